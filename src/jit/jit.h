@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * eBPF to x86-64. Output is position-independent text that reaches everything outside itself through a pool of
+ * eight-byte words that stands right *before* it:
+ *
+ *        text − pool_size                      text (page aligned)
+ *        │ slot 0 │ slot 1 │ … │ unused │      │ code … int3 │
+ *
+ * so that the text can be one sealed memfd, mapped by all targets, while each target has a pool of its own.
+ *
+ * Registers: R0 rax, R1 rdi, R2 rsi, R3 rdx, R4 rcx, R5 r8, R6 rbx, R7 r13, R8 r14, R9 r15, R10 rbp; r12 is the run
+ * (struct tn_run *), passed to helpers in r9; r10, r11 (and rax between instructions where free) are scratch.
+ */
+#ifndef TN_JIT_H
+#define TN_JIT_H
+
+#include "verify/verify.h"
+
+enum tn_pool_kind {
+    TN_POOL_HELPER,   /* address of helper `index` (its number) */
+    TN_POOL_MAP,      /* address of this process's struct tn_map of maps[index] */
+    TN_POOL_MAP_DATA, /* address of byte `offset` of the memory of maps[index] */
+};
+struct tn_pool_entry {
+    u32 kind, index;
+    u64 offset;
+};
+
+/* A verified program, as the engines take it. Nothing is owned. */
+struct tn_program {
+    const struct bpf_insn *insns; /* as verified: map indices in two-slot loads */
+    u32 ninsns;
+    const struct tn_map_geo *maps;
+    u32 nmaps;
+    const struct tn_insn_aux *aux;
+    const struct tn_subprog *subprogs;
+    u32 nsubprogs;
+    const struct tn_facts *facts;
+};
+
+struct tn_code {
+    u8 *text;
+    u32 text_len;   /* bytes, padded with int3 to a multiple of the page size */
+    u32 entry;      /* offset of the program's first instruction */
+    struct tn_pool_entry *pool;
+    u32 npool;
+    u32 pool_size;  /* bytes before the text, a multiple of the page size */
+    u32 *insn_off;  /* ninsns: offset of each instruction's code, for people */
+    u32 stack;      /* bytes of native stack a run needs, return address and callee-saved registers included */
+};
+
+/* −ENOTSUP with `err` for an instruction it cannot translate (none that the verifier accepts). */
+int tn_jit(const struct tn_program *prog, struct tn_code *ret_code, struct tn_error *err);
+void tn_code_clear(struct tn_code *code);
+
+/*
+ * The same code object in this very process (tests, bench, the confined helper process): maps pool and text W^X and
+ * resolves the pool with `maps` (this process's views) and the hosted helpers. Released by tn_code_unmap.
+ */
+struct tn_code_map {
+    void *mem;
+    u64 len;
+    tn_prog_fn fn;
+};
+int tn_code_map(const struct tn_code *code, struct tn_map *const *maps, struct tn_code_map *ret_map);
+void tn_code_unmap(struct tn_code_map *map);
+
+#endif

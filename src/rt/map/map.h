@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Map types in rows, and the operations on one process's view of a map.
+ *
+ * M(type, prefix, name, flags): type is BPF_MAP_TYPE_<type>; the operations are tn_<prefix>_<op>, one file a type.
+ *
+ * Operations obey the kernel's semantics to the errno (BPF_ANY, BPF_NOEXIST, BPF_EXIST, E2BIG, ENOENT, EEXIST,
+ * EINVAL…). All take a private view whose geometry is trusted and memory that is not.
+ *
+ * Two kinds of caller: programs (per-CPU maps: the slot `cpu` of the run) and user space (per-CPU maps: all
+ * possible CPUs at once, value_stride bytes each).
+ */
+#ifndef TN_RT_MAP_H
+#define TN_RT_MAP_H
+
+#include "rt/layout.h"
+
+#define TN_MAP_TYPES(M)                                                                                      \
+    M(HASH,         hash,    "hash",         0)                                                              \
+    M(ARRAY,        array,   "array",        TN_MF_MMAPABLE)                                                 \
+    M(PERCPU_HASH,  phash,   "percpu_hash",  TN_MF_PERCPU)                                                   \
+    M(PERCPU_ARRAY, parray,  "percpu_array", TN_MF_PERCPU)                                                   \
+    M(RINGBUF,      ringbuf, "ringbuf",      TN_MF_NO_ELEMS)
+
+enum tn_map_flag {
+    TN_MF_PERCPU = 1 << 0,   /* values exist once a possible CPU: programs that touch it claim a slot */
+    TN_MF_MMAPABLE = 1 << 1, /* BPF_F_MMAPABLE is understood */
+    TN_MF_NO_ELEMS = 1 << 2, /* no look-up, update, delete from programs */
+};
+
+/* Checks attributes as Linux's map_alloc_check does and lays the memory out. −EINVAL, −E2BIG, −ENOMEM… as there;
+   −EOPNOTSUPP for a type without a row. ncpu: possible CPUs, ≥ 1. */
+int tn_map_geometry(u32 type, u32 key_size, u32 value_size, u32 max_entries, u32 map_flags, u32 ncpu,
+                    struct tn_map_geo *ret_geo);
+
+/* Prepares fresh, zeroed memory (free lists, empty buckets). Called once, by the broker. */
+int tn_map_init(const struct tn_map *map);
+
+/* From programs. Pointer to the value in shared memory, or NULL. cpu: the run's claim (per-CPU maps only). */
+void *tn_map_lookup(const struct tn_map *map, const void *key, s32 cpu);
+int tn_map_update(const struct tn_map *map, const void *key, const void *value, u64 flags, s32 cpu);
+int tn_map_delete(const struct tn_map *map, const void *key);
+
+/* From user space (door, broker, CLI): copies. Per-CPU types: value is ncpu × value_stride bytes. */
+int tn_map_user_lookup(const struct tn_map *map, const void *key, void *ret_value, u64 flags);
+int tn_map_user_update(const struct tn_map *map, const void *key, const void *value, u64 flags);
+int tn_map_user_delete(const struct tn_map *map, const void *key);
+/* key NULL: the first. −ENOENT past the last. A key that is not there (hash): the first, as in Linux. */
+int tn_map_user_next_key(const struct tn_map *map, const void *key, void *ret_next);
+/* Bytes user space exchanges for one value: value_size, or ncpu × value_stride. */
+u64 tn_map_user_value_size(const struct tn_map_geo *geo);
+
+/* Ring buffer. Memory: consumer page (position at 0), producer page (position at 0), data twice its size, so that a
+   record never wraps (the consumer maps pages 0, 1… exactly as from Linux); then the control block. */
+#define TN_RB_CONSUMER 0u
+#define TN_RB_PRODUCER 4096u
+#define TN_RB_DATA     8192u
+struct tn_rb_ctl {
+    u64 lock;        /* 0 free, else owner as in tn_cpu_claim */
+    u32 wake;        /* futex: TN_RB_ARMED when the broker sleeps on it */
+    u32 pad;
+};
+#define TN_RB_ARMED 1u
+void *tn_ringbuf_reserve(const struct tn_map *map, u64 size, struct tn_run *run);
+void tn_ringbuf_commit(void *sample, u64 flags, bool discard, struct tn_run *run);
+int tn_ringbuf_output(const struct tn_map *map, const void *data, u64 size, u64 flags, struct tn_run *run);
+u64 tn_ringbuf_query(const struct tn_map *map, u64 what);
+
+#ifndef TN_FREESTANDING
+struct tn_map_type {
+    u32 type;
+    const char *name;
+    u32 flags; /* enum tn_map_flag */
+};
+/* NULL where there is no such type. Static lifetime. */
+const struct tn_map_type *tn_map_type_by_id(u32 type);
+#endif
+#endif

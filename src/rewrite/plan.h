@@ -2,8 +2,9 @@
 /*
  * The planner: bytes and symbols in, a plan or a named refusal out. Pure; tested without a process.
  *
- * A patch is one five-byte jump. A plan for an entry or an offset is one patch; a plan for an exit is one patch for
- * every way out of the function, and is refused as a whole when one of them cannot be had or proved.
+ * A patch is one five-byte jump. A plan for an entry or an offset is one patch; a plan for an exit is one
+ * patch for every way out of the function, and is refused as a whole when one of them cannot be had or
+ * proved.
  */
 #ifndef TN_REWRITE_PLAN_H
 #define TN_REWRITE_PLAN_H
@@ -11,22 +12,29 @@
 #include "base/base.h"
 
 enum tn_place_kind {
-    TN_PLACE_ENTRY,  /* the function's first instruction: flags and red zone are dead */
-    TN_PLACE_OFFSET, /* any other instruction: flags and red zone are live */
-    TN_PLACE_EXIT,   /* before returning to the caller */
-    TN_PLACE_SYSCALL,/* `mov $nr,%eax; syscall`: used for vfork-like calls */
+    TN_PLACE_ENTRY,   /* the function's first instruction: flags and red zone are dead */
+    TN_PLACE_OFFSET,  /* any other instruction: flags and red zone are live */
+    TN_PLACE_EXIT,    /* before returning to the caller */
+    TN_PLACE_SYSCALL, /* `mov $nr,%eax; syscall`: used for vfork-like calls */
 };
 
 /* Code of one module, by virtual address of its file (st_value, p_vaddr). */
 struct tn_func {
-    u64 addr, size;
-    const char *name; /* may be NULL */
+    u64 addr, size;   /* size 0: not known */
+    const char *name; /* may be NULL: known from unwind information only */
+    bool part;        /* a piece of another function (`.cold`): it can be jumped to but not called */
+};
+struct tn_bytes {
+    const u8 *bytes;
+    u64 addr, len;
 };
 struct tn_code_view {
-    const u8 *bytes;          /* executable segment */
-    u64 addr, len;            /* its virtual address and size */
-    const struct tn_func *funcs; /* sorted by address; from .symtab, .dynsym, .eh_frame */
+    const u8 *bytes;             /* executable segment */
+    u64 addr, len;               /* its virtual address and size */
+    const struct tn_func *funcs; /* sorted by address, one an address; from .symtab, .dynsym, .eh_frame */
     u32 nfuncs;
+    const struct tn_bytes *rodata; /* segments that are not written once loaded: jump tables are read there */
+    u32 nrodata;
     bool is_go;
 };
 
@@ -34,27 +42,40 @@ struct tn_code_view {
 
 /* One patch. All addresses are the file's virtual addresses. */
 struct tn_patch {
-    u64 addr;                 /* where the jump is written */
-    u8 len;                   /* bytes overwritten: the jump and nops up to an instruction's end; ≥ 5 */
+    u64 addr; /* where the jump is written */
+    u8 len;   /* bytes overwritten: the jump and nops up to an instruction's end; ≥ 5 */
     u8 expected[TN_PATCH_MAX];
-    u8 ninsns;                /* displaced instructions */
+    u8 ninsns;                     /* displaced instructions */
     u8 insn_off[16], insn_len[16]; /* each one's place inside the window */
-    u8 place;                 /* enum tn_place_kind */
-    u8 hook_before;           /* the hook runs before this displaced instruction (entry: 0; exit: index of the ret) */
-    bool returns;             /* the last displaced instruction leaves (ret): nothing to jump back to */
-    u64 resume;               /* address after the window */
+    u8 place;                      /* enum tn_place_kind */
+    u8 hook_before; /* the hook runs before this displaced instruction (entry: 0; exit: index of the ret) */
+    bool returns;   /* the last displaced instruction leaves (ret): nothing to jump back to */
+    u64 resume;     /* address after the window */
 };
 
 struct tn_plan {
     u64 func_addr, func_size;
     struct tn_patch *patches; /* owned */
     u32 npatches;
-    const char *tactic;       /* "jump5", "jump5_padding", … static */
+    const char *tactic; /* "jump5", "jump5_padding", … static */
 };
 
 /* Every reason to refuse is a row of refusals.h. `addr`: virtual address of the place asked for. */
 int tn_plan(const struct tn_code_view *code, enum tn_place_kind place, u64 addr, struct tn_plan *ret_plan,
             struct tn_error *err);
 void tn_plan_clear(struct tn_plan *plan);
+
+/* Two plans of one module that would write over one another (an exit's window in a short function reaches
+   into the entry's). The same patch planned twice (same address, length and hook place) is no overlap: it is
+   chained. */
+bool tn_plan_overlap(const struct tn_plan *a, const struct tn_plan *b);
+
+/*
+ * Every `mov $nr,%eax; syscall` whose call may be a vfork: vfork, clone, clone3. Their replacement
+ * (tn_vfork_stub) counts calls in flight. `ret_patches` is owned by the caller (free). Sites that cannot be
+ * patched are left out and counted in *ret_skipped: a program there is then run by the vfork child as well.
+ */
+int tn_find_vfork_sites(const struct tn_code_view *code, struct tn_patch **ret_patches, u32 *ret_count,
+                        u32 *ret_skipped, struct tn_error *err);
 
 #endif

@@ -20,35 +20,67 @@
 #include "rt/layout.h"
 #include "verify/verify.h"
 
-/* Addresses in the target. */
+/*
+ * Addresses in the target. `hook` must be within ±2 GiB of `at`; all others may be anywhere, and cost an
+ * instruction or two when they are out of reach.
+ */
 struct tn_tramp_in {
     const struct tn_facts *facts;
     enum tn_place_kind place;
-    bool follow;        /* fork children count as well: no process gate */
-    u64 at;             /* where the trampoline will stand */
-    u64 hook;           /* struct tn_hook, within ±2 GiB of `at` */
-    u64 gate;           /* the link's gate byte */
-    u64 priv;           /* struct tn_private */
-    u64 proc;           /* struct tn_proc */
-    u64 run_slow;       /* agent: see agent.h */
+    bool follow;      /* fork children count as well: told to the agent */
+    bool fsgsbase;    /* the target may use rdfsbase (AT_HWCAP2 bit 1): right even before its TLS is set up.
+                         Without it the thread pointer is read at %fs:0, which must be there. */
+    u64 at;           /* where the trampoline will stand */
+    u64 hook;         /* struct tn_hook; its func_ip is the address of the place itself */
+    u64 gate;         /* the link's gate byte: 0 closed, else open */
+    u64 priv;         /* struct tn_private */
+    u64 proc;         /* struct tn_proc */
+    u64 enter, leave; /* tn_agent_enter, tn_agent_leave: see agent.h */
     u32 prog_bit;
-    u32 stack;          /* native stack the program needs, bytes */
 };
+#define TN_TRAMPOLINE_MAX 1024u /* bytes no trampoline exceeds */
 
 /* `cap` bytes at ret_bytes. −ENOSPC; otherwise the length. */
 int tn_trampoline(const struct tn_tramp_in *in, u8 *ret_bytes, u32 cap, struct tn_error *err);
 
-/* The displaced instructions of a patch as they run at `at`, ending with the jump back (or the ret). `load_bias`:
-   difference between target addresses and the file's virtual addresses. hook_entry: address to go to at the hook point
-   (0: none yet, e.g. the plain copy used to move a program counter); hook_return gets the address where the last hook's
-   `next` must lead. insn_at[i] gets the address of displaced instruction i, to move a program counter. */
+/*
+ * The displaced instructions of a patch as they run at `at`, ending with the jump back (or the ret).
+ * `load_bias`: difference between target addresses and the file's virtual addresses. `hook_entry_ptr`:
+ * address (within ±2 GiB) of an eight-byte word that holds the address of the first link's trampoline, read
+ * at each run, so that a chain can gain or lose its first link by one aligned store; 0: no hook, a plain
+ * copy. The last hook's `next` must hold hook_return.
+ *
+ *   enter:  [displaced 0 … hook_before−1]  jmp *hook_entry_ptr
+ *   hook_return:  [displaced hook_before …]  jmp resume
+ *
+ * With hook_before 0 the patched jump may also lead straight to the first trampoline, which saves that one
+ * jump. insn_at[i] gets the address of displaced instruction i, to move a program counter; for i ==
+ * hook_before that is behind the hook, since whoever is there has passed the place.
+ *
+ * A displaced call that is the window's last instruction pushes its original return address and jumps, so
+ * that nobody ever returns to, or unwinds through, our text; a call in the middle of a window returns to our
+ * text.
+ */
+#define TN_DISPLACED_MAX 512u /* bytes no copy exceeds */
 struct tn_displaced_out {
     u32 len;
-    u64 enter;          /* where the patched jump must lead */
-    u64 hook_return;    /* where the chain of hooks ends */
+    u64 enter;       /* where the patched jump must lead */
+    u64 hook_return; /* where the chain of hooks ends */
     u64 insn_at[16];
 };
-int tn_displaced(const struct tn_patch *patch, u64 load_bias, u64 at, u64 hook_entry_ptr, u8 *ret_bytes, u32 cap,
-                 struct tn_displaced_out *ret_out, struct tn_error *err);
+int tn_displaced(const struct tn_patch *patch, u64 load_bias, u64 at, u64 hook_entry_ptr, u8 *ret_bytes,
+                 u32 cap, struct tn_displaced_out *ret_out, struct tn_error *err);
+
+/*
+ * The replacement of a vfork-like system call (a patch of tn_find_vfork_sites): armed += TN_VFORK_UNIT, the
+ * call, and in the parent (or on error) armed −= TN_VFORK_UNIT. Uses no stack: parent and child share it.
+ * insn_at[0] and [1] are before and after the count. `priv`: struct tn_private in the target, anywhere.
+ */
+int tn_vfork_stub(const struct tn_patch *patch, u64 load_bias, u64 at, u64 priv, u8 *ret_bytes, u32 cap,
+                  struct tn_displaced_out *ret_out, struct tn_error *err);
+
+/* The bytes to write at the patch: jmp to `enter`, then nops up to its length. −ERANGE when out of reach. */
+int tn_patch_bytes(const struct tn_patch *patch, u64 load_bias, u64 enter, u8 ret_bytes[TN_PATCH_MAX],
+                   struct tn_error *err);
 
 #endif

@@ -22,7 +22,7 @@
 #ifndef TN_BROKER_PROTO_H
 #define TN_BROKER_PROTO_H
 
-#include "base/base.h"
+#include "rt/layout.h"
 
 #define TN_PROTO_VERSION 1u
 #define TN_MSG_MAX 65536u /* bytes of one message, header included; longer reads and writes come in pieces */
@@ -39,12 +39,13 @@ enum tn_msg_op {
 #define TN_READ_STR (1ull << 32)
 
 enum tn_call_op {
-    TN_CALL_BPF,        /* b = command, payload = attr */
-    TN_CALL_PERF_OPEN,  /* payload = struct perf_event_attr, then struct tn_perf_open_args */
-    TN_CALL_IOCTL,      /* b = request, a_fd and argument in payload: struct tn_ioctl_args */
-    TN_CALL_MAP_VIEW,   /* door only: payload = descriptor number (s32); DONE passes the memfd, WRITE not used; the
-                           geometry comes as payload of DONE (struct tn_map_geo) */
-    TN_CALL_WAIT_FD,    /* door only: payload = descriptor number (s32) of a ring buffer; DONE passes its eventfd */
+    TN_CALL_BPF,        /* b = command, payload = struct tn_bpf_call, then the attribute bytes */
+    TN_CALL_PERF_OPEN,  /* payload = struct tn_perf_open_args, then struct perf_event_attr as far as it goes */
+    TN_CALL_IOCTL,      /* b = request, descriptor and argument in payload: struct tn_ioctl_args */
+    TN_CALL_MAP_VIEW,   /* door only: payload = descriptor number (s32); DONE passes the memfd, WRITE not used; its
+                           payload is struct tn_map_view */
+    TN_CALL_WAIT_FD,    /* door only: payload = descriptor number (s32) of a ring buffer; DONE passes its eventfd, its
+                           payload is struct tn_map_view */
     TN_CALL_CTL,        /* our own command line: b = enum tn_ctl, payload JSON-free structs of ctl.h */
 };
 
@@ -54,6 +55,26 @@ struct tn_msg {
     u64 a, b;
     /* payload follows, to the end of the datagram */
 };
+
+/* Where the attributes lie in the tool: commands that answer in them (next_id, info_len) write there. */
+struct tn_bpf_call {
+    u64 addr;
+    u32 size; /* as the caller said it; the bytes that follow are at most TN_ATTR_MAX of them */
+    u32 pad;
+};
+#define TN_ATTR_MAX TN_PAGE
+
+/* What a door must know of a map to serve its elements by itself. */
+struct tn_map_view {
+    struct tn_map_geo geo;
+    u32 id;
+    u32 access; /* TN_VIEW_* : what this descriptor may do */
+};
+#define TN_VIEW_READ  1u
+#define TN_VIEW_WRITE 2u
+
+/* The performance-event type of uprobes where the machine's kernel has none to name. */
+#define TN_UPROBE_TYPE 0x746e0001u
 
 struct tn_perf_open_args {
     s32 pid, cpu, group_fd, pad;

@@ -14,4 +14,7 @@ int tn_door_open(struct tn_error *err);
 /* Our own calls (ctl.h). ret_reply: up to *reply_len bytes, *reply_len gets the length. The call's result. */
 int tn_door_ctl(u32 ctl, const void *req, size_t req_len, void *ret_reply, size_t *reply_len);
 
+/* True once tn_door_open has succeeded (or in the library). */
+bool tn_door_is_open(void);
+
 #endif

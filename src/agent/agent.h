@@ -2,7 +2,7 @@
 /*
  * What the agent exports. The agent is src/rt and a little glue, compiled freestanding with general registers only,
  * linked into one image of two parts (text and read-only data; data) without relocations. It has no constructor, no
- * TLS, no libc, and makes no system call outside syscalls.h. The injector maps it and never calls it; programs and
+ * TLS, no libc, and makes no system call outside rt/syscalls.h. The injector maps it and never calls it; programs and
  * trampolines do. Exports are found by name in the image's symbol table: every tn_helper_*, and the functions below.
  */
 #ifndef TN_AGENT_H
@@ -20,6 +20,7 @@
  */
 #define TN_ENTER_FOLLOW 1u /* children of the process count too */
 #define TN_ENTER_PERCPU 2u /* claim a per-CPU slot */
+#define TN_ENTER_SP     4u /* whoever sets running bits inline keeps tn_slot.sp too: abandoned runs are told from running ones */
 u64 tn_agent_enter(struct tn_run *run, u64 flags);
 /* Releases what tn_agent_enter took. */
 void tn_agent_leave(struct tn_run *run);

@@ -43,7 +43,7 @@ enum tn_ret {
 enum tn_helper_flag {
     TN_HF_RUN      = 1 << 0, /* reads its `run` argument: the JIT must pass r12 in r9 */
     TN_HF_PERCPU   = 1 << 1, /* touches per-CPU data whatever the map is: the run claims a slot before it starts */
-    TN_HF_SYSCALL  = 1 << 2, /* may make a system call in the target (agent/syscalls.h) */
+    TN_HF_SYSCALL  = 1 << 2, /* may make a system call in the target (rt/syscalls.h) */
     TN_HF_GPL      = 1 << 3, /* Linux gives it to GPL-compatible programs only, and so do we */
     TN_HF_READS_PROCESS = 1 << 4, /* takes an untyped host address: authority question TN_ACCESS_PROCESS */
 };

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Sub-commands in rows: one file each, one manual page each, one line of `tenon help` each. A row gives the
+ * dispatch, the help and the check that its manual page exists (tests/repo/documents.bats).
+ *
+ * C(name, arguments, summary, flags): the function is tn_cmd_<name>(argc, argv), argv[0] being "tenon
+ * <name>"; it returns the exit status.
+ */
+#ifndef TN_CLI_COMMANDS_H
+#define TN_CLI_COMMANDS_H
+
+enum tn_cmd_flag {
+    TN_CMD_HIDDEN = 1 << 0, /* not for people: no help, no manual page */
+};
+
+// clang-format off
+#define TN_COMMANDS(C)                                                                                          \
+    C(doctor,  "",                            "what this machine and this user can and cannot do, and why", 0)  \
+    C(help,    "[COMMAND]",                   "explain a command",                                          0)  \
+    C(version, "",                            "print the version",                                          0)
+// clang-format on
+
+#define C(name, ...) int tn_cmd_##name(int argc, char **argv);
+TN_COMMANDS(C)
+#undef C
+
+struct tn_command {
+    const char *name, *arguments, *summary;
+    unsigned flags; /* enum tn_cmd_flag */
+    int (*run)(int argc, char **argv);
+};
+/* Ends with a row whose name is NULL. */
+extern const struct tn_command tn_commands[];
+/* NULL where there is none. */
+const struct tn_command *tn_command_by_name(const char *name);
+
+#endif

@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Doctor's probes. They try on children of their own, which wait for a signal and die with us, and leave
+ * nothing behind. A probe never says yes on hearsay where it could try.
+ */
+#include "cli/probes.h"
+
+#include <cpuid.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/bpf.h>
+#include <linux/futex.h>
+#include <linux/seccomp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <sys/auxv.h>
+#include <sys/fanotify.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/rseq.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+
+static void found(struct tn_probe *probe, enum tn_probe_answer answer, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+static void found(struct tn_probe *probe, enum tn_probe_answer answer, const char *fmt, ...)
+{
+    va_list args;
+
+    probe->answer = answer;
+    va_start(args, fmt);
+    vsnprintf(probe->seen, sizeof(probe->seen), fmt, args);
+    va_end(args);
+}
+
+/* A word of memory that children share with us by inheritance, read-only: something to read and to write
+ * over. */
+static const char page_of_text[64] = "tenon doctor looks here";
+
+/* A child that waits until it is killed. */
+static pid_t child_start(void)
+{
+    pid_t parent = getpid(), pid = fork();
+
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (getppid() == parent)
+            alarm(10);
+        for (;;)
+            pause();
+    }
+    return pid;
+}
+
+static void child_end(pid_t pid)
+{
+    if (pid > 0) {
+        kill(pid, SIGKILL);
+        while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+            ;
+    }
+}
+
+/* Seizes and stops a child. 0 or −errno. */
+static int seize(pid_t pid)
+{
+    int status;
+
+    if (ptrace(PTRACE_SEIZE, pid, NULL, NULL) < 0)
+        return -errno;
+    if (ptrace(PTRACE_INTERRUPT, pid, NULL, NULL) < 0)
+        return -errno;
+    while (waitpid(pid, &status, __WALL) < 0)
+        if (errno != EINTR)
+            return -errno;
+    return WIFSTOPPED(status) ? 0 : -ESRCH;
+}
+
+static u64 effective_capabilities(void)
+{
+    _fclose_ FILE *status = fopen("/proc/self/status", "re");
+    char line[256];
+    unsigned long long mask = 0;
+
+    while (status && fgets(line, sizeof(line), status))
+        if (sscanf(line, "CapEff: %llx", &mask) == 1)
+            break;
+    return mask;
+}
+
+void tn_probe_machine(struct tn_probe *ret_found)
+{
+    struct utsname name;
+
+    if (uname(&name) < 0)
+        found(ret_found, TN_PROBE_NO, "uname: %s", strerror(errno));
+    else
+        found(ret_found, strcmp(name.machine, "x86_64") == 0 ? TN_PROBE_YES : TN_PROBE_NO, "%s, Linux %s",
+              name.machine, name.release);
+}
+
+void tn_probe_user(struct tn_probe *ret_found)
+{
+    /* Numbers of linux/capability.h; that header is not everywhere. */
+    static const struct {
+        unsigned bit;
+        const char *name;
+    } known[] = {{19, "sys_ptrace"}, {21, "sys_admin"}, {38, "perfmon"}, {39, "bpf"}};
+    u64 mask = effective_capabilities();
+    char list[128] = "";
+
+    for (size_t i = 0; i < TN_ARRAY_SIZE(known); i++)
+        if (mask >> known[i].bit & 1) {
+            strncat(list, list[0] ? ", " : "", sizeof(list) - strlen(list) - 1);
+            strncat(list, known[i].name, sizeof(list) - strlen(list) - 1);
+        }
+    found(ret_found, mask >> 19 & 1 ? TN_PROBE_YES : TN_PROBE_LIMITED, "uid %u, %s%s", (unsigned)geteuid(),
+          list[0] ? "with " : "no capability that matters here", list);
+}
+
+void tn_probe_ptrace_child(struct tn_probe *ret_found)
+{
+    pid_t pid = child_start();
+    int r = pid > 0 ? seize(pid) : -EAGAIN;
+
+    child_end(pid);
+    if (r)
+        found(ret_found, TN_PROBE_NO, "seizing a child: %s", strerror(-r));
+    else
+        found(ret_found, TN_PROBE_YES, "a child was seized and stopped");
+}
+
+/* Two children: one tries to seize the other, which is not its descendant. */
+void tn_probe_ptrace_other(struct tn_probe *ret_found)
+{
+    _fclose_ FILE *yama = fopen("/proc/sys/kernel/yama/ptrace_scope", "re");
+    int scope = -1, status = 0;
+    pid_t target = child_start(), tracer;
+    char where[64] = "no Yama";
+
+    if (yama && fscanf(yama, "%d", &scope) == 1)
+        snprintf(where, sizeof(where), "kernel.yama.ptrace_scope is %d", scope);
+    tracer = target > 0 ? fork() : -1;
+    if (tracer == 0) {
+        alarm(5);
+        _exit(-seize(target) & 0xff);
+    }
+    if (tracer > 0)
+        while (waitpid(tracer, &status, 0) < 0 && errno == EINTR)
+            ;
+    child_end(target);
+    if (tracer < 0 || !WIFEXITED(status))
+        found(ret_found, TN_PROBE_NO, "could not be tried; %s", where);
+    else if (WEXITSTATUS(status))
+        found(ret_found, TN_PROBE_NO, "seizing a process that is no child: %s; %s",
+              strerror(WEXITSTATUS(status)), where);
+    else
+        found(ret_found, TN_PROBE_YES, "a process that is no child was seized; %s", where);
+}
+
+void tn_probe_proc_mem(struct tn_probe *ret_found)
+{
+    pid_t pid = child_start();
+    int r = pid > 0 ? seize(pid) : -EAGAIN;
+    char path[64];
+    _close_ int fd = -1;
+
+    if (!r) {
+        snprintf(path, sizeof(path), "/proc/%d/mem", (int)pid);
+        fd = open(path, O_RDWR | O_CLOEXEC);
+        if (fd < 0 || pwrite(fd, "TENON", 5, (off_t)(uintptr_t)page_of_text) != 5)
+            r = -errno;
+    }
+    child_end(pid);
+    if (r)
+        found(ret_found, TN_PROBE_NO, "writing a read-only page of a traced child: %s", strerror(-r));
+    else
+        found(ret_found, TN_PROBE_YES, "a read-only page of a traced child was written");
+}
+
+void tn_probe_memfd(struct tn_probe *ret_found)
+{
+    _close_ int fd = memfd_create("tenon-doctor", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+    if (fd < 0 || ftruncate(fd, TN_PAGE) < 0 ||
+        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
+        found(ret_found, TN_PROBE_NO, "memfd_create with seals: %s", strerror(errno));
+    else if (write(fd, "x", 1) == 1)
+        found(ret_found, TN_PROBE_NO, "a sealed memfd was still written");
+    else
+        found(ret_found, TN_PROBE_YES, "made, sealed, and a write was refused");
+}
+
+void tn_probe_memfd_exec(struct tn_probe *ret_found)
+{
+    _close_ int fd = memfd_create("tenon-doctor", MFD_CLOEXEC);
+    static const u8 code[] = {0xb8, 42, 0, 0, 0, 0xc3}; /* mov $42,%eax; ret */
+    void *text;
+
+    if (fd < 0 || write(fd, code, sizeof(code)) != sizeof(code)) {
+        found(ret_found, TN_PROBE_NO, "memfd_create: %s", strerror(errno));
+        return;
+    }
+    text = mmap(NULL, TN_PAGE, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0);
+    if (text == MAP_FAILED) {
+        found(ret_found, TN_PROBE_NO, "mapping a memfd for execution: %s", strerror(errno));
+        return;
+    }
+    found(ret_found, ((int (*)(void))text)() == 42 ? TN_PROBE_YES : TN_PROBE_NO, "mapped and run");
+    munmap(text, TN_PAGE);
+}
+
+void tn_probe_pidfd_getfd(struct tn_probe *ret_found)
+{
+    pid_t pid = child_start();
+    _close_ int pidfd = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
+    _close_ int fd = pidfd >= 0 ? (int)syscall(SYS_pidfd_getfd, pidfd, 2, 0) : -1;
+    int r = fd < 0 ? errno : 0;
+
+    child_end(pid);
+    if (r == EBADF) /* started without a standard error: asked and permitted all the same */
+        r = 0;
+    if (r)
+        found(ret_found, TN_PROBE_NO, "from a child: %s", strerror(r));
+    else
+        found(ret_found, TN_PROBE_YES, "taken from a child");
+}
+
+void tn_probe_wipeonfork(struct tn_probe *ret_found)
+{
+    u8 *page = mmap(NULL, TN_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    int status = -1;
+    pid_t pid;
+
+    if (page == MAP_FAILED || madvise(page, TN_PAGE, MADV_WIPEONFORK) < 0) {
+        found(ret_found, TN_PROBE_NO, "madvise: %s", strerror(errno));
+        return;
+    }
+    page[0] = 1;
+    pid = fork();
+    if (pid == 0)
+        _exit(page[0]);
+    if (pid > 0)
+        while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+            ;
+    munmap(page, TN_PAGE);
+    if (status == 0)
+        found(ret_found, TN_PROBE_YES, "a fork child saw zeros");
+    else
+        found(ret_found, TN_PROBE_NO, "a fork child saw its parent's bytes");
+}
+
+void tn_probe_rseq(struct tn_probe *ret_found)
+{
+    if (__rseq_size > 0)
+        found(ret_found, TN_PROBE_YES, "registered by libc, %td bytes from the thread pointer",
+              __rseq_offset);
+    else if (syscall(SYS_rseq, NULL, 0, 0, 0) < 0 && errno == ENOSYS)
+        found(ret_found, TN_PROBE_NO, "the kernel has none");
+    else
+        found(ret_found, TN_PROBE_LIMITED, "the kernel has them, libc did not register");
+}
+
+void tn_probe_fsgsbase(struct tn_probe *ret_found)
+{
+    u64 base;
+
+    if (!(getauxval(AT_HWCAP2) & 2)) { /* HWCAP2_FSGSBASE, asm/hwcap2.h */
+        found(ret_found, TN_PROBE_NO, "rdfsbase is not enabled by the kernel");
+        return;
+    }
+    __asm__ volatile(".byte 0xf3, 0x48, 0x0f, 0xae, 0xc0" : "=a"(base)); /* rdfsbase %rax */
+    if (base == (u64)(uintptr_t)__builtin_thread_pointer())
+        found(ret_found, TN_PROBE_YES, "rdfsbase gave the thread pointer");
+    else
+        found(ret_found, TN_PROBE_NO, "rdfsbase gave something else than the thread pointer");
+}
+
+void tn_probe_futex_waitv(struct tn_probe *ret_found)
+{
+    if (syscall(449 /* futex_waitv */, NULL, 0, 0, NULL, 0) < 0 && errno == EINVAL)
+        found(ret_found, TN_PROBE_YES, "the call answers");
+    else
+        found(ret_found, TN_PROBE_NO, "the call: %s", strerror(errno));
+}
+
+static void limit(struct tn_probe *ret_found, int which, u64 enough, const char *unit)
+{
+    struct rlimit now;
+
+    if (getrlimit(which, &now) < 0)
+        found(ret_found, TN_PROBE_NO, "getrlimit: %s", strerror(errno));
+    else if (now.rlim_cur == RLIM_INFINITY)
+        found(ret_found, TN_PROBE_YES, "no limit");
+    else
+        found(ret_found, now.rlim_cur >= enough ? TN_PROBE_YES : TN_PROBE_LIMITED, "%llu%s",
+              (unsigned long long)now.rlim_cur, unit);
+}
+
+void tn_probe_memlock(struct tn_probe *ret_found)
+{
+    limit(ret_found, RLIMIT_MEMLOCK, 64ull << 20, " bytes");
+}
+
+void tn_probe_nofile(struct tn_probe *ret_found)
+{
+    limit(ret_found, RLIMIT_NOFILE, 1024, " descriptors");
+}
+
+void tn_probe_pku(struct tn_probe *ret_found)
+{
+    unsigned a, b, c, d;
+    int key;
+
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(c & (1u << 3))) { /* PKU: leaf 7, ECX bit 3 */
+        found(ret_found, TN_PROBE_NO, "the processor has none");
+        return;
+    }
+    key = pkey_alloc(0, 0);
+    if (key < 0)
+        found(ret_found, TN_PROBE_NO, "the processor has them, pkey_alloc: %s", strerror(errno));
+    else
+        found(ret_found, TN_PROBE_YES, "a key was allocated");
+    if (key >= 0)
+        pkey_free(key);
+}
+
+void tn_probe_seccomp(struct tn_probe *ret_found)
+{
+    struct seccomp_notif_sizes sizes;
+
+    if (syscall(SYS_seccomp, SECCOMP_GET_NOTIF_SIZES, 0, &sizes) < 0)
+        found(ret_found, TN_PROBE_NO, "notification sizes: %s", strerror(errno));
+    else
+        found(ret_found, TN_PROBE_YES, "the kernel notifies (%u bytes a call)", sizes.seccomp_notif);
+}
+
+void tn_probe_fanotify(struct tn_probe *ret_found)
+{
+    _close_ int fd = fanotify_init(FAN_CLASS_CONTENT | FAN_CLOEXEC, O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0)
+        found(ret_found, TN_PROBE_NO, "fanotify_init: %s", strerror(errno));
+    else if (fanotify_mark(fd, FAN_MARK_ADD, FAN_OPEN_EXEC_PERM, AT_FDCWD, "/proc/self/exe") < 0)
+        found(ret_found, TN_PROBE_NO, "marking an executable: %s", strerror(errno));
+    else
+        found(ret_found, TN_PROBE_YES, "an executable can be watched");
+}
+
+void tn_probe_kernel_bpf(struct tn_probe *ret_found)
+{
+    const struct bpf_insn insns[] = {
+        {.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0},
+        {.code = BPF_JMP | BPF_EXIT},
+    };
+    union bpf_attr attr;
+    _close_ int fd = -1;
+
+    memset(&attr, 0, sizeof(attr));
+    attr.prog_type = BPF_PROG_TYPE_KPROBE;
+    attr.insns = (u64)(uintptr_t)insns;
+    attr.insn_cnt = TN_ARRAY_SIZE(insns);
+    attr.license = (u64)(uintptr_t) "GPL";
+    fd = (int)syscall(SYS_bpf, BPF_PROG_LOAD, &attr, sizeof(attr));
+    if (fd < 0)
+        found(ret_found, TN_PROBE_NO, "loading a trivial program: %s", strerror(errno));
+    else
+        found(ret_found, TN_PROBE_YES, "a trivial program was loaded");
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The clocks. Through the process's own vDSO where it has one (about 20 ns): plain C code of the kernel's
+ * that uses general registers only and, with what it calls, less than 512 bytes of stack, which a trampoline
+ * must have left. Otherwise through the system call. A clock that can be had in neither way reads 0.
+ */
+#include <time.h>
+
+#include "rt/clock.h"
+#include "rt/helper/helpers.h"
+#include "rt/syscalls.h"
+
+u64 tn_clock_ns(s32 clock, const struct tn_proc *proc)
+{
+    struct {
+        s64 sec, nsec;
+    } ts = {0, 0};
+    s64 r = -1;
+
+    if (proc && proc->vdso_clock_gettime)
+        r = ((int (*)(s32, void *))proc->vdso_clock_gettime)(clock, &ts);
+    else if (tn_syscall_allowed(proc, TN_SYS_clock_gettime))
+        r = TN_SYSCALL(clock_gettime, clock, &ts, 0, 0, 0, 0);
+    return r ? 0 : (u64)ts.sec * 1000000000ull + (u64)ts.nsec;
+}
+
+u64 tn_helper_ktime_get_ns(u64 r1, u64 r2, u64 r3, u64 r4, u64 r5, struct tn_run *run)
+{
+    return tn_clock_ns(CLOCK_MONOTONIC, run->proc);
+}
+
+u64 tn_helper_ktime_get_boot_ns(u64 r1, u64 r2, u64 r3, u64 r4, u64 r5, struct tn_run *run)
+{
+    return tn_clock_ns(CLOCK_BOOTTIME, run->proc);
+}
+
+u64 tn_helper_ktime_get_coarse_ns(u64 r1, u64 r2, u64 r3, u64 r4, u64 r5, struct tn_run *run)
+{
+    return tn_clock_ns(CLOCK_MONOTONIC_COARSE, run->proc);
+}
+
+u64 tn_helper_ktime_get_tai_ns(u64 r1, u64 r2, u64 r3, u64 r4, u64 r5, struct tn_run *run)
+{
+    return tn_clock_ns(CLOCK_TAI, run->proc);
+}

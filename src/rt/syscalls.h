@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Every system call that may be made in a target, one row each: a host's seccomp filter may allow some and
+ * kill for others, so each row is proved at attach and its bit set in tn_proc.allowed_syscalls. A call
+ * without a row does not exist: tn_syscall6 (syscall.c) holds the only `syscall` instruction of the agent.
+ *
+ * S(number, name, why)
+ */
+#ifndef TN_RT_SYSCALLS_H
+#define TN_RT_SYSCALLS_H
+
+#include "rt/layout.h"
+
+// clang-format off
+#define TN_SYSCALLS(S)                                                                                       \
+    S(24,  sched_yield,      "let the holder of a lock or of a per-CPU slot run")                            \
+    S(39,  getpid,           "who runs: in fork and vfork children, and the first time")                     \
+    S(102, getuid,           "bpf_get_current_uid_gid")                                                      \
+    S(104, getgid,           "bpf_get_current_uid_gid")                                                      \
+    S(131, sigaltstack,      "is this thread on its alternate stack: is a run abandoned or interrupted")     \
+    S(157, prctl,            "PR_GET_NAME only: bpf_get_current_comm")                                       \
+    S(158, arch_prctl,       "ARCH_GET_FS only: the thread pointer where no instruction may read it")        \
+    S(186, gettid,           "thread id where its place in the thread's memory is not proved")               \
+    S(202, futex,            "FUTEX_WAKE only: a ring buffer's sleeping consumer")                           \
+    S(228, clock_gettime,    "the clocks, where the process has no vDSO")                                    \
+    S(310, process_vm_readv, "of the process itself only: reads of host memory that must not fault")
+// clang-format on
+
+/* Bits of tn_proc.allowed_syscalls. */
+enum tn_syscall_bit {
+#define S(nr, name, why) TN_SYS_##name,
+    TN_SYSCALLS(S)
+#undef S
+        TN_SYS_COUNT
+};
+_Static_assert(TN_SYS_COUNT <= 32, "bits of tn_proc.allowed_syscalls");
+
+enum tn_syscall_nr {
+#define S(nr, name, why) TN_NR_##name = nr,
+    TN_SYSCALLS(S)
+#undef S
+};
+
+/* Result or negative errno; errno itself is never touched. */
+s64 tn_syscall6(u64 nr, u64 a1, u64 a2, u64 a3, u64 a4, u64 a5, u64 a6);
+
+/* proc NULL (no target: tests, the confined process): everything is allowed. */
+static inline bool tn_syscall_allowed(const struct tn_proc *proc, enum tn_syscall_bit bit)
+{
+    return !proc || (proc->allowed_syscalls >> bit & 1);
+}
+
+#define TN_SYSCALL(name, a1, a2, a3, a4, a5, a6)                                                             \
+    tn_syscall6(TN_NR_##name, (u64)(a1), (u64)(a2), (u64)(a3), (u64)(a4), (u64)(a5), (u64)(a6))
+
+#endif

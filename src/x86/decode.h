@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * x86-64 instructions, as far as moving them is concerned: how long, where they lead, and which of their
+ * bytes depend on where they stand. The only door to the disassembler library; nothing of it shows here.
+ *
+ * An instruction that depends on its place does so in one of two ways: a displacement from the instruction
+ * pointer
+ * (`mem_off`), or a branch offset (`rel_off`). Both count from the instruction's end.
+ */
+#ifndef TN_X86_DECODE_H
+#define TN_X86_DECODE_H
+
+#include "base/base.h"
+
+enum tn_insn_kind {
+    TN_INSN_PLAIN,
+    TN_INSN_NOP, /* every form, and endbr64's cousins are not among them */
+    TN_INSN_ENDBR,
+    TN_INSN_INT3,
+    TN_INSN_JMP, /* direct, short or near */
+    TN_INSN_JCC,
+    TN_INSN_LOOP,   /* loop, loope, loopne, jrcxz, jecxz: short only */
+    TN_INSN_XBEGIN, /* a transaction: its abort address is relative */
+    TN_INSN_CALL,   /* direct */
+    TN_INSN_JMP_IND,
+    TN_INSN_CALL_IND,
+    TN_INSN_RET,
+    TN_INSN_SYSCALL,
+    TN_INSN_STOP, /* ud2, hlt: nothing follows */
+    TN_INSN_FAR,  /* far branches, iret, sysret: never moved, never followed */
+};
+
+struct tn_insn {
+    u8 len;
+    u8 kind;
+    u8 mem_off;  /* offset of a rip-relative disp32; 0 = none */
+    u8 rel_off;  /* offset of a branch's offset; 0 = none */
+    u8 rel_size; /* bytes of it */
+    u8 cond;     /* JCC: condition code, 0–15 */
+    bool addr32; /* an address-size prefix makes its memory operand or counter 32 bits wide */
+    /* Raw fields, for matching compilers' idioms. Registers with the REX bits in. */
+    u8 map, op;  /* opcode map (0: one byte, 1: 0f) and opcode */
+    bool legacy; /* legacy encoding: map and op mean what the manual's one-byte tables say */
+    bool wide;   /* REX.W */
+    bool has_modrm, has_sib;
+    u8 modrm_off, mod, reg, rm; /* modrm_off: offset of the ModRM byte */
+    u8 scale, index, base;      /* of a SIB byte */
+    s64 disp, imm;
+    u64 target; /* branches: where to; rip-relative operands: the address meant */
+};
+
+/* Decodes the instruction at `bytes`, which stands at `addr`. −EILSEQ: none that can be decoded in `len`
+ * bytes. */
+int tn_decode(const u8 *bytes, u64 len, u64 addr, struct tn_insn *ret_insn);
+
+/* General registers that the instruction may write, bit per number (0 rax … 15 r15); all of them when
+ * unknown. */
+u16 tn_decode_writes(const u8 *bytes, u64 len);
+
+#endif

@@ -27,20 +27,30 @@
 struct tn_tramp_in {
     const struct tn_facts *facts;
     enum tn_place_kind place;
-    bool follow;      /* fork children count as well: told to the agent */
-    bool fsgsbase;    /* the target may use rdfsbase (AT_HWCAP2 bit 1): right even before its TLS is set up.
-                         Without it the thread pointer is read at %fs:0, which must be there. */
-    u64 at;           /* where the trampoline will stand */
-    u64 hook;         /* struct tn_hook; its func_ip is the address of the place itself */
-    u64 gate;         /* the link's gate byte: 0 closed, else open */
-    u64 priv;         /* struct tn_private */
-    u64 proc;         /* struct tn_proc */
-    u64 enter, leave; /* tn_agent_enter, tn_agent_leave: see agent.h */
+    bool follow;       /* fork children count as well: told to the agent */
+    enum tn_tp_how tp; /* how the thread pointer may be read inline; TN_TP_ARCH_PRCTL: the agent does all */
+    u64 at;            /* where the trampoline will stand */
+    u64 hook;          /* struct tn_hook; its func_ip is the address of the place itself */
+    u64 gate;          /* the link's gate byte: 0 closed, else open */
+    u64 priv;          /* struct tn_private */
+    u64 proc;          /* struct tn_proc */
+    u64 enter, leave;  /* tn_agent_enter, tn_agent_leave: see agent.h */
     u32 prog_bit;
 };
 #define TN_TRAMPOLINE_MAX 1024u /* bytes no trampoline exceeds */
 
-/* `cap` bytes at ret_bytes. −ENOSPC; otherwise the length. */
+/*
+ * `cap` bytes at ret_bytes. −ENOSPC; otherwise the length.
+ *
+ * What a program finds in its context is what a kernel uprobe would give: at entries and offsets ip is
+ * hook.func_ip and sp the host's stack pointer there; at exits ip is the return address and sp stands above
+ * it (a `ret imm16`'s arguments, which the System V ABI does not have, are not counted). orig_ax is −1.
+ *
+ * Never touched: vector and x87 state, the direction flag (clear by the ABI at entries and exits; the planner
+ * refuses offsets in functions that set it). Programs and agent are general-register code, so the stack is
+ * aligned as the ABI has it at entries and exits, and not at all at offsets. lahf in 64-bit mode is needed at
+ * offsets.
+ */
 int tn_trampoline(const struct tn_tramp_in *in, u8 *ret_bytes, u32 cap, struct tn_error *err);
 
 /*
@@ -79,7 +89,8 @@ int tn_displaced(const struct tn_patch *patch, u64 load_bias, u64 at, u64 hook_e
 int tn_vfork_stub(const struct tn_patch *patch, u64 load_bias, u64 at, u64 priv, u8 *ret_bytes, u32 cap,
                   struct tn_displaced_out *ret_out, struct tn_error *err);
 
-/* The bytes to write at the patch: jmp to `enter`, then nops up to its length. −ERANGE when out of reach. */
+/* The bytes to write at the patch: jmp to `enter`, then nops up to its length; a system call's own two bytes
+   stay, since the kernel may set a thread back to them (restart). −ERANGE when out of reach. */
 int tn_patch_bytes(const struct tn_patch *patch, u64 load_bias, u64 enter, u8 ret_bytes[TN_PATCH_MAX],
                    struct tn_error *err);
 

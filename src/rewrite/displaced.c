@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Instructions that run somewhere else than where they were written. Each keeps its meaning:
+ *
+ *     rip-relative operand      the displacement is counted anew
+ *     jmp, jcc                  widened to 32 bits
+ *     loop, jrcxz               8 bits is all they have: they hop over a jump
+ *     call, last in the window  push <original return address>; jmp: the callee returns to the host's own
+ * code call, elsewhere           call: its return address is in our text
+ *
+ * Refused is what does not reach (±2 GiB). What cannot be moved at all was refused by the planner.
+ */
+#include <errno.h>
+
+#include "rewrite/refusals.h"
+#include "rewrite/trampoline.h"
+#include "x86/decode.h"
+#include "x86/encode.h"
+
+#define SYS_CLONE   56u
+#define SYS_VFORK   58u
+#define CLONE_VFORK 0x4000
+
+static bool reaches(u64 from, u64 to)
+{
+    s64 d = (s64)(to - from);
+
+    return d > -0x7fffff00ll && d < 0x7fffff00ll;
+}
+
+/* The instruction's own bytes, with displacement `off` (4 bytes) leading to `target` from here. */
+static void copy_with_disp(struct tn_asm *a, u64 at, const u8 *bytes, u8 len, u8 off, u64 target)
+{
+    u8 moved[16];
+    s32 disp = (s32)(s64)(target - (at + a->len + len));
+
+    memcpy(moved, bytes, len);
+    if (off)
+        memcpy(moved + off, &disp, 4);
+    tn_x86_bytes(a, moved, len);
+}
+
+/* A call that returns to `back` in the host's own text. */
+static void emulate_call(struct tn_asm *a, u64 at, const u8 *bytes, const struct tn_insn *i, u64 back)
+{
+    u8 len = i->kind == TN_INSN_CALL ? 5 : i->len;
+    /* push takes six bytes, the jump follows, and the address stands behind it. */
+    u32 literal = a->len + 6 + len;
+
+    tn_x86_push_m(a, tn_mem_pos(literal));
+    if (i->kind == TN_INSN_CALL) {
+        tn_x86_jmp(a, 4, (s64)(i->target - at));
+    } else {
+        u8 jump[16];
+
+        memcpy(jump, bytes, i->len);
+        jump[i->modrm_off] ^= (2 ^ 4) << 3; /* group 5: /2 call, /4 jmp */
+        copy_with_disp(a, at, jump, i->len, i->mem_off, i->target);
+    }
+    if (!a->err && a->len != literal)
+        a->err = -EINVAL;
+    tn_x86_u64(a, back);
+}
+
+/* Can the call be a push and a jump? Not when its operand is found through the stack pointer that the push
+ * moves. */
+static bool can_emulate(const struct tn_insn *i)
+{
+    if (i->kind == TN_INSN_CALL)
+        return true;
+    return i->kind == TN_INSN_CALL_IND && i->has_modrm && !(i->mod == 3 && i->rm == 4) &&
+           !(i->has_sib && i->base == 4 && i->mod != 3);
+}
+
+static int emit(struct tn_asm *a, u64 at, const u8 *bytes, const struct tn_insn *i, struct tn_error *err)
+{
+    u64 here = at + a->len;
+
+    if ((i->mem_off || i->rel_off) && !reaches(here, i->target))
+        return tn_refuse(err, -ERANGE, TN_REFUSE_OUT_OF_REACH, i->target, NULL);
+    switch (i->kind) {
+    case TN_INSN_JMP:
+        tn_x86_jmp(a, 4, (s64)(i->target - at));
+        break;
+    case TN_INSN_JCC:
+        tn_x86_jcc(a, 4, (enum tn_x86_cc)i->cond, (s64)(i->target - at));
+        break;
+    case TN_INSN_CALL:
+        tn_x86_call(a, (s64)(i->target - at));
+        break;
+    case TN_INSN_LOOP: {
+        u8 hop[16];
+
+        memcpy(hop, bytes, i->len);
+        hop[i->rel_off] = 2;
+        tn_x86_bytes(a, hop, i->len);
+        tn_x86_jmp(a, 1, (s64)a->len + 7);
+        tn_x86_jmp(a, 4, (s64)(i->target - at));
+        break;
+    }
+    case TN_INSN_XBEGIN:
+    case TN_INSN_FAR:
+        return tn_refuse(err, -ENOTSUP, TN_REFUSE_NOT_RELOCATABLE, here, NULL);
+    default:
+        copy_with_disp(a, at, bytes, i->len, i->mem_off, i->target);
+    }
+    return 0;
+}
+
+static bool sane(const struct tn_patch *p)
+{
+    u32 end = 0;
+
+    if (p->len < 5 || p->len > TN_PATCH_MAX || !p->ninsns || p->ninsns > TN_ARRAY_SIZE(p->insn_off) ||
+        p->hook_before >= p->ninsns)
+        return false;
+    for (u32 k = 0; k < p->ninsns; k++) {
+        if (p->insn_off[k] != end || !p->insn_len[k] || p->insn_len[k] > 15)
+            return false;
+        end += p->insn_len[k];
+    }
+    return end <= p->len;
+}
+
+static int finish(const struct tn_asm *a, u64 at, struct tn_error *err)
+{
+    if (!a->err)
+        return 0;
+    return tn_fail(err, a->err, a->err == -ENOSPC ? "no_space" : tn_refusal_name(TN_REFUSE_OUT_OF_REACH),
+                   "displaced instructions at 0x%llx do not fit, or reach too far", (unsigned long long)at);
+}
+
+int tn_displaced(const struct tn_patch *patch, u64 load_bias, u64 at, u64 hook_entry_ptr, u8 *ret_bytes,
+                 u32 cap, struct tn_displaced_out *ret_out, struct tn_error *err)
+{
+    struct tn_displaced_out out = {.enter = at};
+    bool returned = patch->returns;
+    struct tn_asm a;
+    int r;
+
+    if (!sane(patch))
+        return -EINVAL;
+    tn_asm_fixed(&a, ret_bytes, cap);
+    for (u32 k = 0; k < patch->ninsns; k++) {
+        const u8 *bytes = patch->expected + patch->insn_off[k];
+        u64 addr = patch->addr + load_bias + patch->insn_off[k];
+        struct tn_insn i;
+
+        if (tn_decode(bytes, patch->insn_len[k], addr, &i) < 0 || i.len != patch->insn_len[k])
+            return -EINVAL;
+        if (k == patch->hook_before) {
+            if (hook_entry_ptr && !reaches(at + a.len, hook_entry_ptr))
+                return tn_refuse(err, -ERANGE, TN_REFUSE_OUT_OF_REACH, hook_entry_ptr, "hook pointer");
+            if (hook_entry_ptr)
+                tn_x86_jmp_m(&a, tn_mem_pos((s64)(hook_entry_ptr - at)));
+            out.hook_return = at + a.len;
+        }
+        out.insn_at[k] = at + a.len;
+        if (k + 1u == patch->ninsns && can_emulate(&i)) {
+            if ((i.mem_off || i.rel_off) && !reaches(at + a.len, i.target))
+                return tn_refuse(err, -ERANGE, TN_REFUSE_OUT_OF_REACH, i.target, NULL);
+            emulate_call(&a, at, bytes, &i, addr + i.len);
+            returned = true;
+            continue;
+        }
+        r = emit(&a, at, bytes, &i, err);
+        if (r < 0)
+            return r;
+    }
+    if (!returned) {
+        if (!reaches(at + a.len, patch->resume + load_bias))
+            return tn_refuse(err, -ERANGE, TN_REFUSE_OUT_OF_REACH, patch->resume + load_bias, NULL);
+        tn_x86_jmp(&a, 4, (s64)(patch->resume + load_bias - at));
+    }
+    r = finish(&a, at, err);
+    if (r < 0)
+        return r;
+    out.len = a.len;
+    *ret_out = out;
+    return 0;
+}
+
+/* armed's high half, up or down by one. rcx is free: the system call destroys it anyway. */
+static void count(struct tn_asm *a, u64 at, u64 priv, bool up)
+{
+    u64 half = priv + offsetof(struct tn_private, armed) + 4;
+    struct tn_mem m = tn_mem_base(TN_RCX, 0);
+
+    if (reaches(at + a->len, half))
+        m = tn_mem_pos((s64)(half - at));
+    else
+        tn_x86_mov_ri(a, TN_RCX, half);
+    tn_x86_lock(a);
+    tn_x86_alu_mi(a, 4, up ? TN_ADD : TN_SUB, m, 1);
+}
+
+int tn_vfork_stub(const struct tn_patch *patch, u64 load_bias, u64 at, u64 priv, u8 *ret_bytes, u32 cap,
+                  struct tn_displaced_out *ret_out, struct tn_error *err)
+{
+    struct tn_displaced_out out = {.enter = at, .hook_return = at};
+    u64 resume = patch->addr + load_bias + 7;
+    struct tn_fixup child, plain = {0};
+    struct tn_asm a;
+    u32 nr;
+    int r;
+
+    if (!sane(patch) || patch->place != TN_PLACE_SYSCALL || patch->len < 7)
+        return -EINVAL;
+    if (!reaches(at, resume))
+        return tn_refuse(err, -ERANGE, TN_REFUSE_OUT_OF_REACH, resume, NULL);
+    memcpy(&nr, patch->expected + 1, 4);
+    tn_asm_fixed(&a, ret_bytes, cap);
+    out.insn_at[0] = at;
+    if (nr == SYS_CLONE) {
+        tn_x86_test_ri(&a, 4, TN_RDI, CLONE_VFORK);
+        plain = tn_x86_jcc_fwd(&a, 1, TN_CC_E);
+    }
+    count(&a, at, priv, true);
+    tn_x86_mov_ri(&a, TN_RAX, nr);
+    tn_x86_syscall(&a);
+    tn_x86_test_rr(&a, 8, TN_RAX, TN_RAX);
+    child = tn_x86_jcc_fwd(&a, 4, TN_CC_E);
+    count(&a, at, priv, false);
+    tn_x86_bind(&a, child);
+    tn_x86_jmp(&a, 4, (s64)(resume - at));
+    if (nr == SYS_CLONE)
+        tn_x86_bind(&a, plain);
+    tn_x86_mov_ri(&a, TN_RAX, nr);
+    out.insn_at[1] = at + a.len;
+    tn_x86_syscall(&a);
+    tn_x86_jmp(&a, 4, (s64)(resume - at));
+    r = finish(&a, at, err);
+    if (r < 0)
+        return r;
+    out.len = a.len;
+    *ret_out = out;
+    return 0;
+}
+
+int tn_patch_bytes(const struct tn_patch *patch, u64 load_bias, u64 enter, u8 ret_bytes[TN_PATCH_MAX],
+                   struct tn_error *err)
+{
+    u8 bytes[TN_PATCH_MAX] = {0};
+    u64 addr = patch->addr + load_bias;
+    struct tn_asm a;
+
+    if (!sane(patch))
+        return -EINVAL;
+    if (!reaches(addr, enter))
+        return tn_refuse(err, -ERANGE, TN_REFUSE_OUT_OF_REACH, enter, NULL);
+    tn_asm_fixed(&a, bytes, sizeof(bytes));
+    tn_x86_jmp(&a, 4, (s64)(enter - addr));
+    if (patch->place == TN_PLACE_SYSCALL)
+        tn_x86_bytes(&a, patch->expected + a.len, patch->len - a.len);
+    else
+        tn_x86_nop(&a, patch->len - a.len);
+    if (a.err)
+        return a.err;
+    memcpy(ret_bytes, bytes, sizeof(bytes));
+    return 0;
+}

@@ -1,0 +1,469 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Following flow: a work list of addresses and a byte of marks per byte of code. The marks' array is as large
+ * as the segment and zero pages cost nothing until touched, which beats any cleverer set for functions of
+ * every size.
+ */
+#include "rewrite/flow.h"
+
+#include <errno.h>
+
+#define LOOK_BACK 32u   /* instructions before an indirect jump in which its table's idiom is looked for */
+#define TABLE_MAX 4096u /* entries */
+
+static int list_add(struct tn_flow_list *l, u64 value)
+{
+    if (l->n == l->cap) {
+        u32 cap = l->cap ? l->cap * 2 : 32;
+        u64 *p = reallocarray(l->at, cap, sizeof(*p));
+
+        if (!p)
+            return -ENOMEM;
+        l->at = p;
+        l->cap = cap;
+    }
+    l->at[l->n++] = value;
+    return 0;
+}
+
+static bool list_has(const struct tn_flow_list *l, u64 value)
+{
+    for (u32 i = 0; i < l->n; i++)
+        if (l->at[i] == value)
+            return true;
+    return false;
+}
+
+/* ------------------------------------------------------------------------------------------ functions by
+ * address */
+
+static u32 first_above(const struct tn_code_view *c, u64 addr)
+{
+    u32 lo = 0, hi = c->nfuncs;
+
+    while (lo < hi) {
+        u32 mid = lo + (hi - lo) / 2;
+
+        if (c->funcs[mid].addr <= addr)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
+u64 tn_func_next(const struct tn_code_view *c, u64 addr)
+{
+    u32 i = first_above(c, addr);
+
+    return i < c->nfuncs && c->funcs[i].addr - c->addr < c->len ? c->funcs[i].addr : c->addr + c->len;
+}
+
+static u64 func_end(const struct tn_code_view *c, const struct tn_func *f)
+{
+    u64 limit = c->addr + c->len;
+
+    if (!f->size)
+        return tn_func_next(c, f->addr);
+    return f->size > limit - f->addr ? limit : f->addr + f->size;
+}
+
+const struct tn_func *tn_func_at(const struct tn_code_view *c, u64 addr)
+{
+    u32 i = first_above(c, addr);
+
+    if (addr - c->addr >= c->len)
+        return NULL;
+    /* Functions nest a little (several entries into one body); far back there is nothing to find. */
+    for (u32 tries = 0; i-- > 0 && tries < 64; tries++)
+        if (c->funcs[i].addr >= c->addr && addr < func_end(c, &c->funcs[i]))
+            return &c->funcs[i];
+    return NULL;
+}
+
+const struct tn_func *tn_func_starting(const struct tn_code_view *c, u64 addr)
+{
+    u32 i = first_above(c, addr);
+
+    return i && c->funcs[i - 1].addr == addr ? &c->funcs[i - 1] : NULL;
+}
+
+int tn_code_decode(const struct tn_code_view *c, u64 addr, struct tn_insn *ret_insn)
+{
+    u64 off = addr - c->addr;
+
+    return off < c->len ? tn_decode(c->bytes + off, c->len - off, addr, ret_insn) : -EILSEQ;
+}
+
+/* ------------------------------------------------------------------------------------------------ following
+ */
+
+static bool own(const struct tn_flow *f, u64 addr)
+{
+    return addr >= f->func->addr && addr < f->end;
+}
+
+static bool terminal(u8 kind)
+{
+    return kind == TN_INSN_JMP || kind == TN_INSN_JMP_IND || kind == TN_INSN_RET || kind == TN_INSN_STOP ||
+           kind == TN_INSN_FAR;
+}
+
+/* A stub of the procedure linkage table: a jump through a slot, behind an endbr64 perhaps. */
+static bool is_plt_stub(const struct tn_code_view *c, u64 addr)
+{
+    struct tn_insn i;
+
+    if (tn_code_decode(c, addr, &i) < 0)
+        return false;
+    if (i.kind == TN_INSN_ENDBR && tn_code_decode(c, addr + i.len, &i) < 0)
+        return false;
+    return i.kind == TN_INSN_JMP_IND && i.mem_off;
+}
+
+/* A jump from `from` to `to`: followed, or known as a way out. */
+static int jump(struct tn_flow *f, u64 from, u64 to)
+{
+    const struct tn_func *g;
+
+    if (to - f->code->addr >= f->code->len) {
+        f->tail_call = from;
+        return 0;
+    }
+    f->mark[to - f->code->addr] |= TN_FLOW_TARGET;
+    if (own(f, to))
+        return list_add(&f->work, to);
+    g = tn_func_at(f->code, to);
+    if (g && !g->part && g->addr == to) {
+        f->tail_call = from;
+        return g->name || list_has(&f->maybe, to) ? 0 : list_add(&f->maybe, to);
+    }
+    if (is_plt_stub(f->code, to)) {
+        f->tail_call = from;
+        return 0;
+    }
+    if (g && !g->part)
+        f->shared = from; /* into the middle of somebody else */
+    return list_add(&f->work, to);
+}
+
+/* Follows one path until it ends or meets what is known. */
+static int follow(struct tn_flow *f, u64 at)
+{
+    u8 last = TN_INSN_JMP; /* the last instruction that is no padding */
+    u64 from = at;
+
+    for (;;) {
+        u64 off = at - f->code->addr;
+        struct tn_insn i;
+        int r;
+
+        if (off >= f->code->len)
+            break;
+        if (f->mark[off] & TN_FLOW_START)
+            return 0;
+        if (at != from && at != f->func->addr) {
+            const struct tn_func *g = tn_func_starting(f->code, at);
+            bool ended = last == TN_INSN_CALL || last == TN_INSN_CALL_IND || last == TN_INSN_SYSCALL;
+
+            /* Running into the next function: behind a call that does not return, or truly into it. */
+            if (at == f->end || (g && g != f->func)) {
+                if (!ended)
+                    f->shared = at;
+                return 0;
+            }
+        }
+        /* The middle of an instruction: only a skipped lock prefix is sane. */
+        if ((f->mark[off] & TN_FLOW_BODY) && !(off && f->code->bytes[off - 1] == 0xf0))
+            f->overlap = at;
+        if (tn_code_decode(f->code, at, &i) < 0 || i.kind == TN_INSN_FAR) {
+            f->undecodable = at;
+            return 0;
+        }
+        f->mark[off] |= TN_FLOW_START;
+        for (u32 b = 1; b < i.len; b++) {
+            if ((f->mark[off + b] & TN_FLOW_START) && !(b == 1 && f->code->bytes[off] == 0xf0))
+                f->overlap = at;
+            f->mark[off + b] |= TN_FLOW_BODY;
+        }
+        if (i.mem_off) {
+            r = list_add(&f->refs, i.target);
+            if (r < 0)
+                return r;
+            if (i.legacy && i.map == 0 && i.op == 0x8d) {
+                r = list_add(&f->leas, i.target);
+                if (!r)
+                    r = list_add(&f->leas, i.reg);
+                if (r < 0)
+                    return r;
+            }
+        }
+        if (i.legacy && i.map == 0 && i.op == 0xfd)
+            f->std = at;
+        switch (i.kind) {
+        case TN_INSN_JMP:
+            return jump(f, at, i.target);
+        case TN_INSN_JCC:
+        case TN_INSN_LOOP:
+        case TN_INSN_XBEGIN:
+            r = jump(f, at, i.target);
+            if (r < 0)
+                return r;
+            break;
+        case TN_INSN_CALL:
+            /* A call of the next instruction, or anywhere inside, is a jump as well. */
+            if (own(f, i.target) && i.target != f->func->addr) {
+                r = jump(f, at, i.target);
+                if (r < 0)
+                    return r;
+            }
+            break;
+        case TN_INSN_JMP_IND:
+            return list_add(&f->indirect, at);
+        case TN_INSN_RET:
+            return list_add(&f->rets, at);
+        case TN_INSN_STOP:
+            return 0;
+        default:
+            break;
+        }
+        if (i.kind != TN_INSN_NOP && i.kind != TN_INSN_INT3)
+            last = i.kind;
+        at += i.len;
+        if (at - f->code->addr < f->code->len)
+            f->mark[at - f->code->addr] |= TN_FLOW_FALL;
+    }
+    f->undecodable = at;
+    return 0;
+}
+
+static int drain(struct tn_flow *f)
+{
+    while (f->work.n) {
+        int r = follow(f, f->work.at[--f->work.n]);
+
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+u64 tn_flow_before(const struct tn_flow *f, u64 addr, struct tn_insn *ret_insn)
+{
+    u64 found = 0;
+    struct tn_insn i;
+
+    if (!(tn_flow_mark(f, addr) & TN_FLOW_FALL))
+        return 0;
+    for (u64 back = 1; back <= 15 && back <= addr - f->code->addr; back++) {
+        if (!(tn_flow_mark(f, addr - back) & TN_FLOW_START) || tn_code_decode(f->code, addr - back, &i) < 0 ||
+            i.len != back || terminal(i.kind))
+            continue;
+        if (found)
+            return 0;
+        found = addr - back;
+        *ret_insn = i;
+    }
+    return found;
+}
+
+/* ------------------------------------------------------------------------------------------------ jump
+ * tables */
+
+static bool read_ro(const struct tn_code_view *c, u64 addr, void *ret, u64 size)
+{
+    for (u32 i = 0; i < c->nrodata; i++) {
+        const struct tn_bytes *b = &c->rodata[i];
+
+        if (addr >= b->addr && addr - b->addr <= b->len && b->len - (addr - b->addr) >= size) {
+            memcpy(ret, b->bytes + (addr - b->addr), size);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Reads a table, following each entry before the next is looked at. `relative`: 32-bit offsets from the
+   table; otherwise 64-bit addresses. *ret_n: entries taken. */
+static int read_table(struct tn_flow *f, u64 from, u64 table, bool relative, u32 *ret_n)
+{
+    u32 n = 0;
+
+    for (; n < TABLE_MAX; n++) {
+        u64 at = table + n * (relative ? 4u : 8u), to;
+        const struct tn_func *g;
+        int r;
+
+        if (n && list_has(&f->refs, at))
+            break;
+        if (relative) {
+            s32 delta;
+
+            if (!read_ro(f->code, at, &delta, sizeof(delta)))
+                break;
+            to = table + (u64)(s64)delta;
+        } else if (!read_ro(f->code, at, &to, sizeof(to))) {
+            break;
+        }
+        if (to - f->code->addr >= f->code->len)
+            break;
+        g = own(f, to) ? f->func : tn_func_at(f->code, to);
+        /* Elsewhere than in the function itself, its pieces, or nameless pieces entered at their start. */
+        if (!own(f, to) && (!g || (!g->part && (g->name || g->addr != to))))
+            break;
+        if ((tn_flow_mark(f, to) & (TN_FLOW_BODY | TN_FLOW_START)) == TN_FLOW_BODY)
+            break;
+        r = jump(f, from, to);
+        if (!r)
+            r = drain(f);
+        if (r < 0)
+            return r;
+    }
+    *ret_n = n;
+    return 0;
+}
+
+/* The table that register `base` holds at `at`: its last definition before, or its only one in the function.
+ */
+static bool table_in(const struct tn_flow *f, u64 at, u8 base, u64 *ret_table)
+{
+    struct tn_insn i;
+    u32 found = 0;
+    u8 scratch[1];
+
+    for (u32 n = 0; n < LOOK_BACK && (at = tn_flow_before(f, at, &i)); n++) {
+        u64 off = at - f->code->addr;
+
+        if (i.kind == TN_INSN_CALL || i.kind == TN_INSN_CALL_IND)
+            break; /* what survives it is looked for in the whole function */
+        if (!(tn_decode_writes(f->code->bytes + off, f->code->len - off) >> base & 1))
+            continue;
+        if (i.legacy && i.map == 0 && i.op == 0x8d && i.mem_off && i.reg == base) {
+            *ret_table = i.target;
+            return true;
+        }
+        return false;
+    }
+    for (u32 k = 0; k + 1 < f->leas.n; k += 2) {
+        if (f->leas.at[k + 1] != base || !read_ro(f->code, f->leas.at[k], scratch, 1))
+            continue;
+        if (found && *ret_table == f->leas.at[k])
+            continue;
+        found++;
+        *ret_table = f->leas.at[k];
+    }
+    return found == 1;
+}
+
+enum what { WHAT_UNKNOWN, WHAT_TAIL, WHAT_RELATIVE, WHAT_ABSOLUTE };
+
+/* What the indirect jump at `at` is; for a table, where that is. */
+static enum what classify(const struct tn_flow *f, u64 at, u64 *ret_table)
+{
+    struct tn_insn i, p;
+    u8 reg, other = 0xff;
+
+    if (tn_code_decode(f->code, at, &i) < 0)
+        return WHAT_UNKNOWN;
+    if (i.mod != 3) {
+        if (!i.has_sib || i.index == 4)
+            return WHAT_TAIL;
+        if (i.mod == 0 && (i.base & 7) == 5 && i.scale == 8) {
+            *ret_table = (u64)i.disp;
+            return WHAT_ABSOLUTE;
+        }
+        return WHAT_UNKNOWN;
+    }
+    reg = i.rm;
+    for (u32 n = 0; n < LOOK_BACK && (at = tn_flow_before(f, at, &p)); n++) {
+        u64 off = at - f->code->addr;
+        u16 w = tn_decode_writes(f->code->bytes + off, f->code->len - off);
+        bool plain = p.legacy && p.map == 0 && p.has_modrm;
+
+        if (other == 0xff) {
+            if (!(w >> reg & 1))
+                continue;
+            if (plain && p.wide && p.mod == 3 && (p.op == 0x01 || p.op == 0x03)) {
+                other = (p.op == 0x01) == (p.rm == reg) ? (p.op == 0x01 ? p.reg : p.rm) : 0xff;
+                if (other == 0xff || other == reg)
+                    return WHAT_UNKNOWN;
+                continue;
+            }
+            if (plain && p.op == 0x8b && p.wide) {
+                if (p.mod == 3 || !p.has_sib || p.index == 4)
+                    return WHAT_TAIL;
+                if (p.mod == 0 && (p.base & 7) == 5 && p.scale == 8) {
+                    *ret_table = (u64)p.disp;
+                    return WHAT_ABSOLUTE;
+                }
+                return WHAT_UNKNOWN;
+            }
+            if (plain && p.op == 0x89 && p.wide && p.mod == 3)
+                return WHAT_TAIL;
+            return WHAT_UNKNOWN;
+        }
+        if (!(w >> reg & 1) && !(w >> other & 1))
+            continue;
+        /* movslq (B,I,4),R where {B, R} are the two that were added. */
+        if (plain && p.wide && p.op == 0x63 && p.mod != 3 && p.has_sib && p.scale == 4 && p.index != 4 &&
+            p.disp == 0 && ((p.reg == reg && p.base == other) || (p.reg == other && p.base == reg)))
+            return table_in(f, at, p.base, ret_table) ? WHAT_RELATIVE : WHAT_UNKNOWN;
+        /* The base may be defined between the load and the add only in code no compiler writes. */
+        return WHAT_UNKNOWN;
+    }
+    return WHAT_UNKNOWN;
+}
+
+static int resolve_indirect(struct tn_flow *f)
+{
+    for (u32 k = 0; k < f->indirect.n; k++) {
+        u64 at = f->indirect.at[k], table = 0;
+        enum what what = classify(f, at, &table);
+        u32 n = 0;
+        int r;
+
+        if (what == WHAT_TAIL) {
+            f->tail_call = at;
+            continue;
+        }
+        if (what != WHAT_UNKNOWN) {
+            r = read_table(f, at, table, what == WHAT_RELATIVE, &n);
+            if (r < 0)
+                return r;
+        }
+        if (!n)
+            f->unprovable = at;
+    }
+    return 0;
+}
+
+int tn_flow_scan(const struct tn_code_view *code, const struct tn_func *func, struct tn_flow *ret_flow)
+{
+    struct tn_flow f = {.code = code, .func = func, .end = func_end(code, func)};
+    int r;
+
+    f.mark = calloc(1, code->len);
+    r = f.mark ? list_add(&f.work, func->addr) : -ENOMEM;
+    if (!r)
+        r = drain(&f);
+    if (!r)
+        r = resolve_indirect(&f);
+    if (r < 0) {
+        tn_flow_clear(&f);
+        return r;
+    }
+    *ret_flow = f;
+    return 0;
+}
+
+void tn_flow_clear(struct tn_flow *f)
+{
+    free(f->mark);
+    free(f->work.at);
+    free(f->rets.at);
+    free(f->indirect.at);
+    free(f->maybe.at);
+    free(f->refs.at);
+    free(f->leas.at);
+    *f = (struct tn_flow){0};
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Where a function's control can go: its instructions, jump targets and ways out, found by following flow
+ * from the entry. Answers the two questions on which a patch stands: "can anything jump there?" and "are
+ * these all the returns?"
+ *
+ * Followed are direct jumps into the function itself, into pieces of it that stand elsewhere (`.cold`), and
+ * jump tables in the compilers' form
+ *
+ *     lea table(%rip),B …  movslq (B,I,4),R …  add B,R …  jmp *R
+ *
+ * A table is read up to the first entry that leads out of the function or into the middle of an instruction,
+ * and never across another address that the function refers to: more entries than there are do no harm, fewer
+ * would. What is not followed is said (`unprovable`, `undecodable`, …); nothing is guessed. One assumption is
+ * made of compiled code: an indirect jump through plain memory or a plainly loaded register, with no index in
+ * sight, is a call in tail position.
+ *
+ * A jump to the first instruction of another function is a tail call. A jump to a nameless piece whose unwind
+ * rules a call could satisfy is taken for a tail call too; `maybe` keeps it, since it may be a cold part that
+ * jumps back.
+ */
+#ifndef TN_REWRITE_FLOW_H
+#define TN_REWRITE_FLOW_H
+
+#include "rewrite/plan.h"
+#include "x86/decode.h"
+
+enum {
+    TN_FLOW_START = 1,  /* an instruction that is reached begins here */
+    TN_FLOW_BODY = 2,   /* inside such an instruction */
+    TN_FLOW_TARGET = 4, /* jumped to */
+    TN_FLOW_FALL = 8,   /* reached from the instruction before */
+};
+
+struct tn_flow_list {
+    u64 *at;
+    u32 n, cap;
+};
+
+struct tn_flow {
+    const struct tn_code_view *code;
+    const struct tn_func *func;
+    u64 end;  /* of the function; the next one's start where its size is not known */
+    u8 *mark; /* a byte of flags per byte of the segment */
+    struct tn_flow_list work, rets, indirect, maybe, refs, leas; /* leas: address, register; refs: targets */
+    /* Each: 0, or the address of the instruction that is the reason. */
+    u64 tail_call, unprovable, undecodable, shared, overlap, std;
+};
+
+/* −ENOMEM; otherwise 0, and what could not be followed is in the fields. */
+int tn_flow_scan(const struct tn_code_view *code, const struct tn_func *func, struct tn_flow *ret_flow);
+void tn_flow_clear(struct tn_flow *flow);
+
+static inline u8 tn_flow_mark(const struct tn_flow *f, u64 addr)
+{
+    return addr - f->code->addr < f->code->len ? f->mark[addr - f->code->addr] : 0;
+}
+
+/* The function that holds `addr` (innermost), NULL if none. */
+const struct tn_func *tn_func_at(const struct tn_code_view *code, u64 addr);
+/* The function that starts exactly there, pieces included. */
+const struct tn_func *tn_func_starting(const struct tn_code_view *code, u64 addr);
+/* Where the next function (or piece) after `addr` starts; the segment's end if there is none. */
+u64 tn_func_next(const struct tn_code_view *code, u64 addr);
+/* Decodes at a virtual address. */
+int tn_code_decode(const struct tn_code_view *code, u64 addr, struct tn_insn *ret_insn);
+/* The reached instruction right before `addr` that runs into it; 0 if there is none or more than one. */
+u64 tn_flow_before(const struct tn_flow *flow, u64 addr, struct tn_insn *ret_insn);
+
+#endif

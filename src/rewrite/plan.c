@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Windows. A patch needs five bytes that no one can jump into:
+ *
+ *     entry, offset      | insn | insn | insn |            window from the place on, whole instructions
+ *     short function     | insn | ret | nop nop nop |      … filled up with padding that nothing reaches
+ *     exit               | pop | pop | ret | nop |         window around a ret: padding behind it, and as
+ * many displaced   ▲ hook               instructions before it as it takes
+ *
+ * An endbr64 at the entry stays where it is: indirect calls must find it. The window is behind it, and the
+ * hook there counts as the entry. A jump back to the entry is refused, since it would be counted as a call.
+ */
+#include "rewrite/plan.h"
+
+#include <errno.h>
+
+#include "rewrite/flow.h"
+#include "rewrite/refusals.h"
+#include "x86/decode.h"
+
+#define JUMP_LEN 5u
+
+struct window {
+    struct tn_patch patch;
+    bool padded;
+};
+
+static bool movable(const struct tn_insn *i)
+{
+    if (i->kind == TN_INSN_FAR || i->kind == TN_INSN_XBEGIN)
+        return false;
+    if (i->rel_off && i->rel_size != 1 && i->rel_size != 4)
+        return false;
+    return !(i->mem_off && i->addr32);
+}
+
+static bool ends(const struct tn_insn *i)
+{
+    return i->kind == TN_INSN_RET || i->kind == TN_INSN_JMP || i->kind == TN_INSN_JMP_IND ||
+           i->kind == TN_INSN_STOP;
+}
+
+/* Bytes from `addr` on that are padding: nops and breakpoints that no path reaches, before the next function.
+ */
+static u64 padding(const struct tn_flow *f, u64 addr, u64 want)
+{
+    u64 limit = tn_func_next(f->code, addr - 1), n = 0;
+
+    while (n < want) {
+        u64 at = addr + n;
+        struct tn_insn i;
+
+        if (at >= limit || tn_func_starting(f->code, at) || tn_code_decode(f->code, at, &i) < 0 ||
+            (i.kind != TN_INSN_NOP && i.kind != TN_INSN_INT3) || i.len > limit - at)
+            break;
+        for (u32 b = 0; b < i.len; b++)
+            if (tn_flow_mark(f, at + b))
+                return n;
+        n += i.len;
+    }
+    return n;
+}
+
+/*
+ * Builds the window that starts at `addr` and holds at least the instructions up to `through` (inclusive; 0:
+ * as many as the jump needs). Everything that may be wrong with it is found here.
+ */
+static int build(const struct tn_flow *f, u64 addr, u64 through, struct window *ret_w, struct tn_error *err)
+{
+    struct window w = {.patch = {.addr = addr}};
+    struct tn_patch *p = &w.patch;
+    u64 at = addr;
+    bool done = false;
+
+    while (!done && (at - addr < JUMP_LEN || (through && at <= through))) {
+        struct tn_insn i;
+
+        if (at > addr && tn_func_starting(f->code, at))
+            return tn_refuse(err, -ENOTSUP, TN_REFUSE_WINDOW_CROSSES, at, NULL);
+        if (!(tn_flow_mark(f, at) & TN_FLOW_START) || tn_code_decode(f->code, at, &i) < 0)
+            return tn_refuse(err, -ENOTSUP, TN_REFUSE_TOO_SHORT, at, NULL);
+        if (!movable(&i))
+            return tn_refuse(err, -ENOTSUP, TN_REFUSE_NOT_RELOCATABLE, at, NULL);
+        if (p->ninsns == TN_ARRAY_SIZE(p->insn_off) || at - addr + i.len > TN_PATCH_MAX)
+            return tn_refuse(err, -ENOTSUP, TN_REFUSE_TOO_SHORT, at, "window too long");
+        p->insn_off[p->ninsns] = (u8)(at - addr);
+        p->insn_len[p->ninsns++] = i.len;
+        at += i.len;
+        done = ends(&i);
+        p->returns = done;
+    }
+    if (through && at <= through)
+        return tn_refuse(err, -ENOTSUP, TN_REFUSE_TOO_SHORT, addr, NULL);
+    if (at - addr < JUMP_LEN) {
+        at += padding(f, at, JUMP_LEN - (at - addr));
+        w.padded = true;
+        if (at - addr < JUMP_LEN)
+            return tn_refuse(err, -ENOTSUP, TN_REFUSE_TOO_SHORT, addr, NULL);
+    }
+    for (u64 b = addr + 1; b < at; b++) {
+        if (tn_flow_mark(f, b) & TN_FLOW_TARGET)
+            return tn_refuse(err, -ENOTSUP, TN_REFUSE_JUMP_INTO_WINDOW, b, NULL);
+        if (tn_func_starting(f->code, b))
+            return tn_refuse(err, -ENOTSUP, TN_REFUSE_WINDOW_CROSSES, b, NULL);
+    }
+    p->len = (u8)(at - addr);
+    p->resume = at;
+    memcpy(p->expected, f->code->bytes + (addr - f->code->addr), p->len);
+    *ret_w = w;
+    return 0;
+}
+
+/* Pieces that may belong to the function were not followed; no direct jump in them may lead into the window.
+ */
+static int check_maybe(const struct tn_flow *f, const struct tn_patch *p, struct tn_error *err)
+{
+    for (u32 k = 0; k < f->maybe.n; k++) {
+        const struct tn_func *g = tn_func_starting(f->code, f->maybe.at[k]);
+        u64 at = f->maybe.at[k], end = g && g->size ? at + g->size : tn_func_next(f->code, at);
+
+        while (at < end) {
+            struct tn_insn i;
+
+            if (tn_code_decode(f->code, at, &i) < 0)
+                return tn_refuse(err, -ENOTSUP, TN_REFUSE_UNDECODABLE, at, NULL);
+            if (i.rel_off && i.target > p->addr && i.target < p->addr + p->len)
+                return tn_refuse(err, -ENOTSUP, TN_REFUSE_JUMP_INTO_WINDOW, at, NULL);
+            at += i.len;
+        }
+    }
+    return 0;
+}
+
+static int plan_one(const struct tn_flow *f, enum tn_place_kind place, u64 addr, struct tn_plan *plan,
+                    struct tn_error *err)
+{
+    struct window w;
+    int r;
+
+    if (f->unprovable)
+        return tn_refuse(err, -ENOTSUP, TN_REFUSE_JUMP_UNPROVABLE, f->unprovable, NULL);
+    if (f->undecodable)
+        return tn_refuse(err, -ENOTSUP, TN_REFUSE_UNDECODABLE, f->undecodable, NULL);
+    if (!(tn_flow_mark(f, addr) & TN_FLOW_START))
+        return tn_refuse(err, -EINVAL, TN_REFUSE_NOT_AN_INSTRUCTION, addr, NULL);
+    if (place == TN_PLACE_OFFSET && f->std)
+        return tn_refuse(err, -ENOTSUP, TN_REFUSE_DIRECTION_FLAG, f->std, NULL);
+    if (place == TN_PLACE_ENTRY) {
+        struct tn_insn i;
+
+        if (tn_flow_mark(f, addr) & TN_FLOW_TARGET)
+            return tn_refuse(err, -ENOTSUP, TN_REFUSE_ENTRY_IS_LOOP_HEAD, addr, NULL);
+        if (tn_code_decode(f->code, addr, &i) == 0 && i.kind == TN_INSN_ENDBR) {
+            addr += i.len;
+            if (tn_flow_mark(f, addr) & TN_FLOW_TARGET)
+                return tn_refuse(err, -ENOTSUP, TN_REFUSE_ENTRY_IS_LOOP_HEAD, addr, NULL);
+        }
+    }
+    r = build(f, addr, 0, &w, err);
+    if (!r)
+        r = check_maybe(f, &w.patch, err);
+    if (r < 0)
+        return r;
+    w.patch.place = (u8)place;
+    plan->patches = malloc(sizeof(*plan->patches));
+    if (!plan->patches)
+        return -ENOMEM;
+    plan->patches[0] = w.patch;
+    plan->npatches = 1;
+    plan->tactic = w.padded ? "jump5_padding" : "jump5";
+    return 0;
+}
+
+/* A window around one ret: the fewest instructions before it that make five bytes with the padding behind it.
+ */
+static int build_exit(const struct tn_flow *f, u64 ret, struct window *ret_w, struct tn_error *err)
+{
+    struct tn_error first = {0};
+    u64 start = ret;
+    u32 before = 0;
+
+    for (;;) {
+        struct tn_error why = {0};
+        struct tn_insn i;
+        int r = build(f, start, ret, ret_w, &why);
+
+        if (r == 0) {
+            ret_w->patch.place = TN_PLACE_EXIT;
+            ret_w->patch.hook_before = (u8)before;
+            return 0;
+        }
+        if (!first.reason[0])
+            first = why;
+        if ((tn_flow_mark(f, start) & TN_FLOW_TARGET) || before == 5)
+            break;
+        start = tn_flow_before(f, start, &i);
+        if (!start)
+            break;
+        before++;
+    }
+    return tn_fail(err, -ENOTSUP, first.reason, "%s", first.message);
+}
+
+static int plan_exit(const struct tn_flow *f, struct tn_plan *plan, struct tn_error *err)
+{
+    bool padded = false, displaced = false;
+
+    if (f->tail_call)
+        return tn_refuse(err, -ENOTSUP, TN_REFUSE_EXIT_BY_TAIL_CALL, f->tail_call, NULL);
+    if (f->unprovable)
+        return tn_refuse(err, -ENOTSUP, TN_REFUSE_EXIT_UNPROVABLE, f->unprovable, NULL);
+    if (f->undecodable)
+        return tn_refuse(err, -ENOTSUP, TN_REFUSE_UNDECODABLE, f->undecodable, NULL);
+    if (f->shared)
+        return tn_refuse(err, -ENOTSUP, TN_REFUSE_EXIT_SHARED, f->shared, NULL);
+    if (f->overlap)
+        return tn_refuse(err, -ENOTSUP, TN_REFUSE_EXIT_UNPROVABLE, f->overlap, "overlapping instructions");
+    if (!f->rets.n)
+        return tn_refuse(err, -ENOTSUP, TN_REFUSE_EXIT_NONE, f->func->addr, NULL);
+    plan->patches = calloc(f->rets.n, sizeof(*plan->patches));
+    if (!plan->patches)
+        return -ENOMEM;
+    for (u32 k = 0; k < f->rets.n; k++) {
+        struct window w;
+        int r = build_exit(f, f->rets.at[k], &w, err);
+
+        if (r < 0)
+            return r;
+        for (u32 j = 0; j < k; j++)
+            if (w.patch.addr < plan->patches[j].addr + plan->patches[j].len &&
+                plan->patches[j].addr < w.patch.addr + w.patch.len)
+                return tn_refuse(err, -ENOTSUP, TN_REFUSE_TOO_SHORT, f->rets.at[k], "two returns too close");
+        plan->patches[plan->npatches++] = w.patch;
+        padded |= w.padded;
+        displaced |= w.patch.hook_before > 0;
+    }
+    plan->tactic = !displaced ? "ret_padding" : padded ? "ret_mixed" : "ret_displaced";
+    return 0;
+}
+
+static int plan_syscall(const struct tn_flow *f, u64 addr, struct tn_plan *plan, struct tn_error *err)
+{
+    u64 off = addr - f->code->addr;
+    const u8 *b = f->code->bytes + off;
+    struct window w;
+    int r;
+
+    if (f->code->len - off < 7 || b[0] != 0xb8 || b[5] != 0x0f || b[6] != 0x05)
+        return tn_refuse(err, -EINVAL, TN_REFUSE_NOT_VFORK_SITE, addr, NULL);
+    if (!(tn_flow_mark(f, addr) & TN_FLOW_START))
+        return tn_refuse(err, -EINVAL, TN_REFUSE_NOT_AN_INSTRUCTION, addr, NULL);
+    r = build(f, addr, addr + 5, &w, err);
+    if (r < 0)
+        return r;
+    w.patch.place = TN_PLACE_SYSCALL;
+    plan->patches = malloc(sizeof(*plan->patches));
+    if (!plan->patches)
+        return -ENOMEM;
+    plan->patches[0] = w.patch;
+    plan->npatches = 1;
+    plan->tactic = "jump5";
+    return 0;
+}
+
+int tn_plan(const struct tn_code_view *code, enum tn_place_kind place, u64 addr, struct tn_plan *ret_plan,
+            struct tn_error *err)
+{
+    _clean_(tn_plan_clear) struct tn_plan plan = {0};
+    _clean_(tn_flow_clear) struct tn_flow flow = {0};
+    const struct tn_func *func;
+    int r;
+
+    if (addr - code->addr >= code->len)
+        return tn_refuse(err, -EINVAL, TN_REFUSE_NOT_CODE, addr, NULL);
+    if (code->is_go && place != TN_PLACE_SYSCALL)
+        return tn_refuse(err, -ENOTSUP, TN_REFUSE_GO_STACK, addr, NULL);
+    func = tn_func_starting(code, addr);
+    if (!func)
+        func = tn_func_at(code, addr);
+    if (!func || (place == TN_PLACE_ENTRY && func->addr != addr))
+        return tn_refuse(err, -ENOTSUP, TN_REFUSE_FUNCTION_UNKNOWN, addr, NULL);
+    if (place == TN_PLACE_EXIT && func->addr != addr)
+        return tn_refuse(err, -EINVAL, TN_REFUSE_EXIT_NOT_AT_ENTRY, addr, NULL);
+    if (place == TN_PLACE_EXIT && !func->size)
+        return tn_refuse(err, -ENOTSUP, TN_REFUSE_FUNCTION_UNKNOWN, addr, NULL);
+    r = tn_flow_scan(code, func, &flow);
+    if (r < 0)
+        return r;
+    plan.func_addr = func->addr;
+    plan.func_size = flow.end - func->addr;
+    r = place == TN_PLACE_EXIT      ? plan_exit(&flow, &plan, err)
+        : place == TN_PLACE_SYSCALL ? plan_syscall(&flow, addr, &plan, err)
+                                    : plan_one(&flow, place, addr, &plan, err);
+    if (r < 0)
+        return r;
+    *ret_plan = plan;
+    plan = (struct tn_plan){0};
+    return 0;
+}
+
+void tn_plan_clear(struct tn_plan *plan)
+{
+    free(plan->patches);
+    *plan = (struct tn_plan){0};
+}
+
+bool tn_plan_overlap(const struct tn_plan *a, const struct tn_plan *b)
+{
+    for (u32 i = 0; i < a->npatches; i++) {
+        for (u32 j = 0; j < b->npatches; j++) {
+            const struct tn_patch *p = &a->patches[i], *q = &b->patches[j];
+
+            if (p->addr == q->addr && p->len == q->len && p->hook_before == q->hook_before &&
+                p->place == q->place)
+                continue;
+            if (p->addr < q->addr + q->len && q->addr < p->addr + p->len)
+                return true;
+        }
+    }
+    return false;
+}
+
+/* ------------------------------------------------------------------------------------------------ vfork
+ * sites */
+
+/* x86-64 call numbers whose child may run in its parent's memory. */
+static bool may_vfork(u32 nr)
+{
+    return nr == 56 /* clone */ || nr == 58 /* vfork */ || nr == 435 /* clone3 */;
+}
+
+int tn_find_vfork_sites(const struct tn_code_view *code, struct tn_patch **ret_patches, u32 *ret_count,
+                        u32 *ret_skipped, struct tn_error *err)
+{
+    _free_ struct tn_patch *patches = NULL;
+    u32 n = 0, skipped = 0;
+
+    /* The bytes are looked for first, which is fast; the planner then proves that they are what they seem. */
+    for (u64 off = 0; code->len >= 7 && off <= code->len - 7; off++) {
+        const u8 *b = code->bytes + off, *hit;
+        struct tn_plan plan;
+        struct tn_patch *grown;
+        u32 nr;
+
+        hit = memchr(b, 0xb8, code->len - 6 - off);
+        if (!hit)
+            break;
+        off = (u64)(hit - code->bytes);
+        memcpy(&nr, hit + 1, 4);
+        if (!may_vfork(nr) || hit[5] != 0x0f || hit[6] != 0x05)
+            continue;
+        if (tn_plan(code, TN_PLACE_SYSCALL, code->addr + off, &plan, NULL) < 0) {
+            skipped++;
+            continue;
+        }
+        grown = reallocarray(patches, n + 1, sizeof(*patches));
+        if (grown) {
+            patches = grown;
+            patches[n++] = plan.patches[0];
+        }
+        tn_plan_clear(&plan);
+        if (!grown)
+            return -ENOMEM;
+    }
+    *ret_patches = TN_TAKE_PTR(patches);
+    *ret_count = n;
+    *ret_skipped = skipped;
+    return 0;
+}

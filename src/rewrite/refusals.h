@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Every reason for which a place is not patched: one row gives the name that scripts see and the sentence
+ * that people read. The address and, where there is one, the detail follow in the message.
+ */
+// clang-format off
+#define TN_REFUSALS(X) \
+    X(NOT_CODE,               "not_code",               "the address lies in no code of this file") \
+    X(FUNCTION_UNKNOWN,       "function_bounds_unknown","where the function ends is not known: neither a symbol with a size nor unwind information covers it") \
+    X(NOT_AN_INSTRUCTION,     "not_an_instruction_start","the offset falls inside an instruction; take one where an instruction begins (objdump -d shows them)") \
+    X(UNDECODABLE,            "undecodable",            "bytes on the way through the function are no known instruction, so its jumps cannot be proved harmless") \
+    X(TOO_SHORT,              "too_short",              "there is no room for a five-byte jump: too few bytes before the next code that can be reached on its own") \
+    X(JUMP_INTO_WINDOW,       "jump_into_window",       "a jump leads between the instructions that the patch would replace") \
+    X(JUMP_UNPROVABLE,        "jump_unprovable",        "an indirect jump has targets that cannot be listed; one of them might lie in the bytes to be replaced") \
+    X(ENTRY_IS_LOOP_HEAD,     "entry_is_loop_head",     "the function jumps back to its own first instruction: a hook there would count a loop's rounds as calls") \
+    X(WINDOW_CROSSES,         "window_crosses_function","the bytes to be replaced reach into the next function") \
+    X(NOT_RELOCATABLE,        "not_relocatable",        "an instruction to be displaced cannot run anywhere else") \
+    X(DIRECTION_FLAG,         "direction_flag",         "the function sets the direction flag, which a hook in its middle would have to know") \
+    X(OUT_OF_REACH,           "out_of_reach",           "an address is more than 2 GiB away from the place that must reach it") \
+    X(EXIT_BY_TAIL_CALL,      "exit_by_tail_call",      "the function leaves by a jump to another function, which then returns in its place; hook its entry, or the exit of the other one") \
+    X(EXIT_UNPROVABLE,        "exit_unprovable",        "an indirect jump may leave the function, so its ways out cannot be listed") \
+    X(EXIT_SHARED,            "exit_shared",            "a way out lies in bytes that another function runs through as well, whose returns would be counted too") \
+    X(EXIT_NONE,              "exit_none",              "the function never returns to its caller") \
+    X(EXIT_NOT_AT_ENTRY,      "exit_not_at_entry",      "an exit hook belongs to a whole function: its offset must be 0") \
+    X(GO_STACK,               "go_stack",               "Go runs on small stacks that move; a hook's frame does not fit there") \
+    X(NOT_VFORK_SITE,         "not_a_vfork_site",       "no system call that can start a vfork child stands there") \
+    X(SHARED_WINDOW,          "shared_window",          "the patch would overlap another one that is in place; detach that one first") \
+    X(FOREIGN_BYTES,          "foreign_bytes",          "the bytes in memory are neither the file's nor ours: a debugger's breakpoint or a kernel uprobe, perhaps; remove it first") \
+    X(CTX_WRITTEN,            "ctx_written",            "the program writes to its context, which a probe may only read") \
+    X(BAD_ELF,                "bad_elf",                "the file is not an ELF file that can be read") \
+    X(ELF_CLASS,              "elf_32bit",              "a 32-bit file; only x86-64 is supported") \
+    X(ELF_ENDIAN,             "elf_big_endian",         "a big-endian file; only x86-64 is supported") \
+    X(ELF_MACHINE,            "elf_machine",            "made for another machine; only x86-64 is supported") \
+    X(ELF_TRUNCATED,          "elf_truncated",          "a table reaches beyond the end of the file") \
+    X(ELF_NO_CODE,            "elf_no_code",            "no executable segment") \
+    X(ELF_TOO_LARGE,          "elf_too_large",          "the file is larger than 1 GiB") \
+    X(NO_SYMBOL,              "no_symbol",              "no function of that name")
+// clang-format on
+
+#ifndef TN_REWRITE_REFUSALS_H
+#define TN_REWRITE_REFUSALS_H
+
+#include "base/base.h"
+
+enum tn_refusal_id {
+#define X(id, name, text) TN_REFUSE_##id,
+    TN_REFUSALS(X)
+#undef X
+        TN_REFUSE_COUNT
+};
+
+const char *tn_refusal_name(enum tn_refusal_id id);
+const char *tn_refusal_text(enum tn_refusal_id id);
+
+/* Fills `err` with the row's name, its sentence, the address, and `detail` if there is one. Returns `code`.
+ */
+int tn_refuse(struct tn_error *err, int code, enum tn_refusal_id id, u64 addr, const char *detail);
+
+#endif

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The planner on every function of real programs nobody here compiled. Prints a table (as TAP comments) of
+ * what could be had and what was refused, by name, and asserts what must hold of any binary: nearly every
+ * entry can be hooked, every plan is sane, its displaced copy can be generated, and no two windows of a plan
+ * meet.
+ */
+#include <fcntl.h>
+#include <glob.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <time.h>
+// clang-format off
+#include <cmocka.h>
+// clang-format on
+
+#include "rewrite/module.h"
+#include "rewrite/refusals.h"
+#include "rewrite/trampoline.h"
+
+struct tally {
+    char name[48];
+    u32 n;
+};
+
+static void count(struct tally *t, const char *name)
+{
+    for (u32 i = 0; i < 40; i++) {
+        if (t[i].n && strcmp(t[i].name, name) != 0)
+            continue;
+        snprintf(t[i].name, sizeof(t[i].name), "%s", name);
+        t[i].n++;
+        return;
+    }
+}
+
+static void check_plan(const struct tn_code_view *code, const struct tn_plan *plan)
+{
+    u64 bias = 0x555500000000, base = (plan->func_addr + bias + 0x10000000) & ~0xfffull;
+
+    assert_true(plan->npatches > 0);
+    for (u32 k = 0; k < plan->npatches; k++) {
+        const struct tn_patch *p = &plan->patches[k];
+        struct tn_displaced_out out;
+        u8 bytes[TN_DISPLACED_MAX], patch[TN_PATCH_MAX];
+        struct tn_error err = {0};
+
+        assert_in_range(p->len, 5, TN_PATCH_MAX);
+        assert_in_range(p->ninsns, 1, 16);
+        assert_memory_equal(p->expected, code->bytes + (p->addr - code->addr), p->len);
+        if (tn_displaced(p, bias, base, base + 0x1000, bytes, sizeof(bytes), &out, &err) < 0)
+            fail_msg("displaced at %#llx: %s", (unsigned long long)p->addr, err.message);
+        assert_int_equal(tn_patch_bytes(p, bias, out.enter, patch, &err), 0);
+        assert_int_equal(patch[0], 0xe9);
+        for (u32 j = 0; j < k; j++)
+            assert_true(p->addr + p->len <= plan->patches[j].addr ||
+                        plan->patches[j].addr + plan->patches[j].len <= p->addr);
+    }
+}
+
+static void survey(const char *pattern, u32 entry_percent)
+{
+    struct tally entry[41] = {0}, leave[41] = {0};
+    struct tn_module *m = NULL;
+    u32 all = 0, entries = 0, exits = 0;
+    struct timespec t0, t1;
+    struct tn_patch *sites = NULL;
+    glob_t g;
+    int fd;
+
+    if (glob(pattern, 0, NULL, &g) != 0) {
+        print_message("# %s is not installed\n", pattern);
+        skip();
+    }
+    fd = open(g.gl_pathv[0], O_RDONLY | O_CLOEXEC);
+    print_message("# %s\n", g.gl_pathv[0]);
+    globfree(&g);
+    assert_true(fd >= 0);
+    assert_int_equal(tn_module_open(fd, &m, NULL), 0);
+    close(fd);
+    clock_gettime(CLOCK_MONOTONIC, &t0);
+    for (u32 s = 0; s < tn_module_ncode(m); s++) {
+        const struct tn_code_view *code = tn_module_code_at(m, s);
+        u32 nsites = 0, skipped = 0;
+
+        for (u32 i = 0; i < code->nfuncs; i++) {
+            const struct tn_func *f = &code->funcs[i];
+            struct tn_error err = {0};
+            struct tn_plan plan;
+
+            if (f->part || f->addr - code->addr >= code->len || !f->size)
+                continue;
+            all++;
+            if (tn_plan(code, TN_PLACE_ENTRY, f->addr, &plan, &err) == 0) {
+                entries++;
+                count(entry, plan.tactic);
+                check_plan(code, &plan);
+                tn_plan_clear(&plan);
+            } else {
+                assert_true(err.reason[0]);
+                count(entry, err.reason);
+            }
+            err = (struct tn_error){0};
+            if (tn_plan(code, TN_PLACE_EXIT, f->addr, &plan, &err) == 0) {
+                exits++;
+                count(leave, plan.tactic);
+                check_plan(code, &plan);
+                tn_plan_clear(&plan);
+            } else {
+                assert_true(err.reason[0]);
+                count(leave, err.reason);
+            }
+        }
+        assert_int_equal(tn_find_vfork_sites(code, &sites, &nsites, &skipped, NULL), 0);
+        if (nsites + skipped)
+            print_message("#   vfork sites: %u, %u that cannot be patched\n", nsites, skipped);
+        free(sites);
+    }
+    clock_gettime(CLOCK_MONOTONIC, &t1);
+    tn_module_free(m);
+    print_message("#   %u functions, %.1f us a plan\n", all,
+                  ((double)(t1.tv_sec - t0.tv_sec) * 1e6 + (double)(t1.tv_nsec - t0.tv_nsec) / 1e3) /
+                      (all * 2.0 + 1));
+    for (u32 i = 0; entry[i].n; i++)
+        print_message("#   entry %-26s %6u  %5.1f %%\n", entry[i].name, entry[i].n, 100.0 * entry[i].n / all);
+    for (u32 i = 0; leave[i].n; i++)
+        print_message("#   exit  %-26s %6u  %5.1f %%\n", leave[i].name, leave[i].n, 100.0 * leave[i].n / all);
+    assert_true(all > 0);
+    assert_in_range(entries * 100 / all, entry_percent, 100);
+}
+
+#define SURVEY(id, pattern, percent)                                                                         \
+    static void survey_##id(void **state)                                                                    \
+    {                                                                                                        \
+        (void)state;                                                                                         \
+        survey(pattern, percent);                                                                            \
+    }
+SURVEY(nginx, "/usr/sbin/nginx", 90)
+SURVEY(redis, "/usr/bin/redis-*server", 90)
+SURVEY(bash, "/bin/bash", 90)
+SURVEY(libc, "/lib/x86_64-linux-gnu/libc.so.6", 88)
+SURVEY(libssl, "/usr/lib/x86_64-linux-gnu/libssl.so.3", 90)
+SURVEY(python, "/usr/bin/python3", 88)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(survey_nginx), cmocka_unit_test(survey_redis),  cmocka_unit_test(survey_bash),
+        cmocka_unit_test(survey_libc),  cmocka_unit_test(survey_libssl), cmocka_unit_test(survey_python),
+    };
+
+    return cmocka_run_group_tests_name("survey", tests, NULL, NULL);
+}

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the agent exports. The agent is src/rt and a little glue, compiled freestanding with general registers only,
- * linked into one image of two parts (text and read-only data; data) without relocations. It has no constructor, no
- * TLS, no libc, and makes no system call outside rt/syscalls.h. The injector maps it and never calls it; programs and
- * trampolines do. Exports are found by name in the image's symbol table: every tn_helper_*, and the functions below.
+ * What the agent exports. The agent is src/rt and a little glue, compiled freestanding with general registers
+ * only, linked into one image of two parts (text and read-only data; data) without relocations. It has no
+ * constructor, no TLS, no libc, and makes no system call outside rt/syscalls.h. The injector maps it and
+ * never calls it; programs and trampolines do. Exports are found by name in the image's symbol table: every
+ * tn_helper_*, and the functions below.
  */
 #ifndef TN_AGENT_H
 #define TN_AGENT_H
@@ -11,16 +12,18 @@
 #include "rt/layout.h"
 
 /*
- * What a trampoline calls when its inlined fast way does not do. All general registers the host may have live are
- * saved by then.
+ * What a trampoline calls when its inlined fast way does not do. All general registers the host may have live
+ * are saved by then.
  *
- * tn_agent_enter: decides whether a run may start: fork child, vfork child, no slot yet, already running, per-CPU
- * claim. Fills run->slot and run->cpu, sets the running bit. Returns 1 to run, 0 to skip (and has counted it).
- * flags: TN_ENTER_*.
+ * tn_agent_enter: decides whether a run may start: fork child, vfork child, no slot yet, already running,
+ * per-CPU claim. Fills run->slot and run->cpu, sets the running bit. Returns 1 to run, 0 to skip (and has
+ * counted it). flags: TN_ENTER_*.
  */
 #define TN_ENTER_FOLLOW 1u /* children of the process count too */
 #define TN_ENTER_PERCPU 2u /* claim a per-CPU slot */
-#define TN_ENTER_SP     4u /* whoever sets running bits inline keeps tn_slot.sp too: abandoned runs are told from running ones */
+#define TN_ENTER_SP                                                                                          \
+    4u /* whoever sets running bits inline keeps tn_slot.sp too: abandoned runs are told from running ones   \
+        */
 u64 tn_agent_enter(struct tn_run *run, u64 flags);
 /* Releases what tn_agent_enter took. */
 void tn_agent_leave(struct tn_run *run);

@@ -39,14 +39,15 @@ u32 tn_table_hash(const struct tn_map *map, const void *key)
     return (u32)(h >> 32);
 }
 
+/* Elements are aligned, the caller's key may not be. */
 static inline bool same_key(const struct tn_map *map, const struct tn_elem *e, const void *key)
 {
     u32 size = map->geo.key_size;
 
     if (size == 8)
-        return !((*(const u64 *)e->key) ^ (*(const u64 __attribute__((may_alias, aligned(1))) *)key));
+        return !__builtin_memcmp(e->key, key, 8);
     if (size == 4)
-        return !((*(const u32 *)e->key) ^ (*(const u32 __attribute__((may_alias, aligned(1))) *)key));
+        return !__builtin_memcmp(e->key, key, 4);
     return !memcmp(e->key, key, size);
 }
 

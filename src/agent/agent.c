@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * May a run start? The questions a trampoline's inlined fast way leaves open, in their order:
+ *
+ *   whose process is this?   a fork child has a wiped private page (armed is 0); while a vfork child may be
+ * in flight, pids are compared. The link's own process, or any if the link follows: go on. Otherwise the run
+ * was never meant to happen: skipped and not counted. which slot?              the thread's, found or claimed
+ * by its thread pointer; else one of the overflow ones running already?         counted as recursion, unless
+ * the run that set the bit was abandoned (layout.h, tn_slot.sp) which CPU?               the present one's
+ * claim, or any that is free; waiting is bounded; a claim of this thread's own (we are in a signal handler)
+ * is never waited for
+ *
+ * It never waits for ever, never exits, never touches errno, and leaves nothing behind when it says no.
+ */
+#include "agent/agent.h"
+
+#include "rt/self.h"
+
+#define CPU_ROUNDS 64u /* looks at all CPUs; the thread gives way after each, from the second quarter on */
+
+static void count(u64 *counter)
+{
+    tn_fetch_add(counter, 1);
+}
+
+static u64 skip(const struct tn_run *run, bool recursion)
+{
+    struct tn_link_stats *stats = (struct tn_link_stats *)run->hook->stats;
+
+    if (stats) {
+        count(&stats->missed);
+        if (recursion)
+            count(&stats->recursion);
+    }
+    return 0;
+}
+
+static bool meant_here(const struct tn_proc *proc, u64 flags)
+{
+    if (flags & TN_ENTER_FOLLOW)
+        return true;
+    switch (tn_self_kind(proc)) {
+    case TN_SELF_PROCESS:
+        return true;
+    case TN_SELF_VFORK: /* the parent's other threads go on meanwhile, and so does the parent after an exec */
+        return tn_syscall_allowed(proc, TN_SYS_getpid) && tn_self_pid(proc) == proc->pid;
+    default:
+        return false;
+    }
+}
+
+/* Claims `slot` for this thread unless it is another's. */
+static bool own_slot(struct tn_slot *slot, u64 tp)
+{
+    u64 owner = tn_load(&slot->owner);
+
+    return owner == tp || (!owner && tn_cas64(&slot->owner, 0, tp));
+}
+
+static struct tn_slot *find_slot(struct tn_private *priv, u64 tp)
+{
+    u32 first = TN_SLOT_HASH(tp);
+
+    for (u32 i = 0; i < TN_SLOT_PROBES; i++) {
+        struct tn_slot *slot = &priv->slot[(first + i) % TN_SLOT_COUNT];
+
+        if (own_slot(slot, tp))
+            return slot;
+    }
+    /* A nested run must find the outer one's slot before it takes a free one. */
+    for (u32 i = 0; i < TN_SLOT_OVERFLOW; i++)
+        if (tn_load(&priv->overflow[i].owner) == tp)
+            return &priv->overflow[i];
+    for (u32 i = 0; i < TN_SLOT_OVERFLOW; i++)
+        if (own_slot(&priv->overflow[i], tp))
+            return &priv->overflow[i];
+    return NULL;
+}
+
+static bool is_overflow(const struct tn_private *priv, const struct tn_slot *slot)
+{
+    return slot >= priv->overflow && slot < priv->overflow + TN_SLOT_OVERFLOW;
+}
+
+/*
+ * The bits of this slot that are set: do they belong to nobody? Only asked when the bit of this very program
+ * is. No outermost run: then whoever set it is gone. An outermost run whose frame lies below ours on the same
+ * stack: it was left by a jump. Stacks are told apart by asking for the alternate one; where a handler has
+ * changed stacks by other means the comparison can err towards "abandoned", and one run is nested in another.
+ */
+static bool abandoned(const struct tn_run *run)
+{
+    struct {
+        u64 sp;
+        s32 flags;
+        u32 pad;
+        u64 size;
+    } alt = {0};
+    u64 outer = tn_load(&run->slot->sp), here = (u64)run;
+    bool here_alt, outer_alt;
+
+    if (!outer)
+        return true;
+    if (!tn_syscall_allowed(run->proc, TN_SYS_sigaltstack) ||
+        TN_SYSCALL(sigaltstack, 0, &alt, 0, 0, 0, 0) < 0)
+        return false;
+    here_alt = here - alt.sp < alt.size;
+    outer_alt = outer - alt.sp < alt.size;
+    if (here_alt != outer_alt)
+        return outer_alt; /* a handler on the alternate stack was interrupted by nobody who runs on the main
+                             one */
+    return outer < here;
+}
+
+static void clear_slot(struct tn_slot *slot)
+{
+    for (u32 i = 0; i < TN_SLOT_BITS / 64; i++)
+        tn_store(&slot->running[i], 0);
+    tn_store(&slot->sp, 0);
+}
+
+enum claim { CLAIM_OK, CLAIM_OWN, CLAIM_BUSY };
+
+static enum claim claim_cpu(struct tn_run *run)
+{
+    const struct tn_proc *proc = run->proc;
+    bool may_yield = tn_syscall_allowed(proc, TN_SYS_sched_yield);
+    u64 owner = tn_self_owner(proc);
+
+    for (u32 round = 0; round < CPU_ROUNDS; round++) {
+        u32 cpu = tn_self_cpu(proc);
+
+        for (u32 i = 0; i < proc->ncpu; i++, cpu = cpu + 1 >= proc->ncpu ? 0 : cpu + 1) {
+            u64 *word = &proc->claims[cpu].owner, seen = tn_load(word);
+
+            if (seen == owner) {
+                if (!tn_self_alone(run))
+                    return CLAIM_OWN;
+                run->cpu = (s32)cpu; /* left by an abandoned run: ours already */
+                return CLAIM_OK;
+            }
+            if (!seen && tn_cas64(word, 0, owner)) {
+                run->cpu = (s32)cpu;
+                return CLAIM_OK;
+            }
+        }
+        if (round < CPU_ROUNDS / 4 || !may_yield)
+            tn_pause();
+        else
+            TN_SYSCALL(sched_yield, 0, 0, 0, 0, 0, 0);
+    }
+    return CLAIM_BUSY;
+}
+
+static void release_slot(struct tn_run *run)
+{
+    struct tn_private *priv = run->proc->priv;
+    struct tn_slot *slot = run->slot;
+    u32 bit = run->hook->prog_bit;
+    u64 left = 0;
+
+    tn_this_thread_clear_bit(&slot->running[bit / 64], bit % 64);
+    if (tn_load(&slot->sp) == (u64)run)
+        tn_store(&slot->sp, 0);
+    if (!is_overflow(priv, slot))
+        return;
+    for (u32 i = 0; i < TN_SLOT_BITS / 64; i++)
+        left |= tn_load(&slot->running[i]);
+    if (!left)
+        tn_store_release(&slot->owner, 0);
+}
+
+u64 tn_agent_enter(struct tn_run *run, u64 flags)
+{
+    const struct tn_proc *proc = run->proc;
+    u32 bit = run->hook->prog_bit;
+    struct tn_slot *slot;
+
+    run->cpu = -1;
+    run->nrings = 0;
+    if (!meant_here(proc, flags))
+        return 0;
+    if (bit >= TN_SLOT_BITS)
+        return skip(run, false);
+
+    run->slot = slot = find_slot(proc->priv, tn_thread_pointer(proc));
+    if (!slot)
+        return skip(run, false);
+    if (tn_this_thread_set_bit(&slot->running[bit / 64], bit % 64)) {
+        if (!(flags & TN_ENTER_SP) || !abandoned(run))
+            return skip(run, true);
+        clear_slot(slot);
+        tn_this_thread_set_bit(&slot->running[bit / 64], bit % 64);
+    }
+    if (!tn_load(&slot->sp))
+        tn_store(&slot->sp, (u64)run);
+
+    if (flags & TN_ENTER_PERCPU) {
+        enum claim claim = claim_cpu(run);
+
+        if (claim != CLAIM_OK) {
+            release_slot(run);
+            return skip(run, claim == CLAIM_OWN);
+        }
+    }
+    return 1;
+}
+
+void tn_agent_leave(struct tn_run *run)
+{
+    const struct tn_proc *proc = run->proc;
+
+    if (run->cpu >= 0 && (u32)run->cpu < proc->ncpu)
+        tn_store_release(&proc->claims[run->cpu].owner, 0);
+    run->cpu = -1;
+    release_slot(run);
+}

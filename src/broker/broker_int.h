@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: MIT */
+/* The broker's inside: its one struct, and what its files ask of each other. */
+#ifndef TN_BROKER_INT_H
+#define TN_BROKER_INT_H
+
+#include "broker/broker.h"
+#include "broker/object.h"
+#include "broker/wakeup.h"
+
+#define TN_HANDLE_BUCKETS 1024u
+
+struct tn_broker {
+    struct tn_loop *loop;
+    struct tn_source listener, inotify, injector;
+    bool injector_added;
+    struct tn_table table[TN_KIND_MAX];
+    struct tn_handle *handles[TN_HANDLE_BUCKETS];
+    u32 nhandles, nconns, nobjects, nkept, njobs;
+    bool stop;
+    u32 uid, ncpu;
+    u64 started_ns;
+    u32 uprobe_type, kprobe_type; /* performance-event types; kprobe 0: not known */
+
+    struct tn_shared shared;
+    u8 *gates;
+    struct tn_link_stats *stats;
+    struct tn_cpu_claim *claims;
+    u64 links_used[TN_MAX_LINKS / 64];
+    struct tn_inject *inject;
+    struct tn_wakeup *wakeup;
+};
+
+/* ------------------------------------------------------------------------------------------------ the caller
+ */
+
+/*
+ * Who asks, whichever door he came by: his memory, his descriptors, who he is. A handler sees nothing else of
+ * him. Every one of these may wait, and may find that he has gone (−ECONNRESET).
+ */
+struct tn_caller;
+struct tn_caller_ops {
+    int (*read)(struct tn_caller *caller, u64 addr, void *ret_bytes, u64 len);
+    int (*read_str)(struct tn_caller *caller, u64 addr, char *ret_str,
+                    u32 cap); /* −E2BIG: no NUL within cap */
+    int (*write)(struct tn_caller *caller, u64 addr, const void *bytes, u64 len);
+    int (*fd)(struct tn_caller *caller, s32 number, int *ret_fd); /* a copy, to be closed */
+};
+struct tn_caller {
+    const struct tn_caller_ops *ops;
+    struct tn_broker *broker;
+    pid_t pid;
+    uid_t uid;
+    struct tn_ctl_options options;
+    struct tn_ctl_error last; /* why the last call failed */
+    struct tn_error why;      /* of this call; moved to `last` when it fails */
+    int ret_fd;               /* the call's new descriptor, or −1 */
+    u64 trace_seen;
+};
+
+/* Object of the wanted kind behind the caller's descriptor; one reference for the caller of this. −EBADF,
+ * −EINVAL. */
+int tn_caller_object(struct tn_caller *caller, s32 number, enum tn_kind kind, u32 *ret_access,
+                     void *ret_object);
+/* `ret` is the call's result: a descriptor of `object`. */
+int tn_caller_give(struct tn_caller *caller, struct tn_object *object, u32 access);
+
+/* ----------------------------------------------------------------------------------------------- the
+ * commands */
+
+/* attr: a whole union bpf_attr, zero past the caller's size. */
+struct tn_command {
+    u32 number;
+    const char *name;
+    u32 last; /* end of the last field the command knows; anything but zero behind it is −EINVAL */
+    int (*run)(struct tn_caller *caller, union bpf_attr *attr, u64 attr_addr, u32 attr_size);
+};
+int tn_command_run(struct tn_caller *caller, u32 number, const void *attr, u32 len, u64 attr_addr,
+                   u32 attr_size);
+
+int tn_perf_open(struct tn_caller *caller, const struct perf_event_attr *attr,
+                 const struct tn_perf_open_args *args);
+int tn_perf_ioctl(struct tn_caller *caller, s32 number, u32 request, u64 arg);
+
+/* Answers into `ret_reply` (TN_MSG_MAX bytes), *ret_len bytes of it. */
+int tn_ctl_run(struct tn_caller *caller, u32 ctl, const void *req, size_t len, void *ret_reply,
+               size_t *ret_len);
+
+/* -------------------------------------------------------------------------------------------------------
+ * maps */
+
+int tn_map_view_of(struct tn_caller *caller, s32 number, struct tn_map_view *ret_view, int *ret_fd);
+int tn_map_wait_of(struct tn_caller *caller, s32 number, struct tn_map_view *ret_view, int *ret_fd);
+void tn_map_closed(struct tn_broker *broker, int watch);
+
+/* ------------------------------------------------------------------------------------------------------
+ * links */
+
+/* Attaches `prog` to the event. In a fiber: waits for the injector. */
+int tn_link_attach(struct tn_caller *caller, struct tn_prog *prog, struct tn_perf *perf, u64 cookie,
+                   struct tn_link **ret_link);
+/* Closes the gate at once and takes the hook out in the background; from anywhere. */
+void tn_link_detach(struct tn_link *link, u32 wait_ms);
+/* The same and waits for the outcome; from a fiber. */
+int tn_link_detach_wait(struct tn_caller *caller, struct tn_link *link, u32 wait_ms);
+void tn_link_gate(struct tn_link *link, bool open);
+void tn_target_ended(struct tn_broker *broker, pid_t pid);
+
+/* ------------------------------------------------------------------------------------------------
+ * connections */
+
+void tn_conn_accept(struct tn_broker *broker, int fd);
+
+#endif

@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: MIT */
+/* What our own command line asks beyond bpf(2); see ctl.h. One function a question. */
+#include <errno.h>
+#include <sys/epoll.h>
+
+#include "broker/broker_int.h"
+
+#ifndef TENON_VERSION
+#define TENON_VERSION "unknown"
+#endif
+
+typedef int (*ctl_fn)(struct tn_caller *caller, const void *req, void *ret_reply, size_t *ret_len);
+
+static int ctl_status(struct tn_caller *caller, const void *req, void *ret_reply, size_t *ret_len)
+{
+    const struct tn_broker *broker = caller->broker;
+    const struct tn_table *links = &broker->table[TN_KIND_LINK];
+    struct tn_ctl_status *status = ret_reply;
+
+    *status = (struct tn_ctl_status){
+        .pid = (u32)getpid(),
+        .uid = broker->uid,
+        .progs = broker->table[TN_KIND_PROG].count,
+        .maps = broker->table[TN_KIND_MAP].count,
+        .links = links->count,
+        .btfs = broker->table[TN_KIND_BTF].count,
+        .connections = broker->nconns,
+        .started_ns = broker->started_ns,
+    };
+    for (u32 i = 0; i < links->count; i++) {
+        const struct tn_link *link = (const struct tn_link *)links->slot[i];
+
+        for (u32 t = 0; t < link->ntargets; t++)
+            status->targets += !link->targets[t].ended;
+    }
+    snprintf(status->version, sizeof(status->version), "%s", TENON_VERSION);
+    *ret_len = sizeof(*status);
+    return 0;
+}
+
+static int ctl_options(struct tn_caller *caller, const void *req, void *ret_reply, size_t *ret_len)
+{
+    const struct tn_ctl_options *options = req;
+
+    if (options->follow > 1 || options->wait_ms > 3600000)
+        return -EINVAL;
+    caller->options = *options;
+    return 0;
+}
+
+static int ctl_last_error(struct tn_caller *caller, const void *req, void *ret_reply, size_t *ret_len)
+{
+    memcpy(ret_reply, &caller->last, sizeof(caller->last));
+    *ret_len = sizeof(caller->last);
+    return 0;
+}
+
+static int ctl_link_next(struct tn_caller *caller, const void *req, void *ret_reply, size_t *ret_len)
+{
+    struct tn_broker *broker = caller->broker;
+    struct tn_ctl_link *reply = ret_reply;
+    const struct tn_link *link;
+    const struct tn_perf *perf;
+    u32 after;
+
+    memcpy(&after, req, sizeof(after));
+    do {
+        link = (const struct tn_link *)tn_object_after(broker, TN_KIND_LINK, after);
+        if (!link)
+            return -ENOENT;
+        after = link->object.id;
+    } while (link->detached);
+    perf = link->perf;
+    memset(reply, 0, sizeof(*reply));
+    reply->id = link->object.id;
+    reply->prog_id = link->prog->object.id;
+    reply->kept = link->kept;
+    reply->follow = link->follow;
+    reply->cookie = link->cookie;
+    reply->attach_ns = link->attach_ns;
+    reply->missed = __atomic_load_n(&broker->stats[link->index].missed, __ATOMIC_RELAXED);
+    reply->recursion = __atomic_load_n(&broker->stats[link->index].recursion, __ATOMIC_RELAXED);
+    snprintf(reply->prog, sizeof(reply->prog), "%s", link->prog->full_name);
+    reply->pid = -1;
+    reply->ended = link->ntargets > 0;
+    if (!perf) /* attached by the event's own ioctl */
+        for (u32 i = 0; i < broker->table[TN_KIND_PERF].count && !perf; i++) {
+            const struct tn_perf *other = (const struct tn_perf *)broker->table[TN_KIND_PERF].slot[i];
+
+            perf = other->own == link ? other : NULL;
+        }
+    if (perf) {
+        reply->pid = perf->pid;
+        reply->is_exit = perf->exit;
+        reply->file_offset = reply->offset = perf->offset;
+        snprintf(reply->target, sizeof(reply->target), "%s", perf->path);
+    }
+    snprintf(reply->kind, sizeof(reply->kind), "%s", reply->is_exit ? "uretprobe" : "uprobe");
+    for (u32 t = 0; t < link->ntargets; t++) {
+        const struct tn_target *target = &link->targets[t];
+
+        reply->hold_ns_max = TN_MAX(reply->hold_ns_max, target->hold_ns_max);
+        if (target->ended)
+            continue;
+        reply->ended = 0;
+        reply->targets++;
+    }
+    if (link->ntargets) {
+        const struct tn_target *target = &link->targets[0];
+
+        reply->address = target->address;
+        memcpy(reply->tactic, target->tactic, sizeof(reply->tactic));
+        if (target->symbol[0]) {
+            memcpy(reply->symbol, target->symbol, sizeof(reply->symbol));
+            reply->offset = target->symbol_offset;
+        }
+    }
+    *ret_len = sizeof(*reply);
+    return 0;
+}
+
+static int ctl_link_keep(struct tn_caller *caller, const void *req, void *ret_reply, size_t *ret_len)
+{
+    struct tn_link *link;
+    u32 id;
+
+    memcpy(&id, req, sizeof(id));
+    link = (struct tn_link *)tn_object_by_id(caller->broker, TN_KIND_LINK, id);
+    if (!link || link->detached)
+        return tn_fail(&caller->why, -ENOENT, "no_link", "there is no link %u", id);
+    if (!link->kept) {
+        link->kept = true;
+        caller->broker->nkept++;
+        TN_REF(link);
+    }
+    return 0;
+}
+
+static int ctl_link_detach(struct tn_caller *caller, const void *req, void *ret_reply, size_t *ret_len)
+{
+    const struct tn_ctl_detach *detach = req;
+    _unref_ struct tn_link *link = NULL;
+    int r;
+
+    link = (struct tn_link *)tn_object_by_id(caller->broker, TN_KIND_LINK, detach->id);
+    if (!link || link->detached) {
+        link = NULL;
+        return tn_fail(&caller->why, -ENOENT, "no_link", "there is no link %u", detach->id);
+    }
+    TN_REF(link);
+    r = tn_link_detach_wait(caller, link, TN_MIN(detach->wait_ms, 60000u));
+    if (link->kept) {
+        link->kept = false;
+        caller->broker->nkept--;
+        TN_UNREF(link);
+    }
+    return r;
+}
+
+/* Hold and release are jobs of the injector's, as attaching is. */
+static int startup_job(struct tn_caller *caller, const void *req,
+                       int (*start)(struct tn_inject *, pid_t, int *, struct tn_error *))
+{
+    struct tn_broker *broker = caller->broker;
+    _free_ struct tn_attach_result *result = calloc(1, sizeof(*result));
+    s32 pid;
+    int fd, r;
+
+    if (!result)
+        return -ENOMEM;
+    memcpy(&pid, req, sizeof(pid));
+    if (pid <= 1)
+        return -EINVAL;
+    r = start(broker->inject, pid, &fd, &caller->why);
+    if (r)
+        return r;
+    r = tn_loop_wait(broker->loop, fd, EPOLLIN, 60000);
+    if (!r)
+        r = tn_inject_finish(broker->inject, fd, result);
+    if (!r && result->err) {
+        caller->why = result->why;
+        r = result->err;
+    }
+    return r;
+}
+
+static int ctl_hold(struct tn_caller *caller, const void *req, void *ret_reply, size_t *ret_len)
+{
+    return startup_job(caller, req, tn_inject_hold);
+}
+
+static int ctl_release(struct tn_caller *caller, const void *req, void *ret_reply, size_t *ret_len)
+{
+    return startup_job(caller, req, tn_inject_release);
+}
+
+static int ctl_prog_facts(struct tn_caller *caller, const void *req, void *ret_reply, size_t *ret_len)
+{
+    struct tn_ctl_facts *facts = ret_reply;
+    const struct tn_prog *prog;
+    u32 id;
+
+    memcpy(&id, req, sizeof(id));
+    prog = (const struct tn_prog *)tn_object_by_id(caller->broker, TN_KIND_PROG, id);
+    if (!prog)
+        return tn_fail(&caller->why, -ENOENT, "no_prog", "there is no program %u", id);
+    *facts = (struct tn_ctl_facts){
+        .facts = prog->verdict.facts,
+        .insns_processed = prog->verdict.insns_processed,
+        .total_states = prog->verdict.total_states,
+        .peak_states = prog->verdict.peak_states,
+        .verify_ns = prog->verdict.time_ns,
+        .jit_ns = prog->jit_ns,
+        .text_len = prog->code.text_len,
+        .entry = prog->code.entry,
+    };
+    *ret_len = sizeof(*facts);
+    return 0;
+}
+
+static int ctl_trace_read(struct tn_caller *caller, const void *req, void *ret_reply, size_t *ret_len)
+{
+    *ret_len = 0;
+    return 0;
+}
+
+static int ctl_shutdown(struct tn_caller *caller, const void *req, void *ret_reply, size_t *ret_len)
+{
+    if (caller->broker->nkept)
+        return tn_fail(&caller->why, -EBUSY, "links_kept", "%u links are kept; detach them first",
+                       caller->broker->nkept);
+    caller->broker->stop = true;
+    return 0;
+}
+
+static const struct {
+    ctl_fn fn;
+    size_t req;
+} ctls[TN_CTL_MAX] = {
+    [TN_CTL_STATUS] = {ctl_status, 0},
+    [TN_CTL_OPTIONS] = {ctl_options, sizeof(struct tn_ctl_options)},
+    [TN_CTL_LAST_ERROR] = {ctl_last_error, 0},
+    [TN_CTL_LINK_NEXT] = {ctl_link_next, sizeof(u32)},
+    [TN_CTL_LINK_KEEP] = {ctl_link_keep, sizeof(u32)},
+    [TN_CTL_LINK_DETACH] = {ctl_link_detach, sizeof(struct tn_ctl_detach)},
+    [TN_CTL_HOLD] = {ctl_hold, sizeof(s32)},
+    [TN_CTL_RELEASE] = {ctl_release, sizeof(s32)},
+    [TN_CTL_PROG_FACTS] = {ctl_prog_facts, sizeof(u32)},
+    [TN_CTL_TRACE_READ] = {ctl_trace_read, 0},
+    [TN_CTL_SHUTDOWN] = {ctl_shutdown, 0},
+};
+
+int tn_ctl_run(struct tn_caller *caller, u32 ctl, const void *req, size_t len, void *ret_reply,
+               size_t *ret_len)
+{
+    if (ctl >= TN_CTL_MAX || !ctls[ctl].fn || len != ctls[ctl].req)
+        return -EINVAL;
+    return ctls[ctl].fn(caller, req, ret_reply, ret_len);
+}

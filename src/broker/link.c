@@ -1,0 +1,434 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A link: one program at one place, in one process or several.
+ *
+ *   attach   an index of its own (gate, statistics) · one job of the injector a process · gate opened when
+ * all are done detach   gate closed first: from that store on nothing of it runs anywhere · then one job a
+ * process takes the bytes back, in the background
+ *
+ * An index is used again only when every process that ever knew it has confirmed that it is out, or has
+ * ended: a stale hook must never wake up behind another link's gate.
+ */
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <sys/epoll.h>
+#include <sys/sysmacros.h>
+
+#include "broker/broker_int.h"
+
+#define TARGETS_MAX 1024u
+/* The injector bounds its own work; this is for one that does not. */
+#define JOB_MS      60000
+#define DETACH_MS   1000u
+
+/* ---------------------------------------------------------------------------------------------------------
+ * indices */
+
+static int index_get(struct tn_broker *broker, u32 *ret_index)
+{
+    for (u32 i = 0; i < TN_MAX_LINKS; i++)
+        if (!(broker->links_used[i / 64] >> (i % 64) & 1)) {
+            broker->links_used[i / 64] |= 1ull << (i % 64);
+            broker->gates[i] = 0;
+            memset(&broker->stats[i], 0, sizeof(broker->stats[i]));
+            *ret_index = i;
+            return 0;
+        }
+    return -ENOSPC;
+}
+
+static void index_put(struct tn_broker *broker, u32 index)
+{
+    broker->links_used[index / 64] &= ~(1ull << (index % 64));
+}
+
+void tn_link_gate(struct tn_link *link, bool open)
+{
+    __atomic_store_n(&link->object.broker->gates[link->index], open && !link->detached, __ATOMIC_SEQ_CST);
+}
+
+/* ------------------------------------------------------------------------------------------------- which
+ * processes */
+
+static bool pids_add(pid_t **pids, u32 *count, pid_t pid)
+{
+    pid_t *more = reallocarray(*pids, *count + 1, sizeof(**pids));
+
+    if (!more)
+        return false;
+    *pids = more;
+    more[(*count)++] = pid;
+    return true;
+}
+
+static pid_t parent_of(pid_t pid)
+{
+    char path[32], line[512];
+    _fclose_ FILE *f = NULL;
+    const char *p;
+    int ppid;
+
+    snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+    f = fopen(path, "re");
+    if (!f || !fgets(line, sizeof(line), f))
+        return 0;
+    p = strrchr(line, ')');
+    return p && sscanf(p + 1, " %*c %d", &ppid) == 1 ? ppid : 0;
+}
+
+/* The broker itself, its guardians and injectors. */
+static bool is_ours(pid_t pid)
+{
+    for (u32 depth = 0; pid > 1 && depth < 4; depth++) {
+        if (pid == getpid())
+            return true;
+        pid = parent_of(pid);
+    }
+    return false;
+}
+
+static bool maps_file(pid_t pid, u64 dev, u64 ino)
+{
+    char path[32], line[PATH_MAX + 128];
+    _fclose_ FILE *f = NULL;
+
+    snprintf(path, sizeof(path), "/proc/%d/maps", pid);
+    f = fopen(path, "re");
+    if (!f)
+        return false;
+    while (fgets(line, sizeof(line), f)) {
+        unsigned int major, minor;
+        unsigned long inode;
+        char perms[5];
+
+        if (sscanf(line, "%*x-%*x %4s %*x %x:%x %lu", perms, &major, &minor, &inode) == 4 && inode == ino &&
+            perms[2] == 'x' && makedev(major, minor) == dev)
+            return true;
+    }
+    return false;
+}
+
+/* All processes of which this user may read the maps and that run code of the file now. */
+static int pids_of_file(u64 dev, u64 ino, pid_t **ret_pids, u32 *ret_count)
+{
+    _free_ pid_t *pids = NULL;
+    u32 count = 0;
+    DIR *dir = opendir("/proc");
+    const struct dirent *entry;
+
+    if (!dir)
+        return -errno;
+    while ((entry = readdir(dir))) {
+        pid_t pid = isdigit((unsigned char)entry->d_name[0]) ? atoi(entry->d_name) : 0;
+
+        if (pid > 0 && maps_file(pid, dev, ino) && !is_ours(pid) &&
+            (count == TARGETS_MAX || !pids_add(&pids, &count, pid))) {
+            closedir(dir);
+            return count == TARGETS_MAX ? -E2BIG : -ENOMEM;
+        }
+    }
+    closedir(dir);
+    *ret_pids = TN_TAKE_PTR(pids);
+    *ret_count = count;
+    return 0;
+}
+
+/* ----------------------------------------------------------------------------------------------------------
+ * attach */
+
+struct install {
+    struct tn_install_map *maps;
+};
+
+static int start_job(struct tn_link *link, pid_t pid, const struct tn_ctl_options *options, int *ret_fd,
+                     struct tn_error *why)
+{
+    struct tn_broker *broker = link->object.broker;
+    const struct tn_prog *prog = link->prog;
+    const struct tn_perf *perf = link->perf;
+    _free_ struct tn_install_map *maps = calloc(prog->nused + 1, sizeof(*maps));
+    _free_ struct tn_attach_spec *spec = calloc(1, sizeof(*spec));
+
+    if (!maps || !spec)
+        return -ENOMEM;
+    for (u32 i = 0; i < prog->nused; i++) {
+        const struct tn_bmap *map = prog->maps[i];
+
+        maps[i] = (struct tn_install_map){
+            .id = map->object.id,
+            .fd = map->snapshot >= 0 ? map->snapshot : map->memfd,
+            .geo = map->view.geo,
+        };
+    }
+    spec->pid = pid;
+    spec->link_index = link->index;
+    spec->exit = perf->exit;
+    spec->follow = link->follow;
+    spec->cookie = link->cookie;
+    snprintf(spec->path, sizeof(spec->path), "%s", perf->path);
+    spec->dev = perf->dev;
+    spec->ino = perf->ino;
+    spec->file_offset = perf->offset;
+    spec->wait_ms = options->wait_ms;
+    spec->prog = (struct tn_install){
+        .prog_id = prog->object.id,
+        .text = prog->text,
+        .text_len = prog->code.text_len,
+        .entry = prog->code.entry,
+        .pool_size = prog->code.pool_size,
+        .stack = prog->code.stack,
+        .pool = prog->code.pool,
+        .npool = prog->code.npool,
+        .maps = maps,
+        .nmaps = prog->nused,
+        .facts = &prog->verdict.facts,
+    };
+    return tn_inject_attach(broker->inject, spec, ret_fd, why);
+}
+
+/* One process. In a fiber. */
+static int attach_one(struct tn_caller *caller, struct tn_link *link, pid_t pid, struct tn_error *why)
+{
+    struct tn_broker *broker = caller->broker;
+    _free_ struct tn_attach_result *result = calloc(1, sizeof(*result));
+    struct tn_target *targets;
+    int fd, r;
+
+    targets = result ? reallocarray(link->targets, link->ntargets + 1, sizeof(*targets)) : NULL;
+    if (!targets)
+        return -ENOMEM;
+    link->targets = targets;
+    r = start_job(link, pid, &caller->options, &fd, why);
+    if (r)
+        return r;
+    r = tn_loop_wait(broker->loop, fd, EPOLLIN, JOB_MS);
+    if (r)
+        (void)tn_fail(why, r, "injector_stuck", "the injector for process %d gave no answer", pid);
+    else
+        r = tn_inject_finish(broker->inject, fd, result);
+    if (!r && result->err) {
+        *why = result->why;
+        r = result->err;
+    }
+    if (r)
+        return r;
+
+    struct tn_target *target = &link->targets[link->ntargets++];
+
+    *target = (struct tn_target){
+        .pid = pid,
+        .address = result->address,
+        .hold_ns_max = result->hold_ns_max,
+        .total_ns = result->total_ns,
+        .symbol_offset = result->symbol_offset,
+    };
+    memcpy(target->tactic, result->tactic, sizeof(target->tactic));
+    memcpy(target->symbol, result->symbol, sizeof(target->symbol));
+    target->tactic[sizeof(target->tactic) - 1] = target->symbol[sizeof(target->symbol) - 1] = '\0';
+    return 0;
+}
+
+static void link_release(struct tn_object *object)
+{
+    struct tn_link *link = (struct tn_link *)object;
+
+    /* Detached already: tn_unref came here by way of link_gone. */
+    TN_UNREF(link->prog);
+    if (link->perf) {
+        link->perf->link = NULL;
+        TN_UNREF(link->perf);
+    }
+    free(link->targets);
+    free(link);
+}
+
+/* ----------------------------------------------------------------------------------------------------------
+ * detach */
+
+/* What is left to do for a link that is gone: this outlives it. */
+struct farewell {
+    struct tn_broker *broker;
+    u32 index, wait_ms, count;
+    pid_t pids[];
+};
+
+static int detach_one(struct tn_broker *broker, pid_t pid, u32 index, u32 wait_ms, struct tn_error *why)
+{
+    _free_ struct tn_attach_result *result = calloc(1, sizeof(*result));
+    int fd, r;
+
+    if (!result)
+        return -ENOMEM;
+    r = tn_inject_detach(broker->inject, pid, index, wait_ms, &fd, why);
+    if (r)
+        return r == -ESRCH ? 0 : r;
+    r = tn_loop_wait(broker->loop, fd, EPOLLIN, JOB_MS);
+    if (!r)
+        r = tn_inject_finish(broker->inject, fd, result);
+    if (!r && result->err) {
+        *why = result->why;
+        r = result->err;
+    }
+    return r == -ESRCH ? 0 : r;
+}
+
+static void farewell_main(void *arg)
+{
+    struct farewell *farewell = arg;
+    bool out = true;
+
+    for (u32 i = 0; i < farewell->count; i++) {
+        struct tn_error why = {0};
+
+        if (detach_one(farewell->broker, farewell->pids[i], farewell->index, farewell->wait_ms, &why))
+            out = false;
+    }
+    /* A process that would not let go keeps the index out of use; its gate stays closed. */
+    if (out)
+        index_put(farewell->broker, farewell->index);
+    farewell->broker->njobs--;
+    free(farewell);
+}
+
+void tn_link_detach(struct tn_link *link, u32 wait_ms)
+{
+    struct tn_broker *broker = link->object.broker;
+    struct farewell *farewell;
+
+    if (link->detached)
+        return;
+    tn_link_gate(link, false);
+    link->detached = true;
+    farewell = calloc(1, sizeof(*farewell) + link->ntargets * sizeof(pid_t));
+    if (!farewell)
+        return; /* the gate is closed; the index stays taken */
+    farewell->broker = broker;
+    farewell->index = link->index;
+    farewell->wait_ms = wait_ms;
+    for (u32 i = 0; i < link->ntargets; i++)
+        if (!link->targets[i].ended)
+            farewell->pids[farewell->count++] = link->targets[i].pid;
+    broker->njobs++;
+    if (tn_loop_spawn(broker->loop, farewell_main, farewell)) {
+        broker->njobs--;
+        free(farewell);
+    }
+}
+
+int tn_link_detach_wait(struct tn_caller *caller, struct tn_link *link, u32 wait_ms)
+{
+    int r = 0;
+
+    if (link->detached)
+        return -ENOENT;
+    tn_link_gate(link, false);
+    link->detached = true;
+    for (u32 i = 0; i < link->ntargets; i++) {
+        struct tn_error why = {0};
+        int one = link->targets[i].ended
+                      ? 0
+                      : detach_one(caller->broker, link->targets[i].pid, link->index, wait_ms, &why);
+
+        if (one && !r) {
+            r = one;
+            caller->why = why;
+        }
+    }
+    if (!r)
+        index_put(caller->broker, link->index);
+    return r;
+}
+
+/* The last reference is gone. Nothing of the link may be needed afterwards but its index. */
+static void link_gone(struct tn_object *object)
+{
+    struct tn_link *link = (struct tn_link *)object;
+
+    tn_link_detach(link, DETACH_MS);
+    link_release(object);
+}
+
+int tn_link_attach(struct tn_caller *caller, struct tn_prog *prog, struct tn_perf *perf, u64 cookie,
+                   struct tn_link **ret_link)
+{
+    struct tn_broker *broker = caller->broker;
+    _unref_ struct tn_link *link = NULL;
+    _free_ pid_t *pids = NULL;
+    struct tn_error first = {0};
+    u64 start = tn_now_ns();
+    int r, failed = 0;
+    u32 count = 0, index;
+
+    if (prog->type != BPF_PROG_TYPE_KPROBE)
+        return tn_fail(&caller->why, -EINVAL, "prog_type",
+                       "a program of type %u cannot be attached to a uprobe", prog->type);
+    if (perf->pid >= 0)
+        r = pids_add(&pids, &count, perf->pid) ? 0 : -ENOMEM;
+    else
+        r = pids_of_file(perf->dev, perf->ino, &pids, &count);
+    if (r)
+        return r;
+    r = index_get(broker, &index);
+    if (r)
+        return tn_fail(&caller->why, r, "too_many_links", "this broker has %u links already", TN_MAX_LINKS);
+    link = calloc(1, sizeof(*link));
+    if (!link) {
+        index_put(broker, index);
+        return -ENOMEM;
+    }
+    link->object.release = link_gone;
+    r = tn_object_add(broker, &link->object, TN_KIND_LINK, caller->uid);
+    if (r) {
+        index_put(broker, index);
+        free(TN_TAKE_PTR(link));
+        return r;
+    }
+    link->index = index;
+    link->attach_type = BPF_PERF_EVENT;
+    link->cookie = cookie;
+    link->follow = caller->options.follow || perf->pid < 0;
+    link->prog = TN_REF(prog);
+    link->perf = TN_REF(perf);
+    perf->link = link;
+
+    for (u32 i = 0; i < count; i++) {
+        struct tn_error why = {0};
+
+        r = attach_one(caller, link, pids[i], &why);
+        if (r && !failed) {
+            failed = r;
+            first = why;
+        }
+    }
+    /* "Every process" fails when not one could be entered; one that ended meanwhile does not matter. */
+    if (failed && !link->ntargets) {
+        caller->why = first;
+        return failed;
+    }
+    link->attach_ns = tn_now_ns() - start;
+    tn_link_gate(link, perf->enabled);
+    *ret_link = TN_TAKE_PTR(link);
+    return 0;
+}
+
+/* A target has ended: what it held is nobody's. */
+void tn_target_ended(struct tn_broker *broker, pid_t pid)
+{
+    const struct tn_table *table = &broker->table[TN_KIND_LINK];
+
+    for (u32 i = 0; i < table->count; i++) {
+        struct tn_link *link = (struct tn_link *)table->slot[i];
+
+        for (u32 t = 0; t < link->ntargets; t++)
+            if (link->targets[t].pid == pid)
+                link->targets[t].ended = true;
+    }
+    for (u32 cpu = 0; cpu < broker->ncpu; cpu++) {
+        u64 owner = __atomic_load_n(&broker->claims[cpu].owner, __ATOMIC_RELAXED);
+
+        if (owner >> 32 == (u64)pid)
+            __atomic_compare_exchange_n(&broker->claims[cpu].owner, &owner, 0, false, __ATOMIC_SEQ_CST,
+                                        __ATOMIC_RELAXED);
+    }
+}

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT */
+/* Commands about links; what a link does is in link.c. */
+#include <errno.h>
+
+#include <bpf/libbpf.h>
+
+#include "broker/broker_int.h"
+#include "broker/name.h"
+
+int tn_cmd_link_create(struct tn_caller *caller, union bpf_attr *attr, u64 attr_addr, u32 attr_size)
+{
+    _unref_ struct tn_prog *prog = NULL;
+    _unref_ struct tn_perf *perf = NULL;
+    _unref_ struct tn_link *link = NULL;
+    u32 type = attr->link_create.attach_type;
+    _close_ int target = -1;
+    struct tn_handle *handle;
+    int r = tn_caller_object(caller, (s32)attr->link_create.prog_fd, TN_KIND_PROG, NULL, &prog);
+
+    if (r)
+        return r;
+    if (type != BPF_PERF_EVENT) {
+        const char *name = libbpf_bpf_attach_type_str(type);
+
+        return tn_fail(&caller->why, -EINVAL, "attach_type_missing",
+                       "links of attach type %s (%u) are not served", name ? name : "unknown", type);
+    }
+    if (attr->link_create.flags)
+        return -EINVAL;
+    r = caller->ops->fd(caller, (s32)attr->link_create.target_fd, &target);
+    if (r)
+        return r;
+    handle = tn_handle_of(caller->broker, target);
+    if (!handle || handle->object->kind != TN_KIND_PERF)
+        /* What libbpf probes with (−1, 0) is told so by errno; a real event of the kernel's is told by name
+         * too. */
+        return tn_fail(
+            &caller->why, -EBADF, "perf_event_foreign",
+            "descriptor %d is no uprobe event of ours: a program cannot be attached to the kernel's events",
+            (s32)attr->link_create.target_fd);
+    perf = (struct tn_perf *)tn_ref(handle->object);
+    if (perf->link)
+        return -EEXIST;
+    r = tn_link_attach(caller, prog, perf, attr->link_create.perf_event.bpf_cookie, &link);
+    return r ? r : tn_caller_give(caller, &link->object, TN_VIEW_READ | TN_VIEW_WRITE);
+}
+
+int tn_cmd_link_update(struct tn_caller *caller, union bpf_attr *attr, u64 attr_addr, u32 attr_size)
+{
+    return tn_fail(&caller->why, -EINVAL, "link_update",
+                   "the program of a perf-event link cannot be replaced");
+}
+
+/* As Linux: a link of a perf event cannot be forced off by its descriptor; its owner closes it. */
+int tn_cmd_link_detach(struct tn_caller *caller, union bpf_attr *attr, u64 attr_addr, u32 attr_size)
+{
+    _unref_ struct tn_link *link = NULL;
+    int r = tn_caller_object(caller, (s32)attr->link_detach.link_fd, TN_KIND_LINK, NULL, &link);
+
+    return r ? r
+             : tn_fail(
+                   &caller->why, -EOPNOTSUPP, "link_detach",
+                   "a perf-event link is not detached by bpf(2): close its descriptors, or `tenon detach %u`",
+                   link->object.id);
+}
+
+int tn_cmd_link_next_id(struct tn_caller *caller, union bpf_attr *attr, u64 attr_addr, u32 attr_size)
+{
+    return tn_next_id(caller, TN_KIND_LINK, attr, attr_addr);
+}
+
+int tn_cmd_link_fd_by_id(struct tn_caller *caller, union bpf_attr *attr, u64 attr_addr, u32 attr_size)
+{
+    struct tn_object *object = tn_object_by_id(caller->broker, TN_KIND_LINK, attr->link_id);
+
+    return object ? tn_caller_give(caller, object, TN_VIEW_READ | TN_VIEW_WRITE) : -ENOENT;
+}

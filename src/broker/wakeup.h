@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Wake-ups of ring buffers: futex word in shared memory in, eventfd out.
+ *
+ *   producer (target)                       waiter (thread of the broker)              tool
+ *   commit, consumer had caught up          futex_waitv on the words of all buffers    epoll on the eventfd
+ *   word ARMED? futex wake ───────────────▶ arm again, then write the eventfd ───────▶ reads the buffer
+ *
+ * The order matters: what was committed before the word was armed again is covered by the write that follows,
+ * and what is committed after it finds the word armed. So no wake-up is lost, and none is asked for while
+ * nobody waits: a buffer enters here when the first tool asks for its eventfd.
+ *
+ * The words are hostile: a target may wake us as often as it likes, but no more than one write a turn comes
+ * of it.
+ */
+#ifndef TN_BROKER_WAKEUP_H
+#define TN_BROKER_WAKEUP_H
+
+#include "rt/map/map.h"
+
+struct tn_wakeup;
+int tn_wakeup_new(struct tn_wakeup **ret_wakeup);
+void tn_wakeup_free(struct tn_wakeup *wakeup);
+/* `map` stays valid until tn_wakeup_del has returned. eventfd: borrowed. −ENOSPC when there are too many. */
+int tn_wakeup_add(struct tn_wakeup *wakeup, const struct tn_map *map, int eventfd);
+void tn_wakeup_del(struct tn_wakeup *wakeup, const struct tn_map *map);
+
+#endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The door as our own programs use it. libtenon-door.so (LD_PRELOAD, `tenon run`) and the command line are built from
- * the same file: both define syscall, ioctl, epoll_ctl, poll, … in front of libc's. In the library they work from the
- * start; in our executable they pass everything through until tn_door_open.
+ * The door as our own programs use it. libtenon-door.so (LD_PRELOAD, `tenon run`) and the command line are
+ * built from the same file: both define syscall, ioctl, epoll_ctl, poll, … in front of libc's. In the library
+ * they work from the start; in our executable they pass everything through until tn_door_open.
  */
 #ifndef TN_DOOR_H
 #define TN_DOOR_H

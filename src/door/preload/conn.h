@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/* The door's side of the conversation: a call goes out, the broker's questions are answered, its result comes
+ * back. */
+#ifndef TN_DOOR_CONN_H
+#define TN_DOOR_CONN_H
+
+#include "broker/proto.h"
+
+struct tn_answer {
+    void *payload; /* of DONE: room for *len bytes */
+    size_t *len;   /* may be NULL */
+    int fd;        /* descriptor that is not the call's result (views); −1 = none */
+};
+
+/*
+ * Makes the call on this thread's connection (made now if there is none). The result: ≥ 0 or −errno; −ENOSYS
+ * when no broker can be reached. A descriptor that comes back is the result, unless `answer` takes it.
+ * payload in two parts, either may be empty.
+ */
+long tn_door_call(u32 call, u64 number, const void *head, size_t head_len, const void *tail, size_t tail_len,
+                  struct tn_answer *answer);
+
+/* Connects this thread; for tn_door_open. */
+int tn_door_connect(struct tn_error *err);
+
+#endif

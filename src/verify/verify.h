@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The verifier's door: instructions in, facts or one refusal out. Pure: no descriptor, no system call, no global
- * state; everything it may know is passed.
+ * The verifier's door: instructions in, facts or one refusal out. Pure: no descriptor, no system call, no
+ * global state; everything it may know is passed.
  *
- * Instructions arrive as the bpf(2) caller wrote them but for one thing: the loader has resolved descriptors, so that
- * in a two-slot load (BPF_LD|BPF_IMM|BPF_DW)
- *     src_reg BPF_PSEUDO_MAP_FD     imm = index into maps[]
+ * Instructions arrive as the bpf(2) caller wrote them but for one thing: the loader has resolved descriptors,
+ * so that in a two-slot load (BPF_LD|BPF_IMM|BPF_DW) src_reg BPF_PSEUDO_MAP_FD     imm = index into maps[]
  *     src_reg BPF_PSEUDO_MAP_VALUE  imm = index into maps[], next imm = byte offset into the value of key 0
  * (BPF_PSEUDO_MAP_IDX* are turned into these two by the loader as well.)
  */
@@ -18,18 +17,19 @@
 #include "rt/helper/helpers.h"
 #include "rt/map/map.h"
 
-/* ------------------------------------------------------------------ what may be done: questions asked of a policy */
+/* ------------------------------------------------------------------ what may be done: questions asked of a
+ * policy */
 
 enum tn_access_kind { TN_ACCESS_READ, TN_ACCESS_WRITE };
 struct tn_access {
     enum tn_access_kind kind;
-    u32 btf_id;        /* type of the object, 0 = untyped (context, process memory) */
-    const char *path;  /* field path from the object, "" = by offset only */
-    u32 offset, size;  /* bytes */
-    bool process;      /* an untyped address of the host's memory (probe_read_user and its kin) */
+    u32 btf_id;       /* type of the object, 0 = untyped (context, process memory) */
+    const char *path; /* field path from the object, "" = by offset only */
+    u32 offset, size; /* bytes */
+    bool process;     /* an untyped address of the host's memory (probe_read_user and its kin) */
 };
 struct tn_call {
-    u32 helper_id;     /* or a kfunc's btf_id when helper_id is 0 */
+    u32 helper_id; /* or a kfunc's btf_id when helper_id is 0 */
     u32 btf_id;
 };
 /* What may be assumed of the result once the call is done. */
@@ -41,14 +41,15 @@ struct tn_limits {
     u64 max_path_insns;      /* longest path a run may take; 0 = no limit */
     u32 max_stack;           /* bytes over all frames of a call chain */
 };
-/* Filled by the caller. Each question returns 0 (yes) or −EACCES with `err` filled. `tag` identifies the authority in
-   states that pruning compares: two states under different authority are never merged. */
+/* Filled by the caller. Each question returns 0 (yes) or −EACCES with `err` filled. `tag` identifies the
+   authority in states that pruning compares: two states under different authority are never merged. */
 struct tn_authority {
     void *self;
     u64 tag;
     struct tn_limits limits;
     int (*may_access)(void *self, const struct tn_access *access, struct tn_error *err);
-    int (*may_call)(void *self, const struct tn_call *call, struct tn_call_facts *ret_facts, struct tn_error *err);
+    int (*may_call)(void *self, const struct tn_call *call, struct tn_call_facts *ret_facts,
+                    struct tn_error *err);
 };
 /* Says yes to everything, with Linux's limits (one million processed instructions, 512 bytes of stack). */
 extern const struct tn_authority tn_authority_all;
@@ -57,7 +58,8 @@ extern const struct tn_authority tn_authority_all;
 
 struct tn_verify_map {
     struct tn_map_geo geo;
-    const u8 *frozen; /* contents when the map is frozen and read-only for programs: loads of it are constants */
+    const u8
+        *frozen; /* contents when the map is frozen and read-only for programs: loads of it are constants */
     bool rdonly_prog, wronly_prog;
 };
 
@@ -65,18 +67,18 @@ struct tn_verify_in {
     const struct bpf_insn *insns;
     u32 ninsns;
     u32 prog_type, expected_attach_type;
-    u32 prog_flags;             /* BPF_F_STRICT_ALIGNMENT … */
-    bool gpl;                   /* licence is GPL-compatible */
+    u32 prog_flags; /* BPF_F_STRICT_ALIGNMENT … */
+    bool gpl;       /* licence is GPL-compatible */
     const struct tn_verify_map *maps;
     u32 nmaps;
-    const void *btf;            /* the program's BTF (raw), or NULL */
+    const void *btf; /* the program's BTF (raw), or NULL */
     u32 btf_size;
-    const void *func_info;      /* records as of BPF_PROG_LOAD */
+    const void *func_info; /* records as of BPF_PROG_LOAD */
     u32 func_info_rec_size, func_info_cnt;
     const void *line_info;
     u32 line_info_rec_size, line_info_cnt;
     const struct tn_authority *authority;
-    u32 log_level;              /* 1, 2, 4: as in Linux; 0: no log */
+    u32 log_level; /* 1, 2, 4: as in Linux; 0: no log */
     /* Availability (not verdict): is the helper there for PROG_LOAD? NULL = every row of helpers.h. */
 };
 
@@ -84,62 +86,62 @@ struct tn_verify_in {
 
 /* What the rest of the house builds on. */
 struct tn_facts {
-    u64 ctx_read[4];        /* bitmap of 8-byte words of the context that may be read (word 0 = offset 0) */
+    u64 ctx_read[4]; /* bitmap of 8-byte words of the context that may be read (word 0 = offset 0) */
     u64 ctx_written[4];
-    bool ctx_escapes;       /* the context's address reaches a helper that reads it whole */
+    bool ctx_escapes;                       /* the context's address reaches a helper that reads it whole */
     u64 helpers[(TN_HELPER_MAX + 63) / 64]; /* bitmap of helper ids called from live code */
-    u64 maps_used;          /* bitmap of maps[] (first 64) */
-    u32 max_stack;          /* bytes of program stack over the deepest call chain */
-    u64 longest_path;       /* instructions, upper bound of one run */
-    bool percpu;            /* touches a per-CPU map, or calls a helper with TN_HF_PERCPU */
-    bool may_fault;         /* reads memory that may not be there */
-    bool calls_host;        /* calls a function of the host */
-    bool syscalls;          /* calls a helper with TN_HF_SYSCALL */
+    u64 maps_used;                          /* bitmap of maps[] (first 64) */
+    u32 max_stack;                          /* bytes of program stack over the deepest call chain */
+    u64 longest_path;                       /* instructions, upper bound of one run */
+    bool percpu;                            /* touches a per-CPU map, or calls a helper with TN_HF_PERCPU */
+    bool may_fault;                         /* reads memory that may not be there */
+    bool calls_host;                        /* calls a function of the host */
+    bool syscalls;                          /* calls a helper with TN_HF_SYSCALL */
 };
 
 /* One a instruction, for the compilers. */
 struct tn_insn_aux {
-    bool live;              /* reached on some path; others are replaced by a trap */
+    bool live; /* reached on some path; others are replaced by a trap */
     bool jump_target;
-    s32 const_map;          /* helper call: argument 1 is always this map of maps[]; −1 = varies or none */
-    s32 const_key;          /* map_lookup_elem with a key that is always this value (≥ 0); −1 = not known */
-    u8 mem_kind;            /* loads and stores: enum tn_mem_kind */
+    s32 const_map; /* helper call: argument 1 is always this map of maps[]; −1 = varies or none */
+    s32 const_key; /* map_lookup_elem with a key that is always this value (≥ 0); −1 = not known */
+    u8 mem_kind;   /* loads and stores: enum tn_mem_kind */
     u8 pad[3];
 };
 enum tn_mem_kind { TN_MEM_PLAIN, TN_MEM_CTX, TN_MEM_STACK, TN_MEM_MAP_VALUE, TN_MEM_RINGBUF };
 
 struct tn_subprog {
-    u32 start, end;         /* instructions [start, end) */
-    u32 stack;              /* bytes of its own frame, a multiple of 8 */
+    u32 start, end; /* instructions [start, end) */
+    u32 stack;      /* bytes of its own frame, a multiple of 8 */
 };
 
 struct tn_refusal {
-    char reason[48];        /* row of reasons.h, snake_case */
-    char message[512];      /* one sentence, with the register or map named */
-    u32 insn;               /* where */
-    char file[256];         /* C source, from BTF line information; "" where there is none */
-    u32 line, column;       /* 1-based; 0 = not known */
-    char text[256];         /* the source line */
-    char state[512];        /* the registers that matter, as abstract values */
-    char path[512];         /* how it came there: the last branches, oldest first */
+    char reason[48];   /* row of reasons.h, snake_case */
+    char message[512]; /* one sentence, with the register or map named */
+    u32 insn;          /* where */
+    char file[256];    /* C source, from BTF line information; "" where there is none */
+    u32 line, column;  /* 1-based; 0 = not known */
+    char text[256];    /* the source line */
+    char state[512];   /* the registers that matter, as abstract values */
+    char path[512];    /* how it came there: the last branches, oldest first */
 };
 
 struct tn_verdict {
     bool accepted;
-    struct tn_refusal refusal;  /* when not accepted */
-    struct tn_facts facts;      /* when accepted */
-    struct tn_insn_aux *aux;    /* ninsns, owned; when accepted */
-    struct tn_subprog *subprogs;/* owned; subprogs[0] starts at 0 */
+    struct tn_refusal refusal;   /* when not accepted */
+    struct tn_facts facts;       /* when accepted */
+    struct tn_insn_aux *aux;     /* ninsns, owned; when accepted */
+    struct tn_subprog *subprogs; /* owned; subprogs[0] starts at 0 */
     u32 nsubprogs;
     u64 insns_processed;
     u64 total_states, peak_states, max_states_per_insn;
     u64 time_ns;
-    char *log;                  /* NUL-terminated, owned, whatever the verdict; NULL for level 0 */
+    char *log; /* NUL-terminated, owned, whatever the verdict; NULL for level 0 */
     u64 log_size;
 };
 
-/* 0 when a verdict was reached (either way), −ENOMEM otherwise; −EINVAL for input that is not even well-formed is a
-   verdict too. */
+/* 0 when a verdict was reached (either way), −ENOMEM otherwise; −EINVAL for input that is not even
+   well-formed is a verdict too. */
 int tn_verify(const struct tn_verify_in *in, struct tn_verdict *ret_verdict);
 void tn_verdict_clear(struct tn_verdict *verdict);
 

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The text of a program, before any path is followed: is every instruction one that eBPF defines, which
+ * instructions form a function, where do jumps lead, is everything reached. Loops are allowed (the paths show
+ * whether they end); recursion is not.
+ *
+ *      insns   0      4        9            ninsns
+ *              │ main │ subprog 1 │ subprog 2 │       a function starts where a call leads, and ends where
+ * the next └──────┴───────────┴───────────┘       one starts; control never crosses a border but by call and
+ * exit
+ *
+ * Checked here once, so that the rest never asks again: operation codes, register numbers, unused fields,
+ * two-slot loads being whole, jump and call targets. R10 is never written.
+ */
+#ifndef TN_VERIFY_CFG_H
+#define TN_VERIFY_CFG_H
+
+#include <linux/bpf.h>
+
+#include "verify/state.h"
+
+struct vf;
+
+#define TN_MAX_SUBPROGS  256u
+#define TN_MAX_INSNS     1000000u
+#define TN_MAX_HELPER_ID 0x10000000
+
+struct tn_flow {
+    u16 subprog;
+    bool second; /* second slot of a two-slot load */
+    bool target; /* of a jump, or the start of a function */
+    struct tn_need need;
+};
+
+struct tn_sub {
+    u32 start, end;
+    u32 depth;   /* bytes of stack its frame was seen to use */
+    bool global; /* verified on its own; calls of it assume nothing of its result */
+    bool reads_args;
+    u64 longest; /* global: instructions of its longest path */
+};
+
+struct tn_cfg {
+    struct tn_flow *flow; /* one an instruction */
+    struct tn_sub sub[TN_MAX_SUBPROGS];
+    u32 nsubs;
+    /* Functions, callees before callers. */
+    u16 order[TN_MAX_SUBPROGS];
+};
+
+int tn_cfg_build(struct vf *v);
+/* Checks the stack of the deepest call chain against the limits, once the frames' sizes are known. */
+int tn_cfg_stack(struct vf *v);
+
+/* Where an instruction may go next inside its function: 0, 1 or 2 places. */
+u32 tn_cfg_next(const struct bpf_insn *insns, u32 pc, u32 ret_next[2]);
+
+static inline bool tn_insn_is_ld_imm64(const struct bpf_insn *insn)
+{
+    return insn->code == (BPF_LD | BPF_IMM | BPF_DW);
+}
+static inline bool tn_insn_is_jump_class(const struct bpf_insn *insn)
+{
+    return BPF_CLASS(insn->code) == BPF_JMP || BPF_CLASS(insn->code) == BPF_JMP32;
+}
+static inline bool tn_insn_is_call(const struct bpf_insn *insn)
+{
+    return insn->code == (BPF_JMP | BPF_CALL);
+}
+static inline bool tn_insn_is_subprog_call(const struct bpf_insn *insn)
+{
+    return tn_insn_is_call(insn) && insn->src_reg == BPF_PSEUDO_CALL;
+}
+static inline u32 tn_size_bytes(u8 code)
+{
+    static const u8 bytes[] = {4, 2, 1, 8}; /* BPF_W, BPF_H, BPF_B, BPF_DW */
+    return bytes[BPF_SIZE(code) >> 3];
+}
+
+#ifndef BPF_MEMSX
+#define BPF_MEMSX 0x80
+#endif
+
+#endif

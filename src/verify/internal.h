@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One verification, as its parts see it. The way of a program through the files:
+ *
+ *      verify.c   tn_verify: text → functions → paths → facts
+ *        cfg.c      what the text says by itself: functions, jumps, everything whole
+ *        live.c     which registers can still matter where, and whose numbers can
+ *        explore.c  follows the paths: worklist, checkpoints, pruning, budget
+ *          transfer.c   one instruction: dispatch, numbers, branches
+ *            pointer.c    arithmetic on pointers
+ *            mem.c        loads, stores, atomics: bounds of every kind of memory
+ *            stack.c      what stack bytes hold
+ *            call.c       helpers by rows of helpers.h, functions, references
+ *        progtype.c a row a program type: its context, its result
+ *      srcline.c  where in the C source an instruction comes from (BTF, hostile)
+ *      log.c      what was found, in the lines people know from Linux; refusals
+ *
+ * A function that can refuse returns 0, −EACCES (the refusal is written), or −ENOMEM.
+ */
+#ifndef TN_VERIFY_INTERNAL_H
+#define TN_VERIFY_INTERNAL_H
+
+#include <errno.h>
+
+#include "verify/cfg.h"
+#include "verify/log.h"
+#include "verify/progtype.h"
+#include "verify/reasons.h"
+#include "verify/srcline.h"
+#include "verify/state.h"
+#include "verify/verify.h"
+
+/* The last branches gone, for people. */
+#define TN_TRAIL_KEPT 8u
+struct tn_trail {
+    u32 n;
+    struct {
+        u32 insn, to;
+    } last[TN_TRAIL_KEPT];
+};
+
+/* A place reached before, kept to prune against. */
+struct tn_point {
+    struct tn_point *next;   /* at the same instruction */
+    struct tn_point *parent; /* the checkpoint passed before this one on its path */
+    struct tn_point *all;    /* every point there is */
+    struct tn_state state;
+    u32 insn;
+    u32 branches; /* paths through here that are not finished; 0: everything from here on was followed */
+    u64 depth;    /* instructions from the start to here */
+    u64 remain;   /* longest way from here to the end, once branches is 0 */
+    u32 hits, misses;
+    bool listed;
+};
+
+/* A branch that waits to be followed. */
+struct tn_pending {
+    struct tn_pending *below;
+    struct tn_state state;
+    struct tn_point *parent;
+    struct tn_trail trail;
+    u32 insn;
+    u64 depth;
+    u64 log_mark;
+};
+
+/* What of an instruction holds on all visits, while they happen. */
+struct tn_seen {
+    bool visited, has_mem, has_map, has_key;
+    u8 mem_kind;
+    s32 map, key;
+    struct tn_point *points;
+};
+
+/* Tests look at every state as it is about to meet an instruction. Set before tn_verify, by tests alone. */
+struct tn_verify_probe {
+    void (*at)(void *arg, u32 insn, const struct tn_state *state);
+    void *arg;
+};
+
+struct vf {
+    const struct tn_verify_in *in;
+    const struct tn_authority *auth;
+    const struct tn_verify_probe *probe;
+    const struct bpf_insn *insns;
+    u32 ninsns;
+    const struct tn_prog_type *type;
+    struct tn_cfg cfg;
+    struct tn_seen *seen;
+    struct tn_src src;
+    struct tn_log log;
+    struct tn_facts facts;
+    struct tn_verdict *out;
+    bool refused;
+
+    /* the path being followed */
+    struct tn_state cur;
+    u32 pc;
+    u64 depth; /* instructions since the start */
+    struct tn_trail trail;
+    struct tn_point *parent;
+    u32 root; /* the function being verified on its own: 0, or a global one */
+    u32 next_id;
+
+    struct tn_pending *pending;
+    u32 npending;
+    struct tn_point *points;
+    u64 processed, nstates, peak_states, max_states_per_insn;
+    u32 jumps_since, insns_since; /* since the last checkpoint */
+};
+
+/* Like tn_verify, with a probe (may be NULL). */
+int tn_verify_probed(const struct tn_verify_in *in, const struct tn_verify_probe *probe,
+                     struct tn_verdict *ret);
+
+/* ---- log.c: the first refusal stays; returns −EACCES. */
+int vf_refuse(struct vf *v, u32 insn, enum tn_reason reason, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+/* A refusal whose words an authority has chosen. */
+int vf_refuse_denied(struct vf *v, enum tn_reason reason, const struct tn_error *err);
+
+/* ---- live.c */
+int tn_live_compute(struct vf *v);
+/* What matters to each frame of the state that is about to execute v->pc. */
+void tn_live_need(const struct vf *v, const struct tn_state *s, struct tn_need need[TN_MAX_FRAMES]);
+
+/* ---- explore.c */
+int tn_explore(struct vf *v, u32 root, u64 *ret_longest);
+void tn_explore_clear(struct vf *v);
+/* The path forks: `state` (taken over) will go on at `insn`. */
+int tn_explore_fork(struct vf *v, struct tn_state *state, u32 insn);
+void tn_trail_add(struct tn_trail *trail, u32 insn, u32 to);
+
+/* ---- transfer.c: one instruction on v->cur at v->pc; sets the next pc, or *ret_end. */
+int tn_transfer(struct vf *v, bool *ret_end);
+int vf_need_init(struct vf *v, u32 regno);
+static inline struct tn_reg *vf_reg(struct vf *v, u32 regno)
+{
+    return &tn_state_top(&v->cur)->reg[regno];
+}
+void vf_set_scalar(struct vf *v, u32 regno, struct tn_range r);
+
+/* ---- pointer.c */
+int tn_pointer_alu(struct vf *v, const struct bpf_insn *insn, struct tn_reg *src);
+
+/* ---- mem.c */
+int tn_mem_load(struct vf *v, const struct bpf_insn *insn);
+int tn_mem_store(struct vf *v, const struct bpf_insn *insn);
+int tn_mem_atomic(struct vf *v, const struct bpf_insn *insn);
+enum tn_mem_use { TN_USE_READ, TN_USE_WRITE, TN_USE_READ_WRITE };
+/* A helper reads or writes `size` bytes (`exact`), or at most so many, where register `regno` points. */
+int tn_mem_helper(struct vf *v, u32 regno, u64 size, enum tn_mem_use use, bool exact);
+
+/* ---- stack.c: [off, off + size) relative to the frame's top, off < 0, inside the frame */
+int tn_stack_store(struct vf *v, struct tn_frame *f, s64 off, u32 size, const struct tn_reg *value);
+int tn_stack_load(struct vf *v, struct tn_frame *f, s64 off, u32 size, struct tn_reg *ret);
+/* Some `size` bytes in [min, max + size) get data that is not known. */
+int tn_stack_clobber(struct vf *v, struct tn_frame *f, s64 min, s64 max, u32 size);
+/* All bytes of [min, end) must be initialised. */
+int tn_stack_readable(struct vf *v, struct tn_frame *f, s64 min, s64 end);
+/* All bytes of [min, end) now hold unknown data. */
+int tn_stack_fill(struct vf *v, struct tn_frame *f, s64 min, s64 end);
+/* The number held in [off, off + size), if it is one constant. */
+bool tn_stack_const(const struct tn_frame *f, s64 off, u32 size, u64 *ret_value);
+
+/* ---- call.c */
+struct tn_signature {
+    u32 id;
+    const char *name;
+    u8 ret, arg[5];
+    u32 flags;
+};
+const struct tn_signature *tn_signature_by_id(u32 id);
+u32 tn_signature_nargs(const struct tn_signature *sig);
+int tn_call_helper(struct vf *v, const struct bpf_insn *insn);
+int tn_call_subprog(struct vf *v, const struct bpf_insn *insn);
+int tn_call_exit(struct vf *v, bool *ret_end);
+/* The pointer group `id` turned out to be NULL, or not. */
+void tn_null_resolved(struct vf *v, struct tn_state *s, u32 id, bool is_null);
+u32 tn_map_type_flags(u32 type);
+
+#endif

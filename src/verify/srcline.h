@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Where in the C source an instruction comes from, and what a function's type says.
+ *
+ * BTF arrives from whoever loads the program and is hostile: nothing is believed that was not bounds-checked
+ * here. Only what is needed is read: an index of types, strings, line records, function records. (libbpf's
+ * parser trusts more than that, so it is not used.)
+ *
+ * Format: Linux Documentation/bpf/btf.rst.
+ */
+#ifndef TN_VERIFY_SRCLINE_H
+#define TN_VERIFY_SRCLINE_H
+
+#include "base/base.h"
+
+struct vf;
+struct tn_refusal;
+
+struct tn_src {
+    const u8 *types;
+    const char *strings;
+    u32 types_len, strings_len;
+    u32 *type_off; /* type id → offset in types; [0] is void */
+    u32 ntypes;    /* ids are below this */
+    const u8 *lines, *funcs;
+    u32 nlines, line_size, nfuncs, func_size;
+};
+
+/* Reads BTF alone; its instruction records come after the functions are known. */
+int tn_src_open(struct vf *v);
+int tn_src_check_records(struct vf *v);
+void tn_src_close(struct tn_src *src);
+
+/* Fills file, line, column and text, where known. */
+void tn_src_locate(const struct tn_src *src, u32 insn, struct tn_refusal *ret);
+
+/* The program's own name for a function: "" where there is none. */
+const char *tn_src_func_name(const struct tn_src *src, u32 start);
+/* The function that starts there has global linkage. */
+bool tn_src_func_is_global(const struct tn_src *src, u32 start);
+/* … and returns nothing, so says its type. */
+bool tn_src_func_is_void(const struct tn_src *src, u32 start);
+
+enum tn_param { TN_PARAM_SCALAR, TN_PARAM_CTX, TN_PARAM_OTHER };
+/* Parameters of a global function; their number, at most 5, or −1 when there are more or the type is damaged.
+ */
+int tn_src_params(const struct tn_src *src, u32 start, const char *ctx_type, enum tn_param ret_params[5]);
+
+#endif

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * tn_verify: the passes in their order, and the facts in the form others use. See internal.h for the map of
+ * the room and docs/verifier.md for the why.
+ */
+#include "verify/verify.h"
+
+#include <time.h>
+
+#include "verify/internal.h"
+
+#define KNOWN_FLAGS                                                                                          \
+    (BPF_F_STRICT_ALIGNMENT | BPF_F_ANY_ALIGNMENT | BPF_F_TEST_RND_HI32 | BPF_F_TEST_STATE_FREQ)
+
+static int may_access(void *self, const struct tn_access *access, struct tn_error *err)
+{
+    return 0;
+}
+
+static int may_call(void *self, const struct tn_call *call, struct tn_call_facts *ret_facts,
+                    struct tn_error *err)
+{
+    return 0;
+}
+
+const struct tn_authority tn_authority_all = {
+    .limits = {.max_insns_processed = 1000000, .max_path_insns = 0, .max_stack = TN_STACK_BYTES},
+    .may_access = may_access,
+    .may_call = may_call,
+};
+
+static int check_input(struct vf *v)
+{
+    const struct tn_verify_in *in = v->in;
+
+    if (!in->insns || !in->ninsns || in->ninsns > TN_MAX_INSNS)
+        return vf_refuse(v, 0, TN_REASON_prog_size, "%u instructions: a program has 1 to %u", in->ninsns,
+                         TN_MAX_INSNS);
+    if (in->nmaps && !in->maps)
+        return vf_refuse(v, 0, TN_REASON_bad_input, "%u maps, but no array of them", in->nmaps);
+    if (in->prog_flags & ~(u32)KNOWN_FLAGS)
+        return vf_refuse(v, 0, TN_REASON_prog_flags, "program flags %#x: only alignment flags are known",
+                         in->prog_flags);
+    v->type = tn_prog_type_by_id(in->prog_type);
+    if (!v->type)
+        return vf_refuse(v, 0, TN_REASON_prog_type, "program type %u is not supported here", in->prog_type);
+    return 0;
+}
+
+/* Global functions first, callees before callers, then the program itself. */
+static int explore_all(struct vf *v)
+{
+    struct tn_cfg *c = &v->cfg;
+    int err = 0;
+
+    for (u32 k = 0; !err && k < c->nsubs; k++)
+        c->sub[k].global = k && tn_src_func_is_global(&v->src, c->sub[k].start);
+    for (u32 k = 0; !err && k < c->nsubs; k++) {
+        u32 f = c->order[k];
+
+        if (f && c->sub[f].global)
+            err = tn_explore(v, f, &c->sub[f].longest);
+    }
+    return err ? err : tn_explore(v, 0, &v->facts.longest_path);
+}
+
+static int deliver(struct vf *v)
+{
+    struct tn_verdict *out = v->out;
+    const struct tn_cfg *c = &v->cfg;
+
+    out->aux = calloc(v->ninsns, sizeof(*out->aux));
+    out->subprogs = calloc(c->nsubs, sizeof(*out->subprogs));
+    if (!out->aux || !out->subprogs)
+        return -ENOMEM;
+    for (u32 pc = 0; pc < v->ninsns; pc++) {
+        const struct tn_seen *s = &v->seen[pc];
+
+        out->aux[pc] = (struct tn_insn_aux){
+            .live = s->visited,
+            .jump_target = c->flow[pc].target,
+            .const_map = s->has_map ? s->map : -1,
+            .const_key = s->has_key ? s->key : -1,
+            .mem_kind = s->mem_kind,
+        };
+        if (c->flow[pc].second)
+            out->aux[pc].live = v->seen[pc - 1].visited;
+    }
+    for (u32 k = 0; k < c->nsubs; k++)
+        out->subprogs[k] =
+            (struct tn_subprog){c->sub[k].start, c->sub[k].end, TN_ROUND_UP(c->sub[k].depth, 8u)};
+    out->nsubprogs = c->nsubs;
+    out->facts = v->facts;
+    out->accepted = true;
+    return 0;
+}
+
+static int run(struct vf *v)
+{
+    int err = check_input(v);
+
+    if (err)
+        return err;
+    v->cfg.flow = calloc(v->ninsns, sizeof(*v->cfg.flow));
+    v->seen = calloc(v->ninsns, sizeof(*v->seen));
+    if (!v->cfg.flow || !v->seen)
+        return -ENOMEM;
+    err = tn_src_open(v);
+    if (!err)
+        err = tn_cfg_build(v);
+    if (!err)
+        err = tn_src_check_records(v);
+    if (!err)
+        err = tn_live_compute(v);
+    if (!err)
+        err = explore_all(v);
+    if (!err)
+        err = tn_cfg_stack(v);
+    if (!err)
+        err = deliver(v);
+    return err;
+}
+
+static u64 now_ns(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (u64)ts.tv_sec * 1000000000u + (u64)ts.tv_nsec;
+}
+
+int tn_verify_probed(const struct tn_verify_in *in, const struct tn_verify_probe *probe,
+                     struct tn_verdict *ret)
+{
+    struct tn_verdict out = {0};
+    struct vf *v = calloc(1, sizeof(*v));
+    u64 start = now_ns();
+    int err;
+
+    if (!v)
+        return -ENOMEM;
+    v->in = in;
+    v->auth = in->authority ? in->authority : &tn_authority_all;
+    v->probe = probe;
+    v->insns = in->insns;
+    v->ninsns = in->ninsns;
+    v->log.level = in->log_level;
+    v->out = &out;
+
+    err = run(v);
+    tn_log_stats(v);
+    out.insns_processed = v->processed;
+    out.total_states = v->nstates;
+    out.peak_states = v->peak_states;
+    out.max_states_per_insn = v->max_states_per_insn;
+    if (v->log.no_memory)
+        err = -ENOMEM;
+    out.log = TN_TAKE_PTR(v->log.text);
+    out.log_size = v->log.len;
+    out.time_ns = now_ns() - start;
+
+    tn_explore_clear(v);
+    tn_src_close(&v->src);
+    free(v->cfg.flow);
+    free(v->seen);
+    free(v);
+    if (err == -ENOMEM) {
+        tn_verdict_clear(&out);
+        return -ENOMEM;
+    }
+    *ret = out;
+    return 0;
+}
+
+int tn_verify(const struct tn_verify_in *in, struct tn_verdict *ret_verdict)
+{
+    return tn_verify_probed(in, NULL, ret_verdict);
+}
+
+void tn_verdict_clear(struct tn_verdict *verdict)
+{
+    free(verdict->aux);
+    free(verdict->subprogs);
+    free(verdict->log);
+    *verdict = (struct tn_verdict){0};
+}

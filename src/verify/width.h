@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Words of `bits` bits (1…64) kept in 64-bit variables: unsigned ones zero-extended, signed ones
+ * sign-extended. The whole number domain is written against a width, so that tests can walk through *every*
+ * pair of abstract values of three bits with the very code that judges 32 and 64.
+ */
+#ifndef TN_VERIFY_WIDTH_H
+#define TN_VERIFY_WIDTH_H
+
+#include "base/base.h"
+
+static inline u64 tn_width_mask(unsigned bits)
+{
+    return bits >= 64 ? ~0ull : (1ull << bits) - 1;
+}
+static inline u64 tn_width_trunc(u64 x, unsigned bits)
+{
+    return x & tn_width_mask(bits);
+}
+static inline s64 tn_width_sext(u64 x, unsigned bits)
+{
+    return (s64)(x << (64 - bits)) >> (64 - bits);
+}
+static inline s64 tn_width_smin(unsigned bits)
+{
+    return (s64)(~0ull << (bits - 1));
+}
+static inline s64 tn_width_smax(unsigned bits)
+{
+    return (s64)(tn_width_mask(bits) >> 1);
+}
+
+#endif

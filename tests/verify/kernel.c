@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+/* See kernel.h. */
+#include "tests/verify/kernel.h"
+
+#include <bpf/bpf.h>
+#include <errno.h>
+
+const char *kernel_open(struct kernel *k, const struct tn_verify_map *maps, u32 nmaps)
+{
+    static const struct bpf_insn ret0[] = {{.code = BPF_ALU64 | BPF_MOV | BPF_K},
+                                           {.code = BPF_JMP | BPF_EXIT}};
+    int fd;
+
+    k->nmaps = 0;
+    if (geteuid())
+        return "the kernel's verifier is asked as root only";
+    fd = bpf_prog_load(BPF_PROG_TYPE_KPROBE, "probe", "GPL", ret0, 2, NULL);
+    if (fd < 0)
+        return "this kernel does not load programs (bpf(2) is missing or forbidden)";
+    close(fd);
+    for (u32 m = 0; m < nmaps; m++) {
+        LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = maps[m].geo.map_flags);
+        u32 zero = 0;
+
+        fd = bpf_map_create((enum bpf_map_type)maps[m].geo.type, "test", maps[m].geo.key_size,
+                            maps[m].geo.value_size, maps[m].geo.max_entries, &opts);
+        if (fd < 0) {
+            kernel_close(k);
+            return "this kernel does not create maps";
+        }
+        k->map[k->nmaps++] = fd;
+        if (maps[m].frozen && (bpf_map_update_elem(fd, &zero, maps[m].frozen, 0) || bpf_map_freeze(fd))) {
+            kernel_close(k);
+            return "this kernel does not freeze maps";
+        }
+    }
+    return NULL;
+}
+
+void kernel_close(struct kernel *k)
+{
+    while (k->nmaps)
+        close(k->map[--k->nmaps]);
+}
+
+bool kernel_accepts(const struct kernel *k, u32 type, const struct bpf_insn *insns, u32 n, char *log,
+                    u32 log_size)
+{
+    LIBBPF_OPTS(bpf_prog_load_opts, opts);
+    _free_ struct bpf_insn *copy = malloc(n * sizeof(*copy));
+    int fd;
+
+    if (!copy)
+        abort();
+    memcpy(copy, insns, n * sizeof(*copy));
+    for (u32 i = 0; i < n; i++) {
+        if (copy[i].code != (BPF_LD | BPF_IMM | BPF_DW))
+            continue;
+        if ((copy[i].src_reg == BPF_PSEUDO_MAP_FD || copy[i].src_reg == BPF_PSEUDO_MAP_VALUE) &&
+            (u32)copy[i].imm < k->nmaps)
+            copy[i].imm = k->map[copy[i].imm];
+        i++;
+    }
+    fd = bpf_prog_load((enum bpf_prog_type)type, "test", "GPL", copy, n, &opts);
+    if (fd < 0 && log) {
+        opts.log_level = 1;
+        opts.log_buf = log;
+        opts.log_size = log_size;
+        fd = bpf_prog_load((enum bpf_prog_type)type, "test", "GPL", copy, n, &opts);
+    }
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0;
+}

@@ -18,11 +18,11 @@ const struct tn_op_row tn_op_rows[TN_OP_COUNT] = {[TN_OP_INVALID] = {.name = "in
                                                   TN_OPS(O)
 #undef O
 };
-_Static_assert(TN_OP_COUNT <= 256, "by_code holds bytes");
+_Static_assert(TN_OP_COUNT <= 256, "tn_op_by_code holds bytes");
 
-/* Rows of one opcode: [0] with offset zero (or used as an operand), [1] with another. Two rows for one cell
+/* Two rows for one cell
    would be a duplicate initialiser, which the compiler refuses: the rows cannot contradict each other. */
-static const u8 by_code[2][256] = {
+const u8 tn_op_by_code[2][256] = {
 #define ROW_WITH_0(code, id)     [0][code] = TN_OP_##id,
 #define ROW_WITH_1(code, id)     [1][code] = TN_OP_##id,
 #define ROW_WITH_2(code, id)     [0][code] = TN_OP_##id, [1][code] = TN_OP_##id,
@@ -32,11 +32,6 @@ static const u8 by_code[2][256] = {
     TN_OPS(O)
 #undef O
 };
-
-enum tn_op tn_op_of(const struct bpf_insn *insn)
-{
-    return by_code[insn->off != 0][insn->code];
-}
 
 s64 tn_jump_target(const struct bpf_insn *insn, u32 at)
 {
@@ -166,7 +161,7 @@ int tn_decode(const struct bpf_insn *insns, u32 n, u32 at, struct tn_insn *ret_i
 
     /* An arithmetic opcode that exists, with an offset that means nothing there. A call's offset is judged
      * below. */
-    if (op == TN_OP_INVALID && by_code[0][insn->code]) {
+    if (op == TN_OP_INVALID && tn_op_by_code[0][insn->code]) {
         if (insn->code != (BPF_JMP | BPF_CALL))
             return REFUSE(err, reserved_field);
         in.op = TN_OP_CALL;

@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One instruction at a time, straight from the rows of isa/ops.h: the equations there become functions, the switch
+ * below calls them. A frame of a bpf-to-bpf call keeps R6 … R9, the frame pointer and the place to return to; its
+ * stack follows that of its caller in one arena.
+ *
+ *      arena  │ main's stack │ callee's stack │ …             R10 = end of the own part
+ *
+ * Atomics are real ones, since maps are shared with running targets: a compare-and-swap loop around the row's equation.
+ */
+#include "vm/vm.h"
+
+#include <errno.h>
+
+#include "isa/ops.h"
+
+#define MAX_FRAMES  8u
+#define ARENA_BYTES 8192u
+
+/* ------------------------------------------------------------------------------------------------ equations */
+
+// clang-format off
+#define U    u64
+#define S    s64
+#define BITS 64
+#define A(O, NAME, op, off, sign, equation) static inline u64 alu64_##NAME(u64 d, u64 s) { return equation; }
+#define J(O, NAME, op, sign, condition)     static inline bool is64_##NAME(u64 d, u64 s) { return condition; }
+TN_ALU(A, )
+TN_JUMPS(J, )
+#undef U
+#undef S
+#undef BITS
+#undef A
+#undef J
+
+#define U    u32
+#define S    s32
+#define BITS 32
+#define A(O, NAME, op, off, sign, equation) static inline u32 alu32_##NAME(u32 d, u32 s) { return equation; }
+#define J(O, NAME, op, sign, condition)     static inline bool is32_##NAME(u32 d, u32 s) { return condition; }
+TN_ALU(A, )
+TN_JUMPS(J, )
+#undef U
+#undef S
+#undef BITS
+#undef A
+#undef J
+
+/* Each returns the old value. */
+#define ATOMIC(TYPE)                                                                                         \
+    static int atomic_##TYPE(TYPE *p, s32 op, TYPE s, TYPE r0, u64 *ret_old)                                 \
+    {                                                                                                        \
+        TYPE m = __atomic_load_n(p, __ATOMIC_RELAXED), next;                                                 \
+                                                                                                             \
+        do {                                                                                                 \
+            switch (op) {                                                                                    \
+                TN_ATOMICS(T)                                                                                \
+            default:                                                                                         \
+                return -EINVAL;                                                                              \
+            }                                                                                                \
+        } while (!__atomic_compare_exchange_n(p, &m, next, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST));      \
+        *ret_old = m;                                                                                        \
+        return 0;                                                                                            \
+    }
+#define T(NAME, imm, text, equation) case (imm): next = (equation); break;
+ATOMIC(u32)
+ATOMIC(u64)
+#undef T
+// clang-format on
+
+/* ------------------------------------------------------------------------------------------------ pieces */
+
+struct frame {
+    u64 saved[4]; /* R6 … R9 of the caller */
+    u64 fp;       /* R10 of the caller */
+    u32 ret;      /* where it goes on */
+    u32 arena;    /* bytes in use before the call */
+};
+
+static u64 load(u64 addr, u8 bytes)
+{
+    u64 v = 0;
+
+    memcpy(&v, (const void *)(uintptr_t)addr, bytes); /* little-endian, may be unaligned */
+    return v;
+}
+
+static u64 load_sx(u64 addr, u8 bytes)
+{
+    u32 shift = 64 - bytes * 8u;
+
+    return (u64)((s64)(load(addr, bytes) << shift) >> shift);
+}
+
+static void store(u64 addr, u64 v, u8 bytes)
+{
+    memcpy((void *)(uintptr_t)addr, &v, bytes);
+}
+
+/* The low `bits` bits, sign-extended to the operation's width. */
+static u64 sign_extend(u64 v, u32 bits, u8 bytes)
+{
+    u32 shift = 64 - bits;
+    u64 wide = (u64)((s64)(v << shift) >> shift);
+
+    return bytes == 8 ? wide : (u32)wide;
+}
+
+static u64 swap(u64 v, s32 bits)
+{
+    return bits == 16 ? __builtin_bswap16((u16)v) : bits == 32 ? __builtin_bswap32((u32)v) : __builtin_bswap64(v);
+}
+
+static u64 truncate_to(u64 v, s32 bits)
+{
+    return bits == 16 ? (u16)v : bits == 32 ? (u32)v : v;
+}
+
+static int load_imm64(const struct bpf_insn *in, const struct tn_program *prog, struct tn_map *const *maps, u64 *ret)
+{
+    switch (in->src_reg) {
+    case 0:
+        *ret = (u32)in[0].imm | (u64)(u32)in[1].imm << 32;
+        return 0;
+    case BPF_PSEUDO_MAP_FD:
+        if ((u32)in->imm >= prog->nmaps)
+            return -EINVAL;
+        *ret = (uintptr_t)maps[in->imm];
+        return 0;
+    case BPF_PSEUDO_MAP_VALUE:
+        if ((u32)in->imm >= prog->nmaps)
+            return -EINVAL;
+        *ret = (uintptr_t)maps[in->imm]->base + prog->maps[in->imm].value_off + (u32)in[1].imm;
+        return 0;
+    default:
+        return -ENOTSUP;
+    }
+}
+
+static u32 stack_of(const struct tn_program *prog, u32 insn)
+{
+    for (u32 i = 0; i < prog->nsubprogs; i++)
+        if (insn >= prog->subprogs[i].start && insn < prog->subprogs[i].end)
+            return TN_ROUND_UP(prog->subprogs[i].stack, 8u);
+    return 512;
+}
+
+/* ------------------------------------------------------------------------------------------------ the loop */
+
+int tn_vm_run(const struct tn_program *prog, struct tn_map *const *maps, void *ctx, struct tn_run *run, u64 budget,
+              u64 *ret_r0)
+{
+    u64 arena[ARENA_BYTES / 8];
+    struct frame frames[MAX_FRAMES];
+    u32 depth = 0, used = stack_of(prog, 0), pc = 0;
+    u64 r[11] = {0}, left = budget ? budget : UINT64_MAX;
+    int err;
+
+    if (used > ARENA_BYTES)
+        return -E2BIG;
+    r[1] = (uintptr_t)ctx;
+    r[10] = (uintptr_t)arena + used;
+
+    for (;;) {
+        const struct bpf_insn *in;
+        enum tn_op op;
+        u8 bytes;
+        u64 *d, s, imm;
+
+        if (pc >= prog->ninsns)
+            return -EINVAL;
+        if (!left--)
+            return -ETIME;
+        in = &prog->insns[pc++];
+        op = tn_op_of(in);
+        bytes = tn_op_rows[op].bytes;
+        d = &r[in->dst_reg];
+        s = r[in->src_reg];
+        imm = (u64)(s64)in->imm;
+
+        // clang-format off
+        switch (op) {
+#define A(O, NAME, ...)                                                                                      \
+        case TN_OP_##NAME##64_X: *d = alu64_##NAME(*d, s); break;                                            \
+        case TN_OP_##NAME##64_K: *d = alu64_##NAME(*d, imm); break;                                          \
+        case TN_OP_##NAME##32_X: *d = alu32_##NAME((u32)*d, (u32)s); break;                                  \
+        case TN_OP_##NAME##32_K: *d = alu32_##NAME((u32)*d, (u32)imm); break;
+        TN_ALU(A, )
+#undef A
+#define J(O, NAME, ...)                                                                                      \
+        case TN_OP_##NAME##64_X: if (is64_##NAME(*d, s)) pc += in->off; break;                               \
+        case TN_OP_##NAME##64_K: if (is64_##NAME(*d, imm)) pc += in->off; break;                             \
+        case TN_OP_##NAME##32_X: if (is32_##NAME((u32)*d, (u32)s)) pc += in->off; break;                     \
+        case TN_OP_##NAME##32_K: if (is32_##NAME((u32)*d, (u32)imm)) pc += in->off; break;
+        TN_JUMPS(J, )
+#undef J
+#define Z(O, NAME, ...)                                                                                      \
+        case TN_OP_LDX##NAME: *d = load(s + in->off, bytes); break;                                          \
+        case TN_OP_STX##NAME: store(*d + in->off, s, bytes); break;                                          \
+        case TN_OP_ST##NAME:  store(*d + in->off, imm, bytes); break;
+        TN_SIZES(Z, )
+#undef Z
+            // clang-format on
+        case TN_OP_LDSXB:
+        case TN_OP_LDSXH:
+        case TN_OP_LDSXW:
+            *d = load_sx(s + in->off, bytes);
+            break;
+        case TN_OP_MOVSX64_X:
+        case TN_OP_MOVSX32_X:
+            *d = sign_extend(s, (u32)in->off, bytes);
+            break;
+        case TN_OP_NEG64:
+            *d = 0 - *d;
+            break;
+        case TN_OP_NEG32:
+            *d = (u32)(0 - *d);
+            break;
+        case TN_OP_LE:
+            *d = truncate_to(*d, in->imm);
+            break;
+        case TN_OP_BE:
+        case TN_OP_BSWAP:
+            *d = swap(*d, in->imm);
+            break;
+        case TN_OP_JA:
+            pc += in->off;
+            break;
+        case TN_OP_JA32:
+            pc += in->imm;
+            break;
+        case TN_OP_LD_IMM64:
+            if (pc >= prog->ninsns)
+                return -EINVAL;
+            err = load_imm64(in, prog, maps, d);
+            if (err)
+                return err;
+            pc++;
+            break;
+        case TN_OP_ATOMIC32:
+        case TN_OP_ATOMIC64: {
+            void *p = (void *)(uintptr_t)(*d + in->off);
+            u64 old;
+
+            err = bytes == 8 ? atomic_u64(p, in->imm, s, r[0], &old)
+                             : atomic_u32(p, in->imm, (u32)s, (u32)r[0], &old);
+            if (err)
+                return err;
+            if (in->imm == BPF_CMPXCHG)
+                r[0] = old;
+            else if (in->imm & BPF_FETCH)
+                r[in->src_reg] = old;
+            break;
+        }
+        case TN_OP_CALL:
+            if (in->src_reg == BPF_PSEUDO_CALL) {
+                u32 callee = pc + in->imm, need = stack_of(prog, callee);
+
+                if (depth == MAX_FRAMES - 1 || need > ARENA_BYTES - used)
+                    return -E2BIG;
+                memcpy(frames[depth].saved, &r[6], sizeof(frames[depth].saved));
+                frames[depth].fp = r[10];
+                frames[depth].ret = pc;
+                frames[depth].arena = used;
+                depth++;
+                used += need;
+                r[10] = (uintptr_t)arena + used;
+                pc = callee;
+            } else if (in->src_reg == 0) {
+                const struct tn_helper *helper = tn_helper_by_id((u32)in->imm);
+
+                if (!helper)
+                    return -ENOTSUP;
+                r[0] = helper->fn(r[1], r[2], r[3], r[4], r[5], run);
+            } else {
+                return -ENOTSUP;
+            }
+            break;
+        case TN_OP_EXIT:
+            if (!depth) {
+                *ret_r0 = r[0];
+                return 0;
+            }
+            depth--;
+            memcpy(&r[6], frames[depth].saved, sizeof(frames[depth].saved));
+            r[10] = frames[depth].fp;
+            used = frames[depth].arena;
+            pc = frames[depth].ret;
+            break;
+        default:
+            return -EINVAL;
+        }
+    }
+}

@@ -20,8 +20,8 @@ const struct tn_op_row tn_op_rows[TN_OP_COUNT] = {[TN_OP_INVALID] = {.name = "in
 };
 _Static_assert(TN_OP_COUNT <= 256, "tn_op_by_code holds bytes");
 
-/* Two rows for one cell
-   would be a duplicate initialiser, which the compiler refuses: the rows cannot contradict each other. */
+/* Two rows for one cell would be a duplicate initialiser, which the compiler refuses: rows cannot contradict
+   each other. */
 const u8 tn_op_by_code[2][256] = {
 #define ROW_WITH_0(code, id)     [0][code] = TN_OP_##id,
 #define ROW_WITH_1(code, id)     [1][code] = TN_OP_##id,

@@ -164,8 +164,8 @@ extern const struct tn_op_row tn_op_rows[TN_OP_COUNT];
 /* Rows of one opcode: [0] with offset zero or used as an operand, [1] with another. */
 extern const u8 tn_op_by_code[2][256];
 
-/* Which row an instruction belongs to; TN_OP_INVALID for none. Looks at code and, for arithmetic, whether the offset
-   is zero: nothing else is validated. */
+/* Which row an instruction belongs to; TN_OP_INVALID for none. Looks at code and, for arithmetic, whether the
+   offset is zero: nothing else is validated. */
 static inline enum tn_op tn_op_of(const struct bpf_insn *insn)
 {
     return (enum tn_op)tn_op_by_code[insn->off != 0][insn->code];

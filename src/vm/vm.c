@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One instruction at a time, straight from the rows of isa/ops.h: the equations there become functions, the switch
- * below calls them. A frame of a bpf-to-bpf call keeps R6 … R9, the frame pointer and the place to return to; its
- * stack follows that of its caller in one arena.
+ * One instruction at a time, straight from the rows of isa/ops.h: the equations there become functions, the
+ * switch below calls them. A frame of a bpf-to-bpf call keeps R6 … R9, the frame pointer and the place to
+ * return to; its stack follows that of its caller in one arena.
  *
  *      arena  │ main's stack │ callee's stack │ …             R10 = end of the own part
  *
- * Atomics are real ones, since maps are shared with running targets: a compare-and-swap loop around the row's equation.
+ * Atomics are real ones, since maps are shared with running targets: a compare-and-swap loop around the row's
+ * equation.
  */
 #include "vm/vm.h"
 
@@ -17,7 +18,8 @@
 #define MAX_FRAMES  8u
 #define ARENA_BYTES 8192u
 
-/* ------------------------------------------------------------------------------------------------ equations */
+/* ------------------------------------------------------------------------------------------------ equations
+ */
 
 // clang-format off
 #define U    u64
@@ -108,7 +110,9 @@ static u64 sign_extend(u64 v, u32 bits, u8 bytes)
 
 static u64 swap(u64 v, s32 bits)
 {
-    return bits == 16 ? __builtin_bswap16((u16)v) : bits == 32 ? __builtin_bswap32((u32)v) : __builtin_bswap64(v);
+    return bits == 16   ? __builtin_bswap16((u16)v)
+           : bits == 32 ? __builtin_bswap32((u32)v)
+                        : __builtin_bswap64(v);
 }
 
 static u64 truncate_to(u64 v, s32 bits)
@@ -116,7 +120,8 @@ static u64 truncate_to(u64 v, s32 bits)
     return bits == 16 ? (u16)v : bits == 32 ? (u32)v : v;
 }
 
-static int load_imm64(const struct bpf_insn *in, const struct tn_program *prog, struct tn_map *const *maps, u64 *ret)
+static int load_imm64(const struct bpf_insn *in, const struct tn_program *prog, struct tn_map *const *maps,
+                      u64 *ret)
 {
     switch (in->src_reg) {
     case 0:
@@ -145,10 +150,11 @@ static u32 stack_of(const struct tn_program *prog, u32 insn)
     return 512;
 }
 
-/* ------------------------------------------------------------------------------------------------ the loop */
+/* ------------------------------------------------------------------------------------------------ the loop
+ */
 
-int tn_vm_run(const struct tn_program *prog, struct tn_map *const *maps, void *ctx, struct tn_run *run, u64 budget,
-              u64 *ret_r0)
+int tn_vm_run(const struct tn_program *prog, struct tn_map *const *maps, void *ctx, struct tn_run *run,
+              u64 budget, u64 *ret_r0)
 {
     u64 arena[ARENA_BYTES / 8];
     struct frame frames[MAX_FRAMES];

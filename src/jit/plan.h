@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Between the three files of the compiler:
+ *
+ *     analyse.c   decides, instruction by instruction, what need not be compiled and what may be compiled
+ * better lower.c     one instruction (or a fused group) to machine code, following the decision jit.c calls
+ * them: layout passes until jumps no longer shrink, prologues, the pool
+ *
+ * Decisions are data (struct jit_insn), made once; lowering runs in every pass and must come to the same code
+ * each time but for the length of jumps, which only ever shrink. That is why the passes end.
+ */
+#ifndef TN_JIT_PLAN_H
+#define TN_JIT_PLAN_H
+
+#include "isa/ops.h"
+#include "jit/jit.h"
+#include "x86/encode.h"
+
+/* How an instruction is compiled. */
+enum jit_how {
+    JIT_PLAIN,        /* by its row */
+    JIT_DEAD,         /* never reached: a trap */
+    JIT_SKIP,         /* no effect that anyone sees, or part of a group compiled with an earlier one */
+    JIT_NEVER_TAKEN,  /* conditional jump that falls through always */
+    JIT_ALWAYS_TAKEN, /* conditional jump that is a jump */
+    JIT_LEA,          /* mov d, s; add d, imm → lea (2 instructions) */
+    JIT_STORE_IMM,    /* mov r, imm; store r → store imm (2), r not needed after */
+    JIT_RMW_IMM,      /* load r; op r, imm; store r → op [mem], imm (3), r not needed after */
+    JIT_RMW_REG,      /* load r; op r, s; store r → op [mem], s (3), r not needed after */
+    JIT_ARRAY,        /* map_lookup_elem of an array, index in memory at R2 */
+    JIT_ARRAY_CONST,  /* the same, index known and in range: an address */
+    JIT_PERCPU,       /* map_lookup_elem of a per-CPU array */
+    JIT_PERCPU_CONST, /* the same, index known and in range */
+    JIT_COOKIE,       /* get_attach_cookie: run->hook->cookie */
+    JIT_FUNC_IP,      /* get_func_ip: run->hook->func_ip */
+};
+
+struct jit_insn {
+    u8 how;       /* enum jit_how */
+    u8 slots;     /* instruction slots consumed by `how`, 1 … 4 */
+    u8 jump_size; /* decided by jit.c: 4, 1 or 0 (falls through); shrinks only */
+    u8 sub;       /* index of its subprogram */
+    bool target;  /* a jump leads here */
+    u16 live_out; /* registers R0 … R10 whose value is needed after it, a bit each */
+};
+
+struct jit_sub {
+    u16 saved;  /* callee-saved registers of x86 in use, a bit per enum tn_x86_reg */
+    bool frame; /* R10 is used: rbp, and `stack` bytes below it */
+    bool calls; /* leaves the function, so the stack is aligned and really allocated */
+    u32 stack;  /* bytes below rbp */
+    u32 entry;  /* offset of the prologue */
+};
+
+struct jit {
+    const struct tn_program *prog;
+    struct tn_error *err;
+    struct jit_insn *plan; /* ninsns */
+    struct jit_sub *subs;  /* nsubprogs */
+    bool needs_run;        /* some instruction needs r12 */
+    struct tn_asm a;
+    u32 *off, *end;           /* code of each instruction: first byte, and the byte after its last */
+    u32 *prev_off, *prev_end; /* the same in the pass before */
+    u32 pass;
+    bool shrinking; /* jumps may still get shorter */
+    struct tn_pool_entry *pool;
+    u32 npool;
+};
+
+/* Fills plan[] and subs[]. −ENOTSUP for what cannot be translated, −EINVAL for what no verifier lets through.
+ */
+int jit_analyse(struct jit *j);
+
+/* Code of insns[at], or of the group that starts there. */
+int jit_lower(struct jit *j, u32 at);
+void jit_prologue(struct jit *j, const struct jit_sub *sub, bool main);
+/* Bytes of native stack of one function, return address included. */
+u32 jit_frame_size(const struct jit_sub *sub);
+
+/* Rip-relative place of a pool slot, allocated on first use. */
+struct tn_mem jit_pool(struct jit *j, u32 kind, u32 index, u64 offset);
+
+/* Registers as jit.h promises them. */
+extern const u8 jit_reg[11];
+#define JIT_RUN TN_R12
+#define JIT_TMP TN_R11
+#define JIT_TM2 TN_R10
+
+#endif

@@ -83,10 +83,11 @@ static bool is_overflow(const struct tn_private *priv, const struct tn_slot *slo
 }
 
 /*
- * The bits of this slot that are set: do they belong to nobody? Only asked when the bit of this very program
- * is. No outermost run: then whoever set it is gone. An outermost run whose frame lies below ours on the same
- * stack: it was left by a jump. Stacks are told apart by asking for the alternate one; where a handler has
- * changed stacks by other means the comparison can err towards "abandoned", and one run is nested in another.
+ * What this slot says is running: does it belong to nobody? Without an outermost run, nothing runs and what
+ * is set is a leftover. An outermost run whose frame lies below ours on the same stack was left by a jump.
+ * Stacks are told apart by asking for the alternate one; where a handler has changed stacks by other means
+ * the comparison can err towards "abandoned", and one run is nested in another. Asked at most once a nested
+ * run, which only signal handlers have.
  */
 static bool abandoned(const struct tn_run *run)
 {
@@ -186,12 +187,10 @@ u64 tn_agent_enter(struct tn_run *run, u64 flags)
     run->slot = slot = find_slot(proc->priv, tn_thread_pointer(proc));
     if (!slot)
         return skip(run, false);
-    if (tn_this_thread_set_bit(&slot->running[bit / 64], bit % 64)) {
-        if (!(flags & TN_ENTER_SP) || !abandoned(run))
-            return skip(run, true);
+    if ((flags & TN_ENTER_SP) && abandoned(run))
         clear_slot(slot);
-        tn_this_thread_set_bit(&slot->running[bit / 64], bit % 64);
-    }
+    if (tn_this_thread_set_bit(&slot->running[bit / 64], bit % 64))
+        return skip(run, true);
     if (!tn_load(&slot->sp))
         tn_store(&slot->sp, (u64)run);
 

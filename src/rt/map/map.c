@@ -51,12 +51,23 @@ int tn_map_delete(const struct tn_map *map, const void *key)
     return tn_map_delete_as(map, key, &who);
 }
 
-/* From user space a map that was made read-only or write-only is refused before anything else is looked at.
+/*
+ * From user space a map that was made read-only or write-only is refused before anything else is looked at,
+ * then a key for a type that has none, as Linux does when it copies the key.
  */
+static int user_check(const struct tn_map *map, const void *key, u32 forbidden)
+{
+    if (map->geo.map_flags & forbidden)
+        return -EPERM;
+    return key && !map->geo.key_size ? -EINVAL : 0;
+}
+
 int tn_map_user_lookup(const struct tn_map *map, const void *key, void *ret_value, u64 map_flags)
 {
-    if (map->geo.map_flags & BPF_F_WRONLY)
-        return -EPERM;
+    int r = user_check(map, key, BPF_F_WRONLY);
+
+    if (r < 0)
+        return r;
     if (map_flags)
         return -EINVAL;
 #define M(type, prefix, name, flags) CASE(type, tn_##prefix##_user_lookup(map, key, ret_value))
@@ -67,9 +78,10 @@ int tn_map_user_lookup(const struct tn_map *map, const void *key, void *ret_valu
 int tn_map_user_update(const struct tn_map *map, const void *key, const void *value, u64 map_flags)
 {
     struct tn_who who = tn_who(NULL);
+    int r = user_check(map, key, BPF_F_RDONLY);
 
-    if (map->geo.map_flags & BPF_F_RDONLY)
-        return -EPERM;
+    if (r < 0)
+        return r;
 #define M(type, prefix, name, flags) CASE(type, tn_##prefix##_user_update(map, key, value, map_flags, &who))
     DISPATCH(M, -EOPNOTSUPP)
 #undef M
@@ -77,15 +89,17 @@ int tn_map_user_update(const struct tn_map *map, const void *key, const void *va
 
 int tn_map_user_delete(const struct tn_map *map, const void *key)
 {
-    if (map->geo.map_flags & BPF_F_RDONLY)
-        return -EPERM;
-    return tn_map_delete(map, key);
+    int r = user_check(map, key, BPF_F_RDONLY);
+
+    return r < 0 ? r : tn_map_delete(map, key);
 }
 
 int tn_map_user_next_key(const struct tn_map *map, const void *key, void *ret_next)
 {
-    if (map->geo.map_flags & BPF_F_WRONLY)
-        return -EPERM;
+    int r = user_check(map, key, BPF_F_WRONLY);
+
+    if (r < 0)
+        return r;
 #define M(type, prefix, name, flags) CASE(type, tn_##prefix##_user_next_key(map, key, ret_next))
     DISPATCH(M, -EOPNOTSUPP)
 #undef M

@@ -14,10 +14,19 @@ enum tn_cmd_flag {
 };
 
 // clang-format off
-#define TN_COMMANDS(C)                                                                                          \
-    C(doctor,  "",                            "what this machine and this user can and cannot do, and why", 0)  \
-    C(help,    "[COMMAND]",                   "explain a command",                                          0)  \
-    C(version, "",                            "print the version",                                          0)
+#define TN_COMMANDS(C)                                                                                             \
+    C(attach,  "[-p PID... | -- CMD...] OBJ",  "place the programs of an eBPF object into running processes", 0)   \
+    C(run,     "-- TOOL...",                   "run a tool so that its bpf(2) calls reach tenon",            0)    \
+    C(ls,      "",                             "list what is attached",                                      0)    \
+    C(show,    "[ID...]",                      "show links, their programs and the broker in detail",        0)    \
+    C(detach,  "ID... | --all",                "take links out of their targets",                            0)    \
+    C(map,     "ls|dump|lookup|update ...",    "list, read and write maps",                                  0)    \
+    C(verify,  "[--host BINARY | -p PID] OBJ", "say of each program whether it is safe, and why not",        0)    \
+    C(doctor,  "",                             "what this machine and this user can and cannot do, and why", 0)    \
+    C(bench,   "",                             "what a hook costs on this machine",                          0)    \
+    C(help,    "[COMMAND]",                    "explain a command",                                          0)    \
+    C(version, "",                             "print the version",                                          0)    \
+    C(broker,  "",                             "the broker itself; started when it is needed",               TN_CMD_HIDDEN)
 // clang-format on
 
 #define C(name, ...) int tn_cmd_##name(int argc, char **argv);

@@ -20,9 +20,13 @@
 #include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/rseq.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
+
+#include "broker/broker.h"
 
 static void found(struct tn_probe *probe, enum tn_probe_answer answer, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
@@ -369,4 +373,23 @@ void tn_probe_kernel_bpf(struct tn_probe *ret_found)
         found(ret_found, TN_PROBE_NO, "loading a trivial program: %s", strerror(errno));
     else
         found(ret_found, TN_PROBE_YES, "a trivial program was loaded");
+}
+
+/* Looks, but starts none. */
+void tn_probe_broker(struct tn_probe *ret_found)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct tn_error err = {0};
+    _close_ int fd = -1;
+    int r = tn_broker_socket_path(address.sun_path, sizeof(address.sun_path), &err);
+
+    if (r) {
+        found(ret_found, TN_PROBE_NO, "%.200s", err.message[0] ? err.message : strerror(-r));
+        return;
+    }
+    fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0)
+        found(ret_found, TN_PROBE_YES, "answers at %s", address.sun_path);
+    else
+        found(ret_found, TN_PROBE_LIMITED, "nobody at %s", address.sun_path);
 }

@@ -35,7 +35,8 @@ struct tn_probe {
     P(pku,          "protection keys",                 false, "programs are kept apart by the verifier alone on this machine") \
     P(seccomp,      "seccomp notification",            false, "static and Go tools cannot be served; Linux 5.0 has it")   \
     P(fanotify,     "watching for exec",               false, "a program is caught at its start only when tenon starts it: CAP_SYS_ADMIN is needed") \
-    P(kernel_bpf,   "the kernel's own eBPF",           false, "only the comparison with kernel uprobes in 'make bench' needs it: CAP_BPF and CAP_PERFMON")
+    P(kernel_bpf,   "the kernel's own eBPF",           false, "only the comparison with kernel uprobes in 'make bench' needs it: CAP_BPF and CAP_PERFMON") \
+    P(broker,       "broker",                          false, "none runs; the first command that needs one starts it")
 // clang-format on
 
 #define P(name, ...) void tn_probe_##name(struct tn_probe *ret_found);

@@ -135,8 +135,11 @@ json_t *tn_json_text(const char *bytes, size_t len)
 static bool coloured(FILE *out)
 {
     const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
+    int fd = fileno(out);
 
-    return isatty(fileno(out)) && !(no && no[0]) && term && strcmp(term, "dumb") != 0;
+    if (fd < 0) /* a memory stream: a frame on its way to standard output */
+        fd = STDOUT_FILENO;
+    return isatty(fd) && !(no && no[0]) && term && strcmp(term, "dumb") != 0;
 }
 
 const char *tn_bold(FILE *out)

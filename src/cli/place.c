@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * From a section name to a file and an offset in it. libbpf could do this too, but where something is not
+ * there it only says ENOENT: here the error knows what was looked for, where, and what is near.
+ */
+#include "cli/place.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "rewrite/module.h"
+
+static const struct {
+    const char *name;
+    bool exit;
+} sections[] = {
+#define S(name, exit, summary) {name, exit},
+    TN_SECTIONS(S)
+#undef S
+};
+
+static const char known[] =
+#define S(name, exit, summary) "\n  " name ": " summary
+    TN_SECTIONS(S)
+#undef S
+    ;
+
+int tn_place_parse(const char *section, const char *program, struct tn_place *ret_place, struct tn_error *err)
+{
+    size_t head = strcspn(section, "/");
+    const char *rest = section[head] ? section + head + 1 : "", *colon, *plus;
+    struct tn_place place = {0};
+    char *end;
+    size_t i;
+
+    for (i = 0; i < TN_ARRAY_SIZE(sections); i++)
+        if (strlen(sections[i].name) == head && strncmp(sections[i].name, section, head) == 0)
+            break;
+    if (i == TN_ARRAY_SIZE(sections))
+        return tn_fail(err, -EINVAL, "unknown_section",
+                       "program '%s': section '%s' is not one that tenon can attach; known are:%s", program,
+                       section, known);
+    place.exit = sections[i].exit;
+    if (!*rest) {
+        *ret_place = place;
+        return 0;
+    }
+    colon = strrchr(rest, ':');
+    if (!colon || colon == rest || (size_t)(colon - rest) >= sizeof(place.path) || !colon[1])
+        return tn_fail(err, -EINVAL, "bad_section",
+                       "program '%s': section '%s' does not read %.*s/PATH:FUNCTION+OFFSET", program, section,
+                       (int)head, section);
+    memcpy(place.path, rest, (size_t)(colon - rest));
+    plus = strchr(colon, '+');
+    if (plus) {
+        errno = 0;
+        place.offset = strtoull(plus + 1, &end, 0);
+        if (errno || end == plus + 1 || *end || plus[1] == '-')
+            return tn_fail(err, -EINVAL, "bad_section",
+                           "program '%s': section '%s': '%s' is no offset in bytes", program, section,
+                           plus + 1);
+        if (place.exit && place.offset)
+            return tn_fail(err, -EINVAL, "bad_section",
+                           "program '%s': section '%s': a return has no offset; leave out '%s'", program,
+                           section, plus);
+    }
+    i = plus ? (size_t)(plus - colon - 1) : strlen(colon + 1);
+    if (i == 0 || i >= sizeof(place.func))
+        return tn_fail(err, -EINVAL, "bad_section", "program '%s': section '%s' names no function", program,
+                       section);
+    memcpy(place.func, colon + 1, i);
+    *ret_place = place;
+    return 0;
+}
+
+static bool is_file(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+/* The file that `pid` has mapped executable under this last name. */
+static bool mapped(pid_t pid, const char *name, char ret_file[PATH_MAX])
+{
+    char path[64], line[PATH_MAX + 128], perms[8];
+    _fclose_ FILE *maps = NULL;
+
+    snprintf(path, sizeof(path), "/proc/%d/maps", (int)pid);
+    maps = fopen(path, "re");
+    while (maps && fgets(line, sizeof(line), maps)) {
+        int at = 0;
+        char *file, *last;
+
+        line[strcspn(line, "\n")] = 0;
+        if (sscanf(line, "%*s %7s %*s %*s %*s %n", perms, &at) < 1 || !at || !strchr(perms, 'x'))
+            continue;
+        file = line + at;
+        last = strrchr(file, '/');
+        if (file[0] != '/' || !last || strcmp(last + 1, name) != 0 || strlen(file) >= PATH_MAX)
+            continue;
+        strcpy(ret_file, file);
+        return true;
+    }
+    return false;
+}
+
+/* Looks for `name` in a list of folders parted by colons. */
+static bool search(const char *folders, const char *name, char ret_file[PATH_MAX])
+{
+    while (folders && *folders) {
+        size_t len = strcspn(folders, ":");
+        char path[PATH_MAX];
+
+        if (len && (size_t)snprintf(path, sizeof(path), "%.*s/%s", (int)len, folders, name) < sizeof(path) &&
+            is_file(path)) {
+            strcpy(ret_file, path);
+            return true;
+        }
+        folders += len + (folders[len] == ':');
+    }
+    return false;
+}
+
+int tn_place_file(const struct tn_place *place, pid_t pid, char ret_file[PATH_MAX], struct tn_error *err)
+{
+    char seen[PATH_MAX];
+
+    if (strchr(place->path, '/')) {
+        if (is_file(place->path)) {
+            if (!realpath(place->path, ret_file))
+                return tn_fail(err, -errno, "no_file", "%s: %s", place->path, strerror(errno));
+            return 0;
+        }
+        if (pid > 0 &&
+            (size_t)snprintf(seen, sizeof(seen), "/proc/%d/root%s%s", (int)pid,
+                             place->path[0] == '/' ? "" : "/", place->path) < sizeof(seen) &&
+            is_file(seen)) {
+            strcpy(ret_file, seen);
+            return 0;
+        }
+        return tn_fail(err, -ENOENT, "no_file", "%s: no such file", place->path);
+    }
+    if (pid > 0 && mapped(pid, place->path, ret_file))
+        return 0;
+    if (strstr(place->path, ".so")
+            ? search(getenv("LD_LIBRARY_PATH"), place->path, ret_file) ||
+                  search("/usr/local/lib:/lib/x86_64-linux-gnu:/usr/lib/x86_64-linux-gnu:/lib64:/usr/lib64:/"
+                         "lib:/usr/lib",
+                         place->path, ret_file)
+            : search(getenv("PATH"), place->path, ret_file) ||
+                  search("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", place->path,
+                         ret_file)) {
+        if (realpath(ret_file, seen))
+            strcpy(ret_file, seen);
+        return 0;
+    }
+    return tn_fail(err, -ENOENT, "no_file",
+                   "%s: neither mapped by the process nor found in the usual folders; write a path",
+                   place->path);
+}
+
+static void free_module(struct tn_module **module)
+{
+    tn_module_free(*module);
+}
+
+int tn_place_offset(const struct tn_place *place, const char *file, u64 *ret_offset, struct tn_error *err)
+{
+    _clean_(free_module) struct tn_module *module = NULL;
+    _close_ int fd = open(file, O_RDONLY | O_CLOEXEC);
+    struct tn_error why = {0};
+    u64 addr;
+    int r;
+
+    if (fd < 0)
+        return tn_fail(err, -errno, "no_file", "%s: %s", file, strerror(errno));
+    r = tn_module_open(fd, &module, &why);
+    if (!r)
+        r = tn_module_find(module, place->func, &addr, &why);
+    if (r)
+        return tn_fail(err, r, why.reason, "%s: %.900s", file, why.message[0] ? why.message : strerror(-r));
+    r = tn_module_offset_of_addr(module, addr + place->offset, ret_offset);
+    if (r)
+        return tn_fail(err, r, "not_code", "%s: %s+%#llx lies in no executable segment", file, place->func,
+                       (unsigned long long)place->offset);
+    return 0;
+}

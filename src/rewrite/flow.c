@@ -166,10 +166,15 @@ static int follow(struct tn_flow *f, u64 at)
             const struct tn_func *g = tn_func_starting(f->code, at);
             bool ended = last == TN_INSN_CALL || last == TN_INSN_CALL_IND || last == TN_INSN_SYSCALL;
 
-            /* Running into the next function: behind a call that does not return, or truly into it. */
-            if (at == f->end || (g && g != f->func)) {
-                if (!ended)
-                    f->shared = at;
+            /*
+             * Behind a call that does not return, the path is over. Otherwise the function truly runs on:
+             * into the next one, or into bytes no table knows (glibc's clone ends its unwind range before the
+             * system call).
+             */
+            if ((at == f->end || (g && g != f->func)) && ended)
+                return 0;
+            if (g && g != f->func) {
+                f->shared = at;
                 return 0;
             }
         }

@@ -238,14 +238,23 @@ static int plan_exit(const struct tn_flow *f, struct tn_plan *plan, struct tn_er
     return 0;
 }
 
+/* x86-64 call numbers whose child may run in its parent's memory. */
+static bool may_vfork(u32 nr)
+{
+    return nr == 56 /* clone */ || nr == 58 /* vfork */ || nr == 435 /* clone3 */;
+}
+
 static int plan_syscall(const struct tn_flow *f, u64 addr, struct tn_plan *plan, struct tn_error *err)
 {
     u64 off = addr - f->code->addr;
     const u8 *b = f->code->bytes + off;
     struct window w;
+    u32 nr = 0;
     int r;
 
-    if (f->code->len - off < 7 || b[0] != 0xb8 || b[5] != 0x0f || b[6] != 0x05)
+    if (f->code->len - off >= 7)
+        memcpy(&nr, b + 1, 4);
+    if (!may_vfork(nr) || b[0] != 0xb8 || b[5] != 0x0f || b[6] != 0x05)
         return tn_refuse(err, -EINVAL, TN_REFUSE_NOT_VFORK_SITE, addr, NULL);
     if (!(tn_flow_mark(f, addr) & TN_FLOW_START))
         return tn_refuse(err, -EINVAL, TN_REFUSE_NOT_AN_INSTRUCTION, addr, NULL);
@@ -322,12 +331,6 @@ bool tn_plan_overlap(const struct tn_plan *a, const struct tn_plan *b)
 
 /* ------------------------------------------------------------------------------------------------ vfork
  * sites */
-
-/* x86-64 call numbers whose child may run in its parent's memory. */
-static bool may_vfork(u32 nr)
-{
-    return nr == 56 /* clone */ || nr == 58 /* vfork */ || nr == 435 /* clone3 */;
-}
 
 int tn_find_vfork_sites(const struct tn_code_view *code, struct tn_patch **ret_patches, u32 *ret_count,
                         u32 *ret_skipped, struct tn_error *err)

@@ -18,7 +18,7 @@
 
 #define ROUNDS 31u
 #define CALLS  1000000u
-#define HOT    __attribute__((noinline, noclone, aligned(64)))
+#define HOT    __attribute__((noinline, aligned(64)))
 
 u64 hot_plain(u64 a, u64 b), hot_hooked(u64 a, u64 b), hot_both(u64 a, u64 b), hot_closed(u64 a, u64 b),
     hot_empty(u64 a, u64 b);

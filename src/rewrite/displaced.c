@@ -54,7 +54,8 @@ static void emulate_call(struct tn_asm *a, u64 at, const u8 *bytes, const struct
         u8 jump[16];
 
         memcpy(jump, bytes, i->len);
-        jump[i->modrm_off] ^= (2 ^ 4) << 3; /* group 5: /2 call, /4 jmp */
+        /* Group 5: /2 is call, /4 is jmp. */
+        jump[i->modrm_off] = (u8)((jump[i->modrm_off] & ~(7 << 3)) | 4 << 3);
         copy_with_disp(a, at, jump, i->len, i->mem_off, i->target);
     }
     if (!a->err && a->len != literal)

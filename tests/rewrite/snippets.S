@@ -42,7 +42,7 @@ blob:
     add %rdi, %rax
     lea s_data(%rip), %rdx
     xor (%rdx), %rax
-    add $0x11223344, s_scratch(%rip)
+    addl $0x11223344, s_scratch(%rip)
     ret
 
     fn s_loop

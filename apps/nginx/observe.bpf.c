@@ -6,10 +6,11 @@
  *        … parse, handle, send, log …
  *   ngx_http_free_request(r)             requests++, latency[log2(now − start[r])]++     (entry hook)
  *
- * nginx writes a request's access-log line on its way through ngx_http_free_request, or has done so before it comes
- * there: `requests` counts exactly the lines of the access log. Both functions are in the dynamic symbol table of the
- * stripped binary, since modules link to them. ngx_http_create_request leaves by one `ret` only, so its exit hook
- * misses no way out; ngx_http_process_request, the more obvious choice, leaves by tail jumps.
+ * nginx writes a request's access-log line on its way through ngx_http_free_request, or has done so before it
+ * comes there: `requests` counts exactly the lines of the access log. Both functions are in the dynamic
+ * symbol table of the stripped binary, since modules link to them. ngx_http_create_request leaves by one
+ * `ret` only, so its exit hook misses no way out; ngx_http_process_request, the more obvious choice, leaves
+ * by tail jumps.
  *
  * Two workers have requests at the same addresses: the process id is part of the key.
  */

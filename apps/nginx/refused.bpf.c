@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * An extension with a bug that would crash nginx, and that is found before it runs: the element of a hash map may not
- * be there, and the program uses it without looking.
+ * An extension with a bug that would crash nginx, and that is found before it runs: the element of a hash map
+ * may not be there, and the program uses it without looking.
  */
 #include <linux/bpf.h>
 #include <linux/ptrace.h>

@@ -1,0 +1,512 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Whole programs: calls of functions and helpers, maps, look-ups that are inlined and what becomes dead by
+ * it, code that nobody reaches, and the shape of what comes out.
+ */
+#include "engine.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+
+static void functions_call_each_other(void **state)
+{
+    struct bpf_insn insns[] = {
+        MOV_K(6, 100),
+        MOV_K(7, 200),
+        STX(BPF_DW, 10, 6, -8),
+        MOV_K(1, 5),
+        CALL_FN(5), /* 4 → 10 */
+        ALU_X(BPF_ADD, 0, 6),
+        ALU_X(BPF_ADD, 0, 7),
+        LDX(BPF_DW, 1, 10, -8),
+        ALU_X(BPF_ADD, 0, 1),
+        EXIT,
+        /* 10: double */
+        MOV_X(6, 1),
+        STX(BPF_DW, 10, 6, -8),
+        MOV_X(2, 10),
+        ALU_K(BPF_ADD, 2, -8),
+        CALL_FN(2), /* 14 → 17 */
+        LDX(BPF_DW, 0, 10, -8),
+        EXIT,
+        /* 17: doubles what R2 points to */
+        LDX(BPF_DW, 7, 2, 0),
+        ALU_X(BPF_ADD, 7, 7),
+        STX(BPF_DW, 2, 7, 0),
+        STX(BPF_DW, 10, 7, -8),
+        MOV_K(0, 0),
+        EXIT,
+    };
+    struct engine e;
+
+    ENGINE_INIT(&e, insns);
+    assert_int_equal(e.prog.nsubprogs, 3);
+    assert_int_equal(engine_vm(&e, NULL, NULL), 10 + 100 + 200 + 100);
+    assert_int_equal(engine_jit(&e, NULL, NULL), 10 + 100 + 200 + 100);
+    /* Two frames of 512 bytes (the third function's stack is only written, so it has none), three return
+       addresses, and what is saved. */
+    assert_true(e.code.stack >= 2 * (512 + 8) + 8 && e.code.stack <= 2 * (512 + 64) + 64);
+    engine_clear(&e);
+}
+
+/* Fills every saved register, calls helpers in between (they see an aligned stack: the hosted ones use vector
+ * moves). */
+static void helpers_keep_what_they_must(void **state)
+{
+    for (u32 stack = 0; stack < 4; stack++) {
+        struct bpf_insn insns[] = {
+            MOV_K(6, 6),
+            MOV_K(7, 7),
+            MOV_K(8, 8),
+            MOV_K(9, 9),
+            ST(BPF_W, 10, -4, 3),
+            ST(BPF_DW, 10, -16, 77),
+            LDMAP(1, 0),
+            MOV_X(2, 10),
+            ALU_K(BPF_ADD, 2, -4),
+            MOV_X(3, 10),
+            ALU_K(BPF_ADD, 3, -16),
+            MOV_K(4, 0),
+            CALL(BPF_FUNC_map_update_elem),
+            LDMAP(1, 0),
+            MOV_X(2, 10),
+            ALU_K(BPF_ADD, 2, -4),
+            CALL(BPF_FUNC_map_lookup_elem),
+            JMP_K(BPF_JNE, 0, 0, 2),
+            MOV_K(0, -1),
+            EXIT,
+            LDX(BPF_DW, 0, 0, 0),
+            ALU_X(BPF_ADD, 0, 6),
+            ALU_X(BPF_ADD, 0, 7),
+            ALU_X(BPF_ADD, 0, 8),
+            ALU_X(BPF_ADD, 0, 9),
+            EXIT,
+        };
+        struct engine e;
+
+        ENGINE_INIT(&e, insns);
+        e.subprogs[0].stack = 16 + 8 * stack;
+        engine_add_map(&e, BPF_MAP_TYPE_HASH, 4, 8, 16, 1);
+        assert_int_equal(engine_vm(&e, NULL, NULL), 77 + 30);
+        assert_int_equal(engine_jit(&e, NULL, NULL), 77 + 30);
+        engine_clear(&e);
+    }
+}
+
+static void values_are_reached_directly(void **state)
+{
+    struct bpf_insn insns[] = {LDVALUE(1, 0, 16), LDX(BPF_DW, 0, 1, 8), ALU_K(BPF_ADD, 0, 1),
+                               STX(BPF_DW, 1, 0, 8), EXIT};
+    struct engine e;
+    u64 *value;
+
+    ENGINE_INIT(&e, insns);
+    engine_add_map(&e, BPF_MAP_TYPE_ARRAY, 4, 64, 1, 1);
+    value = tn_map_lookup(e.maps[0], &(u32){0}, -1);
+    value[3] = 40;
+    assert_int_equal(engine_vm(&e, NULL, NULL), 41);
+    assert_int_equal(engine_jit(&e, NULL, NULL), 42);
+    assert_int_equal(value[3], 42);
+    engine_clear(&e);
+}
+
+/* ------------------------------------------------------------------------------------------------ inlined
+ * look-ups */
+
+/* Look-up of the index that the context holds; the address is the result. Instruction 4 is the call. */
+static void init_lookup(struct engine *e, u32 type, u32 value_size, u32 max_entries, u32 ncpu, s32 known)
+{
+    const struct bpf_insn insns[] = {
+        LDX(BPF_W, 2, 1, 0),
+        STX(BPF_W, 10, 2, -4),
+        MOV_X(2, 10),
+        ALU_K(BPF_ADD, 2, -4),
+        LDMAP(1, 0),
+        CALL(1),
+        EXIT,
+    };
+
+    ENGINE_INIT(e, insns);
+    engine_add_map(e, type, 4, value_size, max_entries, ncpu);
+    assert_int_equal(insns[6].code, BPF_JMP | BPF_CALL);
+    e->aux[6].const_map = 0;
+    e->aux[6].const_key = known;
+}
+
+static void inlined_lookups_are_lookups(void **state)
+{
+    static const u32 sizes[] = {1, 4, 8, 12, 16, 24, 64, 100, 4096};
+    static const u32 entries[] = {1, 2, 100, 1000};
+    static const u32 types[] = {BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_PERCPU_ARRAY};
+
+    for (u32 t = 0; t < 2; t++)
+        for (u32 s = 0; s < TN_ARRAY_SIZE(sizes); s++)
+            for (u32 n = 0; n < TN_ARRAY_SIZE(entries); n++) {
+                u32 keys[] = {0,          1,          entries[n] - 1, entries[n], entries[n] + 1,
+                              0x7fffffff, 0x80000000, UINT32_MAX};
+                struct engine e;
+
+                init_lookup(&e, types[t], sizes[s], entries[n], 3, -1);
+                for (u32 k = 0; k < TN_ARRAY_SIZE(keys); k++)
+                    for (s32 cpu = -1; cpu < 5; cpu++) {
+                        struct tn_run run = {.cpu = cpu};
+                        u64 expect = (uintptr_t)tn_map_lookup(e.maps[0], &keys[k], cpu);
+
+                        assert_int_equal(engine_vm(&e, &keys[k], &run), expect);
+                        assert_int_equal(engine_jit(&e, &keys[k], &run), expect);
+                        if (keys[k] >= entries[n] || (t == 1 && (cpu < 0 || cpu >= 3)))
+                            assert_int_equal(expect, 0);
+                    }
+                for (u32 i = 0; i < e.code.npool; i++) /* nothing calls */
+                    assert_int_equal(e.code.pool[i].kind, TN_POOL_MAP_DATA);
+                engine_clear(&e);
+            }
+}
+
+static void known_indices_are_addresses(void **state)
+{
+    static const u32 types[] = {BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_PERCPU_ARRAY};
+
+    for (u32 t = 0; t < 2; t++)
+        for (u32 key = 0; key < 12; key++)
+            for (s32 cpu = -1; cpu < 4; cpu++) {
+                struct tn_run run = {.cpu = cpu};
+                struct engine e;
+                u64 expect;
+
+                init_lookup(&e, types[t], 12, 10, 3,
+                            (s32)key); /* 10 and 11 are out of range: checked, and NULL */
+                expect = (uintptr_t)tn_map_lookup(e.maps[0], &key, cpu);
+                assert_int_equal(engine_jit(&e, &key, &run), expect);
+                if (t == 0)
+                    assert_int_equal(expect == 0, key >= 10);
+                engine_clear(&e);
+            }
+}
+
+/* What a C compiler makes of: value = lookup(&map, &zero); if (value) (*value)++; return 0; */
+static void init_counter(struct engine *e, bool atomic)
+{
+    const struct bpf_insn plain[] = {
+        MOV_K(6, 0),
+        STX(BPF_W, 10, 6, -4),
+        MOV_X(2, 10),
+        ALU_K(BPF_ADD, 2, -4),
+        LDMAP(1, 0),
+        CALL(1),
+        JMP_K(BPF_JEQ, 0, 0, 3),
+        LDX(BPF_DW, 1, 0, 0),
+        ALU_K(BPF_ADD, 1, 1),
+        STX(BPF_DW, 0, 1, 0),
+        MOV_K(0, 0),
+        EXIT,
+    };
+    const struct bpf_insn locked[] = {
+        MOV_K(6, 0),
+        STX(BPF_W, 10, 6, -4),
+        MOV_X(2, 10),
+        ALU_K(BPF_ADD, 2, -4),
+        LDMAP(1, 0),
+        CALL(1),
+        JMP_K(BPF_JEQ, 0, 0, 2),
+        MOV_K(1, 1),
+        ATOMIC(BPF_DW, 0, 1, 0, BPF_ADD),
+        MOV_K(0, 0),
+        EXIT,
+    };
+
+    if (atomic)
+        ENGINE_INIT(e, locked);
+    else
+        ENGINE_INIT(e, plain);
+    engine_add_map(e, BPF_MAP_TYPE_ARRAY, 4, 8, 1, 1);
+    e->aux[6].const_map = 0;
+    e->aux[6].const_key = 0;
+}
+
+/* Key, its address, the map, the comparison: all dead once the look-up is an address. */
+static void a_counter_is_a_handful_of_instructions(void **state)
+{
+    for (u32 atomic = 0; atomic < 2; atomic++) {
+        struct engine e;
+        char text[512];
+
+        init_counter(&e, atomic);
+        for (u32 i = 0; i < 3; i++)
+            assert_int_equal(engine_jit(&e, NULL, NULL), 0);
+        assert_int_equal(engine_vm(&e, NULL, NULL), 0);
+        assert_int_equal(*(u64 *)tn_map_lookup(e.maps[0], &(u32){0}, -1), 4);
+        engine_text(&e, text, sizeof(text));
+        assert_string_equal(strstr(text, "\n") + 1,
+                            atomic ? "mov edi, 0x01\nlock add [rax], rdi\nxor eax, eax\nret\n"
+                                   : "add qword ptr [rax], 0x01\nxor eax, eax\nret\n");
+        assert_int_equal(engine_count_insns(&e), atomic ? 5 : 4);
+        assert_int_equal(e.code.stack, 8);
+        assert_int_equal(e.code.npool, 1);
+        engine_clear(&e);
+    }
+}
+
+/* The comparison is decided only where every way to it passes the look-up, and the register still holds its
+ * result. */
+static void a_null_check_of_something_else_stays(void **state)
+{
+    for (u32 known = 0; known < 2; known++) {
+        struct bpf_insn insns[] = {
+            LDX(BPF_DW, 7, 1, 0),
+            ST(BPF_W, 10, -4, 0),
+            MOV_X(2, 10),
+            ALU_K(BPF_ADD, 2, -4),
+            LDMAP(1, 0),
+            JMP_K(BPF_JNE, 7, 0, 2), /* 6: skips the look-up, to the comparison */
+            CALL(1),                 /* 7 */
+            JA(1),
+            MOV_K(0, 0),
+            JMP_K(BPF_JEQ, 0, 0, 2), /* 10 */
+            MOV_K(0, 1),
+            EXIT,
+            MOV_K(0, 2),
+            EXIT,
+        };
+        struct engine e;
+
+        ENGINE_INIT(&e, insns);
+        engine_add_map(&e, BPF_MAP_TYPE_ARRAY, 4, 8, 1, 1);
+        e.aux[7].const_map = 0;
+        e.aux[7].const_key = 0;
+        assert_int_equal(engine_vm(&e, &(u64){known}, NULL), known ? 2 : 1);
+        assert_int_equal(engine_jit(&e, &(u64){known}, NULL), known ? 2 : 1);
+        engine_clear(&e);
+    }
+    {
+        struct bpf_insn insns[] = {
+            LDX(BPF_DW, 6, 1, 0),
+            ST(BPF_W, 10, -4, 0),
+            MOV_X(2, 10),
+            ALU_K(BPF_ADD, 2, -4),
+            LDMAP(1, 0),
+            CALL(1), /* 6 */
+            MOV_X(7, 0),
+            MOV_X(0, 6), /* r0 is the context's word now, r7 the value */
+            JMP_K(BPF_JEQ, 0, 0, 3),
+            JMP_K(BPF_JNE, 7, 0, 4), /* always */
+            MOV_K(0, 9),
+            EXIT,
+            MOV_K(0, 5),
+            EXIT,
+            MOV_K(0, 6),
+            EXIT,
+        };
+
+        for (u64 word = 0; word < 2; word++) {
+            struct engine e;
+
+            ENGINE_INIT(&e, insns);
+            engine_add_map(&e, BPF_MAP_TYPE_ARRAY, 4, 8, 1, 1);
+            e.aux[6].const_map = 0;
+            e.aux[6].const_key = 0;
+            assert_int_equal(engine_vm(&e, &word, NULL), word ? 6 : 5);
+            assert_int_equal(engine_jit(&e, &word, NULL), word ? 6 : 5);
+            engine_clear(&e);
+        }
+    }
+}
+
+/* A stack slot that is read through a copy of the frame pointer must stay written. */
+static void a_stack_that_is_read_stays(void **state)
+{
+    struct bpf_insn insns[] = {
+        ST(BPF_DW, 10, -8, 42), MOV_X(3, 10), ALU_K(BPF_ADD, 3, -16), LDX(BPF_DW, 0, 3, 8), EXIT,
+    };
+    struct engine e;
+
+    ENGINE_INIT(&e, insns);
+    assert_int_equal(engine_vm(&e, NULL, NULL), 42);
+    assert_int_equal(engine_jit(&e, NULL, NULL), 42);
+    engine_clear(&e);
+}
+
+static void the_hook_is_read_inline(void **state)
+{
+    struct bpf_insn insns[] = {MOV_X(6, 1), CALL(BPF_FUNC_get_attach_cookie), MOV_X(7, 0),
+                               MOV_X(1, 6), CALL(BPF_FUNC_get_func_ip),       ALU_X(BPF_XOR, 0, 7),
+                               EXIT};
+    struct tn_hook hook = {.cookie = 0x1234567800000000, .func_ip = 0x55aa};
+    struct tn_run run = {.hook = &hook, .cpu = -1}, none = {.cpu = -1};
+    struct engine e;
+
+    ENGINE_INIT(&e, insns);
+    assert_int_equal(engine_vm(&e, NULL, &run), 0x12345678000055aa);
+    assert_int_equal(engine_jit(&e, NULL, &run), 0x12345678000055aa);
+    assert_int_equal(engine_vm(&e, NULL, &none), 0);
+    assert_int_equal(engine_jit(&e, NULL, &none), 0);
+    assert_int_equal(e.code.npool, 0);
+    engine_clear(&e);
+}
+
+/* ------------------------------------------------------------------------------------------------ shape */
+
+static void unreached_code_is_a_trap(void **state)
+{
+    struct bpf_insn insns[] = {MOV_K(0, 1), JA(2), MOV_K(0, 2), MOV_K(0, 3), EXIT};
+    struct engine e;
+
+    ENGINE_INIT(&e, insns);
+    e.aux[2].live = e.aux[3].live = false;
+    assert_int_equal(engine_jit(&e, NULL, NULL), 1);
+    assert_int_equal(e.code.text[e.code.insn_off[2]], 0xcc);
+    for (u32 i = e.code.text_len - 64; i < e.code.text_len; i++)
+        assert_int_equal(e.code.text[i], 0xcc);
+    assert_int_equal(e.code.text_len % TN_PAGE, 0);
+    assert_int_equal(e.code.pool_size % TN_PAGE, 0);
+    engine_clear(&e);
+}
+
+/* Jumps over distances around what a short one reaches, forwards and backwards. */
+static void jumps_are_short_where_they_can_be(void **state)
+{
+    for (u32 fill = 0; fill < 60; fill++) {
+        struct bpf_insn insns[200];
+        struct engine e;
+        u32 n = 0, loop;
+
+        insns[n++] = MOV_K(0, 0);
+        insns[n++] = MOV_K(3, 3);
+        loop = n;
+        insns[n++] = JMP_K(BPF_JEQ, 3, 0, fill + 3);
+        for (u32 i = 0; i < fill; i++)
+            insns[n++] = ALU_K(BPF_ADD, 0, 1);
+        insns[n++] = ALU_K(BPF_ADD, 0, 1000);
+        insns[n++] = ALU_K(BPF_SUB, 3, 1);
+        insns[n] = JA((s32)loop - (s32)n - 1);
+        n++;
+        insns[n++] = EXIT;
+        engine_init(&e, insns, n);
+        assert_int_equal(engine_vm(&e, NULL, NULL), 3 * (1000 + fill));
+        assert_int_equal(engine_jit(&e, NULL, NULL), 3 * (1000 + fill));
+        /* test r3 is two or three bytes; short jumps are two */
+        if (fill < 25)
+            assert_int_equal(e.code.insn_off[loop + 1] - e.code.insn_off[loop], 3 + 2);
+        if (fill > 40)
+            assert_int_equal(e.code.insn_off[loop + 1] - e.code.insn_off[loop], 3 + 6);
+        engine_clear(&e);
+    }
+}
+
+static void text_is_never_writable(void **state)
+{
+    struct bpf_insn insns[] = {MOV_K(0, 0), CALL(BPF_FUNC_get_prandom_u32), MOV_K(0, 0), EXIT};
+    struct engine e;
+    char line[512], *found = NULL;
+    _fclose_ FILE *maps = NULL;
+    u64 text;
+
+    ENGINE_INIT(&e, insns);
+    assert_int_equal(engine_jit(&e, NULL, NULL), 0);
+    text = (uintptr_t)e.mapped.mem + e.code.pool_size;
+    maps = fopen("/proc/self/maps", "r");
+    assert_non_null(maps);
+    while (fgets(line, sizeof(line), maps)) {
+        unsigned long from, to;
+        char perm[8];
+
+        assert_int_equal(sscanf(line, "%lx-%lx %7s", &from, &to, perm), 3);
+        if (from <= text && text < to) {
+            found = line;
+            assert_string_equal(perm, "r-xs");
+        }
+        if (from <= (uintptr_t)e.mapped.mem && (uintptr_t)e.mapped.mem < to)
+            assert_string_equal(perm, "r--p");
+    }
+    assert_non_null(found);
+    assert_int_equal(mprotect((void *)text, TN_PAGE, PROT_READ | PROT_WRITE), -1); /* sealed */
+    engine_clear(&e);
+}
+
+static void refusals_name_the_instruction(void **state)
+{
+    static const struct {
+        struct bpf_insn insn;
+        int r;
+        const char *reason;
+    } cases[] = {
+        {{.code = 0xff}, -ENOTSUP, "unknown_opcode"},
+        {{.code = BPF_JMP | BPF_CALL, .imm = 9999}, -ENOTSUP, "unknown_helper"},
+        {{.code = BPF_JMP | BPF_CALL, .src_reg = BPF_PSEUDO_KFUNC_CALL, .imm = 1},
+         -ENOTSUP,
+         "unknown_helper"},
+        {{.code = BPF_STX | BPF_ATOMIC | BPF_DW, .dst_reg = 10, .src_reg = 1, .off = -8, .imm = 0x77},
+         -ENOTSUP,
+         "unknown_atomic"},
+        {{.code = BPF_JMP | BPF_JA, .off = 100}, -EINVAL, "jump_out_of_range"},
+        {{.code = BPF_JMP | BPF_JA, .off = -100}, -EINVAL, "jump_out_of_range"},
+    };
+
+    for (u32 i = 0; i < TN_ARRAY_SIZE(cases); i++) {
+        struct bpf_insn insns[] = {MOV_K(0, 0), cases[i].insn, EXIT};
+        struct tn_code code = {.text_len = 77};
+        struct tn_error err = {0};
+        struct engine e;
+
+        ENGINE_INIT(&e, insns);
+        assert_int_equal(tn_jit(&e.prog, &code, &err), cases[i].r);
+        assert_string_equal(err.reason, cases[i].reason);
+        assert_int_equal(code.text_len, 77);
+        engine_clear(&e);
+    }
+    {
+        struct bpf_insn insns[] = {MOV_K(0, 0), CALL_FN(-2), EXIT};
+        struct tn_code code;
+        struct tn_error err = {0};
+        struct engine e;
+
+        ENGINE_INIT(&e, insns);
+        assert_int_equal(tn_jit(&e.prog, &code, &err), -ENOTSUP); /* calls itself for ever */
+        assert_string_equal(err.reason, "calls_too_deep");
+        engine_clear(&e);
+    }
+}
+
+static void the_interpreter_keeps_its_budget(void **state)
+{
+    struct bpf_insn insns[] = {MOV_K(0, 0), JA(-1), EXIT};
+    struct tn_run run = {.cpu = -1};
+    struct engine e;
+    u64 r0 = 123;
+
+    ENGINE_INIT(&e, insns);
+    assert_int_equal(tn_vm_run(&e.prog, e.maps, NULL, &run, 10000, &r0), -ETIME);
+    assert_int_equal(r0, 123);
+    engine_clear(&e);
+    {
+        struct bpf_insn three[] = {MOV_K(0, 7), MOV_X(0, 0), EXIT};
+
+        ENGINE_INIT(&e, three);
+        assert_int_equal(tn_vm_run(&e.prog, e.maps, NULL, &run, 2, &r0), -ETIME);
+        assert_int_equal(tn_vm_run(&e.prog, e.maps, NULL, &run, 3, &r0), 0);
+        assert_int_equal(r0, 7);
+        engine_clear(&e);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(functions_call_each_other),
+        cmocka_unit_test(helpers_keep_what_they_must),
+        cmocka_unit_test(values_are_reached_directly),
+        cmocka_unit_test(inlined_lookups_are_lookups),
+        cmocka_unit_test(known_indices_are_addresses),
+        cmocka_unit_test(a_counter_is_a_handful_of_instructions),
+        cmocka_unit_test(a_null_check_of_something_else_stays),
+        cmocka_unit_test(a_stack_that_is_read_stays),
+        cmocka_unit_test(the_hook_is_read_inline),
+        cmocka_unit_test(unreached_code_is_a_trap),
+        cmocka_unit_test(jumps_are_short_where_they_can_be),
+        cmocka_unit_test(text_is_never_writable),
+        cmocka_unit_test(refusals_name_the_instruction),
+        cmocka_unit_test(the_interpreter_keeps_its_budget),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

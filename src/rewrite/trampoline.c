@@ -30,6 +30,7 @@
 #define RED_ZONE 128
 
 _Static_assert(sizeof(struct tn_run) % 8 == 0 && FRAME % 16 == 8, "the frame keeps an ABI stack aligned");
+_Static_assert(offsetof(struct tn_run, nrings) == offsetof(struct tn_run, cpu) + 4, "stored as one word");
 _Static_assert(sizeof(struct tn_slot) == 1 << 6, "the slot's index is shifted into an offset");
 
 #define REG(field)  tn_mem_base(TN_RSP, (s32)offsetof(struct tn_pt_regs, field))
@@ -37,20 +38,20 @@ _Static_assert(sizeof(struct tn_slot) == 1 << 6, "the slot's index is shifted in
 #define HOOK(field) tn_mem_pos((s64)(in->hook + offsetof(struct tn_hook, field) - in->at))
 
 /* What every host may have live and programs may clobber. rax is saved first and restored last. */
-static const struct {
+struct saved {
     u8 reg;
     u16 off;
-} caller_saved[] =
-    {
-        {TN_RCX, offsetof(struct tn_pt_regs, cx)},  {TN_RDX, offsetof(struct tn_pt_regs, dx)},
-        {TN_RSI, offsetof(struct tn_pt_regs, si)},  {TN_RDI, offsetof(struct tn_pt_regs, di)},
-        {TN_R8, offsetof(struct tn_pt_regs, r8)},   {TN_R9, offsetof(struct tn_pt_regs, r9)},
-        {TN_R10, offsetof(struct tn_pt_regs, r10)}, {TN_R11, offsetof(struct tn_pt_regs, r11)},
-},
-  callee_saved[] = {
-      {TN_RBX, offsetof(struct tn_pt_regs, bx)},  {TN_RBP, offsetof(struct tn_pt_regs, bp)},
-      {TN_R12, offsetof(struct tn_pt_regs, r12)}, {TN_R13, offsetof(struct tn_pt_regs, r13)},
-      {TN_R14, offsetof(struct tn_pt_regs, r14)}, {TN_R15, offsetof(struct tn_pt_regs, r15)},
+};
+static const struct saved caller_saved[] = {
+    {TN_R11, offsetof(struct tn_pt_regs, r11)}, {TN_R10, offsetof(struct tn_pt_regs, r10)},
+    {TN_R9, offsetof(struct tn_pt_regs, r9)},   {TN_R8, offsetof(struct tn_pt_regs, r8)},
+    {TN_RCX, offsetof(struct tn_pt_regs, cx)},  {TN_RDX, offsetof(struct tn_pt_regs, dx)},
+    {TN_RSI, offsetof(struct tn_pt_regs, si)},  {TN_RDI, offsetof(struct tn_pt_regs, di)},
+};
+static const struct saved callee_saved[] = {
+    {TN_RBX, offsetof(struct tn_pt_regs, bx)},  {TN_RBP, offsetof(struct tn_pt_regs, bp)},
+    {TN_R12, offsetof(struct tn_pt_regs, r12)}, {TN_R13, offsetof(struct tn_pt_regs, r13)},
+    {TN_R14, offsetof(struct tn_pt_regs, r14)}, {TN_R15, offsetof(struct tn_pt_regs, r15)},
 };
 
 static bool near(const struct tn_tramp_in *in, u64 target, u64 size)
@@ -118,9 +119,9 @@ static u32 fast_way(struct tn_asm *a, const struct tn_tramp_in *in, struct tn_fi
 {
     static const u8 rdfsbase_rax[] = {0xf3, 0x48, 0x0f, 0xae, 0xc0};
     bool reach = near(in, in->priv, sizeof(struct tn_private));
-    s32 slots = (s32)offsetof(struct tn_private, slot);
-    s32 sp = slots + (s32)offsetof(struct tn_slot, sp);
-    s32 bit = slots + (s32)offsetof(struct tn_slot, running) + (s32)(in->prog_bit / 8);
+    u32 slots = offsetof(struct tn_private, slot);
+    s32 sp = (s32)offsetof(struct tn_slot, sp);
+    s32 bit = (s32)offsetof(struct tn_slot, running) + (s32)(in->prog_bit / 8);
     u8 mask = (u8)(1u << in->prog_bit % 8);
     u32 n = 0;
 
@@ -140,23 +141,28 @@ static u32 fast_way(struct tn_asm *a, const struct tn_tramp_in *in, struct tn_fi
     tn_x86_shift_i(a, 8, TN_SHR, TN_RCX, 64 - 10);
     tn_x86_shift_i(a, 4, TN_SHL, TN_RCX, 6);
     if (reach)
-        tn_x86_lea(a, TN_RDX, tn_mem_pos((s64)(in->priv - in->at)));
+        tn_x86_lea(a, TN_RDX, tn_mem_pos((s64)(in->priv + slots - in->at)));
+    else
+        tn_x86_alu_ri(a, 8, TN_ADD, TN_RDX, (s32)slots);
     tn_x86_alu_rr(a, 8, TN_ADD, TN_RDX, TN_RCX);
-    tn_x86_alu_mr(a, 8, TN_CMP, tn_mem_base(TN_RDX, slots + (s32)offsetof(struct tn_slot, owner)), TN_RAX);
+    tn_x86_alu_mr(a, 8, TN_CMP, tn_mem_base(TN_RDX, (s32)offsetof(struct tn_slot, owner)), TN_RAX);
     slow[n++] = tn_x86_jcc_fwd(a, 4, TN_CC_NE);
-    /* No run under way: whatever bits are set belong to nobody. */
+    /*
+     * No run under way: whatever bits are set belong to nobody, so that the byte is stored, not changed. A
+     * chain of changes of one byte would make each call wait for the one before, which costs more than all
+     * the rest.
+     */
     tn_x86_alu_mi(a, 8, TN_CMP, tn_mem_base(TN_RDX, sp), 0);
     slow[n++] = tn_x86_jcc_fwd(a, 4, TN_CC_NE);
     tn_x86_lea(a, TN_RSI, tn_mem_base(TN_RSP, RUN_OFF));
     tn_x86_store(a, 8, tn_mem_base(TN_RDX, sp), TN_RSI);
-    tn_x86_alu_mi(a, 1, TN_OR, tn_mem_base(TN_RDX, bit), (s8)mask);
-    tn_x86_lea(a, TN_RDX, tn_mem_base(TN_RDX, slots));
+    tn_x86_store_i(a, 1, tn_mem_base(TN_RDX, bit), (s8)mask);
     tn_x86_store(a, 8, RUN(slot), TN_RDX);
     tn_x86_mov_rr(a, 8, TN_RDI, TN_RSP);
     tn_x86_call_m(a, HOOK(prog));
     tn_x86_load(a, 8, TN_RDX, RUN(slot));
-    tn_x86_alu_mi(a, 1, TN_AND, tn_mem_base(TN_RDX, bit - slots), (s8)~mask);
-    tn_x86_store_i(a, 8, tn_mem_base(TN_RDX, sp - slots), 0);
+    tn_x86_store_i(a, 1, tn_mem_base(TN_RDX, bit), 0);
+    tn_x86_store_i(a, 8, tn_mem_base(TN_RDX, sp), 0);
     return n;
 }
 
@@ -230,8 +236,8 @@ int tn_trampoline(const struct tn_tramp_in *in, u8 *ret_bytes, u32 cap, struct t
     tn_x86_load(&a, 8, TN_RAX, HOOK(proc));
     tn_x86_store(&a, 8, RUN(proc), TN_RAX);
     tn_x86_store(&a, 8, RUN(ctx), TN_RSP);
-    tn_x86_store_i(&a, 4, RUN(cpu), -1);
-    tn_x86_store_i(&a, 4, RUN(nrings), 0);
+    tn_x86_mov_ri(&a, TN_RAX, 0xffffffffu); /* cpu −1, nrings 0 */
+    tn_x86_store(&a, 8, RUN(cpu), TN_RAX);
 
     if (inlined)
         nslow = fast_way(&a, in, to_slow);

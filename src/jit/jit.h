@@ -9,7 +9,9 @@
  * so that the text can be one sealed memfd, mapped by all targets, while each target has a pool of its own.
  *
  * Registers: R0 rax, R1 rdi, R2 rsi, R3 rdx, R4 rcx, R5 r8, R6 rbx, R7 r13, R8 r14, R9 r15, R10 rbp; r12 is the run
- * (struct tn_run *), passed to helpers in r9; r10, r11 (and rax between instructions where free) are scratch.
+ * (struct tn_run *), passed to helpers in r9; r10 and r11 are scratch. rbx, rbp and r12 … r15 are saved by a function
+ * only if it uses them, rsp is aligned to 16 at every call, and a function that calls nothing may use the red zone.
+ * Vector registers are never touched; flags are lost.
  */
 #ifndef TN_JIT_H
 #define TN_JIT_H
@@ -44,9 +46,10 @@ struct tn_code {
     u32 entry;      /* offset of the program's first instruction */
     struct tn_pool_entry *pool;
     u32 npool;
-    u32 pool_size;  /* bytes before the text, a multiple of the page size */
+    u32 pool_size;  /* bytes before the text, a multiple of the page size, never 0 */
     u32 *insn_off;  /* ninsns: offset of each instruction's code, for people */
-    u32 stack;      /* bytes of native stack a run needs, return address and callee-saved registers included */
+    u32 stack;      /* bytes of native stack a run needs, return addresses and callee-saved registers included; not
+                        what a helper uses itself */
 };
 
 /* −ENOTSUP with `err` for an instruction it cannot translate (none that the verifier accepts). */

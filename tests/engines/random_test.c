@@ -252,6 +252,10 @@ static void generate(struct gen *g, u64 seed)
         if (r != 6 && r != 7)
             load_const(g, r);
     block(g, 0);
+    if (pick(g, 2)) /* else most of what was computed last is dead */
+        for (u8 r = 0; r < 9; r++)
+            if (r != 6 && r != 7)
+                put(g, STX(BPF_DW, 6, r, r * 8));
     put(g, ALU_X(BPF_XOR, 0, num(g)));
     put(g, EXIT);
 }

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: MIT */
+/* The write protocol of patch.h: the only file that writes over a target's own instructions. */
+#include "inject/patch.h"
+#include "inject/restartable.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+#define SETTLE_NS 1000000000ull
+
+struct job {
+    const struct tn_change *changes;
+    u32 n;
+    bool failed;
+};
+
+static const struct tn_change *inside(const struct job *j, u64 pc)
+{
+    for (u32 i = 0; i < j->n; i++)
+        if (pc > j->changes[i].addr && pc < j->changes[i].addr + j->changes[i].len)
+            return &j->changes[i];
+    return NULL;
+}
+
+/* A fork child has a copy of the bytes as they were at its birth: where that is half-way, finish it. */
+static void mend_copy(const struct tn_tracee *t, pid_t child)
+{
+    const struct job *j = t->mend_arg;
+    char path[64];
+    _close_ int mem = -1;
+
+    snprintf(path, sizeof(path), "/proc/%d/mem", child);
+    mem = open(path, O_RDWR | O_CLOEXEC);
+    for (u32 i = 0; mem >= 0 && i < j->n; i++) {
+        const struct tn_change *c = &j->changes[i];
+        const u8 *bytes = j->failed ? c->from : c->to;
+        u8 first;
+
+        if (pread(mem, &first, 1, (off_t)c->addr) == 1 && first == 0xcc && c->from[0] != 0xcc &&
+            pwrite(mem, bytes + 1, c->len - 1u, (off_t)c->addr + 1) == c->len - 1)
+            (void)!pwrite(mem, bytes, 1, (off_t)c->addr);
+    }
+}
+
+static bool vforks(s64 nr)
+{
+    return nr == SYS_vfork || nr == SYS_clone || nr == SYS_clone3;
+}
+
+/* A vfork child runs in the same memory but is no thread of the process. */
+static void seize_vfork_children(struct tn_tracee *t)
+{
+    _free_ pid_t *kids = NULL;
+    u32 n = 0;
+
+    if (tn_proc_children(t->pid, &kids, &n) < 0)
+        return;
+    for (u32 i = 0; i < n; i++) {
+        struct tn_thread *th = tn_tracee_find(t, kids[i]);
+
+        if ((th && th->state != TN_TH_GONE) || !tn_proc_same_mm(t->pid, kids[i]) ||
+            tn_tracee_seize(t, kids[i], NULL) < 0)
+            continue;
+        th = tn_tracee_find(t, kids[i]);
+        th->pid = kids[i];
+    }
+}
+
+/* A held thread: out of the places, or moved out. */
+static int look_at_held(struct tn_tracee *t, const struct job *j, struct tn_thread *th)
+{
+    struct user_regs_struct regs;
+    const struct tn_change *c;
+
+    if (ptrace(PTRACE_GETREGS, th->tid, 0, &regs) < 0) {
+        th->state = TN_TH_GONE;
+        return 0;
+    }
+    c = inside(j, regs.rip);
+    if (!c || (regs.rip == c->addr + 1 && tn_trap_pending(th->tid)))
+        return 0; /* outside, or about to be set back to the first byte */
+    for (u32 k = 0; k < c->ninsns; k++)
+        if (c->addr + c->insn_off[k] == regs.rip) {
+            regs.rip = c->insn_at[k];
+            return ptrace(PTRACE_SETREGS, th->tid, 0, &regs) < 0 ? -ESRCH : 0;
+        }
+    return -EAGAIN;
+}
+
+/* Step 2. 0: every thread is asleep outside, or held outside. −EAGAIN: one sleeps inside. */
+static int look_at_all(struct tn_tracee *t, const struct job *j)
+{
+    for (u32 i = 0; i < t->n; i++)
+        t->th[i].safe = false;
+    for (int pass = 0; pass < 1000; pass++) {
+        bool all = true, forks = false, stuck = false;
+
+        tn_tracee_wait(t, 0);
+        for (u32 i = 0; i < t->n; i++) {
+            struct tn_thread *th = &t->th[i];
+            struct tn_doing_what what;
+
+            if (th->safe || th->state != TN_TH_FREE || th->forked)
+                continue;
+            tn_thread_doing(th->pid, th->tid, &what);
+            switch (what.doing) {
+            case TN_DOING_GONE:
+                th->state = TN_TH_GONE;
+                break;
+            case TN_DOING_SLEEPS:
+                if (inside(j, what.pc)) {
+                    stuck = true;
+                    if (tn_restartable(t->pid, &what, t->seccomp)) {
+                        tn_tracee_interrupt(t, th);
+                        t->interrupted++;
+                        all = false;
+                        stuck = false;
+                    }
+                } else {
+                    th->safe = true;
+                    forks |= vforks(what.nr);
+                }
+                break;
+            case TN_DOING_RUNS:
+            case TN_DOING_STOPPED: /* its stop may be one of ours that we have not seen yet */
+                tn_tracee_interrupt(t, th);
+                all = false;
+                break;
+            }
+        }
+        if (tn_tracee_settle(t, 0, SETTLE_NS) < 0)
+            return -ETIMEDOUT;
+        if (forks) {
+            u32 before = t->n;
+
+            seize_vfork_children(t);
+            all &= t->n == before;
+        }
+        for (u32 i = 0; i < t->n; i++) {
+            struct tn_thread *th = &t->th[i];
+
+            if (th->state != TN_TH_HELD || th->safe || th->forked)
+                continue;
+            tn_tracee_mend_result(t, th);
+            int r = look_at_held(t, j, th);
+
+            if (r < 0)
+                return r;
+            th->safe = true;
+        }
+        if (stuck)
+            return -EAGAIN;
+        if (all)
+            return 0;
+    }
+    return -ETIMEDOUT;
+}
+
+static void write_first(struct tn_tracee *t, const struct job *j, bool to)
+{
+    for (u32 i = 0; i < j->n; i++)
+        tn_tracee_write(t, j->changes[i].addr, to ? j->changes[i].to : j->changes[i].from, 1);
+}
+
+int tn_change(struct tn_tracee *t, const struct tn_change *changes, u32 n, u32 stuck_ms, struct tn_error *err)
+{
+    struct job j = {.changes = changes, .n = n};
+    u64 until = tn_now_ns() + stuck_ms * 1000000ull;
+    _free_ u64 *brk = calloc(n ? n : 1, sizeof(u64));
+    u8 trap = 0xcc;
+    int r = 0;
+
+    if (!brk)
+        return -ENOMEM;
+    for (u32 i = 0; i < n; i++) {
+        u8 now[TN_PATCH_MAX];
+
+        brk[i] = changes[i].addr;
+        r = tn_tracee_read(t, changes[i].addr, now, changes[i].len);
+        if (r < 0)
+            return tn_fail(err, r, "vanished", "the code at 0x%llx of process %d is not there any more",
+                           (unsigned long long)changes[i].addr, t->pid);
+        if (memcmp(now, changes[i].from, changes[i].len))
+            return tn_fail(err, -EEXIST, "foreign_bytes",
+                           "the code at 0x%llx of process %d is not what its file says and not ours (%s)",
+                           (unsigned long long)changes[i].addr, t->pid,
+                           now[0] == 0xcc ? "a debugger's breakpoint or a kernel uprobe"
+                                          : "another patching tool");
+    }
+
+    t->mend_copy = mend_copy;
+    t->mend_arg = &j;
+    for (;;) {
+        t->brk = brk;
+        t->nbrk = n;
+        for (u32 i = 0; i < n && r == 0; i++)
+            r = tn_tracee_write(t, brk[i], &trap, 1);
+        if (r == 0)
+            r = look_at_all(t, &j);
+        if (r == 0) {
+            for (u32 i = 0; i < n; i++)
+                tn_tracee_write(t, changes[i].addr + 1, changes[i].to + 1, changes[i].len - 1u);
+            write_first(t, &j, true);
+        } else {
+            write_first(t, &j, false);
+        }
+        j.failed = r < 0;
+        tn_tracee_resume_all(t);
+        tn_tracee_drain(t);
+        t->brk = NULL;
+        t->nbrk = 0;
+        if (r != -EAGAIN || tn_now_ns() >= until || tn_tracee_hung_up(t))
+            break;
+        /* Everybody runs while the one inside is waited for. */
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+        r = 0;
+    }
+    t->mend_copy = NULL;
+    t->mend_arg = NULL;
+    if (r == -EAGAIN)
+        return tn_fail(err, r, "thread_in_place",
+                       "a thread of process %d sleeps inside the code to be replaced: try again", t->pid);
+    if (r == -ETIMEDOUT)
+        return tn_fail(err, r, "thread_will_not_stop",
+                       "a thread of process %d does not stop within a second: try again", t->pid);
+    return r < 0 ? tn_fail(err, r, "vanished", "process %d ended in the middle", t->pid) : 0;
+}

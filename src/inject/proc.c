@@ -1,0 +1,430 @@
+/* SPDX-License-Identifier: MIT */
+/* Readers of /proc; see proc.h. Numbers are parsed strictly: a line that does not fit is −EPROTO, never a
+ * guess. */
+#include "inject/proc.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/kcmp.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+
+/* A whole file of /proc, NUL-terminated. `hint`: first size tried. */
+static int read_all(const char *path, size_t hint, char **ret_text, size_t *ret_len)
+{
+    _close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+    _free_ char *text = NULL;
+    size_t cap = hint, len = 0;
+
+    if (fd < 0)
+        return -errno;
+    text = malloc(cap + 1);
+    if (!text)
+        return -ENOMEM;
+    for (;;) {
+        if (len == cap) {
+            if (cap > 1u << 28)
+                return -EFBIG;
+            char *more = realloc(text, cap * 2 + 1);
+
+            if (!more)
+                return -ENOMEM;
+            text = more;
+            cap *= 2;
+        }
+        ssize_t n = read(fd, text + len, cap - len);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -errno;
+        if (n == 0)
+            break;
+        len += (size_t)n;
+    }
+    text[len] = 0;
+    *ret_text = TN_TAKE_PTR(text);
+    if (ret_len)
+        *ret_len = len;
+    return 0;
+}
+
+/* The same for files that fit in a buffer; returns the length or −errno. */
+static ssize_t read_small(const char *path, char *buf, size_t cap)
+{
+    _close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n;
+
+    if (fd < 0)
+        return -errno;
+    n = read(fd, buf, cap - 1);
+    if (n < 0)
+        return -errno;
+    buf[n] = 0;
+    return n;
+}
+
+/* ------------------------------------------------------------------------------- maps */
+
+static bool take_u64(char **at, int base, char stop, u64 *ret)
+{
+    char *end;
+
+    errno = 0;
+    *ret = strtoull(*at, &end, base);
+    if (end == *at || errno || *end != stop)
+        return false;
+    *at = end + 1;
+    return true;
+}
+
+int tn_maps_read(pid_t pid, struct tn_maps *ret_maps)
+{
+    char path[64];
+    struct tn_maps maps = {};
+    u32 cap = 0;
+    int r;
+
+    snprintf(path, sizeof(path), "/proc/%d/maps", pid);
+    r = read_all(path, 32768, &maps.text, NULL);
+    if (r < 0)
+        return r == -ENOENT ? -ESRCH : r;
+
+    for (char *line = maps.text, *next; *line; line = next) {
+        char *nl = strchr(line, '\n'), *at = line;
+        struct tn_vma v = {};
+        u64 major, minor;
+
+        next = nl ? nl + 1 : line + strlen(line);
+        if (nl)
+            *nl = 0;
+        if (!take_u64(&at, 16, '-', &v.start) || !take_u64(&at, 16, ' ', &v.end) || strlen(at) < 5)
+            goto bad;
+        v.prot =
+            (at[0] == 'r' ? PROT_READ : 0) | (at[1] == 'w' ? PROT_WRITE : 0) | (at[2] == 'x' ? PROT_EXEC : 0);
+        v.shared = at[3] == 's';
+        at += 5;
+        if (!take_u64(&at, 16, ' ', &v.offset) || !take_u64(&at, 16, ':', &major) ||
+            !take_u64(&at, 16, ' ', &minor))
+            goto bad;
+        v.dev = makedev(major, minor);
+        v.ino = strtoull(at, &at, 10);
+        at += strspn(at, " ");
+        v.name = (u32)(at - maps.text);
+        if (maps.n == cap) {
+            u32 want = cap ? cap * 2 : 64;
+            struct tn_vma *more = realloc(maps.vma, want * sizeof(*more));
+
+            if (!more) {
+                tn_maps_clear(&maps);
+                return -ENOMEM;
+            }
+            maps.vma = more;
+            cap = want;
+        }
+        maps.vma[maps.n++] = v;
+    }
+    *ret_maps = maps;
+    return 0;
+bad:
+    tn_maps_clear(&maps);
+    return -EPROTO;
+}
+
+void tn_maps_clear(struct tn_maps *maps)
+{
+    free(maps->vma);
+    free(maps->text);
+    *maps = (struct tn_maps){};
+}
+
+const struct tn_vma *tn_maps_at(const struct tn_maps *maps, u64 addr)
+{
+    u32 lo = 0, hi = maps->n;
+
+    while (lo < hi) {
+        u32 mid = lo + (hi - lo) / 2;
+
+        if (addr < maps->vma[mid].start)
+            hi = mid;
+        else if (addr >= maps->vma[mid].end)
+            lo = mid + 1;
+        else
+            return &maps->vma[mid];
+    }
+    return NULL;
+}
+
+#define LOWEST     0x10000ull        /* vm.mmap_min_addr's usual value */
+#define HIGHEST    0x7fffffff0000ull /* end of user addresses, four-level paging */
+#define HEAP_ROOM  (1ull << 30)      /* left above [heap], which grows up */
+#define STACK_ROOM (1ull << 27)      /* left below a stack, which grows down */
+
+static bool taken(u64 start, u64 len, const struct tn_range *avoid, u32 navoid, u64 *ret_below)
+{
+    for (u32 i = 0; i < navoid; i++)
+        if (start < avoid[i].end && avoid[i].start < start + len) {
+            *ret_below = avoid[i].start;
+            return true;
+        }
+    return false;
+}
+
+/* The highest place in [from, to) that fits, or 0. */
+static u64 fit_down(u64 from, u64 to, u64 len, const struct tn_range *avoid, u32 navoid)
+{
+    u64 below;
+
+    from = TN_ROUND_UP(from, (u64)TN_PAGE);
+    to = TN_ROUND_DOWN(to, (u64)TN_PAGE);
+    while (to > from && to - from >= len) {
+        if (!taken(to - len, len, avoid, navoid, &below))
+            return to - len;
+        if (below >= to || below < from)
+            return 0;
+        to = TN_ROUND_DOWN(below, (u64)TN_PAGE);
+    }
+    return 0;
+}
+
+u64 tn_maps_gap(const struct tn_maps *maps, u64 lo, u64 hi, u64 reach, u64 len, const struct tn_range *avoid,
+                u32 navoid)
+{
+    u64 low = hi > reach + LOWEST ? hi - reach : LOWEST;
+    u64 high = lo + reach < HIGHEST ? lo + reach : HIGHEST;
+    u64 above = 0;
+
+    if (low >= high)
+        return 0;
+    for (s64 i = (s64)maps->n; i >= 0; i--) {
+        const struct tn_vma *before = i > 0 ? &maps->vma[i - 1] : NULL;
+        const struct tn_vma *after = (u32)i < maps->n ? &maps->vma[i] : NULL;
+        u64 from = before ? before->end : LOWEST, to = after ? after->start : HIGHEST, at;
+
+        if (before && !strcmp(tn_vma_name(maps, before), "[heap]"))
+            from += HEAP_ROOM;
+        if (after && (!strcmp(tn_vma_name(maps, after), "[stack]") || to == HIGHEST))
+            to = to > STACK_ROOM ? to - STACK_ROOM : 0;
+        if (from < low)
+            from = low;
+        if (to > high)
+            to = high;
+        if (from >= to)
+            continue;
+        at = fit_down(from, to, len, avoid, navoid);
+        if (!at)
+            continue;
+        if (at + len <= lo)
+            return at; /* the nearest below */
+        /* Above is second choice, and there the highest: the break of a program grows up right behind it. */
+        if (!above && at >= hi)
+            above = at;
+    }
+    return above;
+}
+
+/* ----------------------------------------------------------------------------- status */
+
+static u64 field(const char *text, const char *name, int base)
+{
+    size_t len = strlen(name);
+
+    for (const char *line = text; line; line = strchr(line, '\n')) {
+        line += *line == '\n';
+        if (!strncmp(line, name, len) && line[len] == ':')
+            return strtoull(line + len + 1, NULL, base);
+        if (!*line)
+            break;
+    }
+    return 0;
+}
+
+int tn_status_read(pid_t pid, pid_t tid, struct tn_status *ret_status)
+{
+    char path[96], text[8192];
+    struct tn_status st = {};
+    const char *at;
+    ssize_t n;
+
+    snprintf(path, sizeof(path), "/proc/%d/task/%d/status", pid, tid);
+    n = read_small(path, text, sizeof(text));
+    if (n < 0)
+        return n == -ENOENT ? -ESRCH : (int)n;
+    at = strstr(text, "\nState:\t");
+    st.state = at ? at[8] : '?';
+    st.tgid = (pid_t)field(text, "Tgid", 10);
+    st.tracer = (pid_t)field(text, "TracerPid", 10);
+    st.uid = (u32)field(text, "Uid", 10);
+    st.seccomp = (u32)field(text, "Seccomp", 10);
+    st.kthread = field(text, "Kthread", 10) != 0;
+    st.sigblk = field(text, "SigBlk", 16);
+    st.sigcgt = field(text, "SigCgt", 16);
+    at = strstr(text, "\nNSpid:");
+    if (at) {
+        const char *end = strchr(at + 1, '\n'), *p = end ? end : at + strlen(at);
+
+        while (p > at && !isspace((unsigned char)p[-1]))
+            p--;
+        st.nspid = (u32)strtoul(p, NULL, 10);
+    }
+    if (!strstr(text, "\nKthread:")) {
+        /* Before Linux 6.8: PF_KTHREAD among the flags of stat. */
+        const char *close_paren;
+
+        snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+        n = read_small(path, text, sizeof(text));
+        close_paren = n > 0 ? strrchr(text, ')') : NULL;
+        unsigned flags = 0;
+
+        if (close_paren && sscanf(close_paren + 2, "%*c %*d %*d %*d %*d %*d %u", &flags) == 1)
+            st.kthread = flags & 0x00200000;
+    }
+    *ret_status = st;
+    return 0;
+}
+
+u64 tn_proc_start_time(pid_t pid)
+{
+    char path[64], text[2048], *at;
+    u64 start = 0;
+
+    snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+    if (read_small(path, text, sizeof(text)) < 0)
+        return 0;
+    at = strrchr(text, ')');
+    if (!at)
+        return 0;
+    /* After the name: field 3 first; 22 is the twentieth. */
+    for (int i = 0; i < 20 && at; i++)
+        at = strchr(at + 1, ' ');
+    if (at)
+        start = strtoull(at, NULL, 10);
+    return start;
+}
+
+void tn_proc_comm(pid_t pid, char ret_comm[32])
+{
+    char path[64];
+    ssize_t n;
+
+    snprintf(path, sizeof(path), "/proc/%d/comm", pid);
+    n = read_small(path, ret_comm, 32);
+    if (n <= 0)
+        snprintf(ret_comm, 32, "?");
+    else if (ret_comm[n - 1] == '\n')
+        ret_comm[n - 1] = 0;
+}
+
+/* ---------------------------------------------------------------------------- threads */
+
+void tn_thread_doing(pid_t pid, pid_t tid, struct tn_doing_what *ret_what)
+{
+    char path[96], text[512], *at = text;
+    struct tn_doing_what w = {.doing = TN_DOING_GONE, .nr = -1};
+
+    snprintf(path, sizeof(path), "/proc/%d/task/%d/syscall", pid, tid);
+    if (read_small(path, text, sizeof(text)) > 0) {
+        if (!strncmp(text, "running", 7)) {
+            w.doing = TN_DOING_RUNS;
+        } else {
+            w.nr = strtoll(at, &at, 10);
+            if (w.nr >= 0)
+                for (int i = 0; i < 6; i++)
+                    w.arg[i] = strtoull(at, &at, 16);
+            w.sp = strtoull(at, &at, 16);
+            w.pc = strtoull(at, &at, 16);
+            w.doing = w.nr >= 0 ? TN_DOING_SLEEPS : TN_DOING_STOPPED;
+        }
+    }
+    *ret_what = w;
+}
+
+static int push(pid_t **list, u32 *n, u32 *cap, pid_t pid)
+{
+    if (*n == *cap) {
+        u32 want = *cap ? *cap * 2 : 64;
+        pid_t *more = realloc(*list, want * sizeof(pid_t));
+
+        if (!more)
+            return -ENOMEM;
+        *list = more;
+        *cap = want;
+    }
+    (*list)[(*n)++] = pid;
+    return 0;
+}
+
+int tn_proc_tids(pid_t pid, pid_t **ret_tids, u32 *ret_n)
+{
+    char path[64];
+    _free_ pid_t *list = NULL;
+    u32 n = 0, cap = 0;
+    int r = 0;
+    DIR *dir;
+
+    snprintf(path, sizeof(path), "/proc/%d/task", pid);
+    dir = opendir(path);
+    if (!dir)
+        return errno == ENOENT ? -ESRCH : -errno;
+    for (struct dirent *e; r == 0 && (e = readdir(dir));)
+        if (isdigit((unsigned char)e->d_name[0]))
+            r = push(&list, &n, &cap, atoi(e->d_name));
+    closedir(dir);
+    if (r < 0)
+        return r;
+    *ret_tids = TN_TAKE_PTR(list);
+    *ret_n = n;
+    return 0;
+}
+
+int tn_proc_children(pid_t pid, pid_t **ret_pids, u32 *ret_n)
+{
+    _free_ pid_t *tids = NULL, *list = NULL;
+    u32 ntids = 0, n = 0, cap = 0;
+    int r = tn_proc_tids(pid, &tids, &ntids);
+
+    if (r < 0)
+        return r;
+    for (u32 i = 0; i < ntids; i++) {
+        _free_ char *text = NULL;
+        char path[96], *at, *end;
+
+        snprintf(path, sizeof(path), "/proc/%d/task/%d/children", pid, tids[i]);
+        if (read_all(path, 512, &text, NULL) < 0)
+            continue;
+        for (at = text;; at = end) {
+            pid_t child = (pid_t)strtol(at, &end, 10);
+
+            if (end == at)
+                break;
+            r = push(&list, &n, &cap, child);
+            if (r < 0)
+                return r;
+        }
+    }
+    *ret_pids = TN_TAKE_PTR(list);
+    *ret_n = n;
+    return 0;
+}
+
+bool tn_proc_same_mm(pid_t a, pid_t b)
+{
+    return syscall(SYS_kcmp, a, b, KCMP_VM, 0, 0) == 0;
+}
+
+u64 tn_proc_auxv(pid_t pid, u64 type)
+{
+    char path[64];
+    _close_ int fd = -1;
+    u64 pair[2];
+
+    snprintf(path, sizeof(path), "/proc/%d/auxv", pid);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    while (fd >= 0 && read(fd, pair, sizeof(pair)) == sizeof(pair) && pair[0])
+        if (pair[0] == type)
+            return pair[1];
+    return 0;
+}

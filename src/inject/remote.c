@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A thread of the target makes system calls for us.
+ *
+ *   event stop ── regs: rip = a `syscall` instruction, rax = number, orig_rax = −1 (nothing to restart) ──▶
+ *     SYSCALL ▶ entry stop ── SYSCALL ▶ exit stop: rax is the result … more calls …
+ *     INTERRUPT, CONT ▶ event stop: old registers, old mask: here the kernel still looks at orig_rax and rax,
+ * and restarts what was interrupted
+ *
+ * All signals stay blocked in between, so that no handler runs on borrowed registers; one that was being
+ * delivered goes back into the queue with its siginfo (a blocked signal is requeued when it is handed on).
+ * The thread's stack is never used, not even below its end: what a call needs lies in a mapping made for it.
+ */
+#include "inject/restartable.h"
+#include "inject/tracee.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+
+#define SETTLE_NS 2000000000ull /* a call that takes longer than this never comes back */
+
+/* A `syscall` instruction in executable memory: the vDSO has one, and nobody patches it. */
+static int find_syscall_insn(struct tn_tracee *t, u64 *ret_addr)
+{
+    struct tn_maps maps _clean_(tn_maps_clear) = {};
+    int r = tn_maps_read(t->pid, &maps);
+
+    if (r < 0)
+        return r;
+    for (int vdso = 1; vdso >= 0; vdso--)
+        for (u32 i = 0; i < maps.n; i++) {
+            const struct tn_vma *v = &maps.vma[i];
+            u8 bytes[16384];
+
+            if (!(v->prot & PROT_EXEC) || (!strcmp(tn_vma_name(&maps, v), "[vdso]")) != vdso ||
+                !strcmp(tn_vma_name(&maps, v), "[vsyscall]"))
+                continue;
+            for (u64 at = v->start; at < v->end; at += sizeof(bytes)) {
+                u64 n = TN_MIN(sizeof(bytes), v->end - at);
+
+                if (tn_tracee_read(t, at, bytes, n) < 0)
+                    break;
+                for (u64 k = 0; k + 1 < n; k++)
+                    if (bytes[k] == 0x0f && bytes[k + 1] == 0x05) {
+                        *ret_addr = at + k;
+                        return 0;
+                    }
+            }
+        }
+    return -ENOEXEC;
+}
+
+int tn_borrow_held(struct tn_tracee *t, pid_t tid, struct tn_borrowed *ret_b, struct tn_error *err)
+{
+    struct tn_thread *th = tn_tracee_find(t, tid);
+    struct tn_borrowed b = {.tid = tid};
+    u64 all = ~0ull;
+    int r;
+
+    if (!th || th->state != TN_TH_HELD)
+        return -ESRCH;
+    if (t->seccomp && !t->suspended)
+        return tn_fail(err, -EPERM, "seccomp",
+                       "process %d filters its system calls (seccomp), and suspending the filter needs "
+                       "CAP_SYS_ADMIN: run the broker as root",
+                       t->pid);
+    r = find_syscall_insn(t, &b.syscall_insn);
+    if (r < 0)
+        return tn_fail(err, r, "no_syscall_instruction",
+                       "process %d has no system call instruction to borrow", t->pid);
+    if (ptrace(PTRACE_GETREGS, tid, 0, &b.regs) < 0 ||
+        ptrace(PTRACE_GETSIGMASK, tid, sizeof(b.mask), &b.mask) < 0)
+        return -ESRCH;
+    if (b.regs.cs != 0x33)
+        return tn_fail(err, -ENOEXEC, "not_64_bit", "process %d runs 32-bit code", t->pid);
+    if ((s64)b.regs.orig_rax >= 0 && (s64)b.regs.rax < 0 && !th->sig) {
+        s64 mended = tn_restart_result((s64)b.regs.orig_rax, (s64)b.regs.rax, t->seccomp);
+
+        b.slept = mended <= -512 && mended >= -516;
+        b.regs.rax = (u64)mended;
+    }
+    if (ptrace(PTRACE_SETSIGMASK, tid, sizeof(all), &all) < 0)
+        return -ESRCH;
+    if (b.slept)
+        t->interrupted++;
+    *ret_b = b;
+    return 0;
+}
+
+/* Lets the borrowed thread run to its next system call stop. */
+static int to_call_stop(struct tn_tracee *t, struct tn_thread *th)
+{
+    pid_t tid = th->tid;
+
+    for (int tries = 0; tries < 64; tries++) {
+        int sig = th->sig;
+
+        th->sig = 0;
+        th->entering = false;
+        if (ptrace(PTRACE_SYSCALL, tid, 0, (long)sig) < 0)
+            return -ESRCH;
+        th->state = TN_TH_FREE;
+        /* Any stop counts here, group stops (which masks do not hold back) included. */
+        th->interrupting = true;
+        u64 since = th->since_ns;
+
+        if (tn_tracee_settle(t, tid, SETTLE_NS) < 0)
+            return -ETIMEDOUT;
+        th = tn_tracee_find(t, tid);
+        if (!th || th->state != TN_TH_HELD)
+            return -ESRCH;
+        th->since_ns = since;
+        th->interrupting = false;
+        if (th->entering)
+            return 0;
+        th->listening = false;
+    }
+    return -EAGAIN;
+}
+
+int tn_remote_call(struct tn_tracee *t, struct tn_borrowed *b, long nr, const u64 arg[6], s64 *ret_result)
+{
+    struct tn_thread *th = tn_tracee_find(t, b->tid);
+    struct user_regs_struct regs = b->regs;
+    int r;
+
+    if (!th || th->state != TN_TH_HELD)
+        return -ESRCH;
+    regs.rip = b->syscall_insn;
+    regs.rax = (u64)nr;
+    regs.orig_rax = ~0ull;
+    regs.rdi = arg[0];
+    regs.rsi = arg[1];
+    regs.rdx = arg[2];
+    regs.r10 = arg[3];
+    regs.r8 = arg[4];
+    regs.r9 = arg[5];
+    regs.eflags &= ~0x100ull; /* no single step */
+    if (ptrace(PTRACE_SETREGS, b->tid, 0, &regs) < 0)
+        return -ESRCH;
+    for (int stop = 0; stop < 2; stop++) {
+        r = to_call_stop(t, th);
+        if (r < 0)
+            return r;
+        th = tn_tracee_find(t, b->tid);
+    }
+    if (ptrace(PTRACE_GETREGS, b->tid, 0, &regs) < 0)
+        return -ESRCH;
+    *ret_result = (s64)regs.rax;
+    return 0;
+}
+
+int tn_borrow_end(struct tn_tracee *t, struct tn_borrowed *b)
+{
+    struct tn_thread *th = tn_tracee_find(t, b->tid);
+
+    if (!th || th->state != TN_TH_HELD)
+        return -ESRCH;
+    if (th->entering) {
+        u64 since = th->since_ns;
+
+        if (ptrace(PTRACE_INTERRUPT, b->tid, 0, 0) < 0 || ptrace(PTRACE_CONT, b->tid, 0, 0) < 0)
+            return -ESRCH;
+        th->state = TN_TH_FREE;
+        th->interrupting = true;
+        th->entering = false;
+        if (tn_tracee_settle(t, b->tid, SETTLE_NS) < 0)
+            return -ETIMEDOUT;
+        th = tn_tracee_find(t, b->tid);
+        if (!th || th->state != TN_TH_HELD)
+            return -ESRCH;
+        th->since_ns = since;
+    }
+    if (ptrace(PTRACE_SETREGS, b->tid, 0, &b->regs) < 0 ||
+        ptrace(PTRACE_SETSIGMASK, b->tid, sizeof(b->mask), &b->mask) < 0)
+        return -ESRCH;
+    return 0;
+}
+
+/* ------------------------------------------------------------------------ whom to borrow */
+
+static int hold_one(struct tn_tracee *t, pid_t tid, struct tn_error *err)
+{
+    struct tn_thread *th;
+    int r = tn_tracee_seize(t, tid, err);
+
+    if (r < 0)
+        return r;
+    th = tn_tracee_find(t, tid);
+    tn_tracee_interrupt(t, th);
+    r = tn_tracee_settle(t, tid, 50000000ull);
+    th = tn_tracee_find(t, tid);
+    return r < 0 ? r : th && th->state == TN_TH_HELD ? 0 : -ESRCH;
+}
+
+enum rank { AWAKE, STOPPED, RESTARTABLE, NRANKS };
+
+/* One look at all threads: the best to take, −EAGAIN when none may be touched. */
+static int take_present(struct tn_tracee *t, pid_t *ret_tid, struct tn_error *err)
+{
+    _free_ pid_t *tids = NULL;
+    pid_t best[NRANKS] = {};
+    u32 n;
+    int r = tn_proc_tids(t->pid, &tids, &n);
+
+    if (r < 0)
+        return tn_fail(err, r, "no_such_process", "process %d has ended", t->pid);
+    for (u32 i = 0; i < n && !best[AWAKE]; i++) {
+        struct tn_doing_what what;
+
+        tn_thread_doing(t->pid, tids[i], &what);
+        if (what.doing == TN_DOING_RUNS)
+            best[AWAKE] = tids[i];
+        else if (what.doing == TN_DOING_STOPPED && !best[STOPPED])
+            best[STOPPED] = tids[i];
+        else if (!best[RESTARTABLE] && tn_restartable(t->pid, &what, t->seccomp))
+            best[RESTARTABLE] = tids[i];
+    }
+    for (int rank = 0; rank < NRANKS; rank++) {
+        if (!best[rank])
+            continue;
+        r = hold_one(t, best[rank], err);
+        if (r == 0) {
+            *ret_tid = best[rank];
+            return 0;
+        }
+        if (r != -ESRCH && r != -ETIMEDOUT)
+            return r;
+    }
+    return -EAGAIN;
+}
+
+#define WAKE_MAX 32 /* distinct places where sleepers return to */
+
+/* Waits for a sleeper to wake, by a breakpoint where each returns to. */
+static int take_waking(struct tn_tracee *t, u64 wait_ns, pid_t *ret_tid, struct tn_error *err)
+{
+    u64 until = tn_now_ns() + wait_ns, at[WAKE_MAX];
+    u8 orig[WAKE_MAX], trap = 0xcc;
+    _free_ pid_t *tids = NULL;
+    u32 n = 0, ntids;
+    int r = tn_tracee_seize_all(t, err);
+
+    if (r < 0)
+        return r;
+    r = tn_proc_tids(t->pid, &tids, &ntids);
+    if (r < 0)
+        return r;
+    for (u32 i = 0; i < ntids && n < WAKE_MAX; i++) {
+        struct tn_doing_what what;
+        bool known = false;
+
+        tn_thread_doing(t->pid, tids[i], &what);
+        for (u32 k = 0; k < n; k++)
+            known |= at[k] == what.pc;
+        if (what.doing != TN_DOING_SLEEPS || known || tn_tracee_read(t, what.pc, &orig[n], 1) < 0 ||
+            orig[n] == trap)
+            continue;
+        at[n++] = what.pc;
+    }
+    t->brk = at;
+    t->nbrk = n;
+    for (u32 k = 0; k < n; k++)
+        tn_tracee_write(t, at[k], &trap, 1);
+    *ret_tid = 0;
+    while (!*ret_tid) {
+        u64 now = tn_now_ns();
+
+        if (now >= until || tn_tracee_hung_up(t) || !tn_tracee_alive(t))
+            break;
+        tn_tracee_wait(t, TN_MIN(until - now, 10000000ull));
+        for (u32 i = 0; i < t->n && !*ret_tid; i++)
+            if (t->th[i].state == TN_TH_HELD && t->th[i].pid == t->pid)
+                *ret_tid = t->th[i].tid;
+    }
+    for (u32 k = 0; k < n; k++)
+        tn_tracee_write(t, at[k], &orig[k], 1);
+    /* The one taken stays held; the others are let go and looked after. */
+    for (u32 i = 0; i < t->n; i++)
+        if (t->th[i].tid != *ret_tid)
+            tn_tracee_resume(t, &t->th[i]);
+    struct tn_thread *taken = *ret_tid ? tn_tracee_find(t, *ret_tid) : NULL;
+
+    if (taken)
+        taken->state = TN_TH_GONE; /* out of the drain's sight */
+    tn_tracee_drain(t);
+    t->brk = NULL;
+    t->nbrk = 0;
+    taken = *ret_tid ? tn_tracee_find(t, *ret_tid) : NULL;
+    if (taken)
+        taken->state = TN_TH_HELD;
+    return *ret_tid ? 0 : -EAGAIN;
+}
+
+int tn_borrow(struct tn_tracee *t, u32 wait_ms, struct tn_borrowed *ret_b, struct tn_error *err)
+{
+    pid_t tid;
+    int r = take_present(t, &tid, err);
+
+    if (r == -EAGAIN && wait_ms)
+        r = take_waking(t, wait_ms * 1000000ull, &tid, err);
+    if (r == -EAGAIN)
+        return tn_fail(
+            err, r, "no_thread_to_borrow",
+            "every thread of process %d sleeps in a system call that cannot be interrupted without "
+            "the program noticing, and none woke within %u ms: try again with a longer --wait",
+            t->pid, wait_ms);
+    if (r < 0)
+        return r;
+    r = tn_borrow_held(t, tid, ret_b, err);
+    if (r < 0) {
+        struct tn_thread *th = tn_tracee_find(t, tid);
+
+        if (th)
+            tn_tracee_resume(t, th);
+        return r == -ESRCH ? tn_fail(err, r, "no_such_process", "process %d ended in the middle", t->pid) : r;
+    }
+    return 0;
+}

@@ -1,0 +1,472 @@
+/* SPDX-License-Identifier: MIT */
+/* Seizing, holding and resuming threads; see tracee.h and ptrace(2). Remote calls are in remote.c. */
+#include "inject/tracee.h"
+#include "inject/restartable.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#define SEIZE_OPTIONS (PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK)
+
+u64 tn_now_ns(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (u64)ts.tv_sec * 1000000000ull + (u64)ts.tv_nsec;
+}
+
+int tn_tracee_open(struct tn_tracee *t, pid_t pid, struct tn_error *err)
+{
+    struct tn_status st;
+    char path[64];
+    sigset_t chld;
+    int r;
+
+    *t = (struct tn_tracee){.pid = pid, .mem = -1, .hup = {-1, -1}};
+    r = tn_status_read(pid, pid, &st);
+    if (r < 0)
+        return tn_fail(err, r, "no_such_process", "process %d has ended", pid);
+    t->seccomp = st.seccomp != 0;
+    snprintf(path, sizeof(path), "/proc/%d/mem", pid);
+    t->mem = open(path, O_RDWR | O_CLOEXEC);
+    if (t->mem < 0) {
+        r = -errno;
+        return tn_fail(err, r, r == -EACCES || r == -EPERM ? "not_permitted" : "no_such_process",
+                       "cannot open the memory of process %d: %s", pid, strerror(-r));
+    }
+    sigemptyset(&chld);
+    sigaddset(&chld, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &chld, NULL);
+    return 0;
+}
+
+void tn_tracee_close(struct tn_tracee *t)
+{
+    if (t->mem >= 0)
+        close(t->mem);
+    free(t->th);
+    *t = (struct tn_tracee){.mem = -1, .hup = {-1, -1}};
+}
+
+/* 0 bytes transferred: the address space is gone (exec or exit). */
+int tn_tracee_read(const struct tn_tracee *t, u64 addr, void *ret_bytes, u64 len)
+{
+    for (u64 done = 0; done < len;) {
+        ssize_t n = pread(t->mem, (u8 *)ret_bytes + done, len - done, (off_t)(addr + done));
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return n == 0 ? -ESRCH : errno == EIO ? -EFAULT : -errno;
+        done += (u64)n;
+    }
+    return 0;
+}
+
+int tn_tracee_write(const struct tn_tracee *t, u64 addr, const void *bytes, u64 len)
+{
+    for (u64 done = 0; done < len;) {
+        ssize_t n = pwrite(t->mem, (const u8 *)bytes + done, len - done, (off_t)(addr + done));
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return n == 0 ? -ESRCH : errno == EIO ? -EFAULT : -errno;
+        done += (u64)n;
+    }
+    return 0;
+}
+
+struct tn_thread *tn_tracee_find(struct tn_tracee *t, pid_t tid)
+{
+    for (u32 i = 0; i < t->n; i++)
+        if (t->th[i].tid == tid)
+            return &t->th[i];
+    return NULL;
+}
+
+static struct tn_thread *add(struct tn_tracee *t, pid_t tid)
+{
+    if (t->n == t->cap) {
+        u32 want = t->cap ? t->cap * 2 : 64;
+        struct tn_thread *more = realloc(t->th, want * sizeof(*more));
+
+        if (!more)
+            return NULL;
+        t->th = more;
+        t->cap = want;
+    }
+    t->th[t->n] = (struct tn_thread){.tid = tid, .pid = t->pid};
+    return &t->th[t->n++];
+}
+
+int tn_tracee_seize(struct tn_tracee *t, pid_t tid, struct tn_error *err)
+{
+    long options = SEIZE_OPTIONS;
+    struct tn_thread *th = tn_tracee_find(t, tid);
+
+    if (th && th->state != TN_TH_GONE)
+        return 0;
+    if (t->seccomp)
+        options |= PTRACE_O_SUSPEND_SECCOMP;
+    if (!th)
+        th = add(t, tid);
+    if (!th)
+        return -ENOMEM;
+    th->state = TN_TH_FREE;
+    if (ptrace(PTRACE_SEIZE, tid, 0, options) < 0) {
+        int r = -errno;
+
+        if (r == -EPERM && t->seccomp && ptrace(PTRACE_SEIZE, tid, 0, (long)SEIZE_OPTIONS) == 0)
+            return 0; /* remote calls are then refused (tn_borrow), looking and writing is not */
+        th->state = TN_TH_GONE;
+        if (r == -ESRCH)
+            return r;
+        struct tn_status st;
+
+        if (tn_status_read(t->pid, tid, &st) < 0 || st.state == 'Z' || st.state == 'X')
+            return -ESRCH;
+        if (st.tracer) {
+            char comm[32];
+
+            tn_proc_comm(st.tracer, comm);
+            return tn_fail(err, -EBUSY, "already_traced",
+                           "process %d is being traced by process %d (%s): end that first", t->pid, st.tracer,
+                           comm);
+        }
+        return tn_fail(err, r, "not_permitted",
+                       "tracing process %d is not permitted: %s (another user's, or "
+                       "kernel.yama.ptrace_scope forbids it)",
+                       t->pid, strerror(-r));
+    }
+    if (t->seccomp)
+        t->suspended = true;
+    return 0;
+}
+
+int tn_tracee_seize_all(struct tn_tracee *t, struct tn_error *err)
+{
+    /* A seized thread's children come by themselves; so one pass without a new thread proves that none is
+     * missed. */
+    for (int pass = 0; pass < 1000; pass++) {
+        _free_ pid_t *tids = NULL;
+        u32 n = 0, fresh = 0;
+        int r = tn_proc_tids(t->pid, &tids, &n);
+
+        if (r < 0)
+            return tn_fail(err, r, "no_such_process", "process %d has ended", t->pid);
+        tn_tracee_wait(t, 0);
+        for (u32 i = 0; i < n; i++) {
+            struct tn_thread *th = tn_tracee_find(t, tids[i]);
+
+            if (th && th->state != TN_TH_GONE)
+                continue;
+            r = tn_tracee_seize(t, tids[i], err);
+            if (r == 0)
+                fresh++;
+            else if (r == -EPERM || r == -EBUSY) {
+                /* One born by a thread of ours is ours already, though its stop may not have been seen yet.
+                 */
+                struct tn_status st;
+
+                if (tn_status_read(t->pid, tids[i], &st) == 0 && st.tracer == getpid()) {
+                    th = tn_tracee_find(t, tids[i]);
+                    if (th)
+                        th->state = TN_TH_FREE;
+                    if (err)
+                        *err = (struct tn_error){};
+                    continue;
+                }
+                return r;
+            } else if (r != -ESRCH)
+                return r;
+        }
+        if (!fresh)
+            return 0;
+    }
+    return tn_fail(err, -EAGAIN, "threads_too_fast",
+                   "process %d makes threads faster than they can be seized", t->pid);
+}
+
+void tn_tracee_interrupt(struct tn_tracee *t, struct tn_thread *th)
+{
+    if (th->state != TN_TH_FREE || th->interrupting)
+        return;
+    if (ptrace(PTRACE_INTERRUPT, th->tid, 0, 0) < 0) {
+        if (errno == ESRCH)
+            th->state = TN_TH_GONE;
+        return;
+    }
+    th->interrupting = true;
+    th->stale = false;
+    th->listening = false;
+    th->since_ns = tn_now_ns();
+}
+
+void tn_tracee_resume(struct tn_tracee *t, struct tn_thread *th)
+{
+    if (th->state != TN_TH_HELD)
+        return;
+    if (th->forked && t->mend_copy)
+        t->mend_copy(t, th->pid);
+    if (th->listening ? ptrace(PTRACE_LISTEN, th->tid, 0, 0) < 0
+                      : ptrace(PTRACE_CONT, th->tid, 0, (long)th->sig) < 0)
+        th->state = errno == ESRCH ? TN_TH_GONE : TN_TH_HELD;
+    else
+        th->state = TN_TH_FREE;
+    u64 held = tn_now_ns() - th->since_ns;
+
+    t->hold_ns_max = TN_MAX(t->hold_ns_max, held);
+    th->stale = th->interrupting;
+    th->interrupting = false;
+    th->sig = 0;
+    th->entering = false;
+}
+
+void tn_tracee_resume_all(struct tn_tracee *t)
+{
+    for (u32 i = 0; i < t->n; i++)
+        tn_tracee_resume(t, &t->th[i]);
+}
+
+bool tn_tracee_alive(const struct tn_tracee *t)
+{
+    for (u32 i = 0; i < t->n; i++)
+        if (t->th[i].state != TN_TH_GONE)
+            return true;
+    return false;
+}
+
+/* A trap of one of our breakpoints: the program counter goes back to it, and nobody has seen anything. */
+static bool mend_trap(struct tn_tracee *t, struct tn_thread *th)
+{
+    struct user_regs_struct regs;
+    siginfo_t si;
+
+    if (ptrace(PTRACE_GETSIGINFO, th->tid, 0, &si) < 0 || si.si_code != SI_KERNEL)
+        return false;
+    if (ptrace(PTRACE_GETREGS, th->tid, 0, &regs) < 0)
+        return false;
+    for (u32 i = 0; i < t->nbrk; i++)
+        if (regs.rip == t->brk[i] + 1) {
+            regs.rip = t->brk[i];
+            return ptrace(PTRACE_SETREGS, th->tid, 0, &regs) == 0;
+        }
+    return false;
+}
+
+/* A newborn: thread, vfork child or fork child? */
+static void whose(struct tn_tracee *t, struct tn_thread *th)
+{
+    struct tn_status st;
+
+    if (tn_status_read(th->tid, th->tid, &st) < 0 || st.tgid == t->pid)
+        return;
+    th->pid = st.tgid;
+    th->forked = !tn_proc_same_mm(t->pid, th->tid);
+}
+
+static void on_stop(struct tn_tracee *t, pid_t tid, int status)
+{
+    int sig = WSTOPSIG(status), event = status >> 16;
+    struct tn_thread *th = tn_tracee_find(t, tid);
+    u64 now = tn_now_ns();
+
+    if (!th) {
+        th = add(t, tid);
+        if (!th)
+            return;
+        th->since_ns = now;
+        whose(t, th);
+    }
+    if (th->state == TN_TH_HELD)
+        return;
+    th->state = TN_TH_HELD;
+    if (!th->interrupting)
+        th->since_ns = now;
+    th->sig = 0;
+
+    if (event == PTRACE_EVENT_STOP) {
+        bool group = sig == SIGSTOP || sig == SIGTSTP || sig == SIGTTIN || sig == SIGTTOU;
+        bool asked = th->interrupting, stale = th->stale && !asked;
+
+        th->interrupting = th->stale = false;
+        th->listening = group;
+        if ((group && !asked) || stale)
+            tn_tracee_resume(t, th); /* a group stop stays one */
+        return;
+    }
+    if (event) {
+        /* Birth of a thread or a child: the parent goes on. The newborn's own stop comes by itself, and is
+           waited for: until then nobody has looked at it. */
+        unsigned long born = 0;
+
+        if (ptrace(PTRACE_GETEVENTMSG, tid, 0, &born) == 0 && born && !tn_tracee_find(t, (pid_t)born)) {
+            struct tn_thread *child = add(t, (pid_t)born);
+
+            if (child) {
+                child->interrupting = true;
+                child->since_ns = now;
+                whose(t, child);
+            }
+            th = tn_tracee_find(t, tid);
+        }
+        if (!th->interrupting)
+            tn_tracee_resume(t, th);
+        else {
+            ptrace(PTRACE_CONT, th->tid, 0, 0);
+            th->state = TN_TH_FREE;
+        }
+        return;
+    }
+    if (sig == (SIGTRAP | 0x80)) {
+        th->entering = true;
+        return;
+    }
+    if (sig == SIGTRAP && mend_trap(t, th))
+        return; /* held at the breakpoint */
+    th->sig = sig;
+    /* A signal of its own: hand it on at once, unless a stop was asked for anyway. */
+    if (!th->interrupting)
+        tn_tracee_resume(t, th);
+}
+
+int tn_tracee_wait(struct tn_tracee *t, u64 ns)
+{
+    int events = 0, status;
+
+    for (;;) {
+        pid_t tid = waitpid(-1, &status, __WALL | WNOHANG);
+
+        if (tid > 0) {
+            events++;
+            if (WIFSTOPPED(status)) {
+                on_stop(t, tid, status);
+            } else {
+                struct tn_thread *th = tn_tracee_find(t, tid);
+
+                if (th)
+                    th->state = TN_TH_GONE;
+            }
+            continue;
+        }
+        if (events || !ns || (tid < 0 && errno == ECHILD))
+            return events;
+
+        struct timespec ts = {.tv_sec = (time_t)(ns / 1000000000ull), .tv_nsec = (long)(ns % 1000000000ull)};
+        sigset_t chld;
+
+        sigemptyset(&chld);
+        sigaddset(&chld, SIGCHLD);
+        sigtimedwait(&chld, NULL, &ts);
+        ns = 0;
+    }
+}
+
+int tn_tracee_settle(struct tn_tracee *t, pid_t tid, u64 ns)
+{
+    u64 until = tn_now_ns() + ns;
+
+    for (;;) {
+        bool waiting = false;
+
+        for (u32 i = 0; i < t->n; i++) {
+            struct tn_thread *th = &t->th[i];
+
+            if (tid ? th->tid == tid && th->state == TN_TH_FREE : th->interrupting && th->state == TN_TH_FREE)
+                waiting = true;
+        }
+        if (!waiting)
+            return 0;
+        u64 now = tn_now_ns();
+
+        if (now >= until)
+            return -ETIMEDOUT;
+        if (tn_tracee_wait(t, TN_MIN(until - now, 2000000ull)) == 0)
+            /* The death of a thread that is not the first leaves no event when it is reaped by exec. */
+            for (u32 i = 0; i < t->n; i++) {
+                struct tn_doing_what what;
+
+                if (t->th[i].state != TN_TH_FREE || !t->th[i].interrupting)
+                    continue;
+                tn_thread_doing(t->th[i].pid, t->th[i].tid, &what);
+                if (what.doing == TN_DOING_GONE)
+                    t->th[i].state = TN_TH_GONE;
+            }
+    }
+}
+
+bool tn_tracee_hung_up(const struct tn_tracee *t)
+{
+    struct pollfd p[2] = {{.fd = t->hup[0]}, {.fd = t->hup[1]}};
+
+    return poll(p, 2, 0) > 0 && ((p[0].revents | p[1].revents) & (POLLHUP | POLLERR | POLLNVAL));
+}
+
+bool tn_trap_pending(pid_t tid)
+{
+    struct __ptrace_peeksiginfo_args args = {.nr = 8};
+    siginfo_t si[8];
+    long n = ptrace(PTRACE_PEEKSIGINFO, tid, &args, si);
+
+    for (long i = 0; i < n; i++)
+        if (si[i].si_signo == SIGTRAP && si[i].si_code == SI_KERNEL)
+            return true;
+    return false;
+}
+
+int tn_tracee_drain(struct tn_tracee *t)
+{
+    int r;
+
+    tn_tracee_wait(t, 0);
+    for (u32 i = 0; i < t->n; i++) {
+        struct tn_thread *th = &t->th[i];
+        struct tn_doing_what what;
+
+        if (th->state != TN_TH_FREE)
+            continue;
+        tn_thread_doing(th->pid, th->tid, &what);
+        if (what.doing == TN_DOING_RUNS || what.doing == TN_DOING_STOPPED)
+            tn_tracee_interrupt(t, th);
+        else if (what.doing == TN_DOING_GONE)
+            th->state = TN_TH_GONE;
+    }
+    r = tn_tracee_settle(t, 0, 1000000000ull);
+    for (u32 i = 0; i < t->n; i++) {
+        if (t->th[i].state != TN_TH_HELD || t->th[i].sig || !tn_trap_pending(t->th[i].tid))
+            continue;
+        pid_t tid = t->th[i].tid;
+
+        tn_tracee_mend_result(t, &t->th[i]);
+        t->th[i].listening = false;
+        tn_tracee_resume(t, &t->th[i]);
+        tn_tracee_settle(t, tid, 1000000000ull);
+    }
+    for (u32 i = 0; i < t->n; i++)
+        if (t->th[i].state == TN_TH_HELD)
+            tn_tracee_mend_result(t, &t->th[i]);
+    tn_tracee_resume_all(t);
+    return r;
+}
+
+void tn_tracee_mend_result(struct tn_tracee *t, struct tn_thread *th)
+{
+    struct user_regs_struct regs;
+
+    if (th->state != TN_TH_HELD || th->sig || th->entering || ptrace(PTRACE_GETREGS, th->tid, 0, &regs) < 0 ||
+        (s64)regs.orig_rax < 0)
+        return;
+    s64 mended = tn_restart_result((s64)regs.orig_rax, (s64)regs.rax, t->seccomp);
+
+    if (mended != (s64)regs.rax) {
+        regs.rax = (u64)mended;
+        ptrace(PTRACE_SETREGS, th->tid, 0, &regs);
+    }
+}

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The threads of a target as a tracer holds them: seize, hold, look, resume, call.
+ *
+ *             seize                 interrupt / breakpoint / birth
+ *   (unknown) ─────▶ TN_TH_FREE ──────────────────────────────────▶ TN_TH_HELD
+ *                        ▲                                              │
+ *                        └──────────────── tn_tracee_resume ◀───────────┘
+ *
+ * Seizing stops nobody. A seized thread that sleeps goes on sleeping; one that wakes and runs into a
+ * breakpoint of ours stops before us instead of dying. Nothing here detaches: the process that traces ends
+ * when its work is done, which lets all go at once, stopped or not (a DETACH needs a stop, and a stop would
+ * disturb a sleeper).
+ *
+ * All of it belongs to one process, single-threaded, with SIGCHLD blocked.
+ */
+#ifndef TN_INJECT_TRACEE_H
+#define TN_INJECT_TRACEE_H
+
+#include "inject/proc.h"
+
+#include <sys/user.h>
+
+enum tn_th_state { TN_TH_FREE, TN_TH_HELD, TN_TH_GONE };
+
+struct tn_thread {
+    pid_t tid, pid; /* pid: its process (a vfork or fork child's differs from the target's) */
+    enum tn_th_state state;
+    bool interrupting; /* an interrupt was sent, its stop not seen yet */
+    bool stale;     /* an interrupt is outstanding that nobody waits for any more: its stop is passed over */
+    bool listening; /* in group stop (SIGSTOP): left there */
+    bool safe;      /* of the present change of bytes; see patch.c */
+    bool forked;    /* of a fork child: has a copy of memory of its own */
+    bool entering;  /* stopped inside a system call (entry or exit stop) */
+    int sig;        /* signal to hand on when it is resumed */
+    u64 since_ns;   /* held since (counted from the interrupt) */
+};
+
+struct tn_tracee {
+    pid_t pid;
+    int mem;        /* /proc/PID/mem */
+    bool seccomp;   /* the target has a seccomp mode */
+    bool suspended; /* and it is suspended while we trace */
+    struct tn_thread *th;
+    u32 n, cap;
+    /* Breakpoints of ours that threads may run into at present: addresses, checked at each trap. */
+    const u64 *brk;
+    u32 nbrk;
+    /* Called before a fork child is let go that was born meanwhile: it has a copy of memory as it was
+     * half-way. */
+    void (*mend_copy)(const struct tn_tracee *t, pid_t child);
+    void *mend_arg;
+    u64 hold_ns_max;
+    u32 interrupted; /* sleepers whose call was interrupted */
+    int hup[2];      /* sockets whose hang-up ends long waits; −1: none */
+};
+
+/* Opens the target's memory and blocks SIGCHLD. No thread is touched. */
+int tn_tracee_open(struct tn_tracee *t, pid_t pid, struct tn_error *err);
+void tn_tracee_close(struct tn_tracee *t);
+
+int tn_tracee_read(const struct tn_tracee *t, u64 addr, void *ret_bytes, u64 len);
+int tn_tracee_write(const struct tn_tracee *t, u64 addr, const void *bytes, u64 len);
+
+/* Seizes one thread, or all there are (looping until no new one appears; those born later come by
+ * themselves). */
+int tn_tracee_seize(struct tn_tracee *t, pid_t tid, struct tn_error *err);
+int tn_tracee_seize_all(struct tn_tracee *t, struct tn_error *err);
+struct tn_thread *tn_tracee_find(struct tn_tracee *t, pid_t tid);
+
+/* Asks a thread to stop; its stop is seen by a later wait. */
+void tn_tracee_interrupt(struct tn_tracee *t, struct tn_thread *th);
+/* Takes what has happened to the threads; sleeps until something does, `ns` at most (0: do not sleep).
+   Returns the number of events. Pointers into t->th are void afterwards. */
+int tn_tracee_wait(struct tn_tracee *t, u64 ns);
+/* Waits until `tid` is held or gone, or no interrupt is outstanding (tid 0). −ETIMEDOUT. */
+int tn_tracee_settle(struct tn_tracee *t, pid_t tid, u64 ns);
+void tn_tracee_resume(struct tn_tracee *t, struct tn_thread *th);
+void tn_tracee_resume_all(struct tn_tracee *t);
+/* Any thread left that is not gone? */
+bool tn_tracee_alive(const struct tn_tracee *t);
+/* After the breakpoints of t->brk are out of memory again: finds who ran into one and has not stopped yet,
+   sets it back, and lets everybody go. Sleepers are not touched: who sleeps has no trap pending. */
+int tn_tracee_drain(struct tn_tracee *t);
+/* A held thread whose call our interrupt has ended with −EINTR: makes it start again (restartable.h). */
+void tn_tracee_mend_result(struct tn_tracee *t, struct tn_thread *th);
+/* Has a held thread run into a breakpoint whose trap it has not taken yet? */
+bool tn_trap_pending(pid_t tid);
+/* Has one of t->hup hung up? */
+bool tn_tracee_hung_up(const struct tn_tracee *t);
+
+/* ------------------------------------------------------------------------- remote calls */
+
+/* One held thread that makes system calls for us. */
+struct tn_borrowed {
+    pid_t tid;
+    struct user_regs_struct regs; /* as they are to be when it goes on */
+    u64 mask;
+    u64 syscall_insn; /* address of a `syscall` instruction */
+    bool slept;       /* it was interrupted in a call, which starts again */
+};
+
+/*
+ * Borrows a thread for remote calls: an awake one; else a sleeper whose call restarts exactly; else waits up
+ * to wait_ms for one to wake (a breakpoint where it returns to). −EAGAIN "no_thread_to_borrow", −EPERM
+ * "seccomp", …
+ */
+int tn_borrow(struct tn_tracee *t, u32 wait_ms, struct tn_borrowed *ret_b, struct tn_error *err);
+/* The same for a thread that is held already. */
+int tn_borrow_held(struct tn_tracee *t, pid_t tid, struct tn_borrowed *ret_b, struct tn_error *err);
+/* A remote system call; *ret_result is what the kernel answered (−errno included). −ESRCH: the thread is
+ * gone. */
+int tn_remote_call(struct tn_tracee *t, struct tn_borrowed *b, long nr, const u64 arg[6], s64 *ret_result);
+/* Registers and mask as before, at a stop where the kernel still restarts what was interrupted; stays held.
+ */
+int tn_borrow_end(struct tn_tracee *t, struct tn_borrowed *b);
+
+#endif

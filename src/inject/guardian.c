@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The guardian of one target: holds what must be undone, lends its hands to one task after the other, and
+ * gives everything back when the broker is gone. It traces nobody itself (hands.h says why), ignores the
+ * signals that people send to whole groups, and has left the broker's session, so that what kills the broker
+ * does not kill it.
+ */
+#include "inject/hands.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+/* Keeps the descriptors in keep[] and closes all others. */
+static void close_others(int *keep, u32 n)
+{
+    int devnull = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+    /* First out of the way of 0, 1, 2, then down to 3…: what remains can be closed in one call. */
+    for (u32 i = 0; i < n; i++)
+        keep[i] = fcntl(keep[i], F_DUPFD_CLOEXEC, 64);
+    for (int fd = 0; fd < 3; fd++)
+        dup2(devnull, fd);
+    for (u32 i = 0; i < n; i++)
+        keep[i] = dup3(keep[i], 3 + (int)i, O_CLOEXEC) < 0 ? -1 : 3 + (int)i;
+    if (syscall(SYS_close_range, 3 + n, ~0u, 0) < 0)
+        for (int fd = 3 + (int)n; fd < 1024; fd++)
+            close(fd);
+}
+
+static void run_hands(struct tn_hands *h, bool give_back)
+{
+    pid_t pid = fork();
+    int status;
+
+    if (pid == 0) {
+        prctl(PR_SET_NAME, "tenon-hands");
+        if (give_back)
+            tn_hands_give_back(h);
+        else
+            tn_hands_serve(h);
+        _exit(0);
+    }
+    if (pid > 0)
+        while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+            ;
+    if (!give_back && (pid < 0 || !WIFEXITED(status) || h->st->changing))
+        run_hands(h, true); /* it died half-way: the bytes are put back whole */
+}
+
+static void close_gates(const struct tn_hands *h)
+{
+    for (u32 i = 0; i < TN_STATE_HOOKS; i++)
+        if (h->st->hook[i].state == TN_HOOK_LIVE && h->st->hook[i].link_index < TN_MAX_LINKS)
+            (void)!pwrite(h->g->gates, "", 1, h->st->hook[i].link_index);
+}
+
+void tn_guardian_run(const struct tn_guardian *given)
+{
+    static const int ignored[] = {SIGINT,  SIGTERM, SIGHUP,  SIGQUIT, SIGPIPE,
+                                  SIGUSR1, SIGUSR2, SIGALRM, SIGTSTP};
+    struct tn_guardian g = *given;
+    int keep[4] = {g.broker, g.gates, g.state_fd, g.pidfd};
+    struct tn_hands h = {.g = &g, .t = {.mem = -1, .hup = {-1, -1}}};
+    sigset_t none;
+
+    setsid();
+    prctl(PR_SET_NAME, "tenon-guardian");
+    prctl(PR_SET_PDEATHSIG, 0);
+    signal(SIGCHLD, SIG_DFL);
+    for (size_t i = 0; i < TN_ARRAY_SIZE(ignored); i++)
+        signal(ignored[i], SIG_IGN);
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    close_others(keep, 4);
+    g.broker = keep[0];
+    g.gates = keep[1];
+    h.state_fd = g.state_fd = keep[2];
+    h.pidfd = g.pidfd = keep[3];
+    h.st = mmap(NULL, sizeof(*h.st), PROT_READ | PROT_WRITE, MAP_SHARED, g.state_fd, 0);
+    if (h.st == MAP_FAILED)
+        _exit(1);
+    if (h.st->changing)
+        run_hands(&h, true); /* the guardian before this one died in the middle */
+    h.st->changing = 0;
+
+    for (;;) {
+        struct pollfd p[2] = {{.fd = g.broker, .events = POLLIN}, {.fd = g.pidfd, .events = POLLIN}};
+
+        if (poll(p, 2, -1) < 0 && errno != EINTR)
+            _exit(1);
+        if (p[1].revents)
+            _exit(0);
+        if (p[0].revents & (POLLHUP | POLLERR | POLLNVAL)) {
+            close_gates(&h);
+            run_hands(&h, true);
+            _exit(0);
+        }
+        if (p[0].revents & POLLIN)
+            run_hands(&h, false);
+    }
+}

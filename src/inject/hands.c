@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: MIT */
+/* Tasks from the broker and orders from an injector, checked and carried out; see hands.h and order.h. */
+#include "inject/hands.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+
+/* -------------------------------------------------------------------------------- marker */
+
+/* The marker belongs to the hands: an injector cannot name another holder. */
+static void fill_marker(struct tn_hands *h, struct tn_proc *p)
+{
+    const struct tn_region *proc = tn_state_region(h->st, TN_REGION_PROC, 0);
+
+    p->magic = TN_PROC_MAGIC;
+    p->broker_pid = (u32)h->g->broker_pid;
+    p->broker_start = h->g->broker_start;
+    p->guardian_pid = (u32)getppid();
+    p->guardian_start = tn_proc_start_time(getppid());
+    p->broker_uid = getuid();
+    p->held = 1;
+    p->undo = proc->addr + TN_PROC_UNDO_OFF;
+    p->undo_count = TN_STATE_SITES;
+}
+
+static int order_write(struct tn_hands *h, u64 addr, u32 index, u8 *bytes, u64 len, struct tn_error *err)
+{
+    const struct tn_region *reg = index < TN_STATE_REGIONS ? &h->st->region[index] : NULL;
+    bool near = reg && (reg->kind == TN_REGION_NEAR_TEXT || reg->kind == TN_REGION_NEAR_RECORDS);
+    bool ok = reg && addr >= reg->addr && addr - reg->addr <= reg->len &&
+              len <= reg->len - (addr - reg->addr) &&
+              (near || reg->kind == TN_REGION_PROC || reg->kind == TN_REGION_PRIVATE ||
+               reg->kind == TN_REGION_POOL || reg->kind == TN_REGION_AGENT_DATA);
+    int r;
+
+    if (ok && near && addr - reg->addr < reg->used) {
+        /* In what was handed out already: only a spare slot, proved empty, may be written again. */
+        ok = false;
+        for (u32 i = 0; i < TN_STATE_HOOKS && !ok; i++) {
+            const struct tn_hook_slot *s = &h->st->hook[i];
+
+            ok = s->state == TN_HOOK_SPARE &&
+                 ((addr >= s->tramp && addr + len <= s->tramp + s->tramp_cap) ||
+                  (addr >= s->hook && addr + len <= s->hook + sizeof(struct tn_hook)));
+        }
+    }
+    if (!ok)
+        return tn_fail(err, -EPROTO, "bad_order", "the injector wanted to write where it may not");
+    if (reg->kind == TN_REGION_PROC && addr == reg->addr && len == sizeof(struct tn_proc))
+        fill_marker(h, (struct tn_proc *)bytes);
+    r = tn_tracee_write(&h->t, addr, bytes, len);
+    if (r == 0 && reg->kind == TN_REGION_PROC && addr == reg->addr) {
+        struct tn_mark mark = {.pid = (u32)h->t.pid, .start_time = h->st->start_time};
+
+        r = tn_tracee_write(&h->t, reg->addr + TN_PROC_MARK_OFF, &mark, sizeof(mark));
+    }
+    return r < 0 ? tn_fail(err, r, "vanished", "process %d cannot be written to: %s", h->t.pid, strerror(-r))
+                 : 0;
+}
+
+/* What a dead holder has left: its bytes are put back by the same protocol. The injector has compared `orig`
+   with the file; that memory holds `patched` is proved here, as for every change. */
+static int order_take(struct tn_hands *h, u64 proc, const struct tn_undo *undo, u32 n, struct tn_error *err)
+{
+    _free_ struct tn_change *changes = calloc(n ? n : 1, sizeof(*changes));
+    struct tn_proc p;
+    u32 held = 0;
+    int r;
+
+    if (!changes)
+        return -ENOMEM;
+    if (tn_tracee_read(&h->t, proc, &p, sizeof(p)) < 0 || p.magic != TN_PROC_MAGIC)
+        return tn_fail(err, -EPROTO, "bad_order", "there is no marker at the address that was named");
+    for (u32 i = 0; i < n; i++) {
+        if (undo[i].len < 5 || undo[i].len > sizeof(undo[i].orig))
+            return -EPROTO;
+        changes[i] = (struct tn_change){.addr = undo[i].addr, .len = undo[i].len};
+        memcpy(changes[i].from, undo[i].patched, undo[i].len);
+        memcpy(changes[i].to, undo[i].orig, undo[i].len);
+    }
+    r = h->held ? 0 : tn_tracee_seize_all(&h->t, err);
+    if (r == 0 && n)
+        r = tn_change(&h->t, changes, n, 0, err);
+    return r < 0 ? r : tn_tracee_write(&h->t, proc + offsetof(struct tn_proc, held), &held, sizeof(held));
+}
+
+/* ---------------------------------------------------------------------------------- job */
+
+static void give_thread_back(struct tn_hands *h)
+{
+    struct tn_thread *th;
+
+    if (!h->borrowed)
+        return;
+    h->borrowed = false;
+    tn_borrow_end(&h->t, &h->b);
+    th = tn_tracee_find(&h->t, h->b.tid);
+    if (th && !h->held)
+        tn_tracee_resume(&h->t, th);
+}
+
+static int order_borrow(struct tn_hands *h, u32 wait_ms, struct tn_borrow_facts *ret, struct tn_error *err)
+{
+    int r;
+
+    if (h->borrowed)
+        return tn_fail(err, -EPROTO, "bad_order", "a thread is borrowed already");
+    r = h->held ? tn_borrow_held(&h->t, h->t.pid, &h->b, err) : tn_borrow(&h->t, wait_ms, &h->b, err);
+    if (r < 0)
+        return r;
+    h->borrowed = true;
+    ret->tid = h->b.tid;
+    ret->fs_base = h->b.regs.fs_base;
+    ret->interrupted = h->t.interrupted;
+    ret->suspended_seccomp = h->t.suspended;
+    ret->threads = 0;
+    return 0;
+}
+
+static int serve_order(struct tn_hands *h, struct tn_order *o, u8 *body, u64 len, int *fds, u32 nfds, int job)
+{
+    struct tn_reply reply = {};
+    struct {
+        struct tn_borrow_facts borrow;
+        struct tn_install_facts install;
+    } facts = {};
+    const void *extra = NULL;
+    size_t nextra = 0;
+    int pass = -1;
+
+    switch ((enum tn_order_op)o->op) {
+    case TN_ORDER_HELLO:
+        pass = h->state_fd;
+        break;
+    case TN_ORDER_BORROW:
+        reply.err = order_borrow(h, (u32)TN_MIN(o->a, 600000ull), &facts.borrow, &reply.why);
+        extra = &facts.borrow;
+        nextra = sizeof(facts.borrow);
+        break;
+    case TN_ORDER_MAP:
+        reply.err =
+            len == o->n * sizeof(struct tn_map_req)
+                ? tn_hands_map(h, (const struct tn_map_req *)body, o->n, fds, nfds, (u32)o->a, &reply.why)
+                : -EPROTO;
+        break;
+    case TN_ORDER_RETURN:
+        give_thread_back(h);
+        break;
+    case TN_ORDER_WRITE:
+        reply.err = order_write(h, o->a, (u32)o->b, body, len, &reply.why);
+        break;
+    case TN_ORDER_INSTALL:
+        if (h->borrowed || len != sizeof(struct tn_install_req) + o->n * sizeof(struct tn_place_req) ||
+            ((const struct tn_install_req *)body)->nplaces != o->n) {
+            reply.err = -EPROTO;
+            break;
+        }
+        reply.err =
+            tn_hands_install(h, (const struct tn_install_req *)body,
+                             (const struct tn_place_req *)(body + sizeof(struct tn_install_req)), &reply.why);
+        facts.install = (struct tn_install_facts){.hold_ns_max = h->held ? 0 : h->t.hold_ns_max,
+                                                  .interrupted = h->t.interrupted};
+        for (u32 i = 0; i < h->t.n; i++)
+            facts.install.threads += h->t.th[i].state != TN_TH_GONE && h->t.th[i].pid == h->t.pid;
+        extra = &facts.install;
+        nextra = sizeof(facts.install);
+        break;
+    case TN_ORDER_TAKE:
+        reply.err = len == o->n * sizeof(struct tn_undo)
+                        ? order_take(h, o->a, (const struct tn_undo *)body, o->n, &reply.why)
+                        : -EPROTO;
+        break;
+    case TN_ORDER_RUN_TO:
+        reply.err = h->borrowed ? -EPROTO : tn_hands_run_to(h, o->a, o->b, o->c, &reply.why);
+        break;
+    default:
+        reply.err = -EPROTO;
+    }
+    if (reply.err < 0)
+        tn_fail(&reply.why, reply.err, "guardian", "the guardian could not do what was asked: %s",
+                strerror(-reply.err));
+    return (int)tn_send(job, &reply, sizeof(reply), extra, reply.err < 0 ? 0 : nextra, &pass, pass >= 0);
+}
+
+static void serve_job(struct tn_hands *h, int job)
+{
+    _free_ u8 *buf = malloc(TN_ORDER_MAX);
+    bool orders = false;
+
+    h->t.hup[1] = job;
+    h->t.hold_ns_max = 0;
+    h->t.interrupted = 0;
+    while (buf) {
+        struct pollfd p[2] = {{.fd = job, .events = POLLIN}, {.fd = h->g->broker}};
+        int fds[TN_FDS_MAX];
+        u32 nfds = 0;
+        ssize_t n;
+
+        if (poll(p, 2, -1) < 0 && errno != EINTR)
+            break;
+        if (p[1].revents) /* the broker is gone: whatever the injector still wants is void */
+            break;
+        if (!p[0].revents)
+            continue;
+        n = tn_recv(job, buf, TN_ORDER_MAX, fds, &nfds);
+        if (n < (ssize_t)sizeof(struct tn_order))
+            break;
+        orders = true;
+        n = serve_order(h, (struct tn_order *)buf, buf + sizeof(struct tn_order),
+                        (u64)n - sizeof(struct tn_order), fds, nfds, job);
+        for (u32 i = 0; i < nfds; i++)
+            close(fds[i]);
+        if (n < 0)
+            break;
+    }
+    /* Finished or hung up half-way: the same end. What stands, stands whole (order.h). */
+    give_thread_back(h);
+    h->t.hup[1] = -1;
+    close(job);
+    if (orders && !h->held)
+        tn_hands_reclaim(h);
+}
+
+/* --------------------------------------------------------------------------------- tasks */
+
+static void answer(int fd, struct tn_attach_result *res)
+{
+    if (fd >= 0)
+        (void)!write(fd, res, sizeof(*res));
+}
+
+static void detach(struct tn_hands *h, u32 link, u32 wait_ms, int fd)
+{
+    _free_ struct tn_attach_result *res = calloc(1, sizeof(*res));
+    u64 start = tn_now_ns();
+
+    if (!res)
+        return;
+    res->err = tn_hands_unlink(h, link, &res->why);
+    if (res->err == 0)
+        res->err = tn_hands_wait_runs(h, link, wait_ms, &res->why);
+    res->hold_ns_max = h->t.hold_ns_max;
+    res->interrupted = h->t.interrupted;
+    res->total_ns = tn_now_ns() - start;
+    answer(fd, res);
+}
+
+/* An exec has thrown all of ours away: the state starts anew. */
+static void notice_exec(struct tn_hands *h)
+{
+    const struct tn_region *proc = tn_state_region(h->st, TN_REGION_PROC, 0);
+    struct tn_mark mark = {};
+
+    if (!proc)
+        return;
+    if (tn_tracee_read(&h->t, proc->addr + TN_PROC_MARK_OFF, &mark, sizeof(mark)) == 0 &&
+        mark.pid == (u32)h->t.pid && mark.start_time == h->st->start_time)
+        return;
+    u64 start = h->st->start_time;
+
+    memset(h->st, 0, sizeof(*h->st));
+    h->st->pid = h->t.pid;
+    h->st->start_time = start;
+}
+
+static int open_target(struct tn_hands *h, struct tn_error *err)
+{
+    int r = tn_tracee_open(&h->t, h->g->pid, err);
+
+    if (r < 0)
+        return r;
+    h->t.hup[0] = h->g->broker;
+    if (tn_proc_start_time(h->g->pid) != h->st->start_time)
+        return tn_fail(err, -ESRCH, "no_such_process", "process %d has ended", h->g->pid);
+    notice_exec(h);
+    return 0;
+}
+
+void tn_hands_serve(struct tn_hands *h)
+{
+    bool open = false;
+
+    do {
+        struct tn_task task = {};
+        int fds[TN_FDS_MAX], fd;
+        u32 nfds = 0;
+        _free_ struct tn_attach_result *res = calloc(1, sizeof(*res));
+        ssize_t n = tn_recv(h->g->broker, &task, sizeof(task), fds, &nfds);
+
+        if (n <= 0 || !res)
+            break;
+        fd = nfds ? fds[0] : -1;
+        for (u32 i = 1; i < nfds; i++)
+            close(fds[i]);
+        if (n != sizeof(task))
+            continue;
+        if (!open) {
+            res->err = open_target(h, &res->why);
+            if (res->err < 0) {
+                if (task.op != TN_TASK_JOB)
+                    answer(fd, res);
+                break; /* a job's socket hangs up, and the injector finds the reason itself */
+            }
+            open = true;
+        }
+        switch ((enum tn_task_op)task.op) {
+        case TN_TASK_JOB:
+            if (fd >= 0)
+                serve_job(h, fd);
+            fd = -1;
+            break;
+        case TN_TASK_DETACH:
+            detach(h, (u32)task.a, (u32)TN_MIN(task.b, 600000ull), fd);
+            break;
+        case TN_TASK_FORGET:
+            tn_hands_unlink(h, (u32)task.a, NULL);
+            break;
+        case TN_TASK_HOLD:
+            res->err = tn_hands_hold(h, fd, &res->why);
+            if (res->err < 0)
+                answer(fd, res);
+            break;
+        case TN_TASK_RELEASE:
+            h->held = false;
+            h->st->held = 0;
+            answer(fd, res);
+            break;
+        }
+        if (fd >= 0)
+            close(fd);
+    } while (h->held);
+    h->st->held = 0;
+}
+
+void tn_hands_give_back(struct tn_hands *h)
+{
+    const struct tn_region *proc;
+    u32 held = 0;
+
+    if (open_target(h, NULL) < 0)
+        return;
+    tn_hands_restore_all(h);
+    proc = tn_state_region(h->st, TN_REGION_PROC, 0);
+    if (proc)
+        tn_tracee_write(&h->t, proc->addr + offsetof(struct tn_proc, held), &held, sizeof(held));
+}

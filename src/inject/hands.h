@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The guardian's hands: the process that traces. The guardian forks one a task and waits for it; when it
+ * exits, the kernel lets every thread of the target go at once, sleeping or not. What must outlive it is in
+ * the shared state.
+ *
+ *   guardian ──fork──▶ hands ── task from the broker: job, detach, hold … ──▶ exit
+ *      └─ waits; broker gone: forks hands once more, to give everything back
+ */
+#ifndef TN_INJECT_HANDS_H
+#define TN_INJECT_HANDS_H
+
+#include "inject/order.h"
+#include "inject/patch.h"
+
+struct tn_hands {
+    const struct tn_guardian *g;
+    struct tn_state *st; /* shared with the guardian */
+    int state_fd;
+    struct tn_tracee t;
+    struct tn_borrowed b;
+    bool borrowed, held;
+    int pidfd;
+    u64 scratch; /* page in the target while descriptors are passed; 0: none */
+};
+
+/* One task off the broker's socket; goes on with more while a process is held. */
+void tn_hands_serve(struct tn_hands *h);
+/* Every patched byte restored, marker and gates closed. Used when the broker is gone, and after a hands
+   process that died half-way. */
+void tn_hands_give_back(struct tn_hands *h);
+
+/* map.c: the MAP order. `keep`: index of a retired program that is to be used again. */
+int tn_hands_map(struct tn_hands *h, const struct tn_map_req *reqs, u32 n, const int *fds, u32 nfds, u32 keep,
+                 struct tn_error *err);
+/* links.c: sites, chains, retirement. */
+int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const struct tn_place_req *places,
+                     struct tn_error *err);
+int tn_hands_unlink(struct tn_hands *h, u32 link_index, struct tn_error *err);
+int tn_hands_wait_runs(struct tn_hands *h, u32 link_index, u32 wait_ms, struct tn_error *err);
+int tn_hands_restore_all(struct tn_hands *h);
+void tn_hands_reclaim(struct tn_hands *h);
+/* hold.c: from the first instruction. */
+int tn_hands_hold(struct tn_hands *h, int ready_fd, struct tn_error *err);
+int tn_hands_run_to(struct tn_hands *h, u64 brk, u64 state_word, u64 entry, struct tn_error *err);
+
+#endif

@@ -1,0 +1,541 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Links in a target: places, chains of hooks at a place, and what becomes of both.
+ *
+ *   place: bytes ──jmp──▶ displaced … jmp *head
+ *                                          head ──▶ trampoline 1 ── next ──▶ trampoline 2 ── next ──▶
+ * hook_return
+ *
+ * A link gained or lost where others are is one aligned eight-byte store into a word that only our code
+ * reads. Only the first link of a place writes instructions, and only the last one restores them.
+ *
+ *   hook   LIVE ── unlinked ──▶ RETIRED ── every thread looked at: no program counter and no return address
+ *                                          in it ──▶ SPARE ── used again
+ *
+ * Out of the chain, nobody new can enter; and who was seen outside once stays outside. So the threads may be
+ * looked at one by one, at leisure: sleepers through /proc, the awake ones held for a moment.
+ */
+#include "inject/hands.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+const struct tn_region *tn_state_region(const struct tn_state *st, u32 kind, u32 id)
+{
+    for (u32 i = 0; i < TN_STATE_REGIONS; i++)
+        if (st->region[i].kind == kind && st->region[i].id == id)
+            return &st->region[i];
+    return NULL;
+}
+
+static bool in_region(const struct tn_state *st, u32 kind, u64 addr, u64 len)
+{
+    for (u32 i = 0; i < TN_STATE_REGIONS; i++) {
+        const struct tn_region *r = &st->region[i];
+
+        if (r->kind == kind && addr >= r->addr && addr - r->addr <= r->len &&
+            len <= r->len - (addr - r->addr))
+            return true;
+    }
+    return false;
+}
+
+static int store(struct tn_hands *h, u64 addr, u64 value)
+{
+    return addr % 8 ? -EINVAL : tn_tracee_write(&h->t, addr, &value, 8);
+}
+
+/* Mirrors a site's undo entry in the target, where a new broker finds it if guardian and broker are gone. */
+static void mirror(struct tn_hands *h, u32 site, u8 state)
+{
+    const struct tn_region *proc = tn_state_region(h->st, TN_REGION_PROC, 0);
+    const struct tn_site *s = &h->st->site[site];
+    struct tn_undo u = {.addr = s->addr, .len = (u8)TN_MIN(s->len, sizeof(u.orig)), .state = state};
+
+    if (!proc)
+        return;
+    memcpy(u.orig, s->orig, u.len);
+    memcpy(u.patched, s->patched, u.len);
+    tn_tracee_write(&h->t, proc->addr + TN_PROC_UNDO_OFF + site * sizeof(u), &u, sizeof(u));
+}
+
+/* ------------------------------------------------------------------------------ install */
+
+static int check_place(struct tn_hands *h, const struct tn_maps *maps, const struct tn_place_req *p,
+                       struct tn_error *err)
+{
+    const struct tn_state *st = h->st;
+    const struct tn_change_wire *c = &p->change;
+    const struct tn_vma *v = tn_maps_at(maps, c->addr);
+    bool stub = !p->tramp;
+    s32 rel;
+    u64 to;
+
+    if (!v)
+        return tn_fail(err, -ENOENT, "not_mapped", "the code at 0x%llx of process %d is not there any more",
+                       (unsigned long long)c->addr, st->pid);
+    memcpy(&rel, c->to + 1, 4);
+    to = c->addr + 5 + (u64)(s64)rel;
+    if (c->len < 5 || c->len > sizeof(((struct tn_undo *)0)->orig) || c->ninsns > 16 || !v->ino ||
+        !(v->prot & PROT_EXEC) || c->len > v->end - c->addr || c->to[0] != 0xe9 || c->from[0] == 0xcc ||
+        !in_region(st, TN_REGION_NEAR_TEXT, to, 1) || p->site >= (s32)TN_STATE_SITES ||
+        p->slot >= (s32)TN_STATE_HOOKS || p->region >= TN_STATE_REGIONS ||
+        !in_region(st, TN_REGION_NEAR_TEXT, p->displaced, p->displaced_len) ||
+        (!stub && (!in_region(st, TN_REGION_NEAR_TEXT, p->tramp, p->tramp_cap) ||
+                   !in_region(st, TN_REGION_NEAR_RECORDS, p->hook, sizeof(struct tn_hook)) ||
+                   !in_region(st, TN_REGION_NEAR_RECORDS, p->head, 8) || p->hook % 8 || p->head % 8 ||
+                   !in_region(st, TN_REGION_NEAR_TEXT, p->hook_return, 1))))
+        return tn_fail(err, -EPROTO, "bad_order", "the injector asked for an impossible patch");
+    for (u32 k = 0; k < c->ninsns; k++)
+        if (c->insn_off[k] >= c->len || !in_region(st, TN_REGION_NEAR_TEXT, c->insn_at[k], 1))
+            return tn_fail(err, -EPROTO, "bad_order", "the injector asked for an impossible patch");
+    for (u32 i = 0; i < TN_STATE_SITES; i++) {
+        const struct tn_site *s = &st->site[i];
+
+        if (s->state == TN_SITE_FREE || (s32)i == p->site)
+            continue;
+        if (s->addr < c->addr + c->len && c->addr < s->addr + s->len)
+            return tn_fail(err, -EBUSY, "overlaps_patch",
+                           "the code at 0x%llx is too close to another hook at 0x%llx",
+                           (unsigned long long)c->addr, (unsigned long long)s->addr);
+    }
+    if (p->site >= 0 && (st->site[p->site].state == TN_SITE_FREE || st->site[p->site].addr != c->addr ||
+                         st->site[p->site].head != p->head))
+        return tn_fail(err, -EPROTO, "bad_order", "the injector spoke of another place");
+    if (p->slot >= 0 && st->hook[p->slot].state != TN_HOOK_SPARE)
+        return tn_fail(err, -EPROTO, "bad_order", "the injector chose a slot that is not free");
+    return 0;
+}
+
+static u32 free_site(const struct tn_state *st, u32 from)
+{
+    while (from < TN_STATE_SITES && st->site[from].state != TN_SITE_FREE)
+        from++;
+    return from;
+}
+
+static u32 free_hook(const struct tn_state *st)
+{
+    u32 i = 0;
+
+    while (i < TN_STATE_HOOKS && st->hook[i].state != TN_HOOK_FREE)
+        i++;
+    return i;
+}
+
+/* The word that leads to what comes after the last hook of a site. */
+static u64 tail_word(const struct tn_state *st, u32 site)
+{
+    u64 word = st->site[site].head, order = 0;
+
+    for (u32 i = 0; i < TN_STATE_HOOKS; i++)
+        if (st->hook[i].state == TN_HOOK_LIVE && st->hook[i].site == site && st->hook[i].order >= order) {
+            order = st->hook[i].order;
+            word = st->hook[i].hook + offsetof(struct tn_hook, next);
+        }
+    return word;
+}
+
+static void to_change(struct tn_change *c, const struct tn_change_wire *w)
+{
+    *c = (struct tn_change){.addr = w->addr, .len = w->len, .ninsns = w->ninsns};
+    memcpy(c->from, w->from, sizeof(c->from));
+    memcpy(c->to, w->to, sizeof(c->to));
+    memcpy(c->insn_off, w->insn_off, sizeof(c->insn_off));
+    memcpy(c->insn_at, w->insn_at, sizeof(c->insn_at));
+}
+
+int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const struct tn_place_req *places,
+                     struct tn_error *err)
+{
+    struct tn_state *st = h->st;
+    struct tn_maps maps _clean_(tn_maps_clear) = {};
+    _free_ struct tn_change *changes = calloc(req->nplaces ? req->nplaces : 1, sizeof(*changes));
+    _free_ u32 *site = calloc(req->nplaces ? req->nplaces : 1, sizeof(*site));
+    u32 n = 0, fresh = 0, hooks = 0;
+    int r;
+
+    if (!changes || !site)
+        return -ENOMEM;
+    if (req->link_index >= TN_MAX_LINKS || req->prog.bit >= TN_SLOT_BITS || req->prog.nviews > 64 ||
+        req->nused > 8)
+        return tn_fail(err, -EPROTO, "bad_order", "the injector asked for an impossible link");
+    for (u32 k = 0; k < req->prog.nviews; k++)
+        if (req->prog.view[k] >= TN_STATE_VIEWS)
+            return tn_fail(err, -EPROTO, "bad_order", "the injector asked for an impossible link");
+    for (u32 i = 0; i < req->nused; i++) {
+        const struct tn_region *reg =
+            req->used[i].region < TN_STATE_REGIONS ? &st->region[req->used[i].region] : NULL;
+
+        if (!reg || req->used[i].used < reg->used || req->used[i].used > reg->len)
+            return tn_fail(err, -EPROTO, "bad_order", "the injector gave memory back that was in use");
+    }
+    r = tn_maps_read(h->t.pid, &maps);
+    if (r < 0)
+        return tn_fail(err, r, "vanished", "process %d ended in the middle", h->t.pid);
+    for (u32 i = 0; i < req->nplaces; i++) {
+        r = check_place(h, &maps, &places[i], err);
+        if (r < 0)
+            return r;
+        hooks += places[i].tramp != 0 && places[i].slot < 0;
+        site[i] = places[i].site >= 0 ? (u32)places[i].site : (fresh = free_site(st, fresh));
+        if (places[i].site < 0)
+            fresh++;
+        if (site[i] >= TN_STATE_SITES)
+            goto full;
+        if (places[i].site >= 0 && st->site[site[i]].state == TN_SITE_PATCHED)
+            continue;
+        to_change(&changes[n++], &places[i].change);
+    }
+    for (u32 i = 0; i < TN_STATE_HOOKS; i++)
+        if (st->hook[i].state == TN_HOOK_FREE && hooks)
+            hooks--;
+    if (hooks)
+        goto full;
+
+    r = h->held ? 0 : tn_tracee_seize_all(&h->t, err);
+    if (r < 0)
+        return r;
+
+    /* What a patched byte will lead to is complete, and undo is written down, before the first byte changes.
+     */
+    st->changing = 1;
+    for (u32 i = 0; i < req->nplaces; i++) {
+        const struct tn_place_req *p = &places[i];
+        struct tn_site *s = &st->site[site[i]];
+
+        if (s->state == TN_SITE_PATCHED)
+            continue;
+        *s = (struct tn_site){.addr = p->change.addr,
+                              .len = p->change.len,
+                              .place = p->change.place,
+                              .hook_before = p->change.hook_before,
+                              .ninsns = p->change.ninsns,
+                              .state = s->state,
+                              .head = p->head,
+                              .hook_return = p->hook_return,
+                              .displaced = p->displaced,
+                              .displaced_len = p->displaced_len};
+        memcpy(s->insn_off, p->change.insn_off, sizeof(s->insn_off));
+        memcpy(s->insn_at, p->change.insn_at, sizeof(s->insn_at));
+        memcpy(s->orig, p->change.from, sizeof(s->orig));
+        memcpy(s->patched, p->change.to, sizeof(s->patched));
+        mirror(h, site[i], 1);
+        if (p->head)
+            r = store(h, p->head, p->tramp);
+        if (r < 0)
+            break;
+    }
+    if (r == 0 && n)
+        r = tn_change(&h->t, changes, n, req->stuck_ms, err);
+    if (r < 0) {
+        for (u32 i = 0; i < req->nplaces; i++)
+            if (st->site[site[i]].state != TN_SITE_PATCHED) {
+                mirror(h, site[i], 0);
+                if (places[i].site < 0)
+                    st->site[site[i]] = (struct tn_site){};
+            }
+        st->changing = 0;
+        return tn_fail(err, r, "vanished", "process %d cannot be written to: %s", h->t.pid, strerror(-r));
+    }
+
+    for (u32 i = 0; i < req->nplaces; i++) {
+        const struct tn_place_req *p = &places[i];
+        struct tn_site *s = &st->site[site[i]];
+        struct tn_hook_slot *slot;
+
+        if (s->state == TN_SITE_PATCHED && p->tramp)
+            store(h, tail_word(st, site[i]), p->tramp);
+        if (s->state != TN_SITE_PATCHED) {
+            s->state = TN_SITE_PATCHED;
+            mirror(h, site[i], 2);
+        }
+        if (!p->tramp)
+            continue;
+        slot = &st->hook[p->slot >= 0 ? (u32)p->slot : free_hook(st)];
+        *slot = (struct tn_hook_slot){.state = TN_HOOK_LIVE,
+                                      .link_index = req->link_index,
+                                      .site = site[i],
+                                      .prog = req->prog.bit,
+                                      .hook = p->hook,
+                                      .tramp = p->tramp,
+                                      .tramp_cap = p->tramp_cap,
+                                      .region = p->region,
+                                      .order = st->next_order++};
+        s->nhooks++;
+        if (st->prog[req->prog.bit].state != TN_HOOK_LIVE) {
+            st->prog[req->prog.bit] = req->prog;
+            st->prog[req->prog.bit].state = TN_HOOK_LIVE;
+            st->prog[req->prog.bit].nhooks = 0;
+            for (u32 k = 0; k < req->prog.nviews; k++)
+                st->view[req->prog.view[k]] = (struct tn_view_slot){.used = 1, .base = req->prog.base[k]};
+        }
+        st->prog[req->prog.bit].nhooks++;
+    }
+    for (u32 i = 0; i < req->nused; i++)
+        st->region[req->used[i].region].used = req->used[i].used;
+    st->vfork_done |= req->vfork_done;
+    st->changing = 0;
+    return 0;
+full:
+    return tn_fail(err, -ENOSPC, "too_many_programs", "process %d is full: %u places and %u hooks", h->t.pid,
+                   TN_STATE_SITES, TN_STATE_HOOKS);
+}
+
+/* ------------------------------------------------------------------------------- detach */
+
+static int restore(struct tn_hands *h, const u32 *sites, u32 n, struct tn_error *err)
+{
+    struct tn_state *st = h->st;
+    _free_ struct tn_change *changes = calloc(n ? n : 1, sizeof(*changes));
+    u32 nc = 0;
+    int r;
+
+    if (!changes)
+        return -ENOMEM;
+    r = h->held ? 0 : tn_tracee_seize_all(&h->t, err);
+    if (r < 0)
+        return r;
+    for (u32 i = 0; i < n; i++) {
+        const struct tn_site *s = &st->site[sites[i]];
+        struct tn_change *c = &changes[nc];
+        u8 now[TN_PATCH_MAX];
+
+        *c = (struct tn_change){.addr = s->addr, .len = s->len};
+        memcpy(c->from, s->patched, sizeof(c->from));
+        memcpy(c->to, s->orig, sizeof(c->to));
+        /* Somebody else wrote there since, or the module is gone: not ours to touch. */
+        if (tn_tracee_read(&h->t, s->addr, now, s->len) == 0 && !memcmp(now, s->patched, s->len))
+            nc++;
+    }
+    st->changing = 1;
+    r = nc ? tn_change(&h->t, changes, nc, 0, err) : 0;
+    st->changing = 0;
+    for (u32 i = 0; i < n && r == 0; i++) {
+        struct tn_site *s = &st->site[sites[i]];
+
+        s->state = TN_SITE_BARE;
+        mirror(h, sites[i], 0);
+    }
+    return r;
+}
+
+/* Takes one hook out of its chain. */
+static void unlink_hook(struct tn_hands *h, u32 index)
+{
+    struct tn_state *st = h->st;
+    struct tn_hook_slot *slot = &st->hook[index];
+    struct tn_site *s = &st->site[slot->site];
+    u64 word = s->head, next = s->hook_return, before = 0, after = ~0ull;
+
+    for (u32 i = 0; i < TN_STATE_HOOKS; i++) {
+        const struct tn_hook_slot *o = &st->hook[i];
+
+        if (o->state != TN_HOOK_LIVE || o->site != slot->site || i == index)
+            continue;
+        if (o->order < slot->order && o->order >= before) {
+            before = o->order;
+            word = o->hook + offsetof(struct tn_hook, next);
+        }
+        if (o->order > slot->order && o->order < after) {
+            after = o->order;
+            next = o->tramp;
+        }
+    }
+    store(h, word, next);
+    slot->state = TN_HOOK_RETIRED;
+    s->nhooks--;
+    if (--st->prog[slot->prog].nhooks == 0)
+        st->prog[slot->prog].state = TN_HOOK_RETIRED;
+}
+
+int tn_hands_unlink(struct tn_hands *h, u32 link_index, struct tn_error *err)
+{
+    struct tn_state *st = h->st;
+    _free_ u32 *bare = calloc(TN_STATE_SITES, sizeof(*bare));
+    u32 n = 0, found = 0;
+
+    if (!bare)
+        return -ENOMEM;
+    for (u32 i = 0; i < TN_STATE_HOOKS; i++) {
+        if (st->hook[i].state != TN_HOOK_LIVE || st->hook[i].link_index != link_index)
+            continue;
+        found++;
+        unlink_hook(h, i);
+        if (st->site[st->hook[i].site].nhooks == 0)
+            bare[n++] = st->hook[i].site;
+    }
+    if (!found)
+        return tn_fail(err, -ENOENT, "no_link", "link %u is not in process %d", link_index, st->pid);
+    /* When bytes cannot be restored now, the jump stays with an empty chain behind it: harmless. */
+    return n ? restore(h, bare, n, err) : 0;
+}
+
+int tn_hands_wait_runs(struct tn_hands *h, u32 link_index, u32 wait_ms, struct tn_error *err)
+{
+    const struct tn_region *priv = tn_state_region(h->st, TN_REGION_PRIVATE, 0);
+    u64 until = tn_now_ns() + wait_ms * 1000000ull, pause = 100000;
+    _free_ struct tn_private *p = malloc(sizeof(*p));
+    s64 bit = -1;
+
+    if (!p)
+        return -ENOMEM;
+    for (u32 i = 0; i < TN_STATE_HOOKS; i++)
+        if (h->st->hook[i].state == TN_HOOK_RETIRED && h->st->hook[i].link_index == link_index)
+            bit = h->st->hook[i].prog;
+    if (!priv || bit < 0 || h->st->prog[bit].state == TN_HOOK_LIVE)
+        return 0; /* other links of the program are here: its runs are theirs as well */
+    for (;;) {
+        u32 running = 0;
+
+        if (tn_tracee_read(&h->t, priv->addr, p, sizeof(*p)) < 0)
+            return 0;
+        for (u32 i = 0; i < TN_SLOT_COUNT; i++)
+            running += p->slot[i].sp && (p->slot[i].running[bit / 64] >> (bit % 64) & 1);
+        for (u32 i = 0; i < TN_SLOT_OVERFLOW; i++)
+            running += p->overflow[i].sp && (p->overflow[i].running[bit / 64] >> (bit % 64) & 1);
+        if (!running)
+            return 0;
+        if (tn_now_ns() >= until || tn_tracee_hung_up(&h->t))
+            return tn_fail(err, -ETIMEDOUT, "runs_under_way",
+                           "detached, but %u run%s of the program in process %d had not ended after %u ms",
+                           running, running == 1 ? "" : "s", h->t.pid, wait_ms);
+        nanosleep(&(struct timespec){.tv_nsec = (long)pause}, NULL);
+        pause = TN_MIN(pause * 2, 5000000ull);
+    }
+}
+
+int tn_hands_restore_all(struct tn_hands *h)
+{
+    _free_ u32 *sites = calloc(TN_STATE_SITES, sizeof(*sites));
+    u32 n = 0;
+
+    if (!sites)
+        return -ENOMEM;
+    for (u32 i = 0; i < TN_STATE_SITES; i++)
+        if (h->st->site[i].state == TN_SITE_PATCHED)
+            sites[n++] = i;
+    return n ? restore(h, sites, n, NULL) : 0;
+}
+
+/* -------------------------------------------------------------------------- reclamation */
+
+#define STACK_LOOK (256u * 1024u) /* a deeper stack than this proves nothing */
+
+static bool retired_holds(const struct tn_state *st, u64 value)
+{
+    for (u32 i = 0; i < TN_STATE_HOOKS; i++)
+        if (st->hook[i].state == TN_HOOK_RETIRED && value - st->hook[i].tramp < st->hook[i].tramp_cap)
+            return true;
+    for (u32 i = 0; i < TN_SLOT_BITS; i++)
+        if (st->prog[i].state == TN_HOOK_RETIRED && value - st->prog[i].text < st->prog[i].text_len)
+            return true;
+    return false;
+}
+
+/* Is anything of ours that is retired on this thread? True when it cannot be told. */
+static bool involved(struct tn_hands *h, const struct tn_maps *maps, u64 sp, u64 pc)
+{
+    const struct tn_vma *v = tn_maps_at(maps, sp);
+    _free_ u64 *words = NULL;
+    u64 len;
+
+    if (retired_holds(h->st, pc) || !v)
+        return true;
+    sp &= ~7ull;
+    len = v->end - sp;
+    if (len > STACK_LOOK)
+        len = STACK_LOOK;
+    words = malloc(len + 8);
+    if (!words || tn_tracee_read(&h->t, sp, words, len) < 0)
+        return true;
+    for (u64 i = 0; i < len / 8; i++)
+        if (retired_holds(h->st, words[i]))
+            return true;
+    return len == STACK_LOOK;
+}
+
+static bool sched_count(pid_t pid, pid_t tid, char ret[96])
+{
+    char path[96];
+    _close_ int fd = -1;
+    ssize_t n;
+
+    snprintf(path, sizeof(path), "/proc/%d/task/%d/schedstat", pid, tid);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    n = fd < 0 ? -1 : read(fd, ret, 95);
+    if (n <= 0)
+        return false;
+    ret[n] = 0;
+    return true;
+}
+
+/* Looks at one thread; asleep throughout, or held. */
+static bool thread_is_out(struct tn_hands *h, const struct tn_maps *maps, pid_t tid)
+{
+    struct tn_thread *th = tn_tracee_find(&h->t, tid);
+    char before[96], after[96];
+    struct tn_doing_what what;
+    bool out;
+
+    if (!th || th->state == TN_TH_GONE)
+        return true;
+    if (th->state == TN_TH_FREE && sched_count(th->pid, tid, before)) {
+        tn_thread_doing(th->pid, tid, &what);
+        if (what.doing == TN_DOING_GONE)
+            return true;
+        if (what.doing == TN_DOING_SLEEPS) {
+            if (what.nr == SYS_vfork || what.nr == SYS_clone || what.nr == SYS_clone3)
+                return false; /* a child may run in this memory */
+            out = !involved(h, maps, what.sp, what.pc);
+            if (sched_count(th->pid, tid, after) && !strcmp(before, after))
+                return out;
+            return false; /* it woke meanwhile: another time */
+        }
+    }
+    bool was_free = th->state == TN_TH_FREE;
+    struct user_regs_struct regs;
+
+    if (was_free) {
+        tn_tracee_interrupt(&h->t, th);
+        tn_tracee_settle(&h->t, tid, 50000000ull);
+        th = tn_tracee_find(&h->t, tid);
+    }
+    if (!th || th->state != TN_TH_HELD || ptrace(PTRACE_GETREGS, tid, 0, &regs) < 0)
+        return !th || th->state == TN_TH_GONE;
+    out = !involved(h, maps, regs.rsp, regs.rip);
+    if (was_free) {
+        tn_tracee_mend_result(&h->t, th);
+        tn_tracee_resume(&h->t, th);
+    }
+    return out;
+}
+
+void tn_hands_reclaim(struct tn_hands *h)
+{
+    struct tn_maps maps _clean_(tn_maps_clear) = {};
+    struct tn_state *st = h->st;
+    bool any = false;
+
+    for (u32 i = 0; i < TN_STATE_HOOKS && !any; i++)
+        any = st->hook[i].state == TN_HOOK_RETIRED;
+    if (!any || tn_tracee_seize_all(&h->t, NULL) < 0 || tn_maps_read(h->t.pid, &maps) < 0)
+        return;
+    for (u32 i = 0; i < h->t.n; i++)
+        if (h->t.th[i].pid == h->t.pid && !thread_is_out(h, &maps, h->t.th[i].tid))
+            return;
+    /* Children of vfork are not among the threads; while one may be there, nothing is given out again. */
+    for (u32 i = 0; i < h->t.n; i++)
+        if (h->t.th[i].pid != h->t.pid && h->t.th[i].state != TN_TH_GONE && !h->t.th[i].forked)
+            return;
+    for (u32 i = 0; i < TN_STATE_HOOKS; i++)
+        if (st->hook[i].state == TN_HOOK_RETIRED)
+            st->hook[i].state = TN_HOOK_SPARE;
+    for (u32 i = 0; i < TN_SLOT_BITS; i++)
+        if (st->prog[i].state == TN_HOOK_RETIRED)
+            st->prog[i].state = TN_HOOK_SPARE;
+}

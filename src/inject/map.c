@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Mapping memory into a target through a borrowed thread, with as few of its descriptors as possible.
+ *
+ *   target: socketpair(a, b) ── we take a by pidfd_getfd; the target closes its a ── we send descriptors into
+ * a ── target: recvmsg(b), mmap, close … close(b)
+ *
+ * All are sent in one message; where the target has room for some only (RLIMIT_NOFILE), the rest is sent
+ * again, one free number being enough. Another thread of the target may close our numbers at any time, or get
+ * them for files of its own: so each mapping is proved afterwards by the file it shows in /proc/PID/maps, and
+ * a number is closed only while it still is our file (kcmp).
+ */
+#include "inject/hands.h"
+
+#include <errno.h>
+#include <linux/kcmp.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#ifndef MAP_FIXED_NOREPLACE
+#define MAP_FIXED_NOREPLACE 0x100000
+#endif
+#ifndef MADV_WIPEONFORK
+#define MADV_WIPEONFORK 18
+#endif
+#define USER_END 0x7ffffffff000ull
+
+static int call(struct tn_hands *h, long nr, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f, s64 *ret)
+{
+    const u64 arg[6] = {a, b, c, d, e, f};
+    int r = tn_remote_call(&h->t, &h->b, nr, arg, ret);
+
+    return r < 0 ? r : *ret < 0 && *ret > -4096 ? (int)*ret : 0;
+}
+
+/* Closes `theirs` in the target if it still is the file of `ours`. */
+static void close_there(struct tn_hands *h, int theirs, int ours)
+{
+    s64 result;
+
+    if (ours >= 0 && syscall(SYS_kcmp, getpid(), h->t.pid, KCMP_FILE, ours, theirs) != 0)
+        return;
+    call(h, SYS_close, (u64)theirs, 0, 0, 0, 0, 0, &result);
+}
+
+/* What lies in the scratch page while a message is received: see recvmsg(2). */
+struct scratch {
+    s32 pair[2];
+    struct msghdr msg;
+    struct iovec iov;
+    char byte[8];
+    char ctl[CMSG_SPACE(sizeof(int) * TN_FDS_MAX)] __attribute__((aligned(8)));
+};
+
+/* Passes fds[0…n); returns how many arrived (≥ 1), or −errno. */
+static int pass(struct tn_hands *h, int ours, int theirs, const int *fds, u32 n, int *ret_theirs)
+{
+    struct scratch s = {.pair = {-1, -1}};
+    u64 at = h->scratch;
+    s64 result;
+    int r;
+    ssize_t sent;
+
+    s.iov = (struct iovec){.iov_base = (void *)(at + offsetof(struct scratch, byte)), .iov_len = 1};
+    s.msg = (struct msghdr){.msg_iov = (void *)(at + offsetof(struct scratch, iov)),
+                            .msg_iovlen = 1,
+                            .msg_control = (void *)(at + offsetof(struct scratch, ctl)),
+                            .msg_controllen = CMSG_SPACE(sizeof(int) * n)};
+    r = tn_tracee_write(&h->t, at, &s, sizeof(s));
+    if (r < 0)
+        return r;
+    sent = tn_send(ours, "x", 1, NULL, 0, fds, n);
+    if (sent < 0)
+        return (int)sent;
+    r = call(h, SYS_recvmsg, (u64)theirs, at + offsetof(struct scratch, msg), MSG_DONTWAIT | MSG_CMSG_CLOEXEC,
+             0, 0, 0, &result);
+    if (r < 0)
+        return r;
+    r = tn_tracee_read(&h->t, at, &s, sizeof(s));
+    if (r < 0)
+        return r;
+
+    struct cmsghdr c;
+    u32 got;
+
+    memcpy(&c, s.ctl, sizeof(c));
+    if (s.msg.msg_controllen < CMSG_LEN(sizeof(int)) || c.cmsg_level != SOL_SOCKET ||
+        c.cmsg_type != SCM_RIGHTS || c.cmsg_len < CMSG_LEN(sizeof(int)))
+        return -EMFILE;
+    got = (u32)TN_MIN((c.cmsg_len - CMSG_LEN(0)) / sizeof(int), (size_t)n);
+    memcpy(ret_theirs, s.ctl + CMSG_LEN(0), got * sizeof(int));
+    return (int)got;
+}
+
+static int map_one(struct tn_hands *h, const struct tn_map_req *q, int their_fd)
+{
+    u64 flags =
+        MAP_FIXED_NOREPLACE | (q->shared ? MAP_SHARED : MAP_PRIVATE) | (q->fd < 0 ? MAP_ANONYMOUS : 0);
+    s64 result;
+    int r = call(h, SYS_mmap, q->addr, q->len, q->prot, flags, (u64)(s64)their_fd, q->offset, &result);
+
+    if (r < 0)
+        return r;
+    if ((u64)result != q->addr) {
+        /* A kernel before 4.17 takes the address for a hint. */
+        call(h, SYS_munmap, (u64)result, q->len, 0, 0, 0, 0, &result);
+        return -EEXIST;
+    }
+    if (q->wipe)
+        r = call(h, SYS_madvise, q->addr, q->len, MADV_WIPEONFORK, 0, 0, 0, &result);
+    return r;
+}
+
+static bool request_ok(const struct tn_map_req *q, u32 nfds)
+{
+    return q->kind > TN_REGION_NONE && q->kind <= TN_REGION_NEAR_TEXT && q->len && q->len < 1ull << 40 &&
+           !(q->len % TN_PAGE) && !(q->addr % TN_PAGE) && q->addr >= 0x10000 && q->addr < USER_END &&
+           q->len <= USER_END - q->addr && !(q->offset % TN_PAGE) && q->fd < (s32)nfds &&
+           !(q->prot & ~(u32)(PROT_READ | PROT_WRITE | PROT_EXEC)) &&
+           (q->prot & (PROT_WRITE | PROT_EXEC)) != (PROT_WRITE | PROT_EXEC);
+}
+
+/* `keep`: the program that this job uses again. Unmaps what was retired and is proved to be used by nobody:
+ * program texts, and views no program has any more. */
+static void unmap_spare(struct tn_hands *h, u32 keep)
+{
+    struct tn_state *st = h->st;
+    bool used[TN_STATE_VIEWS] = {};
+    bool any = false;
+    s64 result;
+
+    for (u32 i = 0; i < TN_SLOT_BITS; i++)
+        if (st->prog[i].state == TN_HOOK_SPARE && i != keep)
+            any = true;
+        else if (st->prog[i].state != TN_HOOK_FREE)
+            for (u32 k = 0; k < st->prog[i].nviews; k++)
+                used[st->prog[i].view[k]] = true;
+    if (!any)
+        return;
+    for (u32 i = 0; i < TN_STATE_REGIONS; i++) {
+        struct tn_region *reg = &st->region[i];
+        bool gone = false;
+
+        if (reg->kind == TN_REGION_POOL || reg->kind == TN_REGION_TEXT)
+            for (u32 k = 0; k < TN_SLOT_BITS; k++)
+                gone |= st->prog[k].state == TN_HOOK_SPARE && k != keep &&
+                        (st->prog[k].pool == reg->addr || st->prog[k].text == reg->addr);
+        if (reg->kind == TN_REGION_MAP) {
+            gone = true;
+            for (u32 k = 0; k < TN_STATE_VIEWS; k++)
+                if (st->view[k].used && st->view[k].base == reg->addr && used[k])
+                    gone = false;
+        }
+        if (!gone || call(h, SYS_munmap, reg->addr, reg->len, 0, 0, 0, 0, &result) < 0)
+            continue;
+        if (reg->kind == TN_REGION_MAP)
+            for (u32 k = 0; k < TN_STATE_VIEWS; k++)
+                if (st->view[k].base == reg->addr)
+                    st->view[k] = (struct tn_view_slot){};
+        *reg = (struct tn_region){};
+    }
+    for (u32 i = 0; i < TN_SLOT_BITS; i++)
+        if (st->prog[i].state == TN_HOOK_SPARE && i != keep)
+            st->prog[i] = (struct tn_prog_slot){};
+}
+
+static int prove(struct tn_hands *h, const struct tn_map_req *reqs, u32 n, const int *fds)
+{
+    struct tn_maps maps _clean_(tn_maps_clear) = {};
+    int r = tn_maps_read(h->t.pid, &maps);
+
+    if (r < 0)
+        return r;
+    for (u32 i = 0; i < n; i++) {
+        struct stat sb;
+        u64 at = reqs[i].addr;
+
+        if (reqs[i].fd < 0)
+            continue;
+        if (fstat(fds[reqs[i].fd], &sb) < 0)
+            return -errno;
+        while (at < reqs[i].addr + reqs[i].len) {
+            const struct tn_vma *v = tn_maps_at(&maps, at);
+
+            if (!v || v->ino != sb.st_ino ||
+                v->offset + (at - v->start) != reqs[i].offset + (at - reqs[i].addr))
+                return -ESTALE;
+            at = v->end;
+        }
+    }
+    return 0;
+}
+
+int tn_hands_map(struct tn_hands *h, const struct tn_map_req *reqs, u32 n, const int *fds, u32 nfds, u32 keep,
+                 struct tn_error *err)
+{
+    u32 slot[64], nslots = 0, done = 0, sent = 0;
+    bool mapped[64] = {};
+    int theirs = -1, r;
+    _close_ int ours = -1;
+    s64 result;
+
+    if (!h->borrowed || n > 64)
+        return tn_fail(err, -EPROTO, "bad_order", "the injector sent an order out of turn");
+    for (u32 i = 0; i < n; i++)
+        if (!request_ok(&reqs[i], nfds))
+            return tn_fail(err, -EPROTO, "bad_order", "the injector asked for an impossible mapping");
+    unmap_spare(h, keep);
+    for (u32 i = 0; i < TN_STATE_REGIONS && nslots < n; i++)
+        if (!h->st->region[i].kind)
+            slot[nslots++] = i;
+    if (nslots < n)
+        return tn_fail(err, -ENOSPC, "too_many_programs", "process %d is full: %u mappings of ours", h->t.pid,
+                       TN_STATE_REGIONS);
+
+    r = 0;
+    for (u32 i = 0; i < n && r == 0; i++)
+        if (reqs[i].fd < 0) {
+            r = map_one(h, &reqs[i], -1);
+            mapped[i] = r == 0;
+            done += mapped[i];
+        }
+    if (r < 0 || done == n)
+        goto out;
+
+    r = call(h, SYS_mmap, 0, TN_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, ~0ull, 0, &result);
+    if (r < 0)
+        goto out;
+    h->scratch = (u64)result;
+    r = call(h, SYS_socketpair, AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, h->scratch, 0, 0, &result);
+    if (r < 0)
+        goto out;
+    s32 pair[2];
+
+    r = tn_tracee_read(&h->t, h->scratch, pair, sizeof(pair));
+    if (r < 0)
+        goto out;
+    theirs = pair[1];
+    ours = (int)syscall(SYS_pidfd_getfd, h->pidfd, pair[0], 0);
+    r = ours < 0 ? -errno : 0;
+    close_there(h, pair[0], ours);
+    if (r < 0)
+        goto out;
+
+    while (sent < nfds && r == 0) {
+        int got[TN_FDS_MAX], arrived = pass(h, ours, theirs, fds + sent, nfds - sent, got);
+
+        r = arrived < 0 ? arrived : 0;
+        for (int k = 0; k < arrived; k++) {
+            for (u32 i = 0; i < n && r == 0; i++)
+                if (reqs[i].fd == (s32)sent + k) {
+                    r = map_one(h, &reqs[i], got[k]);
+                    mapped[i] = r == 0;
+                }
+            close_there(h, got[k], fds[sent + (u32)k]);
+        }
+        if (arrived > 0)
+            sent += (u32)arrived;
+    }
+    if (r == 0)
+        r = prove(h, reqs, n, fds);
+out:
+    if (theirs >= 0)
+        close_there(h, theirs, -1);
+    if (h->scratch)
+        call(h, SYS_munmap, h->scratch, TN_PAGE, 0, 0, 0, 0, &result);
+    h->scratch = 0;
+    if (r < 0) {
+        /* Nobody can be in them: nothing leads there. */
+        for (u32 i = 0; i < n; i++)
+            if (mapped[i])
+                call(h, SYS_munmap, reqs[i].addr, reqs[i].len, 0, 0, 0, 0, &result);
+        if (r == -EMFILE || r == -ENFILE)
+            return tn_fail(err, r, "no_descriptors",
+                           "process %d has no free descriptor for a moment's use (RLIMIT_NOFILE)", h->t.pid);
+        if (r == -EEXIST)
+            return tn_fail(err, r, "address_taken", "process %d has mapped something where we wanted to",
+                           h->t.pid);
+        if (r == -ESRCH)
+            return tn_fail(err, r, "vanished", "process %d ended in the middle", h->t.pid);
+        return tn_fail(err, r, "remote_map", "process %d cannot map our memory: %s", h->t.pid, strerror(-r));
+    }
+    for (u32 i = 0; i < n; i++) {
+        struct stat sb = {};
+
+        if (reqs[i].fd >= 0)
+            fstat(fds[reqs[i].fd], &sb);
+        h->st->region[slot[i]] = (struct tn_region){.kind = reqs[i].kind,
+                                                    .id = reqs[i].id,
+                                                    .addr = reqs[i].addr,
+                                                    .len = reqs[i].len,
+                                                    .dev = sb.st_dev,
+                                                    .ino = sb.st_ino};
+    }
+    return 0;
+}

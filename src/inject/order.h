@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the injector (brain) asks of the guardian (hands), and the state of a target that both look at.
+ *
+ *   injector                    guardian's hands
+ *   order ───────────────────▶  checks it against the state and the target, does it
+ *          ◀───────────────────  struct tn_reply (+ refusal)
+ *
+ * One order at a time, one datagram each. The state is written by the hands alone; the injector has it
+ * read-only. An order that was answered with success stands; one that was not has left nothing behind. Memory
+ * of ours in the target that no patched byte leads to yet is kept for the next job rather than unmapped.
+ */
+#ifndef TN_INJECT_ORDER_H
+#define TN_INJECT_ORDER_H
+
+#include "inject/inject.h"
+#include "inject/proc.h"
+#include "rewrite/plan.h"
+#include "rt/layout.h"
+
+#define TN_ORDER_MAX 65536u /* bytes of one datagram */
+
+/* --------------------------------------------------------------------------------- state */
+
+/* What is mapped into a target. R(NAME, what) */
+#define TN_REGIONS(R)                                                                                        \
+    R(NONE, "nothing")                                                                                       \
+    R(AGENT_TEXT, "the agent's text and read-only data")                                                     \
+    R(AGENT_DATA, "the agent's data")                                                                        \
+    R(PROC, "marker, struct tn_proc, undo record, views of maps")                                            \
+    R(PRIVATE, "struct tn_private")                                                                          \
+    R(GATES, "gates")                                                                                        \
+    R(STATS, "statistics of links")                                                                          \
+    R(CLAIMS, "claims of CPUs")                                                                              \
+    R(MAP, "memory of map `id`")                                                                             \
+    R(POOL, "pool of program `id`")                                                                          \
+    R(TEXT, "text of program `id`")                                                                          \
+    R(NEAR_RECORDS, "hook records near a module")                                                            \
+    R(NEAR_TEXT, "trampolines near a module")
+
+enum tn_region_kind {
+#define R(name, what) TN_REGION_##name,
+    TN_REGIONS(R)
+#undef R
+};
+
+struct tn_region {
+    u32 kind, id;
+    u64 addr, len;
+    u64 used;     /* near regions: bytes handed out */
+    u64 dev, ino; /* of the descriptor it was made from; 0: anonymous */
+};
+
+/* A place in the target's code that is, or was, patched. Never forgotten: its displaced instructions stay for
+   ever, since a thread may sleep in a displaced call. */
+enum tn_site_state { TN_SITE_FREE, TN_SITE_BARE, TN_SITE_PATCHED };
+struct tn_site {
+    u64 addr;
+    u8 len, place, hook_before, ninsns;
+    u8 state; /* enum tn_site_state */
+    u8 insn_off[16];
+    u8 orig[TN_PATCH_MAX], patched[TN_PATCH_MAX];
+    u64 insn_at[16];
+    u64 head; /* address of the word that leads to the first trampoline; 0: a vfork stub, has no hooks */
+    u64 hook_return; /* where the last hook's `next` leads */
+    u64 displaced, displaced_len;
+    u32 nhooks;
+};
+
+/* A hook record and its trampoline. RETIRED: out of the chain, but a thread may still be in it. */
+enum tn_hook_state {
+    TN_HOOK_FREE,  /* never used */
+    TN_HOOK_SPARE, /* proved that nobody is in it: to be used again, a program's text to be unmapped */
+    TN_HOOK_LIVE,
+    TN_HOOK_RETIRED,
+};
+struct tn_hook_slot {
+    u32 state, link_index;
+    u32 site, prog;  /* indices */
+    u64 hook, tramp; /* addresses */
+    u32 tramp_cap, region;
+    u64 order; /* oldest first */
+};
+
+struct tn_prog_slot {
+    u32 state; /* enum tn_hook_state */
+    u32 prog_id, bit, nhooks;
+    u32 nviews;
+    u16 view[64]; /* the views of maps it uses, by index */
+    u64 base[64]; /* and the memory they speak of */
+    u64 pool, pool_size, text, text_len;
+    u64 dev, ino; /* of the text */
+};
+
+struct tn_view_slot {
+    u32 id, used;
+    u64 view, base; /* struct tn_map and the memory it speaks of */
+    u64 dev, ino;
+};
+
+#define TN_STATE_REGIONS 1024u
+#define TN_STATE_SITES   1024u
+#define TN_STATE_HOOKS   2048u
+#define TN_STATE_VIEWS   448u
+
+struct tn_state {
+    s32 pid;
+    u32 held; /* start-up: the process is held */
+    u64 start_time;
+    u32 vfork_done; /* vfork-like sites are patched */
+    u32 changing;   /* bytes are being changed: set while undo entries are `planned` */
+    struct tn_region region[TN_STATE_REGIONS];
+    struct tn_site site[TN_STATE_SITES];
+    struct tn_hook_slot hook[TN_STATE_HOOKS];
+    struct tn_prog_slot prog[TN_SLOT_BITS];
+    struct tn_view_slot view[TN_STATE_VIEWS];
+    u64 next_order;
+};
+
+/* The PROC region: struct tn_proc first (the agent's and another broker's view), then what is ours. */
+#define TN_PROC_NAME      "tenon-proc" /* of its memfd, as /proc/PID/maps shows it */
+#define TN_PROC_MARK_OFF  1024u        /* struct tn_mark */
+#define TN_PROC_UNDO_OFF  4096u        /* TN_STATE_SITES × struct tn_undo */
+#define TN_PROC_VIEWS_OFF 57344u       /* TN_STATE_VIEWS × struct tn_map, 128 bytes apart */
+#define TN_VIEW_STRIDE    128u
+#define TN_PROC_SIZE      114688u
+_Static_assert(TN_PROC_UNDO_OFF + TN_STATE_SITES * sizeof(struct tn_undo) <= TN_PROC_VIEWS_OFF,
+               "undo record");
+_Static_assert(TN_PROC_VIEWS_OFF + TN_STATE_VIEWS * TN_VIEW_STRIDE <= TN_PROC_SIZE, "views");
+_Static_assert(sizeof(struct tn_map) <= TN_VIEW_STRIDE && sizeof(struct tn_proc) <= TN_PROC_MARK_OFF,
+               "layout");
+
+/* Of which process this marker speaks: a fork child inherits its parent's. */
+struct tn_mark {
+    u64 start_time;
+    u32 pid, pad;
+};
+
+/* -------------------------------------------------------------------------------- orders */
+
+/* O(NAME, request): what follows struct tn_order. */
+#define TN_ORDERS(O)                                                                                         \
+    O(HELLO)   /* → the state's descriptor */                                                              \
+    O(BORROW)  /* a = wait_ms → struct tn_borrow_facts */                                                  \
+    O(MAP)     /* a = program to keep, struct tn_map_req[n], descriptors; all or nothing */                  \
+    O(RETURN)  /* the borrowed thread goes on */                                                             \
+    O(WRITE)   /* a = address, b = region index, bytes: into memory of ours that nothing leads to yet */     \
+    O(INSTALL) /* struct tn_install_req, struct tn_place_req[n] → struct tn_install_facts */               \
+    O(TAKE)    /* a = PROC region of a dead holder, struct tn_undo[n]: bytes put back, marker cleared */     \
+    O(RUN_TO)  /* a = address of the loader's breakpoint, b = of its state word, c = of the entry; held only \
+                */
+
+enum tn_order_op {
+#define O(name) TN_ORDER_##name,
+    TN_ORDERS(O)
+#undef O
+};
+
+struct tn_order {
+    u32 op, n;
+    u64 a, b, c;
+};
+struct tn_reply {
+    s32 err;
+    u32 pad;
+    struct tn_error why;
+};
+
+struct tn_borrow_facts {
+    u64 fs_base;
+    s32 tid;
+    u32 interrupted;
+    u32 suspended_seccomp, threads;
+};
+
+struct tn_map_req {
+    u32 kind, id;
+    u64 addr, len; /* fixed place, must be free */
+    u32 prot, shared;
+    s32 fd;   /* index among the passed descriptors; −1: anonymous */
+    u32 wipe; /* MADV_WIPEONFORK */
+    u64 offset;
+};
+
+struct tn_place_req {
+    struct tn_change_wire {
+        u64 addr;
+        u8 len, place, hook_before, ninsns;
+        u8 insn_off[16];
+        u8 from[TN_PATCH_MAX], to[TN_PATCH_MAX];
+        u64 insn_at[16];
+    } change;
+    u64 head, hook_return, displaced, displaced_len;
+    u64 hook, tramp; /* 0: a vfork stub */
+    u32 tramp_cap, region;
+    s32 site;  /* index of the site if known already, else −1 */
+    s32 slot;  /* index of a spare hook slot that is used again, else −1 */
+    u32 index; /* of this place in its request */
+    u32 pad;
+};
+struct tn_install_req {
+    u32 link_index, nplaces;
+    u32 vfork_done, pad;
+    u32 nused; /* near regions whose use grows */
+    struct {
+        u32 region, pad;
+        u64 used;
+    } used[8];
+    struct tn_prog_slot prog;
+    u32 stuck_ms, pad2;
+};
+struct tn_install_facts {
+    u64 hold_ns_max;
+    u32 threads, interrupted;
+};
+
+/* ------------------------------------------------------------------- broker to guardian */
+
+enum tn_task_op {
+    TN_TASK_JOB,     /* descriptor: job socket; the injector is at its other end */
+    TN_TASK_DETACH,  /* a = link, b = wait_ms; descriptor: where struct tn_attach_result goes */
+    TN_TASK_HOLD,    /* descriptor: the same */
+    TN_TASK_RELEASE, /* descriptor: the same */
+    TN_TASK_FORGET,  /* a = link: detach without an answer (an injector died before it told) */
+};
+struct tn_task {
+    u32 op, pad;
+    u64 a, b;
+};
+
+/* Datagrams with descriptors. n descriptors at most 16. Return bytes, 0 at hang-up, or −errno. */
+ssize_t tn_send(int sock, const void *a, size_t alen, const void *b, size_t blen, const int *fds, u32 nfds);
+ssize_t tn_recv(int sock, void *ret_bytes, size_t cap, int *ret_fds, u32 *ret_nfds);
+#define TN_FDS_MAX 16u
+
+const struct tn_region *tn_state_region(const struct tn_state *st, u32 kind, u32 id);
+
+/* The guardian's process: runs until the target or the broker is gone. Never returns. */
+struct tn_guardian {
+    pid_t pid;    /* target */
+    int broker;   /* socket */
+    int gates;    /* writable memfd */
+    int state_fd; /* memfd of struct tn_state: the broker has it too, for a guardian that is killed */
+    int pidfd;    /* of the target */
+    pid_t broker_pid;
+    u64 broker_start;
+    u32 ncpu;
+};
+void tn_guardian_run(const struct tn_guardian *g) __attribute__((noreturn));
+
+/* ------------------------------------------------------------------------------- injector */
+
+/* What planning has found, for the same place in another process (or the same file again). */
+#define TN_PLANNED_MAX 128u
+struct tn_planned {
+    u64 dev, ino, mtime_ns, size; /* of the file */
+    u64 file_offset;
+    u32 place; /* enum tn_place_kind; SYSCALL: all vfork-like sites of the file */
+    u32 npatches;
+    u64 addr; /* virtual address of the place */
+    u64 symbol_offset;
+    char symbol[128], tactic[32];
+    struct tn_patch patch[TN_PLANNED_MAX];
+};
+static inline size_t tn_planned_size(const struct tn_planned *p)
+{
+    return offsetof(struct tn_planned, patch) + p->npatches * sizeof(struct tn_patch);
+}
+
+/* The injector's process: one job. */
+struct tn_brain {
+    const struct tn_shared *shared;
+    const struct tn_attach_spec *spec;
+    int agent; /* sealed memfd of the agent's image */
+    int job;   /* socket to the guardian */
+    struct tn_planned *const *cache;
+    u32 ncache;
+    /* New plans of this job, to be kept by the broker; owned. */
+    struct tn_planned *fresh[2];
+    u32 nfresh;
+};
+int tn_brain_attach(struct tn_brain *b, struct tn_attach_result *ret_result);
+
+/* Called with the name of each step before it is taken, in the injector's process: tests stop or kill there.
+ */
+extern void (*tn_inject_step)(const char *step);
+
+/* facts.c: what the agent must know of its process. `fs_base`, `tid`: of a thread that is held. */
+int tn_facts_fill(pid_t pid, u64 fs_base, pid_t tid, u32 ncpu, struct tn_proc *ret_proc);
+/* Value of a dynamic symbol of the file behind `fd`; −ENOENT. */
+int tn_elf_dynsym(int fd, const char *name, u64 *ret_value);
+/* Opens the file of a mapping as the process sees it. */
+int tn_open_mapped(pid_t pid, const struct tn_maps *maps, const struct tn_vma *vma);
+int tn_peek(pid_t pid, u64 addr, void *ret_bytes, u64 len);
+
+#endif

@@ -5,10 +5,9 @@
  *   broker ──spec──▶ injector (a process a job; brain: maps, symbols, plan, bytes; may be killed at any time)
  *                        │ orders: seize, remote call, read, write, patch, release
  *                        ▼
- *                    guardian (a process a target; hands: the only tracer, the only holder of the undo record;
- *                        │     finishes or undoes when the injector's or the broker's socket hangs up)
- *                        ▼ ptrace, /proc/PID/mem
- *                    target
+ *                    guardian (a process a target; hands: the only tracer, the only holder of the undo
+ * record; │     finishes or undoes when the injector's or the broker's socket hangs up) ▼ ptrace,
+ * /proc/PID/mem target
  *
  * The broker's side of it is here: start a job, poll a descriptor, read the outcome. Nothing here blocks.
  */
@@ -22,22 +21,22 @@
 
 /* What all targets of a broker share. Descriptors borrowed from the broker. */
 struct tn_shared {
-    int gates;          /* memfd, TN_MAX_LINKS bytes rounded to pages, writable here */
-    int gates_ro;       /* the same, opened read-only: what targets map */
-    int stats;          /* memfd, TN_MAX_LINKS × struct tn_link_stats */
-    int claims;         /* memfd, ncpu × struct tn_cpu_claim */
+    int gates;    /* memfd, TN_MAX_LINKS bytes rounded to pages, writable here */
+    int gates_ro; /* the same, opened read-only: what targets map */
+    int stats;    /* memfd, TN_MAX_LINKS × struct tn_link_stats */
+    int claims;   /* memfd, ncpu × struct tn_cpu_claim */
     u32 ncpu;
 };
 
 /* One compiled program as it is installed. */
 struct tn_install_map {
     u32 id;
-    int fd;             /* memfd */
+    int fd; /* memfd */
     struct tn_map_geo geo;
 };
 struct tn_install {
     u32 prog_id;
-    int text;           /* sealed memfd */
+    int text; /* sealed memfd */
     u32 text_len, entry, pool_size, stack;
     const struct tn_pool_entry *pool;
     u32 npool;
@@ -48,14 +47,14 @@ struct tn_install {
 
 struct tn_attach_spec {
     pid_t pid;
-    u32 link_index;          /* gate and statistics */
-    bool exit;               /* hook the way out instead of the place itself */
-    bool follow;             /* fork children count too */
+    u32 link_index; /* gate and statistics */
+    bool exit;      /* hook the way out instead of the place itself */
+    bool follow;    /* fork children count too */
     u64 cookie;
-    char path[4096];         /* the file as the tool named it */
-    u64 dev, ino;            /* of that file: what must be mapped in the target */
-    u64 file_offset;         /* of the place */
-    u32 wait_ms;             /* how long to wait for a thread that can be borrowed */
+    char path[4096]; /* the file as the tool named it */
+    u64 dev, ino;    /* of that file: what must be mapped in the target */
+    u64 file_offset; /* of the place */
+    u32 wait_ms;     /* how long to wait for a thread that can be borrowed */
     struct tn_install prog;
 };
 
@@ -64,34 +63,38 @@ struct tn_attach_result {
     int err;
     struct tn_error why;
     char tactic[32];
-    char symbol[128];        /* name and offset found for the place; "" if none */
+    char symbol[128]; /* name and offset found for the place; "" if none */
     u64 symbol_offset;
-    u64 address;             /* in the target */
-    u64 hold_ns_max;         /* longest time any thread was held */
+    u64 address;     /* in the target */
+    u64 hold_ns_max; /* longest time any thread was held */
     u64 total_ns;
     u32 threads, interrupted;
 };
 
-struct tn_inject;            /* all guardians of a broker */
+struct tn_inject; /* all guardians of a broker */
 struct tn_inject *tn_inject_new(const struct tn_shared *shared);
 void tn_inject_free(struct tn_inject *inj);
 
-/* Starts a job. *ret_fd becomes readable when it has ended; then tn_inject_finish reads the outcome and closes it. */
-int tn_inject_attach(struct tn_inject *inj, const struct tn_attach_spec *spec, int *ret_fd, struct tn_error *err);
+/* Starts a job. *ret_fd becomes readable when it has ended; then tn_inject_finish reads the outcome and
+ * closes it. */
+int tn_inject_attach(struct tn_inject *inj, const struct tn_attach_spec *spec, int *ret_fd,
+                     struct tn_error *err);
 int tn_inject_finish(struct tn_inject *inj, int fd, struct tn_attach_result *ret_result);
 
-/* The gate of link_index is closed already. Restores the bytes of (pid, link) when no other link needs them and waits
-   for runs under way, `wait_ms` at most. No thread is interrupted. Outcome as above. */
+/* The gate of link_index is closed already. Restores the bytes of (pid, link) when no other link needs them
+   and waits for runs under way, `wait_ms` at most. No thread is interrupted. Outcome as above. */
 int tn_inject_detach(struct tn_inject *inj, pid_t pid, u32 link_index, u32 wait_ms, int *ret_fd,
                      struct tn_error *err);
 
-/* Start-up: `pid` is about to exec (it waits for its parent's word). tn_inject_hold makes the guardian catch the exec
-   and hold the process at its first instruction (*ret_fd readable once the guardian is ready); jobs on it then work on
-   the held process, running it up to the point where a library that a job names is mapped; tn_inject_release lets it go. */
+/* Start-up: `pid` is about to exec (it waits for its parent's word). tn_inject_hold makes the guardian catch
+   the exec and hold the process at its first instruction (*ret_fd readable once the guardian is ready); jobs
+   on it then work on the held process, running it up to the point where a library that a job names is mapped;
+   tn_inject_release lets it go. */
 int tn_inject_hold(struct tn_inject *inj, pid_t pid, int *ret_fd, struct tn_error *err);
 int tn_inject_release(struct tn_inject *inj, pid_t pid, int *ret_fd, struct tn_error *err);
 
-/* Descriptor that becomes readable when a target has ended; tn_inject_event then says which. 0 when there is one. */
+/* Descriptor that becomes readable when a target has ended; tn_inject_event then says which. 0 when there is
+ * one. */
 int tn_inject_event_fd(const struct tn_inject *inj);
 int tn_inject_event(struct tn_inject *inj, pid_t *ret_pid);
 

@@ -1,0 +1,489 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The broker's side: which targets there are, and which jobs are under way. Nothing here waits for a target;
+ * a job is a process (or a task of a guardian) and a pipe in which its outcome will be.
+ *
+ * Guardians are children of the broker, and so are injectors. A guardian that ends although its target lives
+ * was killed: the state of the target is in memory the broker has too, so another one takes its place.
+ */
+#include "inject/inject.h"
+#include "agent/agent.h"
+#include "agent/image.h"
+#include "inject/order.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+struct target {
+    pid_t pid, guardian;
+    u64 start;
+    int sock, state_fd;
+    struct target *next;
+};
+
+struct job {
+    int fd;         /* read end of the outcome */
+    pid_t injector; /* 0: a task of the guardian */
+    pid_t pid;
+    u32 link_index;
+    u64 start_ns;
+    struct job *next;
+};
+
+struct tn_inject {
+    struct tn_shared shared;
+    int agent, epoll;
+    u64 start; /* of this broker */
+    struct target *targets;
+    struct job *jobs;
+    struct tn_planned **cache;
+    u32 ncache;
+};
+
+#define CACHE_MAX 64u
+
+/* The agent's image, once for all targets. */
+static int make_agent(int *ret_fd)
+{
+    struct tn_agent_layout lay;
+    _close_ int fd = -1;
+    int r = tn_agent_layout(&lay, NULL);
+
+    if (r < 0)
+        return r;
+    fd = memfd_create("tenon-agent", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0 || ftruncate(fd, (off_t)lay.size) < 0)
+        return -errno;
+    for (u32 i = 0; i < lay.nsegments; i++)
+        if (pwrite(fd, lay.segment[i].bytes, lay.segment[i].file_size, (off_t)lay.segment[i].vaddr) !=
+            (ssize_t)lay.segment[i].file_size)
+            return -EIO;
+    if (fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+        return -errno;
+    *ret_fd = TN_TAKE_FD(fd);
+    return 0;
+}
+
+struct tn_inject *tn_inject_new(const struct tn_shared *shared)
+{
+    struct tn_inject *inj = calloc(1, sizeof(*inj));
+
+    if (!inj)
+        return NULL;
+    inj->shared = *shared;
+    inj->agent = -1;
+    inj->start = tn_proc_start_time(getpid());
+    inj->epoll = epoll_create1(EPOLL_CLOEXEC);
+    if (inj->epoll < 0 || make_agent(&inj->agent) < 0) {
+        tn_inject_free(inj);
+        return NULL;
+    }
+    return inj;
+}
+
+static void drop_target(struct tn_inject *inj, struct target *t)
+{
+    for (struct target **at = &inj->targets; *at; at = &(*at)->next)
+        if (*at == t) {
+            *at = t->next;
+            break;
+        }
+    if (t->sock >= 0)
+        close(t->sock);
+    if (t->state_fd >= 0)
+        close(t->state_fd);
+    free(t);
+}
+
+static void drop_job(struct tn_inject *inj, struct job *j)
+{
+    for (struct job **at = &inj->jobs; *at; at = &(*at)->next)
+        if (*at == j) {
+            *at = j->next;
+            break;
+        }
+    close(j->fd);
+    free(j);
+}
+
+void tn_inject_free(struct tn_inject *inj)
+{
+    if (!inj)
+        return;
+    while (inj->jobs) {
+        if (inj->jobs->injector) {
+            kill(inj->jobs->injector, SIGKILL);
+            waitpid(inj->jobs->injector, NULL, 0);
+        }
+        drop_job(inj, inj->jobs);
+    }
+    /* Hanging up makes each guardian give its target back; it is waited for, so that it leaves no zombie. */
+    for (struct target *t = inj->targets; t; t = t->next) {
+        close(t->sock);
+        t->sock = -1;
+    }
+    while (inj->targets) {
+        waitpid(inj->targets->guardian, NULL, 0);
+        drop_target(inj, inj->targets);
+    }
+    for (u32 i = 0; i < inj->ncache; i++)
+        free(inj->cache[i]);
+    free(inj->cache);
+    if (inj->agent >= 0)
+        close(inj->agent);
+    if (inj->epoll >= 0)
+        close(inj->epoll);
+    free(inj);
+}
+
+/* ----------------------------------------------------------------------------- guardians */
+
+static int spawn_guardian(struct tn_inject *inj, struct target *t)
+{
+    struct epoll_event ev = {.events = EPOLLRDHUP, .data.ptr = t};
+    _close_ int pidfd = -1;
+    int sv[2];
+    pid_t pid;
+
+    pidfd = (int)syscall(SYS_pidfd_open, t->pid, 0);
+    if (pidfd < 0)
+        return -errno;
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv) < 0)
+        return -errno;
+    struct tn_guardian g = {.pid = t->pid,
+                            .broker = sv[1],
+                            .gates = inj->shared.gates,
+                            .state_fd = t->state_fd,
+                            .pidfd = pidfd,
+                            .broker_pid = getpid(),
+                            .broker_start = inj->start,
+                            .ncpu = inj->shared.ncpu};
+
+    pid = fork();
+    if (pid == 0)
+        tn_guardian_run(&g);
+    close(sv[1]);
+    if (pid < 0) {
+        int r = -errno;
+
+        close(sv[0]);
+        return r;
+    }
+    t->guardian = pid;
+    t->sock = sv[0];
+    if (epoll_ctl(inj->epoll, EPOLL_CTL_ADD, t->sock, &ev) < 0)
+        return -errno;
+    return 0;
+}
+
+static struct target *find_target(const struct tn_inject *inj, pid_t pid)
+{
+    for (struct target *t = inj->targets; t; t = t->next)
+        if (t->pid == pid)
+            return t;
+    return NULL;
+}
+
+static int target_for(struct tn_inject *inj, pid_t pid, struct target **ret, struct tn_error *err)
+{
+    u64 start = pid > 0 ? tn_proc_start_time(pid) : 0;
+    struct target *t = find_target(inj, pid);
+    struct tn_state *st;
+    int r;
+
+    if (!start)
+        return tn_fail(err, -ESRCH, "no_such_process", "there is no process %d", pid);
+    if (t && t->start == start) {
+        *ret = t;
+        return 0;
+    }
+    t = calloc(1, sizeof(*t));
+    if (!t)
+        return -ENOMEM;
+    *t = (struct target){.pid = pid, .start = start, .sock = -1, .state_fd = -1};
+    t->next = inj->targets;
+    inj->targets = t;
+    t->state_fd = memfd_create("tenon-state", MFD_CLOEXEC);
+    if (t->state_fd < 0 || ftruncate(t->state_fd, sizeof(struct tn_state)) < 0) {
+        r = tn_fail(err, -errno, "no_memfd", "cannot make memory to share: %s", strerror(errno));
+        goto fail;
+    }
+    st = mmap(NULL, sizeof(*st), PROT_READ | PROT_WRITE, MAP_SHARED, t->state_fd, 0);
+    if (st == MAP_FAILED) {
+        r = -errno;
+        goto fail;
+    }
+    st->pid = pid;
+    st->start_time = start;
+    munmap(st, sizeof(*st));
+    r = spawn_guardian(inj, t);
+    if (r < 0) {
+        r = tn_fail(err, r, r == -ESRCH || r == -EINVAL ? "no_such_process" : "no_guardian",
+                    "cannot start a guardian for process %d: %s", pid, strerror(-r));
+        goto fail;
+    }
+    *ret = t;
+    return 0;
+fail:
+    drop_target(inj, t);
+    return r;
+}
+
+static int tell(struct tn_inject *inj, struct target *t, u32 op, u64 a, u64 b, int fd, struct tn_error *err)
+{
+    struct tn_task task = {.op = op, .a = a, .b = b};
+    ssize_t n = tn_send(t->sock, &task, sizeof(task), NULL, 0, &fd, fd >= 0);
+
+    if (n == -EPIPE || n == -ECONNRESET) {
+        /* The guardian was killed, and nobody has looked at the event yet. */
+        waitpid(t->guardian, NULL, 0);
+        close(t->sock);
+        t->sock = -1;
+        n = spawn_guardian(inj, t);
+        if (n == 0)
+            n = tn_send(t->sock, &task, sizeof(task), NULL, 0, &fd, fd >= 0);
+    }
+    return n < 0 ? tn_fail(err, (int)n, "no_such_process", "process %d cannot be reached: %s", t->pid,
+                           strerror((int)-n))
+                 : 0;
+}
+
+int tn_inject_event_fd(const struct tn_inject *inj)
+{
+    return inj->epoll;
+}
+
+int tn_inject_event(struct tn_inject *inj, pid_t *ret_pid)
+{
+    struct epoll_event ev;
+
+    while (epoll_wait(inj->epoll, &ev, 1, 0) == 1) {
+        struct target *t = ev.data.ptr;
+        pid_t pid = t->pid;
+        struct tn_status st;
+
+        waitpid(t->guardian, NULL, 0);
+        close(t->sock);
+        t->sock = -1;
+        if (tn_proc_start_time(pid) == t->start && tn_status_read(pid, pid, &st) == 0 && st.state != 'Z' &&
+            st.state != 'X' && spawn_guardian(inj, t) == 0)
+            continue; /* killed: the target has a guardian again */
+        drop_target(inj, t);
+        *ret_pid = pid;
+        return 0;
+    }
+    return -EAGAIN;
+}
+
+/* ---------------------------------------------------------------------------------- jobs */
+
+static int new_job(struct tn_inject *inj, pid_t pid, u32 link_index, int *ret_write, struct job **ret)
+{
+    struct job *j = calloc(1, sizeof(*j));
+    int p[2];
+
+    if (!j)
+        return -ENOMEM;
+    if (pipe2(p, O_CLOEXEC) < 0) {
+        free(j);
+        return -errno;
+    }
+    *j = (struct job){
+        .fd = p[0], .pid = pid, .link_index = link_index, .start_ns = tn_now_ns(), .next = inj->jobs};
+    inj->jobs = j;
+    *ret_write = p[1];
+    *ret = j;
+    return 0;
+}
+
+static void run_injector(struct tn_inject *inj, const struct tn_attach_spec *spec, int job_sock, int out)
+{
+    struct tn_brain b = {.shared = &inj->shared,
+                         .spec = spec,
+                         .agent = inj->agent,
+                         .job = job_sock,
+                         .cache = inj->cache,
+                         .ncache = inj->ncache};
+    struct tn_attach_result *res = calloc(1, sizeof(*res));
+    sigset_t none;
+
+    prctl(PR_SET_NAME, "tenon-inject");
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    signal(SIGCHLD, SIG_DFL);
+    signal(SIGPIPE, SIG_IGN);
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    for (struct target *t = inj->targets; t; t = t->next)
+        close(t->sock); /* else no guardian would see the broker go */
+    if (!res)
+        _exit(1);
+    tn_brain_attach(&b, res);
+    close(job_sock);
+    (void)!write(out, res, sizeof(*res));
+    for (u32 i = 0; i < b.nfresh; i++)
+        (void)!write(out, b.fresh[i], tn_planned_size(b.fresh[i]));
+    _exit(0);
+}
+
+int tn_inject_attach(struct tn_inject *inj, const struct tn_attach_spec *spec, int *ret_fd,
+                     struct tn_error *err)
+{
+    struct target *t;
+    struct job *j = NULL;
+    int sv[2], out = -1, r = target_for(inj, spec->pid, &t, err);
+
+    if (r < 0)
+        return r;
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv) < 0)
+        return tn_fail(err, -errno, "no_descriptors", "the broker has no descriptor left: %s",
+                       strerror(errno));
+    r = new_job(inj, spec->pid, spec->link_index, &out, &j);
+    if (r < 0)
+        goto no_job;
+    r = tell(inj, t, TN_TASK_JOB, 0, 0, sv[1], err);
+    if (r == 0) {
+        j->injector = fork();
+        if (j->injector == 0)
+            run_injector(inj, spec, sv[0], out);
+        if (j->injector < 0)
+            r = tn_fail(err, -errno, "no_process", "cannot start an injector: %s", strerror(errno));
+    }
+    close(out);
+    if (r < 0) {
+        j->injector = 0;
+        drop_job(inj, j);
+        goto no_job;
+    }
+    *ret_fd = j->fd;
+no_job:
+    close(sv[0]);
+    close(sv[1]);
+    return r;
+}
+
+static void keep_plan(struct tn_inject *inj, const u8 *bytes, size_t len)
+{
+    struct tn_planned head, *p, **more;
+
+    if (len < offsetof(struct tn_planned, patch))
+        return;
+    memcpy(&head, bytes, offsetof(struct tn_planned, patch));
+    if (head.npatches > TN_PLANNED_MAX || len < tn_planned_size(&head))
+        return;
+    p = malloc(tn_planned_size(&head));
+    if (!p)
+        return;
+    memcpy(p, bytes, tn_planned_size(&head));
+    if (inj->ncache == CACHE_MAX) {
+        free(inj->cache[0]);
+        memmove(inj->cache, inj->cache + 1, --inj->ncache * sizeof(*inj->cache));
+    }
+    more = realloc(inj->cache, (inj->ncache + 1) * sizeof(*more));
+    if (!more) {
+        free(p);
+        return;
+    }
+    inj->cache = more;
+    inj->cache[inj->ncache++] = p;
+}
+
+int tn_inject_finish(struct tn_inject *inj, int fd, struct tn_attach_result *ret)
+{
+    struct job *j = inj->jobs;
+    _free_ u8 *bytes = malloc(65536);
+    size_t len = 0;
+    ssize_t n;
+
+    while (j && j->fd != fd)
+        j = j->next;
+    if (!j)
+        return -EINVAL;
+    /* Whoever writes is done with the first datagram; plans follow at once from an injector that ends. */
+    while (bytes && len < 65536 && (n = read(fd, bytes + len, 65536 - len)) != 0) {
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            break;
+        len += (size_t)n;
+        if (!j->injector && len >= sizeof(*ret))
+            break;
+    }
+    memset(ret, 0, sizeof(*ret));
+    if (len >= sizeof(*ret)) {
+        memcpy(ret, bytes, sizeof(*ret));
+        for (size_t at = sizeof(*ret); j->injector && at + offsetof(struct tn_planned, patch) <= len;) {
+            struct tn_planned head;
+
+            memcpy(&head, bytes + at, offsetof(struct tn_planned, patch));
+            keep_plan(inj, bytes + at, len - at);
+            at += tn_planned_size(&head);
+        }
+    } else if (j->injector) {
+        struct target *t = find_target(inj, j->pid);
+
+        ret->err =
+            tn_fail(&ret->why, -EINTR, "injector_died",
+                    "the process that entered process %d was killed; what it had done is undone", j->pid);
+        /* It may have been killed after the last step: then the link is there and nobody knows it. */
+        if (t)
+            tell(inj, t, TN_TASK_FORGET, j->link_index, 0, -1, NULL);
+    } else {
+        ret->err = tn_fail(&ret->why, -ESRCH, "no_such_process", "process %d has ended", j->pid);
+    }
+    if (!ret->total_ns)
+        ret->total_ns = tn_now_ns() - j->start_ns;
+    if (j->injector)
+        waitpid(j->injector, NULL, 0);
+    drop_job(inj, j);
+    return 0;
+}
+
+static int task(struct tn_inject *inj, pid_t pid, u32 link_index, u32 op, u64 a, u64 b, int *ret_fd,
+                struct tn_error *err)
+{
+    struct target *t = find_target(inj, pid);
+    struct job *j = NULL;
+    int out = -1, r;
+
+    if (op == TN_TASK_HOLD) {
+        r = target_for(inj, pid, &t, err);
+        if (r < 0)
+            return r;
+    }
+    if (!t)
+        return tn_fail(err, -ESRCH, "no_such_process", "process %d has ended or was never entered", pid);
+    r = new_job(inj, pid, link_index, &out, &j);
+    if (r < 0)
+        return r;
+    r = tell(inj, t, op, a, b, out, err);
+    close(out);
+    if (r < 0) {
+        drop_job(inj, j);
+        return r;
+    }
+    *ret_fd = j->fd;
+    return 0;
+}
+
+int tn_inject_detach(struct tn_inject *inj, pid_t pid, u32 link_index, u32 wait_ms, int *ret_fd,
+                     struct tn_error *err)
+{
+    return task(inj, pid, link_index, TN_TASK_DETACH, link_index, wait_ms, ret_fd, err);
+}
+
+int tn_inject_hold(struct tn_inject *inj, pid_t pid, int *ret_fd, struct tn_error *err)
+{
+    return task(inj, pid, 0, TN_TASK_HOLD, 0, 0, ret_fd, err);
+}
+
+int tn_inject_release(struct tn_inject *inj, pid_t pid, int *ret_fd, struct tn_error *err)
+{
+    return task(inj, pid, 0, TN_TASK_RELEASE, 0, 0, ret_fd, err);
+}

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the tests enter: threads that call `hot` when told to, and sleepers. It keeps its own count in memory
+ * shared with the test, so that what a hook counts can be compared with what has happened.
+ *
+ *   target FILE THREADS SLEEPERS MODE
+ *
+ * MODE: "run" calls for ever; "idle" waits in short sleeps; "pause" every thread sleeps for good; "churn"
+ * makes and joins threads; "epoll" waits with timeouts that cannot be restarted; "nofile" has room for two
+ * descriptors; "closeall" closes all descriptors again and again; "seccomp" allows a few system calls and
+ * kills for others; "vfork" waits in vfork for a child that sleeps.
+ */
+#include "target.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static struct target_shared *sh;
+
+/* Hooked by the tests. */
+__attribute__((noinline, used)) unsigned long hot(unsigned long a, unsigned long b)
+{
+    __asm__ volatile("" ::: "memory");
+    return a * 3 + (b ^ 0x55);
+}
+
+static void one(unsigned long i)
+{
+    if (hot(i, 7) != i * 3 + (7 ^ 0x55))
+        __atomic_add_fetch(&sh->wrong, 1, __ATOMIC_SEQ_CST);
+    __atomic_add_fetch(&sh->calls, 1, __ATOMIC_SEQ_CST);
+}
+
+/* Calls as many times as the test has asked for. */
+static void *worker(void *arg)
+{
+    unsigned long i = 0;
+    unsigned long index = (unsigned long)arg;
+
+    while (!sh->quit) {
+        if (sh->free_running) {
+            one(i++);
+        } else if (sh->done[index] < sh->todo) {
+            one(i++);
+            sh->done[index]++;
+        } else {
+            struct timespec ts = {.tv_nsec = 200000};
+
+            nanosleep(&ts, NULL);
+        }
+    }
+    return NULL;
+}
+
+static void *sleeper(void *arg)
+{
+    static int never;
+    int r;
+
+    /* Straight into the kernel: an interrupted wait shows as EINTR. */
+    for (;;) {
+        r = (int)syscall(SYS_futex, &never, 0, 0, NULL, NULL, 0);
+        if (r < 0 && errno == EINTR)
+            __atomic_add_fetch(&sh->eintr, 1, __ATOMIC_SEQ_CST);
+    }
+    return arg;
+}
+
+static void *short_lived(void *arg)
+{
+    one((unsigned long)arg);
+    return NULL;
+}
+
+static void strict(void)
+{
+    struct sock_filter f[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_nanosleep, 3, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clock_nanosleep, 2, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_exit_group, 1, 0),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog prog = {sizeof(f) / sizeof(f[0]), f};
+
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog);
+}
+
+static void on_signal(int sig)
+{
+    __atomic_add_fetch(&sh->signals, 1, __ATOMIC_SEQ_CST);
+}
+
+int main(int argc, char **argv)
+{
+    pthread_t th;
+    const char *mode = argc > 4 ? argv[4] : "idle";
+    int fd, threads = argc > 2 ? atoi(argv[2]) : 1, sleepers = argc > 3 ? atoi(argv[3]) : 0;
+
+    fd = argc > 1 ? open(argv[1], O_RDWR | O_CLOEXEC) : -1;
+    if (fd < 0)
+        return 2;
+    sh = mmap(NULL, sizeof(*sh), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    close(fd);
+    if (sh == MAP_FAILED)
+        return 2;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    signal(SIGUSR1, on_signal);
+    for (int i = 0; i < threads; i++)
+        pthread_create(&th, NULL, worker, (void *)(unsigned long)i);
+    for (int i = 0; i < sleepers; i++)
+        pthread_create(&th, NULL, sleeper, NULL);
+    sh->free_running = !strcmp(mode, "run");
+    if (!strcmp(mode, "nofile")) {
+        struct rlimit lim = {20, 20};
+        int last = -1, n;
+
+        setrlimit(RLIMIT_NOFILE, &lim);
+        while ((n = open("/dev/null", O_RDONLY)) >= 0)
+            last = n;
+        if (last >= 0 && argc > 5)
+            for (int i = 0; i < atoi(argv[5]); i++)
+                close(last - i);
+    }
+    if (!strcmp(mode, "seccomp"))
+        strict();
+    sh->ready = 1;
+    while (!sh->quit) {
+        if (!strcmp(mode, "churn")) {
+            pthread_t t[4];
+
+            for (unsigned long i = 0; i < 4; i++)
+                pthread_create(&t[i], NULL, short_lived, (void *)i);
+            for (int i = 0; i < 4; i++)
+                pthread_join(t[i], NULL);
+        } else if (!strcmp(mode, "fork")) {
+            pid_t pid = fork();
+
+            if (pid == 0) {
+                one(1);
+                _exit(0);
+            }
+            waitpid(pid, NULL, 0);
+        } else if (!strcmp(mode, "closeall")) {
+            close_range(3, ~0u, 0);
+        } else if (!strcmp(mode, "epoll")) {
+            static int ep = -1;
+            struct epoll_event ev;
+
+            if (ep < 0)
+                ep = epoll_create1(EPOLL_CLOEXEC);
+            if (epoll_wait(ep, &ev, 1, 100) < 0 && errno == EINTR)
+                __atomic_add_fetch(&sh->eintr, 1, __ATOMIC_SEQ_CST);
+        } else if (!strcmp(mode, "epoll-long")) {
+            struct epoll_event ev;
+
+            if (epoll_wait(epoll_create1(EPOLL_CLOEXEC), &ev, 1, 100000) < 0)
+                __atomic_add_fetch(&sh->eintr, 1, __ATOMIC_SEQ_CST);
+        } else if (!strcmp(mode, "pause")) {
+            sleeper(NULL);
+        } else if (!strcmp(mode, "vfork")) {
+            pid_t pid = vfork();
+
+            if (pid == 0) {
+                /* The child calls too, in our memory: not to be counted for the process that was named. */
+                hot(1, 2);
+                struct timespec ts = {.tv_nsec = 300000000};
+
+                nanosleep(&ts, NULL);
+                _exit(0);
+            }
+            waitpid(pid, NULL, 0);
+        } else {
+            struct timespec ts = {.tv_nsec = 1000000};
+
+            nanosleep(&ts, NULL);
+        }
+    }
+    return 0;
+}

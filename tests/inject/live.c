@@ -2,10 +2,6 @@
 /* Live attach and detach on a running process: counts are exact, nothing is left, nobody is disturbed. */
 #include "rig.h"
 
-#include <cmocka.h>
-#include <setjmp.h>
-#include <stdarg.h>
-
 #include <signal.h>
 #include <sys/wait.h>
 

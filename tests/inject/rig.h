@@ -6,6 +6,11 @@
 #ifndef TESTS_INJECT_RIG_H
 #define TESTS_INJECT_RIG_H
 
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+
 #include "inject/inject.h"
 #include "inject/order.h"
 #include "rt/layout.h"

@@ -147,7 +147,7 @@ int tn_displaced(const struct tn_patch *patch, u64 load_bias, u64 at, u64 hook_e
         u64 addr = patch->addr + load_bias + patch->insn_off[k];
         struct tn_insn i;
 
-        if (tn_decode(bytes, patch->insn_len[k], addr, &i) < 0 || i.len != patch->insn_len[k])
+        if (tn_x86_decode(bytes, patch->insn_len[k], addr, &i) < 0 || i.len != patch->insn_len[k])
             return -EINVAL;
         if (k == patch->hook_before) {
             if (hook_entry_ptr && !reaches(at + a.len, hook_entry_ptr))

@@ -92,7 +92,7 @@ int tn_code_decode(const struct tn_code_view *c, u64 addr, struct tn_insn *ret_i
 {
     u64 off = addr - c->addr;
 
-    return off < c->len ? tn_decode(c->bytes + off, c->len - off, addr, ret_insn) : -EILSEQ;
+    return off < c->len ? tn_x86_decode(c->bytes + off, c->len - off, addr, ret_insn) : -EILSEQ;
 }
 
 /* ------------------------------------------------------------------------------------------------ following

@@ -65,7 +65,7 @@ static bool init(ZydisDecoder *d, bool minimal)
     return !minimal || ZYAN_SUCCESS(ZydisDecoderEnableMode(d, ZYDIS_DECODER_MODE_MINIMAL, ZYAN_TRUE));
 }
 
-int tn_decode(const u8 *bytes, u64 len, u64 addr, struct tn_insn *ret_insn)
+int tn_x86_decode(const u8 *bytes, u64 len, u64 addr, struct tn_insn *ret_insn)
 {
     ZydisDecoder decoder;
     ZydisDecoderContext ctx;

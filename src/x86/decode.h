@@ -51,7 +51,7 @@ struct tn_insn {
 
 /* Decodes the instruction at `bytes`, which stands at `addr`. −EILSEQ: none that can be decoded in `len`
  * bytes. */
-int tn_decode(const u8 *bytes, u64 len, u64 addr, struct tn_insn *ret_insn);
+int tn_x86_decode(const u8 *bytes, u64 len, u64 addr, struct tn_insn *ret_insn);
 
 /* General registers that the instruction may write, bit per number (0 rax … 15 r15); all of them when
  * unknown. */

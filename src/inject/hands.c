@@ -235,7 +235,7 @@ static void answer(int fd, struct tn_attach_result *res)
 static void detach(struct tn_hands *h, u32 link, u32 wait_ms, int fd)
 {
     _free_ struct tn_attach_result *res = calloc(1, sizeof(*res));
-    u64 start = tn_now_ns();
+    u64 start = tn_monotonic();
 
     if (!res)
         return;
@@ -244,7 +244,7 @@ static void detach(struct tn_hands *h, u32 link, u32 wait_ms, int fd)
         res->err = tn_hands_wait_runs(h, link, wait_ms, &res->why);
     res->hold_ns_max = h->t.hold_ns_max;
     res->interrupted = h->t.interrupted;
-    res->total_ns = tn_now_ns() - start;
+    res->total_ns = tn_monotonic() - start;
     answer(fd, res);
 }
 

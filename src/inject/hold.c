@@ -86,7 +86,7 @@ int tn_hands_hold(struct tn_hands *h, int ready_fd, struct tn_error *err)
 
     th->state = TN_TH_FREE;
     th->interrupting = true;
-    th->since_ns = tn_now_ns();
+    th->since_ns = tn_monotonic();
     r = tn_tracee_settle(&h->t, h->t.pid, 2000000000ull);
     if (r < 0)
         return r;

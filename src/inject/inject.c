@@ -296,7 +296,7 @@ static int new_job(struct tn_inject *inj, pid_t pid, u32 link_index, int *ret_wr
         return -errno;
     }
     *j = (struct job){
-        .fd = p[0], .pid = pid, .link_index = link_index, .start_ns = tn_now_ns(), .next = inj->jobs};
+        .fd = p[0], .pid = pid, .link_index = link_index, .start_ns = tn_monotonic(), .next = inj->jobs};
     inj->jobs = j;
     *ret_write = p[1];
     *ret = j;
@@ -438,7 +438,7 @@ int tn_inject_finish(struct tn_inject *inj, int fd, struct tn_attach_result *ret
         ret->err = tn_fail(&ret->why, -ESRCH, "no_such_process", "process %d has ended", j->pid);
     }
     if (!ret->total_ns)
-        ret->total_ns = tn_now_ns() - j->start_ns;
+        ret->total_ns = tn_monotonic() - j->start_ns;
     if (j->injector)
         waitpid(j->injector, NULL, 0);
     drop_job(inj, j);

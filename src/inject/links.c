@@ -378,7 +378,7 @@ int tn_hands_unlink(struct tn_hands *h, u32 link_index, struct tn_error *err)
 int tn_hands_wait_runs(struct tn_hands *h, u32 link_index, u32 wait_ms, struct tn_error *err)
 {
     const struct tn_region *priv = tn_state_region(h->st, TN_REGION_PRIVATE, 0);
-    u64 until = tn_now_ns() + wait_ms * 1000000ull, pause = 100000;
+    u64 until = tn_monotonic() + wait_ms * 1000000ull, pause = 100000;
     _free_ struct tn_private *p = malloc(sizeof(*p));
     s64 bit = -1;
 
@@ -400,7 +400,7 @@ int tn_hands_wait_runs(struct tn_hands *h, u32 link_index, u32 wait_ms, struct t
             running += p->overflow[i].sp && (p->overflow[i].running[bit / 64] >> (bit % 64) & 1);
         if (!running)
             return 0;
-        if (tn_now_ns() >= until || tn_tracee_hung_up(&h->t))
+        if (tn_monotonic() >= until || tn_tracee_hung_up(&h->t))
             return tn_fail(err, -ETIMEDOUT, "runs_under_way",
                            "detached, but %u run%s of the program in process %d had not ended after %u ms",
                            running, running == 1 ? "" : "s", h->t.pid, wait_ms);

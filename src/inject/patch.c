@@ -168,7 +168,7 @@ static void write_first(struct tn_tracee *t, const struct job *j, bool to)
 int tn_change(struct tn_tracee *t, const struct tn_change *changes, u32 n, u32 stuck_ms, struct tn_error *err)
 {
     struct job j = {.changes = changes, .n = n};
-    u64 until = tn_now_ns() + stuck_ms * 1000000ull;
+    u64 until = tn_monotonic() + stuck_ms * 1000000ull;
     _free_ u64 *brk = calloc(n ? n : 1, sizeof(u64));
     u8 trap = 0xcc;
     int r = 0;
@@ -212,7 +212,7 @@ int tn_change(struct tn_tracee *t, const struct tn_change *changes, u32 n, u32 s
         tn_tracee_drain(t);
         t->brk = NULL;
         t->nbrk = 0;
-        if (r != -EAGAIN || tn_now_ns() >= until || tn_tracee_hung_up(t))
+        if (r != -EAGAIN || tn_monotonic() >= until || tn_tracee_hung_up(t))
             break;
         /* Everybody runs while the one inside is waited for. */
         nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);

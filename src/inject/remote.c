@@ -237,7 +237,7 @@ static int take_present(struct tn_tracee *t, pid_t *ret_tid, struct tn_error *er
 /* Waits for a sleeper to wake, by a breakpoint where each returns to. */
 static int take_waking(struct tn_tracee *t, u64 wait_ns, pid_t *ret_tid, struct tn_error *err)
 {
-    u64 until = tn_now_ns() + wait_ns, at[WAKE_MAX];
+    u64 until = tn_monotonic() + wait_ns, at[WAKE_MAX];
     u8 orig[WAKE_MAX], trap = 0xcc;
     _free_ pid_t *tids = NULL;
     u32 n = 0, ntids;
@@ -266,7 +266,7 @@ static int take_waking(struct tn_tracee *t, u64 wait_ns, pid_t *ret_tid, struct 
         tn_tracee_write(t, at[k], &trap, 1);
     *ret_tid = 0;
     while (!*ret_tid) {
-        u64 now = tn_now_ns();
+        u64 now = tn_monotonic();
 
         if (now >= until || tn_tracee_hung_up(t) || !tn_tracee_alive(t))
             break;

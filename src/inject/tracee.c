@@ -13,7 +13,7 @@
 
 #define SEIZE_OPTIONS (PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK)
 
-u64 tn_now_ns(void)
+u64 tn_monotonic(void)
 {
     struct timespec ts;
 
@@ -206,7 +206,7 @@ void tn_tracee_interrupt(struct tn_tracee *t, struct tn_thread *th)
     th->interrupting = true;
     th->stale = false;
     th->listening = false;
-    th->since_ns = tn_now_ns();
+    th->since_ns = tn_monotonic();
 }
 
 void tn_tracee_resume(struct tn_tracee *t, struct tn_thread *th)
@@ -220,7 +220,7 @@ void tn_tracee_resume(struct tn_tracee *t, struct tn_thread *th)
         th->state = errno == ESRCH ? TN_TH_GONE : TN_TH_HELD;
     else
         th->state = TN_TH_FREE;
-    u64 held = tn_now_ns() - th->since_ns;
+    u64 held = tn_monotonic() - th->since_ns;
 
     t->hold_ns_max = TN_MAX(t->hold_ns_max, held);
     th->stale = th->interrupting;
@@ -276,7 +276,7 @@ static void on_stop(struct tn_tracee *t, pid_t tid, int status)
 {
     int sig = WSTOPSIG(status), event = status >> 16;
     struct tn_thread *th = tn_tracee_find(t, tid);
-    u64 now = tn_now_ns();
+    u64 now = tn_monotonic();
 
     if (!th) {
         th = add(t, tid);
@@ -371,7 +371,7 @@ int tn_tracee_wait(struct tn_tracee *t, u64 ns)
 
 int tn_tracee_settle(struct tn_tracee *t, pid_t tid, u64 ns)
 {
-    u64 until = tn_now_ns() + ns;
+    u64 until = tn_monotonic() + ns;
 
     for (;;) {
         bool waiting = false;
@@ -384,7 +384,7 @@ int tn_tracee_settle(struct tn_tracee *t, pid_t tid, u64 ns)
         }
         if (!waiting)
             return 0;
-        u64 now = tn_now_ns();
+        u64 now = tn_monotonic();
 
         if (now >= until)
             return -ETIMEDOUT;

@@ -550,6 +550,26 @@ static bool needs_run(const struct jit *j, u32 at)
     }
 }
 
+/* Registers that the code of an instruction or group names. What a group keeps to itself is in none. */
+static u16 named(const struct jit *j, u32 at)
+{
+    const struct bpf_insn *in = &j->prog->insns[at], *next;
+    u16 use, def;
+
+    switch (j->plan[at].how) {
+    case JIT_STORE_IMM:
+        return REG(jit_member(j, at, 1)->dst_reg);
+    case JIT_RMW_IMM:
+        return REG(in->src_reg);
+    case JIT_RMW_REG:
+        next = jit_member(j, at, 1);
+        return REG(in->src_reg) | REG(next->src_reg);
+    default:
+        uses(j, at, &use, &def);
+        return use | def;
+    }
+}
+
 static void frames(struct jit *j)
 {
     const struct tn_program *p = j->prog;
@@ -560,17 +580,10 @@ static void frames(struct jit *j)
 
         if (how == JIT_DEAD || how == JIT_SKIP)
             continue;
-        for (u32 k = i; k < i + j->plan[i].slots; k++) {
-            u16 use, def;
-
-            if (k > i && is_op(j, k - 1, TN_OP_LD_IMM64))
-                continue;
-            uses(j, k, &use, &def);
-            for (u32 r = BPF_REG_6; r <= BPF_REG_9; r++)
-                if ((use | def) & REG(r))
-                    sub->saved |= (u16)(1u << jit_reg[r]);
-            sub->frame |= (use & REG(10)) != 0;
-        }
+        for (u32 r = BPF_REG_6; r <= BPF_REG_9; r++)
+            if (named(j, i) & REG(r))
+                sub->saved |= (u16)(1u << jit_reg[r]);
+        sub->frame |= (named(j, i) & REG(BPF_REG_10)) != 0;
         j->needs_run |= needs_run(j, i);
         sub->calls |= how == JIT_PLAIN && is_op(j, i, TN_OP_CALL);
     }

@@ -617,21 +617,21 @@ static void lower_hook_word(struct jit *j, u32 offset)
 
 /* ------------------------------------------------------------------------------------------------ groups */
 
-/* Index of the n-th instruction of a group that is not skipped. */
-static const struct bpf_insn *member(const struct jit *j, u32 at, u32 n)
+const struct bpf_insn *jit_member(const struct jit *j, u32 at, u32 n)
 {
     u32 i = at;
 
-    while (n--)
-        do
-            i++;
-        while (j->plan[i].how == JIT_SKIP);
+    while (n--) {
+        i++; /* members are one slot long; what is skipped between them need not be */
+        while (j->plan[i].how == JIT_SKIP)
+            i += j->plan[i].slots;
+    }
     return &j->prog->insns[i];
 }
 
 static void lower_rmw(struct jit *j, u32 at, u8 how, u8 bytes)
 {
-    const struct bpf_insn *ld = &j->prog->insns[at], *op = member(j, at, 1);
+    const struct bpf_insn *ld = &j->prog->insns[at], *op = jit_member(j, at, 1);
     struct tn_mem m = mem_of(ld, ld->src_reg);
 
     if (how == JIT_RMW_REG)
@@ -712,13 +712,13 @@ int jit_lower(struct jit *j, u32 at)
         jump(j, at, tn_jump_target(in, at), -1);
         return 0;
     case JIT_LEA:
-        next = member(j, at, 1);
+        next = jit_member(j, at, 1);
         if (next->imm == 0 && in->dst_reg == in->src_reg)
             return 0;
         tn_x86_lea(&j->a, jit_reg[in->dst_reg], tn_mem_base(jit_reg[in->src_reg], next->imm));
         return 0;
     case JIT_STORE_IMM:
-        next = member(j, at, 1);
+        next = jit_member(j, at, 1);
         tn_x86_store_i(&j->a, tn_op_rows[tn_op_of(next)].bytes, mem_of(next, next->dst_reg), in->imm);
         return 0;
     case JIT_RMW_IMM:

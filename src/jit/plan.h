@@ -73,6 +73,8 @@ int jit_analyse(struct jit *j);
 
 /* Code of insns[at], or of the group that starts there. */
 int jit_lower(struct jit *j, u32 at);
+/* The n-th instruction of the group at `at`, skipped ones not counted; 0 is insns[at]. */
+const struct bpf_insn *jit_member(const struct jit *j, u32 at, u32 n);
 void jit_prologue(struct jit *j, const struct jit_sub *sub, bool main);
 /* Bytes of native stack of one function, return address included. */
 u32 jit_frame_size(const struct jit_sub *sub);

@@ -326,6 +326,28 @@ static void a_stack_that_is_read_stays(void **state)
     engine_clear(&e);
 }
 
+/* A dead two-slot load between the members of a group: its second slot is no instruction. */
+static void groups_step_over_dead_loads(void **state)
+{
+    struct bpf_insn insns[] = {
+        MOV_K(2, 7),          LD64(3, 0x1122334455667788),
+        STX(BPF_DW, 1, 2, 0), MOV_K(2, 0),
+        LDX(BPF_DW, 2, 1, 8), LD64(4, 0x1122334455667788),
+        ALU_K(BPF_ADD, 2, 5), STX(BPF_DW, 1, 2, 8),
+        MOV_K(0, 0),          EXIT,
+    };
+    u64 vm[2] = {1, 10}, jit[2] = {1, 10};
+    struct engine e;
+
+    ENGINE_INIT(&e, insns);
+    engine_vm(&e, vm, NULL);
+    engine_jit(&e, jit, NULL);
+    assert_int_equal(vm[0], 7);
+    assert_int_equal(vm[1], 15);
+    assert_memory_equal(vm, jit, sizeof(vm));
+    engine_clear(&e);
+}
+
 static void the_hook_is_read_inline(void **state)
 {
     struct bpf_insn insns[] = {MOV_X(6, 1), CALL(BPF_FUNC_get_attach_cookie), MOV_X(7, 0),
@@ -500,6 +522,7 @@ int main(void)
         cmocka_unit_test(a_counter_is_a_handful_of_instructions),
         cmocka_unit_test(a_null_check_of_something_else_stays),
         cmocka_unit_test(a_stack_that_is_read_stays),
+        cmocka_unit_test(groups_step_over_dead_loads),
         cmocka_unit_test(the_hook_is_read_inline),
         cmocka_unit_test(unreached_code_is_a_trap),
         cmocka_unit_test(jumps_are_short_where_they_can_be),

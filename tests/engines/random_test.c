@@ -140,6 +140,8 @@ static void memory(struct gen *g)
         break;
     case 6: /* a constant stored */
         put(g, I((pick(g, 2) ? BPF_ALU : BPF_ALU64) | BPF_MOV | BPF_K, r, 0, 0, imm(g)));
+        if (pick(g, 3) == 0) /* perhaps dead, and two slots long */
+            load_const(g, r == 8 ? 5 : 8);
         put(g, STX(sizes[s], base, r, off));
         if (pick(g, 2))
             load_const(g, r);

@@ -65,9 +65,6 @@ int tn_link_row(struct tn_table *table, const struct tn_ctl_link *link)
 
 void tn_refusal_print(FILE *out, const char *program, const struct tn_refusal *refusal)
 {
-    const char *text = refusal->text;
-    int gutter;
-
     fprintf(out, "%s%s is refused%s [%s]: %s\n", tn_bold(out), program, tn_plain(out), refusal->reason,
             refusal->message);
     if (refusal->file[0]) {
@@ -76,15 +73,8 @@ void tn_refusal_print(FILE *out, const char *program, const struct tn_refusal *r
     } else {
         fprintf(out, "  at instruction %u (compile with -g to see the source line)\n", refusal->insn);
     }
-    if (refusal->text[0]) {
-        text += strspn(text, " \t");
-        gutter = fprintf(out, "  %5u | ", refusal->line);
-        fprintf(out, "%s\n", text);
-        /* The column counts from the start of the line as written; the indent was left out. */
-        if (refusal->column > (u32)(text - refusal->text))
-            fprintf(out, "%*s%s^%s\n", gutter + (int)(refusal->column - 1 - (u32)(text - refusal->text)), "",
-                    tn_bad(out), tn_plain(out));
-    }
+    if (refusal->text[0])
+        fprintf(out, "  %5u | %s\n", refusal->line, refusal->text + strspn(refusal->text, " \t"));
     if (refusal->state[0])
         fprintf(out, "  known there: %s\n", refusal->state);
     if (refusal->path[0])

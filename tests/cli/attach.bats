@@ -1,0 +1,199 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: MIT
+# tenon attach, ls, show and detach on a process of the test's own.
+
+load common
+setup() { common_setup; }
+teardown() { common_teardown; }
+
+calls() { "$TENON" map lookup bench_calls 0 3>&-; }
+
+@test "attach --json: a row a link with the promised fields; --for ends it; the target lives" {
+    target_start
+    tenon attach --json --for 0.5 -p "$TARGET" "$COUNT"
+    echo "$err"
+    [ "$status" -eq 0 ]
+    [ "$(json_lines 'len(j)')" = 1 ]
+    [ "$(json_lines 'set(j[0]) >= {"id","prog","pid","target","symbol","offset","kind","tactic","missed"}')" = True ]
+    [ "$(json_lines 'j[0]["prog"]')" = count ]
+    [ "$(json_lines 'j[0]["pid"]')" = "$TARGET" ]
+    [ "$(json_lines 'j[0]["symbol"]')" = bench_count ]
+    [ "$(json_lines 'j[0]["offset"]')" = 0 ]
+    [ "$(json_lines 'j[0]["kind"]')" = uprobe ]
+    [ "$(json_lines 'j[0]["missed"]')" = 0 ]
+    tenon ls --json
+    [ "$(json 'j')" = "[]" ]
+    target_call 1000
+}
+
+@test "--keep: links stay, count exactly, are shown, and go by detach" {
+    target_start
+    tenon attach --keep --json -p "$TARGET" "$COUNT"
+    echo "$err"
+    [ "$status" -eq 0 ]
+    id=$(json_lines 'j[0]["id"]')
+    target_call 12345
+    [ "$(calls)" = 12345 ]
+    tenon ls --json
+    [ "$(json '[(r["id"], r["prog"], r["pid"], r["missed"]) for r in j]')" = "[($id, 'count', $TARGET, 0)]" ]
+    tenon ls
+    [[ $out == *bench_count* ]]
+    tenon show "$id"
+    [[ $out == *"link $id"* && $out == *missed* ]]
+    tenon show --json "$id"
+    [ "$(json 'j[0]["program"]["insns_processed"] > 0')" = True ]
+    tenon detach "$id"
+    echo "$err"
+    [ "$status" -eq 0 ]
+    target_call 1000
+    tenon ls --json
+    [ "$(json 'j')" = "[]" ]
+    tenon detach "$id"
+    [ "$status" -eq 1 ]
+    said "link $id"
+}
+
+@test "interrupted by SIGINT and by SIGTERM: status 0, nothing stays attached" {
+    target_start
+    for signal in INT TERM; do
+        "$TENON" attach --json -p "$TARGET" "$COUNT" >"$DIR/rows" 2>"$DIR/err" 3>&- 7>&- &
+        pid=$!
+        for _ in $(seq 100); do [ -s "$DIR/rows" ] && break; sleep 0.05; done
+        [ -s "$DIR/rows" ]
+        # bats starts jobs with SIGINT ignored where job control is off: sigtimedwait takes it all the same
+        kill -"$signal" "$pid"
+        status=0
+        wait "$pid" || status=$?
+        [ "$status" -eq 0 ]
+        tenon ls --json
+        [ "$(json 'j')" = "[]" ]
+        target_call 100
+    done
+}
+
+@test "the command killed with SIGKILL: its links go, the target lives" {
+    target_start
+    "$TENON" attach --json -p "$TARGET" "$COUNT" >"$DIR/rows" 2>"$DIR/err" 3>&- 7>&- &
+    pid=$!
+    for _ in $(seq 100); do [ -s "$DIR/rows" ] && break; sleep 0.05; done
+    kill -KILL "$pid"
+    wait "$pid" || true
+    for _ in $(seq 40); do
+        tenon ls --json
+        [ "$(json 'len(j)')" = 0 ] && break
+        sleep 0.05
+    done
+    [ "$(json 'len(j)')" = 0 ]
+    target_call 100
+}
+
+@test "-- CMD: hooked from its first instruction, exit status forwarded" {
+    tenon attach --for 20 --interval 30 "$COUNT" -- sh -c 'echo count 4321 | bench-target >/dev/null; exit 5'
+    echo "$out $err"
+    [ "$status" -eq 5 ]
+    [[ $out == *4321* ]]
+    tenon attach --json "$COUNT" -- bench-target
+    [ "$status" -eq 0 ]
+    [ "$(json_lines 'j[0]["prog"]')" = count ]
+    # the object may stand last, too
+    tenon attach --json -- bench-target "$COUNT"
+    [ "$status" -eq 0 ]
+}
+
+@test "-- CMD that is not there, and one that dies by a signal" {
+    tenon attach "$COUNT" -- nonsense-command
+    [ "$status" -ne 0 ]
+    tenon attach --json "$COUNT" -- sh -c 'kill -TERM $$'
+    echo "$err"
+    [ "$status" -eq 143 ]
+}
+
+@test "the target's end ends the command" {
+    target_start
+    (sleep 1; kill "$TARGET") 3>&- 7>&- &
+    tenon attach --json -p "$TARGET" "$COUNT"
+    [ "$status" -eq 0 ]
+    said "$TARGET"
+}
+
+@test "pids: gone, a kernel thread, twice" {
+    bash -c : &
+    gone=$!
+    wait "$gone"
+    tenon attach -p "$gone" "$COUNT"
+    [ "$status" -eq 1 ]
+    said "$gone"
+    said "[no_process]"
+    kernel=$(ps -e -o pid=,ppid= | awk '$2 == 2 {print $1; exit}')
+    [ -n "$kernel" ] || skip "no kernel thread is to be seen"
+    tenon attach -p "$kernel" "$COUNT"
+    echo "$err"
+    [ "$status" -eq 1 ]
+    said "tenon attach: "
+}
+
+@test "a process that has not mapped the file" {
+    sleep 30 3>&- &
+    CHILDREN+=($!)
+    tenon attach -p $! "$COUNT"
+    echo "$err"
+    [ "$status" -eq 1 ]
+    kill -0 "${CHILDREN[0]}"
+}
+
+@test "a refused program: the C line, status 1, nothing attached" {
+    target_start
+    tenon attach -p "$TARGET" "$REFUSED"
+    [ "$status" -eq 1 ]
+    said "refused.bpf.c:"
+    said "*count += 1"
+    target_call 100
+    tenon ls --json
+    [ "$(json 'j')" = "[]" ]
+}
+
+@test "--program takes only the named one; an unknown name lists what there is" {
+    tenon attach --program nonsense "$OBSERVE"
+    [ "$status" -eq 1 ]
+    said request_begins
+    target_start
+    tenon attach --json --for 0.1 --program begins -p "$TARGET" "$BUILD/bench/span.bpf.o"
+    [ "$status" -eq 0 ]
+    [ "$(json_lines '[r["prog"] for r in j]')" = "['begins']" ]
+}
+
+@test "--set gives a variable its value" {
+    cat >"$DIR/o.c" <<'C'
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+const volatile int step = 1;
+long total = 5;
+SEC("uprobe/bench-target:bench_count") int add(void *ctx) { total += step; return 0; }
+char LICENSE[] SEC("license") = "GPL";
+C
+    clang -target bpf -g -O2 -I/usr/include/x86_64-linux-gnu -c "$DIR/o.c" -o "$DIR/adder.bpf.o"
+    target_start
+    tenon attach --keep --set step=7 --set total=100 -p "$TARGET" "$DIR/adder.bpf.o"
+    echo "$err"
+    [ "$status" -eq 0 ]
+    target_call 10
+    tenon map dump adder.bss --json
+    [ "$status" -eq 0 ] || tenon map dump adder.data --json
+    [ "$(json 'j[0]["value"]["total"]')" = 170 ]
+    tenon attach --set nonsense=1 -p "$TARGET" "$DIR/adder.bpf.o"
+    [ "$status" -eq 1 ]
+    said nonsense
+    tenon attach --set step=99999999999 -p "$TARGET" "$DIR/adder.bpf.o"
+    [ "$status" -eq 1 ]
+}
+
+@test "on a terminal: a table and bars, redrawn; cleanly ended" {
+    command -v script >/dev/null || skip "no script(1)"
+    target_start
+    (sleep 0.5; echo "span 20000" >&7) 3>&- &
+    TERM=xterm LC_ALL=C.UTF-8 timeout 20 script -qec "'$TENON' attach --for 2 --interval 0.4 -p $TARGET '$BUILD/bench/span.bpf.o'" \
+        "$DIR/screen" </dev/null >/dev/null 3>&-
+    grep -q 'span_hist_ns' "$DIR/screen"
+    grep -q '█' "$DIR/screen"
+    grep -q $'\033\\[[0-9]*A' "$DIR/screen"
+}

@@ -1,0 +1,58 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: MIT
+# The same as an ordinary user, without any capability, on a process of his own; and not on those of others.
+
+load common
+setup() {
+    common_setup
+    [ "$(id -u)" = 0 ] || skip "only root can become somebody else"
+    # A copy that nobody may read and execute, as it would be installed.
+    DESTDIR=$DIR/root meson install -C "$BUILD" --no-rebuild >/dev/null
+    PREFIX=$(dirname "$(dirname "$(find "$DIR/root" -name tenon -path '*/bin/*')")")
+    cp "$BUILD/bench/bench-target" "$COUNT" "$DIR/"
+    mkdir "$DIR/run"
+    chown 65534:65534 "$DIR/run"
+    chmod 755 "$DIR"
+    chmod -R a+rX "$DIR/root" "$DIR/bench-target" "$DIR/count.bpf.o"
+    unset TENON_SOCKET
+    as=(setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all env "XDG_RUNTIME_DIR=$DIR/run" "PATH=$DIR:$PATH" -u TENON_SOCKET)
+}
+teardown() { common_teardown; }
+
+nobody() {
+    status=0
+    timeout -k 5 30 "${as[@]}" "$PREFIX/bin/tenon" "$@" >"$DIR/out" 2>"$DIR/err" </dev/null 3>&- || status=$?
+    out=$(cat "$DIR/out")
+    err=$(cat "$DIR/err")
+}
+
+@test "attach, count, list, detach on one's own process" {
+    mkfifo "$DIR/ask"
+    chmod 666 "$DIR/ask"
+    "${as[@]}" "$DIR/bench-target" <"$DIR/ask" >"$DIR/answer" 3>&- &
+    CHILDREN+=($!)
+    exec 7>"$DIR/ask"
+    for _ in $(seq 100); do target=$(pgrep -u 65534 -x bench-target -n) && break; sleep 0.05; done
+    nobody attach --keep --json -p "$target" "$DIR/count.bpf.o"
+    echo "$err"
+    [ "$status" -eq 0 ]
+    TARGET=$target
+    target_call 777
+    nobody map lookup bench_calls 0
+    [ "$out" = 777 ]
+    nobody ls --json
+    [ "$(json 'len(j)')" = 1 ]
+    nobody detach --all
+    [ "$status" -eq 0 ]
+    target_call 10
+}
+
+@test "another user's process is refused by name" {
+    "$DIR/bench-target" < <(sleep 30) 3>&- &
+    CHILDREN+=($!)
+    nobody attach -p $! "$DIR/count.bpf.o"
+    echo "$err"
+    [ "$status" -eq 1 ]
+    said "tenon attach: "
+    kill -0 "${CHILDREN[0]}"
+}

@@ -1,0 +1,73 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: MIT
+# tenon verify: the contract that scripts are written against.
+
+load common
+setup() { common_setup; }
+teardown() { common_teardown; }
+
+@test "all accepted: status 0, one array, a row a program with the promised fields" {
+    tenon verify --json "$OBSERVE"
+    echo "$err"
+    [ "$status" -eq 0 ]
+    [ -z "$err" ]
+    [ "$(json 'len(j)')" = 2 ]
+    [ "$(json 'all(set(r) >= {"program","section","accepted","reason","file","line","insns_processed"} for r in j)')" = True ]
+    [ "$(json 'sorted(r["program"] for r in j)')" = "['request_begins', 'request_ends']" ]
+    [ "$(json 'all(r["accepted"] is True and r["reason"] == "" and r["insns_processed"] > 0 for r in j)')" = True ]
+    [ "$(json '[r["section"] for r in j if r["program"] == "request_ends"][0]')" = "uprobe//usr/sbin/nginx:ngx_http_free_request" ]
+}
+
+@test "one refused: status 1, and the reason, file and line of the C source" {
+    tenon verify --json "$REFUSED"
+    [ "$status" -eq 1 ]
+    [ "$(json 'j[0]["accepted"]')" = False ]
+    [ "$(json 'len(j[0]["reason"]) > 0')" = True ]
+    [ "$(json 'j[0]["file"]')" = apps/nginx/refused.bpf.c ]
+    [ "$(json 'j[0]["line"]')" = "$(grep -n '\*count += 1' "$SOURCE/apps/nginx/refused.bpf.c" | cut -d: -f1)" ]
+    [ "$(json 'j[0]["insns_processed"] > 0')" = True ]
+}
+
+@test "each program is loaded on its own: one bad one does not hide the good one" {
+    cat >"$DIR/o.c" <<'C'
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+SEC("uprobe//bin/true:a") int good(void *ctx) { return 0; }
+SEC("uprobe//bin/true:b") int bad(void *ctx) { return *(int *)(long)8; }
+SEC("uprobe//bin/true:c") int fine(void *ctx) { return 1; }
+char LICENSE[] SEC("license") = "GPL";
+C
+    clang -target bpf -g -O2 -I/usr/include/x86_64-linux-gnu -c "$DIR/o.c" -o "$DIR/o"
+    tenon verify --json "$DIR/o"
+    [ "$status" -eq 1 ]
+    [ "$(json '{r["program"]: r["accepted"] for r in j} == {"good": True, "bad": False, "fine": True}')" = True ]
+}
+
+@test "for people: the source line and what to do" {
+    tenon verify "$REFUSED"
+    [ "$status" -eq 1 ]
+    [[ $out == *"apps/nginx/refused.bpf.c:"* ]]
+    [[ $out == *"*count += 1"* ]]
+}
+
+@test "--host and -p look for the functions" {
+    tenon verify --host /usr/sbin/nginx "$OBSERVE"
+    [ "$status" -eq 0 ]
+    tenon verify --json --host /bin/bash "$OBSERVE"
+    [ "$status" -eq 1 ]
+    [ "$(json 'j[0]["reason"]')" = no_symbol ]
+    sleep 30 3>&- &
+    CHILDREN+=($!)
+    tenon verify -p $! "$OBSERVE"
+    [ "$status" -eq 0 ]
+    tenon verify --host x -p 1 "$OBSERVE"
+    [ "$status" -eq 2 ]
+}
+
+@test "nothing stays behind" {
+    tenon verify "$OBSERVE"
+    tenon ls --json
+    [ "$(json 'j')" = "[]" ]
+    tenon map ls --json
+    [ "$(json 'j')" = "[]" ]
+}

@@ -141,14 +141,14 @@ static int check_process(struct ctx *c)
                        c->pid);
     if (st.kthread)
         return tn_fail(c->err, -EINVAL, "kernel_thread", "%d is a thread of the kernel", c->pid);
-    if (st.tracer && !c->st) {
+    /* Once the hands have answered, whatever traces is not the hands of an earlier job on their way out. */
+    if (st.tracer && c->st && !c->st->held) {
         char comm[32];
 
         tn_proc_comm(st.tracer, comm);
-        if (strcmp(comm, "tenon-hands"))
-            return tn_fail(c->err, -EBUSY, "already_traced",
-                           "process %d is being traced by process %d (%s): end that first", c->pid, st.tracer,
-                           comm);
+        return tn_fail(c->err, -EBUSY, "already_traced",
+                       "process %d is being traced by process %d (%s): end that first", c->pid, st.tracer,
+                       comm);
     }
     snprintf(path, sizeof(path), "/proc/%d/exe", c->pid);
     exe = open(path, O_RDONLY | O_CLOEXEC);

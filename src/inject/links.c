@@ -474,8 +474,8 @@ static bool sched_count(pid_t pid, pid_t tid, char ret[96])
     return true;
 }
 
-/* Looks at one thread; asleep throughout, or held. */
-static bool thread_is_out(struct tn_hands *h, const struct tn_maps *maps, pid_t tid)
+/* Looks at one thread; asleep throughout, or held. −EAGAIN: it woke meanwhile. */
+static int thread_is_out_once(struct tn_hands *h, const struct tn_maps *maps, pid_t tid)
 {
     struct tn_thread *th = tn_tracee_find(&h->t, tid);
     char before[96], after[96];
@@ -494,7 +494,7 @@ static bool thread_is_out(struct tn_hands *h, const struct tn_maps *maps, pid_t 
             out = !involved(h, maps, what.sp, what.pc);
             if (sched_count(th->pid, tid, after) && !strcmp(before, after))
                 return out;
-            return false; /* it woke meanwhile: another time */
+            return -EAGAIN;
         }
     }
     bool was_free = th->state == TN_TH_FREE;
@@ -513,6 +513,15 @@ static bool thread_is_out(struct tn_hands *h, const struct tn_maps *maps, pid_t 
         tn_tracee_resume(&h->t, th);
     }
     return out;
+}
+
+static bool thread_is_out(struct tn_hands *h, const struct tn_maps *maps, pid_t tid)
+{
+    int r = -EAGAIN;
+
+    for (int tries = 0; tries < 20 && r == -EAGAIN; tries++)
+        r = thread_is_out_once(h, maps, tid);
+    return r > 0;
 }
 
 void tn_hands_reclaim(struct tn_hands *h)

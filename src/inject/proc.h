@@ -48,7 +48,8 @@ struct tn_status {
     pid_t tgid, tracer;
     u32 uid;     /* real */
     u32 seccomp; /* 0 none, 1 strict, 2 filter */
-    u32 nspid;   /* the pid in the innermost namespace */
+    u32 threads;
+    u32 nspid; /* the pid in the innermost namespace */
     bool kthread;
     u64 sigblk, sigcgt;
 };

@@ -157,7 +157,13 @@ int tn_tracee_seize_all(struct tn_tracee *t, struct tn_error *err)
     for (int pass = 0; pass < 1000; pass++) {
         _free_ pid_t *tids = NULL;
         u32 n = 0, fresh = 0;
-        int r = tn_proc_tids(t->pid, &tids, &n);
+        struct tn_status before = {}, after = {};
+        int r = tn_status_read(t->pid, t->pid, &before);
+
+        if (r == 0)
+            r = tn_proc_tids(t->pid, &tids, &n);
+        if (r == 0)
+            r = tn_status_read(t->pid, t->pid, &after);
 
         if (r < 0)
             return tn_fail(err, r, "no_such_process", "process %d has ended", t->pid);
@@ -187,7 +193,7 @@ int tn_tracee_seize_all(struct tn_tracee *t, struct tn_error *err)
             } else if (r != -ESRCH)
                 return r;
         }
-        if (!fresh)
+        if (!fresh && n >= before.threads && n >= after.threads)
             return 0;
     }
     return tn_fail(err, -EAGAIN, "threads_too_fast",
@@ -204,7 +210,6 @@ void tn_tracee_interrupt(struct tn_tracee *t, struct tn_thread *th)
         return;
     }
     th->interrupting = true;
-    th->stale = false;
     th->listening = false;
     th->since_ns = tn_monotonic();
 }
@@ -223,8 +228,6 @@ void tn_tracee_resume(struct tn_tracee *t, struct tn_thread *th)
     u64 held = tn_monotonic() - th->since_ns;
 
     t->hold_ns_max = TN_MAX(t->hold_ns_max, held);
-    th->stale = th->interrupting;
-    th->interrupting = false;
     th->sig = 0;
     th->entering = false;
 }
@@ -277,6 +280,7 @@ static void on_stop(struct tn_tracee *t, pid_t tid, int status)
     int sig = WSTOPSIG(status), event = status >> 16;
     struct tn_thread *th = tn_tracee_find(t, tid);
     u64 now = tn_monotonic();
+    bool newborn = !th;
 
     if (!th) {
         th = add(t, tid);
@@ -292,13 +296,14 @@ static void on_stop(struct tn_tracee *t, pid_t tid, int status)
         th->since_ns = now;
     th->sig = 0;
 
-    if (event == PTRACE_EVENT_STOP) {
-        bool group = sig == SIGSTOP || sig == SIGTSTP || sig == SIGTTIN || sig == SIGTTOU;
-        bool asked = th->interrupting, stale = th->stale && !asked;
+    /* Any stop clears an interrupt that was outstanding; one sent to a thread that had stopped already leads
+       to a stop of its own later, which nobody asked for. */
+    bool asked = th->interrupting;
 
-        th->interrupting = th->stale = false;
-        th->listening = group;
-        if ((group && !asked) || stale)
+    th->interrupting = false;
+    if (event == PTRACE_EVENT_STOP) {
+        th->listening = sig == SIGSTOP || sig == SIGTSTP || sig == SIGTTIN || sig == SIGTTOU;
+        if (!asked && !newborn)
             tn_tracee_resume(t, th); /* a group stop stays one */
         return;
     }
@@ -317,12 +322,10 @@ static void on_stop(struct tn_tracee *t, pid_t tid, int status)
             }
             th = tn_tracee_find(t, tid);
         }
-        if (!th->interrupting)
-            tn_tracee_resume(t, th);
-        else {
-            ptrace(PTRACE_CONT, th->tid, 0, 0);
+        if (asked && ptrace(PTRACE_INTERRUPT, tid, 0, 0) == 0)
+            th->interrupting = true; /* to where registers may be changed */
+        if (ptrace(PTRACE_CONT, tid, 0, 0) == 0)
             th->state = TN_TH_FREE;
-        }
         return;
     }
     if (sig == (SIGTRAP | 0x80)) {
@@ -333,7 +336,7 @@ static void on_stop(struct tn_tracee *t, pid_t tid, int status)
         return; /* held at the breakpoint */
     th->sig = sig;
     /* A signal of its own: hand it on at once, unless a stop was asked for anyway. */
-    if (!th->interrupting)
+    if (!asked)
         tn_tracee_resume(t, th);
 }
 

@@ -27,13 +27,12 @@ struct tn_thread {
     pid_t tid, pid; /* pid: its process (a vfork or fork child's differs from the target's) */
     enum tn_th_state state;
     bool interrupting; /* an interrupt was sent, its stop not seen yet */
-    bool stale;     /* an interrupt is outstanding that nobody waits for any more: its stop is passed over */
-    bool listening; /* in group stop (SIGSTOP): left there */
-    bool safe;      /* of the present change of bytes; see patch.c */
-    bool forked;    /* of a fork child: has a copy of memory of its own */
-    bool entering;  /* stopped inside a system call (entry or exit stop) */
-    int sig;        /* signal to hand on when it is resumed */
-    u64 since_ns;   /* held since (counted from the interrupt) */
+    bool listening;    /* in group stop (SIGSTOP): left there */
+    bool safe;         /* of the present change of bytes; see patch.c */
+    bool forked;       /* of a fork child: has a copy of memory of its own */
+    bool entering;     /* stopped inside a system call (entry or exit stop) */
+    int sig;           /* signal to hand on when it is resumed */
+    u64 since_ns;      /* held since (counted from the interrupt) */
 };
 
 struct tn_tracee {

@@ -2,6 +2,7 @@
 /* Live attach and detach on a running process: counts are exact, nothing is left, nobody is disturbed. */
 #include "rig.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <sys/wait.h>
 
@@ -15,7 +16,13 @@ static void detach_ok(struct rig *r, pid_t pid, u32 link)
 {
     struct tn_attach_result res;
 
-    if (detach(r, pid, link, &res) < 0)
+    if (detach(r, pid, link, &res) < 0 && res.err == -ESRCH) {
+        int status = 0;
+
+        waitpid(pid, &status, WNOHANG);
+        fail_msg("the target has ended: status 0x%x", status);
+    }
+    if (res.err < 0)
         fail_msg("detach: %s: %s", res.why.reason, res.why.message);
 }
 
@@ -59,10 +66,327 @@ static void test_counts(void **state)
     rig_close(&r);
 }
 
+struct scene {
+    struct rig r;
+    struct victim v;
+    struct counter c;
+    struct tn_attach_spec s;
+    struct tn_attach_result res;
+};
+
+static void scene_open(struct scene *x, int threads, int sleepers, const char *mode)
+{
+    rig_open(&x->r);
+    counter_make(&x->c, 1, 0);
+    victim_start(&x->v, threads, sleepers, mode, NULL);
+    spec_for(&x->s, &x->v, &x->c, 1, 1);
+}
+
+static void scene_close(struct scene *x)
+{
+    assert_int_equal(x->v.sh->wrong, 0);
+    assert_true(victim_alive(&x->v));
+    victim_stop(&x->v);
+    counter_drop(&x->c);
+    rig_close(&x->r);
+}
+
+/* A hundred threads asleep in a futex: not one may notice. */
+static void test_sleepers(void **state)
+{
+    struct scene x;
+
+    scene_open(&x, 1, 100, "idle");
+    for (int i = 0; i < 5; i++) {
+        attach_ok(&x.r, &x.s, &x.res);
+        assert_true(x.res.threads >= 102);
+        victim_calls(&x.v, 1, 100);
+        detach_ok(&x.r, x.v.pid, 1);
+    }
+    assert_int_equal(x.c.words[0], 500);
+    assert_int_equal(x.v.sh->eintr, 0);
+    scene_close(&x);
+}
+
+/* Everybody sleeps for good: one is borrowed, and its call restarts. */
+static void test_all_asleep(void **state)
+{
+    struct scene x;
+
+    scene_open(&x, 0, 20, "pause");
+    attach_ok(&x.r, &x.s, &x.res);
+    assert_true(x.res.interrupted <= 1);
+    detach_ok(&x.r, x.v.pid, 1);
+    usleep(20000);
+    assert_int_equal(x.v.sh->eintr, 0);
+    scene_close(&x);
+}
+
+/* A wait with a timeout cannot be restarted exactly: its end is waited for. */
+static void test_waits_for_waking(void **state)
+{
+    struct scene x;
+
+    scene_open(&x, 0, 0, "epoll");
+    for (int i = 0; i < 3; i++) {
+        attach_ok(&x.r, &x.s, &x.res);
+        detach_ok(&x.r, x.v.pid, 1);
+    }
+    usleep(150000);
+    assert_int_equal(x.v.sh->eintr, 0);
+    scene_close(&x);
+}
+
+static void test_no_thread(void **state)
+{
+    struct scene x;
+    u8 before[16], after[16];
+
+    scene_open(&x, 0, 0, "epoll-long");
+    usleep(20000);
+    read_code(&x.v, before);
+    x.s.wait_ms = 50;
+    assert_true(attach(&x.r, &x.s, &x.res) < 0);
+    assert_string_equal(x.res.why.reason, "no_thread_to_borrow");
+    read_code(&x.v, after);
+    assert_memory_equal(before, after, 16);
+    usleep(20000);
+    assert_int_equal(x.v.sh->eintr, 0);
+    scene_close(&x);
+}
+
+/* Threads in full flight while the first instruction changes under them. */
+static void test_running(void **state)
+{
+    struct scene x;
+    unsigned long calls;
+
+    scene_open(&x, 4, 10, "run");
+    for (int i = 0; i < 50; i++) {
+        attach_ok(&x.r, &x.s, &x.res);
+        usleep(500);
+        detach_ok(&x.r, x.v.pid, 1);
+    }
+    assert_true(x.c.words[0] > 0);
+    /* An attachment that lies wholly around a run counts it exactly. */
+    x.v.sh->free_running = 0;
+    usleep(20000);
+    attach_ok(&x.r, &x.s, &x.res);
+    calls = x.v.sh->calls;
+    x.c.words[0] = 0;
+    x.v.sh->free_running = 1;
+    usleep(50000);
+    x.v.sh->free_running = 0;
+    usleep(50000);
+    assert_int_equal(x.c.words[0], x.v.sh->calls - calls);
+    assert_int_equal(x.v.sh->eintr, 0);
+    scene_close(&x);
+}
+
+static void churn(const char *mode, int rounds)
+{
+    struct scene x;
+
+    scene_open(&x, 1, 2, mode);
+    for (int i = 0; i < rounds; i++) {
+        attach_ok(&x.r, &x.s, &x.res);
+        detach_ok(&x.r, x.v.pid, 1);
+    }
+    unsigned long calls = x.v.sh->calls;
+
+    usleep(50000);
+    if (!strcmp(mode, "churn"))
+        assert_true(x.v.sh->calls > calls);
+    scene_close(&x);
+}
+
+static void test_thread_churn(void **state)
+{
+    churn("churn", 200);
+}
+
+static void test_forks(void **state)
+{
+    churn("fork", 50);
+}
+
+static void test_signals(void **state)
+{
+    struct scene x;
+    unsigned long sent = 0;
+
+    scene_open(&x, 2, 2, "run");
+    for (int i = 0; i < 30; i++) {
+        int fd;
+
+        x.r.gates[1] = 0;
+        assert_int_equal(tn_inject_attach(x.r.inj, &x.s, &fd, NULL), 0);
+        for (int k = 0; k < 20; k++) {
+            unsigned long before = __atomic_load_n(&x.v.sh->signals, __ATOMIC_SEQ_CST);
+
+            kill(x.v.pid, SIGUSR1);
+            sent++;
+            for (int ms = 0; ms < 2000 && __atomic_load_n(&x.v.sh->signals, __ATOMIC_SEQ_CST) == before; ms++)
+                usleep(50);
+        }
+        assert_int_equal(wait_job(&x.r, fd, &x.res), 0);
+        detach_ok(&x.r, x.v.pid, 1);
+    }
+    assert_int_equal(x.v.sh->signals, sent);
+    scene_close(&x);
+}
+
+/* A stopped process can be entered, and is stopped afterwards. */
+static void test_stopped(void **state)
+{
+    struct scene x;
+    struct tn_status st;
+
+    scene_open(&x, 2, 1, "run");
+    kill(x.v.pid, SIGSTOP);
+    waitpid(x.v.pid, NULL, WUNTRACED);
+    attach_ok(&x.r, &x.s, &x.res);
+    usleep(20000);
+    assert_int_equal(tn_status_read(x.v.pid, x.v.pid, &st), 0);
+    assert_int_equal(st.state, 'T');
+    unsigned long calls = x.v.sh->calls;
+
+    usleep(20000);
+    assert_int_equal(x.v.sh->calls, calls);
+    kill(x.v.pid, SIGCONT);
+    usleep(50000);
+    assert_true(x.v.sh->calls > calls);
+    assert_true(x.c.words[0] > 0);
+    scene_close(&x);
+}
+
+/* Two programs at one place, detached in both orders; the bytes go with the last one. */
+static void test_chain(void **state)
+{
+    for (int order = 0; order < 2; order++) {
+        struct scene x;
+        struct counter c2;
+        struct tn_attach_spec s2;
+        u8 before[16], during[16], after[16];
+
+        scene_open(&x, 2, 0, "idle");
+        counter_make(&c2, 2, 0);
+        spec_for(&s2, &x.v, &c2, 2, 2);
+        read_code(&x.v, before);
+        attach_ok(&x.r, &x.s, &x.res);
+        attach_ok(&x.r, &s2, &x.res);
+        victim_calls(&x.v, 2, 100);
+        assert_int_equal(x.c.words[0], 200);
+        assert_int_equal(c2.words[0], 200);
+        detach_ok(&x.r, x.v.pid, order ? 1 : 2);
+        read_code(&x.v, during);
+        assert_int_equal(during[0], 0xe9);
+        victim_calls(&x.v, 2, 100);
+        assert_int_equal(x.c.words[0], order ? 200 : 400);
+        assert_int_equal(c2.words[0], order ? 400 : 200);
+        detach_ok(&x.r, x.v.pid, order ? 2 : 1);
+        read_code(&x.v, after);
+        assert_memory_equal(before, after, 16);
+        victim_calls(&x.v, 2, 100);
+        counter_drop(&c2);
+        scene_close(&x);
+    }
+}
+
+static void test_exit(void **state)
+{
+    struct scene x;
+
+    scene_open(&x, 2, 0, "idle");
+    x.s.exit = true;
+    attach_ok(&x.r, &x.s, &x.res);
+    victim_calls(&x.v, 2, 500);
+    assert_int_equal(x.c.words[0], 1000);
+    detach_ok(&x.r, x.v.pid, 1);
+    victim_calls(&x.v, 2, 500);
+    assert_int_equal(x.c.words[0], 1000);
+    scene_close(&x);
+}
+
+/* Attach and detach for ever: memory and mappings do not grow. */
+static void test_no_growth(void **state)
+{
+    struct scene x;
+    u64 maps = 0;
+    int rounds = 300;
+
+    scene_open(&x, 2, 4, "idle");
+    for (int i = 0; i < rounds; i++) {
+        struct counter c;
+
+        /* A new program and a new map each time, as tools make them. */
+        counter_make(&c, 10 + (u32)i, 0);
+        spec_for(&x.s, &x.v, &c, 10 + (u32)i, 1);
+        attach_ok(&x.r, &x.s, &x.res);
+        if (i % 50 == 0) {
+            victim_calls(&x.v, 2, 10);
+            assert_int_equal(c.words[0], 20);
+        }
+        detach_ok(&x.r, x.v.pid, 1);
+        counter_drop(&c);
+        if (i == 20)
+            maps = count_maps(x.v.pid);
+    }
+    if (count_maps(x.v.pid) > maps + 8)
+        fail_msg("%d mappings after 20 rounds, %d after %d", (int)maps, (int)count_maps(x.v.pid), rounds);
+    scene_close(&x);
+}
+
+/* A vfork child runs in the same memory, and is not the process that was named. */
+static void test_vfork(void **state)
+{
+    struct scene x;
+
+    scene_open(&x, 1, 0, "vfork");
+    attach_ok(&x.r, &x.s, &x.res);
+    usleep(700000); /* at least one whole vfork inside */
+    x.c.words[0] = 0;
+    victim_calls(&x.v, 1, 1);
+    usleep(700000);
+    assert_true(x.c.words[0] <= 1);
+    detach_ok(&x.r, x.v.pid, 1);
+    scene_close(&x);
+}
+
+static void test_two_at_once(void **state)
+{
+    struct scene x;
+    struct counter c2;
+    struct tn_attach_spec s2;
+    struct tn_attach_result r1, r2;
+    int a, b;
+
+    scene_open(&x, 2, 0, "idle");
+    counter_make(&c2, 2, 0);
+    spec_for(&s2, &x.v, &c2, 2, 2);
+    assert_int_equal(tn_inject_attach(x.r.inj, &x.s, &a, NULL), 0);
+    assert_int_equal(tn_inject_attach(x.r.inj, &s2, &b, NULL), 0);
+    assert_int_equal(wait_job(&x.r, b, &r2), 0);
+    assert_int_equal(wait_job(&x.r, a, &r1), 0);
+    x.r.gates[1] = x.r.gates[2] = 1;
+    victim_calls(&x.v, 2, 100);
+    assert_int_equal(x.c.words[0], 200);
+    assert_int_equal(c2.words[0], 200);
+    counter_drop(&c2);
+    scene_close(&x);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_counts),
+        cmocka_unit_test(test_counts),       cmocka_unit_test(test_sleepers),
+        cmocka_unit_test(test_all_asleep),   cmocka_unit_test(test_waits_for_waking),
+        cmocka_unit_test(test_no_thread),    cmocka_unit_test(test_running),
+        cmocka_unit_test(test_thread_churn), cmocka_unit_test(test_forks),
+        cmocka_unit_test(test_signals),      cmocka_unit_test(test_stopped),
+        cmocka_unit_test(test_chain),        cmocka_unit_test(test_exit),
+        cmocka_unit_test(test_no_growth),    cmocka_unit_test(test_vfork),
+        cmocka_unit_test(test_two_at_once),
     };
 
     return cmocka_run_group_tests_name("inject/live", tests, NULL, NULL);

@@ -552,8 +552,10 @@ static int want_program(struct ctx *c)
             return r;
     }
     for (u32 i = 0; i < in->nmaps; i++) {
-        r = want_far(c, TN_REGION_MAP, in->maps[i].id, in->maps[i].geo.size, PROT_READ | PROT_WRITE, true,
-                     in->maps[i].fd);
+        /* What programs may only read is a sealed file once it is frozen: it cannot be mapped for writing. */
+        u32 prot = in->maps[i].geo.map_flags & BPF_F_RDONLY_PROG ? PROT_READ : PROT_READ | PROT_WRITE;
+
+        r = want_far(c, TN_REGION_MAP, in->maps[i].id, in->maps[i].geo.size, prot, true, in->maps[i].fd);
         if (r < 0)
             return r;
     }

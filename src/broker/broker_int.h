@@ -103,6 +103,9 @@ void tn_link_detach(struct tn_link *link, u32 wait_ms);
 /* The same and waits for the outcome; from a fiber. */
 int tn_link_detach_wait(struct tn_caller *caller, struct tn_link *link, u32 wait_ms);
 void tn_link_gate(struct tn_link *link, bool open);
+/* A process that may have been in the middle of a map, target or tool, is no more: what it held is nobody's.
+ */
+void tn_process_ended(struct tn_broker *broker, pid_t pid);
 void tn_target_ended(struct tn_broker *broker, pid_t pid);
 
 /* ------------------------------------------------------------------------------------------------

@@ -138,6 +138,9 @@ static int hello(int fd, const char *path, struct tn_error *err)
 /* ----------------------------------------------------------------------------------------------------------
  * start */
 
+/* There in programs that can be the broker themselves (`tenon`), NULL in other people's tools. */
+extern int tn_broker_main(int argc, char **argv) __attribute__((weak));
+
 static int executable(char *ret_path, size_t cap)
 {
     const char *named = getenv("TENON_EXE");
@@ -145,6 +148,8 @@ static int executable(char *ret_path, size_t cap)
 
     if (named && named[0])
         return (size_t)snprintf(ret_path, cap, "%s", named) < cap ? 0 : -ENAMETOOLONG;
+    if (!tn_broker_main)
+        return -ENOENT;
     n = readlink("/proc/self/exe", ret_path, cap - 1);
     if (n < 0)
         return -errno;
@@ -238,7 +243,8 @@ static int start_broker(const char *path, struct tn_error *err)
     u32 n = 0;
 
     if (r)
-        return tn_fail(err, r, "broker_start", "the broker's executable cannot be found (set $TENON_EXE)");
+        return tn_fail(err, r, "broker_start",
+                       "no broker runs, and $TENON_EXE does not say what to start as one (`tenon run` does)");
     listen_fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     if (listen_fd < 0)
         return -errno;

@@ -24,6 +24,8 @@
     C(PROG_GET_NEXT_ID,           prog_next_id,        next_id)                     \
     C(PROG_GET_FD_BY_ID,          prog_fd_by_id,       prog_id)                     \
     C(PROG_BIND_MAP,              prog_bind_map,       prog_bind_map.flags)         \
+    /* test_run.c */                                                                \
+    C(PROG_TEST_RUN,              prog_test_run,       test.batch_size)             \
     /* btf_cmd.c */                                                                 \
     C(BTF_LOAD,                   btf_load,            btf_log_level)               \
     C(BTF_GET_NEXT_ID,            btf_next_id,         next_id)                     \

@@ -11,14 +11,17 @@
 #include <errno.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 
 #include "broker/broker_int.h"
 
 #define ANSWER_MS 5000
+/* A killed process closes its descriptors a little before it has ended. */
+#define DYING_MS  200
 
 struct conn {
     struct tn_caller caller;
-    int fd;
+    int fd, pidfd;
     bool broken;
     u8 *in, *out; /* TN_MSG_MAX each */
 };
@@ -312,10 +315,24 @@ static int greet(struct conn *conn)
     return r ? r : hello.err;
 }
 
+/* A tool writes to maps by itself. One that was killed in the middle must not leave a lock behind; a
+   connection that ends because its thread did is told apart by the process, which is still there. */
+static void mend_after(struct conn *conn)
+{
+    struct tn_broker *broker = conn->caller.broker;
+
+    if (conn->pidfd >= 0 && broker->table[TN_KIND_MAP].count &&
+        !tn_loop_wait(broker->loop, conn->pidfd, EPOLLIN, DYING_MS))
+        tn_process_ended(broker, conn->caller.pid);
+}
+
 static void conn_free(struct conn *conn)
 {
-    conn->caller.broker->nconns--;
     close(conn->fd);
+    mend_after(conn);
+    conn->caller.broker->nconns--;
+    if (conn->pidfd >= 0)
+        close(conn->pidfd);
     free(conn->in);
     free(conn->out);
     free(conn);
@@ -354,6 +371,7 @@ void tn_conn_accept(struct tn_broker *broker, int fd)
     if (!conn->in || !conn->out)
         goto refuse;
     conn->fd = fd;
+    conn->pidfd = (int)syscall(SYS_pidfd_open, cred.pid, 0);
     conn->caller = (struct tn_caller){.ops = &conn_ops,
                                       .broker = broker,
                                       .pid = cred.pid,
@@ -364,6 +382,7 @@ void tn_conn_accept(struct tn_broker *broker, int fd)
     if (!tn_loop_spawn(broker->loop, conn_main, conn))
         return;
     broker->nconns--;
+    close(conn->pidfd);
 refuse:
     if (conn) {
         free(conn->in);

@@ -424,6 +424,13 @@ void tn_target_ended(struct tn_broker *broker, pid_t pid)
             if (link->targets[t].pid == pid)
                 link->targets[t].ended = true;
     }
+    tn_process_ended(broker, pid);
+}
+
+void tn_process_ended(struct tn_broker *broker, pid_t pid)
+{
+    for (u32 i = 0; i < broker->table[TN_KIND_MAP].count; i++)
+        tn_map_recover(&((const struct tn_bmap *)broker->table[TN_KIND_MAP].slot[i])->view, (u32)pid);
     for (u32 cpu = 0; cpu < broker->ncpu; cpu++) {
         u64 owner = __atomic_load_n(&broker->claims[cpu].owner, __ATOMIC_RELAXED);
 

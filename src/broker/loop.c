@@ -20,10 +20,16 @@
 
 struct fiber {
     ucontext_t ctx;
-    u8 *mem; /* guard page, then the stack */
+    ucontext_t back; /* whoever let it run: the loop, or the fiber that spawned it until its first wait */
+    u8 *mem;         /* guard page, then the stack */
     void (*fn)(void *arg);
     void *arg;
     bool ended;
+#ifdef __SANITIZE_ADDRESS__
+    void *back_fake;
+    const void *back_stack;
+    size_t back_stack_size;
+#endif
 };
 
 struct wait {
@@ -38,14 +44,10 @@ struct wait {
 
 struct tn_loop {
     int epfd;
-    ucontext_t main;
     struct fiber *running;
     struct wait *waits;
     u8 *stacks[STACKS_KEPT];
     u32 nstacks;
-    void *main_fake; /* AddressSanitizer's view of the thread's own stack */
-    const void *main_stack;
-    size_t main_stack_size;
 };
 
 u64 tn_now_ns(void)
@@ -125,27 +127,29 @@ static void fiber_main(u32 lo, u32 hi)
     struct fiber *fiber = loop->running;
 
 #ifdef __SANITIZE_ADDRESS__
-    __sanitizer_finish_switch_fiber(NULL, &loop->main_stack, &loop->main_stack_size);
+    __sanitizer_finish_switch_fiber(NULL, &fiber->back_stack, &fiber->back_stack_size);
 #endif
     fiber->fn(fiber->arg);
     fiber->ended = true;
 #ifdef __SANITIZE_ADDRESS__
-    __sanitizer_start_switch_fiber(NULL, loop->main_stack, loop->main_stack_size);
+    __sanitizer_start_switch_fiber(NULL, fiber->back_stack, fiber->back_stack_size);
 #endif
-    swapcontext(&fiber->ctx, &loop->main);
+    swapcontext(&fiber->ctx, &fiber->back);
 }
 
 static void fiber_resume(struct tn_loop *loop, struct fiber *fiber)
 {
+    struct fiber *before = loop->running;
+
     loop->running = fiber;
 #ifdef __SANITIZE_ADDRESS__
-    __sanitizer_start_switch_fiber(&loop->main_fake, fiber->mem + TN_PAGE, STACK_SIZE - TN_PAGE);
+    __sanitizer_start_switch_fiber(&fiber->back_fake, fiber->mem + TN_PAGE, STACK_SIZE - TN_PAGE);
 #endif
-    swapcontext(&loop->main, &fiber->ctx);
+    swapcontext(&fiber->back, &fiber->ctx);
 #ifdef __SANITIZE_ADDRESS__
-    __sanitizer_finish_switch_fiber(loop->main_fake, NULL, NULL);
+    __sanitizer_finish_switch_fiber(fiber->back_fake, NULL, NULL);
 #endif
-    loop->running = NULL;
+    loop->running = before;
     if (fiber->ended) {
         stack_put(loop, fiber->mem);
         free(fiber);
@@ -158,11 +162,11 @@ static void fiber_yield(struct tn_loop *loop)
 #ifdef __SANITIZE_ADDRESS__
     void *fake;
 
-    __sanitizer_start_switch_fiber(&fake, loop->main_stack, loop->main_stack_size);
+    __sanitizer_start_switch_fiber(&fake, fiber->back_stack, fiber->back_stack_size);
 #endif
-    swapcontext(&fiber->ctx, &loop->main);
+    swapcontext(&fiber->ctx, &fiber->back);
 #ifdef __SANITIZE_ADDRESS__
-    __sanitizer_finish_switch_fiber(fake, &loop->main_stack, &loop->main_stack_size);
+    __sanitizer_finish_switch_fiber(fake, &fiber->back_stack, &fiber->back_stack_size);
 #endif
 }
 

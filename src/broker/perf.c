@@ -25,14 +25,22 @@ static void perf_release(struct tn_object *object)
     free(perf);
 }
 
-/* The file as the tool means it. A relative name starts where the tool is. */
+/* The file as the tool means it: a relative name starts where the tool is, and "self" is the tool. What is
+   kept is the name it has then. */
 static int resolve_path(struct tn_caller *caller, struct tn_perf *perf, const char *name)
 {
+    static const char self[] = "/proc/self/", thread[] = "/proc/thread-self/";
+    char link[32], real[PATH_MAX];
     _close_ int fd = -1;
     struct stat st;
+    ssize_t len;
     int n;
 
-    if (name[0] == '/')
+    if (!strncmp(name, self, sizeof(self) - 1))
+        n = snprintf(perf->path, sizeof(perf->path), "/proc/%d/%s", caller->pid, name + sizeof(self) - 1);
+    else if (!strncmp(name, thread, sizeof(thread) - 1))
+        n = snprintf(perf->path, sizeof(perf->path), "/proc/%d/%s", caller->pid, name + sizeof(thread) - 1);
+    else if (name[0] == '/')
         n = snprintf(perf->path, sizeof(perf->path), "%s", name);
     else
         n = snprintf(perf->path, sizeof(perf->path), "/proc/%d/cwd/%s", caller->pid, name);
@@ -50,15 +58,10 @@ static int resolve_path(struct tn_caller *caller, struct tn_perf *perf, const ch
                        (unsigned long long)perf->offset);
     perf->dev = st.st_dev;
     perf->ino = st.st_ino;
-    if (name[0] != '/') {
-        char link[32], real[PATH_MAX];
-        ssize_t len;
-
-        snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-        len = readlink(link, real, sizeof(real) - 1);
-        if (len > 0)
-            snprintf(perf->path, sizeof(perf->path), "%.*s", (int)len, real);
-    }
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+    len = readlink(link, real, sizeof(real) - 1);
+    if (len > 0)
+        snprintf(perf->path, sizeof(perf->path), "%.*s", (int)len, real);
     return 0;
 }
 

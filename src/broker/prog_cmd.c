@@ -29,7 +29,8 @@
 #define PROG_TYPES(P)                                                                                        \
     P(SOCKET_FILTER)                                                                                         \
     P(KPROBE)                                                                                                \
-    P(TRACEPOINT)
+    P(TRACEPOINT)                                                                                            \
+    P(RAW_TRACEPOINT)
 
 #define FLAGS_KNOWN                                                                                          \
     (BPF_F_STRICT_ALIGNMENT | BPF_F_ANY_ALIGNMENT | BPF_F_TEST_RND_HI32 | BPF_F_TEST_STATE_FREQ)
@@ -281,15 +282,50 @@ static int make_tag(struct tn_prog *prog)
 /* ---------------------------------------------------------------------------------------------- verify and
  * compile */
 
-/* Linux answers a missing helper or a malformed program with EINVAL and a forbidden deed with EACCES. */
-static int refusal_errno(const struct tn_refusal *refusal)
+/* Linux answers what is malformed or not there with EINVAL, what is too much with E2BIG, and a forbidden deed
+   with EACCES. By the verifier's own names, so that a new one is a forbidden deed until it is listed here. */
+static int refusal_errno(const char *reason)
 {
-    static const char *const malformed[] = {"helper",  "insn", "jump", "malformed",   "opcode", "reserved",
-                                            "unknown", "fall", "loop", "unreachable", "prog_"};
+    static const char *const malformed[] = {
+        "bad_input",
+        "prog_type",
+        "prog_flags",
+        "bad_opcode",
+        "bad_register",
+        "reserved_field",
+        "bad_ld_imm64",
+        "jump_out_of_range",
+        "jump_into_ld_imm64",
+        "falls_off_end",
+        "unreachable_insn",
+        "bad_call_target",
+        "bad_map",
+        "bad_map_offset",
+        "bad_btf",
+        "bad_func_info",
+        "bad_line_info",
+        "return_value",
+        "unknown_helper",
+        "gpl_only",
+        "kfunc",
+        "map_helper_mismatch",
+        "bad_reference",
+        "leaked_reference",
+        "infinite_loop",
+        "bad_shift",
+        "division_by_zero",
+        "bad_atomic",
+    };
+    static const char *const too_much[] = {"prog_size",         "recursion",          "call_depth",
+                                           "too_many_subprogs", "too_complex",        "path_limit",
+                                           "too_many_pending",  "too_many_references"};
 
     for (u32 i = 0; i < TN_ARRAY_SIZE(malformed); i++)
-        if (strstr(refusal->reason, malformed[i]))
+        if (!strcmp(reason, malformed[i]))
             return -EINVAL;
+    for (u32 i = 0; i < TN_ARRAY_SIZE(too_much); i++)
+        if (!strcmp(reason, too_much[i]))
+            return -E2BIG;
     return -EACCES;
 }
 
@@ -352,7 +388,7 @@ static int verify(struct tn_caller *caller, const union bpf_attr *attr, u64 attr
         last->has_refusal = 1;
         last->refusal = *refusal;
         (void)tn_fail(&caller->why, 0, refusal->reason, "%s", refusal->message);
-        return log_r ? log_r : refusal_errno(refusal);
+        return log_r ? log_r : refusal_errno(refusal->reason);
     }
     return log_r;
 }

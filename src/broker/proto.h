@@ -25,8 +25,9 @@
 #include "rt/layout.h"
 
 #define TN_PROTO_VERSION 1u
-#define TN_MSG_MAX       65536u /* bytes of one message, header included; longer reads and writes come in pieces \
-                                 */
+#define TN_MSG_MAX                                                                                           \
+    65536u /* bytes of one message, header included; longer reads and writes come in pieces                  \
+            */
 
 enum tn_msg_op {
     TN_MSG_HELLO, /* both ways, first: a = version, b = pid */

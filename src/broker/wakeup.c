@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
+#include <time.h>
 
 #ifndef SYS_futex_waitv
 #define SYS_futex_waitv 449
@@ -15,6 +16,10 @@
 
 /* One futex_waitv takes 128; the first is ours. */
 #define RINGS_MAX 127u
+
+/* A buffer that holds something is told again after this time, doubled while nothing moves. */
+#define AGAIN_MIN_NS 1000000u
+#define AGAIN_MAX_NS 128000000u
 
 struct tn_wakeup {
     pthread_t thread;
@@ -26,6 +31,10 @@ struct tn_wakeup {
     u32 count;
     struct ring {
         u32 *wake;
+        u64 *consumer, *producer;
+        u64 at;       /* sum of the two positions when it was last told */
+        u32 again_ns; /* 0: empty */
+        u64 due_ns;
         int eventfd;
         const struct tn_map *map;
     } ring[RINGS_MAX];
@@ -37,14 +46,51 @@ static void kick(struct tn_wakeup *w)
     syscall(SYS_futex, &w->kick, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
 
+static u64 now_ns(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (u64)ts.tv_sec * 1000000000ull + (u64)ts.tv_nsec;
+}
+
+/* Arms, tells if there is reason to, and says when to look again (0: not before it is woken). */
+static u64 tend(struct ring *ring, bool woken)
+{
+    u64 consumer, producer, now;
+    bool tell = __atomic_exchange_n(ring->wake, TN_RB_ARMED, __ATOMIC_SEQ_CST) != TN_RB_ARMED || woken;
+
+    consumer = __atomic_load_n(ring->consumer, __ATOMIC_SEQ_CST);
+    producer = __atomic_load_n(ring->producer, __ATOMIC_SEQ_CST);
+    if (consumer == producer) {
+        ring->again_ns = 0;
+    } else {
+        now = now_ns();
+        if (tell || !ring->again_ns || ring->at != consumer + producer) {
+            ring->again_ns = AGAIN_MIN_NS;
+            ring->due_ns = now + ring->again_ns;
+        } else if (now >= ring->due_ns) {
+            ring->again_ns = TN_MIN(ring->again_ns * 2, AGAIN_MAX_NS);
+            ring->due_ns = now + ring->again_ns;
+            tell = true;
+        }
+        ring->at = consumer + producer;
+    }
+    if (tell)
+        (void)!eventfd_write(ring->eventfd, 1);
+    return ring->again_ns ? ring->due_ns : 0;
+}
+
 static void *waiter(void *arg)
 {
     struct tn_wakeup *w = arg;
     struct futex_waitv vec[RINGS_MAX + 1];
+    u64 due_ns = 0;
 
     pthread_mutex_lock(&w->lock);
     while (!w->stop) {
         u32 count = w->count, seen = __atomic_load_n(&w->kick, __ATOMIC_SEQ_CST);
+        struct timespec due = {(time_t)(due_ns / 1000000000), (long)(due_ns % 1000000000)};
         long woken;
 
         w->turns++;
@@ -55,18 +101,18 @@ static void *waiter(void *arg)
             vec[i + 1] =
                 (struct futex_waitv){.val = TN_RB_ARMED, .uaddr = (u64)w->ring[i].wake, .flags = FUTEX_32};
         pthread_mutex_unlock(&w->lock);
-        woken = syscall(SYS_futex_waitv, vec, count + 1, 0, NULL, 0);
+        woken = syscall(SYS_futex_waitv, vec, count + 1, 0, due_ns ? &due : NULL, CLOCK_MONOTONIC);
         pthread_mutex_lock(&w->lock);
 
         /* A word that is not armed any more (EAGAIN), or the one that was woken: arm it, then tell. The list
            may have changed meanwhile; then indices mean nothing and only the words themselves are believed.
          */
+        due_ns = 0;
         for (u32 i = 0; i < w->count; i++) {
-            struct ring *ring = &w->ring[i];
-            bool disarmed = __atomic_exchange_n(ring->wake, TN_RB_ARMED, __ATOMIC_SEQ_CST) != TN_RB_ARMED;
+            u64 due_ring = tend(&w->ring[i], woken == (long)i + 1 && w->count == count);
 
-            if (disarmed || (woken == (long)i + 1 && w->count == count))
-                (void)!eventfd_write(ring->eventfd, 1);
+            if (due_ring && (!due_ns || due_ring < due_ns))
+                due_ns = due_ring;
         }
     }
     pthread_mutex_unlock(&w->lock);
@@ -117,7 +163,13 @@ int tn_wakeup_add(struct tn_wakeup *w, const struct tn_map *map, int eventfd)
     } else {
         struct tn_rb_ctl *ctl = (struct tn_rb_ctl *)(map->base + map->geo.ctl_off);
 
-        w->ring[w->count++] = (struct ring){.wake = &ctl->wake, .eventfd = eventfd, .map = map};
+        w->ring[w->count++] = (struct ring){
+            .wake = &ctl->wake,
+            .consumer = (u64 *)(map->base + TN_RB_CONSUMER),
+            .producer = (u64 *)(map->base + TN_RB_PRODUCER),
+            .eventfd = eventfd,
+            .map = map,
+        };
         __atomic_store_n(&ctl->wake, TN_RB_ARMED, __ATOMIC_SEQ_CST);
     }
     pthread_mutex_unlock(&w->lock);

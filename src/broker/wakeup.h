@@ -10,6 +10,11 @@
  * and what is committed after it finds the word armed. So no wake-up is lost, and none is asked for while
  * nobody waits: a buffer enters here when the first tool asks for its eventfd.
  *
+ * One gap is the consumer's own: it stores its position, finds the next record still busy, and goes to sleep,
+ * while the producer, who has not seen that store yet, commits without a wake-up. From Linux it would find
+ * its epoll ready again, since a ring buffer there is ready as long as it holds anything. So is ours, more
+ * slowly: a buffer that is not empty is told again after 1 ms, then ever more rarely while nothing moves.
+ *
  * The words are hostile: a target may wake us as often as it likes, but no more than one write a turn comes
  * of it.
  */

@@ -12,9 +12,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 
 #include "broker/broker.h"
@@ -148,9 +150,15 @@ static int receive(struct conn *conn, size_t *ret_len, int *ret_fd)
         .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
     ssize_t n;
 
-    do
-        n = recvmsg(conn->fd, &head, MSG_CMSG_CLOEXEC);
-    while (n < 0 && errno == EINTR);
+    /* Asleep in poll, not in recvmsg: a tool may attach to itself, and it is this thread then that is
+       borrowed by the injector, which leaves alone who sleeps in a call that cannot be begun anew exactly. */
+    while ((n = recvmsg(conn->fd, &head, MSG_CMSG_CLOEXEC | MSG_DONTWAIT)) < 0 &&
+           (errno == EAGAIN || errno == EINTR)) {
+        struct pollfd wait = {conn->fd, POLLIN, 0};
+
+        if (errno == EAGAIN)
+            syscall(SYS_poll, &wait, 1ul, -1l);
+    }
     *ret_fd = -1;
     if (n < 0)
         return -errno;
@@ -245,11 +253,22 @@ long tn_door_call(u32 call, u64 number, const void *head, size_t head_len, const
     struct tn_msg msg = {.op = TN_MSG_CALL, .a = call, .b = number}, done;
     struct conn *conn;
     size_t len = 0;
-    int r = conn_get(&conn, NULL), fd = -1;
+    struct tn_error err = {0};
+    int r = conn_get(&conn, &err), fd = -1;
 
+    if (r && getenv("TENON_EXPLAIN"))
+        dprintf(2, "tenon: %s: %s\n", err.reason, err.message);
     if (r)
         return r == -EMFILE || r == -ENFILE || r == -ENOMEM ? r : -ENOSYS;
     r = send_parts(conn, &msg, head, head_len, tail, tail_len, -1);
+    if (r == -EPIPE || r == -ECONNRESET || r == -ENOTCONN) {
+        /* That broker left while nothing needed it; the call has not begun. */
+        conn_close(conn);
+        r = conn_get(&conn, NULL);
+        if (r)
+            return -ENOSYS;
+        r = send_parts(conn, &msg, head, head_len, tail, tail_len, -1);
+    }
     while (!r) {
         r = receive(conn, &len, &fd);
         if (r)

@@ -4,8 +4,9 @@
  * read events and global data. Knows nothing of Tenon. Prints what it saw, one `name=value` a line; 1 when a
  * step fails.
  *
- *   tool load      open and load, look at the maps, never attach
- *   tool attach    all of it
+ *   tool load           open and load, look at the maps, never attach
+ *   tool hold           the same, and wait to be killed
+ *   tool attach [hold]  all of it
  */
 #include <bpf/libbpf.h>
 #include <errno.h>
@@ -46,6 +47,14 @@ static int fail(const char *what, long err)
     return 1;
 }
 
+static __attribute__((noreturn)) void hold(void)
+{
+    printf("held\n");
+    fflush(stdout);
+    for (;;)
+        pause();
+}
+
 int main(int argc, char **argv)
 {
     struct skeleton *skel = skeleton__open();
@@ -72,6 +81,8 @@ int main(int argc, char **argv)
     printf("idle=%d\n", ring_buffer__poll(rb, 50));
     if (argc > 1 && !strcmp(argv[1], "load"))
         goto out;
+    if (argc > 1 && !strcmp(argv[1], "hold"))
+        hold();
 
     LIBBPF_OPTS(bpf_uprobe_opts, opts, .func_name = "tool_add");
 
@@ -92,6 +103,8 @@ int main(int argc, char **argv)
     printf("total=%d\nseen=%d\nsum=%d\ncalls=%llu\nreturned=%llu\nby_arg=%llu\n", total, seen, sum,
            (unsigned long long)skel->bss->calls, (unsigned long long)skel->bss->returned,
            (unsigned long long)value);
+    if (argc > 2)
+        hold();
 out:
     ring_buffer__free(rb);
     skeleton__destroy(skel);

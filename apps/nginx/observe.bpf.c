@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Watches the requests of nginx: how many, and how long each took.
+ * Watches the requests of nginx: how many, and how long nginx was busy with each.
  *
- *   ngx_http_create_request returns r    start[r] = now                                  (exit hook)
- *        … parse, handle, send, log …
- *   ngx_http_free_request(r)             requests++, latency[log2(now − start[r])]++     (entry hook)
+ *   ngx_http_core_run_phases(r)     entry: begun = now                             (the outermost call)
+ *        … rewrite, access, content, send, log; for a folder once more inside …
+ *   its return                      exit: busy_hist_ns[log2(now − begun)]++        (the outermost return)
+ *   ngx_http_free_request(r)        entry: requests++
  *
  * nginx writes a request's access-log line on its way through ngx_http_free_request, or has done so before it
  * comes there: `requests` counts exactly the lines of the access log. Both functions are in the dynamic
- * symbol table of the stripped binary, since modules link to them. ngx_http_create_request leaves by one
- * `ret` only, so its exit hook misses no way out; ngx_http_process_request, the more obvious choice, leaves
- * by tail jumps.
+ * symbol table of the stripped binary, since modules link to them. ngx_http_core_run_phases leaves by a `ret`
+ * only, so its exit hook misses no way out; ngx_http_process_request, the more obvious choice, leaves by tail
+ * jumps.
  *
- * Two workers have requests at the same addresses: the process id is part of the key.
+ * A worker has one thread: its process id tells whose call this is.
  */
 #include <linux/bpf.h>
 #include <linux/ptrace.h>
@@ -23,18 +24,18 @@
 
 #define SLOTS 40 /* 2^39 ns: nine minutes */
 
-struct request {
-    __u64 address;
-    __u32 pid;
+struct worker {
+    __u64 begun; /* ns */
+    __u32 depth; /* calls of ngx_http_core_run_phases under way */
     __u32 pad;
 };
 
 struct {
     __uint(type, BPF_MAP_TYPE_HASH);
-    __uint(max_entries, 16384);
-    __type(key, struct request);
-    __type(value, __u64);
-} start SEC(".maps");
+    __uint(max_entries, 256);
+    __type(key, __u32);
+    __type(value, struct worker);
+} workers SEC(".maps");
 
 struct {
     __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -49,7 +50,7 @@ struct {
     __uint(max_entries, SLOTS);
     __type(key, __u32);
     __type(value, __u64);
-} latency_hist_ns SEC(".maps");
+} busy_hist_ns SEC(".maps");
 
 static __always_inline __u32 log2_of(__u64 value)
 {
@@ -73,35 +74,51 @@ static __always_inline __u32 log2_of(__u64 value)
     return slot | (__u32)(value >> 1);
 }
 
-SEC("uretprobe//usr/sbin/nginx:ngx_http_create_request")
-int request_begins(struct pt_regs *ctx)
+/* Attached first: no call is seen to begin whose end could be missed. */
+SEC("uretprobe//usr/sbin/nginx:ngx_http_core_run_phases")
+int phases_end(struct pt_regs *ctx)
 {
-    struct request key = {.address = PT_REGS_RC(ctx), .pid = bpf_get_current_pid_tgid() >> 32};
-    __u64 now = bpf_ktime_get_ns();
+    __u32 pid = bpf_get_current_pid_tgid() >> 32, slot;
+    struct worker *worker = bpf_map_lookup_elem(&workers, &pid);
+    __u64 *count;
 
-    if (key.address)
-        bpf_map_update_elem(&start, &key, &now, BPF_ANY);
+    if (!worker || worker->depth == 0)
+        return 0; /* was on its way already when we came */
+    worker->depth -= 1;
+    if (worker->depth > 0)
+        return 0;
+    slot = log2_of(bpf_ktime_get_ns() - worker->begun);
+    if (slot >= SLOTS)
+        slot = SLOTS - 1;
+    count = bpf_map_lookup_elem(&busy_hist_ns, &slot);
+    if (count)
+        *count += 1;
+    return 0;
+}
+
+SEC("uprobe//usr/sbin/nginx:ngx_http_core_run_phases")
+int phases_begin(struct pt_regs *ctx)
+{
+    __u32 pid = bpf_get_current_pid_tgid() >> 32;
+    struct worker *worker = bpf_map_lookup_elem(&workers, &pid), fresh = {.depth = 1};
+
+    if (!worker) {
+        fresh.begun = bpf_ktime_get_ns();
+        bpf_map_update_elem(&workers, &pid, &fresh, BPF_ANY);
+        return 0;
+    }
+    if (worker->depth == 0)
+        worker->begun = bpf_ktime_get_ns();
+    worker->depth += 1;
     return 0;
 }
 
 SEC("uprobe//usr/sbin/nginx:ngx_http_free_request")
 int request_ends(struct pt_regs *ctx)
 {
-    struct request key = {.address = PT_REGS_PARM1(ctx), .pid = bpf_get_current_pid_tgid() >> 32};
-    __u32 zero = 0, slot;
-    __u64 *begun, *count;
+    __u32 zero = 0;
+    __u64 *count = bpf_map_lookup_elem(&requests, &zero);
 
-    count = bpf_map_lookup_elem(&requests, &zero);
-    if (count)
-        *count += 1;
-    begun = bpf_map_lookup_elem(&start, &key);
-    if (!begun)
-        return 0; /* was on its way already when we came */
-    slot = log2_of(bpf_ktime_get_ns() - *begun);
-    bpf_map_delete_elem(&start, &key);
-    if (slot >= SLOTS)
-        slot = SLOTS - 1;
-    count = bpf_map_lookup_elem(&latency_hist_ns, &slot);
     if (count)
         *count += 1;
     return 0;

@@ -55,6 +55,7 @@ struct attach {
     u32 wait_ms;
     bool keep, follow, json, verbose, no_maps;
     /* made */
+    bool kept;
     struct tn_obj_file file;
     struct bpf_object *object;
     struct bpf_link **links;
@@ -625,8 +626,11 @@ static int stay(struct attach *a, const sigset_t *signals, bool live)
 
 static void release(struct attach *a)
 {
-    for (u32 i = 0; i < a->nlinks; i++)
+    for (u32 i = 0; i < a->nlinks; i++) {
+        if (a->kept) /* destroying would disable it; its descriptors close with us, the broker has its own hold */
+            bpf_link__disconnect(a->links[i]);
         bpf_link__destroy(a->links[i]);
+    }
     for (u32 i = 0; i < a->nmaps; i++)
         tn_cli_map_clear(&a->maps[i]);
     bpf_object__close(a->object);
@@ -714,6 +718,7 @@ static int go(struct attach *a, const char *path, const sigset_t *signals)
         if (r < 0)
             return tn_cli_fail(a->name, "leaving link %u with the broker: %s", a->ids[i], strerror(-r));
     }
+    a->kept = a->keep;
     live = !a->json && !a->no_maps && isatty(STDOUT_FILENO) && getenv("TERM") &&
            strcmp(getenv("TERM"), "dumb") != 0;
     if (!a->json && !a->no_maps)

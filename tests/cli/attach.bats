@@ -155,7 +155,7 @@ calls() { "$TENON" map lookup bench_calls 0 3>&-; }
 @test "--program takes only the named one; an unknown name lists what there is" {
     tenon attach --program nonsense "$OBSERVE"
     [ "$status" -eq 1 ]
-    said request_begins
+    said phases_begin
     target_start
     tenon attach --json --for 0.1 --program begins -p "$TARGET" "$BUILD/bench/span.bpf.o"
     [ "$status" -eq 0 ]

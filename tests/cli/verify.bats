@@ -11,9 +11,9 @@ teardown() { common_teardown; }
     echo "$err"
     [ "$status" -eq 0 ]
     [ -z "$err" ]
-    [ "$(json 'len(j)')" = 2 ]
+    [ "$(json 'len(j)')" = 3 ]
     [ "$(json 'all(set(r) >= {"program","section","accepted","reason","file","line","insns_processed"} for r in j)')" = True ]
-    [ "$(json 'sorted(r["program"] for r in j)')" = "['request_begins', 'request_ends']" ]
+    [ "$(json 'sorted(r["program"] for r in j)')" = "['phases_begin', 'phases_end', 'request_ends']" ]
     [ "$(json 'all(r["accepted"] is True and r["reason"] == "" and r["insns_processed"] > 0 for r in j)')" = True ]
     [ "$(json '[r["section"] for r in j if r["program"] == "request_ends"][0]')" = "uprobe//usr/sbin/nginx:ngx_http_free_request" ]
 }
@@ -23,7 +23,7 @@ teardown() { common_teardown; }
     [ "$status" -eq 1 ]
     [ "$(json 'j[0]["accepted"]')" = False ]
     [ "$(json 'len(j[0]["reason"]) > 0')" = True ]
-    [ "$(json 'j[0]["file"]')" = apps/nginx/refused.bpf.c ]
+    [ "$(json 'j[0]["file"].removeprefix("./")')" = apps/nginx/refused.bpf.c ]
     [ "$(json 'j[0]["line"]')" = "$(grep -n '\*count += 1' "$SOURCE/apps/nginx/refused.bpf.c" | cut -d: -f1)" ]
     [ "$(json 'j[0]["insns_processed"] > 0')" = True ]
 }

@@ -31,6 +31,8 @@
 /* In a loop that makes progress each round looks new: keep fewer points of it. */
 #define LOOP_MIN_INSNS  100u
 #define LOOP_MIN_JUMPS  20u
+/* … and forget them: a loop that stands still shows it against the newest ones. */
+#define LOOP_MAX_MISSES 64u
 
 void tn_trail_add(struct tn_trail *trail, u32 insn, u32 to)
 {
@@ -110,14 +112,13 @@ static bool path_next(struct vf *v)
 
 /* Unlinks a point that does not earn its keep. Its memory stays until the end: its children name it as their
  * parent. */
-static void point_drop(struct tn_point **at)
+static void point_drop(struct vf *v, struct tn_point **at)
 {
     struct tn_point *p = *at;
 
     *at = p->next;
-    p->listed = false;
-    if (!p->branches)
-        tn_state_clear(&p->state);
+    tn_state_clear(&p->state);
+    v->kept--;
 }
 
 static int point_add(struct vf *v)
@@ -136,14 +137,14 @@ static int point_add(struct vf *v)
     p->depth = v->depth;
     p->branches = 1;
     p->parent = v->parent;
-    p->listed = true;
     p->next = v->seen[v->pc].points;
     v->seen[v->pc].points = p;
     p->all = v->points;
     v->points = p;
     v->parent = p;
     v->nstates++;
-    v->peak_states = TN_MAX(v->peak_states, v->nstates);
+    v->kept++;
+    v->peak_states = TN_MAX(v->peak_states, v->kept);
     v->jumps_since = v->insns_since = 0;
     return 0;
 }
@@ -163,8 +164,8 @@ static int check_points(struct vf *v, bool *ret_covered, u64 *ret_remain)
             if (p->branches && v->insns_since < LOOP_MIN_INSNS && v->jumps_since < LOOP_MIN_JUMPS)
                 add = false;
             p->misses++;
-            if (p->misses > p->hits * 3 + 3 && !p->branches) {
-                point_drop(at);
+            if (p->misses > (p->branches ? LOOP_MAX_MISSES : p->hits * 3 + 3)) {
+                point_drop(v, at);
                 continue;
             }
             at = &p->next;
@@ -235,7 +236,7 @@ static int step(struct vf *v, u64 *longest, bool *ret_done)
         return err;
     v->seen[v->pc].visited = true;
     if (v->probe)
-        v->probe->at(v->probe->arg, v->pc, &v->cur);
+        v->probe->at(v->probe->arg, v->pc, &v->cur, &v->cfg.flow[v->pc].need);
     tn_log_insn(v);
     if (tn_insn_is_jump_class(&v->insns[v->pc]))
         v->jumps_since++;

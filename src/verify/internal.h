@@ -50,7 +50,6 @@ struct tn_point {
     u64 depth;    /* instructions from the start to here */
     u64 remain;   /* longest way from here to the end, once branches is 0 */
     u32 hits, misses;
-    bool listed;
 };
 
 /* A branch that waits to be followed. */
@@ -72,9 +71,11 @@ struct tn_seen {
     struct tn_point *points;
 };
 
-/* Tests look at every state as it is about to meet an instruction. Set before tn_verify, by tests alone. */
+/* Tests look at every state as it is about to meet an instruction, and at what matters there to its top frame: a
+   concrete run agrees with one of these states in the registers whose numbers may matter (the others may have been
+   merged away). */
 struct tn_verify_probe {
-    void (*at)(void *arg, u32 insn, const struct tn_state *state);
+    void (*at)(void *arg, u32 insn, const struct tn_state *state, const struct tn_need *need);
     void *arg;
 };
 
@@ -105,7 +106,7 @@ struct vf {
     struct tn_pending *pending;
     u32 npending;
     struct tn_point *points;
-    u64 processed, nstates, peak_states, max_states_per_insn;
+    u64 processed, nstates, kept, peak_states, max_states_per_insn;
     u32 jumps_since, insns_since; /* since the last checkpoint */
 };
 

@@ -58,9 +58,9 @@ static void test_verdicts(void **state)
         const char *reason = row->reason < 0 ? "" : tn_reason_name((enum tn_reason)row->reason);
         struct tn_verdict v;
 
-        verify_row(row, 7, &v);
+        verify_row(row, 4, &v);
         if (strcmp(v.refusal.reason, reason) || (!v.accepted && v.refusal.insn != row->at)) {
-            print_message("# %s: expected %s at %u, got %s at %u: %s\n%s", row->name,
+            print_message("# %s: expected %s at %u, got %s at %u: %s%s\n", row->name,
                           row->reason < 0 ? "accepted" : reason, row->at,
                           v.accepted ? "accepted" : v.refusal.reason, v.refusal.insn, v.refusal.message,
                           v.log);

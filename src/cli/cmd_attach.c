@@ -627,7 +627,8 @@ static int stay(struct attach *a, const sigset_t *signals, bool live)
 static void release(struct attach *a)
 {
     for (u32 i = 0; i < a->nlinks; i++) {
-        if (a->kept) /* destroying would disable it; its descriptors close with us, the broker has its own hold */
+        if (a->kept) /* destroying would disable it; its descriptors close with us, the broker has its own
+                        hold */
             bpf_link__disconnect(a->links[i]);
         bpf_link__destroy(a->links[i]);
     }

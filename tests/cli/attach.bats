@@ -87,25 +87,44 @@ calls() { "$TENON" map lookup bench_calls 0 3>&-; }
     target_call 100
 }
 
-@test "-- CMD: hooked from its first instruction, exit status forwarded" {
-    tenon attach --for 20 --interval 30 "$COUNT" -- sh -c 'echo count 4321 | bench-target >/dev/null; exit 5'
-    echo "$out $err"
-    [ "$status" -eq 5 ]
-    [[ $out == *4321* ]]
-    tenon attach --json "$COUNT" -- bench-target
-    [ "$status" -eq 0 ]
-    [ "$(json_lines 'j[0]["prog"]')" = count ]
-    # the object may stand last, too
-    tenon attach --json -- bench-target "$COUNT"
-    [ "$status" -eq 0 ]
+# What the command reads comes from a pipe; $status, $out, $err as ever.
+attach_fed() { # LINE WORDS…
+    line=$1
+    shift
+    status=0
+    echo "$line" | timeout -k 5 30 "$TENON" attach "$@" >"$DIR/out" 2>"$DIR/err" 3>&- || status=$?
+    out=$(cat "$DIR/out")
+    err=$(cat "$DIR/err")
 }
 
-@test "-- CMD that is not there, and one that dies by a signal" {
+@test "-- CMD: hooked from its first instruction, exit status forwarded" {
+    attach_fed "count 4321" "$COUNT" -- bench-target
+    echo "$out $err"
+    [ "$status" -eq 0 ]
+    [[ $out == *bench_calls* && $out == *4321* ]]
+    attach_fed "nonsense 1" --json "$COUNT" -- bench-target
+    [ "$status" -eq 2 ]
+    [ "$(json_lines 'j[0]["prog"]')" = count ]
+    # the object may stand last, too
+    attach_fed "nonsense 1" --json -- bench-target "$COUNT"
+    [ "$status" -eq 2 ]
+}
+
+@test "-- CMD that is not there, one that dies by a signal, one that has not the function" {
     tenon attach "$COUNT" -- nonsense-command
     [ "$status" -ne 0 ]
-    tenon attach --json "$COUNT" -- sh -c 'kill -TERM $$'
-    echo "$err"
+    mkfifo "$DIR/ask"
+    "$TENON" attach --json "$COUNT" -- bench-target <"$DIR/ask" >"$DIR/out" 2>"$DIR/err" 3>&- &
+    pid=$!
+    exec 7>"$DIR/ask"
+    for _ in $(seq 100); do grep -q pid "$DIR/out" && break; sleep 0.05; done
+    kill -TERM "$(json_lines 'j[0]["pid"]')"
+    status=0
+    wait "$pid" || status=$?
     [ "$status" -eq 143 ]
+    tenon attach --json "$COUNT" -- sleep 5
+    [ "$status" -eq 1 ]
+    said "tenon attach: "
 }
 
 @test "the target's end ends the command" {

@@ -15,7 +15,7 @@ setup() {
     chmod 755 "$DIR"
     chmod -R a+rX "$DIR/root" "$DIR/bench-target" "$DIR/count.bpf.o"
     unset TENON_SOCKET
-    as=(setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all env "XDG_RUNTIME_DIR=$DIR/run" "PATH=$DIR:$PATH" -u TENON_SOCKET)
+    as=(setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all env -u TENON_SOCKET "XDG_RUNTIME_DIR=$DIR/run" "PATH=$DIR:$PATH")
 }
 teardown() { common_teardown; }
 

@@ -184,10 +184,10 @@ static int check_markers(struct ctx *c)
             tn_peek(c->pid, v->start + TN_PROC_MARK_OFF, &mark, sizeof(mark)) < 0)
             continue;
         bool same = mark.pid == (u32)c->pid && mark.start_time == tn_proc_start_time(c->pid);
-        bool broker = p.broker_pid && tn_proc_start_time((pid_t)p.broker_pid) == p.broker_start;
-        bool guardian = p.guardian_pid && tn_proc_start_time((pid_t)p.guardian_pid) == p.guardian_start;
+        bool broker = tn_proc_lives((pid_t)p.broker_pid, p.broker_start);
+        bool guardian = tn_proc_lives((pid_t)p.guardian_pid, p.guardian_start);
 
-        if (same && (broker || guardian) && p.guardian_start)
+        if (same && (broker || guardian))
             return tn_fail(
                 c->err, -EBUSY, "held",
                 "process %d is held by another broker (process %u of uid %u): attach through that one, or "

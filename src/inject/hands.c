@@ -81,9 +81,7 @@ static int order_take(struct tn_hands *h, u64 proc, const struct tn_undo *undo, 
         memcpy(changes[i].from, undo[i].patched, undo[i].len);
         memcpy(changes[i].to, undo[i].orig, undo[i].len);
     }
-    r = h->held ? 0 : tn_tracee_seize_all(&h->t, err);
-    if (r == 0 && n)
-        r = tn_change(&h->t, changes, n, 0, err);
+    r = n ? tn_change(&h->t, changes, n, 0, err) : 0;
     return r < 0 ? r : tn_tracee_write(&h->t, proc + offsetof(struct tn_proc, held), &held, sizeof(held));
 }
 
@@ -325,7 +323,6 @@ void tn_hands_serve(struct tn_hands *h)
             break;
         case TN_TASK_RELEASE:
             h->held = false;
-            h->st->held = 0;
             answer(fd, res);
             break;
         }
@@ -333,6 +330,8 @@ void tn_hands_serve(struct tn_hands *h)
             close(fd);
     } while (h->held);
     h->st->held = 0;
+    if (h->t.keep) /* explicitly: a stop at our breakpoint must not end in its signal */
+        ptrace(PTRACE_DETACH, h->t.keep, 0, 0);
 }
 
 void tn_hands_give_back(struct tn_hands *h)

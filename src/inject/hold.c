@@ -95,6 +95,7 @@ int tn_hands_hold(struct tn_hands *h, int ready_fd, struct tn_error *err)
     if (tn_status_read(h->t.pid, h->t.pid, &st) == 0)
         h->t.seccomp = st.seccomp != 0;
     h->held = true;
+    h->t.keep = h->t.pid;
     h->st->held = 1;
     return 0;
 }
@@ -115,6 +116,7 @@ static int run_to_brk(struct tn_hands *h, const u64 *brk, u32 n, u64 *ret_at)
         return r;
     h->t.brk = brk;
     h->t.nbrk = n;
+    h->t.keep = 0;
     tn_tracee_resume(&h->t, th);
     for (;;) {
         tn_tracee_wait(&h->t, 20000000ull);
@@ -134,6 +136,7 @@ static int run_to_brk(struct tn_hands *h, const u64 *brk, u32 n, u64 *ret_at)
     }
     for (u32 i = 0; i < n; i++)
         tn_tracee_write(&h->t, brk[i], &orig[i], 1);
+    h->t.keep = h->t.pid;
     h->t.brk = NULL;
     h->t.nbrk = 0;
     if (r == 0 && ptrace(PTRACE_GETREGS, h->t.pid, 0, &regs) < 0)

@@ -267,13 +267,11 @@ int tn_inject_event(struct tn_inject *inj, pid_t *ret_pid)
     while (epoll_wait(inj->epoll, &ev, 1, 0) == 1) {
         struct target *t = ev.data.ptr;
         pid_t pid = t->pid;
-        struct tn_status st;
 
         waitpid(t->guardian, NULL, 0);
         close(t->sock);
         t->sock = -1;
-        if (tn_proc_start_time(pid) == t->start && tn_status_read(pid, pid, &st) == 0 && st.state != 'Z' &&
-            st.state != 'X' && spawn_guardian(inj, t) == 0)
+        if (tn_proc_lives(pid, t->start) && spawn_guardian(inj, t) == 0)
             continue; /* killed: the target has a guardian again */
         drop_target(inj, t);
         *ret_pid = pid;

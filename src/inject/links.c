@@ -197,10 +197,6 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
     if (hooks)
         goto full;
 
-    r = h->held ? 0 : tn_tracee_seize_all(&h->t, err);
-    if (r < 0)
-        return r;
-
     /* What a patched byte will lead to is complete, and undo is written down, before the first byte changes.
      */
     st->changing = 1;
@@ -297,9 +293,6 @@ static int restore(struct tn_hands *h, const u32 *sites, u32 n, struct tn_error 
 
     if (!changes)
         return -ENOMEM;
-    r = h->held ? 0 : tn_tracee_seize_all(&h->t, err);
-    if (r < 0)
-        return r;
     for (u32 i = 0; i < n; i++) {
         const struct tn_site *s = &st->site[sites[i]];
         struct tn_change *c = &changes[nc];
@@ -426,37 +419,49 @@ int tn_hands_restore_all(struct tn_hands *h)
 
 #define STACK_LOOK (256u * 1024u) /* a deeper stack than this proves nothing */
 
-static bool retired_holds(const struct tn_state *st, u64 value)
+/* What is retired, and which of it was seen on some thread. A word of a stack may be left over from long ago:
+   then only what it points at stays retired. */
+struct look {
+    u64 lo, hi; /* all of it lies in here */
+    bool hook[TN_STATE_HOOKS], prog[TN_SLOT_BITS];
+};
+
+static void look_widen(struct look *l, u64 addr, u64 len)
 {
-    for (u32 i = 0; i < TN_STATE_HOOKS; i++)
-        if (st->hook[i].state == TN_HOOK_RETIRED && value - st->hook[i].tramp < st->hook[i].tramp_cap)
-            return true;
-    for (u32 i = 0; i < TN_SLOT_BITS; i++)
-        if (st->prog[i].state == TN_HOOK_RETIRED && value - st->prog[i].text < st->prog[i].text_len)
-            return true;
-    return false;
+    l->lo = TN_MIN(l->lo, addr);
+    l->hi = TN_MAX(l->hi, addr + len);
 }
 
-/* Is anything of ours that is retired on this thread? True when it cannot be told. */
-static bool involved(struct tn_hands *h, const struct tn_maps *maps, u64 sp, u64 pc)
+static void look_at_word(const struct tn_state *st, struct look *l, u64 value)
+{
+    if (value < l->lo || value >= l->hi)
+        return;
+    for (u32 i = 0; i < TN_STATE_HOOKS; i++)
+        l->hook[i] |= value - st->hook[i].tramp < st->hook[i].tramp_cap;
+    for (u32 i = 0; i < TN_SLOT_BITS; i++)
+        l->prog[i] |= value - st->prog[i].text < st->prog[i].text_len;
+}
+
+/* Notes what of ours is on this thread. False when it cannot be told. */
+static bool look_at_stack(struct tn_hands *h, const struct tn_maps *maps, struct look *l, u64 sp, u64 pc)
 {
     const struct tn_vma *v = tn_maps_at(maps, sp);
     _free_ u64 *words = NULL;
     u64 len;
 
-    if (retired_holds(h->st, pc) || !v)
-        return true;
+    if (!v)
+        return false;
+    look_at_word(h->st, l, pc);
     sp &= ~7ull;
     len = v->end - sp;
     if (len > STACK_LOOK)
-        len = STACK_LOOK;
+        return false;
     words = malloc(len + 8);
     if (!words || tn_tracee_read(&h->t, sp, words, len) < 0)
-        return true;
+        return false;
     for (u64 i = 0; i < len / 8; i++)
-        if (retired_holds(h->st, words[i]))
-            return true;
-    return len == STACK_LOOK;
+        look_at_word(h->st, l, words[i]);
+    return true;
 }
 
 static bool sched_count(pid_t pid, pid_t tid, char ret[96])
@@ -474,8 +479,8 @@ static bool sched_count(pid_t pid, pid_t tid, char ret[96])
     return true;
 }
 
-/* Looks at one thread; asleep throughout, or held. −EAGAIN: it woke meanwhile. */
-static int thread_is_out_once(struct tn_hands *h, const struct tn_maps *maps, pid_t tid)
+/* Looks at one thread; asleep throughout, or held. 1: seen, 0: cannot be told, −EAGAIN: it woke meanwhile. */
+static int look_at_thread_once(struct tn_hands *h, const struct tn_maps *maps, struct look *l, pid_t tid)
 {
     struct tn_thread *th = tn_tracee_find(&h->t, tid);
     char before[96], after[96];
@@ -491,7 +496,7 @@ static int thread_is_out_once(struct tn_hands *h, const struct tn_maps *maps, pi
         if (what.doing == TN_DOING_SLEEPS) {
             if (what.nr == SYS_vfork || what.nr == SYS_clone || what.nr == SYS_clone3)
                 return false; /* a child may run in this memory */
-            out = !involved(h, maps, what.sp, what.pc);
+            out = look_at_stack(h, maps, l, what.sp, what.pc);
             if (sched_count(th->pid, tid, after) && !strcmp(before, after))
                 return out;
             return -EAGAIN;
@@ -507,7 +512,7 @@ static int thread_is_out_once(struct tn_hands *h, const struct tn_maps *maps, pi
     }
     if (!th || th->state != TN_TH_HELD || ptrace(PTRACE_GETREGS, tid, 0, &regs) < 0)
         return !th || th->state == TN_TH_GONE;
-    out = !involved(h, maps, regs.rsp, regs.rip);
+    out = look_at_stack(h, maps, l, regs.rsp, regs.rip);
     if (was_free) {
         tn_tracee_mend_result(&h->t, th);
         tn_tracee_resume(&h->t, th);
@@ -515,12 +520,12 @@ static int thread_is_out_once(struct tn_hands *h, const struct tn_maps *maps, pi
     return out;
 }
 
-static bool thread_is_out(struct tn_hands *h, const struct tn_maps *maps, pid_t tid)
+static bool look_at_thread(struct tn_hands *h, const struct tn_maps *maps, struct look *l, pid_t tid)
 {
     int r = -EAGAIN;
 
     for (int tries = 0; tries < 20 && r == -EAGAIN; tries++)
-        r = thread_is_out_once(h, maps, tid);
+        r = look_at_thread_once(h, maps, l, tid);
     return r > 0;
 }
 
@@ -528,23 +533,30 @@ void tn_hands_reclaim(struct tn_hands *h)
 {
     struct tn_maps maps _clean_(tn_maps_clear) = {};
     struct tn_state *st = h->st;
-    bool any = false;
+    _free_ struct look *l = calloc(1, sizeof(*l));
 
-    for (u32 i = 0; i < TN_STATE_HOOKS && !any; i++)
-        any = st->hook[i].state == TN_HOOK_RETIRED;
-    if (!any || tn_tracee_seize_all(&h->t, NULL) < 0 || tn_maps_read(h->t.pid, &maps) < 0)
+    if (!l)
+        return;
+    l->lo = ~0ull;
+    for (u32 i = 0; i < TN_STATE_HOOKS; i++)
+        if (st->hook[i].state == TN_HOOK_RETIRED)
+            look_widen(l, st->hook[i].tramp, st->hook[i].tramp_cap);
+    for (u32 i = 0; i < TN_SLOT_BITS; i++)
+        if (st->prog[i].state == TN_HOOK_RETIRED)
+            look_widen(l, st->prog[i].text, st->prog[i].text_len);
+    if (!l->hi || tn_tracee_seize_all(&h->t, NULL) < 0 || tn_maps_read(h->t.pid, &maps) < 0)
         return;
     for (u32 i = 0; i < h->t.n; i++)
-        if (h->t.th[i].pid == h->t.pid && !thread_is_out(h, &maps, h->t.th[i].tid))
+        if (h->t.th[i].pid == h->t.pid && !look_at_thread(h, &maps, l, h->t.th[i].tid))
             return;
     /* Children of vfork are not among the threads; while one may be there, nothing is given out again. */
     for (u32 i = 0; i < h->t.n; i++)
         if (h->t.th[i].pid != h->t.pid && h->t.th[i].state != TN_TH_GONE && !h->t.th[i].forked)
             return;
     for (u32 i = 0; i < TN_STATE_HOOKS; i++)
-        if (st->hook[i].state == TN_HOOK_RETIRED)
+        if (st->hook[i].state == TN_HOOK_RETIRED && !l->hook[i])
             st->hook[i].state = TN_HOOK_SPARE;
     for (u32 i = 0; i < TN_SLOT_BITS; i++)
-        if (st->prog[i].state == TN_HOOK_RETIRED)
+        if (st->prog[i].state == TN_HOOK_RETIRED && !l->prog[i])
             st->prog[i].state = TN_HOOK_SPARE;
 }

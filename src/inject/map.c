@@ -166,6 +166,26 @@ static void unmap_spare(struct tn_hands *h, u32 keep)
             st->prog[i] = (struct tn_prog_slot){};
 }
 
+/* A page for messages, out of the way of what is about to be mapped: left to itself, the kernel puts it right
+ * there. */
+static int map_scratch(struct tn_hands *h, const struct tn_map_req *reqs, u32 n)
+{
+    struct tn_maps maps _clean_(tn_maps_clear) = {};
+    struct tn_range avoid[64];
+    struct tn_map_req q = {.len = TN_PAGE, .prot = PROT_READ | PROT_WRITE, .fd = -1};
+    int r = tn_maps_read(h->t.pid, &maps);
+
+    if (r < 0)
+        return r;
+    for (u32 i = 0; i < n; i++)
+        avoid[i] = (struct tn_range){reqs[i].addr, reqs[i].addr + reqs[i].len};
+    q.addr = tn_maps_gap(&maps, reqs[0].addr, reqs[0].addr + 1, 1ull << 46, TN_PAGE, avoid, n);
+    r = q.addr ? map_one(h, &q, -1) : -ENOMEM;
+    if (r == 0)
+        h->scratch = q.addr;
+    return r;
+}
+
 static int prove(struct tn_hands *h, const struct tn_map_req *reqs, u32 n, const int *fds)
 {
     struct tn_maps maps _clean_(tn_maps_clear) = {};
@@ -225,10 +245,9 @@ int tn_hands_map(struct tn_hands *h, const struct tn_map_req *reqs, u32 n, const
     if (r < 0 || done == n)
         goto out;
 
-    r = call(h, SYS_mmap, 0, TN_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, ~0ull, 0, &result);
+    r = map_scratch(h, reqs, n);
     if (r < 0)
         goto out;
-    h->scratch = (u64)result;
     r = call(h, SYS_socketpair, AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, h->scratch, 0, 0, &result);
     if (r < 0)
         goto out;

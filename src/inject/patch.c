@@ -191,6 +191,11 @@ int tn_change(struct tn_tracee *t, const struct tn_change *changes, u32 n, u32 s
                                           : "another patching tool");
     }
 
+    r = tn_tracee_gather(t, err);
+    if (r < 0) {
+        tn_tracee_resume_all(t);
+        return r;
+    }
     t->mend_copy = mend_copy;
     t->mend_arg = &j;
     for (;;) {

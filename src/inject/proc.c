@@ -306,6 +306,14 @@ u64 tn_proc_start_time(pid_t pid)
     return start;
 }
 
+bool tn_proc_lives(pid_t pid, u64 start)
+{
+    struct tn_status st;
+
+    return pid > 0 && start && tn_proc_start_time(pid) == start && tn_status_read(pid, pid, &st) == 0 &&
+           st.state != 'Z' && st.state != 'X';
+}
+
 void tn_proc_comm(pid_t pid, char ret_comm[32])
 {
     char path[64];

@@ -56,6 +56,8 @@ struct tn_status {
 int tn_status_read(pid_t pid, pid_t tid, struct tn_status *ret_status);
 /* Field 22 of /proc/PID/stat, which with the pid names a process for ever. 0: no such process. */
 u64 tn_proc_start_time(pid_t pid);
+/* Is the process that had this start time still there, and more than a zombie? */
+bool tn_proc_lives(pid_t pid, u64 start);
 /* Name of a process for messages; "?" when there is none. */
 void tn_proc_comm(pid_t pid, char ret_comm[32]);
 

@@ -241,8 +241,9 @@ static int take_waking(struct tn_tracee *t, u64 wait_ns, pid_t *ret_tid, struct 
     u8 orig[WAKE_MAX], trap = 0xcc;
     _free_ pid_t *tids = NULL;
     u32 n = 0, ntids;
-    int r = tn_tracee_seize_all(t, err);
+    int r = tn_tracee_gather(t, err);
 
+    tn_tracee_resume_all(t);
     if (r < 0)
         return r;
     r = tn_proc_tids(t->pid, &tids, &ntids);

@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -120,6 +121,7 @@ int tn_tracee_seize(struct tn_tracee *t, pid_t tid, struct tn_error *err)
     if (!th)
         return -ENOMEM;
     th->state = TN_TH_FREE;
+    th->known = false;
     if (ptrace(PTRACE_SEIZE, tid, 0, options) < 0) {
         int r = -errno;
 
@@ -200,6 +202,59 @@ int tn_tracee_seize_all(struct tn_tracee *t, struct tn_error *err)
                    "process %d makes threads faster than they can be seized", t->pid);
 }
 
+static bool has_vfork_child(const struct tn_tracee *t)
+{
+    _free_ pid_t *kids = NULL;
+    u32 n = 0;
+
+    if (tn_proc_children(t->pid, &kids, &n) < 0)
+        return false;
+    for (u32 i = 0; i < n; i++)
+        if (tn_proc_same_mm(t->pid, kids[i]))
+            return true;
+    return false;
+}
+
+int tn_tracee_gather(struct tn_tracee *t, struct tn_error *err)
+{
+    for (int pass = 0; pass < 1000; pass++) {
+        u32 before = t->n;
+        bool all = true;
+        int r = tn_tracee_seize_all(t, err);
+
+        if (r < 0)
+            return r;
+        for (u32 i = 0; i < t->n; i++) {
+            struct tn_thread *th = &t->th[i];
+            struct tn_doing_what what;
+
+            if (th->known || th->state != TN_TH_FREE)
+                continue;
+            all = false;
+            tn_thread_doing(th->pid, th->tid, &what);
+            if (what.doing == TN_DOING_GONE)
+                th->state = TN_TH_GONE;
+            else if (what.doing != TN_DOING_SLEEPS)
+                tn_tracee_interrupt(t, th);
+            else if (what.nr != SYS_clone && what.nr != SYS_clone3 && what.nr != SYS_vfork &&
+                     what.nr != SYS_fork)
+                th->known = true;
+            else if (has_vfork_child(t))
+                th->known = true; /* its child is born already, and what waits here is its parent */
+        }
+        r = tn_tracee_settle(t, 0, 1000000000ull);
+        if (r < 0)
+            return tn_fail(err, -EAGAIN, "thread_will_not_stop",
+                           "a thread of process %d does not stop within a second: try again", t->pid);
+        for (u32 i = 0; i < t->n; i++)
+            t->th[i].known |= t->th[i].state == TN_TH_HELD;
+        if (all && t->n == before)
+            return 0;
+    }
+    return tn_fail(err, -EAGAIN, "threads_too_fast",
+                   "process %d makes threads faster than they can be seized", t->pid);
+}
+
 void tn_tracee_interrupt(struct tn_tracee *t, struct tn_thread *th)
 {
     if (th->state != TN_TH_FREE || th->interrupting)
@@ -216,7 +271,7 @@ void tn_tracee_interrupt(struct tn_tracee *t, struct tn_thread *th)
 
 void tn_tracee_resume(struct tn_tracee *t, struct tn_thread *th)
 {
-    if (th->state != TN_TH_HELD)
+    if (th->state != TN_TH_HELD || th->tid == t->keep)
         return;
     if (th->forked && t->mend_copy)
         t->mend_copy(t, th->pid);

@@ -28,6 +28,7 @@ struct tn_thread {
     enum tn_th_state state;
     bool interrupting; /* an interrupt was sent, its stop not seen yet */
     bool listening;    /* in group stop (SIGSTOP): left there */
+    bool known;        /* seen outside clone since it was seized: what it gives birth to is traced */
     bool safe;         /* of the present change of bytes; see patch.c */
     bool forked;       /* of a fork child: has a copy of memory of its own */
     bool entering;     /* stopped inside a system call (entry or exit stop) */
@@ -37,6 +38,7 @@ struct tn_thread {
 
 struct tn_tracee {
     pid_t pid;
+    pid_t keep;     /* this thread stays held, whatever is let go (start-up); 0: none */
     int mem;        /* /proc/PID/mem */
     bool seccomp;   /* the target has a seccomp mode */
     bool suspended; /* and it is suspended while we trace */
@@ -65,6 +67,10 @@ int tn_tracee_write(const struct tn_tracee *t, u64 addr, const void *bytes, u64 
  * themselves). */
 int tn_tracee_seize(struct tn_tracee *t, pid_t tid, struct tn_error *err);
 int tn_tracee_seize_all(struct tn_tracee *t, struct tn_error *err);
+/* The same, so that no thread can come into being untraced any more: one that was in the middle of clone when
+   it was seized still bears an untraced thread. So the awake ones are held once, and stay held; then the list
+   is read again. */
+int tn_tracee_gather(struct tn_tracee *t, struct tn_error *err);
 struct tn_thread *tn_tracee_find(struct tn_tracee *t, pid_t tid);
 
 /* Asks a thread to stop; its stop is seen by a later wait. */

@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Whoever is killed, at whichever step: the target lives with the bytes it had, its gates are closed within a
+ * second, and it can be entered again. The broker is a child of the test here; it tells each step through
+ * shared memory.
+ */
+#include "rig.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+
+/* Shared by test, broker and injector. */
+static struct control {
+    volatile int kill_at;  /* step number at which `whom` is killed; 0: never */
+    volatile int whom;     /* 0: the injector itself, 1: the broker */
+    volatile int steps;    /* taken so far */
+    volatile int attached; /* by the broker */
+    volatile int broker;
+    volatile int outcome;
+    volatile u8 *gates;
+} * ctl;
+
+static void on_step(const char *name)
+{
+    if (++ctl->steps != ctl->kill_at)
+        return;
+    if (ctl->whom == 0)
+        kill(getpid(), SIGKILL);
+    kill(ctl->broker, SIGKILL);
+    usleep(20000);
+}
+
+struct stage {
+    struct rig r;
+    struct victim v;
+    struct counter c;
+    struct tn_attach_spec s;
+    u8 before[16];
+};
+
+static void stage_open(struct stage *x)
+{
+    counter_make(&x->c, 1, 0);
+    victim_start(&x->v, 2, 3, "idle", NULL);
+    read_code(&x->v, x->before);
+    spec_for(&x->s, &x->v, &x->c, 1, 1);
+    ctl->steps = ctl->attached = ctl->kill_at = ctl->outcome = 0;
+}
+
+static void stage_close(struct stage *x)
+{
+    assert_int_equal(x->v.sh->wrong, 0);
+    assert_int_equal(x->v.sh->eintr, 0);
+    assert_true(victim_alive(&x->v));
+    victim_stop(&x->v);
+    counter_drop(&x->c);
+}
+
+static bool code_is_back(struct stage *x)
+{
+    u8 now[16];
+
+    read_code(&x->v, now);
+    return !memcmp(now, x->before, 16);
+}
+
+/* A fresh broker finds the target whole: attaches, counts, detaches. */
+static void works_again(struct stage *x)
+{
+    struct tn_attach_result res;
+    u64 had;
+
+    rig_open(&x->r);
+    for (int ms = 0; ms < 1000; ms += 10) {
+        /* The dead broker's guardian has a second to leave. */
+        if (attach(&x->r, &x->s, &res) == 0 || strcmp(res.why.reason, "held"))
+            break;
+        usleep(10000);
+    }
+    if (res.err < 0)
+        fail_msg("%s: %s", res.why.reason, res.why.message);
+    had = x->c.words[0];
+    victim_calls(&x->v, 2, 50);
+    assert_int_equal(x->c.words[0] - had, 100);
+    if (detach(&x->r, x->v.pid, 1, &res) < 0)
+        fail_msg("%s: %s", res.why.reason, res.why.message);
+    assert_true(code_is_back(x));
+    victim_calls(&x->v, 2, 50);
+    assert_int_equal(x->c.words[0] - had, 100);
+    rig_close(&x->r);
+}
+
+static int count_steps(void)
+{
+    struct stage x;
+    struct tn_attach_result res;
+
+    stage_open(&x);
+    rig_open(&x.r);
+    tn_inject_step = on_step;
+    assert_int_equal(attach(&x.r, &x.s, &res), 0);
+    tn_inject_step = NULL;
+    rig_close(&x.r);
+    stage_close(&x);
+    return ctl->steps;
+}
+
+static void test_injector_killed(void **state)
+{
+    int n = count_steps();
+
+    assert_true(n >= 8);
+    for (int at = 1; at <= n; at++) {
+        struct stage x;
+        struct tn_attach_result res;
+
+        stage_open(&x);
+        rig_open(&x.r);
+        ctl->whom = 0;
+        ctl->kill_at = at;
+        tn_inject_step = on_step;
+        assert_int_equal(attach(&x.r, &x.s, &res), -EINTR);
+        assert_string_equal(res.why.reason, "injector_died");
+        tn_inject_step = NULL;
+        victim_calls(&x.v, 2, 20);
+        assert_int_equal(x.c.words[0], 0);
+        /* The same broker, at once. */
+        ctl->kill_at = 0;
+        if (attach(&x.r, &x.s, &res) < 0)
+            fail_msg("after step %d: %s: %s", at, res.why.reason, res.why.message);
+        victim_calls(&x.v, 2, 20);
+        assert_int_equal(x.c.words[0], 40);
+        rig_close(&x.r);
+        usleep(1000);
+        assert_true(code_is_back(&x));
+        stage_close(&x);
+    }
+}
+
+/* Runs a broker in a child that attaches and then waits. */
+static pid_t broker(struct stage *x, int kill_at)
+{
+    pid_t pid;
+
+    ctl->whom = 1;
+    ctl->kill_at = kill_at;
+    pid = fork();
+    if (pid == 0) {
+        struct tn_attach_result res;
+        struct rig r;
+
+        ctl->broker = getpid();
+        rig_open(&r);
+        tn_inject_step = on_step;
+        ctl->outcome = attach(&r, &x->s, &res);
+        ctl->attached = 1;
+        for (;;)
+            pause();
+    }
+    return pid;
+}
+
+static void restored_within_a_second(struct stage *x, int at)
+{
+    for (int ms = 0; ms < 1000; ms++) {
+        if (code_is_back(x))
+            return;
+        usleep(1000);
+    }
+    fail_msg("step %d: the code was not restored within a second", at);
+}
+
+static void test_broker_killed(void **state)
+{
+    int n = count_steps();
+
+    for (int at = 1; at <= n; at++) {
+        struct stage x;
+        pid_t pid;
+
+        stage_open(&x);
+        pid = broker(&x, at);
+        assert_int_equal(waitpid(pid, NULL, 0), pid);
+        restored_within_a_second(&x, at);
+        victim_calls(&x.v, 2, 20);
+        works_again(&x);
+        stage_close(&x);
+    }
+}
+
+static void test_broker_killed_attached(void **state)
+{
+    struct stage x;
+    pid_t pid;
+    u64 counted;
+
+    stage_open(&x);
+    pid = broker(&x, 0);
+    for (int ms = 0; ms < 5000 && !ctl->attached; ms++)
+        usleep(1000);
+    assert_true(ctl->attached);
+    assert_int_equal(ctl->outcome, 0);
+    victim_calls(&x.v, 2, 20);
+    assert_int_equal(x.c.words[0], 40);
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    restored_within_a_second(&x, 0);
+    counted = x.c.words[0];
+    victim_calls(&x.v, 2, 20);
+    assert_int_equal(x.c.words[0], counted);
+    works_again(&x);
+    stage_close(&x);
+}
+
+static pid_t guardian_of(pid_t pid)
+{
+    struct tn_maps maps _clean_(tn_maps_clear) = {};
+    struct tn_proc p;
+
+    assert_int_equal(tn_maps_read(pid, &maps), 0);
+    for (u32 i = 0; i < maps.n; i++)
+        if (!strncmp(tn_vma_name(&maps, &maps.vma[i]), "/memfd:" TN_PROC_NAME, 7 + strlen(TN_PROC_NAME))) {
+            assert_int_equal(tn_peek(pid, maps.vma[i].start, &p, sizeof(p)), 0);
+            assert_int_equal(p.magic, TN_PROC_MAGIC);
+            return (pid_t)p.guardian_pid;
+        }
+    fail_msg("no marker");
+    return -1;
+}
+
+/* Guardian and broker both gone: the undo record in the target is all there is. */
+static void test_all_killed(void **state)
+{
+    struct stage x;
+    pid_t pid;
+
+    stage_open(&x);
+    pid = broker(&x, 0);
+    for (int ms = 0; ms < 5000 && !ctl->attached; ms++)
+        usleep(1000);
+    assert_int_equal(ctl->outcome, 0);
+    pid_t g = guardian_of(x.v.pid);
+
+    kill(g, SIGSTOP); /* so that it cannot see the broker go */
+    kill(pid, SIGKILL);
+    kill(g, SIGKILL);
+    waitpid(pid, NULL, 0);
+    usleep(20000);
+    assert_false(code_is_back(&x));
+    victim_calls(&x.v, 2, 20); /* it goes on, hooked */
+    works_again(&x);
+    stage_close(&x);
+}
+
+/* The guardian alone is killed: the broker gives the target another one that knows everything. */
+static void test_guardian_killed(void **state)
+{
+    struct stage x;
+    struct tn_attach_result res;
+    pid_t pid;
+
+    stage_open(&x);
+    rig_open(&x.r);
+    assert_int_equal(attach(&x.r, &x.s, &res), 0);
+    kill(guardian_of(x.v.pid), SIGKILL);
+    usleep(10000);
+    assert_int_equal(tn_inject_event(x.r.inj, &pid), -EAGAIN);
+    victim_calls(&x.v, 2, 20);
+    assert_int_equal(x.c.words[0], 40);
+    assert_int_equal(detach(&x.r, x.v.pid, 1, &res), 0);
+    assert_true(code_is_back(&x));
+    rig_close(&x.r);
+    stage_close(&x);
+}
+
+/* Another broker keeps its hands off while the first one lives, and says who that is. */
+static void test_two_brokers(void **state)
+{
+    struct stage x;
+    struct tn_attach_result res;
+    pid_t pid;
+
+    stage_open(&x);
+    pid = broker(&x, 0);
+    for (int ms = 0; ms < 5000 && !ctl->attached; ms++)
+        usleep(1000);
+    rig_open(&x.r);
+    assert_int_equal(attach(&x.r, &x.s, &res), -EBUSY);
+    assert_string_equal(res.why.reason, "held");
+    char who[32];
+
+    snprintf(who, sizeof(who), "process %d", pid);
+    assert_non_null(strstr(res.why.message, who));
+    rig_close(&x.r);
+    victim_calls(&x.v, 2, 20);
+    assert_int_equal(x.c.words[0], 40);
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    restored_within_a_second(&x, 0);
+    stage_close(&x);
+}
+
+/* The target dies at each step: a refusal, and nobody hangs. */
+static void target_step(const char *name)
+{
+    if (++ctl->steps == ctl->kill_at)
+        kill(ctl->broker, SIGKILL); /* here: the target's pid */
+}
+
+static void test_target_killed(void **state)
+{
+    int n = count_steps();
+
+    for (int at = 1; at < n; at++) {
+        struct stage x;
+        struct tn_attach_result res;
+        pid_t gone = 0;
+
+        stage_open(&x);
+        rig_open(&x.r);
+        ctl->broker = x.v.pid;
+        ctl->kill_at = at;
+        tn_inject_step = target_step;
+        assert_true(attach(&x.r, &x.s, &res) < 0);
+        assert_true(res.why.reason[0]);
+        tn_inject_step = NULL;
+        for (int ms = 0; ms < 1000 && tn_inject_event(x.r.inj, &gone) < 0; ms++)
+            usleep(1000);
+        assert_int_equal(gone, x.v.pid);
+        victim_stop(&x.v);
+        counter_drop(&x.c);
+        rig_close(&x.r);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_injector_killed),        cmocka_unit_test(test_broker_killed),
+        cmocka_unit_test(test_broker_killed_attached), cmocka_unit_test(test_all_killed),
+        cmocka_unit_test(test_guardian_killed),        cmocka_unit_test(test_two_brokers),
+        cmocka_unit_test(test_target_killed),
+    };
+
+    ctl = mmap(NULL, sizeof(*ctl), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    return cmocka_run_group_tests_name("inject/crash", tests, NULL, NULL);
+}

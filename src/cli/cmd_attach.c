@@ -362,8 +362,9 @@ static int attach_one(struct attach *a, struct bpf_program *program, pid_t pid, 
     if (!link) {
         r = errno ? -errno : -EINVAL;
         if (tn_ctl_why(&why) && why.why.message[0]) {
-            *err = why.why;
-            return r;
+            return tn_fail(err, r, why.why.reason, "program '%s' at %s:%s%s: %.600s",
+                           bpf_program__name(program), file, place.func, place.exit ? " (return)" : "",
+                           why.why.message);
         }
         return tn_fail(err, r, "", "program '%s' at %s:%s%s: %s", bpf_program__name(program), file,
                        place.func, place.exit ? " (return)" : "", strerror(-r));

@@ -216,3 +216,27 @@ C
     grep -q '█' "$DIR/screen"
     grep -q $'\033\\[[0-9]*A' "$DIR/screen"
 }
+
+@test "an exit by tail jump is refused by name, with program and function" {
+    cat >"$DIR/o.c" <<'C'
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+SEC("uretprobe//usr/sbin/nginx:ngx_http_process_request") int leaves(void *ctx) { return 0; }
+char LICENSE[] SEC("license") = "GPL";
+C
+    clang -target bpf -g -O2 -I/usr/include/x86_64-linux-gnu -c "$DIR/o.c" -o "$DIR/o"
+    mkdir "$DIR/html"
+    port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+    printf 'daemon off; master_process off; pid %s/pid; error_log %s/log; events {} http { access_log off; server { listen 127.0.0.1:%s; } }\n' \
+        "$DIR" "$DIR" "$port" >"$DIR/conf"
+    /usr/sbin/nginx -p "$DIR" -c "$DIR/conf" 3>&- 2>/dev/null &
+    nginx=$!
+    CHILDREN+=("$nginx")
+    for _ in $(seq 100); do [ -s "$DIR/pid" ] && break; sleep 0.05; done
+    tenon attach -p "$nginx" "$DIR/o"
+    [ "$status" -eq 1 ]
+    said "'leaves'"
+    said ngx_http_process_request
+    said "[exit_by_tail_call]"
+    kill -0 "$nginx"
+}

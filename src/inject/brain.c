@@ -654,7 +654,6 @@ static int map_all(struct ctx *c, bool *ret_fresh_proc, struct tn_proc *ret_proc
 {
     bool fresh_proc = !tn_state_region(c->st, TN_REGION_PROC, 0);
     _close_ int proc_fd = -1;
-    u32 at = 0;
     int r = 0;
 
     if (fresh_proc) {
@@ -679,7 +678,6 @@ static int map_all(struct ctx *c, bool *ret_fresh_proc, struct tn_proc *ret_proc
     if (r == 0)
         r = order(c, TN_ORDER_MAP, c->nreq, c->prog_known ? c->prog_bit : ~0u, 0, 0, c->req,
                   c->nreq * sizeof(*c->req), c->fds, c->nfds, NULL, 0);
-    (void)at;
     step("return");
     int r2 = order(c, TN_ORDER_RETURN, 0, 0, 0, 0, NULL, 0, NULL, 0, NULL, 0);
 
@@ -1059,14 +1057,11 @@ static int run_loader(struct ctx *c)
     u64 base = tn_proc_auxv(c->pid, AT_BASE), entry = tn_proc_auxv(c->pid, AT_ENTRY), stop, debug;
     const struct tn_vma *v = tn_maps_at(&c->maps, base);
     _close_ int fd = -1;
-    u64 rip_map = 0;
     int r;
 
     if (!base || !v || !v->ino)
         return 0; /* static */
-    /* Only once: when libc is there, it has been run already. */
-    for (u32 i = 0; i < c->maps.n; i++)
-        rip_map += c->maps.vma[i].ino != 0 && (c->maps.vma[i].prot & PROT_EXEC);
+    /* Only once: an earlier job on the held process has run it already. */
     if (tn_state_region(c->st, TN_REGION_PROC, 0))
         return 0;
     fd = tn_open_mapped(c->pid, &c->maps, v);

@@ -71,6 +71,13 @@ struct tn_attach_result {
     u32 threads, interrupted;
 };
 
+/*
+ * What the broker must know: guardians and injectors are its children, waited for here by their pids (leave
+ * SIGCHLD alone). A guardian knows that the broker is gone by its socket: any other process the broker forks
+ * without exec must not keep the broker's descriptors. Where kernel.yama.ptrace_scope is 1, a command that is
+ * to be held must allow it before its exec: prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY). Gates stay closed
+ * until the broker opens them.
+ */
 struct tn_inject; /* all guardians of a broker */
 struct tn_inject *tn_inject_new(const struct tn_shared *shared);
 void tn_inject_free(struct tn_inject *inj);

@@ -348,8 +348,10 @@ int tn_inject_attach(struct tn_inject *inj, const struct tn_attach_spec *spec, i
     r = tell(inj, t, TN_TASK_JOB, 0, 0, sv[1], err);
     if (r == 0) {
         j->injector = fork();
-        if (j->injector == 0)
+        if (j->injector == 0) {
+            close(sv[1]); /* else it would never see the guardian hang up */
             run_injector(inj, spec, sv[0], out);
+        }
         if (j->injector < 0)
             r = tn_fail(err, -errno, "no_process", "cannot start an injector: %s", strerror(errno));
     }

@@ -454,7 +454,10 @@ int tn_tracee_settle(struct tn_tracee *t, pid_t tid, u64 ns)
                 if (t->th[i].state != TN_TH_FREE || !t->th[i].interrupting)
                     continue;
                 tn_thread_doing(t->th[i].pid, t->th[i].tid, &what);
-                if (what.doing == TN_DOING_GONE)
+                struct tn_status st;
+
+                if (what.doing == TN_DOING_GONE || tn_status_read(t->th[i].pid, t->th[i].tid, &st) < 0 ||
+                    st.state == 'Z' || st.state == 'X')
                     t->th[i].state = TN_TH_GONE;
             }
     }

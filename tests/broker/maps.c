@@ -207,7 +207,7 @@ static void frozen(void **state)
 static void mapped_memory_is_the_map(void **state)
 {
     int fd = map_create(BPF_MAP_TYPE_ARRAY, 4, 8, 4, BPF_F_MMAPABLE);
-    u64 *mem = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0), out;
+    u64 *mem = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0), out = 0;
     u32 key = 2;
 
     assert_ptr_not_equal(mem, MAP_FAILED);

@@ -19,7 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define HOT __attribute__((noinline, noclone, aligned(64)))
+#define HOT __attribute__((noinline, aligned(64)))
 
 uint64_t bench_count(uint64_t a, uint64_t b), bench_span(uint64_t a, uint64_t b);
 

@@ -53,10 +53,10 @@ static int check_bounds(struct vf *v, u32 regno, const struct place *p, s64 size
 {
     if (p->min < 0)
         return vf_refuse(v, v->pc, reason,
-                         "R%u min value is negative: r%u may point %" PRId64
+                         "R%u min value is negative: r%u may point %" PRIu64
                          " bytes before %s; check the index as "
                          "unsigned, or against 0",
-                         regno, regno, -(p->min + 1) + 1, what);
+                         regno, regno, 0 - (u64)p->min, what);
     if (p->max >= MAX_OFFSET)
         return vf_refuse(v, v->pc, reason,
                          "R%u unbounded memory access: nothing keeps r%u inside %s (%" PRId64
@@ -88,8 +88,15 @@ static int check_map_value(struct vf *v, u32 regno, const struct place *p, enum 
 
 static int check_stack(struct vf *v, u32 regno, const struct place *p)
 {
-    if (p->min >= -TN_STACK_BYTES && p->max + p->size <= 0)
+    /* Not max + size ≤ 0: an offset bounded from below only reaches up to the largest number there is. */
+    if (p->min >= -TN_STACK_BYTES && p->max <= -(s64)p->size)
         return 0;
+    if (p->max >= MAX_OFFSET)
+        return vf_refuse(
+            v, v->pc, TN_REASON_stack_bounds,
+            "R%u unbounded memory access: nothing keeps r%u inside the frame [fp-%d, fp); check the "
+            "index before (if (i < N) …)",
+            regno, regno, TN_STACK_BYTES);
     if (fixed(p))
         return vf_refuse(v, v->pc, TN_REASON_stack_bounds,
                          "invalid stack access through R%u off=%" PRId64
@@ -229,7 +236,7 @@ static bool frozen_value(const struct vf *v, const struct place *p, u64 *ret)
     const struct tn_verify_map *map = &v->in->maps[p->reg.obj];
 
     if (p->reg.kind != TN_REG_MAP_VALUE || !fixed(p) || !map->frozen || !map->rdonly_prog ||
-        map->geo.max_entries != 1)
+        map->geo.max_entries != 1 || map->geo.type != BPF_MAP_TYPE_ARRAY)
         return false;
     *ret = 0;
     memcpy(ret, map->frozen + p->min, p->size);

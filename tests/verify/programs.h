@@ -128,6 +128,11 @@ OK(spill_nullable_then_check, ST(DW, R10, -8, 0), MOVX(R2, R10), ADD(R2, -8), LD
 OK(stack_var_write, ST(DW, R10, -16, 0), ST(DW, R10, -8, 0), LDX(DW, R2, R1, 0), ALU(BPF_AND, R2, 8), MOVX(R3, R10), ADD(R3, -16), ADDX(R3, R2), STX(DW, R3, 0, R2), LDX(DW, R0, R10, -8), EXIT)
 NO(stack_var_write_kills_spill, not_a_pointer, 9, STX(DW, R10, -16, R1), ST(DW, R10, -8, 0), LDX(DW, R2, R1, 0), ALU(BPF_AND, R2, 8), MOVX(R3, R10), ADD(R3, -16), ADDX(R3, R2), STX(DW, R3, 0, R2), LDX(DW, R4, R10, -16), LDX(DW, R0, R4, 0), EXIT)
 NO(stack_var_out, stack_bounds, 5, LDX(DW, R2, R1, 0), ALU(BPF_AND, R2, 15), MOVX(R3, R10), ADD(R3, -8), ADDX(R3, R2), STX(B, R3, 0, R2), MOV(R0, 0), EXIT)
+NO(stack_index_bounded_below_only, stack_bounds, 4, LDX(DW, R2, R1, 0), JMP(BPF_JSLT, R2, -512, 3), MOVX(R3, R10), ADDX(R3, R2), ST(B, R3, 0, 1), MOV(R0, 0), EXIT)
+NO(stack_read_bounded_below_only, stack_bounds, 5, ST(DW, R10, -8, 1), LDX(DW, R2, R1, 0), JMP(BPF_JSLT, R2, -8, 3), MOVX(R3, R10), ADDX(R3, R2), LDX(B, R4, R3, 0), MOV(R0, 0), EXIT)
+NO(stack_buffer_bounded_below_only, stack_bounds, 6, ST(DW, R10, -8, 1), LDX(DW, R2, R1, 0), JMP(BPF_JSLT, R2, -8, 4), MOVX(R1, R10), ADDX(R1, R2), MOV(R2, 8), CALL(16), MOV(R0, 0), EXIT)
+NO(value_index_bounded_below_only, map_bounds, 11, MOVX(R6, R1), LOOKUP(M_ARRAY), JMP(BPF_JEQ, R0, 0, 4), LDX(DW, R1, R6, 0), JMP(BPF_JSLT, R1, 0, 2), ADDX(R0, R1), ST(B, R0, 0, 1), MOV(R0, 0), EXIT)
+NO(ringbuf_index_bounded_below_only, mem_bounds, 11, MOVX(R6, R1), LDMAP(R1, M_RINGBUF), MOV(R2, 16), MOV(R3, 0), CALL(131), JMP(BPF_JEQ, R0, 0, 7), LDX(DW, R2, R6, 0), JMP(BPF_JSLT, R2, 0, 2), MOVX(R1, R0), ADDX(R1, R2), ST(B, R1, 0, 1), MOVX(R1, R0), MOV(R2, 0), CALL(132), MOV(R0, 0), EXIT)
 /* ---- atomics */
 OK(atomic_stack, ST(DW, R10, -8, 0), MOV(R2, 1), ATOMIC(DW, R10, -8, R2, BPF_ADD), MOV(R0, 0), EXIT)
 NO(atomic_stack_misaligned, misaligned, 3, ST(DW, R10, -8, 0), ST(DW, R10, -16, 0), MOV(R2, 1), ATOMIC(DW, R10, -12, R2, BPF_ADD), MOV(R0, 0), EXIT)

@@ -570,6 +570,59 @@ static u16 named(const struct jit *j, u32 at)
     }
 }
 
+#define X86(reg) (1u << (reg))
+#define X86_HELPER                                                                                           \
+    (X86(TN_RAX) | X86(TN_RCX) | X86(TN_RDX) | X86(TN_RSI) | X86(TN_RDI) | X86(TN_R8) | X86(TN_R9) |         \
+     X86_SCRATCH)
+#define X86_SCRATCH (X86(JIT_TMP) | X86(JIT_TM2))
+
+/* Caller-saved registers of x86 that the code of an instruction or group may change (lower.c). */
+static u32 changed(const struct jit *j, u32 at)
+{
+    const struct bpf_insn *in = &j->prog->insns[at];
+    u8 op = BPF_OP(in->code);
+    u32 mask = 0;
+    u16 use, def;
+
+    switch (j->plan[at].how) {
+    case JIT_STORE_IMM:
+    case JIT_RMW_IMM:
+    case JIT_RMW_REG:
+        return 0;
+    case JIT_ARRAY:
+    case JIT_ARRAY_CONST:
+    case JIT_PERCPU:
+    case JIT_PERCPU_CONST:
+    case JIT_COOKIE:
+    case JIT_FUNC_IP:
+        return X86(TN_RAX) | (j->plan[at].how == JIT_ARRAY_CONST ? 0 : X86_SCRATCH);
+    default:
+        break;
+    }
+    uses(j, at, &use, &def);
+    switch ((enum tn_kind)row_of(j, at)->kind) {
+    case TN_KIND_CALL:
+        return in->src_reg == BPF_PSEUDO_CALL ? 0 : X86_HELPER; /* a function's own code counts for itself */
+    case TN_KIND_ALU:
+        if (op == BPF_DIV || op == BPF_MOD)
+            mask = X86(TN_RAX) | X86(TN_RDX) | X86_SCRATCH;
+        else if ((op == BPF_LSH || op == BPF_RSH || op == BPF_ARSH) && BPF_SRC(in->code) == BPF_X)
+            mask = X86(TN_RCX) | X86_SCRATCH;
+        break;
+    case TN_KIND_ATOMIC: /* fetching ones that are a loop */
+        if ((in->imm & BPF_FETCH) && in->imm != (BPF_ADD | BPF_FETCH) && in->imm != BPF_XCHG &&
+            in->imm != BPF_CMPXCHG)
+            mask = X86(TN_RAX) | X86_SCRATCH;
+        break;
+    default:
+        break;
+    }
+    for (u32 r = 0; r < TN_ARRAY_SIZE(jit_reg); r++)
+        if (def & REG(r))
+            mask |= X86(jit_reg[r]);
+    return mask & X86_HELPER;
+}
+
 static void frames(struct jit *j)
 {
     const struct tn_program *p = j->prog;
@@ -585,10 +638,14 @@ static void frames(struct jit *j)
                 sub->saved |= (u16)(1u << jit_reg[r]);
         sub->frame |= (named(j, i) & REG(BPF_REG_10)) != 0;
         j->needs_run |= needs_run(j, i);
+        j->footprint |= changed(j, i);
         sub->calls |= how == JIT_PLAIN && is_op(j, i, TN_OP_CALL);
     }
-    if (j->needs_run)
+    j->footprint |= X86(TN_RAX);
+    if (j->needs_run) {
         j->subs[0].saved |= 1u << JIT_RUN;
+        j->footprint |= TN_FOOT_RUN;
+    }
 }
 
 int jit_analyse(struct jit *j)
@@ -609,6 +666,8 @@ int jit_analyse(struct jit *j)
         liveness(j);
         skip_dead_values(j);
     } while (skip_unread_stack(j));
+    if (live_in_of(j, 0) & REG(1))
+        j->footprint = TN_FOOT_CTX;
     group(j);
     frames(j);
     return 0;

@@ -202,6 +202,7 @@ int tn_jit(const struct tn_program *prog, struct tn_code *ret_code, struct tn_er
                                  .npool = j.npool,
                                  .pool_size = pool_bytes(&j),
                                  .insn_off = TN_TAKE_PTR(j.off),
+                                 .footprint = j.footprint,
                                  .stack = memo[0]};
     tn_asm_fixed(&j.a, NULL, 0); /* the buffer went with it */
     return 0;

@@ -40,6 +40,12 @@ struct tn_program {
     const struct tn_facts *facts;
 };
 
+/* tn_code.footprint. The low half: caller-saved general registers that the program, with all it calls, may leave
+   changed, a bit per enum tn_x86_reg; rax is always among them, so that 0 can stand for "not known". */
+#define TN_FOOT_REGS 0xffffu
+#define TN_FOOT_CTX  0x10000u /* takes its first argument */
+#define TN_FOOT_RUN  0x20000u /* takes its second */
+
 struct tn_code {
     u8 *text;
     u32 text_len;   /* bytes, padded with int3 to a multiple of the page size */
@@ -48,6 +54,7 @@ struct tn_code {
     u32 npool;
     u32 pool_size;  /* bytes before the text, a multiple of the page size, never 0 */
     u32 *insn_off;  /* ninsns: offset of each instruction's code, for people */
+    u32 footprint;  /* what a run touches, so that whoever calls it saves and prepares no more: TN_FOOT_* */
     u32 stack;      /* bytes of native stack a run needs, return addresses and callee-saved registers included; not
                         what a helper uses itself */
 };

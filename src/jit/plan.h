@@ -58,6 +58,7 @@ struct jit {
     struct jit_insn *plan; /* ninsns */
     struct jit_sub *subs;  /* nsubprogs */
     bool needs_run;        /* some instruction needs r12 */
+    u32 footprint;         /* tn_code.footprint */
     struct tn_asm a;
     u32 *off, *end;           /* code of each instruction: first byte, and the byte after its last */
     u32 *prev_off, *prev_end; /* the same in the pass before */

@@ -171,7 +171,8 @@ int tn_facts_fill(pid_t pid, u64 fs_base, pid_t tid, u32 ncpu, struct tn_proc *p
     p->tp_how = tn_proc_auxv(pid, AT_HWCAP2) & 2 ? TN_TP_RDFSBASE : TN_TP_ARCH_PRCTL;
     if (!fs_base)
         return 0;
-    if (p->tp_how == TN_TP_ARCH_PRCTL && tn_peek(pid, fs_base, &word, 8) == 0 && word == fs_base)
+    /* A load is free; rdfsbase costs a trampoline as much as all the rest of it. */
+    if (tn_peek(pid, fs_base, &word, 8) == 0 && word == fs_base)
         p->tp_how = TN_TP_SELF;
 
     at = symbol_in(pid, &maps, "libc.so", "_thread_db_pthread_tid");

@@ -84,10 +84,10 @@ static bool is_overflow(const struct tn_private *priv, const struct tn_slot *slo
 
 /*
  * What this slot says is running: does it belong to nobody? Without an outermost run, nothing runs and what
- * is set is a leftover. An outermost run whose frame lies below ours on the same stack was left by a jump.
- * Stacks are told apart by asking for the alternate one; where a handler has changed stacks by other means
- * the comparison can err towards "abandoned", and one run is nested in another. Asked at most once a nested
- * run, which only signal handlers have.
+ * is set is a leftover. An outermost run whose frame lies below the end of ours on the same stack was left by
+ * a jump. Stacks are told apart by asking for the alternate one; where a handler has changed stacks by other
+ * means the comparison can err towards "abandoned", and one run is nested in another. Asked at most once a
+ * nested run, which only signal handlers have.
  */
 static bool abandoned(const struct tn_run *run)
 {
@@ -97,7 +97,7 @@ static bool abandoned(const struct tn_run *run)
         u32 pad;
         u64 size;
     } alt = {0};
-    u64 outer = tn_load(&run->slot->sp), here = (u64)run;
+    u64 outer = tn_load(&run->slot->sp), here = (u64)(run + 1);
     bool here_alt, outer_alt;
 
     if (!outer)
@@ -110,7 +110,7 @@ static bool abandoned(const struct tn_run *run)
     if (here_alt != outer_alt)
         return outer_alt; /* a handler on the alternate stack was interrupted by nobody who runs on the main
                              one */
-    return outer < here;
+    return outer <= here;
 }
 
 static void clear_slot(struct tn_slot *slot)

@@ -739,11 +739,6 @@ static int write_views(struct ctx *c, struct tn_prog_slot *prog)
         prog->base[i] = reg->addr;
         view.base = (u8 *)reg->addr;
         r = write_order(c, view_addr(c, index), proc, &view, sizeof(view));
-        if (r >= 0 && m->id == TN_TRACE_MAP_ID) {
-            u64 ring = view_addr(c, index);
-
-            r = write_order(c, proc->addr + offsetof(struct tn_proc, trace_ring), proc, &ring, sizeof(ring));
-        }
         if (r < 0)
             return r;
     }
@@ -951,7 +946,12 @@ static int make_hook(struct ctx *c, struct near *n, const struct tn_patch *p, co
                               .proc = proc,
                               .enter = agent + enter,
                               .leave = agent + leave,
-                              .prog_bit = c->prog_bit};
+                              .prog_bit = c->prog_bit,
+                              .footprint = s->prog.footprint,
+                              .claims = tn_state_region(c->st, TN_REGION_CLAIMS, 0)->addr,
+                              .ncpu = facts->ncpu,
+                              .owner_pid = facts->owner_pid,
+                              .rseq_cpu_off = facts->rseq_cpu_off};
     /* A spare slot in reach, else new memory. The length depends on the address only by a few bytes. */
     for (u32 i = 0; i < TN_STATE_HOOKS && q->slot < 0; i++) {
         const struct tn_hook_slot *sp = &c->st->hook[i];

@@ -1,20 +1,27 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One link's trampoline. The frame, from the lowered stack pointer up:
+ * One link's trampoline: a fast way with as little as the facts allow, and a slow way that starts again from
+ * the state at the jump and lets the agent decide.
  *
- *     0    struct tn_pt_regs     the program's context, and where the host's registers are kept
- *     168  struct tn_run
- *     240  flags                 offsets only
- *     248  host's stack          (after the red zone, at offsets)
+ *     prelude     only where flags are live or read, below the host's red zone at offsets: rax, flags
+ *     fast way    light frame   what the program clobbers, pushed (programs that read neither context nor
+ * run) full frame    struct tn_pt_regs │ struct tn_run │ claim, from the stack pointer up slow way    full
+ * frame, everything saved
  *
- * 248 is 8 modulo 16: with the return address on top, an ABI entry's frame ends up aligned.
+ * The full frame is 8 modulo 16: with the return address on top, an ABI entry's frame ends up aligned.
  *
- * The fast way needs no locked instruction and no call but the program's: armed is exactly 1 (this process,
+ * The fast way takes no locked instruction and no call but the program's: armed is exactly 1 (this process,
  * no vfork in flight), the thread's own slot is where its hash says, and no run is under way on the thread
- * (slot.sp is 0). Everything else is the agent's business.
+ * (slot.sp is 0). A program that needs a CPU to itself claims it with one locked instruction. Everything else
+ * is the agent's business.
  *
- * A closed gate costs a compare and two jumps at entries and exits. At offsets, where flags are live, and
- * where the gate is out of reach, the frame comes first.
+ * Which registers the fast way works with is chosen by what the program does: rax, which every program
+ * clobbers, and for the slot one that the program leaves alone, so that it is at hand when it returns.
+ *
+ * slot.sp gets the frame's lowest address. An outermost run is told from an abandoned one by comparing that
+ * with the place where a new frame would start (agent.c), whatever the size of either.
+ *
+ * A closed gate costs a compare and two jumps where there is no prelude.
  */
 #include "rewrite/trampoline.h"
 
@@ -25,34 +32,71 @@
 #include "x86/encode.h"
 
 #define RUN_OFF  ((s32)sizeof(struct tn_pt_regs))
-#define FL_OFF   (RUN_OFF + (s32)sizeof(struct tn_run))
-#define FRAME    (FL_OFF + 8)
+#define CLAIM    (RUN_OFF + (s32)sizeof(struct tn_run)) /* address of the claimed CPU's word */
+#define FRAME    (CLAIM + 8)
 #define RED_ZONE 128
+#define PRELUDE  16 /* flags, rax */
 
 _Static_assert(sizeof(struct tn_run) % 8 == 0 && FRAME % 16 == 8, "the frame keeps an ABI stack aligned");
-_Static_assert(offsetof(struct tn_run, nrings) == offsetof(struct tn_run, cpu) + 4, "stored as one word");
-_Static_assert(sizeof(struct tn_slot) == 1 << 6, "the slot's index is shifted into an offset");
+_Static_assert(sizeof(struct tn_slot) == 1 << 6 && TN_SLOT_COUNT == 1 << 10,
+               "the slot's offset is masked out of the hash");
+_Static_assert(sizeof(struct tn_cpu_claim) == 1 << 6, "the CPU's number is shifted into an offset");
+_Static_assert(offsetof(struct tn_cpu_claim, owner) == 0 && offsetof(struct tn_slot, owner) == 0,
+               "reached without displacement");
 
 #define REG(field)  tn_mem_base(TN_RSP, (s32)offsetof(struct tn_pt_regs, field))
 #define RUN(field)  tn_mem_base(TN_RSP, RUN_OFF + (s32)offsetof(struct tn_run, field))
 #define HOOK(field) tn_mem_pos((s64)(in->hook + offsetof(struct tn_hook, field) - in->at))
+#define BIT(reg)    (1u << (reg))
 
-/* What every host may have live and programs may clobber. rax is saved first and restored last. */
+/* Where registers are kept in a full frame. */
 struct saved {
     u8 reg;
     u16 off;
 };
+/* What every host may have live and programs may clobber, in the order in which scratch registers are chosen:
+   short encodings first. */
 static const struct saved caller_saved[] = {
-    {TN_R11, offsetof(struct tn_pt_regs, r11)}, {TN_R10, offsetof(struct tn_pt_regs, r10)},
-    {TN_R9, offsetof(struct tn_pt_regs, r9)},   {TN_R8, offsetof(struct tn_pt_regs, r8)},
-    {TN_RCX, offsetof(struct tn_pt_regs, cx)},  {TN_RDX, offsetof(struct tn_pt_regs, dx)},
-    {TN_RSI, offsetof(struct tn_pt_regs, si)},  {TN_RDI, offsetof(struct tn_pt_regs, di)},
+    {TN_RAX, offsetof(struct tn_pt_regs, ax)},  {TN_RCX, offsetof(struct tn_pt_regs, cx)},
+    {TN_RDX, offsetof(struct tn_pt_regs, dx)},  {TN_RSI, offsetof(struct tn_pt_regs, si)},
+    {TN_RDI, offsetof(struct tn_pt_regs, di)},  {TN_R8, offsetof(struct tn_pt_regs, r8)},
+    {TN_R9, offsetof(struct tn_pt_regs, r9)},   {TN_R10, offsetof(struct tn_pt_regs, r10)},
+    {TN_R11, offsetof(struct tn_pt_regs, r11)},
 };
 static const struct saved callee_saved[] = {
     {TN_RBX, offsetof(struct tn_pt_regs, bx)},  {TN_RBP, offsetof(struct tn_pt_regs, bp)},
     {TN_R12, offsetof(struct tn_pt_regs, r12)}, {TN_R13, offsetof(struct tn_pt_regs, r13)},
     {TN_R14, offsetof(struct tn_pt_regs, r14)}, {TN_R15, offsetof(struct tn_pt_regs, r15)},
 };
+#define CALLER_SAVED                                                                                         \
+    (BIT(TN_RAX) | BIT(TN_RCX) | BIT(TN_RDX) | BIT(TN_RSI) | BIT(TN_RDI) | BIT(TN_R8) | BIT(TN_R9) |         \
+     BIT(TN_R10) | BIT(TN_R11))
+#define LIGHT_MAX 5 /* registers that a light frame pushes at most */
+
+/* A trampoline in the making: what was decided, and what is emitted. */
+struct tramp {
+    const struct tn_tramp_in *in;
+    struct tn_asm a;
+    bool ctx, run; /* the program takes them */
+    bool offset;   /* flags and red zone are live */
+    bool prelude;
+    bool wants_flags; /* the program reads them */
+    bool light;
+    bool spill;  /* no register is left for the slot: it is kept in the run */
+    u32 save;    /* caller-saved registers that the fast way saves, a bit each */
+    u32 scratch; /* of these: those it needs before the program */
+    u8 slot, cpu, owner;
+    struct tn_fixup slow[6];
+    u32 nslow;
+    struct {
+        struct tn_fixup at;
+        u64 value;
+    } literal[4];
+    u32 nliterals;
+};
+
+/* ------------------------------------------------------------------------------------------------ decisions
+ */
 
 static bool near(const struct tn_tramp_in *in, u64 target, u64 size)
 {
@@ -61,9 +105,86 @@ static bool near(const struct tn_tramp_in *in, u64 target, u64 size)
     return d > -0x7fff0000ll && d + (s64)size < 0x7fff0000ll;
 }
 
-static bool reads(const struct tn_tramp_in *in, u32 off)
+static bool reads(const struct tramp *t, u32 off)
 {
-    return in->facts->ctx_escapes || (in->facts->ctx_read[0] >> (off / 8) & 1);
+    return t->ctx && (t->in->facts->ctx_escapes || (t->in->facts->ctx_read[0] >> (off / 8) & 1));
+}
+
+/* A register that is not in `taken`: one of `prefer` if there is. */
+static u8 choose(u32 taken, u32 prefer)
+{
+    for (u32 round = 0; round < 2; round++)
+        for (u32 i = 0; i < TN_ARRAY_SIZE(caller_saved); i++) {
+            u8 reg = caller_saved[i].reg;
+
+            if (!(taken & BIT(reg)) && (round || (prefer & BIT(reg))))
+                return reg;
+        }
+    return TN_NOREG;
+}
+
+static bool inlined(const struct tn_tramp_in *in)
+{
+    if (in->tp == TN_TP_ARCH_PRCTL)
+        return false;
+    return !in->facts->percpu || (in->claims && in->ncpu && in->rseq_cpu_off && in->owner_pid);
+}
+
+static void decide(struct tramp *t)
+{
+    const struct tn_tramp_in *in = t->in;
+    u32 clobbers = in->footprint ? in->footprint & CALLER_SAVED : CALLER_SAVED;
+
+    t->ctx = !in->footprint || (in->footprint & TN_FOOT_CTX);
+    t->run = !in->footprint || (in->footprint & TN_FOOT_RUN) || in->facts->percpu;
+    t->offset = in->place == TN_PLACE_OFFSET;
+    t->wants_flags = reads(t, offsetof(struct tn_pt_regs, flags));
+    t->prelude = t->offset || t->wants_flags;
+
+    clobbers |= BIT(TN_RAX) | (t->ctx ? BIT(TN_RDI) : 0) | (t->run ? BIT(TN_RSI) : 0);
+    t->slot = choose(clobbers, CALLER_SAVED);
+    t->spill = t->slot == TN_NOREG;
+    if (t->spill)
+        t->slot = TN_RCX;
+    t->scratch = BIT(TN_RAX) | BIT(t->slot);
+    if (in->facts->percpu) {
+        t->cpu = choose(t->scratch, clobbers);
+        t->scratch |= BIT(t->cpu);
+        t->owner = choose(t->scratch, clobbers);
+        t->scratch |= BIT(t->owner);
+    }
+    t->save = clobbers | t->scratch;
+    t->light = !t->ctx && !t->run && !t->spill && __builtin_popcount(t->save) <= LIGHT_MAX;
+    if (t->light)
+        t->scratch = t->save;
+    if (t->prelude) { /* which has rax */
+        t->save &= ~BIT(TN_RAX);
+        t->scratch &= ~BIT(TN_RAX);
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------ pieces */
+
+static void slow_if(struct tramp *t, enum tn_x86_cc cc)
+{
+    t->slow[t->nslow++] = tn_x86_jcc_fwd(&t->a, 4, cc);
+}
+
+/* The instruction just emitted ends with a displacement that is to lead to a word of this value. */
+static void literal(struct tramp *t, u64 value)
+{
+    t->literal[t->nliterals].at = (struct tn_fixup){.at = t->a.len - 4, .size = 4};
+    t->literal[t->nliterals++].value = value;
+}
+
+static void emit_literals(struct tramp *t)
+{
+    while (t->a.len % 8)
+        tn_x86_int3(&t->a);
+    for (u32 i = 0; i < t->nliterals; i++) {
+        tn_x86_bind(&t->a, t->literal[i].at);
+        tn_x86_u64(&t->a, t->literal[i].value);
+    }
 }
 
 static void call(struct tn_asm *a, const struct tn_tramp_in *in, u64 target)
@@ -76,122 +197,315 @@ static void call(struct tn_asm *a, const struct tn_tramp_in *in, u64 target)
     }
 }
 
-static void restore_flags(struct tn_asm *a)
+static void call_program(struct tramp *t)
+{
+    const struct tn_tramp_in *in = t->in;
+
+    if (t->ctx)
+        tn_x86_mov_rr(&t->a, 8, TN_RDI, TN_RSP);
+    if (t->run)
+        tn_x86_lea(&t->a, TN_RSI, tn_mem_base(TN_RSP, RUN_OFF));
+    tn_x86_call_m(&t->a, HOOK(prog));
+}
+
+static void prelude(struct tramp *t)
+{
+    static const u8 lahf_seto[] = {0x9f, 0x0f, 0x90, 0xc0};
+
+    if (!t->prelude)
+        return;
+    if (t->offset)
+        tn_x86_lea(&t->a, TN_RSP, tn_mem_base(TN_RSP, -RED_ZONE));
+    tn_x86_push(&t->a, TN_RAX);
+    if (t->wants_flags) {
+        tn_x86_pushf(&t->a);
+    } else {
+        tn_x86_bytes(&t->a, lahf_seto, sizeof(lahf_seto));
+        tn_x86_push(&t->a, TN_RAX);
+    }
+}
+
+static void end_prelude(struct tramp *t)
 {
     static const u8 sahf[] = {0x04, 0x7f, 0x9e}; /* add $0x7f,%al sets the overflow flag again; sahf */
 
-    tn_x86_load(a, 8, TN_RAX, tn_mem_base(TN_RSP, FL_OFF));
-    tn_x86_bytes(a, sahf, sizeof(sahf));
+    if (!t->prelude)
+        return;
+    if (t->wants_flags) {
+        tn_x86_popf(&t->a);
+    } else {
+        tn_x86_pop(&t->a, TN_RAX);
+        tn_x86_bytes(&t->a, sahf, sizeof(sahf));
+    }
+    tn_x86_pop(&t->a, TN_RAX);
+    if (t->offset)
+        tn_x86_lea(&t->a, TN_RSP, tn_mem_base(TN_RSP, RED_ZONE));
 }
 
-/* The parts of the context that nobody needs saved, where the program reads them. rax is free. */
-static void fill_context(struct tn_asm *a, const struct tn_tramp_in *in, s32 frame)
+/* The jump taken when the gate is closed; nothing but the prelude is changed there. */
+static struct tn_fixup test_gate(struct tramp *t)
 {
+    const struct tn_tramp_in *in = t->in;
+    struct tn_asm *a = &t->a;
+
+    if (near(in, in->gate, 1)) {
+        tn_x86_alu_mi(a, 1, TN_CMP, tn_mem_pos((s64)(in->gate - in->at)), 0);
+    } else {
+        if (!t->prelude)
+            tn_x86_push(a, TN_RAX);
+        tn_x86_mov_ri(a, TN_RAX, in->gate);
+        tn_x86_alu_mi(a, 1, TN_CMP, tn_mem_base(TN_RAX, 0), 0);
+        if (!t->prelude)
+            tn_x86_pop(a, TN_RAX);
+    }
+    return tn_x86_jcc_fwd(a, 4, TN_CC_E);
+}
+
+/* Registers of `mask` into a full frame, or back. */
+static void store_regs(struct tn_asm *a, u32 mask)
+{
+    for (u32 i = 0; i < TN_ARRAY_SIZE(caller_saved); i++)
+        if (mask & BIT(caller_saved[i].reg))
+            tn_x86_store(a, 8, tn_mem_base(TN_RSP, caller_saved[i].off), caller_saved[i].reg);
+}
+
+static void load_regs(struct tn_asm *a, u32 mask)
+{
+    for (u32 i = TN_ARRAY_SIZE(caller_saved); i-- > 0;)
+        if (mask & BIT(caller_saved[i].reg))
+            tn_x86_load(a, 8, caller_saved[i].reg, tn_mem_base(TN_RSP, caller_saved[i].off));
+}
+
+static void frame(struct tramp *t, s32 bytes)
+{
+    tn_x86_lea(&t->a, TN_RSP, tn_mem_base(TN_RSP, bytes));
+}
+
+/* Begins the fast way's frame, with the scratch registers saved; and takes it down with `mask` of them still
+   to be restored. */
+static void begin_frame(struct tramp *t)
+{
+    if (!t->light) {
+        frame(t, -FRAME);
+        store_regs(&t->a, t->scratch);
+        return;
+    }
+    for (u32 i = 0; i < TN_ARRAY_SIZE(caller_saved); i++)
+        if (t->save & BIT(caller_saved[i].reg))
+            tn_x86_push(&t->a, caller_saved[i].reg);
+}
+
+static void end_frame(struct tramp *t, u32 mask)
+{
+    if (!t->light) {
+        load_regs(&t->a, mask);
+        frame(t, FRAME);
+        return;
+    }
+    for (u32 i = TN_ARRAY_SIZE(caller_saved); i-- > 0;)
+        if (t->save & BIT(caller_saved[i].reg))
+            tn_x86_pop(&t->a, caller_saved[i].reg);
+}
+
+/* The parts of the context that are not there by saving registers, where the program reads them. rax is free.
+ */
+static void fill_context(struct tramp *t)
+{
+    const struct tn_tramp_in *in = t->in;
+    struct tn_asm *a = &t->a;
+    s32 host = FRAME + (t->prelude ? PRELUDE : 0) + (t->offset ? RED_ZONE : 0);
+
     for (u32 i = 0; i < TN_ARRAY_SIZE(callee_saved); i++)
-        if (reads(in, callee_saved[i].off))
+        if (reads(t, callee_saved[i].off))
             tn_x86_store(a, 8, tn_mem_base(TN_RSP, callee_saved[i].off), callee_saved[i].reg);
-    if (reads(in, offsetof(struct tn_pt_regs, ip))) {
-        tn_x86_load(a, 8, TN_RAX, in->place == TN_PLACE_EXIT ? tn_mem_base(TN_RSP, frame) : HOOK(func_ip));
+    if (t->prelude && reads(t, offsetof(struct tn_pt_regs, ax))) {
+        tn_x86_load(a, 8, TN_RAX, tn_mem_base(TN_RSP, FRAME + 8));
+        tn_x86_store(a, 8, REG(ax), TN_RAX);
+    }
+    if (t->wants_flags) {
+        tn_x86_load(a, 8, TN_RAX, tn_mem_base(TN_RSP, FRAME));
+        tn_x86_store(a, 8, REG(flags), TN_RAX);
+    }
+    if (reads(t, offsetof(struct tn_pt_regs, ip))) {
+        tn_x86_load(a, 8, TN_RAX, in->place == TN_PLACE_EXIT ? tn_mem_base(TN_RSP, host) : HOOK(func_ip));
         tn_x86_store(a, 8, REG(ip), TN_RAX);
     }
-    if (reads(in, offsetof(struct tn_pt_regs, sp))) {
-        tn_x86_lea(a, TN_RAX, tn_mem_base(TN_RSP, frame + (in->place == TN_PLACE_EXIT ? 8 : 0)));
+    if (reads(t, offsetof(struct tn_pt_regs, sp))) {
+        tn_x86_lea(a, TN_RAX, tn_mem_base(TN_RSP, host + (in->place == TN_PLACE_EXIT ? 8 : 0)));
         tn_x86_store(a, 8, REG(sp), TN_RAX);
     }
     /* Linux's selectors of 64-bit user code and data. */
-    if (reads(in, offsetof(struct tn_pt_regs, cs)))
+    if (reads(t, offsetof(struct tn_pt_regs, cs)))
         tn_x86_store_i(a, 8, REG(cs), 0x33);
-    if (reads(in, offsetof(struct tn_pt_regs, ss)))
+    if (reads(t, offsetof(struct tn_pt_regs, ss)))
         tn_x86_store_i(a, 8, REG(ss), 0x2b);
-    if (reads(in, offsetof(struct tn_pt_regs, orig_ax)))
+    if (reads(t, offsetof(struct tn_pt_regs, orig_ax)))
         tn_x86_store_i(a, 8, REG(orig_ax), -1);
 }
 
-static void call_program(struct tn_asm *a, const struct tn_tramp_in *in)
+/* The run, but for its slot and CPU. rax is free. */
+static void fill_run(struct tramp *t)
 {
-    tn_x86_mov_rr(a, 8, TN_RDI, TN_RSP);
-    tn_x86_lea(a, TN_RSI, tn_mem_base(TN_RSP, RUN_OFF));
-    tn_x86_call_m(a, HOOK(prog));
+    const struct tn_tramp_in *in = t->in;
+    struct tn_asm *a = &t->a;
+
+    tn_x86_lea(a, TN_RAX, HOOK(prog));
+    tn_x86_store(a, 8, RUN(hook), TN_RAX);
+    tn_x86_load(a, 8, TN_RAX, HOOK(proc));
+    tn_x86_store(a, 8, RUN(proc), TN_RAX);
+    tn_x86_store(a, 8, RUN(ctx), TN_RSP);
+    tn_x86_store_i(a, 4, RUN(nrings), 0);
 }
 
-/* The inlined way in and out. Returns the jumps that leave it for the slow way. */
-static u32 fast_way(struct tn_asm *a, const struct tn_tramp_in *in, struct tn_fixup slow[4])
+/* ------------------------------------------------------------------------------------------------ the two
+ * ways */
+
+/* The thread's slot, if it is this thread's and nothing runs: taken for this run. */
+static void take_slot(struct tramp *t)
 {
     static const u8 rdfsbase_rax[] = {0xf3, 0x48, 0x0f, 0xae, 0xc0};
-    bool reach = near(in, in->priv, sizeof(struct tn_private));
-    u32 slots = offsetof(struct tn_private, slot);
-    s32 sp = (s32)offsetof(struct tn_slot, sp);
-    s32 bit = (s32)offsetof(struct tn_slot, running) + (s32)(in->prog_bit / 8);
-    u8 mask = (u8)(1u << in->prog_bit % 8);
-    u32 n = 0;
+    const struct tn_tramp_in *in = t->in;
+    struct tn_asm *a = &t->a;
+    u8 s = t->slot;
 
-    if (reach) {
+    if (near(in, in->priv, sizeof(struct tn_private))) {
         tn_x86_alu_mi(a, 8, TN_CMP, tn_mem_pos((s64)(in->priv - in->at)), TN_ARMED);
     } else {
-        tn_x86_mov_ri(a, TN_RDX, in->priv);
-        tn_x86_alu_mi(a, 8, TN_CMP, tn_mem_base(TN_RDX, 0), TN_ARMED);
+        tn_x86_mov_ri(a, s, in->priv);
+        tn_x86_alu_mi(a, 8, TN_CMP, tn_mem_base(s, 0), TN_ARMED);
     }
-    slow[n++] = tn_x86_jcc_fwd(a, 4, TN_CC_NE);
+    slow_if(t, TN_CC_NE);
     if (in->tp == TN_TP_RDFSBASE)
         tn_x86_bytes(a, rdfsbase_rax, sizeof(rdfsbase_rax));
     else
         tn_x86_load(a, 8, TN_RAX, tn_mem_fs(0));
-    tn_x86_mov_ri(a, TN_RCX, TN_SLOT_HASH_MUL);
-    tn_x86_imul_rr(a, 8, TN_RCX, TN_RAX);
-    tn_x86_shift_i(a, 8, TN_SHR, TN_RCX, 64 - 10);
-    tn_x86_shift_i(a, 4, TN_SHL, TN_RCX, 6);
-    if (reach)
-        tn_x86_lea(a, TN_RDX, tn_mem_pos((s64)(in->priv + slots - in->at)));
-    else
-        tn_x86_alu_ri(a, 8, TN_ADD, TN_RDX, (s32)slots);
-    tn_x86_alu_rr(a, 8, TN_ADD, TN_RDX, TN_RCX);
-    tn_x86_alu_mr(a, 8, TN_CMP, tn_mem_base(TN_RDX, (s32)offsetof(struct tn_slot, owner)), TN_RAX);
-    slow[n++] = tn_x86_jcc_fwd(a, 4, TN_CC_NE);
+    /* The top bits of the hash, left where they are a slot's offset. */
+    tn_x86_imul_rri(a, 4, s, TN_RAX, (s32)TN_SLOT_HASH_MUL);
+    tn_x86_shift_i(a, 4, TN_SHR, s, TN_SLOT_HASH_SHIFT - 6);
+    tn_x86_alu_ri(a, 4, TN_AND, s, (TN_SLOT_COUNT - 1) << 6);
+    tn_x86_alu_rm(a, 8, TN_ADD, s, tn_mem_pos(0));
+    literal(t, in->priv + offsetof(struct tn_private, slot));
+    tn_x86_alu_mr(a, 8, TN_CMP, tn_mem_base(s, 0), TN_RAX);
+    slow_if(t, TN_CC_NE);
     /*
      * No run under way: whatever bits are set belong to nobody, so that the byte is stored, not changed. A
      * chain of changes of one byte would make each call wait for the one before, which costs more than all
      * the rest.
      */
-    tn_x86_alu_mi(a, 8, TN_CMP, tn_mem_base(TN_RDX, sp), 0);
-    slow[n++] = tn_x86_jcc_fwd(a, 4, TN_CC_NE);
-    tn_x86_lea(a, TN_RSI, tn_mem_base(TN_RSP, RUN_OFF));
-    tn_x86_store(a, 8, tn_mem_base(TN_RDX, sp), TN_RSI);
-    tn_x86_store_i(a, 1, tn_mem_base(TN_RDX, bit), (s8)mask);
-    tn_x86_store(a, 8, RUN(slot), TN_RDX);
-    tn_x86_mov_rr(a, 8, TN_RDI, TN_RSP);
-    tn_x86_call_m(a, HOOK(prog));
-    tn_x86_load(a, 8, TN_RDX, RUN(slot));
-    tn_x86_store_i(a, 1, tn_mem_base(TN_RDX, bit), 0);
-    tn_x86_store_i(a, 8, tn_mem_base(TN_RDX, sp), 0);
-    return n;
+    tn_x86_alu_mi(a, 8, TN_CMP, tn_mem_base(s, (s32)offsetof(struct tn_slot, sp)), 0);
+    slow_if(t, TN_CC_NE);
+    tn_x86_store(a, 8, tn_mem_base(s, (s32)offsetof(struct tn_slot, sp)), TN_RSP);
+    tn_x86_store_i(a, 1, tn_mem_base(s, (s32)offsetof(struct tn_slot, running) + (s32)(in->prog_bit / 8)),
+                   (s8)(1u << in->prog_bit % 8));
 }
 
-static void slow_way(struct tn_asm *a, const struct tn_tramp_in *in, s64 restore)
+static void leave_slot(struct tramp *t)
 {
-    u32 flags = TN_ENTER_SP | (in->follow ? TN_ENTER_FOLLOW : 0) | (in->facts->percpu ? TN_ENTER_PERCPU : 0);
+    u8 s = t->slot;
 
+    tn_x86_store_i(&t->a, 1,
+                   tn_mem_base(s, (s32)offsetof(struct tn_slot, running) + (s32)(t->in->prog_bit / 8)), 0);
+    tn_x86_store_i(&t->a, 8, tn_mem_base(s, (s32)offsetof(struct tn_slot, sp)), 0);
+}
+
+/*
+ * The present CPU's claim, tried once. After the slot is taken, and given back before: a signal handler that
+ * comes between finds a run under way and does not take the claim for one that was left behind. rax is the
+ * thread pointer, as take_slot left it. A thread without rseq has a CPU number above any.
+ */
+static void claim_cpu(struct tramp *t)
+{
+    const struct tn_tramp_in *in = t->in;
+    struct tn_asm *a = &t->a;
+    struct tn_fixup none, mine;
+
+    tn_x86_load(a, 4, t->cpu, tn_mem_fs(in->rseq_cpu_off));
+    tn_x86_alu_ri(a, 4, TN_CMP, t->cpu, (s32)in->ncpu);
+    none = tn_x86_jcc_fwd(a, 1, TN_CC_AE);
+    tn_x86_store(a, 4, RUN(cpu), t->cpu);
+    tn_x86_shift_i(a, 4, TN_SHL, t->cpu, 6);
+    tn_x86_alu_rm(a, 8, TN_ADD, t->cpu, tn_mem_pos(0));
+    literal(t, in->claims);
+    tn_x86_alu_ri(a, 4, TN_AND, TN_RAX, ~7);
+    tn_x86_load(a, 8, t->owner, tn_mem_pos(0));
+    literal(t, (u64)in->owner_pid << 32);
+    tn_x86_alu_rr(a, 8, TN_OR, t->owner, TN_RAX);
+    tn_x86_zero(a, TN_RAX);
+    tn_x86_lock(a);
+    tn_x86_cmpxchg_mr(a, 8, tn_mem_base(t->cpu, 0), t->owner);
+    mine = tn_x86_jcc_fwd(a, 1, TN_CC_E);
+    tn_x86_bind(a, none);
+    leave_slot(t);
+    t->slow[t->nslow++] = tn_x86_jmp_fwd(a, 4);
+    tn_x86_bind(a, mine);
+    tn_x86_store(a, 8, tn_mem_base(TN_RSP, CLAIM), t->cpu);
+}
+
+static void fast_way(struct tramp *t)
+{
+    struct tn_asm *a = &t->a;
+    u32 shown = 0;
+
+    begin_frame(t);
+    take_slot(t);
+    if (t->in->facts->percpu)
+        claim_cpu(t);
+    for (u32 i = 0; i < TN_ARRAY_SIZE(caller_saved); i++)
+        if (reads(t, caller_saved[i].off) && !(t->prelude && caller_saved[i].reg == TN_RAX))
+            shown |= BIT(caller_saved[i].reg);
+    if (!t->light)
+        store_regs(a, (t->save | shown) & ~t->scratch);
+    fill_context(t);
+    if (t->run || t->spill)
+        tn_x86_store(a, 8, RUN(slot), t->slot);
+    if (t->run) {
+        fill_run(t);
+        if (!t->in->facts->percpu)
+            tn_x86_store_i(a, 4, RUN(cpu), -1);
+    }
+    call_program(t);
+    if (t->spill)
+        tn_x86_load(a, 8, t->slot, RUN(slot));
+    if (t->in->facts->percpu) {
+        tn_x86_load(a, 8, TN_RAX, tn_mem_base(TN_RSP, CLAIM));
+        tn_x86_store_i(a, 8, tn_mem_base(TN_RAX, 0), 0);
+    }
+    leave_slot(t);
+    end_frame(t, t->save);
+}
+
+static void slow_way(struct tramp *t)
+{
+    const struct tn_tramp_in *in = t->in;
+    u32 flags = TN_ENTER_SP | (in->follow ? TN_ENTER_FOLLOW : 0) | (in->facts->percpu ? TN_ENTER_PERCPU : 0);
+    u32 all = CALLER_SAVED & ~(t->prelude ? BIT(TN_RAX) : 0);
+    struct tn_asm *a = &t->a;
+    struct tn_fixup skipped;
+
+    frame(t, -FRAME);
+    store_regs(a, all);
+    fill_context(t);
+    fill_run(t);
+    tn_x86_store_i(a, 4, RUN(cpu), -1);
     tn_x86_lea(a, TN_RDI, tn_mem_base(TN_RSP, RUN_OFF));
     tn_x86_mov_ri(a, TN_RSI, flags);
     call(a, in, in->enter);
     tn_x86_test_rr(a, 4, TN_RAX, TN_RAX);
-    tn_x86_jcc(a, 0, TN_CC_E, restore);
-    call_program(a, in);
+    skipped = tn_x86_jcc_fwd(a, 4, TN_CC_E);
+    call_program(t);
     tn_x86_lea(a, TN_RDI, tn_mem_base(TN_RSP, RUN_OFF));
     call(a, in, in->leave);
-    tn_x86_jmp(a, 0, restore);
+    tn_x86_bind(a, skipped);
+    load_regs(a, all);
+    frame(t, FRAME);
 }
 
 int tn_trampoline(const struct tn_tramp_in *in, u8 *ret_bytes, u32 cap, struct tn_error *err)
 {
-    bool offset = in->place == TN_PLACE_OFFSET;
-    bool wants_flags = reads(in, offsetof(struct tn_pt_regs, flags));
-    bool early = offset || wants_flags || !near(in, in->gate, 1);
-    bool inlined = !in->facts->percpu && in->tp != TN_TP_ARCH_PRCTL;
-    s32 frame = FRAME + (offset ? RED_ZONE : 0);
-    struct tn_fixup closed, to_slow[4];
-    struct tn_asm a;
-    s64 out, restore;
-    u32 nslow = 0;
+    struct tramp t = {.in = in};
+    struct tn_asm *a = &t.a;
+    struct tn_fixup closed;
+    s64 out;
 
     if (!near(in, in->hook, sizeof(struct tn_hook)))
         return tn_refuse(err, -ERANGE, TN_REFUSE_OUT_OF_REACH, in->hook, "hook record");
@@ -199,70 +513,33 @@ int tn_trampoline(const struct tn_tramp_in *in, u8 *ret_bytes, u32 cap, struct t
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_CTX_WRITTEN, in->at, NULL);
     if (in->prog_bit >= TN_SLOT_BITS || in->place == TN_PLACE_SYSCALL)
         return -EINVAL;
-    tn_asm_fixed(&a, ret_bytes, cap);
+    tn_asm_fixed(a, ret_bytes, cap);
+    decide(&t);
 
-    if (early) {
-        tn_x86_lea(&a, TN_RSP, tn_mem_base(TN_RSP, -frame));
-        if (wants_flags) {
-            /* A pop to rsp-based memory takes the address after the increment. */
-            tn_x86_pushf(&a);
-            tn_x86_pop_m(&a, REG(flags));
-        }
-        tn_x86_store(&a, 8, REG(ax), TN_RAX);
-        if (offset) {
-            static const u8 lahf_seto[] = {0x9f, 0x0f, 0x90, 0xc0};
-
-            tn_x86_bytes(&a, lahf_seto, sizeof(lahf_seto));
-            tn_x86_store(&a, 8, tn_mem_base(TN_RSP, FL_OFF), TN_RAX);
-        }
-        if (near(in, in->gate, 1)) {
-            tn_x86_alu_mi(&a, 1, TN_CMP, tn_mem_pos((s64)(in->gate - in->at)), 0);
-        } else {
-            tn_x86_mov_ri(&a, TN_RAX, in->gate);
-            tn_x86_alu_mi(&a, 1, TN_CMP, tn_mem_base(TN_RAX, 0), 0);
-        }
-        closed = tn_x86_jcc_fwd(&a, 4, TN_CC_E);
+    prelude(&t);
+    closed = test_gate(&t);
+    if (inlined(in)) {
+        fast_way(&t);
+        out = a->len;
+        end_prelude(&t);
+        tn_x86_jmp_m(a, HOOK(next));
+        for (u32 i = 0; i < t.nslow; i++)
+            tn_x86_bind(a, t.slow[i]);
+        end_frame(&t, t.scratch);
+        slow_way(&t);
+        tn_x86_jmp(a, 0, out);
     } else {
-        tn_x86_alu_mi(&a, 1, TN_CMP, tn_mem_pos((s64)(in->gate - in->at)), 0);
-        closed = tn_x86_jcc_fwd(&a, 4, TN_CC_E);
-        tn_x86_lea(&a, TN_RSP, tn_mem_base(TN_RSP, -frame));
-        tn_x86_store(&a, 8, REG(ax), TN_RAX);
+        slow_way(&t);
+        out = a->len;
+        end_prelude(&t);
+        tn_x86_jmp_m(a, HOOK(next));
     }
-    for (u32 i = 0; i < TN_ARRAY_SIZE(caller_saved); i++)
-        tn_x86_store(&a, 8, tn_mem_base(TN_RSP, caller_saved[i].off), caller_saved[i].reg);
-    fill_context(&a, in, frame);
-    tn_x86_lea(&a, TN_RAX, HOOK(prog));
-    tn_x86_store(&a, 8, RUN(hook), TN_RAX);
-    tn_x86_load(&a, 8, TN_RAX, HOOK(proc));
-    tn_x86_store(&a, 8, RUN(proc), TN_RAX);
-    tn_x86_store(&a, 8, RUN(ctx), TN_RSP);
-    tn_x86_mov_ri(&a, TN_RAX, 0xffffffffu); /* cpu −1, nrings 0 */
-    tn_x86_store(&a, 8, RUN(cpu), TN_RAX);
+    tn_x86_bind_to(a, closed, out);
+    emit_literals(&t);
 
-    if (inlined)
-        nslow = fast_way(&a, in, to_slow);
-    else
-        to_slow[nslow++] = tn_x86_jmp_fwd(&a, 4);
-    restore = a.len;
-    for (u32 i = 0; i < TN_ARRAY_SIZE(caller_saved); i++)
-        tn_x86_load(&a, 8, caller_saved[i].reg, tn_mem_base(TN_RSP, caller_saved[i].off));
-    if (early)
-        tn_x86_bind(&a, closed);
-    if (offset)
-        restore_flags(&a);
-    tn_x86_load(&a, 8, TN_RAX, REG(ax));
-    tn_x86_lea(&a, TN_RSP, tn_mem_base(TN_RSP, frame));
-    out = a.len;
-    tn_x86_jmp_m(&a, HOOK(next));
-    if (!early)
-        tn_x86_bind_to(&a, closed, out);
-    for (u32 i = 0; i < nslow; i++)
-        tn_x86_bind(&a, to_slow[i]);
-    slow_way(&a, in, restore);
-
-    if (a.err)
-        return tn_fail(err, a.err, a.err == -ENOSPC ? "no_space" : tn_refusal_name(TN_REFUSE_OUT_OF_REACH),
+    if (a->err)
+        return tn_fail(err, a->err, a->err == -ENOSPC ? "no_space" : tn_refusal_name(TN_REFUSE_OUT_OF_REACH),
                        "trampoline at 0x%llx does not fit its %u bytes or cannot reach its data",
                        (unsigned long long)in->at, cap);
-    return (int)a.len;
+    return (int)a->len;
 }

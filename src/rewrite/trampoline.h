@@ -16,6 +16,7 @@
 #ifndef TN_REWRITE_TRAMPOLINE_H
 #define TN_REWRITE_TRAMPOLINE_H
 
+#include "jit/jit.h"
 #include "rewrite/plan.h"
 #include "rt/layout.h"
 #include "verify/verify.h"
@@ -36,6 +37,11 @@ struct tn_tramp_in {
     u64 proc;          /* struct tn_proc */
     u64 enter, leave;  /* tn_agent_enter, tn_agent_leave: see agent.h */
     u32 prog_bit;
+    u32 footprint; /* what the program touches: tn_code.footprint; 0: not known, all of it */
+    /* For programs with facts->percpu, to claim a CPU without the agent; one of them 0: the agent does it. */
+    u64 claims; /* struct tn_cpu_claim[ncpu] */
+    u32 ncpu, owner_pid;
+    s32 rseq_cpu_off; /* tn_proc.rseq_cpu_off */
 };
 #define TN_TRAMPOLINE_MAX 1024u /* bytes no trampoline exceeds */
 

@@ -68,11 +68,12 @@ struct tn_map {
 #define TN_SLOT_PROBES   8u    /* neighbours looked at before overflow */
 #define TN_SLOT_OVERFLOW 32u
 #define TN_SLOT_BITS     320u /* programs a process can host at once */
-#define TN_SLOT_HASH_MUL 0x9E3779B97F4A7C15ull
+#define TN_SLOT_HASH_MUL 0x9E3779B1u /* 2³² ÷ golden ratio: Knuth's multiplicative hashing */
+#define TN_SLOT_HASH_SHIFT 22u
 struct tn_slot {
     u64 owner; /* fs base; 0 = free */
     u64 running[TN_SLOT_BITS / 64];
-    u64 sp;  /* address of the outermost run's struct tn_run; 0 = no run (see below) */
+    u64 sp;  /* where the outermost run's frame is; 0 = no run (see below) */
     u64 rnd; /* state of get_prandom_u32 */
 };
 _Static_assert(sizeof(struct tn_slot) == 64, "one cache line a thread");
@@ -84,14 +85,15 @@ _Static_assert(sizeof(struct tn_slot) == 64, "one cache line a thread");
  *     enter   if (slot->sp == 0) slot->sp = run;   then set the bit
  *     leave   clear the bit;   if (slot->sp == run) slot->sp = 0;
  *
- * A bit found set with sp == 0, or with sp below the present stack pointer of the same stack, belongs to
- * nobody. tn_agent_enter applies this if the caller says TN_ENTER_SP, i.e. that whoever sets bits inline
+ * (A trampoline stores the lowest address of its frame instead of the run's.) A bit found set with sp == 0, or
+ * with sp not above the end of the present run on the same stack, belongs to nobody: a live outer frame lies
+ * wholly above. tn_agent_enter applies this if the caller says TN_ENTER_SP, i.e. that whoever sets bits inline
  * keeps sp too.
  */
 
 /* Where a thread's slot is first looked for. `tp`: the thread pointer (fs base). */
-#define TN_SLOT_HASH(tp) ((u32)(((u64)(tp)*TN_SLOT_HASH_MUL) >> (64 - 10)))
-_Static_assert(TN_SLOT_COUNT == 1u << 10, "TN_SLOT_HASH");
+#define TN_SLOT_HASH(tp) ((u32)(u64)(tp)*TN_SLOT_HASH_MUL >> TN_SLOT_HASH_SHIFT)
+_Static_assert(TN_SLOT_COUNT == 1u << (32 - TN_SLOT_HASH_SHIFT), "TN_SLOT_HASH");
 
 /* "This very process" and "no vfork child is running": anything else takes the slow way.
    Low half: 1 in the process that was attached to, 0 in its fork children (the page is wiped).

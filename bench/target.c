@@ -25,13 +25,13 @@ uint64_t bench_count(uint64_t a, uint64_t b), bench_span(uint64_t a, uint64_t b)
 
 HOT uint64_t bench_count(uint64_t a, uint64_t b)
 {
-    __asm__ volatile("" : "+r"(a), "+r"(b));
+    __asm__ volatile("" : "+r"(a), "+r"(b) : : "rbx");
     return (a ^ b) * 3 + b;
 }
 
 HOT uint64_t bench_span(uint64_t a, uint64_t b)
 {
-    __asm__ volatile("" : "+r"(a), "+r"(b));
+    __asm__ volatile("" : "+r"(a), "+r"(b) : : "rbx");
     return (a ^ b) * 5 + b;
 }
 

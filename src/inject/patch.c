@@ -45,30 +45,6 @@ static void mend_copy(const struct tn_tracee *t, pid_t child)
     }
 }
 
-static bool vforks(s64 nr)
-{
-    return nr == SYS_vfork || nr == SYS_clone || nr == SYS_clone3;
-}
-
-/* A vfork child runs in the same memory but is no thread of the process. */
-static void seize_vfork_children(struct tn_tracee *t)
-{
-    _free_ pid_t *kids = NULL;
-    u32 n = 0;
-
-    if (tn_proc_children(t->pid, &kids, &n) < 0)
-        return;
-    for (u32 i = 0; i < n; i++) {
-        struct tn_thread *th = tn_tracee_find(t, kids[i]);
-
-        if ((th && th->state != TN_TH_GONE) || !tn_proc_same_mm(t->pid, kids[i]) ||
-            tn_tracee_seize(t, kids[i], NULL) < 0)
-            continue;
-        th = tn_tracee_find(t, kids[i]);
-        th->pid = kids[i];
-    }
-}
-
 /* A held thread: out of the places, or moved out. */
 static int look_at_held(struct tn_tracee *t, const struct job *j, struct tn_thread *th)
 {
@@ -121,7 +97,7 @@ static int look_at_all(struct tn_tracee *t, const struct job *j)
                     }
                 } else {
                     th->safe = true;
-                    forks |= vforks(what.nr);
+                    forks |= tn_tracee_vforks(what.nr);
                 }
                 break;
             case TN_DOING_RUNS:
@@ -136,7 +112,7 @@ static int look_at_all(struct tn_tracee *t, const struct job *j)
         if (forks) {
             u32 before = t->n;
 
-            seize_vfork_children(t);
+            tn_tracee_seize_vforked(t);
             all &= t->n == before;
         }
         for (u32 i = 0; i < t->n; i++) {

@@ -15,6 +15,7 @@
 #include "inject/tracee.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
@@ -234,37 +235,91 @@ static int take_present(struct tn_tracee *t, pid_t *ret_tid, struct tn_error *er
 
 #define WAKE_MAX 32 /* distinct places where sleepers return to */
 
-/* Waits for a sleeper to wake, by a breakpoint where each returns to. */
+/* Breakpoints where sleepers return to; whom they lead to us is the thread that is wanted. */
+struct wake {
+    u64 at[WAKE_MAX];
+    u8 orig[WAKE_MAX];
+    u32 n;
+};
+
+static const u8 trap = 0xcc;
+
+/* A fork child is born with a copy of the breakpoints. */
+static void mend_copy(const struct tn_tracee *t, pid_t child)
+{
+    const struct wake *w = t->mend_arg;
+    char path[64];
+    _close_ int mem = -1;
+    u8 now;
+
+    snprintf(path, sizeof(path), "/proc/%d/mem", child);
+    mem = open(path, O_RDWR | O_CLOEXEC);
+    for (u32 k = 0; mem >= 0 && k < w->n; k++)
+        if (pread(mem, &now, 1, (off_t)w->at[k]) == 1 && now == trap)
+            (void)!pwrite(mem, &w->orig[k], 1, (off_t)w->at[k]);
+}
+
+/* Children are of no use here, and their parent may wait for them: a vfork child at a breakpoint takes it
+ * out. */
+static void let_child_go(struct tn_tracee *t, struct wake *w, struct tn_thread *th)
+{
+    struct user_regs_struct regs;
+
+    if (!th->forked && ptrace(PTRACE_GETREGS, th->tid, 0, &regs) == 0)
+        for (u32 k = 0; k < w->n; k++)
+            if (regs.rip == w->at[k])
+                tn_tracee_write(t, w->at[k], &w->orig[k], 1);
+    tn_tracee_resume(t, th);
+}
+
+static void set_breakpoints(struct tn_tracee *t, struct wake *w, const pid_t *tids, u32 ntids)
+{
+    for (u32 i = 0; i < ntids && w->n < WAKE_MAX; i++) {
+        struct tn_thread *th = tn_tracee_find(t, tids[i]);
+        struct tn_doing_what what;
+        bool known = false;
+
+        tn_thread_doing(t->pid, tids[i], &what);
+        if (th && what.doing == TN_DOING_RUNS) { /* awake by now: no other is needed */
+            tn_tracee_interrupt(t, th);
+            return;
+        }
+        if (th && what.doing == TN_DOING_SLEEPS && tn_tracee_vforks(what.nr)) {
+            tn_tracee_interrupt(t, th);
+            continue;
+        }
+        for (u32 k = 0; k < w->n; k++)
+            known |= w->at[k] == what.pc;
+        if (what.doing != TN_DOING_SLEEPS || known || tn_tracee_read(t, what.pc, &w->orig[w->n], 1) < 0 ||
+            w->orig[w->n] == trap)
+            continue;
+        w->at[w->n++] = what.pc;
+    }
+}
+
+/* Waits for a sleeper to wake. */
 static int take_waking(struct tn_tracee *t, u64 wait_ns, pid_t *ret_tid, struct tn_error *err)
 {
-    u64 until = tn_monotonic() + wait_ns, at[WAKE_MAX];
-    u8 orig[WAKE_MAX], trap = 0xcc;
+    u64 until = tn_monotonic() + wait_ns;
+    struct wake w = {};
     _free_ pid_t *tids = NULL;
-    u32 n = 0, ntids;
-    int r = tn_tracee_gather(t, err);
+    u32 ntids;
+    int r = tn_tracee_seize_all(t, err);
 
-    tn_tracee_resume_all(t);
     if (r < 0)
         return r;
     r = tn_proc_tids(t->pid, &tids, &ntids);
     if (r < 0)
         return r;
-    for (u32 i = 0; i < ntids && n < WAKE_MAX; i++) {
-        struct tn_doing_what what;
-        bool known = false;
-
-        tn_thread_doing(t->pid, tids[i], &what);
-        for (u32 k = 0; k < n; k++)
-            known |= at[k] == what.pc;
-        if (what.doing != TN_DOING_SLEEPS || known || tn_tracee_read(t, what.pc, &orig[n], 1) < 0 ||
-            orig[n] == trap)
-            continue;
-        at[n++] = what.pc;
-    }
-    t->brk = at;
-    t->nbrk = n;
-    for (u32 k = 0; k < n; k++)
-        tn_tracee_write(t, at[k], &trap, 1);
+    set_breakpoints(t, &w, tids, ntids);
+    t->brk = w.at;
+    t->nbrk = w.n;
+    t->mend_copy = mend_copy;
+    t->mend_arg = &w;
+    if (w.n)
+        tn_tracee_seize_vforked(t);
+    for (u32 k = 0; k < w.n; k++)
+        tn_tracee_write(t, w.at[k], &trap, 1);
     *ret_tid = 0;
     while (!*ret_tid) {
         u64 now = tn_monotonic();
@@ -272,12 +327,17 @@ static int take_waking(struct tn_tracee *t, u64 wait_ns, pid_t *ret_tid, struct 
         if (now >= until || tn_tracee_hung_up(t) || !tn_tracee_alive(t))
             break;
         tn_tracee_wait(t, TN_MIN(until - now, 10000000ull));
-        for (u32 i = 0; i < t->n && !*ret_tid; i++)
-            if (t->th[i].state == TN_TH_HELD && t->th[i].pid == t->pid)
+        for (u32 i = 0; i < t->n && !*ret_tid; i++) {
+            if (t->th[i].state != TN_TH_HELD)
+                continue;
+            if (t->th[i].pid == t->pid)
                 *ret_tid = t->th[i].tid;
+            else
+                let_child_go(t, &w, &t->th[i]);
+        }
     }
-    for (u32 k = 0; k < n; k++)
-        tn_tracee_write(t, at[k], &orig[k], 1);
+    for (u32 k = 0; k < w.n; k++)
+        tn_tracee_write(t, w.at[k], &w.orig[k], 1);
     /* The one taken stays held; the others are let go and looked after. */
     for (u32 i = 0; i < t->n; i++)
         if (t->th[i].tid != *ret_tid)
@@ -289,6 +349,8 @@ static int take_waking(struct tn_tracee *t, u64 wait_ns, pid_t *ret_tid, struct 
     tn_tracee_drain(t);
     t->brk = NULL;
     t->nbrk = 0;
+    t->mend_copy = NULL;
+    t->mend_arg = NULL;
     taken = *ret_tid ? tn_tracee_find(t, *ret_tid) : NULL;
     if (taken)
         taken->state = TN_TH_HELD;

@@ -202,6 +202,29 @@ int tn_tracee_seize_all(struct tn_tracee *t, struct tn_error *err)
                    "process %d makes threads faster than they can be seized", t->pid);
 }
 
+bool tn_tracee_vforks(s64 nr)
+{
+    return nr == SYS_vfork || nr == SYS_clone || nr == SYS_clone3;
+}
+
+void tn_tracee_seize_vforked(struct tn_tracee *t)
+{
+    _free_ pid_t *kids = NULL;
+    u32 n = 0;
+
+    if (tn_proc_children(t->pid, &kids, &n) < 0)
+        return;
+    for (u32 i = 0; i < n; i++) {
+        struct tn_thread *th = tn_tracee_find(t, kids[i]);
+
+        if ((th && th->state != TN_TH_GONE) || !tn_proc_same_mm(t->pid, kids[i]) ||
+            tn_tracee_seize(t, kids[i], NULL) < 0)
+            continue;
+        th = tn_tracee_find(t, kids[i]);
+        th->pid = kids[i];
+    }
+}
+
 static bool has_vfork_child(const struct tn_tracee *t)
 {
     _free_ pid_t *kids = NULL;
@@ -456,8 +479,12 @@ int tn_tracee_settle(struct tn_tracee *t, pid_t tid, u64 ns)
                 tn_thread_doing(t->th[i].pid, t->th[i].tid, &what);
                 struct tn_status st;
 
-                if (what.doing == TN_DOING_GONE || tn_status_read(t->th[i].pid, t->th[i].tid, &st) < 0 ||
-                    st.state == 'Z' || st.state == 'X')
+                /* Its vfork child may be one we hold, so it will not stop before we go on. It is asleep: what
+                   it owes us is taken, and let go, when it comes. */
+                if (!tid && what.doing == TN_DOING_SLEEPS && tn_tracee_vforks(what.nr) && has_vfork_child(t))
+                    t->th[i].interrupting = false;
+                else if (what.doing == TN_DOING_GONE || tn_status_read(t->th[i].pid, t->th[i].tid, &st) < 0 ||
+                         st.state == 'Z' || st.state == 'X')
                     t->th[i].state = TN_TH_GONE;
             }
     }

@@ -71,6 +71,11 @@ int tn_tracee_seize_all(struct tn_tracee *t, struct tn_error *err);
    it was seized still bears an untraced thread. So the awake ones are held once, and stay held; then the list
    is read again. */
 int tn_tracee_gather(struct tn_tracee *t, struct tn_error *err);
+/* Whether a thread that sleeps in this call may be waiting for a vfork child. Such a sleep only death can cut
+   short: an interrupt stays pending until the child has left the memory, and is seen then. */
+bool tn_tracee_vforks(s64 nr);
+/* A vfork child runs in the same memory but is no thread of the process: those there are now, too. */
+void tn_tracee_seize_vforked(struct tn_tracee *t);
 struct tn_thread *tn_tracee_find(struct tn_tracee *t, pid_t tid);
 
 /* Asks a thread to stop; its stop is seen by a later wait. */

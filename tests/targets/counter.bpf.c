@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Counts at SECTION: all calls, and those of each process. Increments are atomic: many threads and processes come here
+ * at once, and the tests compare exact numbers.
+ */
+#include <linux/bpf.h>
+#include <linux/types.h>
+
+#include <bpf/bpf_helpers.h>
+
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, 1);
+    __type(key, __u32);
+    __type(value, __u64);
+} calls SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(max_entries, 4096);
+    __type(key, __u32); /* process id */
+    __type(value, __u64);
+} by_pid SEC(".maps");
+
+SEC(SECTION)
+int counter(void *ctx)
+{
+    __u32 zero = 0, pid = (__u32)(bpf_get_current_pid_tgid() >> 32);
+    __u64 none = 0, *count = bpf_map_lookup_elem(&calls, &zero);
+
+    if (count)
+        __sync_fetch_and_add(count, 1);
+    count = bpf_map_lookup_elem(&by_pid, &pid);
+    if (!count) {
+        bpf_map_update_elem(&by_pid, &pid, &none, BPF_NOEXIST);
+        count = bpf_map_lookup_elem(&by_pid, &pid);
+    }
+    if (count)
+        __sync_fetch_and_add(count, 1);
+    return 0;
+}
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";

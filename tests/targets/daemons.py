@@ -1,0 +1,301 @@
+# SPDX-License-Identifier: MIT
+"""nginx and redis: Debian's, live and from their first instruction, while they work."""
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+from harness import alive, children, code, fds, free_port, listening, main, need, same, test, until
+
+NGINX = "/usr/sbin/nginx"
+REDIS = "/usr/bin/redis-server"
+
+
+class Nginx:
+    """nginx with a prefix of its own."""
+
+    def __init__(self, room, workers=2):
+        need(NGINX)
+        self.room, self.port = room, free_port()
+        for folder in ("logs", "html"):
+            os.mkdir(room.path(folder))
+        room.write("html/index.html", "first light\n")
+        os.chmod(room.dir, 0o755)
+        user = "user root;" if os.geteuid() == 0 else ""
+        self.conf = room.write("nginx.conf", f"""{user}
+worker_processes {workers};
+pid logs/nginx.pid;
+error_log logs/error.log;
+events {{ worker_connections 256; }}
+http {{
+    access_log logs/access.log;
+    client_body_temp_path b; proxy_temp_path p; fastcgi_temp_path f; uwsgi_temp_path u; scgi_temp_path s;
+    server {{ listen 127.0.0.1:{self.port}; root html; }}
+}}
+""")
+        self.command = [NGINX, "-p", room.dir, "-c", self.conf, "-e", room.path("logs/error.log"), "-g", "daemon off;"]
+
+    def start(self):
+        self.process = self.room.start(self.command)
+        self.ready(self.process.pid)
+
+    def ready(self, master):
+        self.master = master
+        until(lambda: listening(self.port))
+        self.workers = until(lambda: children(master))
+
+    def get(self, n):
+        """n requests, each over a connection of its own; all must succeed."""
+        for _ in range(n):
+            link = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+            link.request("GET", "/")
+            answer = link.getresponse()
+            same((answer.status, answer.read()), (200, b"first light\n"), "answer")
+            link.close()
+
+    def logged(self):
+        with open(self.room.path("logs/access.log")) as file:
+            return len(file.read().splitlines())
+
+    def reload(self):
+        """New workers, the old ones gone."""
+        old = children(self.master)
+        os.kill(self.master, signal.SIGHUP)
+        until(lambda: children(self.master) and not set(children(self.master)) & set(old))
+        until(lambda: not any(alive(pid) for pid in old))
+        return children(self.master)
+
+
+class Redis:
+    """A redis-server without a file of its own, in the test's folder."""
+
+    def __init__(self, room):
+        need(REDIS, "redis-cli", "redis-benchmark")
+        self.room, self.port = room, free_port()
+        self.command = [REDIS, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", room.dir, "--save", "",
+                        "--dbfilename", "dump.rdb", "--daemonize", "no", "--logfile", room.path("redis.log")]
+
+    def start(self):
+        self.process = self.room.start(self.command)
+        self.ready(self.process.pid)
+
+    def ready(self, pid):
+        self.pid = pid
+        until(lambda: listening(self.port))
+
+    def ask(self, *words):
+        with socket.create_connection(("127.0.0.1", self.port), 10) as sock:
+            sock.sendall(b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word.encode()) for word in words))
+            file = sock.makefile("rb")
+            line = file.readline().decode().rstrip()
+            assert not line.startswith("-"), line
+            if line.startswith("$"):
+                return file.read(int(line[1:]) + 2)[:-2].decode()
+            return line[1:]
+
+    def counted(self, command):
+        """Calls of a command, by redis' own count."""
+        for line in self.ask("INFO", "commandstats").splitlines():
+            if line.startswith(f"cmdstat_{command}:"):
+                return int(line.split("calls=")[1].split(",")[0])
+        return 0
+
+    def bench(self, n, clients=10):
+        self.room.run(["redis-benchmark", "-h", "127.0.0.1", "-p", str(self.port), "-t", "set", "-n", str(n), "-c", str(clients),
+                       "-r", "1000", "-q"], seconds=60)
+
+    def save(self):
+        before = self.ask("LASTSAVE")
+        time.sleep(1.1) # LASTSAVE counts in seconds
+        self.ask("BGSAVE")
+        until(lambda: self.ask("LASTSAVE") != before)
+        assert "rdb_last_bgsave_status:ok" in self.ask("INFO", "persistence")
+
+
+@test("nginx, live: both workers, every request counted; descriptors and code as before afterwards")
+def _(room):
+    nginx = Nginx(room)
+    nginx.start()
+    nginx.get(4)
+    before = {pid: (fds(pid), code(pid, NGINX)) for pid in nginx.workers}
+    logged = nginx.logged()
+    link = room.attach("nginx_free", *nginx.workers)
+    same({pid: fds(pid) for pid in nginx.workers}, {pid: before[pid][0] for pid in nginx.workers}, "descriptors")
+    nginx.get(300)
+    until(lambda: nginx.logged() - logged == 300)
+    same(link.calls(), 300, "requests counted")
+    same(set(link.by_pid()) <= set(nginx.workers), True, "counted in the workers alone")
+    link.detach()
+    same({pid: (fds(pid), code(pid, NGINX)) for pid in nginx.workers}, before, "descriptors and code")
+    nginx.get(20)
+
+
+@test("nginx reloads while its workers are extended: they leave in peace, the new ones are not counted")
+def _(room):
+    nginx = Nginx(room)
+    nginx.start()
+    link = room.attach("nginx_free", *nginx.workers)
+    nginx.get(50)
+    same(link.calls(), 50, "before the reload")
+    old, new = nginx.workers, nginx.reload()
+    nginx.get(50)
+    same(new, children(nginx.master), "the new workers stay")
+    same(link.process.wait(10), 0, "tenon attach ends when its processes have")
+    link = room.attach("nginx_free", *new)
+    nginx.get(50)
+    same(link.calls(), 50, "new ones, named")
+    assert not set(link.by_pid()) & set(old)
+    link.detach()
+
+
+@test("nginx's master alone: its workers' requests are not its own; a reload under it forks workers with our bytes that count for nobody")
+def _(room):
+    nginx = Nginx(room)
+    nginx.start()
+    link = room.attach("nginx_free", nginx.master)
+    nginx.get(30)
+    same(link.calls(), 0, "by workers born before")
+    new = nginx.reload()
+    nginx.get(30)
+    same(link.calls(), 0, "by workers born under the link")
+    link.detach()
+    nginx.get(30)
+    same(children(nginx.master), new, "the workers live")
+
+
+@test("nginx's master with --follow: workers forked by a reload count, those from before do not")
+def _(room):
+    nginx = Nginx(room)
+    nginx.start()
+    link = room.attach("nginx_free", nginx.master, options=["--follow"])
+    nginx.get(30)
+    same(link.calls(), 0, "by workers born before")
+    new = nginx.reload()
+    nginx.get(200)
+    same(link.calls(), 200, "by workers born under the link")
+    assert set(link.by_pid()) <= set(new)
+    link.detach()
+    nginx.get(30)
+    same(children(nginx.master), new, "the workers live")
+    new = nginx.reload()
+    nginx.get(30)
+
+
+@test("nginx from its start: master and workers, every request counted")
+def _(room):
+    nginx = Nginx(room)
+    link = room.attach_start("nginx_free", nginx.command)
+    nginx.ready(until(lambda: children(link.process.pid))[0])
+    nginx.get(200)
+    same(link.calls(), 200, "requests counted")
+    assert set(link.by_pid()) <= set(nginx.workers)
+    nginx.reload()
+    nginx.get(100)
+    same(link.calls(), 300, "requests counted after a reload")
+    os.kill(nginx.master, signal.SIGQUIT)
+    same(link.process.wait(15), 0, "status")
+
+
+@test("nginx under load: attached and detached over and over, no request fails", seconds=90)
+def _(room):
+    nginx = Nginx(room)
+    nginx.start()
+    failures, over = [], threading.Event()
+
+    def load():
+        try:
+            while not over.is_set():
+                nginx.get(5)
+                time.sleep(0.002)
+        except Exception as error: # pylint: disable=broad-except
+            failures.append(error)
+
+    loads = [threading.Thread(target=load) for _ in range(2)]
+    for thread in loads:
+        thread.start()
+    try:
+        for _ in range(15):
+            link = room.attach("nginx_free", *nginx.workers)
+            seen = link.calls()
+            until(lambda: link.calls() > seen)
+            link.detach()
+    finally:
+        over.set()
+        for thread in loads:
+            thread.join()
+    same(failures, [], "failed requests")
+    same(children(nginx.master), nginx.workers, "the workers live")
+
+
+@test("redis, live, under redis-benchmark: as many calls of setCommand as redis counts itself")
+def _(room):
+    redis = Redis(room)
+    redis.start()
+    redis.bench(2000)
+    before = redis.counted("set")
+    link = room.attach("redis_set", redis.pid)
+    redis.bench(20000)
+    same(link.calls(), redis.counted("set") - before, "calls")
+    same(link.missed(), 0, "missed")
+    link.detach()
+    redis.bench(2000)
+
+
+@test("redis from its start, under redis-benchmark: exact, and it ends with its own status")
+def _(room):
+    redis = Redis(room)
+    link = room.attach_start("redis_set", redis.command)
+    redis.ready(until(lambda: children(link.process.pid))[0])
+    redis.bench(20000)
+    same(link.calls(), redis.counted("set"), "calls")
+    os.kill(redis.pid, signal.SIGTERM)
+    same(link.process.wait(15), 0, "status")
+
+
+@test("redis is attached to under load, and detached: no request is lost, none answered wrongly", seconds=90)
+def _(room):
+    redis = Redis(room)
+    redis.start()
+    load = room.start(["redis-benchmark", "-h", "127.0.0.1", "-p", str(redis.port), "-t", "set,get", "-n", "60000", "-c", "8", "-q"],
+                      stdout=subprocess.DEVNULL)
+    rounds = 0
+    while load.poll() is None and rounds < 60:
+        low = redis.counted("set")
+        link = room.attach("redis_set", redis.pid)
+        inside = redis.counted("set")
+        inner = redis.counted("set") - inside
+        seen = link.calls()
+        high = redis.counted("set") - low
+        assert inner <= seen <= high, (inner, seen, high)
+        link.detach()
+        rounds += 1
+    same(load.wait(60), 0, "redis-benchmark")
+    assert rounds > 2
+    same(redis.counted("set"), 60000, "SETs by redis' own count")
+
+
+@test("redis saves in a fork child while attached: the child's calls count only with --follow; its file is whole", seconds=90)
+def _(room):
+    redis = Redis(room)
+    redis.start()
+    for i in range(500):
+        redis.ask("SET", f"key{i}", f"value{i}")
+    for follow in (False, True):
+        link = room.attach("redis_save", redis.pid, options=["--follow"] if follow else [])
+        redis.save()
+        same(link.calls(), 500 if follow else 0, f"objects saved{' --follow' if follow else ''}")
+        assert redis.pid not in link.by_pid()
+        room.run(["redis-check-rdb", room.path("dump.rdb")])
+        link.detach()
+        redis.save()
+    redis.process.send_signal(signal.SIGTERM)
+    redis.process.wait(10)
+    redis.start()
+    same(redis.ask("DBSIZE"), "500", "keys loaded again")
+    same(redis.ask("GET", "key321"), "value321")
+
+
+main()

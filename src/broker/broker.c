@@ -130,6 +130,7 @@ static void raise_nofile(void)
 static void broker_free(struct tn_broker *broker)
 {
     tn_wakeup_free(broker->wakeup);
+    tn_trace_free(broker->trace);
     if (broker->inject)
         tn_inject_free(broker->inject);
     for (enum tn_kind kind = 0; kind < TN_KIND_MAX; kind++)

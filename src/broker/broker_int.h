@@ -5,6 +5,7 @@
 
 #include "broker/broker.h"
 #include "broker/object.h"
+#include "broker/trace.h"
 #include "broker/wakeup.h"
 
 #define TN_HANDLE_BUCKETS 1024u
@@ -28,6 +29,7 @@ struct tn_broker {
     u64 links_used[TN_MAX_LINKS / 64];
     struct tn_inject *inject;
     struct tn_wakeup *wakeup;
+    struct tn_trace *trace; /* NULL until a program that prints is attached */
 };
 
 /* ------------------------------------------------------------------------------------------------ the caller
@@ -54,7 +56,6 @@ struct tn_caller {
     struct tn_ctl_error last; /* why the last call failed */
     struct tn_error why;      /* of this call; moved to `last` when it fails */
     int ret_fd;               /* the call's new descriptor, or −1 */
-    u64 trace_seen;
 };
 
 /* Object of the wanted kind behind the caller's descriptor; one reference for the caller of this. −EBADF,

@@ -220,7 +220,9 @@ static int ctl_prog_facts(struct tn_caller *caller, const void *req, void *ret_r
 
 static int ctl_trace_read(struct tn_caller *caller, const void *req, void *ret_reply, size_t *ret_len)
 {
-    *ret_len = 0;
+    struct tn_trace *trace = caller->broker->trace;
+
+    *ret_len = trace ? tn_trace_read(trace, ret_reply, TN_MSG_MAX - sizeof(struct tn_msg)) : 0;
     return 0;
 }
 

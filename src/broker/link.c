@@ -137,9 +137,12 @@ static int pids_of_file(u64 dev, u64 ino, pid_t **ret_pids, u32 *ret_count)
 /* ----------------------------------------------------------------------------------------------------------
  * attach */
 
-struct install {
-    struct tn_install_map *maps;
-};
+static bool prints(const struct tn_prog *prog)
+{
+    const u32 id = TN_HELPER_trace_printk;
+
+    return prog->verdict.facts.helpers[id / 64] >> (id % 64) & 1;
+}
 
 static int start_job(struct tn_link *link, pid_t pid, const struct tn_ctl_options *options, int *ret_fd,
                      struct tn_error *why)
@@ -148,6 +151,7 @@ static int start_job(struct tn_link *link, pid_t pid, const struct tn_ctl_option
     const struct tn_prog *prog = link->prog;
     const struct tn_perf *perf = link->perf;
     _free_ struct tn_install_map *maps = calloc(prog->nused + 1, sizeof(*maps));
+    u32 nmaps = prog->nused;
     _free_ struct tn_attach_spec *spec = calloc(1, sizeof(*spec));
 
     if (!maps || !spec)
@@ -160,6 +164,15 @@ static int start_job(struct tn_link *link, pid_t pid, const struct tn_ctl_option
             .fd = map->snapshot >= 0 ? map->snapshot : map->memfd,
             .geo = map->view.geo,
         };
+    }
+    if (prints(prog)) {
+        int r = broker->trace ? 0 : tn_trace_new(broker->ncpu, &broker->trace);
+
+        if (r)
+            return tn_fail(why, r, "trace_memory", "no shared memory for what programs print: %s",
+                           strerror(-r));
+        maps[nmaps++] = (struct tn_install_map){
+            .id = TN_TRACE_MAP_ID, .fd = broker->trace->memfd, .geo = broker->trace->map.geo};
     }
     spec->pid = pid;
     spec->link_index = link->index;
@@ -182,7 +195,7 @@ static int start_job(struct tn_link *link, pid_t pid, const struct tn_ctl_option
         .pool = prog->code.pool,
         .npool = prog->code.npool,
         .maps = maps,
-        .nmaps = prog->nused,
+        .nmaps = nmaps,
         .facts = &prog->verdict.facts,
     };
     return tn_inject_attach(broker->inject, spec, ret_fd, why);
@@ -432,6 +445,8 @@ void tn_process_ended(struct tn_broker *broker, pid_t pid)
 {
     for (u32 i = 0; i < broker->table[TN_KIND_MAP].count; i++)
         tn_map_recover(&((const struct tn_bmap *)broker->table[TN_KIND_MAP].slot[i])->view, (u32)pid);
+    if (broker->trace)
+        tn_map_recover(&broker->trace->map, (u32)pid);
     for (u32 cpu = 0; cpu < broker->ncpu; cpu++) {
         u64 owner = __atomic_load_n(&broker->claims[cpu].owner, __ATOMIC_RELAXED);
 

@@ -739,6 +739,11 @@ static int write_views(struct ctx *c, struct tn_prog_slot *prog)
         prog->base[i] = reg->addr;
         view.base = (u8 *)reg->addr;
         r = write_order(c, view_addr(c, index), proc, &view, sizeof(view));
+        if (r >= 0 && m->id == TN_TRACE_MAP_ID) {
+            u64 ring = view_addr(c, index);
+
+            r = write_order(c, proc->addr + offsetof(struct tn_proc, trace_ring), proc, &ring, sizeof(ring));
+        }
         if (r < 0)
             return r;
     }

@@ -34,6 +34,9 @@ struct tn_install_map {
     int fd; /* memfd */
     struct tn_map_geo geo;
 };
+/* A map of this id is no map of the program's: it is the ring that bpf_trace_printk writes to, last in the
+ * list. */
+#define TN_TRACE_MAP_ID 0xffffffffu
 struct tn_install {
     u32 prog_id;
     int text; /* sealed memfd */

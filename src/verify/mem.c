@@ -293,6 +293,12 @@ int tn_mem_store(struct vf *v, const struct bpf_insn *i)
         return vf_refuse(
             v, v->pc, TN_REASON_pointer_arithmetic,
             "cannot spill pointers to stack into stack frame of the caller: the frame they name goes away");
+    if (tn_reg_is_pointer(&value) && size != 8)
+        return vf_refuse(
+            v, v->pc, TN_REASON_spill_partial,
+            "invalid size of register spill: r%u is a %s, which goes to the stack with its 8 bytes or "
+            "not at all",
+            i->src_reg, tn_reg_kind_name(value.kind));
     if (fixed(&p))
         return tn_stack_store(v, v->cur.frame[p.reg.frame], p.min, size, &value);
     return tn_stack_clobber(v, v->cur.frame[p.reg.frame], p.min, p.max, size);
@@ -302,6 +308,7 @@ int tn_mem_atomic(struct vf *v, const struct bpf_insn *i)
 {
     u32 size = tn_size_bytes(i->code), gets = i->imm == BPF_CMPXCHG ? 0 : i->src_reg;
     const u32 operand[2] = {i->src_reg, 0};
+    struct tn_reg old;
     struct place p;
     int err = 0;
 
@@ -326,7 +333,10 @@ int tn_mem_atomic(struct vf *v, const struct bpf_insn *i)
     if (p.reg.kind == TN_REG_STACK) {
         struct tn_frame *f = v->cur.frame[p.reg.frame];
 
-        err = tn_stack_readable(v, f, p.min, p.max + size);
+        if (fixed(&p) && size < 8) /* half of a pointer is no operand */
+            err = tn_stack_load(v, f, p.min, size, &old);
+        else
+            err = tn_stack_readable(v, f, p.min, p.max + size);
         if (!err)
             err = tn_stack_clobber(v, f, p.min, p.max, size);
         if (err)

@@ -121,9 +121,11 @@ OK(dead_branch_not_followed, MOV(R2, 5), JMP(BPF_JGT, R2, 3, 1), LDX(DW, R0, R2,
 OK(dead_call_of_unknown_helper, MOV(R2, 5), JMP(BPF_JGT, R2, 3, 1), CALL(0xbad2310), MOV(R0, 0), EXIT)
 /* ---- spills */
 OK(spill_number_keeps_bounds, MOVX(R6, R1), LOOKUP(M_ARRAY), JMP(BPF_JEQ, R0, 0, 6), LDX(DW, R1, R6, 0), JMP(BPF_JGT, R1, 56, 4), STX(DW, R10, -16, R1), LDX(DW, R2, R10, -16), ADDX(R0, R2), ST(DW, R0, 0, 1), MOV(R0, 0), EXIT)
-NO(spill_partly_overwritten, map_bounds, 14, MOVX(R6, R1), LOOKUP(M_ARRAY), JMP(BPF_JEQ, R0, 0, 8), LDX(B, R1, R6, 0), ALU(BPF_AND, R1, 7), STX(DW, R10, -16, R1), STX(B, R10, -16, R6), LDX(B, R2, R10, -16), ADDX(R0, R2), ST(B, R0, 0, 1), MOV(R0, 0), EXIT)
+NO(spill_partly_overwritten, map_bounds, 15, MOVX(R6, R1), LOOKUP(M_ARRAY), JMP(BPF_JEQ, R0, 0, 9), LDX(B, R1, R6, 0), LDX(B, R3, R6, 8), ALU(BPF_AND, R1, 7), STX(DW, R10, -16, R1), STX(B, R10, -16, R3), LDX(B, R2, R10, -16), ADDX(R0, R2), ST(B, R0, 0, 1), MOV(R0, 0), EXIT)
 NO(spill_pointer_halved, not_a_pointer, 4, STX(DW, R10, -8, R1), ST(W, R10, -4, 0), LDX(DW, R2, R10, -8), MOV(R0, 0), LDX(DW, R0, R2, 0), EXIT)
 NO(part_of_pointer_read, spill_partial, 1, STX(DW, R10, -8, R1), LDX(W, R0, R10, -8), EXIT)
+NO(pointer_stored_in_part, spill_partial, 0, STX(W, R10, -8, R1), MOV(R0, 0), EXIT)
+NO(atomic_half_of_pointer, spill_partial, 2, STX(DW, R10, -8, R1), MOV(R2, 0), ATOMIC(W, R10, -8, R2, BPF_ADD), MOV(R0, 0), EXIT)
 OK(spill_nullable_then_check, ST(DW, R10, -8, 0), MOVX(R2, R10), ADD(R2, -8), LDMAP(R1, M_HASH), CALL(1), STX(DW, R10, -16, R0), JMP(BPF_JEQ, R0, 0, 2), LDX(DW, R3, R10, -16), ST(DW, R3, 0, 0), MOV(R0, 0), EXIT)
 OK(stack_var_write, ST(DW, R10, -16, 0), ST(DW, R10, -8, 0), LDX(DW, R2, R1, 0), ALU(BPF_AND, R2, 8), MOVX(R3, R10), ADD(R3, -16), ADDX(R3, R2), STX(DW, R3, 0, R2), LDX(DW, R0, R10, -8), EXIT)
 NO(stack_var_write_kills_spill, not_a_pointer, 9, STX(DW, R10, -16, R1), ST(DW, R10, -8, 0), LDX(DW, R2, R1, 0), ALU(BPF_AND, R2, 8), MOVX(R3, R10), ADD(R3, -16), ADDX(R3, R2), STX(DW, R3, 0, R2), LDX(DW, R4, R10, -16), LDX(DW, R0, R4, 0), EXIT)

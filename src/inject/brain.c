@@ -933,7 +933,8 @@ static int make_hook(struct ctx *c, struct near *n, const struct tn_patch *p, co
     u64 agent = tn_state_region(c->st, TN_REGION_AGENT_TEXT, 0)->addr, enter, leave;
     u64 proc = tn_state_region(c->st, TN_REGION_PROC, 0)->addr;
     const struct tn_region *rec = n->rec, *text = n->text;
-    u8 code[TN_TRAMPOLINE_MAX];
+    u8 code[TN_TRAMPOLINE_MAX], text_head[256];
+    ssize_t head = pread(s->prog.text, text_head, sizeof(text_head), s->prog.entry);
     struct tn_tramp_in in;
     struct tn_hook hook;
     int r = tn_agent_export("tn_agent_enter", &enter), len = 0;
@@ -953,6 +954,9 @@ static int make_hook(struct ctx *c, struct near *n, const struct tn_patch *p, co
                               .leave = agent + leave,
                               .prog_bit = c->prog_bit,
                               .footprint = s->prog.footprint,
+                              .text = head > 0 ? text_head : NULL,
+                              .text_len = head > 0 ? (u32)head : 0,
+                              .text_at = prog->text + s->prog.entry,
                               .claims = tn_state_region(c->st, TN_REGION_CLAIMS, 0)->addr,
                               .ncpu = facts->ncpu,
                               .owner_pid = facts->owner_pid,

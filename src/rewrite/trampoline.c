@@ -10,7 +10,8 @@
  *
  * The full frame is 8 modulo 16: with the return address on top, an ABI entry's frame ends up aligned.
  *
- * The fast way takes no locked instruction and no call but the program's: armed is exactly 1 (this process,
+ * The fast way takes no locked instruction and no call but the program's, and not that one where the
+ * program is small enough to be part of the trampoline (splice.c): armed is exactly 1 (this process,
  * no vfork in flight), the thread's own slot is where its hash says, and no run is under way on the thread
  * (slot.sp is 0). A program that needs a CPU to itself claims it with one locked instruction. Everything else
  * is the agent's business.
@@ -29,6 +30,7 @@
 
 #include "agent/agent.h"
 #include "rewrite/refusals.h"
+#include "rewrite/splice.h"
 #include "x86/encode.h"
 
 #define RUN_OFF  ((s32)sizeof(struct tn_pt_regs))
@@ -197,7 +199,7 @@ static void call(struct tn_asm *a, const struct tn_tramp_in *in, u64 target)
     }
 }
 
-static void call_program(struct tramp *t)
+static void run_program(struct tramp *t, bool splice)
 {
     const struct tn_tramp_in *in = t->in;
 
@@ -205,7 +207,9 @@ static void call_program(struct tramp *t)
         tn_x86_mov_rr(&t->a, 8, TN_RDI, TN_RSP);
     if (t->run)
         tn_x86_lea(&t->a, TN_RSI, tn_mem_base(TN_RSP, RUN_OFF));
-    tn_x86_call_m(&t->a, HOOK(prog));
+    if (!splice || !in->text || in->facts->may_fault || /* whose faults are told by address */
+        !tn_splice(&t->a, in->at, in->text, in->text_len, in->text_at))
+        tn_x86_call_m(&t->a, HOOK(prog));
 }
 
 static void prelude(struct tramp *t)
@@ -463,7 +467,7 @@ static void fast_way(struct tramp *t)
         if (!t->in->facts->percpu)
             tn_x86_store_i(a, 4, RUN(cpu), -1);
     }
-    call_program(t);
+    run_program(t, true);
     if (t->spill)
         tn_x86_load(a, 8, t->slot, RUN(slot));
     if (t->in->facts->percpu) {
@@ -492,7 +496,7 @@ static void slow_way(struct tramp *t)
     call(a, in, in->enter);
     tn_x86_test_rr(a, 4, TN_RAX, TN_RAX);
     skipped = tn_x86_jcc_fwd(a, 4, TN_CC_E);
-    call_program(t);
+    run_program(t, false);
     tn_x86_lea(a, TN_RDI, tn_mem_base(TN_RSP, RUN_OFF));
     call(a, in, in->leave);
     tn_x86_bind(a, skipped);

@@ -38,6 +38,11 @@ struct tn_tramp_in {
     u64 enter, leave;  /* tn_agent_enter, tn_agent_leave: see agent.h */
     u32 prog_bit;
     u32 footprint; /* what the program touches: tn_code.footprint; 0: not known, all of it */
+    /* The program's text from its entry on, and where the target has it: a small one becomes part of the
+       trampoline. NULL: it is called through the hook record, as it is where the slow way runs. */
+    const u8 *text;
+    u32 text_len;
+    u64 text_at;
     /* For programs with facts->percpu, to claim a CPU without the agent; one of them 0: the agent does it. */
     u64 claims; /* struct tn_cpu_claim[ncpu] */
     u32 ncpu, owner_pid;

@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: MIT */
+/* See inproc.h. */
+#include "inproc.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/rseq.h>
+
+#include "agent/agent.h"
+#include "agent/image.h"
+
+#define REACH 0x10000000ull
+
+static void *memory(u64 size, int flags)
+{
+    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, flags | MAP_ANONYMOUS, -1, 0);
+
+    return p == MAP_FAILED ? NULL : p;
+}
+
+/* Bytes among what can be executed, from a page's start, so that text can be reached from its pool. */
+static u8 *take(struct inproc *p, u32 size)
+{
+    u8 *at = p->near->code + p->code_used;
+
+    size = TN_ROUND_UP(size, TN_PAGE);
+    if (size > sizeof(p->near->code) - p->code_used)
+        return NULL;
+    p->code_used += size;
+    return at;
+}
+
+static int map_agent(struct inproc *p, struct tn_error *err)
+{
+    struct tn_agent_layout layout;
+    u64 enter, leave;
+    u8 *at;
+    int r = tn_agent_layout(&layout, err);
+
+    if (!r)
+        r = tn_agent_export("tn_agent_enter", &enter);
+    if (!r)
+        r = tn_agent_export("tn_agent_leave", &leave);
+    if (r)
+        return r;
+    at = take(p, (u32)layout.size);
+    if (!at)
+        return -ENOSPC;
+    for (u32 i = 0; i < layout.nsegments; i++)
+        memcpy(at + layout.segment[i].vaddr, layout.segment[i].bytes, layout.segment[i].file_size);
+    p->agent = (u64)at;
+    p->enter = p->agent + enter;
+    p->leave = p->agent + leave;
+    return 0;
+}
+
+static void describe(struct inproc *p)
+{
+    void *vdso = dlopen("linux-vdso.so.1", RTLD_NOW | RTLD_NOLOAD);
+    struct tn_proc *proc = &p->near->proc;
+
+    *proc = (struct tn_proc){
+        .priv = p->priv,
+        .claims = p->claims,
+        .gates = p->near->gate,
+        .stats = p->stats,
+        .ncpu = p->ncpu,
+        .allowed_syscalls = ~0u,
+        .pid = (u32)getpid(),
+        .owner_pid = (u32)getpid(),
+        .tp_how = TN_TP_SELF,
+        .rseq_cpu_off = __rseq_size ? (s32)__rseq_offset + (s32)offsetof(struct rseq, cpu_id) : 0,
+        .vdso_clock_gettime = vdso ? (u64)dlsym(vdso, "__vdso_clock_gettime") : 0,
+    };
+}
+
+int inproc_init(struct inproc *p, struct tn_error *err)
+{
+    u64 hint = ((u64)&inproc_init & ~(TN_PAGE - 1ull)) + REACH;
+    _close_ int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    int r;
+
+    *p = (struct inproc){.ncpu = (u32)sysconf(_SC_NPROCESSORS_CONF)};
+    r = fd < 0 ? -errno : tn_module_open(fd, &p->self, err);
+    if (r)
+        return r;
+    p->near = mmap((void *)hint, sizeof(*p->near), PROT_READ | PROT_WRITE | PROT_EXEC,
+                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    p->priv = memory(sizeof(*p->priv), MAP_PRIVATE);
+    p->claims = memory(p->ncpu * sizeof(*p->claims), MAP_SHARED);
+    p->stats = memory(INPROC_HOOKS * sizeof(*p->stats), MAP_SHARED);
+    if (p->near == MAP_FAILED || !p->priv || !p->claims || !p->stats ||
+        madvise(p->priv, sizeof(*p->priv), MADV_WIPEONFORK))
+        return -ENOMEM;
+    p->code_used = (u32)(TN_ROUND_UP((u64)p->near->code, (u64)TN_PAGE) - (u64)p->near->code);
+    p->priv->armed = TN_ARMED;
+    describe(p);
+    return map_agent(p, err);
+}
+
+int inproc_map(struct inproc *p, struct inproc_prog *prog, u32 type, u32 key_size, u32 value_size,
+               u32 max_entries, struct tn_error *err)
+{
+    struct tn_map *map = &prog->map[prog->nmaps];
+    int r;
+
+    if (prog->nmaps == TN_ARRAY_SIZE(prog->map))
+        return -E2BIG;
+    r = tn_map_geometry(type, key_size, value_size, max_entries, 0, p->ncpu, &map->geo);
+    if (r)
+        return tn_fail(err, r, "geometry", "a map of type %u", type);
+    map->base = memory(map->geo.size, MAP_SHARED);
+    if (!map->base)
+        return -ENOMEM;
+    prog->nmaps++;
+    return tn_map_init(map);
+}
+
+static int resolve(const struct inproc *p, const struct inproc_prog *prog, const struct tn_pool_entry *entry,
+                   u64 *ret_word)
+{
+    u64 off;
+    int r;
+
+    switch ((enum tn_pool_kind)entry->kind) {
+    case TN_POOL_HELPER:
+        r = tn_agent_helper(entry->index, &off);
+        if (!r)
+            *ret_word = p->agent + off;
+        return r;
+    case TN_POOL_MAP:
+        *ret_word = (u64)&prog->map[entry->index];
+        return 0;
+    case TN_POOL_MAP_DATA:
+        *ret_word = (u64)prog->map[entry->index].base + entry->offset;
+        return 0;
+    }
+    return -EINVAL;
+}
+
+static int place_code(struct inproc *p, struct inproc_prog *prog, const struct tn_code *code)
+{
+    u8 *pool = take(p, code->pool_size + code->text_len);
+    int r = pool ? 0 : -ENOSPC;
+
+    for (u32 i = 0; !r && i < code->npool; i++)
+        r = resolve(p, prog, &code->pool[i], (u64 *)pool + i);
+    if (r)
+        return r;
+    memcpy(pool + code->pool_size, code->text, code->text_len);
+    prog->entry = (u64)pool + code->pool_size + code->entry;
+    prog->footprint = code->footprint;
+    return 0;
+}
+
+int inproc_load(struct inproc *p, struct inproc_prog *prog, const struct bpf_insn *insns, u32 ninsns,
+                struct tn_error *err)
+{
+    struct tn_verify_map maps[TN_ARRAY_SIZE(prog->map)] = {0};
+    struct tn_map_geo geos[TN_ARRAY_SIZE(prog->map)];
+    _clean_(tn_verdict_clear) struct tn_verdict verdict = {0};
+    _clean_(tn_code_clear) struct tn_code code = {0};
+    struct tn_verify_in in = {.insns = insns,
+                              .ninsns = ninsns,
+                              .prog_type = BPF_PROG_TYPE_KPROBE,
+                              .gpl = true,
+                              .maps = maps,
+                              .nmaps = prog->nmaps,
+                              .authority = &tn_authority_all};
+    struct tn_program program = {.insns = insns, .ninsns = ninsns, .maps = geos, .nmaps = prog->nmaps};
+    int r;
+
+    for (u32 i = 0; i < prog->nmaps; i++)
+        maps[i].geo = geos[i] = prog->map[i].geo;
+    r = tn_verify(&in, &verdict);
+    if (r)
+        return r;
+    if (!verdict.accepted)
+        return tn_fail(err, -EACCES, verdict.refusal.reason, "instruction %u: %s", verdict.refusal.insn,
+                       verdict.refusal.message);
+    program.aux = verdict.aux;
+    program.subprogs = verdict.subprogs;
+    program.nsubprogs = verdict.nsubprogs;
+    program.facts = &verdict.facts;
+    prog->facts = verdict.facts;
+    r = tn_jit(&program, &code, err);
+    return r ? r : place_code(p, prog, &code);
+}
+
+static int patch(struct inproc *p, const struct tn_patch *at, u64 bias, u64 func_ip,
+                 const struct inproc_prog *prog, const struct inproc_how *how, struct tn_error *err)
+{
+    u32 k = p->nhooks;
+    struct inproc_near *near = p->near;
+    u8 *copy, *tramp, bytes[TN_PATCH_MAX];
+    const struct tn_proc *proc = &near->proc;
+    struct tn_displaced_out out;
+    struct tn_tramp_in in;
+    u64 addr = at->addr + bias;
+    int r;
+
+    if (k == INPROC_HOOKS)
+        return -ENOSPC;
+    copy = near->text[p->ntexts++];
+    tramp = near->text[p->ntexts++];
+    in = (struct tn_tramp_in){
+        .facts = &prog->facts,
+        .place = (enum tn_place_kind)at->place,
+        .follow = how->follow,
+        .tp = how->agent_only ? TN_TP_ARCH_PRCTL : TN_TP_SELF,
+        .at = (u64)tramp,
+        .hook = (u64)&near->hook[k],
+        .gate = (u64)&near->gate[k],
+        .priv = (u64)p->priv,
+        .proc = (u64)proc,
+        .enter = p->enter,
+        .leave = p->leave,
+        .prog_bit = k,
+        .footprint = how->footprint ? how->footprint : prog->footprint,
+        .text = how->called ? NULL : (const u8 *)prog->entry,
+        .text_len = TN_PAGE,
+        .text_at = prog->entry,
+        .claims = how->agent_claim ? 0 : (u64)p->claims,
+        .ncpu = p->ncpu,
+        .owner_pid = proc->owner_pid,
+        .rseq_cpu_off = proc->rseq_cpu_off,
+    };
+    near->head[k] = (u64)tramp;
+    near->gate[k] = !how->closed;
+    r = tn_displaced(at, bias, (u64)copy, (u64)&near->head[k], copy, TN_DISPLACED_MAX, &out, err);
+    if (r < 0)
+        return r;
+    near->hook[k] = (struct tn_hook){.prog = prog->entry,
+                                     .func_ip = func_ip,
+                                     .stats = (u64)&p->stats[k],
+                                     .proc = (u64)proc,
+                                     .next = out.hook_return,
+                                     .link_index = k,
+                                     .prog_bit = k};
+    r = tn_trampoline(&in, tramp, TN_TRAMPOLINE_MAX, err);
+    if (r >= 0)
+        r = tn_patch_bytes(at, bias, out.enter, bytes, err);
+    if (r < 0)
+        return r;
+    if (mprotect((void *)(addr & ~(TN_PAGE - 1ull)), 2 * TN_PAGE, PROT_READ | PROT_WRITE | PROT_EXEC) < 0)
+        return -errno;
+    memcpy((void *)addr, bytes, at->len);
+    p->nhooks++;
+    return mprotect((void *)(addr & ~(TN_PAGE - 1ull)), 2 * TN_PAGE, PROT_READ | PROT_EXEC) < 0 ? -errno : 0;
+}
+
+int inproc_hook(struct inproc *p, const char *symbol, void *fn, enum tn_place_kind place,
+                const struct inproc_prog *prog, const struct inproc_how *how, u32 *ret_hook,
+                struct tn_error *err)
+{
+    static const struct inproc_how usual;
+    _clean_(tn_plan_clear) struct tn_plan plan = {0};
+    u32 first = p->nhooks;
+    u64 addr;
+    int r = tn_module_find(p->self, symbol, &addr, err);
+
+    if (!r)
+        r = tn_plan(tn_module_code(p->self, addr), place, addr, &plan, err);
+    for (u32 i = 0; !r && i < plan.npatches; i++)
+        r = patch(p, &plan.patches[i], (u64)fn - addr, (u64)fn, prog, how ? how : &usual, err);
+    if (!r && ret_hook)
+        *ret_hook = first;
+    return r;
+}

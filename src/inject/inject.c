@@ -88,6 +88,17 @@ struct tn_inject *tn_inject_new(const struct tn_shared *shared)
     return inj;
 }
 
+/* Closing alone is not enough: a process forked a moment ago may still have the same socket, and for so long
+   epoll would go on to report it, with a pointer to what has been freed. */
+static void hang_up(struct tn_inject *inj, struct target *t)
+{
+    if (t->sock < 0)
+        return;
+    epoll_ctl(inj->epoll, EPOLL_CTL_DEL, t->sock, NULL);
+    close(t->sock);
+    t->sock = -1;
+}
+
 static void drop_target(struct tn_inject *inj, struct target *t)
 {
     for (struct target **at = &inj->targets; *at; at = &(*at)->next)
@@ -95,8 +106,7 @@ static void drop_target(struct tn_inject *inj, struct target *t)
             *at = t->next;
             break;
         }
-    if (t->sock >= 0)
-        close(t->sock);
+    hang_up(inj, t);
     if (t->state_fd >= 0)
         close(t->state_fd);
     free(t);
@@ -125,10 +135,8 @@ void tn_inject_free(struct tn_inject *inj)
         drop_job(inj, inj->jobs);
     }
     /* Hanging up makes each guardian give its target back; it is waited for, so that it leaves no zombie. */
-    for (struct target *t = inj->targets; t; t = t->next) {
-        close(t->sock);
-        t->sock = -1;
-    }
+    for (struct target *t = inj->targets; t; t = t->next)
+        hang_up(inj, t);
     while (inj->targets) {
         waitpid(inj->targets->guardian, NULL, 0);
         drop_target(inj, inj->targets);
@@ -196,10 +204,14 @@ static int target_for(struct tn_inject *inj, pid_t pid, struct target **ret, str
     u64 start = pid > 0 ? tn_proc_start_time(pid) : 0;
     struct target *t = find_target(inj, pid);
     struct tn_state *st;
+    struct tn_status status;
     int r;
 
-    if (!start)
+    if (!start || tn_status_read(pid, pid, &status) < 0)
         return tn_fail(err, -ESRCH, "no_such_process", "there is no process %d", pid);
+    if (status.tgid != pid)
+        return tn_fail(err, -ESRCH, "no_such_process", "%d is a thread of process %d: name the process", pid,
+                       status.tgid);
     if (t && t->start == start) {
         *ret = t;
         return 0;
@@ -244,8 +256,7 @@ static int tell(struct tn_inject *inj, struct target *t, u32 op, u64 a, u64 b, i
     if (n == -EPIPE || n == -ECONNRESET) {
         /* The guardian was killed, and nobody has looked at the event yet. */
         waitpid(t->guardian, NULL, 0);
-        close(t->sock);
-        t->sock = -1;
+        hang_up(inj, t);
         n = spawn_guardian(inj, t);
         if (n == 0)
             n = tn_send(t->sock, &task, sizeof(task), NULL, 0, &fd, fd >= 0);
@@ -269,8 +280,7 @@ int tn_inject_event(struct tn_inject *inj, pid_t *ret_pid)
         pid_t pid = t->pid;
 
         waitpid(t->guardian, NULL, 0);
-        close(t->sock);
-        t->sock = -1;
+        hang_up(inj, t);
         if (tn_proc_lives(pid, t->start) && spawn_guardian(inj, t) == 0)
             continue; /* killed: the target has a guardian again */
         drop_target(inj, t);

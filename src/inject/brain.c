@@ -1040,7 +1040,9 @@ static int install(struct ctx *c, const struct tn_prog_slot *prog, const struct 
         struct near *k = near_for(c, near, &nnear, p->addr + c->vfork_bias);
 
         /* One that cannot be counted is left as it is. */
-        if (!k || known_site(c, p->addr + c->vfork_bias) >= 0 ||
+        s32 known = known_site(c, p->addr + c->vfork_bias);
+
+        if (!k || (known >= 0 && c->st->site[known].state == TN_SITE_PATCHED) ||
             make_site(c, k, p, c->vfork_bias, true, &msg->place[n]) < 0)
             continue;
         n++;

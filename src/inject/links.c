@@ -346,6 +346,21 @@ static void unlink_hook(struct tn_hands *h, u32 index)
         st->prog[slot->prog].state = TN_HOOK_RETIRED;
 }
 
+/* The last link of a process takes the patches with it that served all links (vfork's call sites). */
+static u32 common_sites(struct tn_state *st, u32 *ret_sites)
+{
+    u32 n = 0;
+
+    for (u32 i = 0; i < TN_STATE_HOOKS; i++)
+        if (st->hook[i].state == TN_HOOK_LIVE)
+            return 0;
+    for (u32 i = 0; i < TN_STATE_SITES; i++)
+        if (st->site[i].state == TN_SITE_PATCHED && !st->site[i].head)
+            ret_sites[n++] = i;
+    st->vfork_done = 0;
+    return n;
+}
+
 int tn_hands_unlink(struct tn_hands *h, u32 link_index, struct tn_error *err)
 {
     struct tn_state *st = h->st;
@@ -364,6 +379,7 @@ int tn_hands_unlink(struct tn_hands *h, u32 link_index, struct tn_error *err)
     }
     if (!found)
         return tn_fail(err, -ENOENT, "no_link", "link %u is not in process %d", link_index, st->pid);
+    n += common_sites(st, bare + n);
     /* When bytes cannot be restored now, the jump stays with an empty chain behind it: harmless. */
     return n ? restore(h, bare, n, err) : 0;
 }

@@ -53,6 +53,17 @@ static int find_syscall_insn(struct tn_tracee *t, u64 *ret_addr)
     return -ENOEXEC;
 }
 
+/* Known once a thread is seized: a filter that cannot be suspended might kill for what we would call. */
+static int check_filter(const struct tn_tracee *t, struct tn_error *err)
+{
+    return !t->seccomp || t->suspended
+               ? 0
+               : tn_fail(err, -EPERM, "seccomp",
+                         "process %d filters its system calls (seccomp), and suspending the filter needs "
+                         "CAP_SYS_ADMIN: run the broker as root",
+                         t->pid);
+}
+
 int tn_borrow_held(struct tn_tracee *t, pid_t tid, struct tn_borrowed *ret_b, struct tn_error *err)
 {
     struct tn_thread *th = tn_tracee_find(t, tid);
@@ -62,11 +73,9 @@ int tn_borrow_held(struct tn_tracee *t, pid_t tid, struct tn_borrowed *ret_b, st
 
     if (!th || th->state != TN_TH_HELD)
         return -ESRCH;
-    if (t->seccomp && !t->suspended)
-        return tn_fail(err, -EPERM, "seccomp",
-                       "process %d filters its system calls (seccomp), and suspending the filter needs "
-                       "CAP_SYS_ADMIN: run the broker as root",
-                       t->pid);
+    r = check_filter(t, err);
+    if (r < 0)
+        return r;
     r = find_syscall_insn(t, &b.syscall_insn);
     if (r < 0)
         return tn_fail(err, r, "no_syscall_instruction",
@@ -360,8 +369,13 @@ static int take_waking(struct tn_tracee *t, u64 wait_ns, pid_t *ret_tid, struct 
 int tn_borrow(struct tn_tracee *t, u32 wait_ms, struct tn_borrowed *ret_b, struct tn_error *err)
 {
     pid_t tid;
-    int r = take_present(t, &tid, err);
+    int r = t->seccomp ? tn_tracee_seize(t, t->pid, err) : 0;
 
+    /* Before any thread is stopped or waited for: no choice among them would help. */
+    if (r == 0)
+        r = check_filter(t, err);
+    if (r == 0)
+        r = take_present(t, &tid, err);
     if (r == -EAGAIN && wait_ms)
         r = take_waking(t, wait_ms * 1000000ull, &tid, err);
     if (r == -EAGAIN)

@@ -111,6 +111,17 @@ static int check_place(struct tn_hands *h, const struct tn_maps *maps, const str
     return 0;
 }
 
+/* A jump without a link could not be taken back once (restore); the file's bytes may be there again. */
+static void look_again(struct tn_hands *h, u32 site)
+{
+    struct tn_site *s = &h->st->site[site];
+    u8 now[TN_PATCH_MAX];
+
+    if (s->state == TN_SITE_PATCHED && !s->nhooks && tn_tracee_read(&h->t, s->addr, now, s->len) == 0 &&
+        !memcmp(now, s->orig, s->len))
+        s->state = TN_SITE_BARE;
+}
+
 static u32 free_site(const struct tn_state *st, u32 from)
 {
     while (from < TN_STATE_SITES && st->site[from].state != TN_SITE_FREE)
@@ -187,6 +198,8 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
             fresh++;
         if (site[i] >= TN_STATE_SITES)
             goto full;
+        if (places[i].site >= 0)
+            look_again(h, site[i]);
         if (places[i].site >= 0 && st->site[site[i]].state == TN_SITE_PATCHED)
             continue;
         to_change(&changes[n++], &places[i].change);
@@ -288,10 +301,11 @@ static int restore(struct tn_hands *h, const u32 *sites, u32 n, struct tn_error 
 {
     struct tn_state *st = h->st;
     _free_ struct tn_change *changes = calloc(n ? n : 1, sizeof(*changes));
+    _free_ bool *foreign = calloc(n ? n : 1, sizeof(*foreign));
     u32 nc = 0;
     int r;
 
-    if (!changes)
+    if (!changes || !foreign)
         return -ENOMEM;
     for (u32 i = 0; i < n; i++) {
         const struct tn_site *s = &st->site[sites[i]];
@@ -301,9 +315,12 @@ static int restore(struct tn_hands *h, const u32 *sites, u32 n, struct tn_error 
         *c = (struct tn_change){.addr = s->addr, .len = s->len};
         memcpy(c->from, s->patched, sizeof(c->from));
         memcpy(c->to, s->orig, sizeof(c->to));
-        /* Somebody else wrote there since, or the module is gone: not ours to touch. */
-        if (tn_tracee_read(&h->t, s->addr, now, s->len) == 0 && !memcmp(now, s->patched, s->len))
+        if (tn_tracee_read(&h->t, s->addr, now, s->len) < 0)
+            continue; /* the module is gone */
+        if (!memcmp(now, s->patched, s->len))
             nc++;
+        else if (memcmp(now, s->orig, s->len))
+            foreign[i] = true; /* somebody else wrote there since: not ours to touch */
     }
     st->changing = 1;
     r = nc ? tn_change(&h->t, changes, nc, 0, err) : 0;
@@ -311,6 +328,9 @@ static int restore(struct tn_hands *h, const u32 *sites, u32 n, struct tn_error 
     for (u32 i = 0; i < n && r == 0; i++) {
         struct tn_site *s = &st->site[sites[i]];
 
+        /* A debugger puts back what it found: our jump, which then leads to an empty chain. */
+        if (foreign[i])
+            continue;
         s->state = TN_SITE_BARE;
         mirror(h, sites[i], 0);
     }

@@ -31,6 +31,7 @@ void (*tn_inject_step)(const char *step);
 #define RECORDS_SIZE (4u * TN_PAGE)
 #define NEAR_SIZE    (32u * TN_PAGE)
 #define MAX_REQS     64u
+#define WRITES_MAX   32768u
 #define STUCK_MS     200u
 
 struct ctx {
@@ -54,6 +55,10 @@ struct ctx {
     struct tn_borrow_facts borrowed;
     u32 prog_bit;
     bool prog_known;
+    /* body of the next WRITE order */
+    u32 nwrites;
+    u64 writes_len;
+    u8 writes[WRITES_MAX];
 };
 
 static void step(const char *name)
@@ -107,16 +112,37 @@ static int hello(struct ctx *c)
     return c->st == MAP_FAILED ? -errno : 0;
 }
 
+/* Writes are gathered, and made when there is no room for more or something depends on them. */
+static int flush_writes(struct ctx *c)
+{
+    int r = c->nwrites
+                ? order(c, TN_ORDER_WRITE, c->nwrites, 0, 0, 0, c->writes, c->writes_len, NULL, 0, NULL, 0)
+                : 0;
+
+    c->nwrites = 0;
+    c->writes_len = 0;
+    return r;
+}
+
 static int write_order(struct ctx *c, u64 addr, const struct tn_region *reg, const void *bytes, u64 len)
 {
-    const u64 piece = 32768;
+    for (u64 at = 0; at < len;) {
+        struct tn_write w = {.addr = addr + at, .region = (u32)(reg - c->st->region)};
+        u64 room = WRITES_MAX - c->writes_len;
 
-    for (u64 at = 0; at < len; at += piece) {
-        int r = order(c, TN_ORDER_WRITE, 0, addr + at, (u64)(reg - c->st->region), 0, (const u8 *)bytes + at,
-                      TN_MIN(piece, len - at), NULL, 0, NULL, 0);
+        if (room < sizeof(w) + 8) {
+            int r = flush_writes(c);
 
-        if (r < 0)
-            return r;
+            if (r < 0)
+                return r;
+            continue;
+        }
+        w.len = (u32)TN_MIN(len - at, TN_ROUND_DOWN(room - sizeof(w), 8ull));
+        memcpy(c->writes + c->writes_len, &w, sizeof(w));
+        memcpy(c->writes + c->writes_len + sizeof(w), (const u8 *)bytes + at, w.len);
+        c->writes_len += sizeof(w) + TN_ROUND_UP(w.len, 8u);
+        c->nwrites++;
+        at += w.len;
     }
     return 0;
 }
@@ -167,7 +193,7 @@ static int check_markers(struct ctx *c)
 {
     const struct tn_region *mine = NULL;
 
-    for (u32 i = 0; i < TN_STATE_REGIONS; i++)
+    for (u32 i = 0; i < c->st->nregions; i++)
         if (c->st->region[i].kind == TN_REGION_PROC)
             mine = &c->st->region[i];
     for (u32 i = 0; i < c->maps.n; i++) {
@@ -520,7 +546,7 @@ static int want_program(struct ctx *c)
 
     if (in->nmaps > 64 || fstat(in->text, &sb) < 0)
         return tn_fail(c->err, -E2BIG, "too_many_maps", "the program uses more than 64 maps");
-    for (u32 i = 0; i < TN_SLOT_BITS; i++) {
+    for (u32 i = 0; i < c->st->nprogs; i++) {
         const struct tn_prog_slot *p = &c->st->prog[i];
 
         if (p->state != TN_HOOK_FREE && p->prog_id == in->prog_id && p->ino == sb.st_ino) {
@@ -531,6 +557,7 @@ static int want_program(struct ctx *c)
         if (p->state == TN_HOOK_FREE && free_bit == TN_SLOT_BITS)
             free_bit = i;
     }
+    free_bit = TN_MIN(free_bit, c->st->nprogs);
     if (!c->prog_known) {
         if (free_bit == TN_SLOT_BITS)
             return tn_fail(c->err, -ENOSPC, "too_many_programs", "process %d hosts %u programs already",
@@ -565,7 +592,7 @@ static int want_program(struct ctx *c)
 /* A near region with room, by the id both its halves carry; −1: none. */
 static s32 near_with_room(const struct ctx *c, u64 lo, u64 hi, u64 text, u64 records)
 {
-    for (u32 i = 0; i < TN_STATE_REGIONS; i++) {
+    for (u32 i = 0; i < c->st->nregions; i++) {
         const struct tn_region *t = &c->st->region[i], *rec;
 
         if (t->kind != TN_REGION_NEAR_TEXT)
@@ -591,7 +618,7 @@ static int want_near(struct ctx *c, u64 lo, u64 hi, u64 text, u64 records)
 
     if (near_with_room(c, lo, hi, text, records) >= 0)
         return 0;
-    for (u32 i = 0; i < TN_STATE_REGIONS; i++)
+    for (u32 i = 0; i < c->st->nregions; i++)
         if (c->st->region[i].kind == TN_REGION_NEAR_TEXT)
             id = TN_MAX(id, c->st->region[i].id + 1);
     for (u32 i = 0; i < c->nreq; i++)
@@ -721,7 +748,7 @@ static int write_views(struct ctx *c, struct tn_prog_slot *prog)
 
         if (!reg)
             return -EPROTO;
-        for (u32 k = 0; k < TN_STATE_VIEWS && index == TN_STATE_VIEWS; k++)
+        for (u32 k = 0; k < c->st->nviews && index == TN_STATE_VIEWS; k++)
             if (c->st->view[k].used && c->st->view[k].base == reg->addr)
                 index = k;
         for (u32 k = 0; k < TN_STATE_VIEWS && index == TN_STATE_VIEWS; k++) {
@@ -832,7 +859,7 @@ static struct near *near_for(struct ctx *c, struct near *list, u32 *n, u64 addr)
 
 static s32 known_site(const struct ctx *c, u64 addr)
 {
-    for (u32 i = 0; i < TN_STATE_SITES; i++)
+    for (u32 i = 0; i < c->st->nsites; i++)
         if (c->st->site[i].state != TN_SITE_FREE && c->st->site[i].addr == addr)
             return (s32)i;
     return -1;
@@ -963,11 +990,11 @@ static int make_hook(struct ctx *c, struct near *n, const struct tn_patch *p, co
                               .owner_pid = facts->owner_pid,
                               .rseq_cpu_off = facts->rseq_cpu_off};
     /* A spare slot in reach, else new memory. The length depends on the address only by a few bytes. */
-    for (u32 i = 0; i < TN_STATE_HOOKS && q->slot < 0; i++) {
+    for (u32 i = 0; i < c->st->nhooks && q->slot < 0; i++) {
         const struct tn_hook_slot *sp = &c->st->hook[i];
         bool mine = false;
 
-        if (sp->state != TN_HOOK_SPARE || sp->region >= TN_STATE_REGIONS ||
+        if (sp->state != TN_HOOK_SPARE || sp->region >= c->st->nregions ||
             &c->st->region[sp->region] != n->text)
             continue;
         for (const struct tn_place_req *o = q - (size_t)q->index; o < q; o++)
@@ -1061,6 +1088,9 @@ static int install(struct ctx *c, const struct tn_prog_slot *prog, const struct 
         msg->req.used[msg->req.nused].region = (u32)(near[i].rec - c->st->region);
         msg->req.used[msg->req.nused++].used = near[i].rec_used;
     }
+    r = flush_writes(c);
+    if (r < 0)
+        return r;
     step("install");
     return order(c, TN_ORDER_INSTALL, n, 0, 0, 0, msg, sizeof(*msg) + n * sizeof(struct tn_place_req), NULL,
                  0, ret, sizeof(*ret));

@@ -55,7 +55,7 @@ static void run_hands(struct tn_hands *h, bool give_back)
 
 static void close_gates(const struct tn_hands *h)
 {
-    for (u32 i = 0; i < TN_STATE_HOOKS; i++)
+    for (u32 i = 0; i < h->st->nhooks; i++)
         if (h->st->hook[i].state == TN_HOOK_LIVE && h->st->hook[i].link_index < TN_MAX_LINKS)
             (void)!pwrite(h->g->gates, "", 1, h->st->hook[i].link_index);
 }

@@ -39,7 +39,7 @@ static int order_write(struct tn_hands *h, u64 addr, u32 index, u8 *bytes, u64 l
     if (ok && near && addr - reg->addr < reg->used) {
         /* In what was handed out already: only a spare slot, proved empty, may be written again. */
         ok = false;
-        for (u32 i = 0; i < TN_STATE_HOOKS && !ok; i++) {
+        for (u32 i = 0; i < h->st->nhooks && !ok; i++) {
             const struct tn_hook_slot *s = &h->st->hook[i];
 
             ok = s->state == TN_HOOK_SPARE &&
@@ -59,6 +59,27 @@ static int order_write(struct tn_hands *h, u64 addr, u32 index, u8 *bytes, u64 l
     }
     return r < 0 ? tn_fail(err, r, "vanished", "process %d cannot be written to: %s", h->t.pid, strerror(-r))
                  : 0;
+}
+
+static int order_writes(struct tn_hands *h, u32 n, u8 *body, u64 len, struct tn_error *err)
+{
+    int r = 0;
+
+    for (u32 i = 0; i < n && r == 0; i++) {
+        struct tn_write w;
+
+        if (len < sizeof(w))
+            return -EPROTO;
+        memcpy(&w, body, sizeof(w));
+        body += sizeof(w);
+        len -= sizeof(w);
+        if (w.len > len || TN_ROUND_UP((u64)w.len, 8ull) > len)
+            return -EPROTO;
+        r = order_write(h, w.addr, w.region, body, w.len, err);
+        body += TN_ROUND_UP((u64)w.len, 8ull);
+        len -= TN_ROUND_UP((u64)w.len, 8ull);
+    }
+    return r;
 }
 
 /* What a dead holder has left: its bytes are put back by the same protocol. The injector has compared `orig`
@@ -148,7 +169,7 @@ static int serve_order(struct tn_hands *h, struct tn_order *o, u8 *body, u64 len
         give_thread_back(h);
         break;
     case TN_ORDER_WRITE:
-        reply.err = order_write(h, o->a, (u32)o->b, body, len, &reply.why);
+        reply.err = order_writes(h, o->n, body, len, &reply.why);
         break;
     case TN_ORDER_INSTALL:
         if (h->borrowed || len != sizeof(struct tn_install_req) + o->n * sizeof(struct tn_place_req) ||

@@ -19,6 +19,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 
 struct target {
@@ -45,6 +46,7 @@ struct tn_inject {
     struct job *jobs;
     struct tn_planned **cache;
     u32 ncache;
+    u32 nleaving; /* injectors that have told their outcome and end by themselves */
 };
 
 #define CACHE_MAX 64u
@@ -123,8 +125,35 @@ static void drop_job(struct tn_inject *inj, struct job *j)
     free(j);
 }
 
+/* An injector that has told its outcome is not waited for: its end is an event like any other. Told apart
+   from a target by the lowest bit. */
+static void reap_later(struct tn_inject *inj, pid_t pid)
+{
+    _close_ int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+    struct epoll_event ev = {.events = EPOLLIN, .data.u64 = (u64)(u32)pidfd << 32 | (u64)pid << 1 | 1};
+
+    if (pidfd < 0 || epoll_ctl(inj->epoll, EPOLL_CTL_ADD, pidfd, &ev) < 0) {
+        waitpid(pid, NULL, 0);
+        return;
+    }
+    inj->nleaving++;
+    TN_TAKE_FD(pidfd);
+}
+
+static bool reap(struct tn_inject *inj, const struct epoll_event *ev)
+{
+    if (!(ev->data.u64 & 1))
+        return false;
+    waitpid((pid_t)((u32)ev->data.u64 >> 1), NULL, 0);
+    close((int)(ev->data.u64 >> 32));
+    inj->nleaving--;
+    return true;
+}
+
 void tn_inject_free(struct tn_inject *inj)
 {
+    struct epoll_event ev;
+
     if (!inj)
         return;
     while (inj->jobs) {
@@ -134,6 +163,9 @@ void tn_inject_free(struct tn_inject *inj)
         }
         drop_job(inj, inj->jobs);
     }
+    while (inj->nleaving && epoll_wait(inj->epoll, &ev, 1, 1000) == 1)
+        if (!reap(inj, &ev))
+            epoll_ctl(inj->epoll, EPOLL_CTL_DEL, ((struct target *)ev.data.ptr)->sock, NULL);
     /* Hanging up makes each guardian give its target back; it is waited for, so that it leaves no zombie. */
     for (struct target *t = inj->targets; t; t = t->next)
         hang_up(inj, t);
@@ -277,6 +309,9 @@ int tn_inject_event(struct tn_inject *inj, pid_t *ret_pid)
 
     while (epoll_wait(inj->epoll, &ev, 1, 0) == 1) {
         struct target *t = ev.data.ptr;
+
+        if (reap(inj, &ev))
+            continue;
         pid_t pid = t->pid;
 
         waitpid(t->guardian, NULL, 0);
@@ -334,7 +369,13 @@ static void run_injector(struct tn_inject *inj, const struct tn_attach_spec *spe
         _exit(1);
     tn_brain_attach(&b, res);
     close(job_sock);
-    (void)!write(out, res, sizeof(*res));
+    u64 more = 0;
+
+    for (u32 i = 0; i < b.nfresh; i++)
+        more += tn_planned_size(b.fresh[i]);
+    struct iovec told[2] = {{res, sizeof(*res)}, {&more, sizeof(more)}};
+
+    (void)!writev(out, told, 2);
     for (u32 i = 0; i < b.nfresh; i++)
         (void)!write(out, b.fresh[i], tn_planned_size(b.fresh[i]));
     _exit(0);
@@ -408,27 +449,32 @@ int tn_inject_finish(struct tn_inject *inj, int fd, struct tn_attach_result *ret
 {
     struct job *j = inj->jobs;
     _free_ u8 *bytes = malloc(65536);
-    size_t len = 0;
+    size_t len = 0, want;
+    u64 more;
     ssize_t n;
 
     while (j && j->fd != fd)
         j = j->next;
     if (!j)
         return -EINVAL;
-    /* Whoever writes is done with the first datagram; plans follow at once from an injector that ends. */
-    while (bytes && len < 65536 && (n = read(fd, bytes + len, 65536 - len)) != 0) {
+    /* A guardian tells the outcome alone; an injector goes on with the bytes of its new plans, then these. */
+    want = sizeof(*ret) + (j->injector ? sizeof(u64) : 0);
+    while (bytes && len < want && (n = read(fd, bytes + len, 65536 - len)) != 0) {
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
             break;
         len += (size_t)n;
-        if (!j->injector && len >= sizeof(*ret))
-            break;
+        if (j->injector && len >= sizeof(*ret) + sizeof(u64)) {
+            memcpy(&more, bytes + sizeof(*ret), sizeof(more));
+            want = sizeof(*ret) + sizeof(u64) + TN_MIN(more, 65536 - sizeof(*ret) - sizeof(u64));
+        }
     }
     memset(ret, 0, sizeof(*ret));
     if (len >= sizeof(*ret)) {
         memcpy(ret, bytes, sizeof(*ret));
-        for (size_t at = sizeof(*ret); j->injector && at + offsetof(struct tn_planned, patch) <= len;) {
+        for (size_t at = sizeof(*ret) + sizeof(u64);
+             j->injector && at + offsetof(struct tn_planned, patch) <= len;) {
             struct tn_planned head;
 
             memcpy(&head, bytes + at, offsetof(struct tn_planned, patch));
@@ -450,7 +496,7 @@ int tn_inject_finish(struct tn_inject *inj, int fd, struct tn_attach_result *ret
     if (!ret->total_ns)
         ret->total_ns = tn_monotonic() - j->start_ns;
     if (j->injector)
-        waitpid(j->injector, NULL, 0);
+        reap_later(inj, j->injector);
     drop_job(inj, j);
     return 0;
 }

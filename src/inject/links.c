@@ -26,7 +26,7 @@
 
 const struct tn_region *tn_state_region(const struct tn_state *st, u32 kind, u32 id)
 {
-    for (u32 i = 0; i < TN_STATE_REGIONS; i++)
+    for (u32 i = 0; i < st->nregions; i++)
         if (st->region[i].kind == kind && st->region[i].id == id)
             return &st->region[i];
     return NULL;
@@ -34,7 +34,7 @@ const struct tn_region *tn_state_region(const struct tn_state *st, u32 kind, u32
 
 static bool in_region(const struct tn_state *st, u32 kind, u64 addr, u64 len)
 {
-    for (u32 i = 0; i < TN_STATE_REGIONS; i++) {
+    for (u32 i = 0; i < st->nregions; i++) {
         const struct tn_region *r = &st->region[i];
 
         if (r->kind == kind && addr >= r->addr && addr - r->addr <= r->len &&
@@ -93,7 +93,7 @@ static int check_place(struct tn_hands *h, const struct tn_maps *maps, const str
     for (u32 k = 0; k < c->ninsns; k++)
         if (c->insn_off[k] >= c->len || !in_region(st, TN_REGION_NEAR_TEXT, c->insn_at[k], 1))
             return tn_fail(err, -EPROTO, "bad_order", "the injector asked for an impossible patch");
-    for (u32 i = 0; i < TN_STATE_SITES; i++) {
+    for (u32 i = 0; i < st->nsites; i++) {
         const struct tn_site *s = &st->site[i];
 
         if (s->state == TN_SITE_FREE || (s32)i == p->site)
@@ -143,7 +143,7 @@ static u64 tail_word(const struct tn_state *st, u32 site)
 {
     u64 word = st->site[site].head, order = 0;
 
-    for (u32 i = 0; i < TN_STATE_HOOKS; i++)
+    for (u32 i = 0; i < st->nhooks; i++)
         if (st->hook[i].state == TN_HOOK_LIVE && st->hook[i].site == site && st->hook[i].order >= order) {
             order = st->hook[i].order;
             word = st->hook[i].hook + offsetof(struct tn_hook, next);
@@ -204,8 +204,8 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
             continue;
         to_change(&changes[n++], &places[i].change);
     }
-    for (u32 i = 0; i < TN_STATE_HOOKS; i++)
-        if (st->hook[i].state == TN_HOOK_FREE && hooks)
+    for (u32 i = 0; i < TN_STATE_HOOKS && hooks; i++)
+        if (st->hook[i].state == TN_HOOK_FREE)
             hooks--;
     if (hooks)
         goto full;
@@ -219,6 +219,7 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
 
         if (s->state == TN_SITE_PATCHED)
             continue;
+        st->nsites = TN_MAX(st->nsites, site[i] + 1);
         *s = (struct tn_site){.addr = p->change.addr,
                               .len = p->change.len,
                               .place = p->change.place,
@@ -265,7 +266,11 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
         }
         if (!p->tramp)
             continue;
-        slot = &st->hook[p->slot >= 0 ? (u32)p->slot : free_hook(st)];
+        u32 k = p->slot >= 0 ? (u32)p->slot : free_hook(st);
+
+        st->nhooks = TN_MAX(st->nhooks, k + 1);
+        st->nprogs = TN_MAX(st->nprogs, req->prog.bit + 1);
+        slot = &st->hook[k];
         *slot = (struct tn_hook_slot){.state = TN_HOOK_LIVE,
                                       .link_index = req->link_index,
                                       .site = site[i],
@@ -280,8 +285,10 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
             st->prog[req->prog.bit] = req->prog;
             st->prog[req->prog.bit].state = TN_HOOK_LIVE;
             st->prog[req->prog.bit].nhooks = 0;
-            for (u32 k = 0; k < req->prog.nviews; k++)
-                st->view[req->prog.view[k]] = (struct tn_view_slot){.used = 1, .base = req->prog.base[k]};
+            for (u32 v = 0; v < req->prog.nviews; v++) {
+                st->nviews = TN_MAX(st->nviews, req->prog.view[v] + 1u);
+                st->view[req->prog.view[v]] = (struct tn_view_slot){.used = 1, .base = req->prog.base[v]};
+            }
         }
         st->prog[req->prog.bit].nhooks++;
     }
@@ -345,7 +352,7 @@ static void unlink_hook(struct tn_hands *h, u32 index)
     struct tn_site *s = &st->site[slot->site];
     u64 word = s->head, next = s->hook_return, before = 0, after = ~0ull;
 
-    for (u32 i = 0; i < TN_STATE_HOOKS; i++) {
+    for (u32 i = 0; i < st->nhooks; i++) {
         const struct tn_hook_slot *o = &st->hook[i];
 
         if (o->state != TN_HOOK_LIVE || o->site != slot->site || i == index)
@@ -389,7 +396,7 @@ int tn_hands_unlink(struct tn_hands *h, u32 link_index, struct tn_error *err)
 
     if (!bare)
         return -ENOMEM;
-    for (u32 i = 0; i < TN_STATE_HOOKS; i++) {
+    for (u32 i = 0; i < st->nhooks; i++) {
         if (st->hook[i].state != TN_HOOK_LIVE || st->hook[i].link_index != link_index)
             continue;
         found++;
@@ -413,7 +420,7 @@ int tn_hands_wait_runs(struct tn_hands *h, u32 link_index, u32 wait_ms, struct t
 
     if (!p)
         return -ENOMEM;
-    for (u32 i = 0; i < TN_STATE_HOOKS; i++)
+    for (u32 i = 0; i < h->st->nhooks; i++)
         if (h->st->hook[i].state == TN_HOOK_RETIRED && h->st->hook[i].link_index == link_index)
             bit = h->st->hook[i].prog;
     if (!priv || bit < 0 || h->st->prog[bit].state == TN_HOOK_LIVE)
@@ -445,7 +452,7 @@ int tn_hands_restore_all(struct tn_hands *h)
 
     if (!sites)
         return -ENOMEM;
-    for (u32 i = 0; i < TN_STATE_SITES; i++)
+    for (u32 i = 0; i < h->st->nsites; i++)
         if (h->st->site[i].state == TN_SITE_PATCHED)
             sites[n++] = i;
     return n ? restore(h, sites, n, NULL) : 0;
@@ -472,9 +479,9 @@ static void look_at_word(const struct tn_state *st, struct look *l, u64 value)
 {
     if (value < l->lo || value >= l->hi)
         return;
-    for (u32 i = 0; i < TN_STATE_HOOKS; i++)
+    for (u32 i = 0; i < st->nhooks; i++)
         l->hook[i] |= value - st->hook[i].tramp < st->hook[i].tramp_cap;
-    for (u32 i = 0; i < TN_SLOT_BITS; i++)
+    for (u32 i = 0; i < st->nprogs; i++)
         l->prog[i] |= value - st->prog[i].text < st->prog[i].text_len;
 }
 
@@ -574,10 +581,10 @@ void tn_hands_reclaim(struct tn_hands *h)
     if (!l)
         return;
     l->lo = ~0ull;
-    for (u32 i = 0; i < TN_STATE_HOOKS; i++)
+    for (u32 i = 0; i < st->nhooks; i++)
         if (st->hook[i].state == TN_HOOK_RETIRED)
             look_widen(l, st->hook[i].tramp, st->hook[i].tramp_cap);
-    for (u32 i = 0; i < TN_SLOT_BITS; i++)
+    for (u32 i = 0; i < st->nprogs; i++)
         if (st->prog[i].state == TN_HOOK_RETIRED)
             look_widen(l, st->prog[i].text, st->prog[i].text_len);
     if (!l->hi || tn_tracee_seize_all(&h->t, NULL) < 0 || tn_maps_read(h->t.pid, &maps) < 0)
@@ -589,10 +596,10 @@ void tn_hands_reclaim(struct tn_hands *h)
     for (u32 i = 0; i < h->t.n; i++)
         if (h->t.th[i].pid != h->t.pid && h->t.th[i].state != TN_TH_GONE && !h->t.th[i].forked)
             return;
-    for (u32 i = 0; i < TN_STATE_HOOKS; i++)
+    for (u32 i = 0; i < st->nhooks; i++)
         if (st->hook[i].state == TN_HOOK_RETIRED && !l->hook[i])
             st->hook[i].state = TN_HOOK_SPARE;
-    for (u32 i = 0; i < TN_SLOT_BITS; i++)
+    for (u32 i = 0; i < st->nprogs; i++)
         if (st->prog[i].state == TN_HOOK_RETIRED && !l->prog[i])
             st->prog[i].state = TN_HOOK_SPARE;
 }

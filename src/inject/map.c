@@ -131,7 +131,7 @@ static void unmap_spare(struct tn_hands *h, u32 keep)
     bool any = false;
     s64 result;
 
-    for (u32 i = 0; i < TN_SLOT_BITS; i++)
+    for (u32 i = 0; i < st->nprogs; i++)
         if (st->prog[i].state == TN_HOOK_SPARE && i != keep)
             any = true;
         else if (st->prog[i].state != TN_HOOK_FREE)
@@ -139,29 +139,29 @@ static void unmap_spare(struct tn_hands *h, u32 keep)
                 used[st->prog[i].view[k]] = true;
     if (!any)
         return;
-    for (u32 i = 0; i < TN_STATE_REGIONS; i++) {
+    for (u32 i = 0; i < st->nregions; i++) {
         struct tn_region *reg = &st->region[i];
         bool gone = false;
 
         if (reg->kind == TN_REGION_POOL || reg->kind == TN_REGION_TEXT)
-            for (u32 k = 0; k < TN_SLOT_BITS; k++)
+            for (u32 k = 0; k < st->nprogs; k++)
                 gone |= st->prog[k].state == TN_HOOK_SPARE && k != keep &&
                         (st->prog[k].pool == reg->addr || st->prog[k].text == reg->addr);
         if (reg->kind == TN_REGION_MAP) {
             gone = true;
-            for (u32 k = 0; k < TN_STATE_VIEWS; k++)
+            for (u32 k = 0; k < st->nviews; k++)
                 if (st->view[k].used && st->view[k].base == reg->addr && used[k])
                     gone = false;
         }
         if (!gone || call(h, SYS_munmap, reg->addr, reg->len, 0, 0, 0, 0, &result) < 0)
             continue;
         if (reg->kind == TN_REGION_MAP)
-            for (u32 k = 0; k < TN_STATE_VIEWS; k++)
+            for (u32 k = 0; k < st->nviews; k++)
                 if (st->view[k].base == reg->addr)
                     st->view[k] = (struct tn_view_slot){};
         *reg = (struct tn_region){};
     }
-    for (u32 i = 0; i < TN_SLOT_BITS; i++)
+    for (u32 i = 0; i < st->nprogs; i++)
         if (st->prog[i].state == TN_HOOK_SPARE && i != keep)
             st->prog[i] = (struct tn_prog_slot){};
 }
@@ -306,6 +306,7 @@ out:
 
         if (reqs[i].fd >= 0)
             fstat(fds[reqs[i].fd], &sb);
+        h->st->nregions = TN_MAX(h->st->nregions, slot[i] + 1);
         h->st->region[slot[i]] = (struct tn_region){.kind = reqs[i].kind,
                                                     .id = reqs[i].id,
                                                     .addr = reqs[i].addr,

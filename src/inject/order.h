@@ -109,6 +109,8 @@ struct tn_state {
     u64 start_time;
     u32 vfork_done; /* vfork-like sites are patched */
     u32 changing;   /* bytes are being changed: set while undo entries are `planned` */
+    /* One past the highest entry ever used: what lies behind is zero and need not be looked at. */
+    u32 nregions, nsites, nhooks, nprogs, nviews;
     struct tn_region region[TN_STATE_REGIONS];
     struct tn_site site[TN_STATE_SITES];
     struct tn_hook_slot hook[TN_STATE_HOOKS];
@@ -144,7 +146,7 @@ struct tn_mark {
     O(BORROW)  /* a = wait_ms → struct tn_borrow_facts */                                                  \
     O(MAP)     /* a = program to keep, struct tn_map_req[n], descriptors; all or nothing */                  \
     O(RETURN)  /* the borrowed thread goes on */                                                             \
-    O(WRITE)   /* a = address, b = region index, bytes: into memory of ours that nothing leads to yet */     \
+    O(WRITE)   /* n × (struct tn_write, bytes): into memory of ours that nothing leads to yet */             \
     O(INSTALL) /* struct tn_install_req, struct tn_place_req[n] → struct tn_install_facts */               \
     O(TAKE)    /* a = PROC region of a dead holder, struct tn_undo[n]: bytes put back, marker cleared */     \
     O(RUN_TO)  /* a = address of the loader's breakpoint, b = of its state word, c = of the entry; held only \
@@ -180,6 +182,11 @@ struct tn_map_req {
     s32 fd;   /* index among the passed descriptors; −1: anonymous */
     u32 wipe; /* MADV_WIPEONFORK */
     u64 offset;
+};
+
+struct tn_write {
+    u64 addr;
+    u32 region, len; /* index; bytes that follow, filled up to eight */
 };
 
 struct tn_place_req {

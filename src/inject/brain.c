@@ -13,6 +13,7 @@
 #include "agent/agent.h"
 #include "agent/image.h"
 #include "inject/order.h"
+#include "inject/tracee.h"
 #include "rewrite/module.h"
 #include "rewrite/trampoline.h"
 
@@ -30,7 +31,6 @@ void (*tn_inject_step)(const char *step);
 #define ANYWHERE     (1ull << 46)
 #define RECORDS_SIZE (4u * TN_PAGE)
 #define NEAR_SIZE    (32u * TN_PAGE)
-#define MAX_REQS     64u
 #define WRITES_MAX   32768u
 #define STUCK_MS     200u
 
@@ -46,11 +46,11 @@ struct ctx {
     const struct tn_planned *plan, *vfork;
     u64 vfork_bias;
     /* requests of the MAP order */
-    struct tn_map_req req[MAX_REQS];
+    struct tn_map_req req[TN_MAP_REQS_MAX];
     u32 nreq;
     int fds[TN_FDS_MAX];
     u32 nfds;
-    struct tn_range avoid[MAX_REQS];
+    struct tn_range avoid[TN_MAP_REQS_MAX];
     u32 navoid;
     struct tn_borrow_facts borrowed;
     u32 prog_bit;
@@ -456,7 +456,7 @@ static int want(struct ctx *c, u32 kind, u32 id, u64 addr, u64 len, u32 prot, bo
 {
     struct tn_map_req *q = &c->req[c->nreq];
 
-    if (c->nreq == MAX_REQS || (fd >= 0 && c->nfds == TN_FDS_MAX))
+    if (c->nreq == TN_MAP_REQS_MAX || (fd >= 0 && c->nfds == TN_FDS_MAX))
         return tn_fail(c->err, -E2BIG, "too_many_maps",
                        "the program uses more maps than can be passed at once");
     *q = (struct tn_map_req){.kind = kind,
@@ -485,7 +485,7 @@ static u64 room(struct ctx *c, u64 len, u64 reach)
 {
     u64 at = tn_maps_gap(&c->maps, c->mod_lo, c->mod_hi, reach, len, c->avoid, c->navoid);
 
-    if (at && c->navoid < MAX_REQS)
+    if (at && c->navoid < TN_MAP_REQS_MAX)
         c->avoid[c->navoid++] = (struct tn_range){at, at + len};
     return at;
 }
@@ -690,6 +690,10 @@ static int map_all(struct ctx *c, bool *ret_fresh_proc, struct tn_proc *ret_proc
         r = want_far(c, TN_REGION_PROC, 0, TN_PROC_SIZE, PROT_READ, false, proc_fd);
     }
     *ret_fresh_proc = fresh_proc;
+    if (r == 0 && c->nreq)
+        r = want_far(c, TN_REGION_STUB, 0, TN_STUB_SIZE, PROT_READ | PROT_EXEC, false, -1);
+    if (r == 0 && c->nreq)
+        r = want_far(c, TN_REGION_SCRATCH, 0, TN_PAGE, PROT_READ | PROT_WRITE, false, -1);
     if (r < 0 || !c->nreq)
         return r;
     step("borrow");

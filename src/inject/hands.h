@@ -21,7 +21,6 @@ struct tn_hands {
     struct tn_borrowed b;
     bool borrowed, held;
     int pidfd;
-    u64 scratch; /* page in the target while descriptors are passed; 0: none */
 };
 
 /* One task off the broker's socket; goes on with more while a process is held. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Mapping memory into a target through a borrowed thread, with as few of its descriptors as possible.
+ * Mapping memory into a target through a borrowed thread, with as few of its descriptors and as few stops as
+ * possible: calls are made by the dozen (stub.c).
  *
  *   target: socketpair(a, b) ── we take a by pidfd_getfd; the target closes its a ── we send descriptors into
  * a ── target: recvmsg(b), mmap, close … close(b)
@@ -35,14 +36,33 @@ static int call(struct tn_hands *h, long nr, u64 a, u64 b, u64 c, u64 d, u64 e, 
     return r < 0 ? r : *ret < 0 && *ret > -4096 ? (int)*ret : 0;
 }
 
-/* Closes `theirs` in the target if it still is the file of `ours`. */
-static void close_there(struct tn_hands *h, int theirs, int ours)
+/* A batch of calls: 0, or the error of the first that failed; *ret_done: how many were made before it. */
+static int batch(struct tn_hands *h, u64 stub, const struct tn_remote *calls, u32 n, u32 *ret_done)
 {
-    s64 result;
+    s64 last = 0;
+    int r = tn_remote_calls(&h->t, &h->b, stub, calls, n, ret_done, &last);
 
-    if (ours >= 0 && syscall(SYS_kcmp, getpid(), h->t.pid, KCMP_FILE, ours, theirs) != 0)
-        return;
-    call(h, SYS_close, (u64)theirs, 0, 0, 0, 0, 0, &result);
+    return r < 0 ? r : *ret_done < n ? (int)last : 0;
+}
+
+/* All of them, whatever becomes of each. */
+static void batch_each(struct tn_hands *h, u64 stub, const struct tn_remote *calls, u32 n)
+{
+    while (n) {
+        u32 done = 0;
+        s64 last;
+
+        if (tn_remote_calls(&h->t, &h->b, stub, calls, n, &done, &last) < 0 || done >= n)
+            return;
+        calls += done + 1;
+        n -= done + 1;
+    }
+}
+
+/* Is `theirs` in the target still the file of `ours`? */
+static bool same_file(const struct tn_hands *h, int theirs, int ours)
+{
+    return syscall(SYS_kcmp, getpid(), h->t.pid, KCMP_FILE, ours, theirs) == 0;
 }
 
 /* What lies in the scratch page while a message is received: see recvmsg(2). */
@@ -54,14 +74,15 @@ struct scratch {
     char ctl[CMSG_SPACE(sizeof(int) * TN_FDS_MAX)] __attribute__((aligned(8)));
 };
 
-/* Passes fds[0…n); returns how many arrived (≥ 1), or −errno. */
-static int pass(struct tn_hands *h, int ours, int theirs, const int *fds, u32 n, int *ret_theirs)
+/* Passes fds[0…n); returns how many arrived (≥ 1), or −errno. `first`: a call to be made before. */
+static int pass(struct tn_hands *h, u64 stub, u64 at, const struct tn_remote *first, int ours, int theirs,
+                const int *fds, u32 n, int *ret_theirs)
 {
     struct scratch s = {.pair = {-1, -1}};
-    u64 at = h->scratch;
-    s64 result;
-    int r;
+    struct tn_remote calls[2];
+    u32 ncalls = 0, done;
     ssize_t sent;
+    int r;
 
     s.iov = (struct iovec){.iov_base = (void *)(at + offsetof(struct scratch, byte)), .iov_len = 1};
     s.msg = (struct msghdr){.msg_iov = (void *)(at + offsetof(struct scratch, iov)),
@@ -74,8 +95,11 @@ static int pass(struct tn_hands *h, int ours, int theirs, const int *fds, u32 n,
     sent = tn_send(ours, "x", 1, NULL, 0, fds, n);
     if (sent < 0)
         return (int)sent;
-    r = call(h, SYS_recvmsg, (u64)theirs, at + offsetof(struct scratch, msg), MSG_DONTWAIT | MSG_CMSG_CLOEXEC,
-             0, 0, 0, &result);
+    if (first)
+        calls[ncalls++] = *first;
+    calls[ncalls++] = (struct tn_remote){
+        SYS_recvmsg, {(u64)theirs, at + offsetof(struct scratch, msg), MSG_DONTWAIT | MSG_CMSG_CLOEXEC}};
+    r = batch(h, stub, calls, ncalls, &done);
     if (r < 0)
         return r;
     r = tn_tracee_read(&h->t, at, &s, sizeof(s));
@@ -94,23 +118,33 @@ static int pass(struct tn_hands *h, int ours, int theirs, const int *fds, u32 n,
     return (int)got;
 }
 
-static int map_one(struct tn_hands *h, const struct tn_map_req *q, int their_fd)
+static struct tn_remote mmap_call(const struct tn_map_req *q, int their_fd)
 {
     u64 flags =
         MAP_FIXED_NOREPLACE | (q->shared ? MAP_SHARED : MAP_PRIVATE) | (q->fd < 0 ? MAP_ANONYMOUS : 0);
+
+    return (struct tn_remote){SYS_mmap, {q->addr, q->len, q->prot, flags, (u64)(s64)their_fd, q->offset}};
+}
+
+static struct tn_remote close_call(int theirs)
+{
+    return (struct tn_remote){SYS_close, {(u64)theirs}};
+}
+
+/* The stub itself, by a call of its own. */
+static int map_stub(struct tn_hands *h, const struct tn_map_req *q)
+{
+    struct tn_remote c = mmap_call(q, -1);
     s64 result;
-    int r = call(h, SYS_mmap, q->addr, q->len, q->prot, flags, (u64)(s64)their_fd, q->offset, &result);
+    int r = call(h, SYS_mmap, c.arg[0], c.arg[1], c.arg[2], c.arg[3], c.arg[4], c.arg[5], &result);
 
     if (r < 0)
         return r;
-    if ((u64)result != q->addr) {
-        /* A kernel before 4.17 takes the address for a hint. */
-        call(h, SYS_munmap, (u64)result, q->len, 0, 0, 0, 0, &result);
-        return -EEXIST;
-    }
-    if (q->wipe)
-        r = call(h, SYS_madvise, q->addr, q->len, MADV_WIPEONFORK, 0, 0, 0, &result);
-    return r;
+    if ((u64)result == q->addr)
+        return 0;
+    /* A kernel before 4.17 takes the address for a hint. */
+    call(h, SYS_munmap, (u64)result, q->len, 0, 0, 0, 0, &result);
+    return -EEXIST;
 }
 
 static bool request_ok(const struct tn_map_req *q, u32 nfds)
@@ -124,12 +158,11 @@ static bool request_ok(const struct tn_map_req *q, u32 nfds)
 
 /* `keep`: the program that this job uses again. Unmaps what was retired and is proved to be used by nobody:
  * program texts, and views no program has any more. */
-static void unmap_spare(struct tn_hands *h, u32 keep)
+static void unmap_spare(struct tn_hands *h, u64 stub, u32 keep)
 {
     struct tn_state *st = h->st;
     bool used[TN_STATE_VIEWS] = {};
     bool any = false;
-    s64 result;
 
     for (u32 i = 0; i < st->nprogs; i++)
         if (st->prog[i].state == TN_HOOK_SPARE && i != keep)
@@ -153,7 +186,10 @@ static void unmap_spare(struct tn_hands *h, u32 keep)
                 if (st->view[k].used && st->view[k].base == reg->addr && used[k])
                     gone = false;
         }
-        if (!gone || call(h, SYS_munmap, reg->addr, reg->len, 0, 0, 0, 0, &result) < 0)
+        struct tn_remote out = {SYS_munmap, {reg->addr, reg->len}};
+        u32 done;
+
+        if (!gone || batch(h, stub, &out, 1, &done) < 0)
             continue;
         if (reg->kind == TN_REGION_MAP)
             for (u32 k = 0; k < st->nviews; k++)
@@ -164,26 +200,6 @@ static void unmap_spare(struct tn_hands *h, u32 keep)
     for (u32 i = 0; i < st->nprogs; i++)
         if (st->prog[i].state == TN_HOOK_SPARE && i != keep)
             st->prog[i] = (struct tn_prog_slot){};
-}
-
-/* A page for messages, out of the way of what is about to be mapped: left to itself, the kernel puts it right
- * there. */
-static int map_scratch(struct tn_hands *h, const struct tn_map_req *reqs, u32 n)
-{
-    struct tn_maps maps _clean_(tn_maps_clear) = {};
-    struct tn_range avoid[64];
-    struct tn_map_req q = {.len = TN_PAGE, .prot = PROT_READ | PROT_WRITE, .fd = -1};
-    int r = tn_maps_read(h->t.pid, &maps);
-
-    if (r < 0)
-        return r;
-    for (u32 i = 0; i < n; i++)
-        avoid[i] = (struct tn_range){reqs[i].addr, reqs[i].addr + reqs[i].len};
-    q.addr = tn_maps_gap(&maps, reqs[0].addr, reqs[0].addr + 1, 1ull << 46, TN_PAGE, avoid, n);
-    r = q.addr ? map_one(h, &q, -1) : -ENOMEM;
-    if (r == 0)
-        h->scratch = q.addr;
-    return r;
 }
 
 static int prove(struct tn_hands *h, const struct tn_map_req *reqs, u32 n, const int *fds)
@@ -213,79 +229,126 @@ static int prove(struct tn_hands *h, const struct tn_map_req *reqs, u32 n, const
     return 0;
 }
 
+/* Passes the descriptors and maps them, as many at a time as the target has room for. */
+static int map_files(struct tn_hands *h, u64 stub, u64 scratch, const struct tn_map_req *reqs, u32 n,
+                     const int *fds, u32 nfds, bool *mapped)
+{
+    struct tn_remote calls[TN_MAP_REQS_MAX + TN_FDS_MAX + 1];
+    u32 which[TN_MAP_REQS_MAX], sent = 0, done = 0;
+    _close_ int ours = -1;
+    struct tn_remote first;
+    bool closed = false;
+    s32 pair[2];
+    int r = tn_tracee_read(&h->t, scratch, pair, sizeof(pair));
+
+    if (r < 0)
+        return r;
+    ours = (int)syscall(SYS_pidfd_getfd, h->pidfd, pair[0], 0);
+    r = ours < 0 ? -errno : 0;
+    first = close_call(pair[0]);
+    while (sent < nfds && r == 0) {
+        int got[TN_FDS_MAX];
+        u32 nmap = 0, nclose = 0;
+        bool near_end = !closed && same_file(h, pair[0], ours);
+        int arrived =
+            pass(h, stub, scratch, near_end ? &first : NULL, ours, pair[1], fds + sent, nfds - sent, got);
+
+        closed = true;
+        if (arrived < 0) {
+            r = arrived;
+            break;
+        }
+        for (int k = 0; k < arrived; k++)
+            for (u32 i = 0; i < n; i++)
+                if (reqs[i].fd == (s32)sent + k && nmap < TN_MAP_REQS_MAX) {
+                    which[nmap] = i;
+                    calls[nmap++] = mmap_call(&reqs[i], got[k]);
+                }
+        r = nmap ? batch(h, stub, calls, nmap, &done) : 0;
+        for (u32 i = 0; i < done && i < nmap; i++)
+            mapped[which[i]] = true;
+        for (int k = 0; k < arrived; k++)
+            if (same_file(h, got[k], fds[sent + (u32)k]))
+                calls[nclose++] = close_call(got[k]);
+        sent += (u32)arrived;
+        if (r < 0 || sent == nfds) {
+            calls[nclose++] = close_call(pair[1]);
+            pair[1] = -1;
+        }
+        batch_each(h, stub, calls, nclose);
+    }
+    if (!closed)
+        batch_each(h, stub, &first, 1);
+    if (pair[1] >= 0) {
+        first = close_call(pair[1]);
+        batch_each(h, stub, &first, 1);
+    }
+    return r < 0 ? r : prove(h, reqs, n, fds);
+}
+
 int tn_hands_map(struct tn_hands *h, const struct tn_map_req *reqs, u32 n, const int *fds, u32 nfds, u32 keep,
                  struct tn_error *err)
 {
-    u32 slot[64], nslots = 0, done = 0, sent = 0;
-    bool mapped[64] = {};
-    int theirs = -1, r;
-    _close_ int ours = -1;
+    u32 slot[TN_MAP_REQS_MAX], which[2 * TN_MAP_REQS_MAX + 1], nslots = 0, done = 0, ncalls = 0;
+    const struct tn_region *known = tn_state_region(h->st, TN_REGION_STUB, 0);
+    struct tn_remote calls[2 * TN_MAP_REQS_MAX + 1];
+    u64 stub = known ? known->addr : 0, scratch = 0;
+    bool mapped[TN_MAP_REQS_MAX] = {}, files = false;
     s64 result;
+    int r = 0;
 
-    if (!h->borrowed || n > 64)
+    if (!h->borrowed || n > TN_MAP_REQS_MAX)
         return tn_fail(err, -EPROTO, "bad_order", "the injector sent an order out of turn");
-    for (u32 i = 0; i < n; i++)
+    known = tn_state_region(h->st, TN_REGION_SCRATCH, 0);
+    scratch = known ? known->addr : 0;
+    for (u32 i = 0; i < n; i++) {
         if (!request_ok(&reqs[i], nfds))
             return tn_fail(err, -EPROTO, "bad_order", "the injector asked for an impossible mapping");
-    unmap_spare(h, keep);
+        if (reqs[i].kind == TN_REGION_SCRATCH)
+            scratch = reqs[i].addr;
+        files |= reqs[i].fd >= 0;
+    }
     for (u32 i = 0; i < TN_STATE_REGIONS && nslots < n; i++)
         if (!h->st->region[i].kind)
             slot[nslots++] = i;
     if (nslots < n)
         return tn_fail(err, -ENOSPC, "too_many_programs", "process %d is full: %u mappings of ours", h->t.pid,
                        TN_STATE_REGIONS);
-
-    r = 0;
     for (u32 i = 0; i < n && r == 0; i++)
-        if (reqs[i].fd < 0) {
-            r = map_one(h, &reqs[i], -1);
-            mapped[i] = r == 0;
-            done += mapped[i];
+        if (reqs[i].kind == TN_REGION_STUB && !stub) {
+            r = map_stub(h, &reqs[i]);
+            if (r < 0)
+                break;
+            mapped[i] = true;
+            stub = reqs[i].addr;
         }
-    if (r < 0 || done == n)
-        goto out;
-
-    r = map_scratch(h, reqs, n);
+    if (r == 0 && (!stub || !scratch))
+        return tn_fail(err, -EPROTO, "bad_order", "the injector asked for mappings without the means");
     if (r < 0)
         goto out;
-    r = call(h, SYS_socketpair, AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, h->scratch, 0, 0, &result);
-    if (r < 0)
-        goto out;
-    s32 pair[2];
-
-    r = tn_tracee_read(&h->t, h->scratch, pair, sizeof(pair));
-    if (r < 0)
-        goto out;
-    theirs = pair[1];
-    ours = (int)syscall(SYS_pidfd_getfd, h->pidfd, pair[0], 0);
-    r = ours < 0 ? -errno : 0;
-    close_there(h, pair[0], ours);
-    if (r < 0)
-        goto out;
-
-    while (sent < nfds && r == 0) {
-        int got[TN_FDS_MAX], arrived = pass(h, ours, theirs, fds + sent, nfds - sent, got);
-
-        r = arrived < 0 ? arrived : 0;
-        for (int k = 0; k < arrived; k++) {
-            for (u32 i = 0; i < n && r == 0; i++)
-                if (reqs[i].fd == (s32)sent + k) {
-                    r = map_one(h, &reqs[i], got[k]);
-                    mapped[i] = r == 0;
-                }
-            close_there(h, got[k], fds[sent + (u32)k]);
-        }
-        if (arrived > 0)
-            sent += (u32)arrived;
+    unmap_spare(h, stub, keep);
+    for (u32 i = 0; i < n; i++) {
+        if (reqs[i].fd >= 0 || mapped[i])
+            continue;
+        which[ncalls] = i;
+        calls[ncalls++] = mmap_call(&reqs[i], -1);
+        if (!reqs[i].wipe)
+            continue;
+        which[ncalls] = i;
+        calls[ncalls++] = (struct tn_remote){SYS_madvise, {reqs[i].addr, reqs[i].len, MADV_WIPEONFORK}};
     }
-    if (r == 0)
-        r = prove(h, reqs, n, fds);
+    if (files) {
+        which[ncalls] = n;
+        calls[ncalls++] =
+            (struct tn_remote){SYS_socketpair, {AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, scratch}};
+    }
+    r = ncalls ? batch(h, stub, calls, ncalls, &done) : 0;
+    for (u32 i = 0; i < done; i++)
+        if (which[i] < n)
+            mapped[which[i]] = true;
+    if (r == 0 && files)
+        r = map_files(h, stub, scratch, reqs, n, fds, nfds, mapped);
 out:
-    if (theirs >= 0)
-        close_there(h, theirs, -1);
-    if (h->scratch)
-        call(h, SYS_munmap, h->scratch, TN_PAGE, 0, 0, 0, 0, &result);
-    h->scratch = 0;
     if (r < 0) {
         /* Nobody can be in them: nothing leads there. */
         for (u32 i = 0; i < n; i++)

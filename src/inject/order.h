@@ -32,6 +32,8 @@
     R(GATES, "gates")                                                                                        \
     R(STATS, "statistics of links")                                                                          \
     R(CLAIMS, "claims of CPUs")                                                                              \
+    R(STUB, "code that makes calls for us, see stub.c")                                                      \
+    R(SCRATCH, "messages with descriptors, while they are passed")                                           \
     R(MAP, "memory of map `id`")                                                                             \
     R(POOL, "pool of program `id`")                                                                          \
     R(TEXT, "text of program `id`")                                                                          \
@@ -146,7 +148,7 @@ struct tn_mark {
     O(BORROW)  /* a = wait_ms → struct tn_borrow_facts */                                                  \
     O(MAP)     /* a = program to keep, struct tn_map_req[n], descriptors; all or nothing */                  \
     O(RETURN)  /* the borrowed thread goes on */                                                             \
-    O(WRITE)   /* n × (struct tn_write, bytes): into memory of ours that nothing leads to yet */             \
+    O(WRITE)   /* n × (struct tn_write, bytes): into memory of ours that nothing leads to yet */            \
     O(INSTALL) /* struct tn_install_req, struct tn_place_req[n] → struct tn_install_facts */               \
     O(TAKE)    /* a = PROC region of a dead holder, struct tn_undo[n]: bytes put back, marker cleared */     \
     O(RUN_TO)  /* a = address of the loader's breakpoint, b = of its state word, c = of the entry; held only \
@@ -175,6 +177,8 @@ struct tn_borrow_facts {
     u32 suspended_seccomp, threads;
 };
 
+/* One MAP order: ours for a process, a program with 64 maps. */
+#define TN_MAP_REQS_MAX 96u
 struct tn_map_req {
     u32 kind, id;
     u64 addr, len; /* fixed place, must be free */
@@ -235,10 +239,10 @@ struct tn_task {
     u64 a, b;
 };
 
-/* Datagrams with descriptors. n descriptors at most 16. Return bytes, 0 at hang-up, or −errno. */
+/* Datagrams with descriptors. TN_FDS_MAX descriptors at most. Return bytes, 0 at hang-up, or −errno. */
 ssize_t tn_send(int sock, const void *a, size_t alen, const void *b, size_t blen, const int *fds, u32 nfds);
 ssize_t tn_recv(int sock, void *ret_bytes, size_t cap, int *ret_fds, u32 *ret_nfds);
-#define TN_FDS_MAX 16u
+#define TN_FDS_MAX 128u /* the kernel passes 253 */
 
 const struct tn_region *tn_state_region(const struct tn_state *st, u32 kind, u32 id);
 

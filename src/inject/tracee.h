@@ -121,6 +121,14 @@ int tn_borrow_held(struct tn_tracee *t, pid_t tid, struct tn_borrowed *ret_b, st
 /* A remote system call; *ret_result is what the kernel answered (−errno included). −ESRCH: the thread is
  * gone. */
 int tn_remote_call(struct tn_tracee *t, struct tn_borrowed *b, long nr, const u64 arg[6], s64 *ret_result);
+/* Many of them in one go, from a page of ours (stub.c) at `stub` that is mapped r-x there, TN_STUB_SIZE
+   bytes: until one fails. *ret_done: how many succeeded; *ret_last: the last one's result. */
+#define TN_STUB_SIZE 8192u
+struct tn_remote {
+    u64 nr, arg[6];
+};
+int tn_remote_calls(struct tn_tracee *t, const struct tn_borrowed *b, u64 stub, const struct tn_remote *calls,
+                    u32 n, u32 *ret_done, s64 *ret_last);
 /* Registers and mask as before, at a stop where the kernel still restarts what was interrupted; stays held.
  */
 int tn_borrow_end(struct tn_tracee *t, struct tn_borrowed *b);

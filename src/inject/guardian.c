@@ -33,24 +33,26 @@ static void close_others(int *keep, u32 n)
             close(fd);
 }
 
-static void run_hands(struct tn_hands *h, bool give_back)
+enum errand { SERVE, REPAIR, GIVE_BACK };
+
+static void run_hands(struct tn_hands *h, enum errand errand)
 {
     pid_t pid = fork();
     int status;
 
     if (pid == 0) {
         prctl(PR_SET_NAME, "tenon-hands");
-        if (give_back)
-            tn_hands_give_back(h);
-        else
+        if (errand == SERVE)
             tn_hands_serve(h);
+        else
+            tn_hands_give_back(h, errand == REPAIR);
         _exit(0);
     }
     if (pid > 0)
         while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
             ;
-    if (!give_back && (pid < 0 || !WIFEXITED(status) || h->st->changing))
-        run_hands(h, true); /* it died half-way: the bytes are put back whole */
+    if (errand == SERVE && h->st->changing)
+        run_hands(h, REPAIR); /* it died half-way: the bytes are put back whole */
 }
 
 static void close_gates(const struct tn_hands *h)
@@ -86,8 +88,7 @@ void tn_guardian_run(const struct tn_guardian *given)
     if (h.st == MAP_FAILED)
         _exit(1);
     if (h.st->changing)
-        run_hands(&h, true); /* the guardian before this one died in the middle */
-    h.st->changing = 0;
+        run_hands(&h, REPAIR); /* the guardian before this one died in the middle */
 
     for (;;) {
         struct pollfd p[2] = {{.fd = g.broker, .events = POLLIN}, {.fd = g.pidfd, .events = POLLIN}};
@@ -98,10 +99,10 @@ void tn_guardian_run(const struct tn_guardian *given)
             _exit(0);
         if (p[0].revents & (POLLHUP | POLLERR | POLLNVAL)) {
             close_gates(&h);
-            run_hands(&h, true);
+            run_hands(&h, GIVE_BACK);
             _exit(0);
         }
         if (p[0].revents & POLLIN)
-            run_hands(&h, false);
+            run_hands(&h, SERVE);
     }
 }

@@ -355,13 +355,17 @@ void tn_hands_serve(struct tn_hands *h)
         ptrace(PTRACE_DETACH, h->t.keep, 0, 0);
 }
 
-void tn_hands_give_back(struct tn_hands *h)
+void tn_hands_give_back(struct tn_hands *h, bool half)
 {
     const struct tn_region *proc;
     u32 held = 0;
 
     if (open_target(h, NULL) < 0)
         return;
+    if (half) {
+        tn_hands_repair(h);
+        return;
+    }
     tn_hands_restore_all(h);
     proc = tn_state_region(h->st, TN_REGION_PROC, 0);
     if (proc)

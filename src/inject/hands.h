@@ -27,7 +27,8 @@ struct tn_hands {
 void tn_hands_serve(struct tn_hands *h);
 /* Every patched byte restored, marker and gates closed. Used when the broker is gone, and after a hands
    process that died half-way. */
-void tn_hands_give_back(struct tn_hands *h);
+/* `half`: only what killed hands have left half-done; links that stand, stand. */
+void tn_hands_give_back(struct tn_hands *h, bool half);
 
 /* map.c: the MAP order. `keep`: index of a retired program that is to be used again. */
 int tn_hands_map(struct tn_hands *h, const struct tn_map_req *reqs, u32 n, const int *fds, u32 nfds, u32 keep,
@@ -38,6 +39,7 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
 int tn_hands_unlink(struct tn_hands *h, u32 link_index, struct tn_error *err);
 int tn_hands_wait_runs(struct tn_hands *h, u32 link_index, u32 wait_ms, struct tn_error *err);
 int tn_hands_restore_all(struct tn_hands *h);
+int tn_hands_repair(struct tn_hands *h);
 void tn_hands_reclaim(struct tn_hands *h);
 /* hold.c: from the first instruction. */
 int tn_hands_hold(struct tn_hands *h, int ready_fd, struct tn_error *err);

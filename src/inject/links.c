@@ -212,7 +212,7 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
 
     /* What a patched byte will lead to is complete, and undo is written down, before the first byte changes.
      */
-    st->changing = 1;
+    st->changing = 2 + req->link_index;
     for (u32 i = 0; i < req->nplaces; i++) {
         const struct tn_place_req *p = &places[i];
         struct tn_site *s = &st->site[site[i]];
@@ -225,7 +225,7 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
                               .place = p->change.place,
                               .hook_before = p->change.hook_before,
                               .ninsns = p->change.ninsns,
-                              .state = s->state,
+                              .state = TN_SITE_PLANNED,
                               .head = p->head,
                               .hook_return = p->hook_return,
                               .displaced = p->displaced,
@@ -246,6 +246,7 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
         for (u32 i = 0; i < req->nplaces; i++)
             if (st->site[site[i]].state != TN_SITE_PATCHED) {
                 mirror(h, site[i], 0);
+                st->site[site[i]].state = TN_SITE_BARE;
                 if (places[i].site < 0)
                     st->site[site[i]] = (struct tn_site){};
             }
@@ -304,11 +305,21 @@ full:
 
 /* ------------------------------------------------------------------------------- detach */
 
+/* Hands that were killed in tn_change left some of the old bytes and some of the new, or its breakpoint. */
+static bool half_changed(const struct tn_site *s, const u8 *now)
+{
+    for (u32 i = 0; i < s->len; i++)
+        if (now[i] != s->orig[i] && now[i] != s->patched[i] && (i || now[i] != 0xcc))
+            return false;
+    return true;
+}
+
 static int restore(struct tn_hands *h, const u32 *sites, u32 n, struct tn_error *err)
 {
     struct tn_state *st = h->st;
     _free_ struct tn_change *changes = calloc(n ? n : 1, sizeof(*changes));
     _free_ bool *foreign = calloc(n ? n : 1, sizeof(*foreign));
+    bool half = st->changing != 0;
     u32 nc = 0;
     int r;
 
@@ -324,9 +335,13 @@ static int restore(struct tn_hands *h, const u32 *sites, u32 n, struct tn_error 
         memcpy(c->to, s->orig, sizeof(c->to));
         if (tn_tracee_read(&h->t, s->addr, now, s->len) < 0)
             continue; /* the module is gone */
-        if (!memcmp(now, s->patched, s->len))
+        if (!memcmp(now, s->orig, s->len))
+            continue;
+        if (half && half_changed(s, now))
+            memcpy(c->from, now, s->len);
+        if (!memcmp(now, c->from, s->len))
             nc++;
-        else if (memcmp(now, s->orig, s->len))
+        else
             foreign[i] = true; /* somebody else wrote there since: not ours to touch */
     }
     st->changing = 1;
@@ -453,9 +468,33 @@ int tn_hands_restore_all(struct tn_hands *h)
     if (!sites)
         return -ENOMEM;
     for (u32 i = 0; i < h->st->nsites; i++)
-        if (h->st->site[i].state == TN_SITE_PATCHED)
+        if (h->st->site[i].state == TN_SITE_PATCHED || h->st->site[i].state == TN_SITE_PLANNED)
             sites[n++] = i;
     return n ? restore(h, sites, n, NULL) : 0;
+}
+
+int tn_hands_repair(struct tn_hands *h)
+{
+    struct tn_state *st = h->st;
+    _free_ u32 *sites = calloc(TN_STATE_SITES, sizeof(*sites));
+    u32 n = 0;
+    int r;
+
+    if (!sites)
+        return -ENOMEM;
+    /* The link that was being made is not told to anybody: what there is of it goes. */
+    for (u32 i = 0; i < TN_STATE_HOOKS; i++)
+        if (st->hook[i].state == TN_HOOK_LIVE && st->changing == 2 + st->hook[i].link_index)
+            unlink_hook(h, i);
+    for (u32 i = 0; i < TN_STATE_SITES; i++)
+        if (st->site[i].state == TN_SITE_PLANNED ||
+            (st->site[i].state == TN_SITE_PATCHED && st->site[i].head && !st->site[i].nhooks))
+            sites[n++] = i;
+    n += common_sites(st, sites + n);
+    r = n ? restore(h, sites, n, NULL) : 0;
+    if (r == 0)
+        st->changing = 0;
+    return r;
 }
 
 /* -------------------------------------------------------------------------- reclamation */

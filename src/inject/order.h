@@ -55,7 +55,7 @@ struct tn_region {
 
 /* A place in the target's code that is, or was, patched. Never forgotten: its displaced instructions stay for
    ever, since a thread may sleep in a displaced call. */
-enum tn_site_state { TN_SITE_FREE, TN_SITE_BARE, TN_SITE_PATCHED };
+enum tn_site_state { TN_SITE_FREE, TN_SITE_BARE, TN_SITE_PATCHED, TN_SITE_PLANNED };
 struct tn_site {
     u64 addr;
     u8 len, place, hook_before, ninsns;
@@ -110,7 +110,7 @@ struct tn_state {
     u32 held; /* start-up: the process is held */
     u64 start_time;
     u32 vfork_done; /* vfork-like sites are patched */
-    u32 changing;   /* bytes are being changed: set while undo entries are `planned` */
+    u32 changing;   /* bytes are being changed: 1, or 2 + the index of the link that is being made */
     /* One past the highest entry ever used: what lies behind is zero and need not be looked at. */
     u32 nregions, nsites, nhooks, nprogs, nviews;
     struct tn_region region[TN_STATE_REGIONS];

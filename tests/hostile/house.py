@@ -109,6 +109,12 @@ class Victim:
                  lambda: self.books["done"] >= self.books["todo"] or not self.alive())
         assert self.alive(), f"the victim ended with {self.process.returncode}"
 
+    def rest(self):
+        """No more calls than have been made."""
+        self.books["todo"] = 0
+        time.sleep(0.02)
+        self.books["todo"] = self.books["done"]
+
     def intact(self, within=3.0, calls=100):
         """Nothing was lost. Returns the seconds until its code was the file's again."""
         start = time.monotonic()

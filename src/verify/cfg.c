@@ -7,104 +7,46 @@
 /* ------------------------------------------------------------------------------------- instructions one by
  * one */
 
-static bool atomic_op_known(s32 imm)
+/* What the decoder calls a fault, what is refused for it, and what people read before the decoder's own
+   words. A shift that is too far and a division by zero are judged where a path meets them: as in Linux, dead
+   code may hold them. */
+static const struct {
+    const char *fault;
+    enum tn_reason reason;
+    const char *words;
+} faults[] = {
+    {"unknown_opcode", TN_REASON_bad_opcode, "unknown opcode"},
+    {"packet_access_not_supported", TN_REASON_bad_opcode, "unknown opcode"},
+    {"unknown_atomic", TN_REASON_bad_opcode, "BPF_ATOMIC uses an invalid atomic opcode"},
+    {"acquire_release_not_supported", TN_REASON_bad_opcode, "BPF_ATOMIC uses an invalid atomic opcode"},
+    {"bad_register", TN_REASON_bad_register, "R11 to R15 are invalid"},
+    {"frame_pointer_read_only", TN_REASON_frame_pointer_write,
+     "frame pointer is read only: copy R10, change the copy"},
+    {"incomplete_two_slot_load", TN_REASON_bad_ld_imm64, "invalid bpf_ld_imm64 insn"},
+    {"shift_out_of_range", TN_REASON_COUNT, NULL},
+    {"constant_zero_divisor", TN_REASON_COUNT, NULL},
+};
+
+/* The one table of instructions is the decoder's. */
+static int check_insn(struct vf *v, u32 pc)
 {
-    switch (imm) {
-    case BPF_ADD:
-    case BPF_ADD | BPF_FETCH:
-    case BPF_AND:
-    case BPF_AND | BPF_FETCH:
-    case BPF_OR:
-    case BPF_OR | BPF_FETCH:
-    case BPF_XOR:
-    case BPF_XOR | BPF_FETCH:
-    case BPF_XCHG:
-    case BPF_CMPXCHG:
-        return true;
-    default:
-        return false;
+    const struct bpf_insn *i = &v->insns[pc];
+    struct tn_error err = {0};
+    struct tn_insn in;
+
+    if (tn_decode(v->insns, v->ninsns, pc, &in, &err) == 0)
+        return 0;
+    for (size_t k = 0; k < TN_ARRAY_SIZE(faults); k++) {
+        if (strcmp(faults[k].fault, err.reason))
+            continue;
+        if (!faults[k].words)
+            return 0;
+        return vf_refuse(v, pc, faults[k].reason, "%s: %02x (dst r%u, src r%u, off %d, imm %d): %s",
+                         faults[k].words, i->code, i->dst_reg, i->src_reg, i->off, i->imm, err.message);
     }
-}
-
-enum opcode_fault { FINE, UNKNOWN, RESERVED };
-
-static enum opcode_fault check_alu(const struct bpf_insn *i)
-{
-    bool is64 = BPF_CLASS(i->code) == BPF_ALU64, x = BPF_SRC(i->code) == BPF_X;
-
-    switch (BPF_OP(i->code)) {
-    case BPF_NEG:
-        return x ? UNKNOWN : i->src_reg || i->off || i->imm ? RESERVED : FINE;
-    case BPF_END:
-        if (is64 && x)
-            return UNKNOWN;
-        return i->src_reg || i->off || (i->imm != 16 && i->imm != 32 && i->imm != 64) ? RESERVED : FINE;
-    case BPF_MOV:
-        if (!x)
-            return i->src_reg || i->off ? RESERVED : FINE;
-        return i->imm || (i->off && i->off != 8 && i->off != 16 && (i->off != 32 || !is64)) ? RESERVED : FINE;
-    case BPF_DIV:
-    case BPF_MOD:
-        return (x ? i->imm != 0 : i->src_reg != 0) || (i->off != 0 && i->off != 1) ? RESERVED : FINE;
-    default:
-        if (BPF_OP(i->code) > BPF_ARSH)
-            return UNKNOWN;
-        return (x ? i->imm != 0 : i->src_reg != 0) || i->off ? RESERVED : FINE;
-    }
-}
-
-static enum opcode_fault check_jump(const struct bpf_insn *i)
-{
-    bool is32 = BPF_CLASS(i->code) == BPF_JMP32, x = BPF_SRC(i->code) == BPF_X;
-
-    switch (BPF_OP(i->code)) {
-    case BPF_JA:
-        return x ? UNKNOWN : i->dst_reg || i->src_reg || (is32 ? i->off != 0 : i->imm != 0) ? RESERVED : FINE;
-    case BPF_CALL:
-        return is32 || x                                                    ? UNKNOWN
-               : i->dst_reg || i->src_reg > BPF_PSEUDO_KFUNC_CALL || i->off ? RESERVED
-                                                                            : FINE;
-    case BPF_EXIT:
-        return is32 || x ? UNKNOWN : i->dst_reg || i->src_reg || i->off || i->imm ? RESERVED : FINE;
-    default:
-        if (BPF_OP(i->code) > BPF_JSLE)
-            return UNKNOWN;
-        return (x ? i->imm != 0 : i->src_reg != 0) ? RESERVED : FINE;
-    }
-}
-
-static enum opcode_fault check_opcode(const struct bpf_insn *i)
-{
-    u8 mode = BPF_MODE(i->code), size = BPF_SIZE(i->code);
-
-    switch (BPF_CLASS(i->code)) {
-    case BPF_LD:
-        return tn_insn_is_ld_imm64(i) ? i->off ? RESERVED : FINE : UNKNOWN;
-    case BPF_LDX:
-        if (mode != BPF_MEM && (mode != BPF_MEMSX || size == BPF_DW))
-            return UNKNOWN;
-        return i->imm ? RESERVED : FINE;
-    case BPF_ST:
-        return mode != BPF_MEM ? UNKNOWN : i->src_reg ? RESERVED : FINE;
-    case BPF_STX:
-        if (mode == BPF_MEM)
-            return i->imm ? RESERVED : FINE;
-        if (mode != BPF_ATOMIC || (size != BPF_W && size != BPF_DW) || !atomic_op_known(i->imm))
-            return UNKNOWN;
-        return FINE;
-    case BPF_ALU:
-    case BPF_ALU64:
-        return check_alu(i);
-    default:
-        return check_jump(i);
-    }
-}
-
-static bool writes_dst(const struct bpf_insn *i)
-{
-    u8 class = BPF_CLASS(i->code);
-
-    return class == BPF_ALU || class == BPF_ALU64 || class == BPF_LDX || class == BPF_LD;
+    return vf_refuse(v, pc, tn_insn_is_ld_imm64(i) ? TN_REASON_bad_ld_imm64 : TN_REASON_reserved_field,
+                     "instruction %02x uses a reserved field (dst r%u, src r%u, off %d, imm %d): %s", i->code,
+                     i->dst_reg, i->src_reg, i->off, i->imm, err.message);
 }
 
 static int check_ld_imm64(struct vf *v, u32 pc)
@@ -112,9 +54,6 @@ static int check_ld_imm64(struct vf *v, u32 pc)
     const struct bpf_insn *i = &v->insns[pc], *next = i + 1;
     const struct tn_verify_map *map;
 
-    if (pc + 1 >= v->ninsns || next->code || next->dst_reg || next->src_reg || next->off)
-        return vf_refuse(v, pc, TN_REASON_bad_ld_imm64,
-                         "the second half of the two-slot load is missing or not empty: write both slots");
     if (i->src_reg == 0)
         return 0;
     if (i->src_reg != BPF_PSEUDO_MAP_FD && i->src_reg != BPF_PSEUDO_MAP_VALUE)
@@ -128,9 +67,7 @@ static int check_ld_imm64(struct vf *v, u32 pc)
                          v->in->nmaps);
     map = &v->in->maps[i->imm];
     if (i->src_reg == BPF_PSEUDO_MAP_FD)
-        return next->imm
-                   ? vf_refuse(v, pc, TN_REASON_bad_ld_imm64, "the second slot of a map load must hold 0")
-                   : 0;
+        return 0;
     if (map->geo.type != BPF_MAP_TYPE_ARRAY || map->geo.max_entries != 1)
         return vf_refuse(v, pc, TN_REASON_bad_map,
                          "map %d is addressed directly: that needs an array with one element (global data)",
@@ -149,27 +86,9 @@ static int check_insns(struct vf *v)
     for (u32 pc = 0; pc < v->ninsns; pc++) {
         const struct bpf_insn *i = &v->insns[pc];
 
-        switch (check_opcode(i)) {
-        case UNKNOWN:
-            return vf_refuse(
-                v, pc, TN_REASON_bad_opcode,
-                "unknown opcode %02x: not an instruction of eBPF (RFC 9669), or a legacy packet load",
-                i->code);
-        case RESERVED:
-            return vf_refuse(
-                v, pc, TN_REASON_reserved_field,
-                "instruction %02x uses a reserved field (dst r%u, src r%u, off %d, imm %d): set what it "
-                "does not use to zero",
-                i->code, i->dst_reg, i->src_reg, i->off, i->imm);
-        case FINE:
-            break;
-        }
-        if (i->dst_reg > 10 || (i->src_reg > 10 && !tn_insn_is_call(i)))
-            return vf_refuse(v, pc, TN_REASON_bad_register, "R%u is invalid: registers are R0 to R10",
-                             i->dst_reg > 10 ? i->dst_reg : i->src_reg);
-        if (writes_dst(i) && i->dst_reg == 10)
-            return vf_refuse(v, pc, TN_REASON_frame_pointer_write,
-                             "frame pointer is read only: copy R10 and change the copy");
+        err = check_insn(v, pc);
+        if (err)
+            return err;
         if (tn_insn_is_ld_imm64(i)) {
             err = check_ld_imm64(v, pc);
             if (err)
@@ -183,11 +102,6 @@ static int check_insns(struct vf *v)
 /* ---------------------------------------------------------------------------------------------------
  * functions */
 
-static s64 jump_target(const struct bpf_insn *i, u32 pc)
-{
-    return (s64)pc + 1 + (i->code == (BPF_JMP32 | BPF_JA) ? i->imm : i->off);
-}
-
 u32 tn_cfg_next(const struct bpf_insn *insns, u32 pc, u32 ret_next[2])
 {
     const struct bpf_insn *i = &insns[pc];
@@ -199,7 +113,7 @@ u32 tn_cfg_next(const struct bpf_insn *insns, u32 pc, u32 ret_next[2])
     }
     if (op == BPF_EXIT)
         return 0;
-    ret_next[0] = (u32)jump_target(i, pc);
+    ret_next[0] = (u32)tn_jump_target(i, pc);
     if (op == BPF_JA)
         return 1;
     ret_next[1] = ret_next[0];
@@ -224,7 +138,7 @@ static int find_functions(struct vf *v)
     for (pc = 0; pc < v->ninsns; pc++) {
         if (c->flow[pc].second || !tn_insn_is_subprog_call(&v->insns[pc]))
             continue;
-        to = (s64)pc + 1 + v->insns[pc].imm;
+        to = tn_jump_target(&v->insns[pc], pc);
         if (to < 0 || to >= v->ninsns || c->flow[to].second)
             return vf_refuse(v, pc, TN_REASON_bad_call_target,
                              "call of instruction %lld: no function starts there", (long long)to);
@@ -257,7 +171,7 @@ static int check_jumps(struct vf *v)
 
         for (u32 pc = sub->start; pc < sub->end; pc++) {
             const struct bpf_insn *i = &v->insns[pc];
-            s64 to = jump_target(i, pc);
+            s64 to = tn_jump_target(i, pc);
 
             if (c->flow[pc].second || !tn_insn_is_jump_class(i) || BPF_OP(i->code) == BPF_CALL ||
                 BPF_OP(i->code) == BPF_EXIT)

@@ -17,13 +17,13 @@
 
 #include <linux/bpf.h>
 
+#include "isa/insn.h"
 #include "verify/state.h"
 
 struct vf;
 
-#define TN_MAX_SUBPROGS  256u
-#define TN_MAX_INSNS     1000000u
-#define TN_MAX_HELPER_ID 0x10000000
+#define TN_MAX_SUBPROGS 256u
+#define TN_MAX_INSNS    1000000u
 
 struct tn_flow {
     u16 subprog;
@@ -36,7 +36,6 @@ struct tn_sub {
     u32 start, end;
     u32 depth;   /* bytes of stack its frame was seen to use */
     bool global; /* verified on its own; calls of it assume nothing of its result */
-    bool reads_args;
     u64 longest; /* global: instructions of its longest path */
 };
 
@@ -76,9 +75,5 @@ static inline u32 tn_size_bytes(u8 code)
     static const u8 bytes[] = {4, 2, 1, 8}; /* BPF_W, BPF_H, BPF_B, BPF_DW */
     return bytes[BPF_SIZE(code) >> 3];
 }
-
-#ifndef BPF_MEMSX
-#define BPF_MEMSX 0x80
-#endif
 
 #endif

@@ -204,12 +204,22 @@ static void piece_stack_var(struct gen *g)
 {
     u8 reg = scalar(g);
 
-    if (pick(g, 6))
-        PUT(ALU(BPF_AND, reg, pick(g, 2) ? 24 : 31));
-    else
-        piece_bound(g, reg, 24, 4);
-    PUT(MOVX(R1, R10));
-    PUT(ADD(R1, -32 - (s32)pick(g, 2) * 8));
+    u32 how = pick(g, 8);
+
+    if (how == 0) { /* below zero, by checks of either side, of both, or of the wrong one */
+        PUT(JMP(pick(g, 4) ? BPF_JSLT : BPF_JLT, reg, -(s32)pick(g, 49), 4));
+        PUT(JMP(pick(g, 4) ? BPF_JSGT : BPF_JGT, reg, -(s32)pick(g, 9), 3));
+        if (pick(g, 2))
+            g->n -= 1;
+        PUT(MOVX(R1, R10));
+    } else {
+        if (how == 1)
+            piece_bound(g, reg, 24, 4);
+        else
+            PUT(ALU(BPF_AND, reg, pick(g, 2) ? 24 : 31));
+        PUT(MOVX(R1, R10));
+        PUT(ADD(R1, -32 - (s32)pick(g, 2) * 8));
+    }
     PUT(ADDX(R1, reg));
     if (pick(g, 2))
         PUT(STX(BPF_B, R1, 0, scalar(g)));

@@ -366,6 +366,7 @@ static int verify(struct tn_caller *caller, const union bpf_attr *attr, u64 attr
             .frozen = map->constants,
             .rdonly_prog = map->flags & BPF_F_RDONLY_PROG,
             .wronly_prog = map->flags & BPF_F_WRONLY_PROG,
+            .name = map->name,
         };
     }
     if (prog->btf) {

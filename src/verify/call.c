@@ -158,16 +158,20 @@ static int check_map_fits(struct vf *v, const struct call *c)
     bool ringbuf = c->sig->id == TN_HELPER_ringbuf_output || c->sig->id == TN_HELPER_ringbuf_reserve ||
                    c->sig->id == TN_HELPER_ringbuf_query;
     bool writes = c->sig->id == TN_HELPER_map_update_elem || c->sig->id == TN_HELPER_map_delete_elem;
+    char label[TN_MAP_LABEL];
+
+    vf_map_label(v, c->map_index, label);
 
     if (ringbuf ? type != BPF_MAP_TYPE_RINGBUF : (tn_map_type_flags(type) & TN_MF_NO_ELEMS) != 0)
         return vf_refuse(v, v->pc, TN_REASON_map_helper_mismatch,
-                         "cannot pass map_type %u into func bpf_%s#%u", type, c->sig->name, c->sig->id);
+                         "cannot pass map_type %u into func bpf_%s#%u: %s has no such operation", type,
+                         c->sig->name, c->sig->id, label);
     if (writes && c->map->rdonly_prog)
         return vf_refuse(v, v->pc, TN_REASON_map_write_denied,
-                         "write into map forbidden: map %u is read-only for programs", c->map_index);
+                         "write into map forbidden: %s is read-only for programs", label);
     if (c->sig->id == TN_HELPER_map_lookup_elem && c->map->wronly_prog)
         return vf_refuse(v, v->pc, TN_REASON_map_read_denied,
-                         "read from map forbidden: map %u is write-only for programs", c->map_index);
+                         "read from map forbidden: %s is write-only for programs", label);
     return 0;
 }
 

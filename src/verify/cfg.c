@@ -53,6 +53,7 @@ static int check_ld_imm64(struct vf *v, u32 pc)
 {
     const struct bpf_insn *i = &v->insns[pc], *next = i + 1;
     const struct tn_verify_map *map;
+    char label[TN_MAP_LABEL];
 
     if (i->src_reg == 0)
         return 0;
@@ -66,16 +67,17 @@ static int check_ld_imm64(struct vf *v, u32 pc)
         return vf_refuse(v, pc, TN_REASON_bad_map, "map index %d, but the program comes with %u maps", i->imm,
                          v->in->nmaps);
     map = &v->in->maps[i->imm];
+    vf_map_label(v, (u32)i->imm, label);
     if (i->src_reg == BPF_PSEUDO_MAP_FD)
         return 0;
     if (map->geo.type != BPF_MAP_TYPE_ARRAY || map->geo.max_entries != 1)
         return vf_refuse(v, pc, TN_REASON_bad_map,
-                         "map %d is addressed directly: that needs an array with one element (global data)",
-                         i->imm);
+                         "%s is addressed directly: that needs an array with one element (global data)",
+                         label);
     if ((u32)next->imm >= map->geo.value_size)
         return vf_refuse(v, pc, TN_REASON_bad_map_offset,
-                         "offset %u of map %d, whose value has %u bytes: address a byte inside it",
-                         (u32)next->imm, i->imm, map->geo.value_size);
+                         "offset %u of %s, whose value has %u bytes: address a byte inside it",
+                         (u32)next->imm, label, map->geo.value_size);
     return 0;
 }
 

@@ -71,9 +71,9 @@ struct tn_seen {
     struct tn_point *points;
 };
 
-/* Tests look at every state as it is about to meet an instruction, and at what matters there to its top frame: a
-   concrete run agrees with one of these states in the registers whose numbers may matter (the others may have been
-   merged away). */
+/* Tests look at every state as it is about to meet an instruction, and at what matters there to its top
+   frame: a concrete run agrees with one of these states in the registers whose numbers may matter (the others
+   may have been merged away). */
 struct tn_verify_probe {
     void (*at)(void *arg, u32 insn, const struct tn_state *state, const struct tn_need *need);
     void *arg;
@@ -117,6 +117,9 @@ int tn_verify_probed(const struct tn_verify_in *in, const struct tn_verify_probe
 /* ---- log.c: the first refusal stays; returns −EACCES. */
 int vf_refuse(struct vf *v, u32 insn, enum tn_reason reason, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
+/* "map counts", or "map 0" where it has no name. */
+#define TN_MAP_LABEL 40u
+const char *vf_map_label(const struct vf *v, u32 map, char buf[TN_MAP_LABEL]);
 /* A refusal whose words an authority has chosen. */
 int vf_refuse_denied(struct vf *v, enum tn_reason reason, const struct tn_error *err);
 

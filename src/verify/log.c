@@ -285,6 +285,17 @@ int vf_refuse(struct vf *v, u32 insn, enum tn_reason reason, const char *fmt, ..
     return -EACCES;
 }
 
+const char *vf_map_label(const struct vf *v, u32 map, char buf[TN_MAP_LABEL])
+{
+    const char *name = v->in->maps[map].name;
+
+    if (name && *name)
+        snprintf(buf, TN_MAP_LABEL, "map %.32s", name);
+    else
+        snprintf(buf, TN_MAP_LABEL, "map %u", map);
+    return buf;
+}
+
 int vf_refuse_denied(struct vf *v, enum tn_reason reason, const struct tn_error *err)
 {
     vf_refuse(v, v->pc, reason, "%s", err->message[0] ? err->message : "the authority says no");

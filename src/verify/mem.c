@@ -74,15 +74,16 @@ static int check_bounds(struct vf *v, u32 regno, const struct place *p, s64 size
 static int check_map_value(struct vf *v, u32 regno, const struct place *p, enum tn_mem_use use)
 {
     const struct tn_verify_map *map = &v->in->maps[p->reg.obj];
-    char what[64];
+    char label[TN_MAP_LABEL], what[TN_MAP_LABEL + 16];
 
+    vf_map_label(v, p->reg.obj, label);
     if (use != TN_USE_READ && map->rdonly_prog)
         return vf_refuse(v, v->pc, TN_REASON_map_write_denied,
-                         "write into map forbidden: map %u is read-only for programs", p->reg.obj);
+                         "write into map forbidden: %s is read-only for programs", label);
     if (use != TN_USE_WRITE && map->wronly_prog)
         return vf_refuse(v, v->pc, TN_REASON_map_read_denied,
-                         "read from map forbidden: map %u is write-only for programs", p->reg.obj);
-    snprintf(what, sizeof(what), "the value of map %u", p->reg.obj);
+                         "read from map forbidden: %s is write-only for programs", label);
+    snprintf(what, sizeof(what), "the value of %s", label);
     return check_bounds(v, regno, p, map->geo.value_size, what, TN_REASON_map_bounds);
 }
 

@@ -41,8 +41,10 @@ struct tn_limits {
     u64 max_path_insns;      /* longest path a run may take; 0 = no limit */
     u32 max_stack;           /* bytes over all frames of a call chain */
 };
-/* Filled by the caller. Each question returns 0 (yes) or −EACCES with `err` filled. `tag` identifies the
-   authority in states that pruning compares: two states under different authority are never merged. */
+/* Filled by the caller. Each question returns 0 (yes) or −EACCES with `err` filled, and answers the same
+   whenever it is asked the same during one verification: a path that is pruned asks nothing again. `tag`
+   names the authority for whoever keeps verdicts; states of two authorities never meet, since one
+   verification has one. */
 struct tn_authority {
     void *self;
     u64 tag;
@@ -61,6 +63,7 @@ struct tn_verify_map {
     const u8
         *frozen; /* contents when the map is frozen and read-only for programs: loads of it are constants */
     bool rdonly_prog, wronly_prog;
+    const char *name; /* for messages; NULL or "": they say its index */
 };
 
 struct tn_verify_in {

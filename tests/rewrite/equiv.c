@@ -64,12 +64,15 @@ static u64 runs, enters, leaves, last_flags;
 static struct tn_pt_regs seen;
 static const struct tn_run *seen_run;
 static u64 (*reenter)(u64, u64);
+u32 clobber_mask; /* what clobber_prog does: a footprint */
 
 GENERAL_ONLY void prog_body(struct tn_pt_regs *ctx, struct tn_run *run)
 {
     runs++;
-    seen_run = run;
-    seen = *ctx;
+    if (run)
+        seen_run = run;
+    if (ctx)
+        seen = *ctx;
     if (reenter) {
         u64 (*fn)(u64, u64) = reenter;
 
@@ -164,6 +167,7 @@ struct option {
     enum tn_tp_how tp;
     bool all_context, far, percpu, gate, armed;
     u32 prog_bit;
+    u32 footprint; /* 0: everything, and said so by saying nothing */
 };
 
 /* Plants the trampoline `k` and tells where it goes on. */
@@ -184,8 +188,10 @@ static void plant(u32 k, enum tn_place_kind place, u64 ip, u64 next, const struc
         .enter = (u64)enter,
         .leave = (u64)leave,
         .prog_bit = o->prog_bit + k,
+        .footprint = o->footprint,
     };
 
+    clobber_mask = o->footprint ? o->footprint : ~0u;
     if (o->all_context)
         facts.ctx_read[0] = (1ull << 21) - 1;
     arena->proc.priv = priv;
@@ -300,6 +306,37 @@ static const struct option options[] = {
     {.tp = TN_TP_SELF, .gate = true, .armed = false},
 };
 
+#define R(n) (1u << (n))
+/* Programs of every kind: some do little, some take one argument, some both. */
+static const u32 footprints[] = {
+    R(0),
+    R(0) | R(1),
+    R(0) | R(1) | R(2),
+    R(0) | R(6) | R(7),
+    R(0) | R(10) | R(11),
+    R(0) | R(1) | R(2) | R(6) | R(7),
+    R(0) | R(8) | R(9) | R(10) | R(11),
+    R(0) | R(1) | R(2) | R(6) | R(7) | R(8) | R(9) | R(10),
+    R(0) | R(1) | R(2) | R(6) | R(7) | R(8) | R(9) | R(10) | R(11),
+    R(0) | TN_FOOT_CTX,
+    R(0) | R(7) | TN_FOOT_CTX,
+    R(0) | TN_FOOT_RUN,
+    R(0) | R(1) | R(6) | TN_FOOT_RUN,
+    R(0) | R(10) | R(11) | TN_FOOT_CTX | TN_FOOT_RUN,
+    R(0) | R(1) | R(2) | R(6) | R(7) | R(8) | R(9) | R(10) | R(11) | TN_FOOT_CTX | TN_FOOT_RUN,
+};
+
+/* Each option with each footprint, and without one. */
+static struct option variant(u32 n)
+{
+    struct option o = options[n / (TN_ARRAY_SIZE(footprints) + 1)];
+    u32 f = n % (TN_ARRAY_SIZE(footprints) + 1);
+
+    o.footprint = f ? footprints[f - 1] : 0;
+    return o;
+}
+#define VARIANTS (TN_ARRAY_SIZE(options) * (TN_ARRAY_SIZE(footprints) + 1))
+
 static void entries(void **state)
 {
     static u8 *const fns[] = {s_simple,   s_branch,       s_jmp_first, s_rip,   s_loop,     s_call_first,
@@ -307,9 +344,12 @@ static void entries(void **state)
                               s_pops,     s_switch,       s_endbr,     s_fib,   s_short,    s_tail};
 
     (void)state;
-    for (u32 o = 0; o < TN_ARRAY_SIZE(options); o++)
+    for (u32 n = 0; n < VARIANTS; n++) {
+        struct option o = variant(n);
+
         for (u32 i = 0; i < TN_ARRAY_SIZE(fns); i++)
-            compare(name_of(moved(fns[i])), TN_PLACE_ENTRY, moved(fns[i]), moved(fns[i]), &options[o], false);
+            compare(name_of(moved(fns[i])), TN_PLACE_ENTRY, moved(fns[i]), moved(fns[i]), &o, false);
+    }
 }
 
 static void exits(void **state)
@@ -319,9 +359,12 @@ static void exits(void **state)
                               s_switch,   s_endbr,      s_fib,       s_short};
 
     (void)state;
-    for (u32 o = 0; o < TN_ARRAY_SIZE(options); o++)
+    for (u32 n = 0; n < VARIANTS; n++) {
+        struct option o = variant(n);
+
         for (u32 i = 0; i < TN_ARRAY_SIZE(fns); i++)
-            compare(name_of(moved(fns[i])), TN_PLACE_EXIT, moved(fns[i]), moved(fns[i]), &options[o], false);
+            compare(name_of(moved(fns[i])), TN_PLACE_EXIT, moved(fns[i]), moved(fns[i]), &o, false);
+    }
 }
 
 /* Where flags and red zone are live. */
@@ -335,10 +378,13 @@ static void offsets(void **state)
                   {s_call_reg_mid, s_call_reg_mid_at}};
 
     (void)state;
-    for (u32 o = 0; o < TN_ARRAY_SIZE(options); o++)
+    for (u32 n = 0; n < VARIANTS; n++) {
+        struct option o = variant(n);
+
         for (u32 i = 0; i < TN_ARRAY_SIZE(places); i++)
             compare(name_of(moved(places[i].fn)), TN_PLACE_OFFSET, moved(places[i].fn), moved(places[i].at),
-                    &options[o], true);
+                    &o, true);
+    }
 }
 
 /* What the program finds in its context. */

@@ -54,6 +54,7 @@ static int map_agent(struct inproc *p, struct tn_error *err)
     p->agent = (u64)at;
     p->enter = p->agent + enter;
     p->leave = p->agent + leave;
+    p->kept = p->code_used;
     return 0;
 }
 
@@ -190,6 +191,16 @@ int inproc_load(struct inproc *p, struct inproc_prog *prog, const struct bpf_ins
     return r ? r : place_code(p, prog, &code);
 }
 
+static int write_code(u64 addr, const u8 *bytes, u32 len)
+{
+    void *page = (void *)(addr & ~(TN_PAGE - 1ull));
+
+    if (mprotect(page, 2 * TN_PAGE, PROT_READ | PROT_WRITE | PROT_EXEC) < 0)
+        return -errno;
+    memcpy((void *)addr, bytes, len);
+    return mprotect(page, 2 * TN_PAGE, PROT_READ | PROT_EXEC) < 0 ? -errno : 0;
+}
+
 static int patch(struct inproc *p, const struct tn_patch *at, u64 bias, u64 func_ip,
                  const struct inproc_prog *prog, const struct inproc_how *how, struct tn_error *err)
 {
@@ -245,11 +256,22 @@ static int patch(struct inproc *p, const struct tn_patch *at, u64 bias, u64 func
         r = tn_patch_bytes(at, bias, out.enter, bytes, err);
     if (r < 0)
         return r;
-    if (mprotect((void *)(addr & ~(TN_PAGE - 1ull)), 2 * TN_PAGE, PROT_READ | PROT_WRITE | PROT_EXEC) < 0)
-        return -errno;
-    memcpy((void *)addr, bytes, at->len);
-    p->nhooks++;
-    return mprotect((void *)(addr & ~(TN_PAGE - 1ull)), 2 * TN_PAGE, PROT_READ | PROT_EXEC) < 0 ? -errno : 0;
+    p->undo[k].addr = addr;
+    p->undo[k].len = at->len;
+    memcpy(p->undo[k].bytes, (void *)addr, at->len);
+    r = write_code(addr, bytes, at->len);
+    p->nhooks += !r;
+    return r;
+}
+
+void inproc_rewind(struct inproc *p)
+{
+    while (p->nhooks) {
+        p->nhooks--;
+        write_code(p->undo[p->nhooks].addr, p->undo[p->nhooks].bytes, p->undo[p->nhooks].len);
+    }
+    p->ntexts = 0;
+    p->code_used = p->kept;
 }
 
 int inproc_hook(struct inproc *p, const char *symbol, void *fn, enum tn_place_kind place,

@@ -51,6 +51,11 @@ struct inproc {
     struct tn_module *self;
     u64 agent, enter, leave; /* addresses in the mapped image */
     u32 ncpu, nhooks, ntexts, code_used;
+    u32 kept; /* of code_used: the agent */
+    struct {
+        u64 addr;
+        u8 bytes[TN_PATCH_MAX], len;
+    } undo[INPROC_HOOKS]; /* one a hook */
 };
 
 /* All return 0 or a negative errno with `err` filled. What was mapped stays for the life of the process. */
@@ -74,5 +79,8 @@ struct inproc_how {
 int inproc_hook(struct inproc *p, const char *symbol, void *fn, enum tn_place_kind place,
                 const struct inproc_prog *prog, const struct inproc_how *how, u32 *ret_hook,
                 struct tn_error *err);
+
+/* Unpatches all functions and forgets all programs; maps stay. */
+void inproc_rewind(struct inproc *p);
 
 #endif

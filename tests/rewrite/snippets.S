@@ -4,7 +4,7 @@
  * in one blob; `functions` in equiv.c names them. A label `…_at` marks an offset to hook.
  */
     .text
-    .globl blob, blob_end, call_with_state, clobber_prog
+    .globl blob, blob_end, clobber_prog
     .balign 64
 blob:
 
@@ -226,94 +226,55 @@ s_table:
 blob_end:
 
 /*
- * void call_with_state(void *fn, struct state *in, struct state *ret_out): every register but rsp from `in`, call, all
- * of them to `out`. struct state: gpr[16] in encoding order, flags, pad, xmm[16].
+ * The worst program that a footprint (clobber_mask, as of tn_code) allows: calls prog_body(ctx, run), NULL for what it
+ * does not take, then leaves garbage in every register it may, below the stack pointer and in the flags. rax holds
+ * garbage always.
  */
-    .balign 16
-call_with_state:
-    push %rbx
-    push %rbp
-    push %r12
-    push %r13
-    push %r14
-    push %r15
-    push %rdx
-    push %rdi
-    mov %rsi, %rax
-    .irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15
-    movdqu 144+16*\n(%rax), %xmm\n
-    .endr
-    push 128(%rax)
-    popfq
-    mov 8(%rax), %rcx
-    mov 16(%rax), %rdx
-    mov 24(%rax), %rbx
-    mov 40(%rax), %rbp
-    mov 48(%rax), %rsi
-    mov 56(%rax), %rdi
-    mov 64(%rax), %r8
-    mov 72(%rax), %r9
-    mov 80(%rax), %r10
-    mov 88(%rax), %r11
-    mov 96(%rax), %r12
-    mov 104(%rax), %r13
-    mov 112(%rax), %r14
-    mov 120(%rax), %r15
-    mov 0(%rax), %rax
-    call *(%rsp)
-    pushfq
-    push %rax
-    mov 24(%rsp), %rax              /* out */
-    mov %rcx, 8(%rax)
-    mov %rdx, 16(%rax)
-    mov %rbx, 24(%rax)
-    mov %rbp, 40(%rax)
-    mov %rsi, 48(%rax)
-    mov %rdi, 56(%rax)
-    mov %r8, 64(%rax)
-    mov %r9, 72(%rax)
-    mov %r10, 80(%rax)
-    mov %r11, 88(%rax)
-    mov %r12, 96(%rax)
-    mov %r13, 104(%rax)
-    mov %r14, 112(%rax)
-    mov %r15, 120(%rax)
-    .irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15
-    movdqu %xmm\n, 144+16*\n(%rax)
-    .endr
-    pop %rcx
-    mov %rcx, 0(%rax)
-    pop %rcx
-    mov %rcx, 128(%rax)
-    mov %rsp, 32(%rax)
-    cld
-    add $16, %rsp
-    pop %r15
-    pop %r14
-    pop %r13
-    pop %r12
-    pop %rbp
-    pop %rbx
-    ret
-
-/* The worst program: calls prog_body(ctx, run), then leaves garbage in everything it may. */
 clobber_prog:
-    sub $8, %rsp
+    push %rcx
+    push %rdx
+    push %rsi
+    push %rdi
+    push %r8
+    push %r9
+    push %r10
+    push %r11
+    mov clobber_mask(%rip), %eax
+    test $0x10000, %eax
+    jnz 1f
+    xor %edi, %edi
+1:  test $0x20000, %eax
+    jnz 1f
+    xor %esi, %esi
+1:  sub $8, %rsp
     call prog_body
     add $8, %rsp
+    pop %r11
+    pop %r10
+    pop %r9
+    pop %r8
+    pop %rdi
+    pop %rsi
+    pop %rdx
+    pop %rcx
     mov $0x5a5a5a5a5a5a5a5a, %rax
-    mov %rax, %rcx
-    mov %rax, %rdx
-    mov %rax, %rsi
-    mov %rax, %rdi
-    mov %rax, %r8
-    mov %rax, %r9
-    mov %rax, %r10
-    mov %rax, %r11
-    /* and the red zone below it */
+    .macro spoil reg, bit
+    testl $1 << \bit, clobber_mask(%rip)
+    jz 1f
+    mov %rax, \reg
+1:
+    .endm
+    spoil %rcx, 1
+    spoil %rdx, 2
+    spoil %rsi, 6
+    spoil %rdi, 7
+    spoil %r8, 8
+    spoil %r9, 9
+    spoil %r10, 10
+    spoil %r11, 11
     mov %rax, -8(%rsp)
     mov %rax, -64(%rsp)
     mov %rax, -128(%rsp)
-    add %rax, %rax                  /* and the flags */
+    add %rax, %rax
     ret
     .section .note.GNU-stack, "", @progbits

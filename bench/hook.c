@@ -21,7 +21,7 @@
 // clang-format on
 
 #define X(name)                                                                                              \
-    __attribute__((noinline, noclone, aligned(64))) u64 hot_##name(u64 a, u64 b);                            \
+    __attribute__((noinline, aligned(64))) u64 hot_##name(u64 a, u64 b);                                     \
     u64 hot_##name(u64 a, u64 b)                                                                             \
     {                                                                                                        \
         __asm__ volatile("" : "+r"(a), "+r"(b));                                                             \

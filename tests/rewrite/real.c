@@ -32,7 +32,7 @@ struct state {
 };
 extern void call_with_state(void *fn, struct state *in, struct state *ret_out);
 
-#define FN __attribute__((noinline, noclone, aligned(64), no_sanitize("address", "undefined")))
+#define FN __attribute__((noinline, aligned(64), no_sanitize("address", "undefined")))
 typedef u64 (*volatile fn_t)(u64, u64);
 
 FN u64 hooked_one(u64 a, u64 b);

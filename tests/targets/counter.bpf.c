@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Counts at SECTION: all calls, and those of each process. Increments are atomic: many threads and processes come here
- * at once, and the tests compare exact numbers.
+ * Counts at SECTION: all calls, and those of each process. Increments are atomic: many threads and processes
+ * come here at once, and the tests compare exact numbers.
  */
 #include <linux/bpf.h>
 #include <linux/types.h>

@@ -27,11 +27,14 @@
 extern char **environ;
 uint64_t hooked(uint64_t a, uint64_t b);
 
-__attribute__((noinline, noclone)) uint64_t hooked(uint64_t a, uint64_t b)
+__attribute__((noinline)) uint64_t hooked(uint64_t a, uint64_t b)
 {
     __asm__ volatile("" : "+r"(a), "+r"(b));
     return a * 3 + (b ^ 0x55);
 }
+
+/* Called through here, so that no compiler makes a version of it for a known argument. */
+static uint64_t (*volatile function)(uint64_t, uint64_t) = hooked;
 
 static volatile int busy_on;
 static volatile uint64_t busy_calls;
@@ -39,7 +42,7 @@ static volatile uint64_t busy_calls;
 static void call(uint64_t n)
 {
     for (uint64_t i = 0; i < n; i++)
-        if (hooked(i, 7) != i * 3 + (7 ^ 0x55))
+        if (function(i, 7) != i * 3 + (7 ^ 0x55))
             abort();
 }
 

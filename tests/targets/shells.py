@@ -40,8 +40,8 @@ def _(room):
 @test("bash from its start: its own functions, called exactly as often as it and its sub-shells ran them")
 def _(room):
     os.mkfifo(room.path("gate"))
-    link = room.attach_start("bash_colon", ["bash", "-c", 'for i in {1..5000}; do :; done; (for i in {1..70}; do :; done); '
-                                            'read x <"$0"; exit 3', room.path("gate")])
+    script = 'for i in {1..5000}; do :; done; (for i in {1..70}; do :; done); read x <"$0"; exit 3'
+    link = room.attach_start("bash_colon", ["bash", "-c", script, room.path("gate")])
     until(lambda: link.calls() == 5070)
     same(sorted(link.by_pid().values()), [70, 5000], "by process")
     room.write("gate", "\n")

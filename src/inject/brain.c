@@ -390,7 +390,7 @@ out:
         free(p);
         return r;
     }
-    c->b->fresh[c->b->nfresh++] = p;
+    c->b->fresh[c->b->nfresh++] = p; /* two at most: symbols leave room */
     *ret = p;
     return 0;
 }
@@ -703,7 +703,7 @@ static int map_all(struct ctx *c, bool *ret_fresh_proc, struct tn_proc *ret_proc
         return r;
     if (fresh_proc) {
         step("facts");
-        r = tn_facts_fill(c->pid, c->borrowed.fs_base, c->borrowed.tid, c->b->shared->ncpu, ret_proc);
+        r = tn_facts_fill(c->b, c->pid, c->borrowed.fs_base, c->borrowed.tid, ret_proc);
     }
     step("map");
     if (r == 0)
@@ -1116,8 +1116,8 @@ static int run_loader(struct ctx *c)
     if (tn_state_region(c->st, TN_REGION_PROC, 0))
         return 0;
     fd = tn_open_mapped(c->pid, &c->maps, v);
-    if (fd < 0 || tn_elf_dynsym(fd, "_dl_debug_state", &stop) < 0 ||
-        tn_elf_dynsym(fd, "_r_debug", &debug) < 0)
+    if (fd < 0 || tn_dynsym(c->b, fd, "_dl_debug_state", &stop) < 0 ||
+        tn_dynsym(c->b, fd, "_r_debug", &debug) < 0)
         return 0;
     step("run_loader");
     r = order(c, TN_ORDER_RUN_TO, 0, base + stop, base + debug + 24, entry, NULL, 0, NULL, 0, NULL, 0);
@@ -1188,7 +1188,7 @@ int tn_brain_attach(struct tn_brain *b, struct tn_attach_result *res)
     if (r == 0 && !fresh)
         r = tn_peek(c.pid, tn_state_region(c.st, TN_REGION_PROC, 0)->addr, &proc, sizeof(proc));
     if (r == 0 && !fresh && proc.magic != TN_PROC_MAGIC) /* mapped by a job that died before it wrote */
-        r = tn_facts_fill(c.pid, 0, c.pid, b->shared->ncpu, &proc) < 0 ? -ESRCH : write_proc(&c, &proc);
+        r = tn_facts_fill(b, c.pid, 0, c.pid, &proc) < 0 ? -ESRCH : write_proc(&c, &proc);
     if (r == 0)
         r = write_program(&c, &prog);
     if (r == 0)

@@ -79,7 +79,7 @@ static int find_sym(const Elf64_Sym *sym, u64 nsym, const char *str, u64 nstr, c
     return -ENOENT;
 }
 
-int tn_elf_dynsym(int fd, const char *name, u64 *ret_value)
+static int elf_dynsym(int fd, const char *name, u64 *ret_value)
 {
     _free_ Elf64_Shdr *sh = NULL;
     Elf64_Ehdr eh;
@@ -107,22 +107,87 @@ int tn_elf_dynsym(int fd, const char *name, u64 *ret_value)
     return -ENOENT;
 }
 
-/* The vDSO is an ELF file in memory, with its section headers. */
-static u64 vdso_clock(pid_t pid)
+static const struct tn_planned *remembered(const struct tn_brain *b, const struct tn_planned *key)
 {
-    u64 at = tn_proc_auxv(pid, AT_SYSINFO_EHDR), value;
+    for (u32 i = 0; i < b->ncache; i++) {
+        const struct tn_planned *p = b->cache[i];
+
+        if (p->place == TN_PLANNED_SYMBOL && p->dev == key->dev && p->ino == key->ino &&
+            p->mtime_ns == key->mtime_ns && p->size == key->size && !strcmp(p->symbol, key->symbol))
+            return p;
+    }
+    return NULL;
+}
+
+static void remember(struct tn_brain *b, const struct tn_planned *key, u64 value)
+{
+    struct tn_planned *p = b->nfresh < TN_FRESH_MAX - 2 ? malloc(sizeof(*p)) : NULL;
+
+    if (!p)
+        return;
+    memcpy(p, key, sizeof(*p));
+    p->addr = value;
+    b->fresh[b->nfresh++] = p;
+}
+
+int tn_dynsym(struct tn_brain *b, int fd, const char *name, u64 *ret_value)
+{
+    _free_ struct tn_planned *key = calloc(1, sizeof(*key));
+    const struct tn_planned *known;
+    struct stat sb;
+    u64 value = 0;
+
+    if (!key || fstat(fd, &sb) < 0)
+        return -ENOENT;
+    key->dev = sb.st_dev;
+    key->ino = sb.st_ino;
+    key->mtime_ns = (u64)sb.st_mtim.tv_sec * 1000000000ull + (u64)sb.st_mtim.tv_nsec;
+    key->size = (u64)sb.st_size;
+    key->place = TN_PLANNED_SYMBOL;
+    snprintf(key->symbol, sizeof(key->symbol), "%s", name);
+    known = remembered(b, key);
+    if (known) {
+        value = known->addr;
+    } else {
+        if (elf_dynsym(fd, name, &value) < 0)
+            value = 0;
+        remember(b, key, value);
+    }
+    if (!value)
+        return -ENOENT;
+    *ret_value = value;
+    return 0;
+}
+
+/* The vDSO is an ELF file in memory, with its section headers. All processes of a kernel have the same one,
+   or nearly all: told apart by its first page. */
+static u64 vdso_clock(struct tn_brain *b, pid_t pid)
+{
+    u64 at = tn_proc_auxv(pid, AT_SYSINFO_EHDR), value, hash = 0xcbf29ce484222325ull;
+    _free_ struct tn_planned *key = calloc(1, sizeof(*key));
+    const struct tn_planned *known;
     _close_ int fd = -1;
+    u64 words[TN_PAGE / 8];
     u8 page[TN_PAGE];
 
-    if (!at)
+    if (!at || !key || tn_peek(pid, at, words, sizeof(words)) < 0)
         return 0;
+    for (u32 i = 0; i < TN_ARRAY_SIZE(words); i++) /* FNV-1a, a word at a time */
+        hash = (hash ^ words[i]) * 0x100000001b3ull;
+    key->place = TN_PLANNED_SYMBOL;
+    key->size = hash;
+    snprintf(key->symbol, sizeof(key->symbol), "vdso");
+    known = remembered(b, key);
+    if (known)
+        return known->addr ? at + known->addr : 0;
     fd = memfd_create("tenon-vdso", MFD_CLOEXEC);
     for (u32 i = 0; fd >= 0 && i < 4 && tn_peek(pid, at + i * TN_PAGE, page, sizeof(page)) == 0; i++)
         if (write(fd, page, sizeof(page)) != sizeof(page))
             return 0;
-    return fd >= 0 && tn_elf_dynsym(fd, "__vdso_clock_gettime", &value) == 0 && value < 4 * TN_PAGE
-               ? at + value
-               : 0;
+    if (fd < 0 || elf_dynsym(fd, "__vdso_clock_gettime", &value) < 0 || value >= 4 * TN_PAGE)
+        value = 0;
+    remember(b, key, value);
+    return value ? at + value : 0;
 }
 
 static bool is_lib(const char *path, const char *prefix)
@@ -133,7 +198,8 @@ static bool is_lib(const char *path, const char *prefix)
 }
 
 /* Address in the target of a dynamic symbol of the first mapped file with that name; 0: none. */
-static u64 symbol_in(pid_t pid, const struct tn_maps *maps, const char *lib, const char *name)
+static u64 symbol_in(struct tn_brain *b, pid_t pid, const struct tn_maps *maps, const char *lib,
+                     const char *name)
 {
     for (u32 i = 0; i < maps->n; i++) {
         const struct tn_vma *v = &maps->vma[i];
@@ -143,12 +209,12 @@ static u64 symbol_in(pid_t pid, const struct tn_maps *maps, const char *lib, con
         if (!v->ino || v->offset || !is_lib(tn_vma_name(maps, v), lib))
             continue;
         fd = tn_open_mapped(pid, maps, v);
-        return fd >= 0 && tn_elf_dynsym(fd, name, &value) == 0 ? v->start + value : 0;
+        return fd >= 0 && tn_dynsym(b, fd, name, &value) == 0 ? v->start + value : 0;
     }
     return 0;
 }
 
-int tn_facts_fill(pid_t pid, u64 fs_base, pid_t tid, u32 ncpu, struct tn_proc *p)
+int tn_facts_fill(struct tn_brain *b, pid_t pid, u64 fs_base, pid_t tid, struct tn_proc *p)
 {
     struct tn_maps maps _clean_(tn_maps_clear) = {};
     struct tn_status st, thread;
@@ -163,11 +229,11 @@ int tn_facts_fill(pid_t pid, u64 fs_base, pid_t tid, u32 ncpu, struct tn_proc *p
         r = tn_maps_read(pid, &maps);
     if (r < 0)
         return r;
-    p->ncpu = ncpu;
+    p->ncpu = b->shared->ncpu;
     p->pid = st.nspid ? st.nspid : (u32)pid;
     p->owner_pid = (u32)pid;
     p->allowed_syscalls = st.seccomp ? 0 : (u32)((1ull << TN_SYS_COUNT) - 1);
-    p->vdso_clock_gettime = vdso_clock(pid);
+    p->vdso_clock_gettime = vdso_clock(b, pid);
     p->tp_how = tn_proc_auxv(pid, AT_HWCAP2) & 2 ? TN_TP_RDFSBASE : TN_TP_ARCH_PRCTL;
     if (!fs_base)
         return 0;
@@ -175,17 +241,17 @@ int tn_facts_fill(pid_t pid, u64 fs_base, pid_t tid, u32 ncpu, struct tn_proc *p
     if (tn_peek(pid, fs_base, &word, 8) == 0 && word == fs_base)
         p->tp_how = TN_TP_SELF;
 
-    at = symbol_in(pid, &maps, "libc.so", "_thread_db_pthread_tid");
+    at = symbol_in(b, pid, &maps, "libc.so", "_thread_db_pthread_tid");
     if (at && tn_peek(pid, at, field, sizeof(field)) == 0 && field[0] == 32 && field[2] > 0 &&
         field[2] < 65536 && tn_peek(pid, fs_base + field[2], &value, 4) == 0 && value == thread.nspid)
         p->tid_off = (s32)field[2];
 
-    at = symbol_in(pid, &maps, "ld-linux", "__rseq_offset");
-    u64 at_size = symbol_in(pid, &maps, "ld-linux", "__rseq_size");
+    at = symbol_in(b, pid, &maps, "ld-linux", "__rseq_offset");
+    u64 at_size = symbol_in(b, pid, &maps, "ld-linux", "__rseq_size");
 
     if (at && at_size && tn_peek(pid, at, &off, 8) == 0 && tn_peek(pid, at_size, &size, 4) == 0 &&
         size >= 20 && off > -65536 && off < 65536 && tn_peek(pid, fs_base + (u64)off + 4, &value, 4) == 0 &&
-        value < ncpu)
+        value < p->ncpu)
         p->rseq_cpu_off = (s32)off + 4;
     return 0;
 }

@@ -49,7 +49,7 @@ struct tn_inject {
     u32 nleaving; /* injectors that have told their outcome and end by themselves */
 };
 
-#define CACHE_MAX 64u
+#define CACHE_MAX 128u
 
 /* The agent's image, once for all targets. */
 static int make_agent(int *ret_fd)

@@ -261,12 +261,16 @@ void tn_guardian_run(const struct tn_guardian *g) __attribute__((noreturn));
 
 /* ------------------------------------------------------------------------------- injector */
 
+#define TN_PLANNED_SYMBOL 0x100u /* not a plan: `addr` is the value of the dynamic symbol `symbol`, 0: none  \
+                                  */
+#define TN_FRESH_MAX      8u
+
 /* What planning has found, for the same place in another process (or the same file again). */
 #define TN_PLANNED_MAX 128u
 struct tn_planned {
     u64 dev, ino, mtime_ns, size; /* of the file */
     u64 file_offset;
-    u32 place; /* enum tn_place_kind; SYSCALL: all vfork-like sites of the file */
+    u32 place; /* enum tn_place_kind; SYSCALL: all vfork-like sites of the file; or TN_PLANNED_SYMBOL */
     u32 npatches;
     u64 addr; /* virtual address of the place */
     u64 symbol_offset;
@@ -287,7 +291,7 @@ struct tn_brain {
     struct tn_planned *const *cache;
     u32 ncache;
     /* New plans of this job, to be kept by the broker; owned. */
-    struct tn_planned *fresh[2];
+    struct tn_planned *fresh[TN_FRESH_MAX];
     u32 nfresh;
 };
 int tn_brain_attach(struct tn_brain *b, struct tn_attach_result *ret_result);
@@ -297,9 +301,9 @@ int tn_brain_attach(struct tn_brain *b, struct tn_attach_result *ret_result);
 extern void (*tn_inject_step)(const char *step);
 
 /* facts.c: what the agent must know of its process. `fs_base`, `tid`: of a thread that is held. */
-int tn_facts_fill(pid_t pid, u64 fs_base, pid_t tid, u32 ncpu, struct tn_proc *ret_proc);
-/* Value of a dynamic symbol of the file behind `fd`; −ENOENT. */
-int tn_elf_dynsym(int fd, const char *name, u64 *ret_value);
+int tn_facts_fill(struct tn_brain *b, pid_t pid, u64 fs_base, pid_t tid, struct tn_proc *ret_proc);
+/* Value of a dynamic symbol of the file behind `fd`, looked up once for all jobs; −ENOENT. */
+int tn_dynsym(struct tn_brain *b, int fd, const char *name, u64 *ret_value);
 /* Opens the file of a mapping as the process sees it. */
 int tn_open_mapped(pid_t pid, const struct tn_maps *maps, const struct tn_vma *vma);
 int tn_peek(pid_t pid, u64 addr, void *ret_bytes, u64 len);

@@ -104,6 +104,8 @@ void tn_link_detach(struct tn_link *link, u32 wait_ms);
 /* The same and waits for the outcome; from a fiber. */
 int tn_link_detach_wait(struct tn_caller *caller, struct tn_link *link, u32 wait_ms);
 void tn_link_gate(struct tn_link *link, bool open);
+/* `fd` of a job of the injector's that was waited for too long; taken over. */
+void tn_job_abandon(struct tn_broker *broker, int fd);
 /* A process that may have been in the middle of a map, target or tool, is no more: what it held is nobody's.
  */
 void tn_process_ended(struct tn_broker *broker, pid_t pid);

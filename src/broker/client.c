@@ -238,6 +238,7 @@ static int start_broker(const char *path, struct tn_error *err)
     _close_ int listen_fd = -1, told_read = -1;
     struct start start = {.exe = exe};
     struct sockaddr_un addr;
+    struct stat st;
     int pipe_fds[2], r = executable(exe, sizeof(exe));
     mode_t mask;
     u32 n = 0;
@@ -249,6 +250,8 @@ static int start_broker(const char *path, struct tn_error *err)
     if (listen_fd < 0)
         return -errno;
     fill_addr(&addr, path);
+    if (!lstat(path, &st) && !S_ISSOCK(st.st_mode))
+        return tn_fail(err, -EEXIST, "socket_path", "%s is there and is no socket: it is left alone", path);
     unlink(path);
     mask = umask(0177);
     r = bind(listen_fd, (struct sockaddr *)&addr, sizeof(addr)) ? -errno : 0;

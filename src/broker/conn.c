@@ -69,6 +69,31 @@ static int send_msg(struct conn *conn, const struct tn_msg *head, const void *pa
     }
 }
 
+/* What came along is ours to close. One descriptor at most is meant; the padding of the control buffer has
+   room for two. */
+static bool take_fds(struct msghdr *msg, int *ret_fd)
+{
+    bool ok = true;
+
+    for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(msg); cmsg; cmsg = CMSG_NXTHDR(msg, cmsg)) {
+        size_t n = (cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+
+        if (cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS)
+            continue;
+        for (size_t i = 0; i < n; i++) {
+            int fd;
+
+            memcpy(&fd, CMSG_DATA(cmsg) + i * sizeof(int), sizeof(fd));
+            if (*ret_fd < 0 && n == 1)
+                *ret_fd = fd;
+            else
+                close(fd);
+        }
+        ok &= n == 1;
+    }
+    return ok;
+}
+
 /* Next message into conn->in. *ret_len: bytes of payload. *ret_fd (may be NULL): a descriptor that came
  * along. */
 static int recv_msg(struct conn *conn, int timeout_ms, size_t *ret_len, int *ret_fd)
@@ -93,11 +118,8 @@ static int recv_msg(struct conn *conn, int timeout_ms, size_t *ret_len, int *ret
         }
         if (n <= 0)
             return broken(conn);
-        for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg); cmsg; cmsg = CMSG_NXTHDR(&msg, cmsg))
-            if (cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SCM_RIGHTS &&
-                cmsg->cmsg_len == CMSG_LEN(sizeof(int)))
-                memcpy(&fd, CMSG_DATA(cmsg), sizeof(int));
-        if ((msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) || (size_t)n < sizeof(struct tn_msg))
+        if (!take_fds(&msg, &fd) || (msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) ||
+            (size_t)n < sizeof(struct tn_msg))
             return broken(conn);
         *ret_len = (size_t)n - sizeof(struct tn_msg);
         if (ret_fd)

@@ -69,7 +69,7 @@ static int ctl_link_next(struct tn_caller *caller, const void *req, void *ret_re
         if (!link)
             return -ENOENT;
         after = link->object.id;
-    } while (link->detached);
+    } while (link->detached || link->attaching);
     perf = link->perf;
     memset(reply, 0, sizeof(*reply));
     reply->id = link->object.id;
@@ -126,7 +126,7 @@ static int ctl_link_keep(struct tn_caller *caller, const void *req, void *ret_re
 
     memcpy(&id, req, sizeof(id));
     link = (struct tn_link *)tn_object_by_id(caller->broker, TN_KIND_LINK, id);
-    if (!link || link->detached)
+    if (!link || link->detached || link->attaching)
         return tn_fail(&caller->why, -ENOENT, "no_link", "there is no link %u", id);
     if (!link->kept) {
         link->kept = true;
@@ -143,7 +143,7 @@ static int ctl_link_detach(struct tn_caller *caller, const void *req, void *ret_
     int r;
 
     link = (struct tn_link *)tn_object_by_id(caller->broker, TN_KIND_LINK, detach->id);
-    if (!link || link->detached) {
+    if (!link || link->detached || link->attaching) {
         link = NULL;
         return tn_fail(&caller->why, -ENOENT, "no_link", "there is no link %u", detach->id);
     }
@@ -175,7 +175,9 @@ static int startup_job(struct tn_caller *caller, const void *req,
     if (r)
         return r;
     r = tn_loop_wait(broker->loop, fd, EPOLLIN, 60000);
-    if (!r)
+    if (r)
+        tn_job_abandon(broker, fd);
+    else
         r = tn_inject_finish(broker->inject, fd, result);
     if (!r && result->err) {
         caller->why = result->why;

@@ -76,13 +76,14 @@ static int prog_info(struct answer *answer, const struct tn_prog *prog, u64 attr
 {
     struct tn_caller *caller = answer->caller;
     struct bpf_prog_info in, out = {0};
-    _free_ u32 *ids = calloc(prog->nmaps + 1, sizeof(*ids));
+    const u32 nmaps = prog->nmaps; /* more may be bound while the caller is asked */
+    _free_ u32 *ids = calloc(nmaps + 1, sizeof(*ids));
     u32 xlated = prog->ninsns * (u32)sizeof(struct bpf_insn);
     int r = ids ? begin(answer, &in, sizeof(in)) : -ENOMEM;
 
     if (r)
         return r;
-    for (u32 i = 0; i < prog->nmaps; i++)
+    for (u32 i = 0; i < nmaps; i++)
         ids[i] = prog->maps[i]->object.id;
 
     out.type = prog->type;
@@ -97,9 +98,9 @@ static int prog_info(struct answer *answer, const struct tn_prog *prog, u64 attr
     out.nr_prog_tags = 1;
     out.prog_tags = in.prog_tags;
 
-    out.nr_map_ids = prog->nmaps;
+    out.nr_map_ids = nmaps;
     out.map_ids = in.map_ids;
-    r = give_array(caller, in.map_ids, in.nr_map_ids, ids, prog->nmaps, sizeof(*ids));
+    r = give_array(caller, in.map_ids, in.nr_map_ids, ids, nmaps, sizeof(*ids));
     if (!r)
         r = give_array(caller, in.prog_tags, in.nr_prog_tags, prog->tag, 1, sizeof(prog->tag));
 

@@ -18,6 +18,8 @@
 #include "broker/broker_int.h"
 
 #define TARGETS_MAX 1024u
+/* Identifiers of objects are below this. */
+#define SNAPSHOT_ID 0x80000000u
 /* The injector bounds its own work; this is for one that does not. */
 #define JOB_MS      60000
 #define DETACH_MS   1000u
@@ -160,7 +162,9 @@ static int start_job(struct tn_link *link, pid_t pid, const struct tn_ctl_option
         const struct tn_bmap *map = prog->maps[i];
 
         maps[i] = (struct tn_install_map){
-            .id = map->object.id,
+            /* The sealed copy is another map to a process that has the writable one already: the verifier
+               believed what is in the copy. */
+            .id = map->object.id | (map->snapshot >= 0 ? SNAPSHOT_ID : 0),
             .fd = map->snapshot >= 0 ? map->snapshot : map->memfd,
             .geo = map->view.geo,
         };
@@ -201,6 +205,35 @@ static int start_job(struct tn_link *link, pid_t pid, const struct tn_ctl_option
     return tn_inject_attach(broker->inject, spec, ret_fd, why);
 }
 
+/* A job that gave no answer in time: its descriptor is waited for without anybody, so that nothing is left.
+ */
+struct straggler {
+    struct tn_broker *broker;
+    int fd;
+};
+
+static void straggler_main(void *arg)
+{
+    struct straggler *straggler = arg;
+    struct tn_attach_result *result = calloc(1, sizeof(*result));
+
+    if (result && !tn_loop_wait(straggler->broker->loop, straggler->fd, EPOLLIN, -1))
+        (void)tn_inject_finish(straggler->broker->inject, straggler->fd, result);
+    free(result);
+    free(straggler);
+}
+
+void tn_job_abandon(struct tn_broker *broker, int fd)
+{
+    struct straggler *straggler = calloc(1, sizeof(*straggler));
+
+    if (!straggler)
+        return;
+    *straggler = (struct straggler){broker, fd};
+    if (tn_loop_spawn(broker->loop, straggler_main, straggler))
+        free(straggler);
+}
+
 /* One process. In a fiber. */
 static int attach_one(struct tn_caller *caller, struct tn_link *link, pid_t pid, struct tn_error *why)
 {
@@ -217,10 +250,13 @@ static int attach_one(struct tn_caller *caller, struct tn_link *link, pid_t pid,
     if (r)
         return r;
     r = tn_loop_wait(broker->loop, fd, EPOLLIN, JOB_MS);
-    if (r)
+    if (r) {
+        link->doubtful = true;
+        tn_job_abandon(broker, fd);
         (void)tn_fail(why, r, "injector_stuck", "the injector for process %d gave no answer", pid);
-    else
+    } else {
         r = tn_inject_finish(broker->inject, fd, result);
+    }
     if (!r && result->err) {
         *why = result->why;
         r = result->err;
@@ -263,6 +299,7 @@ static void link_release(struct tn_object *object)
 /* What is left to do for a link that is gone: this outlives it. */
 struct farewell {
     struct tn_broker *broker;
+    bool doubtful;
     u32 index, wait_ms, count;
     pid_t pids[];
 };
@@ -278,7 +315,9 @@ static int detach_one(struct tn_broker *broker, pid_t pid, u32 index, u32 wait_m
     if (r)
         return r == -ESRCH ? 0 : r;
     r = tn_loop_wait(broker->loop, fd, EPOLLIN, JOB_MS);
-    if (!r)
+    if (r)
+        tn_job_abandon(broker, fd);
+    else
         r = tn_inject_finish(broker->inject, fd, result);
     if (!r && result->err) {
         *why = result->why;
@@ -290,7 +329,7 @@ static int detach_one(struct tn_broker *broker, pid_t pid, u32 index, u32 wait_m
 static void farewell_main(void *arg)
 {
     struct farewell *farewell = arg;
-    bool out = true;
+    bool out = !farewell->doubtful;
 
     for (u32 i = 0; i < farewell->count; i++) {
         struct tn_error why = {0};
@@ -319,6 +358,7 @@ void tn_link_detach(struct tn_link *link, u32 wait_ms)
         return; /* the gate is closed; the index stays taken */
     farewell->broker = broker;
     farewell->index = link->index;
+    farewell->doubtful = link->doubtful;
     farewell->wait_ms = wait_ms;
     for (u32 i = 0; i < link->ntargets; i++)
         if (!link->targets[i].ended)
@@ -349,7 +389,7 @@ int tn_link_detach_wait(struct tn_caller *caller, struct tn_link *link, u32 wait
             caller->why = why;
         }
     }
-    if (!r)
+    if (!r && !link->doubtful)
         index_put(caller->broker, link->index);
     return r;
 }
@@ -377,6 +417,8 @@ int tn_link_attach(struct tn_caller *caller, struct tn_prog *prog, struct tn_per
     if (prog->type != BPF_PROG_TYPE_KPROBE)
         return tn_fail(&caller->why, -EINVAL, "prog_type",
                        "a program of type %u cannot be attached to a uprobe", prog->type);
+    if (perf->link) /* two callers may have looked at once */
+        return -EEXIST;
     if (perf->pid >= 0)
         r = pids_add(&pids, &count, perf->pid) ? 0 : -ENOMEM;
     else
@@ -401,6 +443,7 @@ int tn_link_attach(struct tn_caller *caller, struct tn_prog *prog, struct tn_per
     link->index = index;
     link->attach_type = BPF_PERF_EVENT;
     link->cookie = cookie;
+    link->attaching = true;
     link->follow = caller->options.follow || perf->pid < 0;
     link->prog = TN_REF(prog);
     link->perf = TN_REF(perf);
@@ -415,6 +458,7 @@ int tn_link_attach(struct tn_caller *caller, struct tn_prog *prog, struct tn_per
             first = why;
         }
     }
+    link->attaching = false;
     /* "Every process" fails when not one could be entered; one that ended meanwhile does not matter. */
     if (failed && !link->ntargets) {
         caller->why = first;

@@ -73,5 +73,7 @@ int tn_cmd_link_fd_by_id(struct tn_caller *caller, union bpf_attr *attr, u64 att
 {
     struct tn_object *object = tn_object_by_id(caller->broker, TN_KIND_LINK, attr->link_id);
 
+    if (object && ((struct tn_link *)object)->attaching)
+        object = NULL;
     return object ? tn_caller_give(caller, object, TN_VIEW_READ | TN_VIEW_WRITE) : -ENOENT;
 }

@@ -4,6 +4,7 @@
 #include "broker/loop.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -15,13 +16,15 @@
 
 /* Deep enough for the verifier and libbpf's BTF reader; only pages that are touched are paid for. */
 #define STACK_SIZE  (1u << 20)
+/* No frame is larger: none steps over it. */
+#define GUARD_SIZE  (64u << 10)
 /* Stacks kept for the next fiber: connections come and go with every command. */
 #define STACKS_KEPT 8u
 
 struct fiber {
     ucontext_t ctx;
     ucontext_t back; /* whoever let it run: the loop, or the fiber that spawned it until its first wait */
-    u8 *mem;         /* guard page, then the stack */
+    u8 *mem;         /* guard, then the stack */
     void (*fn)(void *arg);
     void *arg;
     bool ended;
@@ -36,6 +39,7 @@ struct wait {
     struct tn_source source;
     struct tn_loop *loop;
     struct fiber *fiber;
+    u32 events;   /* EPOLLIN, EPOLLOUT: the numbers of poll(2) */
     u64 deadline; /* 0: none */
     int result;
     bool over;
@@ -106,7 +110,7 @@ static u8 *stack_get(struct tn_loop *loop)
 
     if (mem == MAP_FAILED)
         return NULL;
-    if (mprotect(mem, TN_PAGE, PROT_NONE)) {
+    if (mprotect(mem, GUARD_SIZE, PROT_NONE)) {
         munmap(mem, STACK_SIZE);
         return NULL;
     }
@@ -143,7 +147,7 @@ static void fiber_resume(struct tn_loop *loop, struct fiber *fiber)
 
     loop->running = fiber;
 #ifdef __SANITIZE_ADDRESS__
-    __sanitizer_start_switch_fiber(&fiber->back_fake, fiber->mem + TN_PAGE, STACK_SIZE - TN_PAGE);
+    __sanitizer_start_switch_fiber(&fiber->back_fake, fiber->mem + GUARD_SIZE, STACK_SIZE - GUARD_SIZE);
 #endif
     swapcontext(&fiber->back, &fiber->ctx);
 #ifdef __SANITIZE_ADDRESS__
@@ -184,8 +188,8 @@ int tn_loop_spawn(struct tn_loop *loop, void (*fn)(void *arg), void *arg)
     fiber->fn = fn;
     fiber->arg = arg;
     getcontext(&fiber->ctx);
-    fiber->ctx.uc_stack.ss_sp = fiber->mem + TN_PAGE;
-    fiber->ctx.uc_stack.ss_size = STACK_SIZE - TN_PAGE;
+    fiber->ctx.uc_stack.ss_sp = fiber->mem + GUARD_SIZE;
+    fiber->ctx.uc_stack.ss_size = STACK_SIZE - GUARD_SIZE;
     makecontext(&fiber->ctx, (void (*)(void))fiber_main, 2, (u32)(u64)loop, (u32)((u64)loop >> 32));
     fiber_resume(loop, fiber);
     return 0;
@@ -222,6 +226,7 @@ int tn_loop_wait(struct tn_loop *loop, int fd, u32 events, int timeout_ms)
         .source = {.fd = fd, .on_ready = wait_ready},
         .loop = loop,
         .fiber = loop->running,
+        .events = events,
         .deadline = timeout_ms < 0 ? 0 : tn_now_ns() + (u64)timeout_ms * 1000000ull,
         .next = loop->waits,
     };
@@ -239,6 +244,14 @@ int tn_loop_wait(struct tn_loop *loop, int fd, u32 events, int timeout_ms)
     return wait.result;
 }
 
+/* When this thread was busy for long, what is waited for may have come in time, only nobody has looked. */
+static bool has_come(const struct wait *wait)
+{
+    struct pollfd p = {.fd = wait->source.fd, .events = (short)wait->events};
+
+    return p.fd >= 0 && poll(&p, 1, 0) == 1;
+}
+
 /* Ends the first wait whose time is over. The list may have changed entirely afterwards, hence one at a time.
  */
 static bool expire_one(struct tn_loop *loop)
@@ -247,7 +260,7 @@ static bool expire_one(struct tn_loop *loop)
 
     for (struct wait *wait = loop->waits; wait; wait = wait->next)
         if (wait->deadline && wait->deadline <= now) {
-            wait_over(wait, -ETIMEDOUT);
+            wait_over(wait, has_come(wait) ? 0 : -ETIMEDOUT);
             return true;
         }
     return false;

@@ -6,6 +6,7 @@
 #include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/sysmacros.h>
 
 #include "broker/broker_int.h"
 
@@ -46,7 +47,7 @@ int tn_object_add(struct tn_broker *broker, struct tn_object *object, enum tn_ki
         table->slot = slot;
         table->cap = cap;
     }
-    if (table->last_id == INT32_MAX)
+    if (table->last_id >= INT32_MAX - 1)
         return -ENOSPC;
     object->broker = broker;
     object->kind = kind;
@@ -157,12 +158,15 @@ static void handle_hangup(struct tn_source *source, u32 events)
 
 struct tn_handle *tn_handle_of(struct tn_broker *broker, int fd)
 {
-    struct stat st;
+    struct statx st;
+    u64 dev;
 
-    if (fstat(fd, &st))
+    /* Whatever a tool passes: nobody's file server is asked for it. */
+    if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_INO, &st))
         return NULL;
-    for (struct tn_handle *handle = *bucket(broker, st.st_ino); handle; handle = handle->next)
-        if (handle->ino == st.st_ino && handle->dev == st.st_dev)
+    dev = makedev(st.stx_dev_major, st.stx_dev_minor);
+    for (struct tn_handle *handle = *bucket(broker, st.stx_ino); handle; handle = handle->next)
+        if (handle->ino == st.stx_ino && handle->dev == dev)
             return handle;
     return NULL;
 }

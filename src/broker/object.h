@@ -131,6 +131,8 @@ struct tn_link {
     struct tn_prog *prog;
     struct tn_perf *perf;
     bool kept, detached, follow;
+    bool attaching; /* not to be found by id yet */
+    bool doubtful;  /* an injector gave no answer: its index is never used again */
     struct tn_target *targets;
     u32 ntargets;
     u64 cookie, attach_ns;

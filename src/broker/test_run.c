@@ -41,6 +41,7 @@ static int run_confined(struct tn_caller *caller, const struct tn_prog *prog, co
 {
     struct tn_broker *broker = caller->broker;
     _free_ struct tn_map_geo *geos = calloc(prog->nused + 1, sizeof(*geos));
+    _free_ struct tn_map *sealed = calloc(prog->nused + 1, sizeof(*sealed));
     _free_ struct tn_map **views = calloc(prog->nused + 1, sizeof(struct tn_map *));
     struct tn_program program = {
         .insns = prog->insns,
@@ -65,11 +66,16 @@ static int run_confined(struct tn_caller *caller, const struct tn_prog *prog, co
     struct tn_confined confined = {.pidfd = -1};
     int r;
 
-    if (!geos || !views)
+    if (!geos || !views || !sealed)
         return -ENOMEM;
     for (u32 i = 0; i < prog->nused; i++) {
         geos[i] = prog->maps[i]->view.geo;
         views[i] = &prog->maps[i]->view;
+        if (prog->maps[i]->constants) { /* what the verifier believed, not what a writer makes of it */
+            sealed[i] = prog->maps[i]->view;
+            sealed[i].base = prog->maps[i]->constants;
+            views[i] = &sealed[i];
+        }
     }
     if (prog->verdict.facts.percpu) {
         in.cpu = claim_cpu(broker);

@@ -257,8 +257,10 @@ EXPORT int ioctl(int fd, unsigned long request, ...)
         return r;
     failed = errno;
     /* The event is ours, or the program that is to be put on the kernel's event. */
-    if (!is_socket(fd) && !(request == PERF_EVENT_IOC_SET_BPF && is_socket((int)args.arg)))
+    if (!is_socket(fd) && !(request == PERF_EVENT_IOC_SET_BPF && is_socket((int)args.arg))) {
+        errno = failed;
         return r;
+    }
     door = tn_door_call(TN_CALL_IOCTL, (u32)request, &args, sizeof(args), NULL, 0, NULL);
     explain(door);
     if (door == -ENOTTY || door == -EBADF || door == -ENOSYS) {

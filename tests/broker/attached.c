@@ -75,7 +75,7 @@ static int counter(int map)
     return load(insns, 6);
 }
 
-static int event(s32 pid, bool off)
+static int event_of(s32 pid, s32 cpu, bool off)
 {
     struct perf_event_attr attr = {.size = sizeof(attr),
                                    .uprobe_path = (u64) "/proc/self/exe",
@@ -87,7 +87,12 @@ static int event(s32 pid, bool off)
     assert_int_equal(fscanf(f, "%u", &type), 1);
     fclose(f);
     attr.type = type;
-    return (int)syscall(SYS_perf_event_open, &attr, pid, -1, -1, PERF_FLAG_FD_CLOEXEC);
+    return (int)syscall(SYS_perf_event_open, &attr, pid, cpu, -1, PERF_FLAG_FD_CLOEXEC);
+}
+
+static int event(s32 pid, bool off)
+{
+    return event_of(pid, -1, off);
 }
 
 static int attach(int prog, int perf)
@@ -287,12 +292,244 @@ static void the_target_is_killed(void **state)
     assert_soon(status().links == 0 && status().progs == 0);
 }
 
+/* Stores what helper `number` returns in the map's first value. */
+static int keeper(int map, s32 number)
+{
+    const struct bpf_insn insns[] = {
+        CALL(number),
+        {.code = BPF_LD | BPF_IMM | BPF_DW, .dst_reg = 1, .src_reg = BPF_PSEUDO_MAP_VALUE, .imm = map},
+        {0},
+        {.code = BPF_STX | BPF_MEM | BPF_DW, .dst_reg = 1, .src_reg = 0},
+        ALU(BPF_MOV, 0, 0),
+        EXIT,
+    };
+
+    return load(insns, 6);
+}
+
+static void the_cookie_is_the_links(void **state)
+{
+    int map, prog, perf, link;
+    u64 *value = counts(&map);
+    union bpf_attr attr = {.link_create = {.attach_type = BPF_PERF_EVENT}};
+
+    prog = keeper(map, BPF_FUNC_get_attach_cookie);
+    assert_true(prog >= 0);
+    perf = event(0, false);
+    attr.link_create.prog_fd = (u32)prog;
+    attr.link_create.target_fd = (u32)perf;
+    attr.link_create.perf_event.bpf_cookie = 0x1122334455667788;
+    link = (int)bpf(BPF_LINK_CREATE, &attr, 48);
+    if (link == -EPERM || link == -EACCES)
+        skip();
+    assert_true(link >= 0);
+    victim(1, 1);
+    assert_int_equal(*value, 0x1122334455667788);
+    close(link);
+    close(perf);
+    close(prog);
+    close(map);
+    munmap(value, 4096);
+    assert_soon(status().links == 0 && status().maps == 0);
+}
+
+/* Copies the first value of `from` to that of `to`. */
+static int copier(int from, int to)
+{
+    const struct bpf_insn insns[] = {
+        {.code = BPF_LD | BPF_IMM | BPF_DW, .dst_reg = 1, .src_reg = BPF_PSEUDO_MAP_VALUE, .imm = from},
+        {0},
+        {.code = BPF_LD | BPF_IMM | BPF_DW, .dst_reg = 2, .src_reg = BPF_PSEUDO_MAP_VALUE, .imm = to},
+        {0},
+        {.code = BPF_LDX | BPF_MEM | BPF_DW, .dst_reg = 3, .src_reg = 1},
+        {.code = BPF_STX | BPF_MEM | BPF_DW, .dst_reg = 2, .src_reg = 3},
+        ALU(BPF_MOV, 0, 0),
+        EXIT,
+    };
+
+    return load(insns, 8);
+}
+
+/* A writer who was there before the freeze goes on writing. What was verified after it with the constants
+   reads the constants, also in a process that already has the writable memory because of an earlier program.
+ */
+static void a_writer_of_a_frozen_map_changes_nothing(void **state)
+{
+    int map, frozen = map_create(BPF_MAP_TYPE_ARRAY, 4, 8, 1, BPF_F_MMAPABLE | BPF_F_RDONLY_PROG), link[2],
+             perf[2], prog[2];
+    u64 *value = counts(&map);
+    u64 *writer = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, frozen, 0);
+    union bpf_attr attr = {.map_fd = (u32)frozen};
+    const u32 zero = 0;
+    const u64 nothing = 0;
+    pid_t target = fork();
+
+    if (!target)
+        for (alarm(20);;) {
+            victim(1, 1);
+            sleep_ms(1);
+        }
+    assert_ptr_not_equal(writer, MAP_FAILED);
+    *writer = 7;
+    prog[0] = copier(frozen, map);
+    assert_true(prog[0] >= 0);
+    perf[0] = event(target, false);
+    link[0] = attach(prog[0], perf[0]);
+    assert_soon(*value == 7);
+    close(link[0]);
+    close(perf[0]);
+    assert_soon(status().links == 0);
+
+    assert_int_equal(bpf(BPF_MAP_FREEZE, &attr, 4), 0);
+    *writer = 0xbad;
+    prog[1] = copier(frozen, map);
+    assert_true(prog[1] >= 0);
+    perf[1] = event(target, false);
+    link[1] = attach(prog[1], perf[1]);
+    assert_int_equal(elem(BPF_MAP_UPDATE_ELEM, map, &zero, &nothing, 0), 0);
+    assert_soon(*(volatile u64 *)value == 7);
+
+    kill(target, SIGKILL);
+    waitpid(target, NULL, 0);
+    for (int i = 0; i < 2; i++)
+        close(prog[i]);
+    close(link[1]);
+    close(perf[1]);
+    close(map);
+    close(frozen);
+    munmap(value, 4096);
+    munmap(writer, 4096);
+    assert_soon(status().links == 0 && status().maps == 0);
+}
+
+/* Caught at its exec, held, let go: it runs as if nothing had been. */
+static void held_and_let_go(void **state)
+{
+    int word[2], st;
+    char byte;
+    s32 pid;
+    int r;
+
+    assert_int_equal(pipe(word), 0);
+    pid = fork();
+    if (!pid) {
+        close(word[1]);
+        alarm(20);
+        if (read(word[0], &byte, 1) != 1)
+            _exit(9);
+        execl("/bin/sh", "sh", "-c", "exit 7", NULL);
+        _exit(8);
+    }
+    close(word[0]);
+    r = tn_door_ctl(TN_CTL_HOLD, &pid, sizeof(pid), NULL, NULL);
+    if (r == -EPERM || r == -EACCES) {
+        kill(pid, SIGKILL);
+        waitpid(pid, NULL, 0);
+        skip();
+    }
+    assert_int_equal(r, 0);
+    assert_int_equal(write(word[1], "x", 1), 1);
+    sleep_ms(100);
+    assert_int_equal(waitpid(pid, &st, WNOHANG), 0);
+    assert_int_equal(tn_door_ctl(TN_CTL_RELEASE, &pid, sizeof(pid), NULL, NULL), 0);
+    assert_int_equal(waitpid(pid, &st, 0), pid);
+    assert_int_equal(WEXITSTATUS(st), 7);
+    /* Nobody to hold, nobody to let go. */
+    assert_true(tn_door_ctl(TN_CTL_HOLD, &pid, sizeof(pid), NULL, NULL) < 0);
+    assert_true(tn_door_ctl(TN_CTL_RELEASE, &pid, sizeof(pid), NULL, NULL) < 0);
+    pid = 1;
+    assert_int_equal(tn_door_ctl(TN_CTL_HOLD, &pid, sizeof(pid), NULL, NULL), -EINVAL);
+    pid = -1;
+    assert_int_equal(tn_door_ctl(TN_CTL_RELEASE, &pid, sizeof(pid), NULL, NULL), -EINVAL);
+    close(word[1]);
+}
+
+static void facts_and_options(void **state)
+{
+    static struct tn_ctl_facts facts;
+    struct tn_ctl_options options = {.follow = 2};
+    size_t len = sizeof(facts);
+    int map, prog;
+    u64 *count = counts(&map);
+    struct bpf_prog_info info = {0};
+    union bpf_attr attr = {.info = {.info_len = sizeof(info), .info = (u64)&info}};
+    u32 none = 0xffff;
+
+    prog = counter(map);
+    attr.info.bpf_fd = (u32)prog;
+    assert_int_equal(bpf(BPF_OBJ_GET_INFO_BY_FD, &attr, 16), 0);
+    assert_int_equal(tn_door_ctl(TN_CTL_PROG_FACTS, &info.id, sizeof(info.id), &facts, &len), 0);
+    assert_int_equal(len, sizeof(facts));
+    assert_true(facts.insns_processed >= 5);
+    assert_int_equal(facts.text_len, info.jited_prog_len);
+    assert_true(facts.entry < facts.text_len);
+    assert_int_equal(tn_door_ctl(TN_CTL_PROG_FACTS, &none, sizeof(none), &facts, &len), -ENOENT);
+    assert_int_equal(tn_door_ctl(TN_CTL_OPTIONS, &options, sizeof(options), NULL, NULL), -EINVAL);
+    options = (struct tn_ctl_options){.follow = 1, .wait_ms = 3600001};
+    assert_int_equal(tn_door_ctl(TN_CTL_OPTIONS, &options, sizeof(options), NULL, NULL), -EINVAL);
+    options.wait_ms = 1000;
+    assert_int_equal(tn_door_ctl(TN_CTL_OPTIONS, &options, sizeof(options) - 1, NULL, NULL), -EINVAL);
+    assert_int_equal(tn_door_ctl(TN_CTL_OPTIONS, &options, sizeof(options), NULL, NULL), 0);
+    options.follow = 0;
+    assert_int_equal(tn_door_ctl(TN_CTL_OPTIONS, &options, sizeof(options), NULL, NULL), 0);
+    close(prog);
+    close(map);
+    munmap(count, 4096);
+}
+
+/* Every process that has the file mapped, at the time. */
+static void every_process_of_the_file(void **state)
+{
+    int map, prog, perf, link;
+    u64 *count = counts(&map);
+    static struct tn_ctl_link row;
+    size_t len = sizeof(row);
+    u32 none = 0;
+    pid_t targets[3];
+
+    for (int i = 0; i < 3; i++) {
+        targets[i] = fork();
+        if (!targets[i])
+            for (alarm(20);;) {
+                victim(1, 1);
+                sleep_ms(2);
+            }
+    }
+    prog = counter(map);
+    perf = event_of(-1, 0, false);
+    link = attach(prog, perf);
+    assert_int_equal(tn_door_ctl(TN_CTL_LINK_NEXT, &none, sizeof(none), &row, &len), 0);
+    assert_int_equal(row.pid, -1);
+    assert_int_equal(row.targets, 4); /* and this one */
+    for (int i = 0; i < 3; i++) {
+        u64 before = *count;
+
+        assert_soon(*(volatile u64 *)count > before + 3);
+        kill(targets[i], SIGKILL);
+        waitpid(targets[i], NULL, 0);
+    }
+    victim(1, 1);
+    close(link);
+    close(perf);
+    close(prog);
+    close(map);
+    munmap(count, 4096);
+    assert_soon(status().links == 0 && status().progs == 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(counts_and_stops),     cmocka_unit_test(by_ioctl_and_off_at_first),
-        cmocka_unit_test(what_programs_print),  cmocka_unit_test(the_tool_is_killed),
+        cmocka_unit_test(counts_and_stops),
+        cmocka_unit_test(by_ioctl_and_off_at_first),
+        cmocka_unit_test(what_programs_print),
+        cmocka_unit_test(the_tool_is_killed),
         cmocka_unit_test(the_target_is_killed),
+        cmocka_unit_test(the_cookie_is_the_links),
+        cmocka_unit_test(a_writer_of_a_frozen_map_changes_nothing),
+        cmocka_unit_test(held_and_let_go),
+        cmocka_unit_test(facts_and_options),
+        cmocka_unit_test(every_process_of_the_file),
     };
 
     return cmocka_run_group_tests_name("broker/attached", tests, start_open, finish);

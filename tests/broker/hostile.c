@@ -266,6 +266,99 @@ static void a_flood_of_descriptors(void **state)
     alive();
 }
 
+/* Descriptors of the broker's process. */
+static int open_there(void)
+{
+    char path[64];
+    int n = 0;
+
+    snprintf(path, sizeof(path), "/proc/%u/fd", status().pid);
+    for (int i = 0; i < 4096; i++) {
+        char fd[96];
+        struct stat st;
+
+        snprintf(fd, sizeof(fd), "%s/%d", path, i);
+        n += !lstat(fd, &st);
+    }
+    return n;
+}
+
+/* Two descriptors fit where one is meant: neither may stay. */
+static void two_descriptors_in_one_answer(void **state)
+{
+    int before = open_there();
+
+    for (int i = 0; i < 20; i++) {
+        int fd = greeted(), fds[2] = {0, 1};
+        char control[CMSG_SPACE(sizeof(fds))] = {0};
+        struct tn_msg head = {.op = TN_MSG_BYTES};
+        struct iovec iov = {&head, sizeof(head)};
+        struct msghdr msg = {
+            .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
+        struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
+
+        ask_info(fd);
+        *cmsg = (struct cmsghdr){
+            .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(fds))};
+        memcpy(CMSG_DATA(cmsg), fds, sizeof(fds));
+        assert_int_equal(sendmsg(fd, &msg, 0), sizeof(head));
+        while (hear(fd).op != 99)
+            ;
+        close(fd);
+    }
+    assert_soon(open_there() <= before);
+}
+
+static void answer_fd(int fd, int passed)
+{
+    char control[CMSG_SPACE(sizeof(int))] = {0};
+    struct tn_msg head = {.op = TN_MSG_BYTES};
+    struct iovec iov = {&head, sizeof(head)};
+    struct msghdr msg = {
+        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
+    struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
+
+    *cmsg = (struct cmsghdr){
+        .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int))};
+    memcpy(CMSG_DATA(cmsg), &passed, sizeof(passed));
+    assert_int_equal(sendmsg(fd, &msg, 0), sizeof(head));
+}
+
+/* A program gets more maps while somebody is in the middle of asking what it has. */
+static void what_grows_while_it_is_described(void **state)
+{
+    const struct bpf_insn insns[] = {{.code = BPF_ALU64 | BPF_MOV | BPF_K}, {.code = BPF_JMP | BPF_EXIT}};
+    union bpf_attr load = {
+        .prog_type = BPF_PROG_TYPE_KPROBE, .insns = (u64)insns, .insn_cnt = 2, .license = (u64) "GPL"};
+    int prog = (int)bpf(BPF_PROG_LOAD, &load, sizeof(load)), maps[200], fd = greeted();
+    struct bpf_prog_info zero = {0};
+    struct tn_msg msg;
+
+    assert_true(prog >= 0);
+    ask_info(fd);
+    answer_fd(fd, prog);
+    msg = hear(fd);
+    assert_int_equal(msg.op, TN_MSG_READ);
+    for (u32 i = 0; i < TN_ARRAY_SIZE(maps); i++) {
+        union bpf_attr bind = {.prog_bind_map = {.prog_fd = (u32)prog}};
+
+        maps[i] = map_create(BPF_MAP_TYPE_ARRAY, 4, 4, 1, 0);
+        assert_true(maps[i] >= 0);
+        bind.prog_bind_map.map_fd = (u32)maps[i];
+        assert_int_equal(bpf(BPF_PROG_BIND_MAP, &bind, 12), 0);
+    }
+    say(fd, TN_MSG_BYTES, 0, 0, 0, &zero, msg.b);
+    while ((msg = hear(fd)).op == TN_MSG_WRITE)
+        say(fd, TN_MSG_BYTES, 0, 0, 0, NULL, 0);
+    assert_int_equal(msg.op, TN_MSG_DONE);
+    assert_int_equal(msg.err, 0);
+    for (u32 i = 0; i < TN_ARRAY_SIZE(maps); i++)
+        close(maps[i]);
+    close(prog);
+    close(fd);
+    assert_soon(status().maps == 0 && status().progs == 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -277,6 +370,8 @@ int main(void)
         cmocka_unit_test(one_that_never_reads),
         cmocka_unit_test(noise),
         cmocka_unit_test(a_flood_of_descriptors),
+        cmocka_unit_test(two_descriptors_in_one_answer),
+        cmocka_unit_test(what_grows_while_it_is_described),
     };
 
     return cmocka_run_group_tests_name("broker/hostile", tests, start_open, finish);

@@ -384,6 +384,63 @@ static void few_descriptors(void **state)
     assert_soon(status().maps == 0);
 }
 
+/* Somebody names a file of his as the socket: it is not the broker's to take away. */
+static void a_file_at_the_sockets_path_stays(void **state)
+{
+    char path[128], lock[136];
+    struct tn_error err = {0};
+    pid_t child;
+    int st, fd;
+
+    snprintf(path, sizeof(path), "%s/precious", test_dir);
+    snprintf(lock, sizeof(lock), "%s.lock", path);
+    fd = open(path, O_CREAT | O_WRONLY, 0600);
+    assert_true(fd >= 0);
+    close(fd);
+    child = fork();
+    if (!child) {
+        setenv("TENON_SOCKET", path, 1);
+        _exit(tn_broker_connect(&err) == -EEXIST && !strcmp(err.reason, "socket_path") ? 0 : 1);
+    }
+    waitpid(child, &st, 0);
+    assert_int_equal(st, 0);
+    assert_int_equal(access(path, F_OK), 0);
+    unlink(path);
+    unlink(lock);
+}
+
+/* A broker that is killed while a tool waits for its answer: the call fails, the next one has a new broker.
+ */
+static void killed_while_a_tool_waits(void **state)
+{
+    pid_t broker, child;
+    int st;
+
+    map_create(BPF_MAP_TYPE_HASH, 4, 4, 1, 0);
+    broker = (pid_t)status().pid;
+    assert_int_equal(kill(broker, SIGSTOP), 0);
+    child = fork();
+    if (!child) {
+        alarm(20);
+        /* No connection of its own yet: the greeting is what it waits for. */
+        _exit(map_create(BPF_MAP_TYPE_ARRAY, 4, 4, 1, 0) >= 0 ? 0 : 1);
+    }
+    sleep_ms(100);
+    child = fork();
+    if (!child) {
+        sleep_ms(100);
+        kill(broker, SIGKILL);
+        _exit(0);
+    }
+    assert_int_equal(map_create(BPF_MAP_TYPE_ARRAY, 4, 4, 1, 0), -EIO);
+    while (wait(&st) > 0)
+        assert_int_equal(st, 0);
+    st = map_create(BPF_MAP_TYPE_ARRAY, 4, 4, 1, 0);
+    assert_true(st >= 0);
+    close(st);
+    assert_int_not_equal(status().pid, broker);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -401,6 +458,8 @@ int main(void)
         cmocka_unit_test(the_broker_inherits_nothing),
         cmocka_unit_test(an_idle_broker_leaves),
         cmocka_unit_test(clear_words_when_it_cannot_start),
+        cmocka_unit_test(a_file_at_the_sockets_path_stays),
+        cmocka_unit_test(killed_while_a_tool_waits),
     };
 
     return cmocka_run_group_tests_name("broker/lifetimes", tests, start_open, finish);

@@ -4,8 +4,13 @@
  *
  *   count N   nanoseconds a call of bench_count, N calls
  *   span N    the same for bench_span
+ *   ratio N   bench_count ÷ a twin that nobody hooks
+ *   added N   bench_span − its twin, nanoseconds
  *   clock N   nanoseconds a clock_gettime(CLOCK_MONOTONIC), N calls
  *   rss       resident bytes of this process
+ *
+ * Calls are timed in chunks shorter than a time slice, and the answer is the median chunk: what else runs on
+ * the machine is not what is measured. Twins take turns, chunk by chunk.
  *
  * Compiled with frame pointers: a function that begins with `push %rbp` is what the kernel's uprobe is best
  * at, since it imitates that instruction; most others it must single-step, at ten times the cost.
@@ -14,6 +19,7 @@
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <time.h>
@@ -22,6 +28,19 @@
 #define HOT __attribute__((noinline, aligned(64)))
 
 uint64_t bench_count(uint64_t a, uint64_t b), bench_span(uint64_t a, uint64_t b);
+uint64_t bench_count_twin(uint64_t a, uint64_t b), bench_span_twin(uint64_t a, uint64_t b);
+
+HOT uint64_t bench_count_twin(uint64_t a, uint64_t b)
+{
+    __asm__ volatile("" : "+r"(a), "+r"(b) : : "rbx");
+    return (a ^ b) * 3 + b;
+}
+
+HOT uint64_t bench_span_twin(uint64_t a, uint64_t b)
+{
+    __asm__ volatile("" : "+r"(a), "+r"(b) : : "rbx");
+    return (a ^ b) * 5 + b;
+}
 
 HOT uint64_t bench_count(uint64_t a, uint64_t b)
 {
@@ -43,7 +62,9 @@ static double now(void)
     return (double)ts.tv_sec * 1e9 + (double)ts.tv_nsec;
 }
 
-static double calls(uint64_t (*volatile function)(uint64_t, uint64_t), uint64_t n)
+typedef uint64_t (*volatile hot_fn)(uint64_t, uint64_t);
+
+static double chunk(hot_fn function, uint64_t n)
 {
     uint64_t sum = 0;
     double start = now();
@@ -54,13 +75,38 @@ static double calls(uint64_t (*volatile function)(uint64_t, uint64_t), uint64_t 
     return (now() - start) / (double)n;
 }
 
-static double clocks(uint64_t n)
+static double clock_chunk(uint64_t n)
 {
     double start = now();
 
     for (uint64_t i = 0; i < n; i++)
         now();
     return (now() - start) / (double)n;
+}
+
+static int ascending(const void *x, const void *y)
+{
+    double a = *(const double *)x, b = *(const double *)y;
+
+    return a < b ? -1 : a > b;
+}
+
+enum what { CALLS, RATIO, DIFFERENCE, CLOCK };
+
+static double median(enum what what, hot_fn function, hot_fn twin, uint64_t n)
+{
+    enum { CHUNK = 5000, MOST = 1000 };
+    static double sample[MOST];
+    uint64_t chunks = n / CHUNK < 1 ? 1 : n / CHUNK > MOST ? MOST : n / CHUNK, size = n / chunks;
+
+    for (uint64_t i = 0; i < chunks; i++) {
+        double a = what == CLOCK ? clock_chunk(size) : chunk(function, size);
+        double b = what == RATIO || what == DIFFERENCE ? chunk(twin, size) : 0;
+
+        sample[i] = what == RATIO ? a / b : a - b;
+    }
+    qsort(sample, chunks, sizeof(*sample), ascending);
+    return sample[chunks / 2];
 }
 
 static double resident(void)
@@ -86,11 +132,15 @@ int main(void)
     setvbuf(stdout, NULL, _IOLBF, 0);
     while (scanf("%15s %" SCNu64, word, &n) == 2) {
         if (strcmp(word, "count") == 0)
-            printf("%.4f\n", calls(bench_count, n));
+            printf("%.4f\n", median(CALLS, bench_count, NULL, n));
         else if (strcmp(word, "span") == 0)
-            printf("%.4f\n", calls(bench_span, n));
+            printf("%.4f\n", median(CALLS, bench_span, NULL, n));
+        else if (strcmp(word, "ratio") == 0)
+            printf("%.4f\n", median(RATIO, bench_count, bench_count_twin, n));
+        else if (strcmp(word, "added") == 0)
+            printf("%.4f\n", median(DIFFERENCE, bench_span, bench_span_twin, n));
         else if (strcmp(word, "clock") == 0)
-            printf("%.4f\n", clocks(n));
+            printf("%.4f\n", median(CLOCK, NULL, NULL, n));
         else if (strcmp(word, "rss") == 0)
             printf("%.0f\n", resident());
         else

@@ -130,7 +130,8 @@ static int map_all(struct tn_entry *c, bool *ret_fresh_proc, struct tn_proc *ret
         return r;
     if (fresh_proc) {
         tn_brain_step("facts");
-        r = tn_facts_fill(c->b, c->pid, c->borrowed.fs_base, c->borrowed.tid, ret_proc);
+        r = tn_facts_fill(c->b, c->pid, c->borrowed.fs_base, c->borrowed.tid, c->borrowed.allowed_syscalls,
+                          ret_proc);
     }
     tn_brain_step("map");
     if (r == 0)
@@ -231,7 +232,7 @@ int tn_brain_attach(struct tn_brain *b, struct tn_attach_result *res)
     if (r == 0 && !fresh)
         r = tn_peek(c.pid, tn_state_region(c.st, TN_REGION_PROC, 0)->addr, &proc, sizeof(proc));
     if (r == 0 && !fresh && proc.magic != TN_PROC_MAGIC) /* mapped by a job that died before it wrote */
-        r = tn_facts_fill(b, c.pid, 0, c.pid, &proc) < 0 ? -ESRCH : tn_compose_proc(&c, &proc);
+        r = tn_facts_fill(b, c.pid, 0, c.pid, 0, &proc) < 0 ? -ESRCH : tn_compose_proc(&c, &proc);
     if (r == 0)
         r = tn_compose_program(&c, &prog);
     if (r == 0)

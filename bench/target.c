@@ -97,9 +97,10 @@ static double median(enum what what, hot_fn function, hot_fn twin, uint64_t n)
 {
     enum { CHUNK = 5000, MOST = 1000 };
     static double sample[MOST];
-    uint64_t chunks = n / CHUNK < 1 ? 1 : n / CHUNK > MOST ? MOST : n / CHUNK, size = n / chunks;
+    uint64_t chunks = n / CHUNK < 1 ? 1 : n / CHUNK > MOST ? MOST : n / CHUNK;
 
     for (uint64_t i = 0; i < chunks; i++) {
+        uint64_t size = n * (i + 1) / chunks - n * i / chunks; /* n calls in all, exactly */
         double a = what == CLOCK ? clock_chunk(size) : chunk(function, size);
         double b = what == RATIO || what == DIFFERENCE ? chunk(twin, size) : 0;
 

@@ -363,6 +363,9 @@ int tn_map_view_of(struct tn_caller *caller, s32 number, struct tn_map_view *ret
 
     if (r)
         return r;
+    /* One view serves all descriptors of a file; what each allows the door asks of the descriptor. */
+    if (map->counted >= 0)
+        access = TN_VIEW_READ | TN_VIEW_WRITE;
     fill_view(map, access, ret_view);
     /* The uncounted file: a view does not keep the map. */
     fd = fcntl(map->memfd, F_DUPFD_CLOEXEC, 0);

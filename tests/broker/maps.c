@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Maps through the door: every element command, errors as Linux's, bad pointers, freezing, identities, views.
  */
+#include <sys/time.h>
+
 #include "tests/broker/common.h"
 
 static void elements_of_a_hash(void **state)
@@ -289,6 +291,121 @@ static void info_of_other_lengths(void **state)
     close(fd);
 }
 
+/* The last bytes before memory that is not there, and the first behind it; memory that may only be read. */
+static void at_the_edge_of_memory(void **state)
+{
+    static const u32 sizes[] = {1, 3, 4, 8, 24, 5000, 70000};
+    u8 *mem = mmap(NULL, 5 << 15, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), *end;
+    u32 key = 0;
+
+    assert_ptr_not_equal(mem, MAP_FAILED);
+    end = mem + (1 << 17);
+    assert_int_equal(munmap(end, 1 << 15), 0);
+    for (u32 i = 0; i < TN_ARRAY_SIZE(sizes); i++) {
+        int fd = map_create(BPF_MAP_TYPE_ARRAY, 4, sizes[i], 1, 0);
+        u8 *value = end - sizes[i];
+
+        assert_true(fd >= 0);
+        memset(mem, 0x5a, 1 << 17);
+        assert_int_equal(elem(BPF_MAP_UPDATE_ELEM, fd, &key, value, 0), 0);
+        memset(value, 0, sizes[i]);
+        assert_int_equal(elem(BPF_MAP_LOOKUP_ELEM, fd, &key, value, 0), 0);
+        for (u32 b = 0; b < sizes[i]; b++)
+            assert_int_equal(value[b], 0x5a);
+        assert_int_equal(value[-1], 0x5a);
+        assert_int_equal(elem(BPF_MAP_UPDATE_ELEM, fd, &key, value + 1, 0), -EFAULT);
+        assert_int_equal(elem(BPF_MAP_LOOKUP_ELEM, fd, &key, value + 1, 0), -EFAULT);
+        assert_int_equal(elem(BPF_MAP_LOOKUP_ELEM, fd, end - 3, value, 0), -EFAULT);
+        assert_int_equal(mprotect(mem, 1 << 17, PROT_READ), 0);
+        assert_int_equal(elem(BPF_MAP_UPDATE_ELEM, fd, &key, value, 0), 0);
+        assert_int_equal(elem(BPF_MAP_LOOKUP_ELEM, fd, &key, value, 0), -EFAULT);
+        assert_int_equal(mprotect(mem, 1 << 17, PROT_READ | PROT_WRITE), 0);
+        close(fd);
+    }
+    munmap(mem, 1 << 17);
+}
+
+/* What a descriptor allows is its own: another one of the same map, first or later, changes nothing. */
+static void descriptors_of_one_map_differ(void **state)
+{
+    static const u32 flags[] = {0, BPF_F_MMAPABLE};
+
+    for (u32 i = 0; i < TN_ARRAY_SIZE(flags); i++) {
+        int all = map_create(BPF_MAP_TYPE_ARRAY, 4, 8, 1, flags[i]), reader;
+        struct bpf_map_info info = {0};
+        union bpf_attr attr = {.info = {.bpf_fd = (u32)all, .info_len = sizeof(info), .info = (u64)&info}};
+        u32 key = 0;
+        u64 value = 3;
+
+        assert_int_equal(bpf(BPF_OBJ_GET_INFO_BY_FD, &attr, sizeof(attr)), 0);
+        attr = (union bpf_attr){.map_id = info.id, .open_flags = BPF_F_RDONLY};
+        reader = (int)bpf(BPF_MAP_GET_FD_BY_ID, &attr, sizeof(attr));
+        assert_true(reader >= 0);
+        assert_int_equal(elem(BPF_MAP_LOOKUP_ELEM, reader, &key, &value, 0), 0);
+        value = 3;
+        assert_int_equal(elem(BPF_MAP_UPDATE_ELEM, reader, &key, &value, 0), -EPERM);
+        assert_int_equal(elem(BPF_MAP_UPDATE_ELEM, all, &key, &value, 0), 0);
+        assert_int_equal(elem(BPF_MAP_UPDATE_ELEM, reader, &key, &value, 0), -EPERM);
+        assert_int_equal(elem(BPF_MAP_LOOKUP_ELEM, reader, &key, &value, 0), 0);
+        assert_int_equal(value, 3);
+        close(reader);
+        close(all);
+    }
+    assert_soon(status().maps == 0);
+}
+
+static int alarm_map;
+static volatile long alarms, alarms_wrong;
+
+static void on_alarm(int sig)
+{
+    int saved = errno, fd;
+    u32 key = 1;
+    u64 value;
+
+    /* From the view; and by a conversation with the broker. */
+    if (elem(BPF_MAP_LOOKUP_ELEM, alarm_map, &key, &value, 0) || value != 77)
+        alarms_wrong++;
+    fd = map_create(BPF_MAP_TYPE_ARRAY, 4, 4, 1, 0);
+    if (fd < 0)
+        alarms_wrong++;
+    else
+        close(fd);
+    alarms++;
+    errno = saved;
+}
+
+/* A handler that uses maps while its thread is anywhere in the middle of doing so. */
+static void from_a_signal_handler(void **state)
+{
+    struct itimerval timer = {.it_interval = {.tv_usec = 1500}, .it_value = {.tv_usec = 1500}}, off = {0};
+    struct sigaction action = {.sa_handler = on_alarm, .sa_flags = SA_RESTART}, before;
+    u32 key = 1;
+    u64 value = 77;
+
+    alarm_map = map_create(BPF_MAP_TYPE_HASH, 4, 8, 4, 0);
+    assert_int_equal(elem(BPF_MAP_UPDATE_ELEM, alarm_map, &key, &value, 0), 0);
+    sigaction(SIGALRM, &action, &before);
+    setitimer(ITIMER_REAL, &timer, NULL);
+    while (alarms < 200) {
+        int fd = map_create(BPF_MAP_TYPE_ARRAY, 4, 8, 1, 0);
+
+        assert_true(fd >= 0);
+        key = 0;
+        value = 9;
+        assert_int_equal(elem(BPF_MAP_UPDATE_ELEM, fd, &key, &value, 0), 0);
+        value = 0;
+        assert_int_equal(elem(BPF_MAP_LOOKUP_ELEM, fd, &key, &value, 0), 0);
+        assert_int_equal(value, 9);
+        close(fd);
+    }
+    setitimer(ITIMER_REAL, &off, NULL);
+    sigaction(SIGALRM, &before, NULL);
+    assert_int_equal(alarms_wrong, 0);
+    close(alarm_map);
+    assert_soon(status().maps == 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -304,6 +421,9 @@ int main(void)
         cmocka_unit_test(mapped_memory_is_the_map),
         cmocka_unit_test(identities),
         cmocka_unit_test(info_of_other_lengths),
+        cmocka_unit_test(at_the_edge_of_memory),
+        cmocka_unit_test(descriptors_of_one_map_differ),
+        cmocka_unit_test(from_a_signal_handler),
     };
 
     return cmocka_run_group_tests_name("broker/maps", tests, start_open, finish);

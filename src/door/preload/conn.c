@@ -5,8 +5,7 @@
  * that closes descriptors it did not open (closefrom) only costs a new connection, since the socket's inode
  * is compared before each use.
  *
- * The broker asks for bytes at addresses of this process. Bad ones must be EFAULT, not a crash: they are
- * copied by the kernel (process_vm_readv, process_vm_writev on ourselves).
+ * The broker asks for bytes at addresses of this process. Bad ones must be EFAULT, not a crash (copy.h).
  */
 #include "door/preload/conn.h"
 
@@ -20,13 +19,19 @@
 #include <sys/uio.h>
 
 #include "broker/broker.h"
+#include "door/preload/copy.h"
 
 struct conn {
     int fd;
     pid_t pid;
     u64 ino;
     u8 *buf; /* TN_MSG_MAX */
+    bool busy;
 };
+
+/* A signal handler may make a call while its thread is in the middle of one: it has a connection of its own.
+ */
+#define LEVELS 2u
 
 static pthread_key_t key;
 static pthread_once_t key_once = PTHREAD_ONCE_INIT;
@@ -53,7 +58,8 @@ static void conn_free(void *arg)
 {
     struct conn *conn = arg;
 
-    conn_close(conn);
+    for (u32 i = 0; i < LEVELS; i++)
+        conn_close(&conn[i]);
     free(conn->buf);
     free(conn);
 }
@@ -73,16 +79,27 @@ static int conn_get(struct conn **ret_conn, struct tn_error *err)
     pthread_once(&key_once, make_key);
     conn = pthread_getspecific(key);
     if (!conn) {
-        conn = calloc(1, sizeof(*conn));
+        conn = calloc(LEVELS, sizeof(*conn));
         if (!conn)
             return -ENOMEM;
-        conn->fd = -1;
-        conn->buf = malloc(TN_MSG_MAX);
+        conn->buf = malloc((size_t)LEVELS * TN_MSG_MAX);
+        for (u32 i = 0; i < LEVELS; i++) {
+            conn[i].fd = -1;
+            conn[i].buf = conn->buf + (size_t)i * TN_MSG_MAX;
+        }
         if (!conn->buf || pthread_setspecific(key, conn)) {
             free(conn->buf);
             free(conn);
             return -ENOMEM;
         }
+    }
+    for (u32 i = 0; conn->busy; i++) {
+        /* In a forked child whose parent's thread was in a call, nobody is. */
+        if (conn->pid != getpid())
+            break;
+        if (i + 1 == LEVELS)
+            return -EAGAIN;
+        conn++;
     }
     if (!is_mine(conn)) {
         conn_close(conn);
@@ -176,18 +193,12 @@ static int receive(struct conn *conn, size_t *ret_len, int *ret_fd)
 
 static int copy_in(u64 addr, void *buf, size_t len)
 {
-    struct iovec local = {buf, len}, remote = {(void *)addr, len};
-    ssize_t n = process_vm_readv(getpid(), &local, 1, &remote, 1, 0);
-
-    return n == (ssize_t)len ? 0 : -EFAULT;
+    return tn_copy_in(buf, addr, len, NULL);
 }
 
 static int copy_out(u64 addr, const void *buf, size_t len)
 {
-    struct iovec local = {(void *)buf, len}, remote = {(void *)addr, len};
-    ssize_t n = process_vm_writev(getpid(), &local, 1, &remote, 1, 0);
-
-    return n == (ssize_t)len ? 0 : -EFAULT;
+    return tn_copy_out(addr, buf, len, NULL);
 }
 
 /* Up to and with the NUL, or max bytes; by pages, so that what lies behind the end need not be there. */
@@ -259,14 +270,17 @@ long tn_door_call(u32 call, u64 number, const void *head, size_t head_len, const
     if (r && getenv("TENON_EXPLAIN"))
         dprintf(2, "tenon: %s: %s\n", err.reason, err.message);
     if (r)
-        return r == -EMFILE || r == -ENFILE || r == -ENOMEM ? r : -ENOSYS;
+        return r == -EMFILE || r == -ENFILE || r == -ENOMEM || r == -EAGAIN ? r : -ENOSYS;
+    conn->busy = true;
     r = send_parts(conn, &msg, head, head_len, tail, tail_len, -1);
     if (r == -EPIPE || r == -ECONNRESET || r == -ENOTCONN) {
         /* That broker left while nothing needed it; the call has not begun. */
         conn_close(conn);
+        conn->busy = false;
         r = conn_get(&conn, NULL);
         if (r)
             return -ENOSYS;
+        conn->busy = true;
         r = send_parts(conn, &msg, head, head_len, tail, tail_len, -1);
     }
     while (!r) {
@@ -282,6 +296,7 @@ long tn_door_call(u32 call, u64 number, const void *head, size_t head_len, const
     }
     /* The broker has gone in the middle of a call: what it did is gone with it. */
     conn_close(conn);
+    conn->busy = false;
     return -EIO;
 
 done:
@@ -289,6 +304,7 @@ done:
         *answer->len = TN_MIN(len, *answer->len);
         memcpy(answer->payload, conn->buf + sizeof(done), *answer->len);
     }
+    conn->busy = false;
     if (done.err < 0 || !done.a) {
         if (fd >= 0)
             close(fd);

@@ -34,11 +34,11 @@
 #include <sys/select.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <time.h>
 
 #include "broker/ctl.h"
 #include "door/preload/conn.h"
+#include "door/preload/copy.h"
 #include "door/preload/view.h"
 
 #define EXPORT __attribute__((visibility("default")))
@@ -127,9 +127,7 @@ static long raw(long nr, long a, long b, long c, long d, long e, long f)
 
 static int copy_self(void *to, u64 from, size_t len)
 {
-    struct iovec local = {to, len}, remote = {(void *)from, len};
-
-    return process_vm_readv(getpid(), &local, 1, &remote, 1, 0) == (ssize_t)len ? 0 : -EFAULT;
+    return tn_copy_in(to, from, len, NULL);
 }
 
 static long door_bpf(u32 command, u64 attr_addr, u32 size)
@@ -137,11 +135,12 @@ static long door_bpf(u32 command, u64 attr_addr, u32 size)
     struct tn_bpf_call call = {.addr = attr_addr, .size = size};
     u8 bytes[TN_ATTR_MAX];
     union bpf_attr attr = {0};
+    struct tn_good good = {0};
     long r;
 
     if (size > sizeof(bytes))
         return -E2BIG;
-    if (size && copy_self(bytes, attr_addr, size))
+    if (tn_copy_in(bytes, attr_addr, size, &good))
         return -EFAULT;
     memcpy(&attr, bytes, TN_MIN(size, sizeof(attr)));
     switch (command) {
@@ -149,7 +148,7 @@ static long door_bpf(u32 command, u64 attr_addr, u32 size)
     case BPF_MAP_UPDATE_ELEM:
     case BPF_MAP_DELETE_ELEM:
     case BPF_MAP_GET_NEXT_KEY:
-        r = tn_view_elem(command, &attr);
+        r = tn_view_elem(command, &attr, &good);
         if (r != -ENOSYS)
             return r;
     }

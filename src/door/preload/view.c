@@ -7,17 +7,16 @@
  * outlives it harmlessly; at most VIEWS_MAX stay, the least recently used one goes first, never one that is
  * in use.
  *
- * The caller's pointers may be bad. Keys and values pass through memory of ours, copied by the kernel: EFAULT
- * instead of a crash in the tool.
+ * The caller's pointers may be bad: keys and values pass through memory of ours (copy.h).
  */
 #include "door/preload/view.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
 
 #include "door/preload/conn.h"
 #include "rt/map/map.h"
@@ -30,6 +29,7 @@ struct view {
     u64 dev, ino;
     struct tn_map map;
     u32 access;
+    bool is_file; /* a memfd: the descriptor's own mode counts */
     int wait_fd;  /* eventfd, −1 = not asked for */
     u64 wait_ino; /* to notice that the tool has closed it */
     u32 users;
@@ -51,9 +51,17 @@ static void after_fork(void)
     pthread_mutex_unlock(&lock);
 }
 
+/* Threads that were in the middle of something are not here. */
+static void in_child(void)
+{
+    for (u32 i = 0; i < VIEWS_MAX; i++)
+        views[i].users = 0;
+    after_fork();
+}
+
 static void watch_forks(void)
 {
-    pthread_atfork(before_fork, after_fork, after_fork);
+    pthread_atfork(before_fork, after_fork, in_child);
 }
 
 static void view_drop(struct view *view)
@@ -64,35 +72,86 @@ static void view_drop(struct view *view)
         munmap(view->map.base, view->map.geo.size);
     if (view->wait_fd >= 0 && !fstat(view->wait_fd, &st) && st.st_ino == view->wait_ino)
         close(view->wait_fd);
-    memset(view, 0, sizeof(*view));
+    view->map.base = NULL;
+    __atomic_store_n(&view->ino, 0, __ATOMIC_RELAXED);
     view->wait_fd = -1;
 }
 
-/* Under the lock. */
+/*
+ * A view in use has users > 0; one that is being made or dropped has TAKEN, which only the lock's holder
+ * sets, from 0. So finding one takes no lock, and a signal handler may look at a map while its thread does.
+ */
+#define TAKEN (1u << 31)
+
+static bool hold(struct view *view)
+{
+    u32 users = __atomic_load_n(&view->users, __ATOMIC_RELAXED);
+
+    while (!(users & TAKEN))
+        if (__atomic_compare_exchange_n(&view->users, &users, users + 1, true, __ATOMIC_ACQUIRE,
+                                        __ATOMIC_RELAXED))
+            return true;
+    return false;
+}
+
+static void view_put(struct view *view)
+{
+    __atomic_sub_fetch(&view->users, 1, __ATOMIC_RELEASE);
+}
+
+static bool is_of(const struct view *view, const struct stat *st)
+{
+    return __atomic_load_n(&view->ino, __ATOMIC_RELAXED) == st->st_ino &&
+           __atomic_load_n(&view->dev, __ATOMIC_RELAXED) == st->st_dev;
+}
+
+/* Held. */
 static struct view *find(const struct stat *st)
 {
-    for (u32 i = 0; i < VIEWS_MAX; i++)
-        if (views[i].ino == st->st_ino && views[i].dev == st->st_dev && views[i].map.base)
-            return &views[i];
+    static __thread u32 hint __attribute__((tls_model("initial-exec")));
+
+    for (u32 n = 0, i = hint; n < VIEWS_MAX; n++, i = (i + 1) % VIEWS_MAX) {
+        struct view *view = &views[i];
+
+        if (!is_of(view, st) || !hold(view))
+            continue;
+        if (is_of(view, st) && view->map.base) {
+            hint = i;
+            return view;
+        }
+        view_put(view);
+    }
     return NULL;
 }
 
+/* Under the lock: an empty place, TAKEN. */
 static struct view *make_room(void)
 {
-    struct view *oldest = NULL;
+    for (;;) {
+        struct view *oldest = NULL;
+        u32 none = 0;
 
-    for (u32 i = 0; i < VIEWS_MAX; i++)
-        if (!views[i].users && (!oldest || !views[i].map.base || views[i].used < oldest->used)) {
-            oldest = &views[i];
+        for (u32 i = 0; i < VIEWS_MAX; i++) {
+            struct view *view = &views[i];
+
+            if (__atomic_load_n(&view->users, __ATOMIC_RELAXED))
+                continue;
+            if (!oldest || !view->map.base ||
+                __atomic_load_n(&view->used, __ATOMIC_RELAXED) <
+                    __atomic_load_n(&oldest->used, __ATOMIC_RELAXED))
+                oldest = view;
             if (!oldest->map.base)
                 break;
         }
-    if (oldest) {
+        if (!oldest)
+            return NULL;
+        if (!__atomic_compare_exchange_n(&oldest->users, &none, TAKEN, false, __ATOMIC_ACQUIRE,
+                                         __ATOMIC_RELAXED))
+            continue; /* somebody has just found it */
         if (oldest->map.base)
             view_drop(oldest);
-        oldest->wait_fd = -1;
+        return oldest;
     }
-    return oldest;
 }
 
 /* Asks the broker for the map behind `fd`. */
@@ -122,60 +181,73 @@ static int fetch(int fd, struct view *ret_view)
     return 0;
 }
 
+/* Signals wait while the lock is held: a handler that needs it too would wait for its own thread. */
+static void lock_views(sigset_t *ret_before)
+{
+    sigset_t all;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, ret_before);
+    pthread_mutex_lock(&lock);
+}
+
+static void unlock_views(const sigset_t *before)
+{
+    pthread_mutex_unlock(&lock);
+    pthread_sigmask(SIG_SETMASK, before, NULL);
+}
+
 /* The view behind the descriptor, held until view_put. */
 static int view_get(int fd, struct view **ret_view)
 {
     struct view fresh = {.wait_fd = -1}, *view;
-    struct stat st;
+    struct stat st, again;
+    sigset_t before;
     int r;
 
-    pthread_once(&fork_once, watch_forks);
     if (fstat(fd, &st))
         return -EBADF;
-    pthread_mutex_lock(&lock);
     view = find(&st);
     if (view) {
-        view->users++;
-        view->used = ++clock_now;
-    }
-    pthread_mutex_unlock(&lock);
-    if (view) {
+        __atomic_store_n(&view->used, __atomic_add_fetch(&clock_now, 1, __ATOMIC_RELAXED), __ATOMIC_RELAXED);
         *ret_view = view;
         return 0;
     }
 
+    pthread_once(&fork_once, watch_forks);
     r = fetch(fd, &fresh);
     if (r)
         return r;
-    fresh.dev = st.st_dev;
-    fresh.ino = st.st_ino;
-    pthread_mutex_lock(&lock);
+    /* The number may mean another map by now; then it was perhaps that one's memory that came. */
+    if (fstat(fd, &again) || again.st_ino != st.st_ino || again.st_dev != st.st_dev) {
+        munmap(fresh.map.base, fresh.map.geo.size);
+        return -EBADF;
+    }
+    lock_views(&before);
     view = find(&st);
     if (view) { /* another thread was faster */
         munmap(fresh.map.base, fresh.map.geo.size);
     } else {
         view = make_room();
-        if (view)
-            *view = fresh;
+        if (view) {
+            view->map = fresh.map;
+            view->is_file = S_ISREG(st.st_mode);
+            view->wait_fd = -1;
+            __atomic_store_n(&view->access, fresh.access, __ATOMIC_RELAXED);
+            __atomic_store_n(&view->used, __atomic_add_fetch(&clock_now, 1, __ATOMIC_RELAXED),
+                             __ATOMIC_RELAXED);
+            __atomic_store_n(&view->dev, st.st_dev, __ATOMIC_RELAXED);
+            __atomic_store_n(&view->ino, st.st_ino, __ATOMIC_RELAXED);
+            __atomic_store_n(&view->users, 1, __ATOMIC_RELEASE);
+        } else {
+            munmap(fresh.map.base, fresh.map.geo.size);
+        }
     }
-    if (view) {
-        view->users++;
-        view->used = ++clock_now;
-    } else {
-        munmap(fresh.map.base, fresh.map.geo.size);
-    }
-    pthread_mutex_unlock(&lock);
+    unlock_views(&before);
     if (!view)
         return -ENOSYS;
     *ret_view = view;
     return 0;
-}
-
-static void view_put(struct view *view)
-{
-    pthread_mutex_lock(&lock);
-    view->users--;
-    pthread_mutex_unlock(&lock);
 }
 
 void tn_view_frozen(int fd)
@@ -185,31 +257,18 @@ void tn_view_frozen(int fd)
 
     if (fstat(fd, &st))
         return;
-    pthread_mutex_lock(&lock);
     view = find(&st);
-    if (view)
-        view->access &= ~TN_VIEW_WRITE;
-    pthread_mutex_unlock(&lock);
+    if (view) {
+        __atomic_and_fetch(&view->access, ~TN_VIEW_WRITE, __ATOMIC_RELAXED);
+        view_put(view);
+    }
 }
 
 /* -------------------------------------------------------------------------------------------------------
  * elements */
 
-static int copy_in(void *to, u64 from, u64 len)
-{
-    struct iovec local = {to, len}, remote = {(void *)from, len};
-
-    return !len || process_vm_readv(getpid(), &local, 1, &remote, 1, 0) == (ssize_t)len ? 0 : -EFAULT;
-}
-
-static int copy_out(u64 to, const void *from, u64 len)
-{
-    struct iovec local = {(void *)from, len}, remote = {(void *)to, len};
-
-    return process_vm_writev(getpid(), &local, 1, &remote, 1, 0) == (ssize_t)len ? 0 : -EFAULT;
-}
-
-static long elem(u32 command, const union bpf_attr *attr, const struct view *view)
+static long elem(u32 command, const union bpf_attr *attr, const struct view *view, u32 access,
+                 struct tn_good *good)
 {
     const struct tn_map *map = &view->map;
     u64 value_size = tn_map_user_value_size(&map->geo), size = TN_MAX(value_size, (u64)map->geo.key_size);
@@ -223,39 +282,48 @@ static long elem(u32 command, const union bpf_attr *attr, const struct view *vie
 
     if (!key || !value)
         return -ENOMEM;
-    if (!(view->access & (writes ? TN_VIEW_WRITE : TN_VIEW_READ)))
+    if (!(access & (writes ? TN_VIEW_WRITE : TN_VIEW_READ)))
         return -EPERM;
     if (command == BPF_MAP_GET_NEXT_KEY && !attr->key)
         key = NULL;
-    else if (copy_in(key, attr->key, map->geo.key_size))
+    else if (tn_copy_in(key, attr->key, map->geo.key_size, good))
         return -EFAULT;
     switch (command) {
     case BPF_MAP_LOOKUP_ELEM:
         r = tn_map_user_lookup(map, key, value, attr->flags);
-        return r ? r : copy_out(attr->value, value, value_size);
+        return r ? r : tn_copy_out(attr->value, value, value_size, good);
     case BPF_MAP_UPDATE_ELEM:
-        r = copy_in(value, attr->value, value_size);
+        r = tn_copy_in(value, attr->value, value_size, good);
         return r ? r : tn_map_user_update(map, key, value, attr->flags);
     case BPF_MAP_DELETE_ELEM:
         return tn_map_user_delete(map, key);
     default:
         r = tn_map_user_next_key(map, key, value);
-        return r ? r : copy_out(attr->next_key, value, map->geo.key_size);
+        return r ? r : tn_copy_out(attr->next_key, value, map->geo.key_size, good);
     }
 }
 
-long tn_view_elem(u32 command, const union bpf_attr *attr)
+long tn_view_elem(u32 command, const union bpf_attr *attr, struct tn_good *good)
 {
+    int saved = errno, flags;
     struct view *view;
+    u32 access;
     long r = view_get((int)attr->map_fd, &view);
 
     if (r)
         return r;
+    access = __atomic_load_n(&view->access, __ATOMIC_RELAXED);
+    /* Descriptors of one file may differ in what they allow. */
+    if (view->is_file && (flags = fcntl((int)attr->map_fd, F_GETFL)) >= 0)
+        access &= (flags & O_ACCMODE) == O_RDONLY   ? TN_VIEW_READ
+                  : (flags & O_ACCMODE) == O_WRONLY ? TN_VIEW_WRITE
+                                                    : ~0u;
     if (view->map.geo.type == BPF_MAP_TYPE_RINGBUF)
         r = -EOPNOTSUPP;
     else
-        r = elem(command, attr, view);
+        r = elem(command, attr, view, access, good);
     view_put(view);
+    errno = saved;
     return r;
 }
 
@@ -266,17 +334,18 @@ int tn_view_wait_fd(int fd, bool *ret_ready)
 {
     struct view *view;
     struct stat st;
+    sigset_t before;
     int wait_fd = -1;
 
     if (fstat(fd, &st) || !S_ISREG(st.st_mode) || view_get(fd, &view))
         return -1;
     if (view->map.geo.type != BPF_MAP_TYPE_RINGBUF)
         goto out;
-    pthread_mutex_lock(&lock);
+    lock_views(&before);
     if (view->wait_fd >= 0 && (fstat(view->wait_fd, &st) || st.st_ino != view->wait_ino))
         view->wait_fd = -1; /* the tool closed it under us */
     wait_fd = view->wait_fd;
-    pthread_mutex_unlock(&lock);
+    unlock_views(&before);
     if (wait_fd < 0) {
         struct tn_map_view answer;
         size_t len = sizeof(answer);
@@ -291,7 +360,7 @@ int tn_view_wait_fd(int fd, bool *ret_ready)
             close(take.fd);
             take.fd = high;
         }
-        pthread_mutex_lock(&lock);
+        lock_views(&before);
         if (view->wait_fd >= 0) {
             close(take.fd);
         } else if (!fstat(take.fd, &st)) {
@@ -299,7 +368,7 @@ int tn_view_wait_fd(int fd, bool *ret_ready)
             view->wait_ino = st.st_ino;
         }
         wait_fd = view->wait_fd;
-        pthread_mutex_unlock(&lock);
+        unlock_views(&before);
     }
     if (ret_ready) {
         u64 consumer = __atomic_load_n((u64 *)(view->map.base + TN_RB_CONSUMER), __ATOMIC_ACQUIRE);

@@ -6,9 +6,10 @@
 #include <linux/bpf.h>
 
 #include "broker/proto.h"
+#include "door/preload/copy.h"
 
 /* MAP_LOOKUP_ELEM, UPDATE, DELETE, GET_NEXT_KEY, served from the view. −ENOSYS: the broker must serve it. */
-long tn_view_elem(u32 command, const union bpf_attr *attr);
+long tn_view_elem(u32 command, const union bpf_attr *attr, struct tn_good *good);
 /* The map was frozen through this process. */
 void tn_view_frozen(int fd);
 

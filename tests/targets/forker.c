@@ -111,6 +111,8 @@ int main(void)
             if (busy_on) {
                 busy_calls = 0;
                 pthread_create(&thread, NULL, busy, NULL);
+                while (!busy_calls)
+                    usleep(100);
             } else {
                 pthread_join(thread, NULL);
             }

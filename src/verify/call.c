@@ -53,6 +53,19 @@ static const char *linux_name(s32 id)
     return id > 0 && (size_t)id < TN_ARRAY_SIZE(names) ? names[id] : NULL;
 }
 
+static const char *map_type_name(u32 type)
+{
+    switch (type) {
+#define M(type, prefix, name, flags)                                                                         \
+    case BPF_MAP_TYPE_##type:                                                                                \
+        return name;
+        TN_MAP_TYPES(M)
+#undef M
+    default:
+        return "map of a kind that programs cannot use here";
+    }
+}
+
 u32 tn_map_type_flags(u32 type)
 {
     switch (type) {
@@ -163,9 +176,10 @@ static int check_map_fits(struct vf *v, const struct call *c)
     vf_map_label(v, c->map_index, label);
 
     if (ringbuf ? type != BPF_MAP_TYPE_RINGBUF : (tn_map_type_flags(type) & TN_MF_NO_ELEMS) != 0)
-        return vf_refuse(v, v->pc, TN_REASON_map_helper_mismatch,
-                         "cannot pass map_type %u into func bpf_%s#%u: %s has no such operation", type,
-                         c->sig->name, c->sig->id, label);
+        return vf_refuse(
+            v, v->pc, TN_REASON_map_helper_mismatch,
+            "cannot pass map_type %u into func bpf_%s#%u: %s is a %s, which has no such operation", type,
+            c->sig->name, c->sig->id, label, map_type_name(type));
     if (writes && c->map->rdonly_prog)
         return vf_refuse(v, v->pc, TN_REASON_map_write_denied,
                          "write into map forbidden: %s is read-only for programs", label);
@@ -207,9 +221,14 @@ static void note_key(struct vf *v, const struct tn_reg *key, u32 size)
 
 static int bad_type(struct vf *v, u32 regno, const char *expected)
 {
-    return vf_refuse(v, v->pc,
-                     tn_reg_maybe_null(vf_reg(v, regno)) ? TN_REASON_maybe_null : TN_REASON_arg_type,
-                     "R%u type=%s expected=%s", regno, tn_reg_kind_name(vf_reg(v, regno)->kind), expected);
+    const struct bpf_insn *i = &v->insns[v->pc];
+    bool null = tn_reg_maybe_null(vf_reg(v, regno));
+    const char *name = i->src_reg ? NULL : linux_name(i->imm);
+
+    return vf_refuse(v, v->pc, null ? TN_REASON_maybe_null : TN_REASON_arg_type,
+                     "R%u type=%s expected=%s: argument %u of %s() is not what it takes%s", regno,
+                     tn_reg_kind_name(vf_reg(v, regno)->kind), expected, regno, name ? name : "the function",
+                     null ? "; test the pointer against NULL first" : "");
 }
 
 static int arg_map(struct vf *v, struct call *c, u32 regno)

@@ -302,8 +302,10 @@ int tn_cfg_stack(struct vf *v)
                          TN_MAX_FRAMES);
     if (need[0] > v->auth->limits.max_stack)
         return vf_refuse(v, 0, TN_REASON_stack_limit,
-                         "combined stack size of the deepest call chain is %u bytes, %u are allowed", need[0],
-                         v->auth->limits.max_stack);
+                         "combined stack size of the deepest call chain is %u bytes, %u are allowed (each "
+                         "frame counts in steps of "
+                         "32): keep large buffers in a map",
+                         need[0], v->auth->limits.max_stack);
     v->facts.max_stack = own[0];
     return 0;
 }

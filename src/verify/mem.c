@@ -31,11 +31,19 @@ static bool fixed(const struct place *p)
 
 static int check_kind(struct vf *v, u32 regno, const struct tn_reg *reg)
 {
-    if (tn_reg_maybe_null(reg))
-        return vf_refuse(
-            v, v->pc, TN_REASON_maybe_null,
-            "R%u invalid mem access '%s': r%u may be NULL here; test it first (if (!p) return 0;)", regno,
-            tn_reg_kind_name(reg->kind), regno);
+    char label[TN_MAP_LABEL];
+
+    if (reg->kind == TN_REG_MAP_VALUE_OR_NULL)
+        return vf_refuse(v, v->pc, TN_REASON_maybe_null,
+                         "R%u invalid mem access '%s': r%u is NULL when the look-up in %s finds nothing; "
+                         "test it first (if (!p) "
+                         "return 0;)",
+                         regno, tn_reg_kind_name(reg->kind), regno, vf_map_label(v, reg->obj, label));
+    if (reg->kind == TN_REG_RINGBUF_MEM_OR_NULL)
+        return vf_refuse(v, v->pc, TN_REASON_maybe_null,
+                         "R%u invalid mem access '%s': r%u is NULL when the ring buffer is full; test it "
+                         "first (if (!p) return 0;)",
+                         regno, tn_reg_kind_name(reg->kind), regno);
     if (reg->kind == TN_REG_SCALAR)
         return vf_refuse(v, v->pc, TN_REASON_not_a_pointer,
                          "R%u invalid mem access 'scalar': r%u is a number; read foreign memory with "
@@ -63,11 +71,11 @@ static int check_bounds(struct vf *v, u32 regno, const struct place *p, s64 size
                          " bytes); check the index before (if (i < N) …)",
                          regno, regno, what, size);
     if (p->max + p->size > size)
-        return vf_refuse(v, v->pc, reason,
-                         "r%u may point up to %" PRId64 " bytes into %s, which has %" PRId64
-                         " bytes: an access of %u "
-                         "bytes there ends %" PRId64 " bytes too far; bound the index tighter",
-                         regno, p->max, what, size, p->size, p->max + p->size - size);
+        return vf_refuse(
+            v, v->pc, reason,
+            "r%u may point up to %" PRId64 " bytes into %s, which has %" PRId64
+            " bytes: an access of %u byte%s there ends %" PRId64 " too far; bound the index tighter",
+            regno, p->max, what, size, p->size, p->size == 1 ? "" : "s", p->max + p->size - size);
     return 0;
 }
 

@@ -95,11 +95,13 @@ static int do_alu(struct vf *v, const struct bpf_insn *i)
     if (err)
         return err;
     if (!x && (op == BPF_DIV || op == BPF_MOD) && i->imm == 0)
-        return vf_refuse(v, v->pc, TN_REASON_division_by_zero, "div by zero: the divisor is the constant 0");
+        return vf_refuse(
+            v, v->pc, TN_REASON_division_by_zero,
+            "div by zero: the divisor is the constant 0; one in a register may be 0, and yields 0");
     if (!x && (op == BPF_LSH || op == BPF_RSH || op == BPF_ARSH) &&
         (i->imm < 0 || i->imm >= (is64 ? 64 : 32)))
-        return vf_refuse(v, v->pc, TN_REASON_bad_shift, "invalid shift %d: the operand has %d bits", i->imm,
-                         is64 ? 64 : 32);
+        return vf_refuse(v, v->pc, TN_REASON_bad_shift,
+                         "invalid shift %d: the operand has %d bits; shift by less", i->imm, is64 ? 64 : 32);
     if (dst->kind != TN_REG_SCALAR || (!unary && src->kind != TN_REG_SCALAR))
         return tn_pointer_alu(v, i, src);
     if (op == BPF_NEG)

@@ -116,6 +116,7 @@ static void give_thread_back(struct tn_hands *h)
         return;
     h->borrowed = false;
     tn_borrow_end(&h->t, &h->b);
+    h->st->calling = 0;
     th = tn_tracee_find(&h->t, h->b.tid);
     if (th && !h->held)
         tn_tracee_resume(&h->t, th);
@@ -362,6 +363,9 @@ void tn_hands_give_back(struct tn_hands *h, bool half)
 
     if (open_target(h, NULL) < 0)
         return;
+    if (h->st->calling)
+        tn_stub_abandon(&h->t, h->st->calling);
+    h->st->calling = 0;
     if (half) {
         tn_hands_repair(h);
         return;

@@ -322,6 +322,7 @@ int tn_hands_map(struct tn_hands *h, const struct tn_map_req *reqs, u32 n, const
             mapped[i] = true;
             stub = reqs[i].addr;
         }
+    h->st->calling = r < 0 ? 0 : stub;
     if (r == 0 && (!stub || !scratch))
         return tn_fail(err, -EPROTO, "bad_order", "the injector asked for mappings without the means");
     if (r < 0)

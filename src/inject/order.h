@@ -111,6 +111,7 @@ struct tn_state {
     u64 start_time;
     u32 vfork_done; /* vfork-like sites are patched */
     u32 changing;   /* bytes are being changed: 1, or 2 + the index of the link that is being made */
+    u64 calling;    /* a borrowed thread may be in the stub at this address; 0: none */
     /* One past the highest entry ever used: what lies behind is zero and need not be looked at. */
     u32 nregions, nsites, nhooks, nprogs, nviews;
     struct tn_region region[TN_STATE_REGIONS];

@@ -18,6 +18,7 @@
 #include <signal.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
+#include <time.h>
 
 #define SETTLE_NS   2000000000ull
 #define RESTORE_OFF 256u
@@ -179,4 +180,22 @@ int tn_remote_calls(struct tn_tracee *t, const struct tn_borrowed *b, u64 at, co
     *ret_done = done;
     *ret_last = last;
     return 0;
+}
+
+void tn_stub_abandon(const struct tn_tracee *t, u64 stub)
+{
+    static const u8 past_tgkill[] = {0xeb, STUB_END - 64}; /* at 62: jmp end */
+    int quiet = 0;
+
+    tn_tracee_write(t, stub + 62, past_tgkill, sizeof(past_tgkill));
+    for (int ms = 0; ms < 500 && quiet < 20; ms++) {
+        struct tn_status st;
+
+        if (tn_status_read(t->pid, t->pid, &st) < 0)
+            return;
+        quiet = st.state == 'T' ? 0 : quiet + 1;
+        if (st.state == 'T')
+            kill(t->pid, SIGCONT);
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    }
 }

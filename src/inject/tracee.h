@@ -129,6 +129,9 @@ struct tn_remote {
 };
 int tn_remote_calls(struct tn_tracee *t, const struct tn_borrowed *b, u64 stub, const struct tn_remote *calls,
                     u32 n, u32 *ret_done, s64 *ret_last);
+/* The tracer before this one died while a thread was in the stub: that one finds its own way out, and is
+   continued where it has stopped for the tracer. Bounded; whoever else is stopped meanwhile goes on too. */
+void tn_stub_abandon(const struct tn_tracee *t, u64 stub);
 /* Registers and mask as before, at a stop where the kernel still restarts what was interrupted; stays held.
  */
 int tn_borrow_end(struct tn_tracee *t, struct tn_borrowed *b);

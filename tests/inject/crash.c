@@ -275,6 +275,69 @@ static void test_guardian_killed(void **state)
     stage_close(&x);
 }
 
+static pid_t child_named(pid_t parent, const char *name)
+{
+    _free_ pid_t *kids = NULL;
+    char comm[32];
+    u32 n = 0;
+
+    if (tn_proc_children(parent, &kids, &n) < 0)
+        return 0;
+    for (u32 i = 0; i < n; i++) {
+        tn_proc_comm(kids[i], comm);
+        if (!strcmp(comm, name))
+            return kids[i];
+    }
+    return 0;
+}
+
+/* The hands alone are killed while a thread may be making calls for them: the page it makes them in lets it
+   go by itself. The first entry has made that page; each later one maps a program. */
+static void test_hands_killed(void **state)
+{
+    struct stage x;
+    struct tn_attach_result res;
+    int fd, broke = 0;
+    pid_t guardian;
+
+    stage_open(&x);
+    rig_open(&x.r);
+    assert_int_equal(attach(&x.r, &x.s, &res), 0);
+    guardian = guardian_of(x.v.pid);
+    assert_int_equal(detach(&x.r, x.v.pid, 1, &res), 0);
+    for (u32 i = 0; i < 40; i++) {
+        struct counter c;
+        pid_t hands = 0;
+
+        counter_make(&c, 100 + i, 0);
+        spec_for(&x.s, &x.v, &c, 100 + i, 1);
+        assert_int_equal(tn_inject_attach(x.r.inj, &x.s, &fd, NULL), 0);
+        for (int k = 0; k < 1000 && !hands; k++)
+            hands = child_named(guardian, "tenon-hands");
+        usleep(i * 60);
+        if (hands)
+            kill(hands, SIGKILL);
+        broke += wait_job(&x.r, fd, &res) < 0;
+        assert_true(victim_alive(&x.v));
+        x.r.gates[1] = 0;
+        detach(&x.r, x.v.pid, 1, &res);
+        counter_drop(&c);
+    }
+    assert_true(broke > 0);
+    victim_calls(&x.v, 2, 20);
+    spec_for(&x.s, &x.v, &x.c, 1, 1);
+    if (attach(&x.r, &x.s, &res) < 0)
+        fail_msg("%s: %s", res.why.reason, res.why.message);
+    u64 had = x.c.words[0];
+
+    victim_calls(&x.v, 2, 20);
+    assert_int_equal(x.c.words[0] - had, 40);
+    assert_int_equal(detach(&x.r, x.v.pid, 1, &res), 0);
+    assert_true(code_is_back(&x));
+    rig_close(&x.r);
+    stage_close(&x);
+}
+
 /* Another broker keeps its hands off while the first one lives, and says who that is. */
 static void test_two_brokers(void **state)
 {
@@ -341,7 +404,7 @@ int main(void)
         cmocka_unit_test(test_injector_killed),        cmocka_unit_test(test_broker_killed),
         cmocka_unit_test(test_broker_killed_attached), cmocka_unit_test(test_all_killed),
         cmocka_unit_test(test_guardian_killed),        cmocka_unit_test(test_two_brokers),
-        cmocka_unit_test(test_target_killed),
+        cmocka_unit_test(test_target_killed),          cmocka_unit_test(test_hands_killed),
     };
 
     ctl = mmap(NULL, sizeof(*ctl), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

@@ -12,15 +12,10 @@
  * Calls are timed in chunks shorter than a time slice, and the answer is the median chunk: what else runs on
  * the machine is not what is measured. Twins take turns, chunk by chunk.
  *
- * `bench-target AWAKE ASLEEP` has so many threads beside the first: those awake call bench_count between
- * short naps, those asleep never wake up. It says 0 when all are there.
- *
  * Compiled with frame pointers: a function that begins with `push %rbp` is what the kernel's uprobe is best
  * at, since it imitates that instruction; most others it must single-step, at ten times the cost.
  */
 #include <inttypes.h>
-#include <pthread.h>
-#include <semaphore.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -102,9 +97,10 @@ static double median(enum what what, hot_fn function, hot_fn twin, uint64_t n)
 {
     enum { CHUNK = 5000, MOST = 1000 };
     static double sample[MOST];
-    uint64_t chunks = n / CHUNK < 1 ? 1 : n / CHUNK > MOST ? MOST : n / CHUNK, size = n / chunks;
+    uint64_t chunks = n / CHUNK < 1 ? 1 : n / CHUNK > MOST ? MOST : n / CHUNK;
 
     for (uint64_t i = 0; i < chunks; i++) {
+        uint64_t size = n * (i + 1) / chunks - n * i / chunks; /* n calls in all, exactly */
         double a = what == CLOCK ? clock_chunk(size) : chunk(function, size);
         double b = what == RATIO || what == DIFFERENCE ? chunk(twin, size) : 0;
 
@@ -128,50 +124,13 @@ static double resident(void)
     return (double)kib * 1024;
 }
 
-static sem_t there;
-
-static void *awake(void *arg)
-{
-    sem_post(&there);
-    for (uint64_t i = 0;; i++) {
-        bench_count(i, i);
-        usleep(200);
-    }
-    return arg;
-}
-
-static void *asleep(void *arg)
-{
-    sem_post(&there);
-    for (;;)
-        pause();
-    return arg;
-}
-
-static int crowd(int n, void *(*life)(void *))
-{
-    pthread_t thread;
-
-    for (int i = 0; i < n; i++)
-        if (pthread_create(&thread, NULL, life, NULL) != 0)
-            return -1;
-    for (int i = 0; i < n; i++)
-        sem_wait(&there);
-    return 0;
-}
-
-int main(int argc, char **argv)
+int main(void)
 {
     char word[16];
     uint64_t n;
 
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     setvbuf(stdout, NULL, _IOLBF, 0);
-    if (argc == 3) {
-        if (crowd(atoi(argv[1]), awake) || crowd(atoi(argv[2]), asleep))
-            return 1;
-        puts("0");
-    }
     while (scanf("%15s %" SCNu64, word, &n) == 2) {
         if (strcmp(word, "count") == 0)
             printf("%.4f\n", median(CALLS, bench_count, NULL, n));

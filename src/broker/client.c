@@ -19,6 +19,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -235,7 +236,7 @@ static int start_broker(const char *path, struct tn_error *err)
     static const char *const kept[] = {"TENON_LINGER_MS", "XDG_RUNTIME_DIR", "TENON_DEBUG", "ASAN_OPTIONS"};
     char exe[4096], socket_env[128];
     char kept_env[TN_ARRAY_SIZE(kept)][512];
-    _close_ int listen_fd = -1, told_read = -1;
+    _close_ int probe = -1, listen_fd = -1, told_read = -1;
     struct start start = {.exe = exe};
     struct sockaddr_un addr;
     struct stat st;
@@ -246,9 +247,15 @@ static int start_broker(const char *path, struct tn_error *err)
     if (r)
         return tn_fail(err, r, "broker_start",
                        "no broker runs, and $TENON_EXE does not say what to start as one (`tenon run` does)");
+    /* A broker without it ends at once, and could tell nobody why. */
+    probe = memfd_create("tenon", MFD_CLOEXEC);
+    if (probe < 0)
+        return tn_fail(err, -errno, "no_memfd", "no memory can be made to share (memfd_create): %s",
+                       strerror(errno));
     listen_fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     if (listen_fd < 0)
-        return -errno;
+        return tn_fail(err, -errno, "no_descriptors", "no socket can be made for a broker: %s",
+                       strerror(errno));
     fill_addr(&addr, path);
     if (!lstat(path, &st) && !S_ISSOCK(st.st_mode))
         return tn_fail(err, -EEXIST, "socket_path", "%s is there and is no socket: it is left alone", path);

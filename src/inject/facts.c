@@ -10,7 +10,6 @@
  * checked, and a lie can only cost its process speed or its own correctness.
  */
 #include "inject/order.h"
-#include "rt/syscalls.h"
 
 #include <elf.h>
 #include <errno.h>
@@ -214,7 +213,8 @@ static u64 symbol_in(struct tn_brain *b, pid_t pid, const struct tn_maps *maps, 
     return 0;
 }
 
-int tn_facts_fill(struct tn_brain *b, pid_t pid, u64 fs_base, pid_t tid, struct tn_proc *p)
+int tn_facts_fill(struct tn_brain *b, pid_t pid, u64 fs_base, pid_t tid, u32 allowed_syscalls,
+                  struct tn_proc *p)
 {
     struct tn_maps maps _clean_(tn_maps_clear) = {};
     struct tn_status st, thread;
@@ -232,7 +232,7 @@ int tn_facts_fill(struct tn_brain *b, pid_t pid, u64 fs_base, pid_t tid, struct 
     p->ncpu = b->shared->ncpu;
     p->pid = st.nspid ? st.nspid : (u32)pid;
     p->owner_pid = (u32)pid;
-    p->allowed_syscalls = st.seccomp ? 0 : (u32)((1ull << TN_SYS_COUNT) - 1);
+    p->allowed_syscalls = allowed_syscalls;
     p->vdso_clock_gettime = vdso_clock(b, pid);
     p->tp_how = tn_proc_auxv(pid, AT_HWCAP2) & 2 ? TN_TP_RDFSBASE : TN_TP_ARCH_PRCTL;
     if (!fs_base)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Tasks from the broker and orders from an injector, checked and carried out; see hands.h and order.h. */
 #include "inject/hands.h"
+#include "inject/filter.h"
+#include "rt/syscalls.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -136,6 +138,8 @@ static int order_borrow(struct tn_hands *h, u32 wait_ms, struct tn_borrow_facts 
     ret->fs_base = h->b.regs.fs_base;
     ret->interrupted = h->t.interrupted;
     ret->suspended_seccomp = h->t.suspended;
+    ret->allowed_syscalls =
+        h->t.seccomp ? tn_filter_of_thread(h->t.pid, h->b.tid) : (u32)((1ull << TN_SYS_COUNT) - 1);
     ret->threads = 0;
     return 0;
 }

@@ -176,6 +176,7 @@ struct tn_borrow_facts {
     s32 tid;
     u32 interrupted;
     u32 suspended_seccomp, threads;
+    u32 allowed_syscalls, pad; /* see tn_proc */
 };
 
 /* One MAP order: ours for a process, a program with 64 maps. */
@@ -262,9 +263,10 @@ void tn_guardian_run(const struct tn_guardian *g) __attribute__((noreturn));
 
 /* ------------------------------------------------------------------------------- injector */
 
-#define TN_PLANNED_SYMBOL 0x100u /* not a plan: `addr` is the value of the dynamic symbol `symbol`, 0: none  \
-                                  */
-#define TN_FRESH_MAX      8u
+#define TN_PLANNED_SYMBOL                                                                                    \
+    0x100u /* not a plan: `addr` is the value of the dynamic symbol `symbol`, 0: none                        \
+            */
+#define TN_FRESH_MAX 8u
 
 /* What planning has found, for the same place in another process (or the same file again). */
 #define TN_PLANNED_MAX 128u
@@ -302,7 +304,8 @@ int tn_brain_attach(struct tn_brain *b, struct tn_attach_result *ret_result);
 extern void (*tn_inject_step)(const char *step);
 
 /* facts.c: what the agent must know of its process. `fs_base`, `tid`: of a thread that is held. */
-int tn_facts_fill(struct tn_brain *b, pid_t pid, u64 fs_base, pid_t tid, struct tn_proc *ret_proc);
+int tn_facts_fill(struct tn_brain *b, pid_t pid, u64 fs_base, pid_t tid, u32 allowed_syscalls,
+                  struct tn_proc *ret_proc);
 /* Value of a dynamic symbol of the file behind `fd`, looked up once for all jobs; −ENOENT. */
 int tn_dynsym(struct tn_brain *b, int fd, const char *name, u64 *ret_value);
 /* Opens the file of a mapping as the process sees it. */

@@ -259,6 +259,7 @@ int tn_status_read(pid_t pid, pid_t tid, struct tn_status *ret_status)
     st.tracer = (pid_t)field(text, "TracerPid", 10);
     st.uid = (u32)field(text, "Uid", 10);
     st.seccomp = (u32)field(text, "Seccomp", 10);
+    st.filters = (u32)field(text, "Seccomp_filters", 10);
     st.threads = (u32)field(text, "Threads", 10);
     st.kthread = field(text, "Kthread", 10) != 0;
     st.sigblk = field(text, "SigBlk", 16);

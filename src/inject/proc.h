@@ -48,6 +48,7 @@ struct tn_status {
     pid_t tgid, tracer;
     u32 uid;     /* real */
     u32 seccomp; /* 0 none, 1 strict, 2 filter */
+    u32 filters; /* how many seccomp filters; 0 before Linux 5.9 */
     u32 threads;
     u32 nspid; /* the pid in the innermost namespace */
     bool kthread;

@@ -8,7 +8,7 @@
  * MODE: "run" calls for ever; "idle" waits in short sleeps; "pause" every thread sleeps for good; "churn"
  * makes and joins threads; "epoll" waits with timeouts that cannot be restarted; "nofile" has room for two
  * descriptors; "closeall" closes all descriptors again and again; "seccomp" allows a few system calls and
- * kills for others; "vfork" waits in vfork for a child that sleeps.
+ * kills for others; "picky" kills for a few; "vfork" waits in vfork for a child that sleeps.
  */
 #include "target.h"
 
@@ -102,6 +102,24 @@ static void strict(void)
     prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog);
 }
 
+/* Kills for gettid, allows prctl with one argument only, and all the rest. */
+static void picky(void)
+{
+    struct sock_filter f[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_gettid, 4, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_prctl, 0, 2),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 16),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PR_SET_NAME, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+    };
+    struct sock_fprog prog = {sizeof(f) / sizeof(f[0]), f};
+
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog);
+}
+
 static void on_signal(int sig)
 {
     __atomic_add_fetch(&sh->signals, 1, __ATOMIC_SEQ_CST);
@@ -122,6 +140,8 @@ int main(int argc, char **argv)
         return 2;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     signal(SIGUSR1, on_signal);
+    if (!strcmp(mode, "picky"))
+        picky(); /* before there are threads: all have it */
     for (int i = 0; i < threads; i++)
         pthread_create(&th, NULL, worker, (void *)(unsigned long)i);
     for (int i = 0; i < sleepers; i++)

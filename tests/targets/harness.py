@@ -244,7 +244,10 @@ class Room:
         return Attached(self, [*options, os.path.join(HERE, name + ".bpf.o"), "--", *command], nlinks)
 
     def program(self, name, *words, **how):
-        return Program(self, [os.path.join(HERE, "targets-" + name), *words], **how)
+        path = os.path.join(HERE, "targets-" + name)
+        started = Program(self, [path, *words], **how)
+        until(lambda: any(line.endswith(path) and "r-xp" in line for line in maps(started.pid))) # exec is under way
+        return started
 
     def program_of(self, words, **how):
         return Program(self, words, **how)

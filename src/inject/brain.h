@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The parts of the injector, in the order in which they work; brain.c says what for. Not for others.
+ */
+#ifndef TN_INJECT_BRAIN_H
+#define TN_INJECT_BRAIN_H
+
+#include "inject/order.h"
+
+#define TN_REACH      ((1ull << 31) - (1u << 20)) /* of a 32-bit displacement, with a margin */
+#define TN_WRITES_MAX 32768u
+
+/* One job. */
+struct tn_entry {
+    struct tn_brain *b;
+    const struct tn_attach_spec *spec;
+    const struct tn_state *st;
+    struct tn_maps maps;
+    struct tn_error *err;
+    pid_t pid;
+    u64 place_addr, bias; /* in the target */
+    u64 mod_lo, mod_hi;
+    const struct tn_planned *plan, *vfork;
+    u64 vfork_bias;
+    /* requests of the MAP order */
+    struct tn_map_req req[TN_MAP_REQS_MAX];
+    u32 nreq;
+    int fds[TN_FDS_MAX];
+    u32 nfds;
+    struct tn_range avoid[TN_MAP_REQS_MAX];
+    u32 navoid;
+    struct tn_borrow_facts borrowed;
+    u32 prog_bit;
+    bool prog_known;
+    /* body of the next WRITE order */
+    u32 nwrites;
+    u64 writes_len;
+    u8 writes[TN_WRITES_MAX];
+};
+
+/* brain.c: one order to the hands and its answer; writes are gathered, and made when there is no room for
+   more or tn_brain_flush says so. */
+int tn_brain_order(struct tn_entry *c, u32 op, u32 n, u64 a, u64 b, u64 third, const void *body, size_t len,
+                   const int *fds, u32 nfds, void *ret, size_t nret);
+int tn_brain_write(struct tn_entry *c, u64 addr, const struct tn_region *reg, const void *bytes, u64 len);
+int tn_brain_flush(struct tn_entry *c);
+
+/* Tells the tests which step comes next. */
+void tn_brain_step(const char *name);
+
+/* look.c */
+int tn_look_process(struct tn_entry *c);
+int tn_look_markers(struct tn_entry *c);
+int tn_look_place(struct tn_entry *c);
+/* The bytes of a plan's places are the file's, or ours. */
+int tn_look_bytes(struct tn_entry *c, const struct tn_planned *plan, u64 bias);
+/* Index of the site at an address; −1: none. */
+s32 tn_look_site(const struct tn_entry *c, u64 addr);
+int tn_plan_place(struct tn_entry *c);
+void tn_plan_vfork(struct tn_entry *c);
+
+/* choose.c: all requests of the MAP order. */
+int tn_choose(struct tn_entry *c);
+/* What only a first entry needs, and what calls need that map anything. */
+int tn_choose_proc(struct tn_entry *c, int proc_fd);
+int tn_choose_means(struct tn_entry *c);
+/* A near region with room, by the id both its halves carry; −1: none. */
+s32 tn_choose_near(const struct tn_entry *c, u64 lo, u64 hi, u64 text, u64 records);
+
+/* compose.c: what is written into memory of ours, and the INSTALL order. */
+int tn_compose_proc(struct tn_entry *c, struct tn_proc *p);
+int tn_compose_program(struct tn_entry *c, struct tn_prog_slot *ret_prog);
+int tn_compose_links(struct tn_entry *c, const struct tn_prog_slot *prog, const struct tn_proc *facts,
+                     struct tn_install_facts *ret);
+
+#endif

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Where what is to be mapped goes. Pure: the free ranges of the process, what is mapped already, and the
+ * program give a list of requests. Trampolines and records lie within ±2 GiB of the code they serve, the rest
+ * too where it can.
+ */
+#include "agent/agent.h"
+#include "agent/image.h"
+#include "inject/brain.h"
+#include "inject/tracee.h"
+#include "rewrite/trampoline.h"
+
+#include <errno.h>
+#include <linux/bpf.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#define ANYWHERE     (1ull << 46)
+#define RECORDS_SIZE (4u * TN_PAGE)
+#define NEAR_SIZE    (32u * TN_PAGE)
+
+static int want(struct tn_entry *c, u32 kind, u32 id, u64 addr, u64 len, u32 prot, bool shared, int fd,
+                u64 offset)
+{
+    struct tn_map_req *q = &c->req[c->nreq];
+
+    if (c->nreq == TN_MAP_REQS_MAX || (fd >= 0 && c->nfds == TN_FDS_MAX))
+        return tn_fail(c->err, -E2BIG, "too_many_maps",
+                       "the program uses more maps than can be passed at once");
+    *q = (struct tn_map_req){.kind = kind,
+                             .id = id,
+                             .addr = addr,
+                             .len = len,
+                             .prot = prot,
+                             .shared = shared,
+                             .fd = -1,
+                             .offset = offset,
+                             .wipe = kind == TN_REGION_PRIVATE};
+    if (fd >= 0) {
+        u32 k = 0;
+
+        while (k < c->nfds && c->fds[k] != fd)
+            k++;
+        if (k == c->nfds)
+            c->fds[c->nfds++] = fd;
+        q->fd = (s32)k;
+    }
+    c->nreq++;
+    return 0;
+}
+
+static u64 room(struct tn_entry *c, u64 len, u64 reach)
+{
+    u64 at = tn_maps_gap(&c->maps, c->mod_lo, c->mod_hi, reach, len, c->avoid, c->navoid);
+
+    if (at && c->navoid < TN_MAP_REQS_MAX)
+        c->avoid[c->navoid++] = (struct tn_range){at, at + len};
+    return at;
+}
+
+/* Near if it can be (shorter trampolines), else anywhere. */
+static int place_far(struct tn_entry *c, u64 len, u64 *ret)
+{
+    u64 at = room(c, len, TN_REACH);
+
+    if (!at)
+        at = room(c, len, ANYWHERE);
+    if (!at)
+        return tn_fail(c->err, -ENOMEM, "no_room", "process %d has no free range of %llu bytes", c->pid,
+                       (unsigned long long)len);
+    *ret = at;
+    return 0;
+}
+
+static int want_far(struct tn_entry *c, u32 kind, u32 id, u64 len, u32 prot, bool shared, int fd)
+{
+    u64 at;
+    int r;
+
+    if (tn_state_region(c->st, kind, id))
+        return 0;
+    len = TN_ROUND_UP(len, (u64)TN_PAGE);
+    r = place_far(c, len, &at);
+    return r < 0 ? r : want(c, kind, id, at, len, prot, shared, fd, 0);
+}
+
+static int want_agent(struct tn_entry *c)
+{
+    struct tn_agent_layout lay;
+    u64 at;
+    int r;
+
+    if (tn_state_region(c->st, TN_REGION_AGENT_TEXT, 0))
+        return 0;
+    r = tn_agent_layout(&lay, c->err);
+    if (r == 0)
+        r = place_far(c, lay.size, &at);
+    for (u32 i = 0; r == 0 && i < lay.nsegments; i++) {
+        const struct tn_agent_segment *s = &lay.segment[i];
+
+        r = want(c, s->vaddr == 0 ? TN_REGION_AGENT_TEXT : TN_REGION_AGENT_DATA, s->vaddr == 0 ? 0 : i,
+                 at + s->vaddr, TN_ROUND_UP(s->size, (u64)TN_PAGE), s->prot, false, c->b->agent, s->vaddr);
+    }
+    return r;
+}
+
+static int want_program(struct tn_entry *c)
+{
+    const struct tn_install *in = &c->spec->prog;
+    struct stat sb;
+    u32 free_bit = TN_SLOT_BITS;
+    u64 at, text_len = TN_ROUND_UP(in->text_len, (u64)TN_PAGE);
+    int r;
+
+    if (in->nmaps > 64 || fstat(in->text, &sb) < 0)
+        return tn_fail(c->err, -E2BIG, "too_many_maps", "the program uses more than 64 maps");
+    for (u32 i = 0; i < c->st->nprogs; i++) {
+        const struct tn_prog_slot *p = &c->st->prog[i];
+
+        if (p->state != TN_HOOK_FREE && p->prog_id == in->prog_id && p->ino == sb.st_ino) {
+            c->prog_bit = i;
+            c->prog_known = true;
+            break;
+        }
+        if (p->state == TN_HOOK_FREE && free_bit == TN_SLOT_BITS)
+            free_bit = i;
+    }
+    free_bit = TN_MIN(free_bit, c->st->nprogs);
+    if (!c->prog_known) {
+        if (free_bit == TN_SLOT_BITS)
+            return tn_fail(c->err, -ENOSPC, "too_many_programs", "process %d hosts %u programs already",
+                           c->pid, TN_SLOT_BITS);
+        c->prog_bit = free_bit;
+    }
+    /* Mapped, but never linked: an earlier job failed or was killed. */
+    const struct tn_region *pool = tn_state_region(c->st, TN_REGION_POOL, in->prog_id);
+    const struct tn_region *text = tn_state_region(c->st, TN_REGION_TEXT, in->prog_id);
+
+    if (!text || text->ino != sb.st_ino || (in->pool_size && !pool)) {
+        r = place_far(c, in->pool_size + text_len, &at);
+        if (r == 0 && in->pool_size)
+            r = want(c, TN_REGION_POOL, in->prog_id, at, in->pool_size, PROT_READ, false, -1, 0);
+        if (r == 0)
+            r = want(c, TN_REGION_TEXT, in->prog_id, at + in->pool_size, text_len, PROT_READ | PROT_EXEC,
+                     false, in->text, 0);
+        if (r < 0)
+            return r;
+    }
+    for (u32 i = 0; i < in->nmaps; i++) {
+        /* What programs may only read is a sealed file once it is frozen: it cannot be mapped for writing. */
+        u32 prot = in->maps[i].geo.map_flags & BPF_F_RDONLY_PROG ? PROT_READ : PROT_READ | PROT_WRITE;
+
+        r = want_far(c, TN_REGION_MAP, in->maps[i].id, in->maps[i].geo.size, prot, true, in->maps[i].fd);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+/* A near region with room, by the id both its halves carry; −1: none. */
+s32 tn_choose_near(const struct tn_entry *c, u64 lo, u64 hi, u64 text, u64 records)
+{
+    for (u32 i = 0; i < c->st->nregions; i++) {
+        const struct tn_region *t = &c->st->region[i], *rec;
+
+        if (t->kind != TN_REGION_NEAR_TEXT)
+            continue;
+        rec = tn_state_region(c->st, TN_REGION_NEAR_RECORDS, t->id);
+        if (!rec || t->len - t->used < text || rec->len - rec->used < records)
+            continue;
+        u64 from = TN_MIN(lo, rec->addr), to = TN_MAX(hi, t->addr + t->len);
+
+        if (to - from < TN_REACH)
+            return (s32)t->id;
+    }
+    return -1;
+}
+
+static int want_near(struct tn_entry *c, u64 lo, u64 hi, u64 text, u64 records)
+{
+    u64 at, len = TN_MAX((u64)NEAR_SIZE, TN_ROUND_UP(text, (u64)TN_PAGE)), keep_lo = c->mod_lo,
+            keep_hi = c->mod_hi;
+    u64 rec = TN_MAX((u64)RECORDS_SIZE, TN_ROUND_UP(records, (u64)TN_PAGE));
+    u32 id = 1;
+    int r;
+
+    if (tn_choose_near(c, lo, hi, text, records) >= 0)
+        return 0;
+    for (u32 i = 0; i < c->st->nregions; i++)
+        if (c->st->region[i].kind == TN_REGION_NEAR_TEXT)
+            id = TN_MAX(id, c->st->region[i].id + 1);
+    for (u32 i = 0; i < c->nreq; i++)
+        if (c->req[i].kind == TN_REGION_NEAR_TEXT) {
+            u64 from = TN_MIN(lo, c->req[i].addr), to = TN_MAX(hi, c->req[i].addr + c->req[i].len);
+
+            if (to - from < TN_REACH)
+                return 0; /* the one asked for already will do for both */
+            id = TN_MAX(id, c->req[i].id + 1);
+        }
+    c->mod_lo = lo;
+    c->mod_hi = hi;
+    at = room(c, rec + len, TN_REACH);
+    c->mod_lo = keep_lo;
+    c->mod_hi = keep_hi;
+    if (!at)
+        return tn_fail(c->err, -ENOMEM, "no_room_near",
+                       "process %d has no free range of %llu bytes within 2 GiB of the code", c->pid,
+                       (unsigned long long)(rec + len));
+    r = want(c, TN_REGION_NEAR_RECORDS, id, at, rec, PROT_READ, false, -1, 0);
+    return r < 0 ? r : want(c, TN_REGION_NEAR_TEXT, id, at + rec, len, PROT_READ | PROT_EXEC, false, -1, 0);
+}
+
+static u64 text_need(const struct tn_planned *p, bool hooks)
+{
+    return p ? p->npatches * (u64)(TN_DISPLACED_MAX + (hooks ? TN_TRAMPOLINE_MAX : 0) + 32) : 0;
+}
+
+int tn_choose(struct tn_entry *c)
+{
+    const struct tn_shared *sh = c->b->shared;
+    u64 records = c->plan->npatches * 128ull + 64;
+    int r;
+
+    c->nreq = c->nfds = c->navoid = 0;
+    c->prog_known = false;
+    r = want_near(c, c->mod_lo, c->mod_hi, text_need(c->plan, true) + text_need(c->vfork, false), records);
+    if (r == 0 && c->vfork) {
+        u64 lo = c->vfork_bias + c->vfork->addr;
+
+        r = want_near(c, TN_ROUND_DOWN(lo, 1u << 21), lo + (1u << 21), text_need(c->vfork, false), 64);
+    }
+    if (r == 0)
+        r = want_agent(c);
+    if (r == 0)
+        r = want_far(c, TN_REGION_PRIVATE, 0, sizeof(struct tn_private), PROT_READ | PROT_WRITE, false, -1);
+    if (r == 0)
+        r = want_far(c, TN_REGION_GATES, 0, TN_MAX_LINKS, PROT_READ, true, sh->gates_ro);
+    if (r == 0)
+        r = want_far(c, TN_REGION_STATS, 0, TN_MAX_LINKS * sizeof(struct tn_link_stats),
+                     PROT_READ | PROT_WRITE, true, sh->stats);
+    if (r == 0)
+        r = want_far(c, TN_REGION_CLAIMS, 0, sh->ncpu * sizeof(struct tn_cpu_claim), PROT_READ | PROT_WRITE,
+                     true, sh->claims);
+    return r < 0 ? r : want_program(c);
+}
+
+int tn_choose_proc(struct tn_entry *c, int proc_fd)
+{
+    return want_far(c, TN_REGION_PROC, 0, TN_PROC_SIZE, PROT_READ, false, proc_fd);
+}
+
+int tn_choose_means(struct tn_entry *c)
+{
+    int r = want_far(c, TN_REGION_STUB, 0, TN_STUB_SIZE, PROT_READ | PROT_EXEC, false, -1);
+
+    return r < 0 ? r : want_far(c, TN_REGION_SCRATCH, 0, TN_PAGE, PROT_READ | PROT_WRITE, false, -1);
+}

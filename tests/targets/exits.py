@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: MIT
+"""Ways out of functions, places inside of them, and threads that sleep in what was displaced."""
+import os
+import re
+import time
+
+from harness import HERE, Refused, Skip, code, main, need, same, test, until
+
+
+def scene(room, counter, line, entered, left=None):
+    """Entries and exits of a function while `line` runs, whose result stays what it is without us."""
+    program = room.program("exits")
+    plain = program.ask(line)
+    link = room.attach(counter, program.pid)
+    same(program.ask(line), plain, "result while hooked")
+    same(link.calls(), entered, f"{counter}: calls")
+    if left is not None:
+        back = room.attach(counter + "_exit", program.pid)
+        same(program.ask(line), plain, "result with the exit hooked")
+        same(back.calls(), left, f"{counter}: returns")
+        same(link.calls(), 2 * entered, f"{counter}: calls, with the exit hooked")
+        same(back.missed() + link.missed(), 0, "missed")
+        back.detach()
+    link.detach()
+    same(program.ask(line), plain, "result after detach")
+
+
+def fibonacci_calls(n):
+    return 1 if n < 2 else 1 + fibonacci_calls(n - 1) + fibonacci_calls(n - 2)
+
+
+@test("a function with many rets: entries and returns are counted exactly")
+def _(room):
+    scene(room, "many_rets", "rets 5000", 5000, 5000)
+
+
+@test("rets of a single byte that others jump to: all of them hooked, or refused by name and nothing touched")
+def _(room):
+    program = room.program("exits")
+    path = os.readlink(f"/proc/{program.pid}/exe")
+    plain, text = program.ask("bare 5000"), code(program.pid, path)
+    try:
+        back = room.attach("bare_rets_exit", program.pid)
+    except Refused as refused:
+        assert "[too_short]" in str(refused), refused
+        same(code(program.pid, path), text, "code")
+        same(program.ask("bare 5000"), plain, "result")
+        return
+    same(program.ask("bare 5000"), plain, "result")
+    same(back.calls(), 5000, "returns")
+
+
+@test("a jump table")
+def _(room):
+    scene(room, "dense", "dense 5000", 5000, 5000)
+
+
+@test("a cold part, far from its function, with a ret of its own")
+def _(room):
+    scene(room, "cold_part", "cold 5000", 5000, 5000)
+
+
+@test("recursion")
+def _(room):
+    calls = sum(fibonacci_calls(i % 15) for i in range(30))
+    scene(room, "recursive", "recursive 30", calls, calls)
+
+
+@test("longjmp out of a hooked function: the rest goes on, the next calls count")
+def _(room):
+    scene(room, "thrown_over", "over 3000", 3000, 2000)
+
+
+@test("a tail call: its entry counts, its exit is refused by name and the target is untouched")
+def _(room):
+    program = room.program("exits")
+    path = os.readlink(f"/proc/{program.pid}/exe")
+    plain, text = program.ask("tail 1000"), code(program.pid, path)
+    try:
+        room.attach("tail_called_exit", program.pid)
+        raise AssertionError("attached")
+    except Refused as refused:
+        assert "[exit_by_tail_call]" in str(refused), refused
+        assert "tail_called" in str(refused), refused
+    same(code(program.pid, path), text, "code")
+    same(program.ask("tail 1000"), plain, "result")
+    scene(room, "tail_called", "tail 1000", 1000)
+
+
+@test("C++ exceptions thrown in, through and into hooked functions: all caught, all destructors run")
+def _(room):
+    if not os.path.exists(os.path.join(HERE, "targets-throws")):
+        raise Skip("built without a C++ compiler")
+    program = room.program("throws")
+    same(program.ask("throw 2000"), "1000 2000")
+    links = [room.attach(name, program.pid) for name in ("throws", "passes", "catches", "passes_exit", "catches_exit")]
+    same(program.ask("throw 2000"), "1000 2000", "while hooked")
+    same([link.calls() for link in links], [2000, 2000, 2000, 1000, 2000], "calls")
+    for link in links:
+        link.detach()
+    same(program.ask("throw 2000"), "1000 2000", "after detach")
+
+
+@test("a place inside a function where flags are alive, and one where the red zone is")
+def _(room):
+    scene(room, "flags_alive", "flags 20000", 20000)
+    scene(room, "red_alive", "red 20000", 20000)
+
+
+def asleep(pid, n):
+    """n threads of a process sleep in read."""
+    seen = 0
+    for tid in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{tid}/syscall") as file:
+            seen += file.read().startswith("0 ")
+    return seen >= n
+
+
+@test("detached, and attached again, while threads sleep inside a displaced call: they come back right")
+def _(room):
+    program = room.program("exits")
+    path = os.readlink(f"/proc/{program.pid}/exe")
+    text = code(program.pid, path)
+    for rounds in (1, 5):
+        link = room.attach("naps_inside", program.pid)
+        program.ask("doze 0")
+        until(lambda: asleep(program.pid, 8))
+        same(link.calls(), 8, "calls")
+        begun = time.monotonic()
+        link.detach()
+        assert time.monotonic() - begun < 5, "detach waits for sleepers"
+        until(lambda: code(program.pid, path) == text)
+        for _ in range(rounds):
+            link = room.attach("naps_inside", program.pid)
+            link.detach()
+        same(program.ask("wake 0"), "36", "what the sleepers brought back")
+        same(program.ask("doze 0"), "0")
+        link = room.attach("naps_inside", program.pid) # asleep in the plain call now
+        same(program.ask("wake 0"), "36", "those who slept in the plain call")
+        link.detach()
+
+
+@test("gdb sees through a hooked function: its callers, by their names")
+def _(room):
+    need("gdb")
+    program = room.program("exits")
+    link = room.attach("naps_inside", program.pid)
+    program.ask("doze 0")
+    until(lambda: asleep(program.pid, 8))
+    said = room.run(["gdb", "-nx", "-batch", "-p", str(program.pid), "-ex", "thread apply all bt"], status=None)
+    stacks = [stack for stack in said.split("\nThread ") if "nap (" in stack]
+    same(len(stacks), 8, f"stacks that hold nap:\n{said}")
+    for stack in stacks:
+        assert re.search(r"nap \(.*in napper \(.*start_thread", stack, re.S), stack
+    same(program.ask("wake 0"), "36")
+    link.detach()
+
+
+main()

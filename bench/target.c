@@ -12,10 +12,15 @@
  * Calls are timed in chunks shorter than a time slice, and the answer is the median chunk: what else runs on
  * the machine is not what is measured. Twins take turns, chunk by chunk.
  *
+ * `bench-target AWAKE ASLEEP` has so many threads beside the first: those awake call bench_count between
+ * short naps, those asleep never wake up. It says 0 when all are there.
+ *
  * Compiled with frame pointers: a function that begins with `push %rbp` is what the kernel's uprobe is best
  * at, since it imitates that instruction; most others it must single-step, at ten times the cost.
  */
 #include <inttypes.h>
+#include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -54,11 +59,11 @@ HOT uint64_t bench_span(uint64_t a, uint64_t b)
     return (a ^ b) * 5 + b;
 }
 
-static double now(void)
+static double ns_of(clockid_t clock)
 {
     struct timespec ts;
 
-    clock_gettime(CLOCK_MONOTONIC, &ts);
+    clock_gettime(clock, &ts);
     return (double)ts.tv_sec * 1e9 + (double)ts.tv_nsec;
 }
 
@@ -80,7 +85,7 @@ static double clock_chunk(uint64_t n)
     double start = now();
 
     for (uint64_t i = 0; i < n; i++)
-        now();
+        ns_of(CLOCK_MONOTONIC);
     return (now() - start) / (double)n;
 }
 
@@ -124,13 +129,50 @@ static double resident(void)
     return (double)kib * 1024;
 }
 
-int main(void)
+static sem_t there;
+
+static void *awake(void *arg)
+{
+    sem_post(&there);
+    for (uint64_t i = 0;; i++) {
+        bench_count(i, i);
+        usleep(200);
+    }
+    return arg;
+}
+
+static void *asleep(void *arg)
+{
+    sem_post(&there);
+    for (;;)
+        pause();
+    return arg;
+}
+
+static int crowd(int n, void *(*life)(void *))
+{
+    pthread_t thread;
+
+    for (int i = 0; i < n; i++)
+        if (pthread_create(&thread, NULL, life, NULL) != 0)
+            return -1;
+    for (int i = 0; i < n; i++)
+        sem_wait(&there);
+    return 0;
+}
+
+int main(int argc, char **argv)
 {
     char word[16];
     uint64_t n;
 
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     setvbuf(stdout, NULL, _IOLBF, 0);
+    if (argc == 3) {
+        if (crowd(atoi(argv[1]), awake) || crowd(atoi(argv[2]), asleep))
+            return 1;
+        puts("0");
+    }
     while (scanf("%15s %" SCNu64, word, &n) == 2) {
         if (strcmp(word, "count") == 0)
             printf("%.4f\n", median(CALLS, bench_count, NULL, n));

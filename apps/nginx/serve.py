@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: MIT
 """An nginx of our own, for the demonstration and the measurements: Debian's binary as it is, with its own folder and
 configuration, on a free loopback port. Ends what it started, and nothing else."""
+import math
 import os
 import re
 import shutil
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -39,6 +41,31 @@ def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
+
+
+def median_interval(samples):
+    """The median and its 95 % confidence interval, from order statistics: no assumption about the distribution."""
+    ordered, n = sorted(samples), len(samples)
+    away = 0.98 * math.sqrt(n)
+    return (statistics.median(ordered), ordered[max(math.floor(n / 2 - away), 0)],
+            ordered[min(math.ceil(n / 2 + away), n - 1)])
+
+
+class Comparison:
+    """Pairs of windows: requests a second and microseconds of processor a request, not observed and observed."""
+
+    def __init__(self):
+        self.rate, self.cpu = {"plain": [], "observed": []}, {"plain": [], "observed": []}
+        self.failed = []
+
+    def add(self, plain, observed):
+        for kind, (rate, cpu) in (("plain", plain), ("observed", observed)):
+            self.rate[kind].append(rate)
+            self.cpu[kind].append(cpu)
+
+    @staticmethod
+    def ratios(kinds):
+        return [observed / plain for observed, plain in zip(kinds["observed"], kinds["plain"])]
 
 
 class Nginx:
@@ -134,6 +161,56 @@ class Nginx:
     def wrk(self, seconds, connections=16):
         self.wrk_start(seconds, connections)
         return self.wrk_end()
+
+    def cpu_ns(self):
+        """Processor time of the workers so far."""
+        total = 0
+        for pid in self.workers():
+            with open(f"/proc/{pid}/schedstat") as stat:
+                total += int(stat.read().split()[0])
+        return total
+
+    def log_size(self):
+        return os.stat(os.path.join(self.dir, "access.log")).st_size
+
+    def log_lines_between(self, start, end):
+        with open(os.path.join(self.dir, "access.log"), "rb") as log:
+            log.seek(start)
+            return log.read(end - start).count(b"\n")
+
+    def window(self, seconds):
+        """While a load runs: requests a second, and workers' processor time a request in microseconds. Counted
+        from the access log, afterwards: counting shall not disturb."""
+        cpu, start, began = self.cpu_ns(), self.log_size(), time.monotonic()
+        time.sleep(seconds)
+        took, end, cpu = time.monotonic() - began, self.log_size(), self.cpu_ns() - cpu
+        requests = self.log_lines_between(start, end)
+        if not requests:
+            raise RuntimeError("no request was answered while measuring")
+        return requests / took, cpu / requests / 1000
+
+    def compare(self, attached, pairs, seconds):
+        """What a hook costs: `pairs` pairs of windows, one observed and one not, close together under one load.
+        The order is plain, observed, observed, plain, and so on, which cancels what drifts; attached() is a context
+        in which the workers are observed."""
+        found = Comparison()
+        self.wrk_start(3600)
+        try:
+            time.sleep(0.5)
+            for i in range((pairs + 1) // 2):
+                first = self.window(seconds)
+                with attached():
+                    time.sleep(0.05)
+                    observed = [self.window(seconds), self.window(seconds)]
+                time.sleep(0.05)
+                found.add(first, observed[0])
+                found.add(self.window(seconds), observed[1])
+                if self.load.poll() is not None:
+                    raise RuntimeError("wrk ended early")
+        finally:
+            self.load.send_signal(signal.SIGINT) # it sums up and ends
+            _, _, found.failed = self.wrk_end()
+        return found
 
     def stop(self):
         if self.load:

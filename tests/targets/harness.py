@@ -268,7 +268,11 @@ class Room:
                 if stream:
                     with contextlib.suppress(OSError):
                         stream.close()
-        shutil.rmtree(self.dir, ignore_errors=True)
+        for _ in range(20): # a broker on its way out may still write there
+            shutil.rmtree(self.dir, ignore_errors=True)
+            if not os.path.exists(self.dir):
+                break
+            time.sleep(0.05)
 
 
 def late(*_):

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The waiter thread; see wakeup.h. It touches nothing of the broker but the list below, under its lock. */
+/* Waiter threads; see wakeup.h. They touch nothing of the broker but their list below, under its lock. */
 #include "broker/wakeup.h"
 
 #include <errno.h>
@@ -15,13 +15,19 @@
 #endif
 
 /* One futex_waitv takes 128; the first is ours. */
-#define RINGS_MAX 127u
+#define RINGS_MAX   127u
+/* Made as they are needed. */
+#define WAITERS_MAX 8u
+
+/* After so many turns a thread looks at what it has cost: never more than about half a CPU. */
+#define TURNS_LOOK   32u
+#define PAUSE_MAX_NS 5000000u
 
 /* A buffer that holds something is told again after this time, doubled while nothing moves. */
 #define AGAIN_MIN_NS 1000000u
 #define AGAIN_MAX_NS 128000000u
 
-struct tn_wakeup {
+struct waiter {
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t turned;
@@ -40,17 +46,22 @@ struct tn_wakeup {
     } ring[RINGS_MAX];
 };
 
-static void kick(struct tn_wakeup *w)
+struct tn_wakeup {
+    struct waiter *waiter[WAITERS_MAX];
+    u32 count;
+};
+
+static void kick(struct waiter *w)
 {
     __atomic_add_fetch(&w->kick, 1, __ATOMIC_SEQ_CST);
     syscall(SYS_futex, &w->kick, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
 
-static u64 now_ns(void)
+static u64 ns_of(clockid_t clock)
 {
     struct timespec ts;
 
-    clock_gettime(CLOCK_MONOTONIC, &ts);
+    clock_gettime(clock, &ts);
     return (u64)ts.tv_sec * 1000000000ull + (u64)ts.tv_nsec;
 }
 
@@ -65,7 +76,7 @@ static u64 tend(struct ring *ring, bool woken)
     if (consumer == producer) {
         ring->again_ns = 0;
     } else {
-        now = now_ns();
+        now = ns_of(CLOCK_MONOTONIC);
         if (tell || !ring->again_ns || ring->at != consumer + producer) {
             ring->again_ns = AGAIN_MIN_NS;
             ring->due_ns = now + ring->again_ns;
@@ -81,11 +92,26 @@ static u64 tend(struct ring *ring, bool woken)
     return ring->again_ns ? ring->due_ns : 0;
 }
 
-static void *waiter(void *arg)
+/* A target that never lets its word stay armed would have us turn for ever: one CPU for a hostile byte. */
+static void rest(u64 *cpu, u64 *wall)
 {
-    struct tn_wakeup *w = arg;
+    u64 cpu_now = ns_of(CLOCK_THREAD_CPUTIME_ID), wall_now = ns_of(CLOCK_MONOTONIC), used = cpu_now - *cpu;
+
+    if (used > (wall_now - *wall) / 2) {
+        struct timespec pause = {.tv_nsec = (long)TN_MIN(used, (u64)PAUSE_MAX_NS)};
+
+        nanosleep(&pause, NULL);
+    }
+    *cpu = ns_of(CLOCK_THREAD_CPUTIME_ID);
+    *wall = ns_of(CLOCK_MONOTONIC);
+}
+
+static void *waiter_main(void *arg)
+{
+    struct waiter *w = arg;
     struct futex_waitv vec[RINGS_MAX + 1];
-    u64 due_ns = 0;
+    u32 turns = 0;
+    u64 due_ns = 0, cpu = ns_of(CLOCK_THREAD_CPUTIME_ID), wall = ns_of(CLOCK_MONOTONIC);
 
     pthread_mutex_lock(&w->lock);
     while (!w->stop) {
@@ -101,6 +127,8 @@ static void *waiter(void *arg)
             vec[i + 1] =
                 (struct futex_waitv){.val = TN_RB_ARMED, .uaddr = (u64)w->ring[i].wake, .flags = FUTEX_32};
         pthread_mutex_unlock(&w->lock);
+        if (turns++ % TURNS_LOOK == 0)
+            rest(&cpu, &wall);
         woken = syscall(SYS_futex_waitv, vec, count + 1, 0, due_ns ? &due : NULL, CLOCK_MONOTONIC);
         pthread_mutex_lock(&w->lock);
 
@@ -119,9 +147,9 @@ static void *waiter(void *arg)
     return NULL;
 }
 
-int tn_wakeup_new(struct tn_wakeup **ret_wakeup)
+static int waiter_new(struct waiter **ret_waiter)
 {
-    _free_ struct tn_wakeup *w = calloc(1, sizeof(*w));
+    _free_ struct waiter *w = calloc(1, sizeof(*w));
     sigset_t all, before;
     int r;
 
@@ -131,18 +159,16 @@ int tn_wakeup_new(struct tn_wakeup **ret_wakeup)
     pthread_cond_init(&w->turned, NULL);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    r = pthread_create(&w->thread, NULL, waiter, w);
+    r = pthread_create(&w->thread, NULL, waiter_main, w);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (r)
         return -r;
-    *ret_wakeup = TN_TAKE_PTR(w);
+    *ret_waiter = TN_TAKE_PTR(w);
     return 0;
 }
 
-void tn_wakeup_free(struct tn_wakeup *w)
+static void waiter_free(struct waiter *w)
 {
-    if (!w)
-        return;
     pthread_mutex_lock(&w->lock);
     w->stop = true;
     pthread_mutex_unlock(&w->lock);
@@ -153,7 +179,7 @@ void tn_wakeup_free(struct tn_wakeup *w)
     free(w);
 }
 
-int tn_wakeup_add(struct tn_wakeup *w, const struct tn_map *map, int eventfd)
+static int waiter_add(struct waiter *w, const struct tn_map *map, int eventfd)
 {
     int r = 0;
 
@@ -178,21 +204,68 @@ int tn_wakeup_add(struct tn_wakeup *w, const struct tn_map *map, int eventfd)
     return r;
 }
 
-void tn_wakeup_del(struct tn_wakeup *w, const struct tn_map *map)
+static bool waiter_del(struct waiter *w, const struct tn_map *map)
 {
+    bool found = false;
     u64 turns;
 
     pthread_mutex_lock(&w->lock);
-    for (u32 i = 0; i < w->count; i++)
+    for (u32 i = 0; i < w->count && !found; i++)
         if (w->ring[i].map == map) {
             __atomic_store_n(w->ring[i].wake, 0, __ATOMIC_SEQ_CST);
             w->ring[i] = w->ring[--w->count];
-            break;
+            found = true;
         }
     /* The thread may still sleep on the old list: its memory must stay until it has looked again. */
     turns = w->turns;
-    kick(w);
-    while (w->turns == turns)
+    if (found)
+        kick(w);
+    while (found && w->turns == turns)
         pthread_cond_wait(&w->turned, &w->lock);
     pthread_mutex_unlock(&w->lock);
+    return found;
+}
+
+int tn_wakeup_new(struct tn_wakeup **ret_wakeup)
+{
+    struct tn_wakeup *wakeup = calloc(1, sizeof(*wakeup));
+
+    if (!wakeup)
+        return -ENOMEM;
+    *ret_wakeup = wakeup;
+    return 0;
+}
+
+void tn_wakeup_free(struct tn_wakeup *wakeup)
+{
+    if (!wakeup)
+        return;
+    for (u32 i = 0; i < wakeup->count; i++)
+        waiter_free(wakeup->waiter[i]);
+    free(wakeup);
+}
+
+int tn_wakeup_add(struct tn_wakeup *wakeup, const struct tn_map *map, int eventfd)
+{
+    for (u32 i = 0; i < WAITERS_MAX; i++) {
+        int r;
+
+        if (i == wakeup->count) {
+            r = waiter_new(&wakeup->waiter[i]);
+            if (r)
+                return r;
+            wakeup->count++;
+        }
+        r = waiter_add(wakeup->waiter[i], map, eventfd);
+        if (r != -ENOSPC)
+            return r;
+    }
+    return -ENOSPC;
+}
+
+void tn_wakeup_del(struct tn_wakeup *wakeup, const struct tn_map *map)
+{
+    for (u32 i = 0; i < wakeup->count; i++)
+        if (waiter_del(wakeup->waiter[i], map))
+            return;
 }

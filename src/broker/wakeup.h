@@ -16,7 +16,7 @@
  * slowly: a buffer that is not empty is told again after 1 ms, then ever more rarely while nothing moves.
  *
  * The words are hostile: a target may wake us as often as it likes, but no more than one write a turn comes
- * of it.
+ * of it, and a thread that has used half a CPU rests for as long as it was busy.
  */
 #ifndef TN_BROKER_WAKEUP_H
 #define TN_BROKER_WAKEUP_H

@@ -192,22 +192,97 @@ static void poll_and_select_wait(void **state)
     drop_ring();
 }
 
+/* More than one thread of the broker can wait for: each still wakes. */
 static void many_rings_at_once(void **state)
 {
-    int fds[130], ep = epoll_create1(0), added = 0;
+    enum { COUNT = 300 };
+    static int fds[COUNT];
+    int ep = epoll_create1(0);
+    struct tn_map one = {0};
     struct epoll_event ev = {.events = EPOLLIN};
 
-    /* Beyond what can be waited for at once the refusal is clear, and what was there goes on. */
-    for (int i = 0; i < 130; i++) {
+    assert_int_equal(
+        tn_map_geometry(BPF_MAP_TYPE_RINGBUF, 0, 0, 4096, 0, (u32)sysconf(_SC_NPROCESSORS_CONF), &one.geo),
+        0);
+    for (int i = 0; i < COUNT; i++) {
         fds[i] = map_create(BPF_MAP_TYPE_RINGBUF, 0, 0, 4096, 0);
         assert_true(fds[i] >= 0);
-        added += epoll_ctl(ep, EPOLL_CTL_ADD, fds[i], &ev) == 0;
+        ev.data.u32 = (u32)i;
+        assert_int_equal(epoll_ctl(ep, EPOLL_CTL_ADD, fds[i], &ev), 0);
     }
-    assert_true(added >= 60);
-    for (int i = 0; i < 130; i++)
+    sleep_ms(50);
+    for (int i = 0; i < COUNT; i += 13) {
+        struct tn_run run = {.proc = &proc, .cpu = -1};
+        u64 value = 1, *positions;
+
+        one.base = mmap(NULL, one.geo.size, PROT_READ | PROT_WRITE, MAP_SHARED, fds[i], 0);
+        assert_ptr_not_equal(one.base, MAP_FAILED);
+        assert_int_equal(tn_ringbuf_output(&one, &value, sizeof(value), 0, &run), 0);
+        assert_int_equal(epoll_wait(ep, &ev, 1, 3000), 1);
+        assert_int_equal(ev.data.u32, i);
+        positions = (u64 *)one.base;
+        __atomic_store_n(&positions[0], positions[TN_RB_PRODUCER / 8], __ATOMIC_SEQ_CST);
+        /* Told again while it held something: that is over now. */
+        while (epoll_wait(ep, &ev, 1, 20) == 1)
+            ;
+        munmap(one.base, one.geo.size);
+    }
+    for (int i = 0; i < COUNT; i++)
         close(fds[i]);
     close(ep);
     assert_soon(status().maps == 0);
+}
+
+static u64 cpu_of(u32 pid)
+{
+    char path[64], line[1024];
+    unsigned long user = 0, system = 0;
+    FILE *f;
+
+    snprintf(path, sizeof(path), "/proc/%u/stat", pid);
+    f = fopen(path, "r");
+    if (f && fgets(line, sizeof(line), f))
+        sscanf(strrchr(line, ')') + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user,
+               &system);
+    if (f)
+        fclose(f);
+    return (user + system) * 1000 / (u64)sysconf(_SC_CLK_TCK);
+}
+
+/* A target that never leaves the word alone does not get a CPU of the broker's for it. */
+static void a_word_that_never_rests(void **state)
+{
+    struct epoll_event ev = {.events = EPOLLIN};
+    int ep = epoll_create1(0);
+    struct tn_rb_ctl *ctl;
+    u32 pid = status().pid;
+    struct timespec from, now;
+    u64 before, ms;
+
+    make_ring();
+    assert_int_equal(epoll_ctl(ep, EPOLL_CTL_ADD, ring_fd, &ev), 0);
+    ctl = (struct tn_rb_ctl *)(ring.base + ring.geo.ctl_off);
+    before = cpu_of(pid);
+    clock_gettime(CLOCK_MONOTONIC, &from);
+    do {
+        for (int i = 0; i < 1000; i++)
+            __atomic_store_n(&ctl->wake, 0, __ATOMIC_SEQ_CST);
+        syscall(SYS_futex, &ctl->wake, 1 /* FUTEX_WAKE */, 1, NULL, NULL, 0);
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        ms = (u64)(now.tv_sec - from.tv_sec) * 1000 + (u64)(now.tv_nsec / 1000000) -
+             (u64)(from.tv_nsec / 1000000);
+    } while (ms < 1000);
+    print_message("broker: %llu ms of CPU in %llu ms\n", (unsigned long long)(cpu_of(pid) - before),
+                  (unsigned long long)ms);
+    assert_true(cpu_of(pid) - before < ms * 7 / 10);
+    /* And it still wakes. */
+    __atomic_store_n(&ctl->wake, 0, __ATOMIC_SEQ_CST);
+    while (epoll_wait(ep, &ev, 1, 100) == 1)
+        ;
+    assert_int_equal(produce(1), 0);
+    assert_int_equal(epoll_wait(ep, &ev, 1, 3000), 1);
+    close(ep);
+    drop_ring();
 }
 
 static void what_is_not_ours_stays_as_it_was(void **state)
@@ -257,9 +332,13 @@ static void what_is_not_ours_stays_as_it_was(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(epoll_wakes_and_idles), cmocka_unit_test(what_was_there_before_is_told),
-        cmocka_unit_test(no_wake_up_is_lost),    cmocka_unit_test(poll_and_select_wait),
-        cmocka_unit_test(many_rings_at_once),    cmocka_unit_test(what_is_not_ours_stays_as_it_was),
+        cmocka_unit_test(epoll_wakes_and_idles),
+        cmocka_unit_test(what_was_there_before_is_told),
+        cmocka_unit_test(no_wake_up_is_lost),
+        cmocka_unit_test(poll_and_select_wait),
+        cmocka_unit_test(many_rings_at_once),
+        cmocka_unit_test(a_word_that_never_rests),
+        cmocka_unit_test(what_is_not_ours_stays_as_it_was),
     };
 
     return cmocka_run_group_tests_name("broker/waiting", tests, start_open, finish);

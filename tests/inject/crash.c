@@ -18,6 +18,7 @@ static struct control {
     volatile int steps;    /* taken so far */
     volatile int attached; /* by the broker */
     volatile int broker;
+    volatile int mapping; /* the injector is about to send the MAP order */
     volatile int outcome;
     volatile u8 *gates;
 } * ctl;
@@ -275,6 +276,12 @@ static void test_guardian_killed(void **state)
     stage_close(&x);
 }
 
+static void on_mapping(const char *name)
+{
+    if (!strcmp(name, "map"))
+        ctl->mapping = 1;
+}
+
 static pid_t child_named(pid_t parent, const char *name)
 {
     _free_ pid_t *kids = NULL;
@@ -311,14 +318,19 @@ static void test_hands_killed(void **state)
 
         counter_make(&c, 100 + i, 0);
         spec_for(&x.s, &x.v, &c, 100 + i, 1);
+        ctl->mapping = 0;
+        tn_inject_step = on_mapping;
         assert_int_equal(tn_inject_attach(x.r.inj, &x.s, &fd, NULL), 0);
-        for (int k = 0; k < 1000 && !hands; k++)
-            hands = child_named(guardian, "tenon-hands");
-        usleep(i * 60);
+        for (int k = 0; k < 5000 && !ctl->mapping; k++)
+            usleep(10);
+        hands = child_named(guardian, "tenon-hands");
+        if (i % 4)
+            usleep(i * 10);
         if (hands)
             kill(hands, SIGKILL);
         broke += wait_job(&x.r, fd, &res) < 0;
         assert_true(victim_alive(&x.v));
+        tn_inject_step = NULL;
         x.r.gates[1] = 0;
         detach(&x.r, x.v.pid, 1, &res);
         counter_drop(&c);

@@ -278,6 +278,45 @@ static void test_another_user(void **state)
     victim_stop(&v);
 }
 
+/* Fork children inherit the patch: their calls count for a link that follows them, and only for such a one.
+ */
+static void test_fork_children(void **state)
+{
+    struct tn_attach_result res;
+    struct tn_attach_spec s;
+    struct counter c;
+    struct victim v;
+    struct rig r;
+
+    for (int follow = 0; follow < 2; follow++) {
+        counter_make(&c, 1, 0);
+        rig_open(&r);
+        victim_start(&v, 1, 1, "fork", NULL);
+        spec_for(&s, &v, &c, 1, 1);
+        s.follow = follow;
+        if (attach(&r, &s, &res) < 0)
+            fail_msg("%s: %s", res.why.reason, res.why.message);
+        usleep(20000); /* children born before are gone */
+        u64 counted = c.words[0], made = v.sh->calls;
+
+        for (int ms = 0; ms < 5000 && v.sh->calls - made < 20; ms++)
+            usleep(1000);
+        made = v.sh->calls - made;
+        counted = c.words[0] - counted;
+        assert_true(made >= 20);
+        /* A child or two may have come between the two looks, at either end. */
+        if (follow)
+            assert_in_range(counted, made - 2, made + 2);
+        else
+            assert_int_equal(counted, 0);
+        assert_int_equal(detach(&r, v.pid, 1, &res), 0);
+        assert_int_equal(v.sh->wrong, 0);
+        victim_stop(&v);
+        rig_close(&r);
+        counter_drop(&c);
+    }
+}
+
 /* TN_TEST_ROUNDS: how many rounds; by default enough to see growth, few enough for every day. */
 static void test_rounds(void **state)
 {
@@ -325,7 +364,8 @@ int main(void)
         cmocka_unit_test(test_filter),       cmocka_unit_test(test_filter_budget),
         cmocka_unit_test(test_picky),        cmocka_unit_test(test_many_maps),
         cmocka_unit_test(test_thread_id),    cmocka_unit_test(test_32_bit),
-        cmocka_unit_test(test_another_user), cmocka_unit_test(test_rounds),
+        cmocka_unit_test(test_another_user), cmocka_unit_test(test_fork_children),
+        cmocka_unit_test(test_rounds),
     };
 
     return cmocka_run_group_tests_name("inject/limits", tests, NULL, NULL);

@@ -9,11 +9,14 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <sys/ioctl.h>
 #include <wchar.h>
 
 #include "cli/cli.h"
 
-#define BAR 40 /* cells of the longest bar */
+#define BAR_MIN 4 /* cells of the longest bar */
+#define BAR_MAX 80
+#define BESIDE  37 /* columns of a chart's line beside its bar */
 
 int tn_table_row(struct tn_table *table, const char *cell, ...)
 {
@@ -73,6 +76,8 @@ void tn_table_print(FILE *out, const struct tn_table *table)
         widest[i % table->ncolumns] = TN_MAX(widest[i % table->ncolumns], w);
     }
     for (u32 row = 0; row < table->nrows; row++) {
+        int before = 0;
+
         if (row == 0)
             fputs(tn_bold(out), out);
         for (u32 column = 0; column < table->ncolumns; column++) {
@@ -83,11 +88,14 @@ void tn_table_print(FILE *out, const struct tn_table *table)
 
             cell = cell ? cell : "";
             gap = widest[column] - width(cell);
-            if (judge[0] >= '0' && judge[0] <= '9')
-                fprintf(out, "%*s%s", gap, "", cell);
-            else
-                fprintf(out, "%s%*s", cell, column + 1 < table->ncolumns ? gap : 0, "");
-            fputs(column + 1 < table->ncolumns ? "  " : "", out);
+            /* What stands before a cell is printed with it: no line ends with spaces. */
+            if (judge[0] >= '0' && judge[0] <= '9') {
+                before += gap;
+                gap = 0;
+            }
+            if (cell[0])
+                fprintf(out, "%*s%s", before, "", cell);
+            before = (cell[0] ? 0 : before + width(cell)) + gap + 2;
         }
         if (row == 0)
             fputs(tn_plain(out), out);
@@ -133,9 +141,20 @@ static void quantity(char *ret_text, size_t cap, double value, const char *name)
              scales[which].units[unit][0] ? " " : "", scales[which].units[unit]);
 }
 
+/* As long as the terminal allows; 40 where there is none. */
+static int longest_bar(void)
+{
+    struct winsize size = {0};
+
+    if (!isatty(STDOUT_FILENO) || ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) < 0 || size.ws_col == 0)
+        return 40;
+    return TN_MIN(TN_MAX((int)size.ws_col - BESIDE - 1, BAR_MIN), BAR_MAX);
+}
+
 void tn_chart_log2(FILE *out, const u64 *slots, u32 nslots, const char *name)
 {
     static const char *const eighths[] = {"", "▏", "▎", "▍", "▌", "▋", "▊", "▉"};
+    int bar = longest_bar();
     bool fine = tn_cli_utf8();
     u32 first = nslots, last = 0;
     u64 most = 0, all = 0;
@@ -154,7 +173,7 @@ void tn_chart_log2(FILE *out, const u64 *slots, u32 nslots, const char *name)
     }
     for (u32 i = first; i <= last; i++) {
         char low[32], high[32], range[80];
-        double length = (double)slots[i] / (double)most * BAR;
+        double length = (double)slots[i] / (double)most * bar;
         int whole = (int)length, rest = (int)((length - whole) * 8);
 
         quantity(low, sizeof(low), i ? (double)(1ull << i) : 0, name);
@@ -164,7 +183,7 @@ void tn_chart_log2(FILE *out, const u64 *slots, u32 nslots, const char *name)
         for (int cell = 0; cell < whole; cell++)
             fputs(fine ? "█" : "#", out);
         if (fine)
-            fputs(whole < BAR ? eighths[rest] : "", out);
+            fputs(whole < bar ? eighths[rest] : "", out);
         if (slots[i] && !whole && (!fine || !rest))
             fputs(fine ? "▏" : ".", out);
         fputc('\n', out);

@@ -21,7 +21,10 @@ int tn_cmd_help(int argc, char **argv)
 
         command = tn_command_by_name(argv[1]);
         if (!command) {
-            tn_cli_fail(argv[0], "%s: no such command", argv[1]);
+            const char *meant = tn_command_meant(argv[1]);
+
+            tn_cli_fail(argv[0], "%s: no such command (%s%s)", argv[1],
+                        meant ? "did you mean: " : "see: tenon help", meant ? meant : "");
             return TN_EXIT_USAGE;
         }
         snprintf(name, sizeof(name), "tenon %s", command->name);

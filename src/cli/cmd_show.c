@@ -145,8 +145,8 @@ int tn_cmd_show(int argc, char **argv)
     }
     r = all ? tn_ctl(TN_CTL_STATUS, NULL, 0, &broker, sizeof(broker)) : -ENOENT;
     if (r >= 0 && !s.json)
-        printf("%sbroker%s: process %u of uid %u, version %.32s; %u maps, %u programs, %u links, %u "
-               "processes held\n",
+        printf("%sbroker%s: process %u of uid %u, version %.32s; maps %u, programs %u, links %u, "
+               "processes %u\n",
                tn_bold(stdout), tn_plain(stdout), broker.pid, broker.uid, broker.version, broker.maps,
                broker.progs, broker.links, broker.targets);
     if (s.json && all)

@@ -42,5 +42,7 @@ struct tn_command {
 extern const struct tn_command tn_commands[];
 /* NULL where there is none. */
 const struct tn_command *tn_command_by_name(const char *name);
+/* The command that was probably meant by a word that is none; NULL: no idea. */
+const char *tn_command_meant(const char *word);
 
 #endif

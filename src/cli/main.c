@@ -24,6 +24,31 @@ const struct tn_command *tn_command_by_name(const char *name)
     return NULL;
 }
 
+/* Have the words the same letters, but for one that is missing, doubled or wrong, or two that changed places?
+ */
+static bool alike(const char *a, const char *b)
+{
+    size_t same = 0, la = strlen(a), lb = strlen(b), end = 0;
+
+    while (a[same] && a[same] == b[same])
+        same++;
+    while (end < TN_MIN(la, lb) - same && a[la - 1 - end] == b[lb - 1 - end])
+        end++;
+    la -= same + end;
+    lb -= same + end;
+    return (la <= 1 && lb <= 1) || (la == 2 && lb == 2 && a[same] == b[same + 1] && a[same + 1] == b[same]);
+}
+
+const char *tn_command_meant(const char *word)
+{
+    for (const struct tn_command *command = tn_commands; command->name; command++)
+        if (!(command->flags & TN_CMD_HIDDEN) &&
+            (alike(word, command->name) ||
+             (strlen(word) > 1 && strncmp(word, command->name, strlen(word)) == 0)))
+            return command->name;
+    return NULL;
+}
+
 /* Options that stand for a command, as people type them. */
 static const char *alias(const char *word)
 {
@@ -49,7 +74,10 @@ int main(int argc, char **argv)
     }
     command = tn_command_by_name(alias(argv[1]));
     if (!command) {
-        tn_cli_fail("tenon", "%s: no such command (see: tenon help)", argv[1]);
+        const char *meant = tn_command_meant(argv[1]);
+
+        tn_cli_fail("tenon", "%s: no such command (%s%s)", argv[1],
+                    meant ? "did you mean: tenon " : "see: tenon help", meant ? meant : "");
         return TN_EXIT_USAGE;
     }
     snprintf(name, sizeof(name), "tenon %s", command->name);

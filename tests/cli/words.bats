@@ -32,6 +32,19 @@ commands() { sed -n 's/^    C(\([a-z]*\),.*/\1/p' "$SOURCE/src/cli/commands.h" |
     [ "$status" -eq 2 ]
 }
 
+@test "a word that is nearly a command is answered with that command" {
+    for pair in atach:attach attahc:attach detch:detach lss:ls shwo:show verif:verify; do
+        tenon "${pair%:*}"
+        [ "$status" -eq 2 ]
+        said "did you mean: tenon ${pair#*:}"
+    done
+    tenon xyzzy
+    [ "$status" -eq 2 ]
+    said "see: tenon help"
+    tenon brokr # not for people
+    said "see: tenon help"
+}
+
 @test "usage errors have status 2 and name the command" {
     for words in "attach" "attach --for x o" "attach --for -1 o" "attach -p 0 o" "attach -p abc o" "attach a b" \
         "attach -p 1,1 o" "attach --nonsense o" "attach o --" "detach" "detach x" "detach 0" "detach --all 3" "map" \

@@ -291,7 +291,7 @@ static int rounds(struct bench *b, u64 offset, u32 calls, struct series *plain, 
     return 0;
 }
 
-static void figure(const struct bench *b, json_t *list, const char *name, struct series *s, const char *note)
+static void figure(const struct bench *b, json_t *list, const char *name, struct series *s)
 {
     double value = median(s);
 
@@ -300,7 +300,7 @@ static void figure(const struct bench *b, json_t *list, const char *name, struct
                                               "unit", "ns", "low", s->ns[0], "high", s->ns[s->n - 1],
                                               "rounds", (json_int_t)s->n));
     else
-        printf("%-38s %10.2f ns   %9.2f … %-9.2f %s\n", name, value, s->ns[0], s->ns[s->n - 1], note);
+        printf("%-38s %10.2f ns   %9.2f … %.2f\n", name, value, s->ns[0], s->ns[s->n - 1]);
 }
 
 int tn_cmd_bench(int argc, char **argv)
@@ -338,10 +338,10 @@ int tn_cmd_bench(int argc, char **argv)
     }
     child_end(&b);
     list = json_array();
-    figure(&b, list, "function called plainly", &plain, "");
-    figure(&b, list, "hooked by tenon, counting in a map", &hooked, "");
+    figure(&b, list, "function called plainly", &plain);
+    figure(&b, list, "hooked by tenon, counting in a map", &hooked);
     if (!kernel_r)
-        figure(&b, list, "hooked by the kernel's uprobe, the same", &kernel, "");
+        figure(&b, list, "hooked by the kernel's uprobe, the same", &kernel);
     if (b.json) {
         tn_cli_print_json(list, false);
         return TN_EXIT_OK;

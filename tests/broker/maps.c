@@ -361,7 +361,7 @@ static void on_alarm(int sig)
 {
     int saved = errno, fd;
     u32 key = 1;
-    u64 value;
+    u64 value = 0;
 
     /* From the view; and by a conversation with the broker. */
     if (elem(BPF_MAP_LOOKUP_ELEM, alarm_map, &key, &value, 0) || value != 77)

@@ -2,11 +2,10 @@
 /*
  * tenon attach: an object's programs, into processes.
  *
- *   which processes     how
- *   -p PID…             one link a program and process
- *   -- CMD…             a child waits before its exec; the broker holds it at its first instruction while
- * links are made, then lets it go; its exit status is ours neither             libbpf attaches by the
- * section's path: every process that has the file mapped now
+ *   -p PID…   one link a program and process
+ *   -- CMD…   a child waits before its exec; the broker holds it at its first instruction while
+ *             links are made, then lets it go; its exit status is ours
+ *   neither   libbpf attaches by the section's path: every process that has the file mapped now
  *
  * What is wrong with the object, its section names, its functions and the processes is found before anything
  * is loaded. Links live as long as this command (--keep: until they are detached by id), which shows them and
@@ -230,8 +229,7 @@ static const char *sort_words(struct attach *a)
     return a->words[at];
 }
 
-/* ------------------------------------------------------------------------------------ looking before doing
- */
+/* ---------- looking before doing ---------- */
 
 static bool wanted(const struct attach *a, const char *program)
 {
@@ -301,7 +299,7 @@ static int check_programs(struct attach *a, struct tn_error *err)
     return 0;
 }
 
-/* ------------------------------------------------------------------------------------------------ doing */
+/* ---------- doing ---------- */
 
 static int load(struct attach *a)
 {
@@ -409,7 +407,7 @@ static int attach_all(struct attach *a, struct tn_error *err)
     return 0;
 }
 
-/* ---------------------------------------------------------------------------------------------- the child */
+/* ---------- the child ---------- */
 
 /* Forks a child that waits for one byte before it execs the command. */
 static int prepare_child(struct attach *a, const sigset_t *old_mask, struct tn_error *err)
@@ -447,16 +445,7 @@ static int status_of(int status)
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
-/* ------------------------------------------------------------------------------------------------- showing
- */
-
-static u64 now_ns(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (u64)ts.tv_sec * 1000000000ull + (u64)ts.tv_nsec;
-}
+/* ---------- showing ---------- */
 
 static void open_maps(struct attach *a)
 {
@@ -569,14 +558,14 @@ static int all_ended(const struct attach *a)
  * status. */
 static int stay(struct attach *a, const sigset_t *signals, bool live)
 {
-    u64 start = now_ns(), interval = a->interval_ns ? a->interval_ns : live ? 1000000000ull : 0;
+    u64 start = tn_cli_now_ns(), interval = a->interval_ns ? a->interval_ns : live ? 1000000000ull : 0;
     u64 next = start; /* the first frame at once */
     u32 lines = 0;
 
     if (!live)
         next += interval;
     for (;;) {
-        u64 now = now_ns(), until = now + 250000000ull;
+        u64 now = tn_cli_now_ns(), until = now + 250000000ull;
         struct timespec pause;
         siginfo_t info;
         int status, r;
@@ -622,8 +611,7 @@ static int stay(struct attach *a, const sigset_t *signals, bool live)
     }
 }
 
-/* ------------------------------------------------------------------------------------------------- in order
- */
+/* ---------- in order ---------- */
 
 static void release(struct attach *a)
 {

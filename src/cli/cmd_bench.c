@@ -83,27 +83,19 @@ u64 tn_bench_function(u64 a, u64 b)
     return a * 3 + b;
 }
 
-static u64 now_ns(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (u64)ts.tv_sec * 1000000000ull + (u64)ts.tv_nsec;
-}
-
 static void child_main(int ask, int answer)
 {
     u32 calls;
 
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     while (read(ask, &calls, sizeof(calls)) == sizeof(calls)) {
-        u64 sum = 0, start = now_ns();
+        u64 sum = 0, start = tn_cli_now_ns();
         double each;
 
         for (u32 i = 0; i < calls; i++)
             sum = tn_bench_function(sum, i);
         __asm__ volatile("" ::"r"(sum));
-        each = (double)(now_ns() - start) / calls;
+        each = (double)(tn_cli_now_ns() - start) / calls;
         if (write(answer, &each, sizeof(each)) != sizeof(each))
             break;
     }

@@ -8,6 +8,7 @@
 #include <langinfo.h>
 #include <math.h>
 #include <stdarg.h>
+#include <time.h>
 
 void tn_cli_parse(const struct argp *argp, int argc, char **argv, unsigned flags, void *input)
 {
@@ -200,4 +201,12 @@ int tn_parse_seconds(const char *word, u64 *ret_ns)
         return -EINVAL;
     *ret_ns = (u64)(seconds * 1e9);
     return 0;
+}
+
+u64 tn_cli_now_ns(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (u64)ts.tv_sec * 1000000000ull + (u64)ts.tv_nsec;
 }

@@ -234,8 +234,7 @@ json_t *tn_value_json(const struct btf *btf, u32 type_id, const void *bytes, siz
     return decode(btf, type_id, bytes, len, 0);
 }
 
-/* -------------------------------------------------------------------------------------------------- for
- * people */
+/* ---------- for people ---------- */
 
 static void print(FILE *out, const json_t *value)
 {
@@ -298,8 +297,7 @@ bool tn_value_is_count(const struct btf *btf, u32 type_id, size_t len)
     return (len == 4 || len == 8) && type && btf_is_int(type) && type->size == len && !btf_int_encoding(type);
 }
 
-/* ------------------------------------------------------------------------------------------------ the way
- * back */
+/* ---------- the way back ---------- */
 
 static int hex(const char *digits, u8 *bytes, size_t len, struct tn_error *err)
 {

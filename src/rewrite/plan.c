@@ -131,6 +131,120 @@ static int check_maybe(const struct tn_flow *f, const struct tn_patch *p, struct
     return 0;
 }
 
+/* Does an instruction begin at `at`, counted from the start of the function that holds it, or of the last one
+ * before? What cannot be told may be one. */
+static bool may_begin(const struct tn_flow *f, u64 at)
+{
+    const struct tn_code_view *c = f->code;
+    u64 from = c->addr;
+    u32 lo = 0, hi = c->nfuncs;
+
+    if (tn_flow_mark(f, at) & (TN_FLOW_START | TN_FLOW_BODY))
+        return tn_flow_mark(f, at) & TN_FLOW_START;
+    while (lo < hi) {
+        u32 mid = lo + (hi - lo) / 2;
+
+        if (c->funcs[mid].addr <= at)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    if (lo && c->funcs[lo - 1].addr >= c->addr)
+        from = c->funcs[lo - 1].addr;
+    else
+        return true;
+    while (from < at) {
+        struct tn_insn i;
+
+        if (tn_code_decode(c, from, &i) < 0)
+            return true;
+        from += i.len;
+    }
+    return from == at;
+}
+
+static bool in_window(const struct tn_plan *plan, u64 addr)
+{
+    for (u32 k = 0; k < plan->npatches; k++)
+        if (addr > plan->patches[k].addr && addr < plan->patches[k].addr + plan->patches[k].len)
+            return true;
+    return false;
+}
+
+#define BLOCK 64u
+
+/* Does one of BLOCK displacements, at p and the bytes behind it, lead to [lo, lo + span)? p is `at` bytes
+ * from where lo is counted. Wrapping only finds too much. Four rounds of whole words, which vectors do at
+ * once. */
+static bool block_leads(const u8 *p, u32 at, u32 lo, u32 span)
+{
+    u32 hit = 0;
+
+    for (u32 shift = 0; shift < 4; shift++) {
+        u32 rel[BLOCK / 4];
+
+        memcpy(rel, p + shift, sizeof(rel));
+        for (u32 i = 0; i < BLOCK / 4; i++)
+            hit |= rel[i] + (at + shift + i * 4 + 4 - lo) < span;
+    }
+    return hit;
+}
+
+/*
+ * Nor may a direct jump that was not followed lead into a window: from a landing pad, which only the unwinder
+ * enters, or from another function (the C library's mempcpy goes on behind the first instruction of memmove).
+ * Displacements are looked for first, byte by byte, which is fast; then it is asked whether they are ones.
+ */
+static int check_others(const struct tn_flow *f, const struct tn_plan *plan, struct tn_error *err)
+{
+    const struct tn_code_view *c = f->code;
+    u64 lo = UINT64_MAX, hi = 0;
+
+    for (u32 k = 0; k < plan->npatches; k++) {
+        lo = TN_MIN(lo, plan->patches[k].addr + 1);
+        hi = TN_MAX(hi, plan->patches[k].addr + plan->patches[k].len);
+    }
+    lo -= c->addr;
+    hi -= c->addr;
+    for (u64 off = 1; c->len >= 4 && off <= c->len - 4; off++) {
+        u64 at, to;
+        s32 rel;
+        u8 op;
+
+        while (c->len - off >= BLOCK + 4 && !block_leads(c->bytes + off, (u32)off, (u32)lo, (u32)(hi - lo)))
+            off += BLOCK;
+        if (off > c->len - 4)
+            break;
+        op = c->bytes[off - 1];
+        memcpy(&rel, c->bytes + off, 4);
+        to = off + 4 + (u64)(s64)rel;
+        if (to - lo >= hi - lo)
+            continue;
+        if (op == 0xe9 || op == 0xe8)
+            at = off - 1;
+        else if (off >= 2 && ((c->bytes[off - 2] == 0x0f && (op & 0xf0) == 0x80) ||
+                              (c->bytes[off - 2] == 0xc7 && op == 0xf8)))
+            at = off - 2;
+        else
+            continue;
+        if (in_window(plan, c->addr + to) && may_begin(f, c->addr + at))
+            return tn_refuse(err, -ENOTSUP, TN_REFUSE_JUMP_INTO_WINDOW, c->addr + at, NULL);
+    }
+    for (u32 k = 0; k < plan->npatches; k++) {
+        u64 at = plan->patches[k].addr - c->addr, end = at + plan->patches[k].len + 128;
+
+        for (at = at > 130 ? at - 130 : 0; at < end && at + 2 <= c->len; at++) {
+            u8 op = c->bytes[at];
+            u64 to = at + 2 + (u64)(s64)(s8)c->bytes[at + 1];
+
+            if ((op == 0xeb || (op & 0xf0) == 0x70 || (op & 0xfc) == 0xe0) && in_window(plan, c->addr + to) &&
+                may_begin(f, c->addr + at))
+                return tn_refuse(err, -ENOTSUP, TN_REFUSE_JUMP_INTO_WINDOW, c->addr + at, NULL);
+        }
+    }
+    return 0;
+}
+
 static int plan_one(const struct tn_flow *f, enum tn_place_kind place, u64 addr, struct tn_plan *plan,
                     struct tn_error *err)
 {
@@ -300,6 +414,8 @@ int tn_plan(const struct tn_code_view *code, enum tn_place_kind place, u64 addr,
     r = place == TN_PLACE_EXIT      ? plan_exit(&flow, &plan, err)
         : place == TN_PLACE_SYSCALL ? plan_syscall(&flow, addr, &plan, err)
                                     : plan_one(&flow, place, addr, &plan, err);
+    if (!r)
+        r = check_others(&flow, &plan, err);
     if (r < 0)
         return r;
     *ret_plan = plan;

@@ -61,6 +61,8 @@ static struct tn_slot *find_slot(struct tn_private *priv, u64 tp)
 {
     u32 first = TN_SLOT_HASH(tp);
 
+    if (!tp) /* a thread that nothing tells from another, and for which any free slot would be its own */
+        return NULL;
     for (u32 i = 0; i < TN_SLOT_PROBES; i++) {
         struct tn_slot *slot = &priv->slot[(first + i) % TN_SLOT_COUNT];
 

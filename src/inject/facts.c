@@ -18,6 +18,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <time.h>
 
 #define TABLE_MAX (8u << 20)
 
@@ -213,6 +214,29 @@ static u64 symbol_in(struct tn_brain *b, pid_t pid, const struct tn_maps *maps, 
     return 0;
 }
 
+/*
+ * Has the process threads that libc has not made? What is at their thread pointer nobody knows; it may be
+ * zero, where a load would be a fault. A thread that is just ending is counted by the kernel only, so it is
+ * asked again.
+ */
+static bool foreign_threads(struct tn_brain *b, pid_t pid, const struct tn_maps *maps)
+{
+    u64 at = symbol_in(b, pid, maps, "libc.so", "__nptl_nthreads");
+    char path[64];
+
+    snprintf(path, sizeof(path), "/proc/%d/task", pid);
+    for (int tries = 0; at && tries < 4; tries++) {
+        struct stat st;
+        u32 made;
+
+        /* A folder has a link from each of its folders, and two more. */
+        if (stat(path, &st) < 0 || tn_peek(pid, at, &made, 4) < 0 || st.st_nlink <= (u64)made + 2)
+            return false;
+        nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
+    }
+    return at;
+}
+
 int tn_facts_fill(struct tn_brain *b, pid_t pid, u64 fs_base, pid_t tid, u32 allowed_syscalls,
                   struct tn_proc *p)
 {
@@ -237,9 +261,11 @@ int tn_facts_fill(struct tn_brain *b, pid_t pid, u64 fs_base, pid_t tid, u32 all
     p->tp_how = tn_proc_auxv(pid, AT_HWCAP2) & 2 ? TN_TP_RDFSBASE : TN_TP_ARCH_PRCTL;
     if (!fs_base)
         return 0;
-    /* A load is free; rdfsbase costs a trampoline as much as all the rest of it. */
-    if (tn_peek(pid, fs_base, &word, 8) == 0 && word == fs_base)
-        p->tp_how = TN_TP_SELF;
+    /* A load is free; rdfsbase costs a trampoline as much as all the rest of it. Where one thread has no
+       thread area of libc's, or another may have none, nothing is read from there. */
+    if (tn_peek(pid, fs_base, &word, 8) < 0 || word != fs_base || foreign_threads(b, pid, &maps))
+        return 0;
+    p->tp_how = TN_TP_SELF;
 
     at = symbol_in(b, pid, &maps, "libc.so", "_thread_db_pthread_tid");
     if (at && tn_peek(pid, at, field, sizeof(field)) == 0 && field[0] == 32 && field[2] > 0 &&

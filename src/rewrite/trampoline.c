@@ -379,10 +379,14 @@ static void take_slot(struct tramp *t)
         tn_x86_alu_mi(a, 8, TN_CMP, tn_mem_base(s, 0), TN_ARMED);
     }
     slow_if(t, TN_CC_NE);
-    if (in->tp == TN_TP_RDFSBASE)
+    if (in->tp == TN_TP_RDFSBASE) {
         tn_x86_bytes(a, rdfsbase_rax, sizeof(rdfsbase_rax));
-    else
+        /* A thread without a thread area: its pointer would match a slot that is free. */
+        tn_x86_test_rr(a, 8, TN_RAX, TN_RAX);
+        slow_if(t, TN_CC_E);
+    } else {
         tn_x86_load(a, 8, TN_RAX, tn_mem_fs(0));
+    }
     /* The top bits of the hash, left where they are a slot's offset. */
     tn_x86_imul_rri(a, 4, s, TN_RAX, (s32)TN_SLOT_HASH_MUL);
     tn_x86_shift_i(a, 4, TN_SHR, s, TN_SLOT_HASH_SHIFT - 6);

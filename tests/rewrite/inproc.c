@@ -221,7 +221,9 @@ static int patch(struct inproc *p, const struct tn_patch *at, u64 bias, u64 func
         .facts = &prog->facts,
         .place = (enum tn_place_kind)at->place,
         .follow = how->follow,
-        .tp = how->agent_only ? TN_TP_ARCH_PRCTL : TN_TP_SELF,
+        .tp = how->agent_only ? TN_TP_ARCH_PRCTL
+              : how->rdfsbase ? TN_TP_RDFSBASE
+                              : TN_TP_SELF,
         .at = (u64)tramp,
         .hook = (u64)&near->hook[k],
         .gate = (u64)&near->gate[k],

@@ -71,6 +71,7 @@ struct inproc_how {
     bool closed;      /* its gate */
     bool follow;      /* children of the process too */
     bool agent_only;  /* no inlined way: the thread pointer may not be read */
+    bool rdfsbase;    /* the thread pointer is read by the instruction for it */
     bool agent_claim; /* no inlined claim of a CPU */
     bool called;      /* never part of the trampoline */
     u32 footprint;    /* instead of the program's own, if not 0 */

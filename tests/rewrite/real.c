@@ -7,10 +7,12 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -626,6 +628,53 @@ static void children(void **state)
 }
 
 /* A closed gate is closed for the process and its children; opened, everything runs again. */
+/* A thread that libc has not made and that has no thread area: it is left alone, and counted. */
+static u32 bare_alive;
+
+__attribute__((no_stack_protector)) static int bare_thread(void *arg)
+{
+    *(u64 *)arg = one(1, 2);
+    return 0;
+}
+
+static void without_thread_area(void **state)
+{
+    static u8 stack[64 << 10] __attribute__((aligned(64)));
+    struct inproc_prog prog;
+    u64 result = 0;
+    u32 k;
+
+    if (!(getauxval(AT_HWCAP2) & 2))
+        skip();
+    for (u32 percpu = 0; percpu < 2; percpu++) {
+        struct tn_proc *proc = &in.near->proc, kept = *proc;
+
+        fresh(NULL);
+        LOAD(&prog, count, percpu ? BPF_MAP_TYPE_PERCPU_ARRAY : BPF_MAP_TYPE_ARRAY);
+        proc->tp_how =
+            TN_TP_RDFSBASE; /* as for a process with such threads, where no offset is used either */
+        proc->rseq_cpu_off = 0;
+        k = hook("hooked_one", one, TN_PLACE_ENTRY, &prog, &(struct inproc_how){.rdfsbase = true});
+        __atomic_store_n(&bare_alive, 1, __ATOMIC_SEQ_CST);
+        assert_true(clone(bare_thread, stack + sizeof(stack),
+                          CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM |
+                              CLONE_SETTLS | CLONE_CHILD_CLEARTID,
+                          &result, NULL, NULL, &bare_alive) > 0);
+        while (__atomic_load_n(&bare_alive, __ATOMIC_SEQ_CST))
+            usleep(1000);
+        assert_int_equal(result, (1 ^ 2) * 3 + 2);
+        assert_int_equal(counted(&prog), 0);
+        assert_int_equal(in.stats[k].missed, 1);
+        assert_int_equal(in.priv->slot[0].owner, 0);
+        one(1, 2); /* a thread of libc's, in the same way */
+        assert_int_equal(counted(&prog), 1);
+        assert_int_equal(in.stats[k].missed, 1);
+        all_quiet();
+        inproc_rewind(&in);
+        *proc = kept;
+    }
+}
+
 static void gate(void **state)
 {
     struct inproc_how how = {.follow = true, .closed = true};
@@ -647,8 +696,15 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, fresh, rewind_all)
     const struct CMUnitTest tests[] = {
-        TEST(random_programs),          TEST(exact_per_cpu),  TEST(overflow), TEST(no_cpu), TEST(gate),
-        TEST(recursion_from_a_handler), TEST(left_by_a_jump), TEST(children),
+        TEST(random_programs),
+        TEST(exact_per_cpu),
+        TEST(overflow),
+        TEST(no_cpu),
+        TEST(gate),
+        TEST(without_thread_area),
+        TEST(recursion_from_a_handler),
+        TEST(left_by_a_jump),
+        TEST(children),
     };
     struct tn_error err = {0};
 

@@ -167,6 +167,7 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
     struct tn_maps maps _clean_(tn_maps_clear) = {};
     _free_ struct tn_change *changes = calloc(req->nplaces ? req->nplaces : 1, sizeof(*changes));
     _free_ u32 *site = calloc(req->nplaces ? req->nplaces : 1, sizeof(*site));
+    u64 used[TN_ARRAY_SIZE(req->used)];
     u32 n = 0, fresh = 0, hooks = 0;
     int r;
 
@@ -213,6 +214,12 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
     /* What a patched byte will lead to is complete, and undo is written down, before the first byte changes.
      */
     st->changing = 2 + req->link_index;
+    /* Handed out for ever from here on: should we be killed, threads may be in it though the bytes are back,
+       and sites whose displaced instructions lie there are remembered. */
+    for (u32 i = 0; i < req->nused; i++) {
+        used[i] = st->region[req->used[i].region].used;
+        st->region[req->used[i].region].used = req->used[i].used;
+    }
     for (u32 i = 0; i < req->nplaces; i++) {
         const struct tn_place_req *p = &places[i];
         struct tn_site *s = &st->site[site[i]];
@@ -250,6 +257,8 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
                 if (places[i].site < 0)
                     st->site[site[i]] = (struct tn_site){};
             }
+        for (u32 i = req->nused; i-- > 0;)
+            st->region[req->used[i].region].used = used[i];
         st->changing = 0;
         return tn_fail(err, r, "vanished", "process %d cannot be written to: %s", h->t.pid, strerror(-r));
     }
@@ -293,8 +302,6 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
         }
         st->prog[req->prog.bit].nhooks++;
     }
-    for (u32 i = 0; i < req->nused; i++)
-        st->region[req->used[i].region].used = req->used[i].used;
     st->vfork_done |= req->vfork_done;
     st->changing = 0;
     return 0;

@@ -51,7 +51,7 @@ static void run_hands(struct tn_hands *h, enum errand errand)
     if (pid > 0)
         while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
             ;
-    if (errand == SERVE && (h->st->changing || h->st->calling))
+    if (errand == SERVE && (h->st->changing || h->st->lent.tid))
         run_hands(h, REPAIR); /* it died half-way: the bytes are put back whole */
 }
 
@@ -87,7 +87,7 @@ void tn_guardian_run(const struct tn_guardian *given)
     h.st = mmap(NULL, sizeof(*h.st), PROT_READ | PROT_WRITE, MAP_SHARED, g.state_fd, 0);
     if (h.st == MAP_FAILED)
         _exit(1);
-    if (h.st->changing || h.st->calling)
+    if (h.st->changing || h.st->lent.tid)
         run_hands(&h, REPAIR); /* the guardian before this one died in the middle */
 
     for (;;) {

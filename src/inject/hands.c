@@ -118,7 +118,6 @@ static void give_thread_back(struct tn_hands *h)
         return;
     h->borrowed = false;
     tn_borrow_end(&h->t, &h->b);
-    h->st->calling = 0;
     th = tn_tracee_find(&h->t, h->b.tid);
     if (th && !h->held)
         tn_tracee_resume(&h->t, th);
@@ -130,6 +129,11 @@ static int order_borrow(struct tn_hands *h, u32 wait_ms, struct tn_borrow_facts 
 
     if (h->borrowed)
         return tn_fail(err, -EPROTO, "bad_order", "a thread is borrowed already");
+    if (h->st->lent.tid)
+        return tn_fail(err, -EAGAIN, "thread_will_not_stop",
+                       "a thread of process %d that made calls for a process of ours which was killed does "
+                       "not stop: try again",
+                       h->t.pid);
     r = h->held ? tn_borrow_held(&h->t, h->t.pid, &h->b, err) : tn_borrow(&h->t, wait_ms, &h->b, err);
     if (r < 0)
         return r;
@@ -297,6 +301,7 @@ static int open_target(struct tn_hands *h, struct tn_error *err)
     if (r < 0)
         return r;
     h->t.hup[0] = h->g->broker;
+    h->t.lent = &h->st->lent;
     if (tn_proc_start_time(h->g->pid) != h->st->start_time)
         return tn_fail(err, -ESRCH, "no_such_process", "process %d has ended", h->g->pid);
     notice_exec(h);
@@ -360,6 +365,28 @@ void tn_hands_serve(struct tn_hands *h)
         ptrace(PTRACE_DETACH, h->t.keep, 0, 0);
 }
 
+/* The hands before these were killed while a thread was lent to them. */
+static void take_lent_back(struct tn_hands *h)
+{
+    struct tn_lent left = h->st->lent;
+
+    if (!left.tid)
+        return;
+    struct tn_thread *th;
+    int r = tn_lent_back(&h->t);
+
+    if (r == -ETIMEDOUT)
+        return; /* it may be in there still: asked again when the next hands are done */
+    tn_lent_clear(&h->t);
+    th = r == 0 ? tn_tracee_find(&h->t, left.tid) : NULL;
+    if (!th)
+        return;
+    tn_hands_close_left(h, &left);
+    th = tn_tracee_find(&h->t, left.tid);
+    if (th)
+        tn_tracee_resume(&h->t, th);
+}
+
 void tn_hands_give_back(struct tn_hands *h, bool half)
 {
     const struct tn_region *proc;
@@ -367,9 +394,7 @@ void tn_hands_give_back(struct tn_hands *h, bool half)
 
     if (open_target(h, NULL) < 0)
         return;
-    if (h->st->calling)
-        tn_stub_abandon(&h->t, h->st->calling);
-    h->st->calling = 0;
+    take_lent_back(h);
     if (half) {
         tn_hands_repair(h);
         return;

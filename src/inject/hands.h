@@ -33,6 +33,8 @@ void tn_hands_give_back(struct tn_hands *h, bool half);
 /* map.c: the MAP order. `keep`: index of a retired program that is to be used again. */
 int tn_hands_map(struct tn_hands *h, const struct tn_map_req *reqs, u32 n, const int *fds, u32 nfds, u32 keep,
                  struct tn_error *err);
+/* Descriptors that a thread lent to dead hands has left open: closed by that thread, which is held. */
+void tn_hands_close_left(struct tn_hands *h, const struct tn_lent *left);
 /* links.c: sites, chains, retirement. */
 int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const struct tn_place_req *places,
                      struct tn_error *err);

@@ -30,9 +30,16 @@
 
 static int call(struct tn_hands *h, long nr, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f, s64 *ret)
 {
-    const u64 arg[6] = {a, b, c, d, e, f};
-    int r = tn_remote_call(&h->t, &h->b, nr, arg, ret);
+    const struct tn_remote one = {nr, {a, b, c, d, e, f}};
+    u32 done;
+    int r;
 
+    if (h->b.cave) {
+        h->st->lent.cave = h->b.cave;
+        r = tn_remote_calls(&h->t, &h->b, h->b.cave, &one, 1, &done, ret);
+    } else {
+        r = tn_remote_call(&h->t, &h->b, nr, one.arg, ret);
+    }
     return r < 0 ? r : *ret < 0 && *ret > -4096 ? (int)*ret : 0;
 }
 
@@ -74,11 +81,30 @@ struct scratch {
     char ctl[CMSG_SPACE(sizeof(int) * TN_FDS_MAX)] __attribute__((aligned(8)));
 };
 
+/* A number in the scratch page may have become somebody else's since: is it one end of a pair of datagram
+   sockets that the target has made itself? */
+static bool is_nameless_pair(const struct tn_hands *h, int theirs)
+{
+    _close_ int fd = (int)syscall(SYS_pidfd_getfd, h->pidfd, theirs, 0);
+    struct sockaddr_storage name = {};
+    socklen_t nname = sizeof(name), len;
+    struct ucred who = {};
+    int type = 0;
+
+    len = sizeof(type);
+    if (fd < 0 || getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 || type != SOCK_DGRAM)
+        return false;
+    len = sizeof(who);
+    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) == 0 && who.pid == h->t.pid &&
+           getsockname(fd, (struct sockaddr *)&name, &nname) == 0 && name.ss_family == AF_UNIX &&
+           nname == sizeof(sa_family_t);
+}
+
 /* Passes fds[0…n); returns how many arrived (≥ 1), or −errno. `first`: a call to be made before. */
 static int pass(struct tn_hands *h, u64 stub, u64 at, const struct tn_remote *first, int ours, int theirs,
                 const int *fds, u32 n, int *ret_theirs)
 {
-    struct scratch s = {.pair = {-1, -1}};
+    struct scratch s = {.pair = {first ? (s32)first->arg[0] : -1, theirs}};
     struct tn_remote calls[2];
     u32 ncalls = 0, done;
     ssize_t sent;
@@ -116,6 +142,39 @@ static int pass(struct tn_hands *h, u64 stub, u64 at, const struct tn_remote *fi
     got = (u32)TN_MIN((c.cmsg_len - CMSG_LEN(0)) / sizeof(int), (size_t)n);
     memcpy(ret_theirs, s.ctl + CMSG_LEN(0), got * sizeof(int));
     return (int)got;
+}
+
+void tn_hands_close_left(struct tn_hands *h, const struct tn_lent *left)
+{
+    struct tn_remote calls[2 + TN_FDS_MAX];
+    struct scratch s;
+    struct cmsghdr c;
+    u32 n = 0, nfds = 0;
+
+    if (!left->scratch || !tn_stub_is(&h->t, left->stub) ||
+        tn_tracee_read(&h->t, left->scratch, &s, sizeof(s)) < 0)
+        return;
+    memcpy(&c, s.ctl, sizeof(c));
+    if (s.msg.msg_controllen >= CMSG_LEN(sizeof(int)) && c.cmsg_level == SOL_SOCKET &&
+        c.cmsg_type == SCM_RIGHTS && c.cmsg_len >= CMSG_LEN(0))
+        nfds = (u32)TN_MIN((c.cmsg_len - CMSG_LEN(0)) / sizeof(int), (size_t)TN_FDS_MAX);
+    for (u32 i = 0; i < nfds; i++) {
+        char path[64], link[64] = "";
+        int fd;
+
+        memcpy(&fd, s.ctl + CMSG_LEN(0) + i * sizeof(fd), sizeof(fd));
+        snprintf(path, sizeof(path), "/proc/%d/fd/%d", h->t.pid, fd);
+        if (readlink(path, link, sizeof(link) - 1) > 0 && !strncmp(link, "/memfd:tenon", 12))
+            calls[n++] = (struct tn_remote){SYS_close, {(u64)fd}};
+    }
+    for (u32 i = 0; i < 2; i++)
+        if (s.pair[i] >= 0 && is_nameless_pair(h, s.pair[i]))
+            calls[n++] = (struct tn_remote){SYS_close, {(u64)s.pair[i]}};
+    if (!n || tn_borrow_held(&h->t, left->tid, &h->b, NULL) < 0)
+        return;
+    h->st->lent.stub = left->stub;
+    batch_each(h, left->stub, calls, n);
+    tn_borrow_end(&h->t, &h->b);
 }
 
 static struct tn_remote mmap_call(const struct tn_map_req *q, int their_fd)
@@ -294,6 +353,7 @@ int tn_hands_map(struct tn_hands *h, const struct tn_map_req *reqs, u32 n, const
     struct tn_remote calls[2 * TN_MAP_REQS_MAX + 1];
     u64 stub = known ? known->addr : 0, scratch = 0;
     bool mapped[TN_MAP_REQS_MAX] = {}, files = false;
+    const struct scratch none = {.pair = {-1, -1}};
     s64 result;
     int r = 0;
 
@@ -322,11 +382,11 @@ int tn_hands_map(struct tn_hands *h, const struct tn_map_req *reqs, u32 n, const
             mapped[i] = true;
             stub = reqs[i].addr;
         }
-    h->st->calling = r < 0 ? 0 : stub;
     if (r == 0 && (!stub || !scratch))
         return tn_fail(err, -EPROTO, "bad_order", "the injector asked for mappings without the means");
     if (r < 0)
         goto out;
+    h->st->lent.stub = stub;
     unmap_spare(h, stub, keep);
     for (u32 i = 0; i < n; i++) {
         if (reqs[i].fd >= 0 || mapped[i])
@@ -343,12 +403,18 @@ int tn_hands_map(struct tn_hands *h, const struct tn_map_req *reqs, u32 n, const
         calls[ncalls++] =
             (struct tn_remote){SYS_socketpair, {AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, scratch}};
     }
-    r = ncalls ? batch(h, stub, calls, ncalls, &done) : 0;
+    if (files && known) /* what an earlier job has left there speaks of other descriptors */
+        r = tn_tracee_write(&h->t, scratch, &none, sizeof(none));
+    if (files)
+        h->st->lent.scratch = scratch;
+    r = r == 0 && ncalls ? batch(h, stub, calls, ncalls, &done) : r;
     for (u32 i = 0; i < done; i++)
         if (which[i] < n)
             mapped[which[i]] = true;
-    if (r == 0 && files)
+    if (r == 0 && files) {
         r = map_files(h, stub, scratch, reqs, n, fds, nfds, mapped);
+        h->st->lent.scratch = 0;
+    }
 out:
     if (r < 0) {
         /* Nobody can be in them: nothing leads there. */

@@ -15,6 +15,7 @@
 
 #include "inject/inject.h"
 #include "inject/proc.h"
+#include "inject/tracee.h"
 #include "rewrite/plan.h"
 #include "rt/layout.h"
 
@@ -111,7 +112,7 @@ struct tn_state {
     u64 start_time;
     u32 vfork_done; /* vfork-like sites are patched */
     u32 changing;   /* bytes are being changed: 1, or 2 + the index of the link that is being made */
-    u64 calling;    /* a borrowed thread may be in the stub at this address; 0: none */
+    struct tn_lent lent;
     /* One past the highest entry ever used: what lies behind is zero and need not be looked at. */
     u32 nregions, nsites, nhooks, nprogs, nviews;
     struct tn_region region[TN_STATE_REGIONS];

@@ -2,18 +2,26 @@
 /*
  * A thread of the target makes system calls for us.
  *
- *   event stop ── regs: rip = a `syscall` instruction, rax = number, orig_rax = −1 (nothing to restart) ──▶
- *     SYSCALL ▶ entry stop ── SYSCALL ▶ exit stop: rax is the result … more calls …
+ *   event stop ── note (tn_lent) ── regs: rip = stub.c's code, orig_rax = −1 (nothing to restart) ──▶
+ *     CONT ▶ the calls ▶ its own SIGSTOP … more calls …
  *     INTERRUPT, CONT ▶ event stop: old registers, old mask: here the kernel still looks at orig_rax and rax,
  * and restarts what was interrupted
  *
  * All signals stay blocked in between, so that no handler runs on borrowed registers; one that was being
  * delivered goes back into the queue with its siginfo (a blocked signal is requeued when it is handed on).
+ *
+ * The tracer may be killed between any two steps; the kernel then lets the thread run on with the registers
+ * it has. So it is only ever sent into code that ends by giving it its own registers back. Such code needs
+ * memory before the first call that maps some: the cave, zero bytes behind the last of the vDSO's image, zero
+ * again afterwards. Where there is no vDSO or no room in it, the first call is made at somebody's `syscall`
+ * instruction, and a tracer killed in those microseconds takes the target with it.
+ *
  * The thread's stack is never used, not even below its end: what a call needs lies in a mapping made for it.
  */
 #include "inject/restartable.h"
 #include "inject/tracee.h"
 
+#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -21,6 +29,41 @@
 #include <sys/ptrace.h>
 
 #define SETTLE_NS 2000000000ull /* a call that takes longer than this never comes back */
+
+/* Zero bytes at the end of the vDSO that belong to nothing of its image; 0: none. */
+static u64 find_cave(struct tn_tracee *t)
+{
+    struct tn_maps maps _clean_(tn_maps_clear) = {};
+    u8 bytes[TN_CAVE_SIZE];
+    Elf64_Ehdr eh;
+
+    if (tn_maps_read(t->pid, &maps) < 0)
+        return 0;
+    for (u32 i = 0; i < maps.n; i++) {
+        const struct tn_vma *v = &maps.vma[i];
+        u64 at = v->end - TN_CAVE_SIZE, off = at - v->start;
+        bool free = true;
+
+        if (!(v->prot & PROT_EXEC) || strcmp(tn_vma_name(&maps, v), "[vdso]") ||
+            tn_tracee_read(t, v->start, &eh, sizeof(eh)) < 0 || memcmp(eh.e_ident, ELFMAG, SELFMAG) ||
+            eh.e_shoff > off || eh.e_shnum * sizeof(Elf64_Shdr) > off - eh.e_shoff || eh.e_phoff > off ||
+            eh.e_phnum * sizeof(Elf64_Phdr) > off - eh.e_phoff)
+            continue;
+        for (u32 k = 0; k < eh.e_phnum && free; k++) {
+            Elf64_Phdr ph;
+
+            free = tn_tracee_read(t, v->start + eh.e_phoff + k * sizeof(ph), &ph, sizeof(ph)) == 0 &&
+                   ph.p_offset <= off && ph.p_filesz <= off - ph.p_offset;
+        }
+        if (!free || tn_tracee_read(t, at, bytes, sizeof(bytes)) < 0)
+            continue;
+        for (u32 k = 0; k < sizeof(bytes); k++)
+            free &= !bytes[k];
+        if (free)
+            return at;
+    }
+    return 0;
+}
 
 /* A `syscall` instruction in executable memory: the vDSO has one, and nobody patches it. */
 static int find_syscall_insn(struct tn_tracee *t, u64 *ret_addr)
@@ -76,7 +119,8 @@ int tn_borrow_held(struct tn_tracee *t, pid_t tid, struct tn_borrowed *ret_b, st
     r = check_filter(t, err);
     if (r < 0)
         return r;
-    r = find_syscall_insn(t, &b.syscall_insn);
+    b.cave = find_cave(t);
+    r = b.cave ? 0 : find_syscall_insn(t, &b.syscall_insn);
     if (r < 0)
         return tn_fail(err, r, "no_syscall_instruction",
                        "process %d has no system call instruction to borrow", t->pid);
@@ -89,8 +133,14 @@ int tn_borrow_held(struct tn_tracee *t, pid_t tid, struct tn_borrowed *ret_b, st
         s64 mended = tn_restart_result((s64)b.regs.orig_rax, (s64)b.regs.rax, t->seccomp);
 
         b.slept = mended <= -512 && mended >= -516;
-        b.regs.rax = (u64)mended;
+        if (mended != (s64)b.regs.rax) {
+            b.regs.rax = (u64)mended;
+            ptrace(PTRACE_SETREGS, tid, 0, &b.regs); /* at once: nobody else would mend it */
+        }
     }
+    *t->lent = (struct tn_lent){
+        .stopped = th->listening, .start_time = tn_proc_start_time(tid), .mask = b.mask, .regs = b.regs};
+    __atomic_store_n(&t->lent->tid, tid, __ATOMIC_RELEASE);
     if (ptrace(PTRACE_SETSIGMASK, tid, sizeof(all), &all) < 0)
         return -ESRCH;
     if (b.slept)
@@ -183,9 +233,73 @@ int tn_borrow_end(struct tn_tracee *t, struct tn_borrowed *b)
             return -ESRCH;
         th->since_ns = since;
     }
-    if (ptrace(PTRACE_SETREGS, b->tid, 0, &b->regs) < 0 ||
-        ptrace(PTRACE_SETSIGMASK, b->tid, sizeof(b->mask), &b->mask) < 0)
+    /* The mask first: it does no harm in the stub, and could not be given back on the way out of it. */
+    if (ptrace(PTRACE_SETSIGMASK, b->tid, sizeof(b->mask), &b->mask) < 0 ||
+        ptrace(PTRACE_SETREGS, b->tid, 0, &b->regs) < 0)
         return -ESRCH;
+    tn_lent_clear(t);
+    return 0;
+}
+
+/* --------------------------------------------------------------- after a tracer that was killed */
+
+void tn_lent_clear(struct tn_tracee *t)
+{
+    static const u8 zero[TN_CAVE_SIZE];
+
+    if (t->lent->cave)
+        tn_tracee_write(t, t->lent->cave, zero, sizeof(zero));
+    *t->lent = (struct tn_lent){};
+}
+
+static bool in_stub(const struct tn_lent *l, u64 pc)
+{
+    return (l->cave && pc >= l->cave && pc < l->cave + TN_CAVE_SIZE) ||
+           (l->stub && pc >= l->stub && pc < l->stub + TN_STUB_SIZE);
+}
+
+static bool stop_pending(pid_t tid)
+{
+    struct __ptrace_peeksiginfo_args args = {.nr = 8};
+    siginfo_t si[8];
+    long n = ptrace(PTRACE_PEEKSIGINFO, tid, &args, si);
+
+    for (long i = 0; i < n; i++)
+        if (si[i].si_signo == SIGSTOP)
+            return true;
+    return false;
+}
+
+int tn_lent_back(struct tn_tracee *t)
+{
+    const struct tn_lent *l = t->lent;
+    struct user_regs_struct regs;
+    struct tn_thread *th;
+    u64 mask;
+
+    if (tn_proc_start_time(l->tid) != l->start_time)
+        return -ESRCH;
+    tn_stub_abandon(t, l->cave);
+    tn_stub_abandon(t, l->stub);
+    if (tn_tracee_seize(t, l->tid, NULL) < 0)
+        return -ESRCH;
+    th = tn_tracee_find(t, l->tid);
+    tn_tracee_interrupt(t, th);
+    if (tn_tracee_settle(t, l->tid, SETTLE_NS) < 0)
+        return -ETIMEDOUT;
+    th = tn_tracee_find(t, l->tid);
+    if (!th || th->state != TN_TH_HELD || ptrace(PTRACE_GETREGS, l->tid, 0, &regs) < 0 ||
+        ptrace(PTRACE_GETSIGMASK, l->tid, sizeof(mask), &mask) < 0)
+        return -ESRCH;
+    tn_tracee_mend_result(t, th); /* it may have been asleep in a call of its own again */
+    if (in_stub(l, regs.rip) || (~mask & ~(1ull << (SIGKILL - 1) | 1ull << (SIGSTOP - 1))) == 0)
+        ptrace(PTRACE_SETSIGMASK, l->tid, sizeof(l->mask), &l->mask);
+    if (in_stub(l, regs.rip))
+        ptrace(PTRACE_SETREGS, l->tid, 0, &l->regs);
+    if (!l->stopped && (th->listening || stop_pending(l->tid))) {
+        th->listening = false;
+        kill(t->pid, SIGCONT); /* clears what is pending, too */
+    }
     return 0;
 }
 

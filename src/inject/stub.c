@@ -7,10 +7,11 @@
  *   restore  the thread's own registers and signal mask
  *   table    number and six arguments a call
  *
- * SIGSTOP is the one signal that no mask holds back and no disposition has to be changed for; the tracer sees
- * it first and keeps it to itself. Should the tracer have been killed meanwhile, the process stops there, the
- * guardian continues it (tn_state.calling), and the thread goes on by itself: it sets its mask, loads its own
- * registers and jumps to where it was. The page is never writable; what it holds comes through /proc/PID/mem.
+ * The page is of ours, or, for the call that maps it, a cave (remote.c). SIGSTOP is the one signal that no
+ * mask holds back and no disposition has to be changed for; the tracer sees it first and keeps it to itself.
+ * Should the tracer have been killed meanwhile, the process stops there, the guardian continues it
+ * (tn_state.lent), and the thread goes on by itself: it sets its mask, loads its own registers and jumps to
+ * where it was. The page is never writable; what it holds comes through /proc/PID/mem.
  */
 #include "inject/tracee.h"
 
@@ -18,11 +19,10 @@
 #include <signal.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
-#include <time.h>
 
 #define SETTLE_NS   2000000000ull
-#define RESTORE_OFF 256u
-#define TABLE_OFF   512u
+#define RESTORE_OFF 240u
+#define TABLE_OFF   392u
 #define CALLS_MAX   ((TN_STUB_SIZE - TABLE_OFF) / sizeof(struct tn_remote))
 
 /* clang-format off */
@@ -85,7 +85,8 @@ _Static_assert(sizeof(stub) == 233 && sizeof(stub) <= RESTORE_OFF, "offsets abov
 struct restore {
     u64 mask, flags, rax, rbx, rcx, rdx, rsi, rdi, rbp, r8, r9, r10, r11, r12, r13, r14, r15, rsp, rip;
 };
-_Static_assert(offsetof(struct restore, rip) == 144 && RESTORE_OFF + sizeof(struct restore) <= TABLE_OFF,
+_Static_assert(offsetof(struct restore, rip) == 144 && RESTORE_OFF + sizeof(struct restore) == TABLE_OFF &&
+                   TABLE_OFF + sizeof(struct tn_remote) <= TN_CAVE_SIZE,
                "offsets above");
 
 /* As the kernel would let it go on: an interrupted call is made again. */
@@ -97,6 +98,9 @@ static struct restore restore_of(const struct tn_borrowed *b)
 
     if ((s64)g->orig_rax >= 0 && (s64)g->rax <= -512 && (s64)g->rax >= -514) {
         r.rax = g->orig_rax;
+        r.rip -= 2;
+    } else if ((s64)g->orig_rax >= 0 && (s64)g->rax == -516) {
+        r.rax = SYS_restart_syscall; /* the kernel still knows what is left to wait for */
         r.rip -= 2;
     }
     return r;
@@ -182,20 +186,17 @@ int tn_remote_calls(struct tn_tracee *t, const struct tn_borrowed *b, u64 at, co
     return 0;
 }
 
-void tn_stub_abandon(const struct tn_tracee *t, u64 stub)
+bool tn_stub_is(const struct tn_tracee *t, u64 at)
+{
+    u8 code[62];
+
+    return at && tn_tracee_read(t, at, code, sizeof(code)) == 0 && !memcmp(code, stub, sizeof(code));
+}
+
+void tn_stub_abandon(const struct tn_tracee *t, u64 at)
 {
     static const u8 past_tgkill[] = {0xeb, STUB_END - 64}; /* at 62: jmp end */
-    int quiet = 0;
 
-    tn_tracee_write(t, stub + 62, past_tgkill, sizeof(past_tgkill));
-    for (int ms = 0; ms < 500 && quiet < 20; ms++) {
-        struct tn_status st;
-
-        if (tn_status_read(t->pid, t->pid, &st) < 0)
-            return;
-        quiet = st.state == 'T' ? 0 : quiet + 1;
-        if (st.state == 'T')
-            kill(t->pid, SIGCONT);
-        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
-    }
+    if (tn_stub_is(t, at))
+        tn_tracee_write(t, at + 62, past_tgkill, sizeof(past_tgkill));
 }

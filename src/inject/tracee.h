@@ -36,8 +36,21 @@ struct tn_thread {
     u64 since_ns;      /* held since (counted from the interrupt) */
 };
 
+/* A thread that is lent to us, for whoever comes after a tracer that was killed: lies in memory that outlives
+   it. Written before anything of the thread is changed, void again (tid 0) when nothing is any more. */
+struct tn_lent {
+    s32 tid;
+    u32 stopped;    /* it was in a group stop, which stays */
+    u64 start_time; /* of the thread */
+    u64 mask;
+    u64 cave; /* zero bytes at the end of the vDSO that hold code of ours; 0: none */
+    u64 stub, scratch;
+    struct user_regs_struct regs; /* as they are to be when it goes on */
+};
+
 struct tn_tracee {
     pid_t pid;
+    struct tn_lent *lent;
     pid_t keep;     /* this thread stays held, whatever is let go (start-up); 0: none */
     int mem;        /* /proc/PID/mem */
     bool seccomp;   /* the target has a seccomp mode */
@@ -106,7 +119,8 @@ struct tn_borrowed {
     pid_t tid;
     struct user_regs_struct regs; /* as they are to be when it goes on */
     u64 mask;
-    u64 syscall_insn; /* address of a `syscall` instruction */
+    u64 cave;         /* where the stub may lie until it has a page; 0: nowhere */
+    u64 syscall_insn; /* address of a `syscall` instruction, where there is no cave */
     bool slept;       /* it was interrupted in a call, which starts again */
 };
 
@@ -118,20 +132,29 @@ struct tn_borrowed {
 int tn_borrow(struct tn_tracee *t, u32 wait_ms, struct tn_borrowed *ret_b, struct tn_error *err);
 /* The same for a thread that is held already. */
 int tn_borrow_held(struct tn_tracee *t, pid_t tid, struct tn_borrowed *ret_b, struct tn_error *err);
-/* A remote system call; *ret_result is what the kernel answered (−errno included). −ESRCH: the thread is
+/* A remote system call without a stub, where there is no cave: the one way on which a tracer must not be
+   killed. *ret_result is what the kernel answered (−errno included). −ESRCH: the thread is
  * gone. */
 int tn_remote_call(struct tn_tracee *t, struct tn_borrowed *b, long nr, const u64 arg[6], s64 *ret_result);
 /* Many of them in one go, from a page of ours (stub.c) at `stub` that is mapped r-x there, TN_STUB_SIZE
    bytes: until one fails. *ret_done: how many succeeded; *ret_last: the last one's result. */
 #define TN_STUB_SIZE 8192u
+#define TN_CAVE_SIZE 448u /* of a stub with a single call */
 struct tn_remote {
     u64 nr, arg[6];
 };
 int tn_remote_calls(struct tn_tracee *t, const struct tn_borrowed *b, u64 stub, const struct tn_remote *calls,
                     u32 n, u32 *ret_done, s64 *ret_last);
-/* The tracer before this one died while a thread was in the stub: that one finds its own way out, and is
-   continued where it has stopped for the tracer. Bounded; whoever else is stopped meanwhile goes on too. */
-void tn_stub_abandon(const struct tn_tracee *t, u64 stub);
+/* The tracer before this one died while a thread was in the stub: that one finds its own way out, and does
+   not stop for a tracer any more. */
+void tn_stub_abandon(const struct tn_tracee *t, u64 at);
+/* Does the stub's code lie at this address? */
+bool tn_stub_is(const struct tn_tracee *t, u64 at);
+/* t->lent is what a dead tracer has left: that thread gets its registers and mask back if it has not found
+   its own way, and stays held for more calls; what was stopped for the tracer goes on. −ESRCH: it is gone. */
+int tn_lent_back(struct tn_tracee *t);
+/* The cave is zero again and nothing is lent; nobody is in it. */
+void tn_lent_clear(struct tn_tracee *t);
 /* Registers and mask as before, at a stop where the kernel still restarts what was interrupted; stays held.
  */
 int tn_borrow_end(struct tn_tracee *t, struct tn_borrowed *b);

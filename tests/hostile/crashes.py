@@ -122,6 +122,26 @@ def _():
     at_steps("inject", ("inject",), 16)
 
 
+@case("the hands are killed at their own steps")
+def _():
+    at_steps("hands", ("hands",), 24)
+
+
+@case("hands and injector are killed together at steps of the hands")
+def _():
+    at_steps("hands", ("inject", "hands"), 12)
+
+
+@case("hands and guardian are killed together at steps of the hands")
+def _():
+    at_steps("hands", ("guardian", "hands"), 12)
+
+
+@case("hands and broker are killed together at steps of the hands")
+def _():
+    at_steps("hands", ("broker", "hands"), 12)
+
+
 @case("the guardian is killed at steps of the hands")
 def _():
     at_steps("hands", ("guardian",), 12)

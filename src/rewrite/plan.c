@@ -31,6 +31,10 @@ static bool movable(const struct tn_insn *i)
         return false;
     if (i->rel_off && i->rel_size != 1 && i->rel_size != 4)
         return false;
+    /* Its return address is to be the host's own, which is pushed before the operand is read. */
+    if (i->kind == TN_INSN_CALL_IND && i->has_modrm &&
+        (i->mod == 3 ? i->rm == 4 : i->has_sib && i->base == 4))
+        return false;
     return !(i->mem_off && i->addr32);
 }
 
@@ -59,6 +63,24 @@ static u64 padding(const struct tn_flow *f, u64 addr, u64 want)
         n += i.len;
     }
     return n;
+}
+
+/*
+ * The return address of a call that is not the window's last instruction lies inside it. Whoever is in the
+ * callee while the bytes change would come back into the middle of the jump, and no program counter tells of
+ * him; later ones would return to our text, through which nothing can be thrown.
+ */
+static u64 call_inside(const struct tn_flow *f, const struct tn_patch *p)
+{
+    for (u32 k = 0; k < p->ninsns; k++) {
+        u64 at = p->addr + p->insn_off[k];
+        struct tn_insn i;
+
+        if (p->insn_off[k] + p->insn_len[k] < p->len && tn_code_decode(f->code, at, &i) == 0 &&
+            (i.kind == TN_INSN_CALL || i.kind == TN_INSN_CALL_IND))
+            return at;
+    }
+    return 0;
 }
 
 /*
@@ -105,6 +127,8 @@ static int build(const struct tn_flow *f, u64 addr, u64 through, struct window *
     }
     p->len = (u8)(at - addr);
     p->resume = at;
+    if (call_inside(f, p))
+        return tn_refuse(err, -ENOTSUP, TN_REFUSE_CALL_IN_WINDOW, call_inside(f, p), NULL);
     memcpy(p->expected, f->code->bytes + (addr - f->code->addr), p->len);
     *ret_w = w;
     return 0;
@@ -303,7 +327,7 @@ static int build_exit(const struct tn_flow *f, u64 ret, struct window *ret_w, st
             ret_w->patch.hook_before = (u8)before;
             return 0;
         }
-        if (!first.reason[0])
+        if (!first.reason[0] || strcmp(why.reason, tn_refusal_name(TN_REFUSE_CALL_IN_WINDOW)) == 0)
             first = why;
         if ((tn_flow_mark(f, start) & TN_FLOW_TARGET) || before == 5)
             break;

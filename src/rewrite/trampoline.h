@@ -78,9 +78,8 @@ int tn_trampoline(const struct tn_tramp_in *in, u8 *ret_bytes, u32 cap, struct t
  * jump. insn_at[i] gets the address of displaced instruction i, to move a program counter; for i ==
  * hook_before that is behind the hook, since whoever is there has passed the place.
  *
- * A displaced call that is the window's last instruction pushes its original return address and jumps, so
- * that nobody ever returns to, or unwinds through, our text; a call in the middle of a window returns to our
- * text.
+ * A displaced call pushes its original return address and jumps, so that nobody ever returns to, or unwinds
+ * through, our text. It is the window's last instruction: the planner refuses any other.
  */
 #define TN_DISPLACED_MAX 512u /* bytes no copy exceeds */
 struct tn_displaced_out {

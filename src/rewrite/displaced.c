@@ -5,8 +5,7 @@
  *     rip-relative operand      the displacement is counted anew
  *     jmp, jcc                  widened to 32 bits
  *     loop, jrcxz               8 bits is all they have: they hop over a jump
- *     call, last in the window  push <original return address>; jmp: the callee returns to the host's own
- * code call, elsewhere           call: its return address is in our text
+ *     call                      push <original return address>; jmp: the callee returns to the host's own code
  *
  * Refused is what does not reach (±2 GiB). What cannot be moved at all was refused by the planner.
  */

@@ -63,6 +63,21 @@ int tn_link_row(struct tn_table *table, const struct tn_ctl_link *link)
                         NULL);
 }
 
+/* The C line and a mark under its column. The text is of the object's BTF, which anybody may have written:
+   control characters become dots, so that it cannot speak to the terminal. */
+static void print_source(FILE *out, const struct tn_refusal *refusal)
+{
+    fprintf(out, "  %5u | ", refusal->line);
+    for (const char *c = refusal->text; *c; c++) {
+        unsigned char b = (unsigned char)*c;
+
+        fputc(b == '\t' ? ' ' : b < 0x20 || b == 0x7f ? '.' : b, out);
+    }
+    fputc('\n', out);
+    if (refusal->text_column && refusal->text_column <= strlen(refusal->text))
+        fprintf(out, "        | %*s^\n", (int)refusal->text_column - 1, "");
+}
+
 void tn_refusal_print(FILE *out, const char *program, const struct tn_refusal *refusal)
 {
     fprintf(out, "%s%s is refused%s [%s]: %s\n", tn_bold(out), program, tn_plain(out), refusal->reason,
@@ -74,7 +89,7 @@ void tn_refusal_print(FILE *out, const char *program, const struct tn_refusal *r
         fprintf(out, "  at instruction %u (compile with -g to see the source line)\n", refusal->insn);
     }
     if (refusal->text[0])
-        fprintf(out, "  %5u | %s\n", refusal->line, refusal->text + strspn(refusal->text, " \t"));
+        print_source(out, refusal);
     if (refusal->state[0])
         fprintf(out, "  known there: %s\n", refusal->state);
     if (refusal->path[0])

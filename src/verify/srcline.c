@@ -234,6 +234,7 @@ void tn_src_locate(const struct tn_src *s, u32 insn, struct tn_refusal *ret)
     u32 low = 0, high = s->nlines;
     struct bpf_line_info l;
     const char *text;
+    u32 indent;
 
     while (low < high) { /* the last record at or before */
         u32 mid = low + (high - low) / 2;
@@ -247,12 +248,12 @@ void tn_src_locate(const struct tn_src *s, u32 insn, struct tn_refusal *ret)
         return;
     l = line_at(s, low - 1);
     text = s->strings + l.line_off;
-    while (*text == ' ' || *text == '\t')
-        text++;
+    indent = (u32)strspn(text, " \t");
     snprintf(ret->file, sizeof(ret->file), "%s", s->strings + l.file_name_off);
-    snprintf(ret->text, sizeof(ret->text), "%s", text);
+    snprintf(ret->text, sizeof(ret->text), "%s", text + indent);
     ret->line = BPF_LINE_INFO_LINE_NUM(l.line_col);
     ret->column = BPF_LINE_INFO_LINE_COL(l.line_col);
+    ret->text_column = ret->column > indent ? ret->column - indent : 0;
 }
 
 static bool func_type(const struct tn_src *s, u32 start, struct btf_type *ret, u32 *ret_proto_id)

@@ -124,7 +124,8 @@ struct tn_refusal {
     u32 insn;          /* where */
     char file[256];    /* C source, from BTF line information; "" where there is none */
     u32 line, column;  /* 1-based; 0 = not known */
-    char text[256];    /* the source line */
+    char text[256];    /* the source line, without what indents it */
+    u32 text_column;   /* 1-based: where in `text` `column` is; 0 = not known */
     char state[512];   /* the registers that matter, as abstract values */
     char path[512];    /* how it came there: the last branches, oldest first */
 };

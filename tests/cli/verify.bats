@@ -48,6 +48,21 @@ C
     [ "$status" -eq 1 ]
     [[ $out == *"apps/nginx/refused.bpf.c:"* ]]
     [[ $out == *"*count += 1"* ]]
+    # The mark stands under the operator, where the compiler says the access is.
+    source=$(grep -n '| \*count += 1' <<<"$out" | cut -d: -f1)
+    text=$(sed -n "${source}p" <<<"$out")
+    mark=$(sed -n "$((source + 1))p" <<<"$out")
+    [ "${text:$((${#mark} - 1)):2}" = "+=" ]
+    [[ $mark =~ ^\ +\|\ +\^$ ]]
+}
+
+@test "a source line that speaks to the terminal is shown with dots" {
+    printf '#include <linux/bpf.h>\n#include <bpf/bpf_helpers.h>\nSEC("uprobe//bin/true:a") int bad(void *ctx) { /* \033[31m\007 */ return *(int *)(long)8; }\nchar LICENSE[] SEC("license") = "GPL";\n' >"$DIR/o.c"
+    clang -target bpf -g -O2 -I/usr/include/x86_64-linux-gnu -c "$DIR/o.c" -o "$DIR/o"
+    tenon verify "$DIR/o"
+    [ "$status" -eq 1 ]
+    [[ $out == *"/* .[31m. */"* ]]
+    [[ $out != *$'\033[31m'* ]]
 }
 
 @test "--host and -p look for the functions" {

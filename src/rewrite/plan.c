@@ -339,12 +339,26 @@ static int build_exit(const struct tn_flow *f, u64 ret, struct window *ret_w, st
     return tn_fail(err, -ENOTSUP, first.reason, "%s", first.message);
 }
 
+/* Says whose exit to hook instead, where the jump and the symbols tell. */
+static int refuse_tail_call(const struct tn_flow *f, struct tn_error *err)
+{
+    const struct tn_func *to = NULL;
+    char detail[160] = "";
+    struct tn_insn i;
+
+    if (tn_code_decode(f->code, f->tail_call, &i) >= 0)
+        to = tn_func_starting(f->code, i.target);
+    if (to && to->name)
+        snprintf(detail, sizeof(detail), "the jump leads to %s", to->name);
+    return tn_refuse(err, -ENOTSUP, TN_REFUSE_EXIT_BY_TAIL_CALL, f->tail_call, detail[0] ? detail : NULL);
+}
+
 static int plan_exit(const struct tn_flow *f, struct tn_plan *plan, struct tn_error *err)
 {
     bool padded = false, displaced = false;
 
     if (f->tail_call)
-        return tn_refuse(err, -ENOTSUP, TN_REFUSE_EXIT_BY_TAIL_CALL, f->tail_call, NULL);
+        return refuse_tail_call(f, err);
     if (f->unprovable)
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_EXIT_UNPROVABLE, f->unprovable, NULL);
     if (f->undecodable)

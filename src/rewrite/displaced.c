@@ -5,7 +5,8 @@
  *     rip-relative operand      the displacement is counted anew
  *     jmp, jcc                  widened to 32 bits
  *     loop, jrcxz               8 bits is all they have: they hop over a jump
- *     call                      push <original return address>; jmp: the callee returns to the host's own code
+ *     call                      push <original return address>; jmp: the callee returns to the host's own
+ * code
  *
  * Refused is what does not reach (±2 GiB). What cannot be moved at all was refused by the planner.
  */
@@ -85,9 +86,6 @@ static int emit(struct tn_asm *a, u64 at, const u8 *bytes, const struct tn_insn 
     case TN_INSN_JCC:
         tn_x86_jcc(a, 4, (enum tn_x86_cc)i->cond, (s64)(i->target - at));
         break;
-    case TN_INSN_CALL:
-        tn_x86_call(a, (s64)(i->target - at));
-        break;
     case TN_INSN_LOOP: {
         u8 hop[16];
 
@@ -98,6 +96,9 @@ static int emit(struct tn_asm *a, u64 at, const u8 *bytes, const struct tn_insn 
         tn_x86_jmp(a, 4, (s64)(i->target - at));
         break;
     }
+    case TN_INSN_CALL: /* what can be moved of them has been */
+    case TN_INSN_CALL_IND:
+        return tn_refuse(err, -ENOTSUP, TN_REFUSE_CALL_IN_WINDOW, here, NULL);
     case TN_INSN_XBEGIN:
     case TN_INSN_FAR:
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_NOT_RELOCATABLE, here, NULL);

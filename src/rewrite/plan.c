@@ -299,7 +299,8 @@ static int plan_one(const struct tn_flow *f, enum tn_place_kind place, u64 addr,
         r = check_maybe(f, &w.patch, err);
     if (r < 0)
         return r;
-    w.patch.place = (u8)place;
+    /* What only unwind information knows may be a piece that a function of no frame jumps to. */
+    w.patch.place = (u8)(place == TN_PLACE_ENTRY && !f->func->name ? TN_PLACE_OFFSET : place);
     plan->patches = malloc(sizeof(*plan->patches));
     if (!plan->patches)
         return -ENOMEM;

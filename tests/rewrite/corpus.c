@@ -96,8 +96,9 @@ static void outcome(const struct test_case *c, char *out, size_t cap)
         int r = p->place == TN_PLACE_SYSCALL ? tn_vfork_stub(p, 0, COPY, HEAD, bytes, sizeof(bytes), &d, &err)
                                              : tn_displaced(p, 0, COPY, HEAD, bytes, sizeof(bytes), &d, &err);
 
-        n += (size_t)snprintf(out + n, cap - n, "→ window %llu %u hook %u\n",
-                              (unsigned long long)(p->addr - BASE), p->len, p->hook_before);
+        n += (size_t)snprintf(out + n, cap - n, "→ window %llu %u hook %u%s\n",
+                              (unsigned long long)(p->addr - BASE), p->len, p->hook_before,
+                              p->place == TN_PLACE_OFFSET && c->place == TN_PLACE_ENTRY ? " live" : "");
         assert_int_equal(r, 0);
         n += (size_t)snprintf(out + n, cap - n, "→ copy");
         for (u32 k = 0; k < d.len; k++)

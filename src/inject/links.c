@@ -531,8 +531,21 @@ static void look_at_word(const struct tn_state *st, struct look *l, u64 value)
         l->prog[i] |= value - st->prog[i].text < st->prog[i].text_len;
 }
 
-/* Notes what of ours is on this thread. False when it cannot be told. */
-static bool look_at_stack(struct tn_hands *h, const struct tn_maps *maps, struct look *l, u64 sp, u64 pc)
+/* The end of the general registers in a signal frame: …, rsp, rip, flags, then selectors (cs, gs, fs, ss),
+ * which Linux gives all 64-bit programs alike. */
+#define FRAME_SELECTORS 0x002b000000000033ull
+
+static bool interrupted_at(const u64 *rip)
+{
+    return rip[2] == FRAME_SELECTORS && (rip[1] & 2) && rip[1] < 1u << 22;
+}
+
+#define STACKS_MAX 4u /* of one thread: a handler on an alternate stack, interrupted by another… */
+
+/* Notes what of ours is on this thread: on its stack, and on one that a handler has interrupted, where what
+ * ran is still under way. False when it cannot be told. */
+static bool look_at_stack(struct tn_hands *h, const struct tn_maps *maps, struct look *l, u64 sp, u64 pc,
+                          u32 depth)
 {
     const struct tn_vma *v = tn_maps_at(maps, sp);
     _free_ u64 *words = NULL;
@@ -548,8 +561,13 @@ static bool look_at_stack(struct tn_hands *h, const struct tn_maps *maps, struct
     words = malloc(len + 8);
     if (!words || tn_tracee_read(&h->t, sp, words, len) < 0)
         return false;
-    for (u64 i = 0; i < len / 8; i++)
+    for (u64 i = 0; i < len / 8; i++) {
         look_at_word(h->st, l, words[i]);
+        if (i && i + 2 < len / 8 && interrupted_at(&words[i]) &&
+            words[i - 1] - v->start >= v->end - v->start &&
+            (depth == STACKS_MAX || !look_at_stack(h, maps, l, words[i - 1], words[i], depth + 1)))
+            return false;
+    }
     return true;
 }
 
@@ -585,7 +603,7 @@ static int look_at_thread_once(struct tn_hands *h, const struct tn_maps *maps, s
         if (what.doing == TN_DOING_SLEEPS) {
             if (what.nr == SYS_vfork || what.nr == SYS_clone || what.nr == SYS_clone3)
                 return false; /* a child may run in this memory */
-            out = look_at_stack(h, maps, l, what.sp, what.pc);
+            out = look_at_stack(h, maps, l, what.sp, what.pc, 1);
             if (sched_count(th->pid, tid, after) && !strcmp(before, after))
                 return out;
             return -EAGAIN;
@@ -601,7 +619,7 @@ static int look_at_thread_once(struct tn_hands *h, const struct tn_maps *maps, s
     }
     if (!th || th->state != TN_TH_HELD || ptrace(PTRACE_GETREGS, tid, 0, &regs) < 0)
         return !th || th->state == TN_TH_GONE;
-    out = look_at_stack(h, maps, l, regs.rsp, regs.rip);
+    out = look_at_stack(h, maps, l, regs.rsp, regs.rip, 1);
     if (was_free) {
         tn_tracee_mend_result(&h->t, th);
         tn_tracee_resume(&h->t, th);

@@ -19,7 +19,7 @@ class Nginx:
 
     def __init__(self, room, workers=2):
         need(NGINX)
-        self.room, self.port = room, free_port()
+        self.room, self.port, self.count = room, free_port(), workers
         for folder in ("logs", "html"):
             os.mkdir(room.path(folder))
         room.write("html/index.html", "first light\n")
@@ -45,7 +45,12 @@ http {{
     def ready(self, master):
         self.master = master
         until(lambda: listening(self.port))
-        self.workers = until(lambda: children(master))
+        self.workers = until(self.all_workers)
+
+    def all_workers(self):
+        """The workers, once all are there: the master forks them one after the other."""
+        workers = children(self.master)
+        return workers if len(workers) == self.count else None
 
     def get(self, n):
         """n requests, each over a connection of its own; all must succeed."""
@@ -64,9 +69,8 @@ http {{
         """New workers, the old ones gone."""
         old = children(self.master)
         os.kill(self.master, signal.SIGHUP)
-        until(lambda: children(self.master) and not set(children(self.master)) & set(old))
         until(lambda: not any(alive(pid) for pid in old))
-        return children(self.master)
+        return until(self.all_workers)
 
 
 class Redis:

@@ -8,6 +8,10 @@
  * copy 3          CC n1 n2 n3 n4        nobody can be here: the way in is shut 4          n0 n1 n2 n3 n4 5
  * who stopped at CC goes back to it and on; who has run into CC but not stopped yet is found (drain)
  *
+ * A tracer killed between 1 and 4 leaves the CC to nobody: a thread that runs into it before the guardian has
+ * put the bytes back (about a millisecond) dies of SIGTRAP. The same holds for the breakpoints at which a
+ * waking thread is waited for (remote.c).
+ *
  * Sleepers are looked at through /proc and never interrupted: a thread seen asleep *after* step 1 can come to
  * the place only through the CC. Awake ones are held from step 2 to 4. Fork children born in between are born
  * stopped, and get their copy of the bytes completed.

@@ -531,15 +531,6 @@ static void look_at_word(const struct tn_state *st, struct look *l, u64 value)
         l->prog[i] |= value - st->prog[i].text < st->prog[i].text_len;
 }
 
-/* The end of the general registers in a signal frame: …, rsp, rip, flags, then selectors (cs, gs, fs, ss),
- * which Linux gives all 64-bit programs alike. */
-#define FRAME_SELECTORS 0x002b000000000033ull
-
-static bool interrupted_at(const u64 *rip)
-{
-    return rip[2] == FRAME_SELECTORS && (rip[1] & 2) && rip[1] < 1u << 22;
-}
-
 #define STACKS_MAX 4u /* of one thread: a handler on an alternate stack, interrupted by another… */
 
 /* Notes what of ours is on this thread: on its stack, and on one that a handler has interrupted, where what
@@ -563,7 +554,7 @@ static bool look_at_stack(struct tn_hands *h, const struct tn_maps *maps, struct
         return false;
     for (u64 i = 0; i < len / 8; i++) {
         look_at_word(h->st, l, words[i]);
-        if (i && i + 2 < len / 8 && interrupted_at(&words[i]) &&
+        if (i && i + 2 < len / 8 && tn_frame_interrupted(&words[i]) &&
             words[i - 1] - v->start >= v->end - v->start &&
             (depth == STACKS_MAX || !look_at_stack(h, maps, l, words[i - 1], words[i], depth + 1)))
             return false;

@@ -10,6 +10,8 @@
 #include <time.h>
 
 #define SETTLE_NS 1000000000ull
+#define FRAME_LOOK                                                                                           \
+    (4 * TN_PAGE) /* bytes of a stack searched for a signal frame: a handler's own frames lie below it */
 
 struct job {
     const struct tn_change *changes;
@@ -45,6 +47,25 @@ static void mend_copy(const struct tn_tracee *t, pid_t child)
     }
 }
 
+/* Is a handler under way that has interrupted code inside a place? Its return would go there. */
+static bool interrupted_inside(const struct tn_tracee *t, const struct job *j, u64 sp)
+{
+    u64 words[FRAME_LOOK / sizeof(u64)], have = 0;
+
+    sp &= ~7ull;
+    while (have < sizeof(words)) { /* up to the end of what is mapped */
+        u64 piece = TN_MIN(TN_PAGE - (sp + have) % TN_PAGE, sizeof(words) - have);
+
+        if (tn_tracee_read(t, sp + have, (u8 *)words + have, piece) < 0)
+            break;
+        have += piece;
+    }
+    for (u64 i = 0; i + 2 < have / sizeof(u64); i++)
+        if (inside(j, words[i]) && tn_frame_interrupted(&words[i]))
+            return true;
+    return false;
+}
+
 /* A held thread: out of the places, or moved out. */
 static int look_at_held(struct tn_tracee *t, const struct job *j, struct tn_thread *th)
 {
@@ -55,6 +76,8 @@ static int look_at_held(struct tn_tracee *t, const struct job *j, struct tn_thre
         th->state = TN_TH_GONE;
         return 0;
     }
+    if (interrupted_inside(t, j, regs.rsp))
+        return -EAGAIN;
     c = inside(j, regs.rip);
     if (!c || (regs.rip == c->addr + 1 && tn_trap_pending(th->tid)))
         return 0; /* outside, or about to be set back to the first byte */
@@ -87,7 +110,9 @@ static int look_at_all(struct tn_tracee *t, const struct job *j)
                 th->state = TN_TH_GONE;
                 break;
             case TN_DOING_SLEEPS:
-                if (inside(j, what.pc)) {
+                if (interrupted_inside(t, j, what.sp)) {
+                    stuck = true;
+                } else if (inside(j, what.pc)) {
                     stuck = true;
                     if (tn_restartable(t->pid, &what, t->seccomp)) {
                         tn_tracee_interrupt(t, th);
@@ -203,7 +228,10 @@ int tn_change(struct tn_tracee *t, const struct tn_change *changes, u32 n, u32 s
     t->mend_arg = NULL;
     if (r == -EAGAIN)
         return tn_fail(err, r, "thread_in_place",
-                       "a thread of process %d sleeps inside the code to be replaced: try again", t->pid);
+                       "a thread of process %d sleeps inside the code to be replaced, or a signal handler "
+                       "will return into it: "
+                       "try again",
+                       t->pid);
     if (r == -ETIMEDOUT)
         return tn_fail(err, r, "thread_will_not_stop",
                        "a thread of process %d does not stop within a second: try again", t->pid);

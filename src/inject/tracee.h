@@ -73,6 +73,14 @@ struct tn_tracee {
 int tn_tracee_open(struct tn_tracee *t, pid_t pid, struct tn_error *err);
 void tn_tracee_close(struct tn_tracee *t);
 
+/* Is this word of a stack the program counter in a signal frame? There, general registers end with …, rsp,
+   rip, flags, and the selectors (cs, gs, fs, ss) that Linux gives all 64-bit programs alike. rip[0…2] are
+   read. */
+static inline bool tn_frame_interrupted(const u64 *rip)
+{
+    return rip[2] == 0x002b000000000033ull && (rip[1] & 2) && rip[1] < 1u << 22;
+}
+
 int tn_tracee_read(const struct tn_tracee *t, u64 addr, void *ret_bytes, u64 len);
 int tn_tracee_write(const struct tn_tracee *t, u64 addr, const void *bytes, u64 len);
 

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #define EXPORTED __attribute__((noinline, visibility("default")))
@@ -230,6 +231,61 @@ static uint64_t nap_scene(const char *what)
     return sum;
 }
 
+/* ------------------------------------------------------------------------- interrupted inside the first
+ * bytes */
+
+/* The load is at +1: what a handler interrupts there, it returns to. */
+uint64_t stumbles(const uint64_t *a);
+__asm__(".text\n"
+        ".globl stumbles\n"
+        ".type stumbles, @function\n"
+        "stumbles:\n"
+        "       nop\n"
+        "       mov (%rdi), %rax\n"
+        "       add $1, %rax\n"
+        "       ret\n"
+        ".size stumbles, .-stumbles\n");
+
+static const uint64_t firm = 41;
+static pthread_t stumbler;
+
+static void stand_up(int signal, siginfo_t *info, void *context)
+{
+    ucontext_t *uc = context;
+    char byte;
+
+    if (read(gate[0], &byte, 1) == 1)
+        uc->uc_mcontext.gregs[REG_RDI] = (greg_t)(uintptr_t)&firm;
+}
+
+static void *stumble(void *arg)
+{
+    uint64_t (*volatile function)(const uint64_t *) = stumbles;
+
+    return (void *)(uintptr_t)function(arg);
+}
+
+static uint64_t stumble_scene(const char *what)
+{
+    struct sigaction action = {.sa_sigaction = stand_up, .sa_flags = SA_SIGINFO};
+    void *result = NULL;
+
+    if (strcmp(what, "fall") == 0) {
+        sigaction(SIGSEGV, &action, NULL);
+        pthread_create(&stumbler, NULL, stumble, (void *)8);
+    } else {
+        if (write(gate[1], "x", 1) != 1)
+            abort();
+        pthread_join(stumbler, &result);
+    }
+    return (uint64_t)(uintptr_t)result;
+}
+
+static uint64_t walk(uint64_t i)
+{
+    return stumbles(&i);
+}
+
 /* ----------------------------------------------------------------------------------------------------------
  * scenes */
 
@@ -262,9 +318,9 @@ static const struct {
     const char *name;
     uint64_t (*scene)(uint64_t);
 } scenes[] = {
-    {"rets", many_rets},   {"bare", bare_rets},      {"dense", dense},
-    {"cold", cold_part},   {"recursive", recursive}, {"over", over},
-    {"tail", tail_called}, {"flags", plus_flags},    {"red", red_zone},
+    {"rets", many_rets},      {"bare", bare_rets}, {"dense", dense},      {"cold", cold_part},
+    {"recursive", recursive}, {"over", over},      {"tail", tail_called}, {"flags", plus_flags},
+    {"red", red_zone},        {"walk", walk},
 };
 
 int main(void)
@@ -283,6 +339,8 @@ int main(void)
             return 2;
         if (strcmp(name, "doze") == 0 || strcmp(name, "wake") == 0)
             sum = nap_scene(name);
+        if (strcmp(name, "fall") == 0 || strcmp(name, "rise") == 0)
+            sum = stumble_scene(name);
         for (size_t s = 0; s < sizeof(scenes) / sizeof(scenes[0]); s++)
             for (uint64_t i = 0; strcmp(name, scenes[s].name) == 0 && i < n; i++) {
                 uint64_t (*volatile function)(uint64_t) = scenes[s].scene;

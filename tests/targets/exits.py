@@ -108,9 +108,11 @@ def _(room):
 
 
 def asleep(pid, n):
-    """n threads of a process sleep in read."""
+    """n threads of a process sleep in read, not counting the first, which waits for our next line."""
     seen = 0
     for tid in os.listdir(f"/proc/{pid}/task"):
+        if int(tid) == pid:
+            continue
         with open(f"/proc/{pid}/task/{tid}/syscall") as file:
             seen += file.read().startswith("0 ")
     return seen >= n
@@ -138,6 +140,23 @@ def _(room):
         link = room.attach("naps_inside", program.pid) # asleep in the plain call now
         same(program.ask("wake 0"), "36", "those who slept in the plain call")
         link.detach()
+
+
+@test("a signal handler that will return into the bytes to be replaced: waited for, refused by name, then attached")
+def _(room):
+    program = room.program("exits")
+    path = os.readlink(f"/proc/{program.pid}/exe")
+    text = code(program.pid, path)
+    program.ask("fall 0")
+    until(lambda: asleep(program.pid, 1))
+    try:
+        room.attach("stumbles", program.pid)
+        raise AssertionError("attached")
+    except Refused as refused:
+        assert "[thread_in_place]" in str(refused), refused
+    same(code(program.pid, path), text, "code")
+    same(program.ask("rise 0"), "42", "what the interrupted call brought back")
+    scene(room, "stumbles", "walk 1000", 1000)
 
 
 @test("gdb sees through a hooked function: its callers, by their names")

@@ -50,17 +50,10 @@ static void mend_copy(const struct tn_tracee *t, pid_t child)
 /* Is a handler under way that has interrupted code inside a place? Its return would go there. */
 static bool interrupted_inside(const struct tn_tracee *t, const struct job *j, u64 sp)
 {
-    u64 words[FRAME_LOOK / sizeof(u64)], have = 0;
+    u64 words[FRAME_LOOK / sizeof(u64)];
+    ssize_t have = pread(t->mem, words, sizeof(words), (off_t)(sp & ~7ull)); /* less where the mapping ends */
 
-    sp &= ~7ull;
-    while (have < sizeof(words)) { /* up to the end of what is mapped */
-        u64 piece = TN_MIN(TN_PAGE - (sp + have) % TN_PAGE, sizeof(words) - have);
-
-        if (tn_tracee_read(t, sp + have, (u8 *)words + have, piece) < 0)
-            break;
-        have += piece;
-    }
-    for (u64 i = 0; i + 2 < have / sizeof(u64); i++)
+    for (ssize_t i = 0; i + 2 < have / (ssize_t)sizeof(u64); i++)
         if (inside(j, words[i]) && tn_frame_interrupted(&words[i]))
             return true;
     return false;

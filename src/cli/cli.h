@@ -24,6 +24,8 @@ enum tn_exit {
 
 /* Parses options. Usage errors end the process with TN_EXIT_USAGE, --help with 0. */
 void tn_cli_parse(const struct argp *argp, int argc, char **argv, unsigned flags, void *input);
+/* The parser of a command that knows --json and takes no argument. Its input is a bool. */
+int tn_cli_option_json(int key, char *arg, struct argp_state *state);
 
 /* `tenon COMMAND: …` on standard error; argv0 as passed to the command. Return TN_EXIT_FAILED. */
 int tn_cli_fail(const char *argv0, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -23,24 +23,13 @@ static const char *const answers[] = {
     [TN_PROBE_YES] = "yes", [TN_PROBE_LIMITED] = "limited", [TN_PROBE_NO] = "no"};
 static bool json;
 
-static int option(int key, char *arg, struct argp_state *state)
-{
-    if (key == 'j')
-        json = true;
-    else if (key == ARGP_KEY_ARG)
-        argp_error(state, "takes no argument: %s", arg);
-    else
-        return ARGP_ERR_UNKNOWN;
-    return 0;
-}
-
 static const struct argp_option options[] = {
     {"json", 'j', 0, 0, "one array, a row a probe: probe, answer, needed, seen, means", 0},
     {0},
 };
 static const struct argp argp = {
     options,
-    option,
+    tn_cli_option_json,
     "",
     "Try what tenon needs from this machine and this user, and say what can and cannot be done, and why. "
     "The exit status is 1 when something that every attach needs is missing.",
@@ -54,7 +43,7 @@ int tn_cmd_doctor(int argc, char **argv)
     json_t *list = json_array();
     bool good = true;
 
-    tn_cli_parse(&argp, argc, argv, 0, NULL);
+    tn_cli_parse(&argp, argc, argv, 0, &json);
     for (size_t i = 0; i < TN_ARRAY_SIZE(rows); i++) {
         struct tn_probe found = {.answer = TN_PROBE_NO};
 

@@ -10,22 +10,11 @@
 
 static bool json;
 
-static int option(int key, char *arg, struct argp_state *state)
-{
-    if (key == 'j')
-        json = true;
-    else if (key == ARGP_KEY_ARG)
-        argp_error(state, "takes no argument: %s", arg);
-    else
-        return ARGP_ERR_UNKNOWN;
-    return 0;
-}
-
 static const struct argp_option options[] = {
     {"json", 'j', 0, 0, "one array, a row a link", 0},
     {0},
 };
-static const struct argp argp = {options, option, "", "List what is attached.", NULL, NULL, NULL};
+static const struct argp argp = {options, tn_cli_option_json, "", "List what is attached.", NULL, NULL, NULL};
 
 int tn_cmd_ls(int argc, char **argv)
 {
@@ -35,7 +24,7 @@ int tn_cmd_ls(int argc, char **argv)
     json_t *list;
     int r;
 
-    tn_cli_parse(&argp, argc, argv, 0, NULL);
+    tn_cli_parse(&argp, argc, argv, 0, &json);
     list = json_array();
     tn_link_head(&table);
     r = tn_connect(false, &err);

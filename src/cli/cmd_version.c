@@ -8,26 +8,15 @@
 
 static bool json;
 
-static int option(int key, char *arg, struct argp_state *state)
-{
-    if (key == 'j')
-        json = true;
-    else if (key == ARGP_KEY_ARG)
-        argp_error(state, "takes no argument: %s", arg);
-    else
-        return ARGP_ERR_UNKNOWN;
-    return 0;
-}
-
 static const struct argp_option options[] = {
     {"json", 'j', 0, 0, "for machines", 0},
     {0},
 };
-static const struct argp argp = {options, option, "", "Print the version.", NULL, NULL, NULL};
+static const struct argp argp = {options, tn_cli_option_json, "", "Print the version.", NULL, NULL, NULL};
 
 int tn_cmd_version(int argc, char **argv)
 {
-    tn_cli_parse(&argp, argc, argv, 0, NULL);
+    tn_cli_parse(&argp, argc, argv, 0, &json);
     if (json)
         tn_cli_print_json(json_pack("{s:s, s:s}", "tenon", TN_VERSION, "libbpf", libbpf_version_string()),
                           false);

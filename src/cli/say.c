@@ -210,3 +210,16 @@ u64 tn_cli_now_ns(void)
     clock_gettime(CLOCK_MONOTONIC, &ts);
     return (u64)ts.tv_sec * 1000000000ull + (u64)ts.tv_nsec;
 }
+
+int tn_cli_option_json(int key, char *arg, struct argp_state *state)
+{
+    bool *json = state->input;
+
+    if (key == 'j')
+        *json = true;
+    else if (key == ARGP_KEY_ARG)
+        argp_error(state, "takes no argument: %s", arg);
+    else
+        return ARGP_ERR_UNKNOWN;
+    return 0;
+}

@@ -87,16 +87,17 @@ static int ref_acquire(struct vf *v, u32 *ret)
     if (v->cur.nrefs == TN_MAX_REFS)
         return vf_refuse(v, v->pc, TN_REASON_too_many_references, "more than %u reservations are held",
                          TN_MAX_REFS);
-    *ret = v->cur.ref[v->cur.nrefs++] = ++v->next_id;
+    *ret = ++v->next_id;
+    v->cur.ref[v->cur.nrefs++] = (struct tn_ref){TN_REF_OBJECT, *ret, v->pc, 0};
     return 0;
 }
 
 static bool ref_release(struct tn_state *s, u32 ref)
 {
     for (u32 k = 0; k < s->nrefs; k++) {
-        if (s->ref[k] == ref) {
+        if (s->ref[k].id == ref) {
             memmove(&s->ref[k], &s->ref[k + 1], (s->nrefs - k - 1) * sizeof(s->ref[0]));
-            s->ref[--s->nrefs] = 0;
+            s->ref[--s->nrefs] = (struct tn_ref){0};
             return true;
         }
     }
@@ -118,7 +119,7 @@ static void resolve_reg(struct tn_reg *reg, void *arg)
     if (res->null) {
         *reg = tn_reg_scalar(tn_range_const(0));
     } else {
-        reg->kind = (u8)tn_reg_kind_not_null(reg->kind);
+        reg->flags &= (u16)~TN_PTR_MAYBE_NULL;
         reg->id = 0;
     }
 }
@@ -227,7 +228,7 @@ static int bad_type(struct vf *v, u32 regno, const char *expected)
 
     return vf_refuse(v, v->pc, null ? TN_REASON_maybe_null : TN_REASON_arg_type,
                      "R%u type=%s expected=%s: argument %u of %s() is not what it takes%s", regno,
-                     tn_reg_kind_name(vf_reg(v, regno)->kind), expected, regno, name ? name : "the function",
+                     TN_REG_NAME(vf_reg(v, regno)), expected, regno, name ? name : "the function",
                      null ? "; test the pointer against NULL first" : "");
 }
 
@@ -273,7 +274,7 @@ static int arg_ringbuf(struct vf *v, struct call *c, u32 regno)
 {
     const struct tn_reg *reg = vf_reg(v, regno);
 
-    if (reg->kind != TN_REG_RINGBUF_MEM)
+    if (reg->kind != TN_REG_MEM || !(reg->flags & TN_PTR_RINGBUF) || tn_reg_maybe_null(reg))
         return bad_type(v, regno, "ringbuf_mem");
     if (!tn_range_is_const(&reg->r) || reg->r.smin)
         return vf_refuse(
@@ -368,11 +369,13 @@ static int helper_result(struct vf *v, const struct call *c, const struct tn_cal
         *r0 = (struct tn_reg){0};
         break;
     case TN_RET_MAP_VALUE_OR_NULL:
-        *r0 = tn_reg_pointer(TN_REG_MAP_VALUE_OR_NULL, c->map_index);
+        *r0 = tn_reg_pointer(TN_REG_MAP_VALUE, c->map_index);
+        r0->flags = TN_PTR_MAYBE_NULL;
         r0->id = ++v->next_id;
         break;
     case TN_RET_RINGBUF_MEM_OR_NULL:
-        *r0 = tn_reg_pointer(TN_REG_RINGBUF_MEM_OR_NULL, c->size);
+        *r0 = tn_reg_pointer(TN_REG_MEM, c->size);
+        r0->flags = TN_PTR_RINGBUF | TN_PTR_MAYBE_NULL;
         err = ref_acquire(v, &r0->ref);
         r0->id = ++v->next_id;
         break;
@@ -492,7 +495,7 @@ static int exit_root(struct vf *v)
             v, v->pc, TN_REASON_leaked_reference,
             "Unreleased reference id=%u: a ring buffer reservation is still held at exit; submit or "
             "discard it on every path",
-            v->cur.ref[0]);
+            v->cur.ref[0].id);
     if (v->root && tn_src_func_is_void(&v->src, v->cfg.sub[v->root].start))
         return 0;
     err = vf_need_init(v, 0);

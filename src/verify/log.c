@@ -93,13 +93,13 @@ void tn_text_reg(struct tn_text *t, const struct tn_reg *reg)
         tn_text_add(t, reg->r.smin ? "fp%" PRId64 : "fp%.0" PRId64, reg->r.smin);
         return;
     }
-    tn_text_add(t, "%s", tn_reg_kind_name(reg->kind));
+    tn_text_add(t, "%s", TN_REG_NAME(reg));
     if (reg->kind == TN_REG_NONE)
         return;
     tn_text_add(t, "(");
-    if (reg->kind == TN_REG_MAP || reg->kind == TN_REG_MAP_VALUE || reg->kind == TN_REG_MAP_VALUE_OR_NULL)
+    if (reg->kind == TN_REG_MAP || reg->kind == TN_REG_MAP_VALUE)
         tn_text_add(t, "map=%u,", reg->obj);
-    if (reg->kind == TN_REG_RINGBUF_MEM || reg->kind == TN_REG_RINGBUF_MEM_OR_NULL)
+    if (reg->kind == TN_REG_MEM)
         tn_text_add(t, "mem_size=%u,", reg->obj);
     if (reg->id)
         tn_text_add(t, "id=%u,", reg->id);

@@ -33,17 +33,17 @@ static int check_kind(struct vf *v, u32 regno, const struct tn_reg *reg)
 {
     char label[TN_MAP_LABEL];
 
-    if (reg->kind == TN_REG_MAP_VALUE_OR_NULL)
+    if (reg->kind == TN_REG_MAP_VALUE && tn_reg_maybe_null(reg))
         return vf_refuse(v, v->pc, TN_REASON_maybe_null,
                          "R%u invalid mem access '%s': r%u is NULL when the look-up in %s finds nothing; "
                          "test it first (if (!p) "
                          "return 0;)",
-                         regno, tn_reg_kind_name(reg->kind), regno, vf_map_label(v, reg->obj, label));
-    if (reg->kind == TN_REG_RINGBUF_MEM_OR_NULL)
+                         regno, TN_REG_NAME(reg), regno, vf_map_label(v, reg->obj, label));
+    if (reg->kind == TN_REG_MEM && tn_reg_maybe_null(reg))
         return vf_refuse(v, v->pc, TN_REASON_maybe_null,
                          "R%u invalid mem access '%s': r%u is NULL when the ring buffer is full; test it "
                          "first (if (!p) return 0;)",
-                         regno, tn_reg_kind_name(reg->kind), regno);
+                         regno, TN_REG_NAME(reg), regno);
     if (reg->kind == TN_REG_SCALAR)
         return vf_refuse(v, v->pc, TN_REASON_not_a_pointer,
                          "R%u invalid mem access 'scalar': r%u is a number; read foreign memory with "
@@ -183,7 +183,7 @@ static void note_mem(struct vf *v, enum tn_reg_kind kind)
         [TN_REG_CTX] = TN_MEM_CTX,
         [TN_REG_STACK] = TN_MEM_STACK,
         [TN_REG_MAP_VALUE] = TN_MEM_MAP_VALUE,
-        [TN_REG_RINGBUF_MEM] = TN_MEM_RINGBUF,
+        [TN_REG_MEM] = TN_MEM_RINGBUF,
     };
     struct tn_seen *seen = &v->seen[v->pc];
 
@@ -220,12 +220,15 @@ static int check_access(struct vf *v, u32 regno, s32 off, u32 size, enum tn_mem_
     case TN_REG_MAP_VALUE:
         err = check_map_value(v, regno, p, use);
         break;
-    case TN_REG_RINGBUF_MEM:
+    case TN_REG_MEM:
         err = check_bounds(v, regno, p, p->reg.obj, "the reservation", TN_REASON_mem_bounds);
         break;
-    default:
+    case TN_REG_CTX:
         err = check_ctx(v, regno, p, use);
         break;
+    default:
+        return vf_refuse(v, v->pc, TN_REASON_opaque_access, "R%u invalid mem access '%s'", regno,
+                         TN_REG_NAME(&p->reg));
     }
     if (err)
         return err;
@@ -234,7 +237,7 @@ static int check_access(struct vf *v, u32 regno, s32 off, u32 size, enum tn_mem_
         return vf_refuse(v, v->pc, TN_REASON_misaligned,
                          "misaligned access through R%u (%s) off %" PRId64 "…%" PRId64
                          " size %u: align it to its size",
-                         regno, tn_reg_kind_name(p->reg.kind), p->min, p->max, size);
+                         regno, TN_REG_NAME(&p->reg), p->min, p->max, size);
     note_mem(v, p->reg.kind);
     return 0;
 }
@@ -307,7 +310,7 @@ int tn_mem_store(struct vf *v, const struct bpf_insn *i)
             v, v->pc, TN_REASON_spill_partial,
             "invalid size of register spill: r%u is a %s, which goes to the stack with its 8 bytes or "
             "not at all",
-            i->src_reg, tn_reg_kind_name(value.kind));
+            i->src_reg, TN_REG_NAME(&value));
     if (fixed(&p))
         return tn_stack_store(v, v->cur.frame[p.reg.frame], p.min, size, &value);
     return tn_stack_clobber(v, v->cur.frame[p.reg.frame], p.min, p.max, size);
@@ -404,6 +407,11 @@ int tn_mem_helper(struct vf *v, u32 regno, u64 size, enum tn_mem_use use, bool e
     p.reg = *vf_reg(v, regno);
     p.min = p.reg.r.smin;
     p.max = p.reg.r.smax;
+    if (tn_reg_maybe_null(&p.reg))
+        return vf_refuse(v, v->pc, TN_REASON_maybe_null,
+                         "R%u type=%s expected=fp, map_value, ringbuf_mem: the call needs %" PRIu64
+                         " bytes of memory; test the pointer against NULL first",
+                         regno, TN_REG_NAME(&p.reg), size);
     if (size >= (u64)MAX_OFFSET)
         return vf_refuse(v, v->pc, TN_REASON_arg_size, "R%u unbounded memory access: %" PRIu64 " bytes",
                          regno, size);
@@ -413,15 +421,14 @@ int tn_mem_helper(struct vf *v, u32 regno, u64 size, enum tn_mem_use use, bool e
         return helper_stack(v, regno, &p, use, exact);
     case TN_REG_MAP_VALUE:
         return check_map_value(v, regno, &p, use);
-    case TN_REG_RINGBUF_MEM:
+    case TN_REG_MEM:
         return check_bounds(v, regno, &p, p.reg.obj, "the reservation", TN_REASON_mem_bounds);
     case TN_REG_CTX:
         return helper_ctx(v, regno, &p, use);
     default:
-        return vf_refuse(v, v->pc, tn_reg_maybe_null(&p.reg) ? TN_REASON_maybe_null : TN_REASON_arg_type,
+        return vf_refuse(v, v->pc, TN_REASON_arg_type,
                          "R%u type=%s expected=fp, map_value, ringbuf_mem: the call needs %" PRIu64
-                         " bytes of memory%s",
-                         regno, tn_reg_kind_name(p.reg.kind), size,
-                         tn_reg_maybe_null(&p.reg) ? "; test the pointer against NULL first" : "");
+                         " bytes of memory",
+                         regno, TN_REG_NAME(&p.reg), size);
     }
 }

@@ -22,9 +22,9 @@ static int refuse_kind(struct vf *v, u32 regno, const struct tn_reg *reg)
     if (tn_reg_maybe_null(reg))
         return vf_refuse(v, v->pc, TN_REASON_maybe_null,
                          "R%u pointer arithmetic on %s prohibited, null-check it first: compare r%u with 0",
-                         regno, tn_reg_kind_name(reg->kind), regno);
+                         regno, TN_REG_NAME(reg), regno);
     return vf_refuse(v, v->pc, TN_REASON_pointer_arithmetic, "R%u pointer arithmetic on %s prohibited", regno,
-                     tn_reg_kind_name(reg->kind));
+                     TN_REG_NAME(reg));
 }
 
 int tn_pointer_alu(struct vf *v, const struct bpf_insn *i, struct tn_reg *src)
@@ -49,7 +49,7 @@ int tn_pointer_alu(struct vf *v, const struct bpf_insn *i, struct tn_reg *src)
         return vf_refuse(
             v, v->pc, TN_REASON_pointer_arithmetic,
             "R%u (%s): this operation does not yield a pointer; only numbers can be added or subtracted",
-            ptr_no, tn_reg_kind_name(ptr->kind));
+            ptr_no, TN_REG_NAME(ptr));
     if (op == BPF_SUB && ptr != dst)
         return vf_refuse(v, v->pc, TN_REASON_pointer_arithmetic, "R%u tried to subtract pointer from scalar",
                          i->dst_reg);
@@ -63,15 +63,14 @@ int tn_pointer_alu(struct vf *v, const struct bpf_insn *i, struct tn_reg *src)
             v, v->pc, TN_REASON_pointer_unbounded,
             "math between %s pointer and register with unbounded min value is not allowed: r%u is in "
             "[%" PRId64 ", %" PRId64 "]; check it first (if (i < N) …), as unsigned",
-            tn_reg_kind_name(ptr->kind), BPF_SRC(i->code) == BPF_X ? num_no : i->dst_reg, num->r.smin,
-            num->r.smax);
+            TN_REG_NAME(ptr), BPF_SRC(i->code) == BPF_X ? num_no : i->dst_reg, num->r.smin, num->r.smax);
     result = *ptr;
     result.r = tn_range_alu(op, true, &ptr->r, &num->r);
     if (!sane(&result.r))
         return vf_refuse(v, v->pc, TN_REASON_pointer_unbounded,
                          "value %" PRId64
                          " makes %s pointer be out of bounds: offsets stay within 2^29 of the start",
-                         result.r.smin, tn_reg_kind_name(ptr->kind));
+                         result.r.smin, TN_REG_NAME(ptr));
     *dst = result;
     return 0;
 }

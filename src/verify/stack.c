@@ -107,7 +107,7 @@ int tn_stack_load(struct vf *v, struct tn_frame *f, s64 off, u32 size, struct tn
         if (s->byte[byte_of(o)] == TN_BYTE_SPILL && tn_reg_is_pointer(&s->reg))
             return vf_refuse(v, v->pc, TN_REASON_spill_partial,
                              "part of the %s kept at fp-%u is read: load the whole slot",
-                             tn_reg_kind_name(s->reg.kind), 8 * (slot_of(o) + 1));
+                             TN_REG_NAME(&s->reg), 8 * (slot_of(o) + 1));
     }
     *ret = tn_reg_scalar(zero ? tn_range_const(0) : tn_range_unsigned(0, tn_width_mask(size * 8)));
     return 0;

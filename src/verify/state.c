@@ -3,29 +3,31 @@
 #include "verify/state.h"
 
 #include <errno.h>
+#include <stdio.h>
 
-static const struct {
-    const char *name;
-    u8 maybe_null, not_null;
-} kinds[] = {
-#define K(kind, text, null, after) [TN_REG_##kind] = {text, null, TN_REG_##after},
+static const char *const kind_names[] = {
+#define K(kind, text, obj) [TN_REG_##kind] = text,
     TN_REG_KINDS(K)
 #undef K
 };
+static const char *const flag_names[] = {
+#define F(flag, text) text,
+    TN_REG_FLAGS(F)
+#undef F
+};
 
-bool tn_reg_maybe_null(const struct tn_reg *reg)
+const char *tn_reg_name(const struct tn_reg *reg, char buf[TN_REG_NAME_LEN])
 {
-    return kinds[reg->kind].maybe_null;
-}
+    size_t len = 0;
 
-enum tn_reg_kind tn_reg_kind_not_null(enum tn_reg_kind kind)
-{
-    return kinds[kind].not_null;
-}
-
-const char *tn_reg_kind_name(enum tn_reg_kind kind)
-{
-    return kinds[kind].name;
+    buf[0] = 0;
+    for (u32 bit = 0; bit < TN_ARRAY_SIZE(flag_names) && len < TN_REG_NAME_LEN; bit++)
+        if (bit != TN_REG_BIT_MAYBE_NULL && reg->flags >> bit & 1)
+            len += (size_t)snprintf(buf + len, TN_REG_NAME_LEN - len, "%s", flag_names[bit]);
+    if (len < TN_REG_NAME_LEN)
+        snprintf(buf + len, TN_REG_NAME_LEN - len, "%s%s", kind_names[reg->kind],
+                 tn_reg_maybe_null(reg) ? flag_names[TN_REG_BIT_MAYBE_NULL] : "");
+    return buf;
 }
 
 struct tn_reg tn_reg_scalar(struct tn_range r)
@@ -192,7 +194,8 @@ static bool reg_covers(const struct tn_reg *old, const struct tn_reg *cur, bool 
         return false;
     if (old->kind == TN_REG_SCALAR)
         return !demand || (tn_range_includes(&old->r, &cur->r) && links_match(&maps->link, old->id, cur->id));
-    return old->frame == cur->frame && old->obj == cur->obj && tn_range_includes(&old->r, &cur->r) &&
+    return old->frame == cur->frame && old->flags == cur->flags && old->host == cur->host &&
+           old->obj == cur->obj && old->uid == cur->uid && tn_range_includes(&old->r, &cur->r) &&
            ids_match(&maps->object, old->id, cur->id) && ids_match(&maps->object, old->ref, cur->ref);
 }
 
@@ -263,7 +266,7 @@ bool tn_state_covers(const struct tn_state *old, const struct tn_state *cur, con
                 return false;
     }
     for (u32 i = 0; i < old->nrefs; i++)
-        if (!ids_match(&maps.object, old->ref[i], cur->ref[i]))
+        if (old->ref[i].kind != cur->ref[i].kind || !ids_match(&maps.object, old->ref[i].id, cur->ref[i].id))
             return false;
     return true;
 }

@@ -33,54 +33,132 @@
 #define TN_MAX_REFS    32u
 #define TN_NREGS       11
 
-/* K(kind, name in logs, is a pointer that may be NULL, kind once known not to be) */
+/*
+ * What a register can be. K(kind, name in logs and messages, what `obj` is)
+ *
+ *   MAP         a map itself                        MEM      memory whose size is known when it is made
+ * (reservations, MAP_VALUE   into a value                                 dynptr slices, arguments of global
+ * functions) MAP_KEY     a key handed to a callback          BUF      an iterator's buffer: bounded at
+ * attach, not here BTF         a typed object of the host's or     PACKET   between data and data_end; obj:
+ * bytes proved so far the program's own types             FUNC     a function of the program, for a callback
+ *   DYNPTR      a dynptr of the caller's            ARENA    anywhere in the arena; faults are made harmless
+ */
+// clang-format off
 #define TN_REG_KINDS(K)                                                                                      \
-    K(NONE, "?", false, NONE)                                                                                \
-    K(SCALAR, "scalar", false, SCALAR)                                                                       \
-    K(CTX, "ctx", false, CTX)                                                                                \
-    K(STACK, "fp", false, STACK)                                                                             \
-    K(MAP, "map_ptr", false, MAP)                                                                            \
-    K(MAP_VALUE, "map_value", false, MAP_VALUE)                                                              \
-    K(MAP_VALUE_OR_NULL, "map_value_or_null", true, MAP_VALUE)                                               \
-    K(RINGBUF_MEM, "ringbuf_mem", false, RINGBUF_MEM)                                                        \
-    K(RINGBUF_MEM_OR_NULL, "ringbuf_mem_or_null", true, RINGBUF_MEM)
+    K(NONE,        "?",           "")                                                                        \
+    K(SCALAR,      "scalar",      "")                                                                        \
+    K(CTX,         "ctx",         "")                                                                        \
+    K(STACK,       "fp",          "")                                                                        \
+    K(MAP,         "map_ptr",     "map")                                                                     \
+    K(MAP_VALUE,   "map_value",   "map")                                                                     \
+    K(MAP_KEY,     "map_key",     "map")                                                                     \
+    K(MEM,         "mem",         "bytes")                                                                   \
+    K(BUF,         "buf",         "")                                                                        \
+    K(BTF,         "ptr_",        "type id")                                                                 \
+    K(PACKET,      "pkt",         "bytes proved")                                                            \
+    K(PACKET_META, "pkt_meta",    "bytes proved")                                                            \
+    K(PACKET_END,  "pkt_end",     "")                                                                        \
+    K(FLOW_KEYS,   "flow_keys",   "")                                                                        \
+    K(SOCKET,      "sock",        "")                                                                        \
+    K(SOCK_COMMON, "sock_common", "")                                                                        \
+    K(TCP_SOCK,    "tcp_sock",    "")                                                                        \
+    K(XDP_SOCK,    "xdp_sock",    "")                                                                        \
+    K(TP_BUFFER,   "tp_buffer",   "")                                                                        \
+    K(FUNC,        "func",        "subprogram")                                                              \
+    K(DYNPTR,      "dynptr_ptr",  "")                                                                        \
+    K(ARENA,       "arena",       "")
+
+/* What holds of a pointer besides its kind. F(flag, prefix or suffix in its name) */
+#define TN_REG_FLAGS(F)                                                                                      \
+    F(MAYBE_NULL, "_or_null") /* not usable before it was compared with NULL */                              \
+    F(RDONLY,     "rdonly_")                                                                                 \
+    F(RINGBUF,    "ringbuf_") /* MEM: a reservation; `ref` ends with submit or discard */                    \
+    F(TRUSTED,    "trusted_") /* BTF: valid while the program runs */                                        \
+    F(UNTRUSTED,  "untrusted_") /* BTF, MEM: may be anything; loads are made harmless */                     \
+    F(RCU,        "rcu_")     /* BTF: valid inside this RCU section */                                       \
+    F(PERCPU,     "percpu_")                                                                                 \
+    F(USER,       "user_")                                                                                   \
+    F(ALLOC,      "ptr_alloc_") /* BTF: of the program's own types, from bpf_obj_new */                      \
+    F(NON_OWNING, "non_own_ref_") /* ALLOC: borrowed from a list or tree, while its lock is held */          \
+    F(DYNPTR_MEM, "dynptr_") /* MEM: a slice; dies with its dynptr (`ref` is the dynptr's id) */
+// clang-format on
 
 enum tn_reg_kind {
 #define K(kind, ...) TN_REG_##kind,
     TN_REG_KINDS(K)
 #undef K
 };
+enum {
+#define F(flag, ...) TN_REG_BIT_##flag,
+    TN_REG_FLAGS(F)
+#undef F
+#define F(flag, ...) TN_PTR_##flag = 1 << TN_REG_BIT_##flag,
+        TN_REG_FLAGS(F)
+#undef F
+};
 
 struct tn_reg {
-    u8 kind;  /* enum tn_reg_kind */
-    u8 frame; /* STACK: whose */
+    u8 kind;      /* enum tn_reg_kind */
+    u8 frame;     /* STACK, DYNPTR: whose */
+    u16 flags;    /* TN_PTR_… */
+    bool precise; /* SCALAR: its value decided something on the way to an end (track.c) */
+    bool host;    /* BTF: obj is a type of the host's BTF, not of the program's */
     u16 pad;
-    u32 obj;           /* MAP*: index into maps[]; RINGBUF*: bytes reserved */
-    u32 id;            /* see above; 0 = alone */
-    u32 ref;           /* RINGBUF*: the reference that keeps it alive */
+    u32 obj;   /* see the rows */
+    u32 id;    /* see above; 0 = alone */
+    u32 ref;   /* the reference that keeps it alive; 0 = none */
+    u32 uid;   /* MAP, MAP_VALUE of an inner map: which one; 0 = the map itself */
+    s32 delta; /* SCALAR: this number is that of its id plus delta. PACKET: fixed part of the offset */
     struct tn_range r; /* numbers: the value; pointers: the offset */
 };
 
-enum tn_byte_kind { TN_BYTE_INVALID, TN_BYTE_MISC, TN_BYTE_ZERO, TN_BYTE_SPILL };
+enum tn_byte_kind {
+    TN_BYTE_INVALID,
+    TN_BYTE_MISC,
+    TN_BYTE_ZERO,
+    TN_BYTE_SPILL,
+    TN_BYTE_DYNPTR,
+    TN_BYTE_ITER,
+    TN_BYTE_IRQ_FLAG
+};
 struct tn_stack_slot {
-    u8 byte[8];  /* enum tn_byte_kind */
-    u8 lo, size; /* the spilled register occupies bytes [lo, lo + size); size 0: none */
-    u8 pad[6];
-    struct tn_reg reg; /* truncated to `size` bytes */
+    u8 byte[8];        /* enum tn_byte_kind */
+    u8 lo, size;       /* the spilled register occupies bytes [lo, lo + size); size 0: none */
+    u8 tag[2];         /* DYNPTR: kind, first of two; ITER: state, first of its slots (dynptr.c, iter.c) */
+    u32 depth;         /* ITER: how often it went round on this path */
+    struct tn_reg reg; /* truncated to `size` bytes; objects: their type, id, ref */
 };
 
 struct tn_frame {
     struct tn_reg reg[TN_NREGS];
     u32 callsite; /* the call instruction; of no meaning in frame 0 */
     u32 subprog;
+    bool callback, async, exception; /* entered from a helper's or kfunc's callback argument */
+    u8 callback_kind;
+    u32 callback_depth;   /* how often this call site has called back on this path */
+    s64 ret_min, ret_max; /* callback: what it may return */
     u32 nslots, cap;
     struct tn_stack_slot *slot;
+};
+
+/* What a path holds and must give back, newest last. */
+enum tn_ref_kind { TN_REF_OBJECT, TN_REF_LOCK, TN_REF_RES_LOCK, TN_REF_RES_LOCK_IRQ, TN_REF_IRQ };
+struct tn_ref {
+    u8 kind; /* enum tn_ref_kind */
+    u32 id;
+    u32 insn; /* that took it */
+    u64 of;   /* LOCK: which object it lies in, as its taker identifies it */
 };
 
 struct tn_state {
     u32 nframes, nrefs;
     struct tn_frame *frame[TN_MAX_FRAMES];
-    u32 ref[TN_MAX_REFS];
+    struct tn_ref ref[TN_MAX_REFS];
+    u32 nlocks;       /* of refs, those that are locks */
+    u32 rcu, preempt; /* depth of sections the program entered */
+    u32 irq_id;       /* the IRQ flag to be restored next */
+    bool speculative, sleepable;
+    u32 may_goto_depth;
 };
 
 static inline struct tn_frame *tn_state_top(const struct tn_state *s)
@@ -98,9 +176,14 @@ int tn_frame_grow(struct tn_frame *f, u32 nslots);
 
 struct tn_reg tn_reg_scalar(struct tn_range r);
 struct tn_reg tn_reg_pointer(enum tn_reg_kind kind, u32 obj);
-bool tn_reg_maybe_null(const struct tn_reg *reg);
-enum tn_reg_kind tn_reg_kind_not_null(enum tn_reg_kind kind);
-const char *tn_reg_kind_name(enum tn_reg_kind kind);
+static inline bool tn_reg_maybe_null(const struct tn_reg *reg)
+{
+    return reg->flags & TN_PTR_MAYBE_NULL;
+}
+#define TN_REG_NAME_LEN 64
+/* "rdonly_mem_or_null": what logs and messages call it. */
+const char *tn_reg_name(const struct tn_reg *reg, char buf[TN_REG_NAME_LEN]);
+#define TN_REG_NAME(reg) tn_reg_name((reg), (char[TN_REG_NAME_LEN]){0})
 static inline bool tn_reg_is_pointer(const struct tn_reg *reg)
 {
     return reg->kind > TN_REG_SCALAR;

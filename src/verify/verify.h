@@ -58,12 +58,18 @@ extern const struct tn_authority tn_authority_all;
 
 /* --------------------------------------------------------------------------------------------------- in */
 
+struct tn_btf; /* btf/btf.h: type information that was checked */
+
 struct tn_verify_map {
     struct tn_map_geo geo;
     const u8
         *frozen; /* contents when the map is frozen and read-only for programs: loads of it are constants */
     bool rdonly_prog, wronly_prog;
-    const char *name; /* for messages; NULL or "": they say its index */
+    const char *name;         /* for messages; NULL or "": they say its index */
+    const struct tn_btf *btf; /* of the map, borrowed; NULL: none. Says where locks, timers, kptrs lie */
+    u32 btf_key_type_id, btf_value_type_id; /* in btf; 0: none */
+    const struct tn_verify_map *inner;      /* maps of maps: what an element looks like; else NULL */
+    u64 map_extra;                          /* as in BPF_MAP_CREATE: of an arena, its first user address */
 };
 
 struct tn_verify_in {
@@ -80,9 +86,10 @@ struct tn_verify_in {
     u32 func_info_rec_size, func_info_cnt;
     const void *line_info;
     u32 line_info_rec_size, line_info_cnt;
+    const struct tn_btf *host_btf; /* types of the host (of the kernel, when it is asked the same); or NULL */
+    u32 attach_btf_id;             /* tracing types: a function or typedef of host_btf */
     const struct tn_authority *authority;
     u32 log_level; /* 1, 2, 4: as in Linux; 0: no log */
-    /* Availability (not verdict): is the helper there for PROG_LOAD? NULL = every row of helpers.h. */
 };
 
 /* -------------------------------------------------------------------------------------------------- out */

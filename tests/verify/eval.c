@@ -131,7 +131,7 @@ static void machine_init(struct machine *m)
     }
     m->records = m->nobjects;
     for (u32 k = 0; k < MAX_RECORDS; k++)
-        add_object(m, TN_REG_RINGBUF_MEM, k, 512, false, true);
+        add_object(m, TN_REG_MEM, k, 512, false, true);
     m->frames = m->nobjects;
     for (u32 k = 0; k < TN_MAX_FRAMES; k++)
         add_object(m, TN_REG_STACK, k, TN_STACK_BYTES, false, true);
@@ -179,7 +179,7 @@ static const char *touch(struct machine *m, u64 addr, u64 size, bool read, bool 
     static const u8 mem_kind[] = {[TN_REG_CTX] = TN_MEM_CTX,
                                   [TN_REG_STACK] = TN_MEM_STACK,
                                   [TN_REG_MAP_VALUE] = TN_MEM_MAP_VALUE,
-                                  [TN_REG_RINGBUF_MEM] = TN_MEM_RINGBUF};
+                                  [TN_REG_MEM] = TN_MEM_RINGBUF};
     const struct tn_facts *facts = &m->verdict->facts;
     const struct object *o = NULL;
     u64 off;
@@ -231,20 +231,18 @@ static bool inside(const struct machine *m, const struct tn_reg *a, u64 x)
         return tn_range_contains(&a->r, x - m->frame[a->frame].reg[10]);
     case TN_REG_MAP:
         return x == MAP_TOKEN + a->obj;
-    case TN_REG_MAP_VALUE_OR_NULL:
-    case TN_REG_RINGBUF_MEM_OR_NULL:
-        if (!x)
-            return true;
-        break;
     case TN_REG_NONE:
         return true;
+    default:
+        if (tn_reg_maybe_null(a) && !x)
+            return true;
+        break;
     }
     for (u32 k = 0; k < m->nobjects; k++) {
         const struct object *o = &m->object[k];
-        bool ring = o->kind == TN_REG_RINGBUF_MEM;
+        bool ring = o->kind == TN_REG_MEM;
 
-        if (!o->there || tn_reg_kind_not_null(a->kind) != o->kind ||
-            (ring ? a->obj != o->size : a->obj != o->index))
+        if (!o->there || a->kind != o->kind || (ring ? a->obj != o->size : a->obj != o->index))
             continue;
         if (tn_range_contains(&a->r, x - o->start))
             return true;

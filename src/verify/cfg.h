@@ -27,8 +27,9 @@ struct vf;
 
 struct tn_flow {
     u16 subprog;
-    bool second; /* second slot of a two-slot load */
-    bool target; /* of a jump, or the start of a function */
+    bool second;        /* second slot of a two-slot load */
+    bool target;        /* of a jump, or the start of a function */
+    bool moves_pointer; /* adds a register to a pointer, as some path has shown */
     struct tn_need need;
 };
 

@@ -102,6 +102,7 @@ struct vf {
     struct tn_point *parent;
     u32 root; /* the function being verified on its own: 0, or a global one */
     u32 next_id;
+    bool need_stale; /* cfg.flow[].need does not know yet of an instruction that moves a pointer */
 
     struct tn_pending *pending;
     u32 npending;
@@ -126,7 +127,7 @@ int vf_refuse_denied(struct vf *v, enum tn_reason reason, const struct tn_error 
 /* ---- live.c */
 int tn_live_compute(struct vf *v);
 /* What matters to each frame of the state that is about to execute v->pc. */
-void tn_live_need(const struct vf *v, const struct tn_state *s, struct tn_need need[TN_MAX_FRAMES]);
+void tn_live_need(struct vf *v, const struct tn_state *s, struct tn_need need[TN_MAX_FRAMES]);
 
 /* ---- explore.c */
 int tn_explore(struct vf *v, u32 root, u64 *ret_longest);

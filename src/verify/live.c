@@ -22,6 +22,11 @@
  * Pointers are compared whatever this says, so that only the flow of numbers has to be right. In a callee,
  * slots of callers can be written through pointers: there a store through any base but R10 demands its
  * source.
+ *
+ * A number added to a pointer is demanded too, whether the pointer is used or not: its bounds are checked
+ * there. The text does not say what is a pointer; the first path through the instruction does
+ * (moves_pointer), and that is in time: a point prunes once all ways on from it were followed, and pointers
+ * are equal in what it covers.
  */
 #include "verify/internal.h"
 
@@ -76,11 +81,11 @@ static struct tn_need before_atomic(const struct bpf_insn *i, struct tn_need n)
     return n;
 }
 
-static struct tn_need before_alu(const struct bpf_insn *i, struct tn_need n)
+static struct tn_need before_alu(const struct bpf_insn *i, struct tn_need n, bool moves_pointer)
 {
     u8 op = BPF_OP(i->code);
     u16 dst = REG(i->dst_reg), src = BPF_SRC(i->code) == BPF_X && op != BPF_END ? REG(i->src_reg) : 0;
-    bool wanted = n.demand & dst;
+    bool wanted = n.demand & dst || moves_pointer;
 
     if (op == BPF_MOV) {
         n.live &= ~dst;
@@ -138,7 +143,7 @@ static struct tn_need before(const struct vf *v, u32 pc, struct tn_need n)
         return before_store(i, n, in_callee);
     case BPF_ALU:
     case BPF_ALU64:
-        return before_alu(i, n);
+        return before_alu(i, n, v->cfg.flow[pc].moves_pointer);
     default:
         break;
     }
@@ -192,8 +197,11 @@ int tn_live_compute(struct vf *v)
     return 0;
 }
 
-void tn_live_need(const struct vf *v, const struct tn_state *s, struct tn_need need[TN_MAX_FRAMES])
+void tn_live_need(struct vf *v, const struct tn_state *s, struct tn_need need[TN_MAX_FRAMES])
 {
+    if (v->need_stale)
+        (void)tn_live_compute(v);
+    v->need_stale = false;
     for (u32 k = 0; k < s->nframes; k++) {
         if (k + 1 == s->nframes) {
             need[k] = v->cfg.flow[v->pc].need;

@@ -101,6 +101,7 @@ NO(half_pointer_is_no_pointer, not_a_pointer, 2, ST(DW, R10, -8, 0), MOVX32(R2, 
 NO(map_pointer_moved, pointer_arithmetic, 2, LDMAP(R1, M_ARRAY), ADD(R1, 8), MOV(R0, 0), EXIT)
 NO(nullable_moved_then_checked, maybe_null, 8, ST(DW, R10, -8, 0), MOVX(R2, R10), ADD(R2, -8), LDMAP(R1, M_HASH), CALL(1), MOV(R3, 0), MOV(R3, 0), ADD(R0, 8), JMP(BPF_JEQ, R0, 0, 1), ST(DW, R0, 0, 0), MOV(R0, 0), EXIT)
 NO(unbounded_index, pointer_unbounded, 3, LDX(DW, R2, R1, 0), ST(DW, R10, -8, 0), MOVX(R3, R10), ADDX(R3, R2), MOV(R0, 0), EXIT)
+NO(unbounded_on_the_second_way, pointer_unbounded, 13, LDX(DW, R6, R1, 0), LOOKUP(M_ARRAY), JMP(BPF_JEQ, R0, 0, 6), MOV(R2, 8), JMP(BPF_JNE, R6, 0, 1), JA(1), MOVX(R2, R6), MOV(R3, 0), ADDX(R0, R2), MOV(R0, 0), EXIT)
 NO(huge_constant, pointer_unbounded, 1, MOVX(R2, R10), ADD(R2, 1 << 29), MOV(R0, 0), EXIT)
 NO(number_as_pointer, not_a_pointer, 1, MOV(R2, 4096), LDX(DW, R0, R2, 0), EXIT)
 NO(frame_pointer_past, stack_bounds, 2, MOVX(R2, R10), ADD(R2, 8), ST(DW, R2, 0, 0), MOV(R0, 0), EXIT)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Calls: helpers by their rows, functions of the program, exit; and the references that some calls hand out
- * and others take back.
+ * Calls: helpers by their rows, functions of the program, exit. What calls lend and take back is kept by
+ * refs.c.
  *
  * A static function is followed again at each call, with what is known of its arguments. A global one was
  * verified on its own, before its callers: here only the arguments' types are asked, and of the result
@@ -79,83 +79,6 @@ u32 tn_map_type_flags(u32 type)
     }
 }
 
-/* --------------------------------------------------------------------------------------------------
- * references */
-
-static int ref_acquire(struct vf *v, u32 *ret)
-{
-    if (v->cur.nrefs == TN_MAX_REFS)
-        return vf_refuse(v, v->pc, TN_REASON_too_many_references, "more than %u reservations are held",
-                         TN_MAX_REFS);
-    *ret = ++v->next_id;
-    v->cur.ref[v->cur.nrefs++] = (struct tn_ref){TN_REF_OBJECT, *ret, v->pc, 0};
-    return 0;
-}
-
-static bool ref_release(struct tn_state *s, u32 ref)
-{
-    for (u32 k = 0; k < s->nrefs; k++) {
-        if (s->ref[k].id == ref) {
-            memmove(&s->ref[k], &s->ref[k + 1], (s->nrefs - k - 1) * sizeof(s->ref[0]));
-            s->ref[--s->nrefs] = (struct tn_ref){0};
-            return true;
-        }
-    }
-    return false;
-}
-
-struct resolution {
-    u32 id, ref;
-    bool null;
-};
-
-static void resolve_reg(struct tn_reg *reg, void *arg)
-{
-    struct resolution *res = arg;
-
-    if (!tn_reg_maybe_null(reg) || reg->id != res->id)
-        return;
-    res->ref = reg->ref;
-    if (res->null) {
-        *reg = tn_reg_scalar(tn_range_const(0));
-    } else {
-        reg->flags &= (u16)~TN_PTR_MAYBE_NULL;
-        reg->id = 0;
-    }
-}
-
-void tn_null_resolved(struct vf *v, struct tn_state *s, u32 id, bool is_null)
-{
-    struct resolution res = {id, 0, is_null};
-
-    tn_state_each_reg(s, resolve_reg, &res);
-    if (is_null && res.ref)
-        ref_release(s, res.ref);
-}
-
-static void invalidate_ref(struct tn_reg *reg, void *arg)
-{
-    const u32 *ref = arg;
-
-    if (reg->ref != *ref || !tn_reg_is_pointer(reg))
-        return;
-    *reg = (struct tn_reg){0};
-}
-
-/* After a release no copy may be used: registers become unwritten, spilled copies too. */
-static void forget_ref(struct tn_state *s, u32 ref)
-{
-    for (u32 f = 0; f < s->nframes; f++) {
-        for (u32 k = 0; k < s->frame[f]->nslots; k++) {
-            struct tn_stack_slot *slot = &s->frame[f]->slot[k];
-
-            if (slot->size && slot->reg.ref == ref && tn_reg_is_pointer(&slot->reg))
-                *slot = (struct tn_stack_slot){0};
-        }
-    }
-    tn_state_each_reg(s, invalidate_ref, &ref);
-}
-
 /* -----------------------------------------------------------------------------------------------------
  * helpers */
 
@@ -163,7 +86,7 @@ struct call {
     const struct tn_signature *sig;
     const struct tn_verify_map *map;
     u32 map_index, size; /* of the constant-size argument */
-    u32 release;         /* reference that ends here */
+    struct tn_ref_use use;
 };
 
 static int check_map_fits(struct vf *v, const struct call *c)
@@ -281,8 +204,7 @@ static int arg_ringbuf(struct vf *v, struct call *c, u32 regno)
             v, v->pc, TN_REASON_bad_reference,
             "R%u must point to the start of the reservation: pass what bpf_ringbuf_reserve() returned",
             regno);
-    c->release = reg->ref;
-    return 0;
+    return tn_ref_arg(v, regno, true, &c->use);
 }
 
 static int arg_process(struct vf *v, u32 regno)
@@ -376,8 +298,7 @@ static int helper_result(struct vf *v, const struct call *c, const struct tn_cal
     case TN_RET_RINGBUF_MEM_OR_NULL:
         *r0 = tn_reg_pointer(TN_REG_MEM, c->size);
         r0->flags = TN_PTR_RINGBUF | TN_PTR_MAYBE_NULL;
-        err = ref_acquire(v, &r0->ref);
-        r0->id = ++v->next_id;
+        err = tn_ref_lend(v, r0);
         break;
     }
     return err;
@@ -423,11 +344,9 @@ int tn_call_helper(struct vf *v, const struct bpf_insn *i)
     }
     if (v->auth->may_call(v->auth->self, &question, &facts, &denied))
         return vf_refuse_denied(v, TN_REASON_call_denied, &denied);
-    if (c.release) {
-        if (!ref_release(&v->cur, c.release))
-            return vf_refuse(v, v->pc, TN_REASON_bad_reference, "the reservation is not held any more");
-        forget_ref(&v->cur, c.release);
-    }
+    err = tn_ref_arg_done(v, &c.use, linux_name(i->imm));
+    if (err)
+        return err;
     clobber_args(v);
     v->facts.helpers[c.sig->id / 64] |= 1ull << (c.sig->id % 64);
     v->facts.percpu |= (c.sig->flags & TN_HF_PERCPU) != 0;
@@ -488,14 +407,10 @@ int tn_call_subprog(struct vf *v, const struct bpf_insn *i)
 static int exit_root(struct vf *v)
 {
     const struct tn_reg *r0 = vf_reg(v, 0);
-    int err;
+    int err = tn_held_none(v, "BPF_EXIT instruction in main prog");
 
-    if (v->cur.nrefs)
-        return vf_refuse(
-            v, v->pc, TN_REASON_leaked_reference,
-            "Unreleased reference id=%u: a ring buffer reservation is still held at exit; submit or "
-            "discard it on every path",
-            v->cur.ref[0].id);
+    if (err)
+        return err;
     if (v->root && tn_src_func_is_void(&v->src, v->cfg.sub[v->root].start))
         return 0;
     err = vf_need_init(v, 0);

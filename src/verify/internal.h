@@ -10,7 +10,9 @@
  *            pointer.c    arithmetic on pointers
  *            mem.c        loads, stores, atomics: bounds of every kind of memory
  *            stack.c      what stack bytes hold
- *            call.c       helpers by rows of helpers.h, functions, references
+ *            call.c       helpers by rows of helpers.h, functions
+ *            refs.c       what calls lend and take back
+ *            lock.c       locks, and sections in which a program does not sleep
  *        progtype.c a row a program type: its context, its result
  *      srcline.c  where in the C source an instruction comes from (BTF, hostile)
  *      log.c      what was found, in the lines people know from Linux; refusals
@@ -180,8 +182,51 @@ u32 tn_signature_nargs(const struct tn_signature *sig);
 int tn_call_helper(struct vf *v, const struct bpf_insn *insn);
 int tn_call_subprog(struct vf *v, const struct bpf_insn *insn);
 int tn_call_exit(struct vf *v, bool *ret_end);
+u32 tn_map_type_flags(u32 type);
+
+/* ---- refs.c: what a path was lent. Entries are found by kind and id. */
+/* A new reference to an object, taken by the instruction at v->pc. */
+int tn_ref_acquire(struct vf *v, u32 *ret_id);
+/* The same, held by `reg`, a pointer (flags set) that a call returns. */
+int tn_ref_lend(struct vf *v, struct tn_reg *reg);
+/* An entry of any kind; its insn is v->pc. */
+int tn_ref_push(struct vf *v, struct tn_ref ref);
+const struct tn_ref *tn_ref_find(const struct tn_state *s, enum tn_ref_kind kind, u32 id);
+/* The entry goes; false: there was none. Pointers stay as they are (ownership went elsewhere). */
+bool tn_ref_drop(struct tn_state *s, enum tn_ref_kind kind, u32 id);
+/* Every pointer that `ref` keeps alive becomes unwritten. */
+void tn_ref_forget(struct tn_state *s, u32 ref);
+/* Both: an object's reference ends. */
+bool tn_ref_release(struct tn_state *s, u32 ref);
 /* The pointer group `id` turned out to be NULL, or not. */
 void tn_null_resolved(struct vf *v, struct tn_state *s, u32 id, bool is_null);
-u32 tn_map_type_flags(u32 type);
+
+/* What the arguments of one call have to do with references. Zeroed, then tn_ref_arg for each argument (in
+   `releases` the one whose reference the call ends; it may be NULL if its type may), then tn_ref_arg_done
+   before R0–R5 are clobbered. `func` for messages: "bpf_sk_release#86". */
+struct tn_ref_use {
+    u32 ref;    /* the one among the arguments; a result derived from them keeps it */
+    u8 release; /* register number; 0: none */
+};
+int tn_ref_arg(struct vf *v, u32 regno, bool releases, struct tn_ref_use *use);
+int tn_ref_arg_done(struct vf *v, const struct tn_ref_use *use, const char *func);
+/* Refuses when an object's reference is held: `what` would leak it. */
+int tn_refs_none(struct vf *v, const char *what);
+
+/* ---- lock.c: locks, and sections in which a program does not sleep */
+/* Refuses when anything at all is held: objects, locks, saved flags, sections. For exit of the whole program,
+   tail calls, BPF_LD_[ABS|IND], bpf_throw. */
+int tn_held_none(struct vf *v, const char *what);
+enum tn_section { TN_SECTION_RCU, TN_SECTION_PREEMPT };
+/* `func`: the kfunc's name. */
+int tn_section_enter(struct vf *v, enum tn_section section, const char *func);
+int tn_section_leave(struct vf *v, enum tn_section section, const char *func);
+/* Pointers that live as long as an RCU section are good here. */
+bool tn_in_rcu(const struct vf *v);
+/* Refuses a call that may sleep where the path must not. `func`: "helper bpf_copy_from_user#148", "kernel
+   func bpf_iter_css_new". */
+int tn_may_sleep(struct vf *v, const char *func);
+/* Refuses what is not allowed while a lock is held; `allowed`: this call is. Asked before arguments. */
+int tn_call_in_lock(struct vf *v, bool allowed);
 
 #endif

@@ -64,9 +64,13 @@
     R(arg_type,               "an argument has not the type the function takes")                                            \
     R(arg_size,               "a size argument may be negative, zero or larger than the memory it speaks of")               \
     R(map_helper_mismatch,    "this helper cannot be used with a map of this type")                                         \
-    R(bad_reference,          "memory is submitted or discarded that is not the start of a reservation still held")         \
-    R(leaked_reference,       "a reservation is still held when the program ends")                                          \
-    R(too_many_references,    "more than 32 reservations held at once")                                                     \
+    R(bad_reference,          "an object is given back that was not acquired, was given back before, or was moved")         \
+    R(leaked_reference,       "an acquired object is still held when the program ends")                                     \
+    R(too_many_references,    "more than 32 references, locks and saved flags held at once")                                \
+    R(held_at_end,            "a lock, a saved interrupt flag or a section is still held where the program may end")        \
+    R(bad_section,            "a section is left that was not entered, or entered in a way that cannot be")                 \
+    R(sleeps,                 "a call may sleep where the program must not")                                                \
+    R(call_in_lock,           "a function is called that is not allowed while a lock is held")                              \
     /* limits */                                                                                                            \
     R(stack_limit,            "the frames of a call chain need more stack than there is")                                   \
     R(infinite_loop,          "a loop comes back to where it was with nothing changed")                                     \

@@ -266,7 +266,9 @@ bool tn_state_covers(const struct tn_state *old, const struct tn_state *cur, con
                 return false;
     }
     for (u32 i = 0; i < old->nrefs; i++)
-        if (old->ref[i].kind != cur->ref[i].kind || !ids_match(&maps.object, old->ref[i].id, cur->ref[i].id))
+        if (old->ref[i].kind != cur->ref[i].kind || old->ref[i].of != cur->ref[i].of ||
+            !ids_match(&maps.object, old->ref[i].id, cur->ref[i].id))
             return false;
-    return true;
+    return old->rcu == cur->rcu && old->preempt == cur->preempt && old->sleepable == cur->sleepable &&
+           ids_match(&maps.object, old->irq_id, cur->irq_id);
 }

@@ -136,7 +136,31 @@ int tn_explore(struct vf *v, u32 root, u64 *ret_longest);
 void tn_explore_clear(struct vf *v);
 /* The path forks: `state` (taken over) will go on at `insn`. */
 int tn_explore_fork(struct vf *v, struct tn_state *state, u32 insn);
+/* An instruction that a run passes a bounded number of times, whatever the program computes: a state kept
+   there (cfg.flow[].loop, set before paths are followed) covers a later one of the same path when every number
+   is within its bounds, and the path ends. ITER: a call of an iterator's next(), where the iterator is
+   active. */
+enum tn_loop { TN_LOOP_NONE, TN_LOOP_ITER, TN_LOOP_MAY_GOTO, TN_LOOP_CALLBACK };
+/* `next` is about to go one more round, which starts at `insn`: numbers that differ from those of the last
+   round on this path, and decided nothing so far, become unknown, so that rounds come to look alike. */
+int tn_explore_widen(struct vf *v, struct tn_state *next, u32 insn);
 void tn_trail_add(struct tn_trail *trail, u32 insn, u32 to);
+
+/* ---- track.c: which numbers decide something. A number that decided nothing on any way on from a kept state
+   is not compared with it, so whatever looks at a number's *value* says so, before the instruction's effect:
+   by register (top frame), or by bytes of a frame [min, end), min < end ≤ 0. Already said by the engine, for
+   all instructions: a branch that went one way only; a number added to a pointer; arguments R1…R5 of helpers,
+   kfuncs and global functions that are numbers (but those a helper's row calls ANY or SCALAR, and those
+   tn_track_ignore names); R0 at an exit that checks it. */
+void tn_track_precise(struct vf *v, u32 regno);
+void tn_track_precise_stack(struct vf *v, u32 frame, s64 min, s64 end);
+/* This call does not look at the value of that argument. */
+void tn_track_ignore(struct vf *v, u32 regno);
+/* Stack bytes are read (loads by instructions say so themselves); bytes that were not read on any way on from
+   a kept state are not compared with it. Bytes of objects (TN_BYTE_DYNPTR and later kinds) always are. */
+void tn_track_read(struct vf *v, const struct tn_frame *f, s64 min, s64 end);
+/* They are surely overwritten, whole; optional. */
+void tn_track_written(struct vf *v, const struct tn_frame *f, s64 min, s64 end);
 
 /* ---- transfer.c: one instruction on v->cur at v->pc; sets the next pc, or *ret_end. */
 int tn_transfer(struct vf *v, bool *ret_end);

@@ -225,7 +225,7 @@ static int step(struct vf *v, u64 *longest, bool *ret_done)
                                  "a run may take %llu instructions, the authority's limit is %llu",
                                  (unsigned long long)(v->depth + remain),
                                  (unsigned long long)v->auth->limits.max_path_insns);
-            tn_log_add(&v->log, "%u: safe\n", v->pc);
+            tn_log_safe(v);
             path_ends(v, v->depth + remain, longest);
             *ret_done = !path_next(v);
             return 0;
@@ -286,7 +286,7 @@ static int enter(struct vf *v, u32 root)
 
 int tn_explore(struct vf *v, u32 root, u64 *ret_longest)
 {
-    u64 longest = 0;
+    u64 longest = 0, mark = v->log.len;
     bool done = false;
     int err = enter(v, root);
 
@@ -294,6 +294,8 @@ int tn_explore(struct vf *v, u32 root, u64 *ret_longest)
         tn_log_state(v, "");
     while (!err && !done)
         err = step(v, &longest, &done);
+    if (!err)
+        tn_log_cut(&v->log, v->log.level & TN_LOG_ALL ? v->log.len : mark);
     if (!err)
         *ret_longest = longest;
     return err;

@@ -15,7 +15,8 @@
  *            lock.c       locks, and sections in which a program does not sleep
  *        progtype.c a row a program type: its context, its result
  *      srcline.c  where in the C source an instruction comes from (BTF, hostile)
- *      log.c      what was found, in the lines people know from Linux; refusals
+ *      log.c      what was found: the text, refusals, statistics
+ *      show.c     registers, states and instructions in the lines people know from Linux
  *
  * A function that can refuse returns 0, −EACCES (the refusal is written), or −ENOMEM.
  */

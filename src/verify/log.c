@@ -5,7 +5,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "isa/insn.h"
 #include "verify/internal.h"
 
 static const struct {
@@ -49,200 +48,116 @@ void tn_text_add(struct tn_text *t, const char *fmt, ...)
     va_end(ap);
 }
 
-static void text_number(struct tn_text *t, const struct tn_range *r)
-{
-    const char *sep = "";
-
-    if (r->smin != INT64_MIN) {
-        tn_text_add(t, "smin=%" PRId64, r->smin);
-        sep = ",";
-    }
-    if (r->smax != INT64_MAX) {
-        tn_text_add(t, "%ssmax=%" PRId64, sep, r->smax);
-        sep = ",";
-    }
-    if (r->umin) {
-        tn_text_add(t, "%sumin=%" PRIu64, sep, r->umin);
-        sep = ",";
-    }
-    if (r->umax != UINT64_MAX) {
-        tn_text_add(t, "%sumax=%" PRIu64, sep, r->umax);
-        sep = ",";
-    }
-    if (r->u32min && (u64)r->u32min != r->umin) {
-        tn_text_add(t, "%sumin32=%u", sep, r->u32min);
-        sep = ",";
-    }
-    if (r->u32max != UINT32_MAX && (u64)r->u32max != r->umax) {
-        tn_text_add(t, "%sumax32=%u", sep, r->u32max);
-        sep = ",";
-    }
-    if (r->var.mask != ~0ull)
-        tn_text_add(t, "%svar_off=(0x%" PRIx64 "; 0x%" PRIx64 ")", sep, r->var.value, r->var.mask);
-}
-
-void tn_text_reg(struct tn_text *t, const struct tn_reg *reg)
-{
-    bool fixed = tn_range_is_const(&reg->r);
-
-    if (reg->kind == TN_REG_SCALAR && fixed) {
-        tn_text_add(t, "%" PRId64, (s64)reg->r.umin);
-        return;
-    }
-    if (reg->kind == TN_REG_STACK && fixed) {
-        tn_text_add(t, reg->r.smin ? "fp%" PRId64 : "fp%.0" PRId64, reg->r.smin);
-        return;
-    }
-    tn_text_add(t, "%s", TN_REG_NAME(reg));
-    if (reg->kind == TN_REG_NONE)
-        return;
-    tn_text_add(t, "(");
-    if (reg->kind == TN_REG_MAP || reg->kind == TN_REG_MAP_VALUE)
-        tn_text_add(t, "map=%u,", reg->obj);
-    if (reg->kind == TN_REG_MEM)
-        tn_text_add(t, "mem_size=%u,", reg->obj);
-    if (reg->id)
-        tn_text_add(t, "id=%u,", reg->id);
-    if (reg->kind != TN_REG_SCALAR && fixed && reg->r.smin)
-        tn_text_add(t, "off=%" PRId64 ",", reg->r.smin);
-    else if (!fixed)
-        text_number(t, &reg->r);
-    if (t->len && t->buf[t->len - 1] == ',')
-        t->buf[--t->len] = 0;
-    tn_text_add(t, ")");
-}
-
 /* --------------------------------------------------------------------------------------------------------
  * log */
 
-static void log_vadd(struct tn_log *log, u64 max, const char *fmt, va_list ap)
+void tn_log_open(struct tn_log *log, u32 level, u64 size)
 {
-    char line[2048], *grown;
-    u64 cap;
-    int n = vsnprintf(line, sizeof(line), fmt, ap);
+    log->level = level & ~TN_LOG_FIXED;
+    log->fixed = level & TN_LOG_FIXED;
+    log->cap = size ? size : TN_LOG_MAX;
+}
 
-    if (!log->level || n < 0)
-        return;
-    n = TN_MIN(n, (int)sizeof(line) - 1);
-    if (log->len + (u64)n + 1 > max)
-        return;
-    if (log->len + (u64)n + 1 > log->cap) {
-        cap = TN_MAX(4096u, log->cap * 2);
-        grown = realloc(log->text, cap);
-        if (!grown) {
-            log->no_memory = true;
-            return;
-        }
-        log->text = grown;
-        log->cap = cap;
+/* Room for `n` bytes and a NUL behind the present end; what the reader's buffer would have lost goes first.
+ */
+static bool make_room(struct tn_log *log, u64 n)
+{
+    u64 at = log->len - log->base, room;
+    char *grown;
+
+    if (at + n + 1 > 2 * log->cap && log->start > log->base) {
+        memmove(log->text, log->text + (log->start - log->base), log->len - log->start);
+        log->base = log->start;
+        at = log->len - log->base;
     }
-    memcpy(log->text + log->len, line, (size_t)n + 1);
-    log->len += (u64)n;
+    if (at + n + 1 <= log->room)
+        return true;
+    room = TN_MAX(TN_MAX((u64)4096, log->room * 2), at + n + 1);
+    grown = realloc(log->text, room);
+    if (!grown) {
+        log->no_memory = true;
+        return false;
+    }
+    log->text = grown;
+    log->room = room;
+    return true;
+}
+
+static void log_bytes(struct tn_log *log, const char *line, u64 n)
+{
+    u64 keep = n;
+
+    log->max = TN_MAX(log->max, log->len + n + 1);
+    if (log->fixed)
+        keep = log->len < log->cap ? TN_MIN(n, log->cap - 1 - log->len) : 0;
+    if (keep && make_room(log, keep))
+        memcpy(log->text + (log->len - log->base), line, keep);
+    log->len += n;
+    if (!log->fixed && log->len + 1 > log->start + log->cap)
+        log->start = log->len + 1 - log->cap;
 }
 
 void tn_log_add(struct tn_log *log, const char *fmt, ...)
 {
+    char line[1024];
     va_list ap;
+    int n;
 
-    if (!log->level)
+    if (!log->level || log->no_memory)
         return;
     va_start(ap, fmt);
-    log_vadd(log, TN_LOG_MAX - TN_LOG_RESERVE, fmt, ap);
+    n = vsnprintf(line, sizeof(line), fmt, ap);
     va_end(ap);
-}
-
-void tn_log_final(struct tn_log *log, const char *fmt, ...)
-{
-    va_list ap;
-
-    va_start(ap, fmt);
-    log_vadd(log, TN_LOG_MAX, fmt, ap);
-    va_end(ap);
+    if (n > 0)
+        log_bytes(log, line, TN_MIN((u64)n, sizeof(line) - 1));
 }
 
 void tn_log_cut(struct tn_log *log, u64 mark)
 {
-    if (mark < log->len) {
-        log->len = mark;
-        log->text[mark] = 0;
-    }
-}
-
-/* Registers that an instruction reads or writes: bit a register. */
-static u32 regs_of(const struct bpf_insn *i)
-{
-    if (tn_insn_is_call(i))
-        return 0x3e; /* R1…R5 */
-    if (i->code == (BPF_JMP | BPF_EXIT))
-        return 1;
-    if (BPF_CLASS(i->code) == BPF_LD || i->code == (BPF_JMP | BPF_JA) || i->code == (BPF_JMP32 | BPF_JA))
-        return 1u << i->dst_reg;
-    return (1u << i->dst_reg) | (1u << i->src_reg);
-}
-
-static void text_regs(struct tn_text *t, const struct vf *v, u32 which)
-{
-    const struct tn_frame *f = tn_state_top(&v->cur);
-
-    for (u32 r = 0; r < TN_NREGS; r++) {
-        if (!(which & (1u << r)) || f->reg[r].kind == TN_REG_NONE)
-            continue;
-        tn_text_add(t, "%sR%u=", t->len ? " " : "", r);
-        tn_text_reg(t, &f->reg[r]);
-    }
-}
-
-void tn_log_insn(struct vf *v)
-{
-    char buf[1024] = "", text[96];
-    struct tn_text t = {buf, sizeof(buf), 0};
-    const struct bpf_insn *i = &v->insns[v->pc];
-
-    if (!(v->log.level & (TN_LOG_PATH | TN_LOG_ALL)))
+    if (mark >= log->len)
         return;
-    text_regs(&t, v, regs_of(i));
-    tn_disasm(i, text, sizeof(text));
-    tn_log_add(&v->log, "%u: (%02x) %-30s ; %s\n", v->pc, i->code, text, buf);
+    log->len = mark;
+    log->start = TN_MIN(log->start, mark);
+    if (log->base > mark) /* all that was kept lies behind it */
+        log->base = log->start;
+    log->insn_end = 0;
 }
 
-void tn_log_state(struct vf *v, const char *what)
+char *tn_log_take(struct tn_log *log, u64 *ret_len)
 {
-    char buf[2000] = "";
-    struct tn_text t = {buf, sizeof(buf), 0};
-    const struct tn_frame *f;
+    u64 end = log->fixed ? TN_MIN(log->len, log->cap - 1) : log->len, n = end - log->start;
+    char *text;
 
-    if (!(v->log.level & (TN_LOG_PATH | TN_LOG_ALL)))
-        return;
-    f = tn_state_top(&v->cur);
-    text_regs(&t, v, 0x7ff);
-    for (u32 k = 0; k < f->nslots; k++) {
-        char bytes[9] = "";
-
-        for (u32 b = 0; b < 8; b++)
-            bytes[7 - b] = "?m0r"[f->slot[k].byte[b]];
-        if (!strcmp(bytes, "????????"))
-            continue;
-        tn_text_add(&t, " fp-%u=", 8 * (k + 1));
-        if (f->slot[k].size == 8)
-            tn_text_reg(&t, &f->slot[k].reg);
-        else
-            tn_text_add(&t, "%s", bytes);
+    *ret_len = 0;
+    if (!log->level || log->no_memory) {
+        free(TN_TAKE_PTR(log->text));
+        return NULL;
     }
-    if (v->cur.nframes > 1)
-        tn_log_add(&v->log, "%s %u: frame%u: %s\n", what, v->pc, v->cur.nframes - 1, buf);
-    else
-        tn_log_add(&v->log, "%s %u: %s\n", what, v->pc, buf);
+    if (!log->text) {
+        text = calloc(1, 1);
+        log->no_memory = !text;
+        return text;
+    }
+    text = TN_TAKE_PTR(log->text);
+    memmove(text, text + (log->start - log->base), n);
+    text[n] = 0;
+    *ret_len = n;
+    return text;
 }
 
-void tn_log_stats(struct vf *v)
+void tn_log_stats(struct vf *v, u64 time_ns)
 {
-    if (!v->log.level)
-        return;
-    tn_log_final(&v->log,
-                 "processed %" PRIu64 " insns (limit %" PRIu64 ") max_states_per_insn %" PRIu64
-                 " total_states %" PRIu64 " peak_states %" PRIu64 " mark_read %u\n",
-                 v->processed, v->auth->limits.max_insns_processed, v->max_states_per_insn, v->nstates,
-                 v->peak_states, 0u);
+    if (v->log.level & TN_LOG_STATS) {
+        tn_log_add(&v->log, "verification time %" PRIu64 " usec\nstack depth ", time_ns / 1000);
+        for (u32 k = 0; k < v->cfg.nsubs; k++)
+            tn_log_add(&v->log, "%s%u", k ? "+" : "", v->cfg.sub[k].depth);
+        tn_log_add(&v->log, "\n");
+    }
+    tn_log_add(&v->log,
+               "processed %" PRIu64 " insns (limit %" PRIu64 ") max_states_per_insn %" PRIu64
+               " total_states %" PRIu64 " peak_states %" PRIu64 " mark_read %u\n",
+               v->processed, v->auth->limits.max_insns_processed, v->max_states_per_insn, v->nstates,
+               v->peak_states, 0u);
 }
 
 /* ---------------------------------------------------------------------------------------------------
@@ -258,16 +173,16 @@ static void write_refusal(struct vf *v, u32 insn, enum tn_reason reason, const c
     snprintf(r->reason, sizeof(r->reason), "%s", tn_reason_name(reason));
     snprintf(r->message, sizeof(r->message), "%s", message);
     if (v->cur.nframes && insn < v->ninsns)
-        text_regs(&state, v, regs_of(&v->insns[insn]));
+        tn_text_regs(&state, v, tn_insn_regs(&v->insns[insn]));
     first = v->trail.n > TN_TRAIL_KEPT ? v->trail.n - TN_TRAIL_KEPT : 0;
     for (u32 k = first; k < v->trail.n; k++)
         tn_text_add(&path, "%sfrom %u to %u", k > first ? ", " : "", v->trail.last[k % TN_TRAIL_KEPT].insn,
                     v->trail.last[k % TN_TRAIL_KEPT].to);
     tn_src_locate(&v->src, insn, r);
 
-    tn_log_final(&v->log, "%s\n", message);
+    tn_log_add(&v->log, "%s\n", message);
     if (r->line)
-        tn_log_final(&v->log, "; %s @ %s:%u\n", r->text, r->file, r->line);
+        tn_log_add(&v->log, "; %s @ %s:%u\n", r->text, r->file, r->line);
     v->refused = true;
 }
 

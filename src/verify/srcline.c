@@ -229,12 +229,11 @@ int tn_src_check_records(struct vf *v)
 /* ----------------------------------------------------------------------------------------------------
  * answers */
 
-void tn_src_locate(const struct tn_src *s, u32 insn, struct tn_refusal *ret)
+bool tn_src_line(const struct tn_src *s, u32 insn, struct tn_src_line *ret)
 {
-    u32 low = 0, high = s->nlines;
+    u32 low = 0, high = s->nlines, indent;
     struct bpf_line_info l;
     const char *text;
-    u32 indent;
 
     while (low < high) { /* the last record at or before */
         u32 mid = low + (high - low) / 2;
@@ -245,15 +244,32 @@ void tn_src_locate(const struct tn_src *s, u32 insn, struct tn_refusal *ret)
             high = mid;
     }
     if (!low)
-        return;
+        return false;
     l = line_at(s, low - 1);
     text = s->strings + l.line_off;
     indent = (u32)strspn(text, " \t");
-    snprintf(ret->file, sizeof(ret->file), "%s", s->strings + l.file_name_off);
-    snprintf(ret->text, sizeof(ret->text), "%s", text + indent);
-    ret->line = BPF_LINE_INFO_LINE_NUM(l.line_col);
-    ret->column = BPF_LINE_INFO_LINE_COL(l.line_col);
-    ret->text_column = ret->column > indent ? ret->column - indent : 0;
+    *ret = (struct tn_src_line){
+        .record = low - 1,
+        .line = BPF_LINE_INFO_LINE_NUM(l.line_col),
+        .column = BPF_LINE_INFO_LINE_COL(l.line_col),
+        .file = s->strings + l.file_name_off,
+        .text = text + indent,
+        .indent = indent,
+    };
+    return true;
+}
+
+void tn_src_locate(const struct tn_src *s, u32 insn, struct tn_refusal *ret)
+{
+    struct tn_src_line at;
+
+    if (!tn_src_line(s, insn, &at))
+        return;
+    snprintf(ret->file, sizeof(ret->file), "%s", at.file);
+    snprintf(ret->text, sizeof(ret->text), "%s", at.text);
+    ret->line = at.line;
+    ret->column = at.column;
+    ret->text_column = at.column > at.indent ? at.column - at.indent : 0;
 }
 
 static bool func_type(const struct tn_src *s, u32 start, struct btf_type *ret, u32 *ret_proto_id)

@@ -31,6 +31,14 @@ int tn_src_open(struct vf *v);
 int tn_src_check_records(struct vf *v);
 void tn_src_close(struct tn_src *src);
 
+/* The record that an instruction belongs to; the strings are the BTF's. */
+struct tn_src_line {
+    u32 record, line, column; /* 1-based, but for `record` */
+    const char *file, *text;  /* without what indents it */
+    u32 indent;
+};
+/* False: nothing is known of it. */
+bool tn_src_line(const struct tn_src *src, u32 insn, struct tn_src_line *ret);
 /* Fills file, line, column and text, where known. */
 void tn_src_locate(const struct tn_src *src, u32 insn, struct tn_refusal *ret);
 

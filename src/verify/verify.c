@@ -109,6 +109,8 @@ static int run(struct vf *v)
     if (!err)
         err = tn_cfg_build(v);
     if (!err)
+        tn_log_functions(v);
+    if (!err)
         err = tn_src_check_records(v);
     if (!err)
         err = tn_live_compute(v);
@@ -144,20 +146,20 @@ int tn_verify_probed(const struct tn_verify_in *in, const struct tn_verify_probe
     v->probe = probe;
     v->insns = in->insns;
     v->ninsns = in->ninsns;
-    v->log.level = in->log_level;
+    tn_log_open(&v->log, in->log_level, in->log_size);
     v->out = &out;
 
     err = run(v);
-    tn_log_stats(v);
+    out.time_ns = now_ns() - start;
+    tn_log_stats(v, out.time_ns);
     out.insns_processed = v->processed;
     out.total_states = v->nstates;
     out.peak_states = v->peak_states;
     out.max_states_per_insn = v->max_states_per_insn;
+    out.log = tn_log_take(&v->log, &out.log_size);
+    out.log_true_size = v->log.max;
     if (v->log.no_memory)
         err = -ENOMEM;
-    out.log = TN_TAKE_PTR(v->log.text);
-    out.log_size = v->log.len;
-    out.time_ns = now_ns() - start;
 
     tn_explore_clear(v);
     tn_src_close(&v->src);

@@ -89,7 +89,8 @@ struct tn_verify_in {
     const struct tn_btf *host_btf; /* types of the host (of the kernel, when it is asked the same); or NULL */
     u32 attach_btf_id;             /* tracing types: a function or typedef of host_btf */
     const struct tn_authority *authority;
-    u32 log_level; /* 1, 2, 4: as in Linux; 0: no log */
+    u32 log_level; /* 1, 2, 4, and 8 for the beginning of a log that is too long: as in Linux; 0: no log */
+    u64 log_size;  /* bytes its reader can take, NUL included; 0: no particular number (16 MiB) */
 };
 
 /* -------------------------------------------------------------------------------------------------- out */
@@ -149,6 +150,7 @@ struct tn_verdict {
     u64 time_ns;
     char *log; /* NUL-terminated, owned, whatever the verdict; NULL for level 0 */
     u64 log_size;
+    u64 log_true_size; /* bytes that would have held all of it at any time, NUL included */
 };
 
 /* 0 when a verdict was reached (either way), −ENOMEM otherwise; −EINVAL for input that is not even

@@ -280,11 +280,11 @@ static void test_phrases(void **state)
     struct tn_verdict v;
 
     accept(&fine, &v);
-    assert_string_equal(
+    assert_non_null(strstr(
         v.log, "processed 2 insns (limit 1000000) max_states_per_insn 0 total_states 0 peak_states 0 "
-               "mark_read 0\n");
+               "mark_read 0\n"));
     tn_verdict_clear(&v);
-    fine.log_level = 1;
+    fine.log_level = 2;
     accept(&fine, &v);
     assert_non_null(strstr(v.log, "0: (b7) r0 = 0"));
     assert_non_null(strstr(v.log, "1: (95) exit"));

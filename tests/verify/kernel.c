@@ -43,12 +43,11 @@ void kernel_close(struct kernel *k)
         close(k->map[--k->nmaps]);
 }
 
-bool kernel_accepts(const struct kernel *k, u32 type, const struct bpf_insn *insns, u32 n, char *log,
-                    u32 log_size)
+static int load(const struct kernel *k, u32 type, const struct bpf_insn *insns, u32 n, u32 level, char *log,
+                u32 log_size)
 {
-    LIBBPF_OPTS(bpf_prog_load_opts, opts);
+    LIBBPF_OPTS(bpf_prog_load_opts, opts, .log_level = level, .log_buf = log, .log_size = log_size);
     _free_ struct bpf_insn *copy = malloc(n * sizeof(*copy));
-    int fd;
 
     if (!copy)
         abort();
@@ -61,13 +60,26 @@ bool kernel_accepts(const struct kernel *k, u32 type, const struct bpf_insn *ins
             copy[i].imm = k->map[copy[i].imm];
         i++;
     }
-    fd = bpf_prog_load((enum bpf_prog_type)type, "test", "GPL", copy, n, &opts);
-    if (fd < 0 && log) {
-        opts.log_level = 1;
-        opts.log_buf = log;
-        opts.log_size = log_size;
-        fd = bpf_prog_load((enum bpf_prog_type)type, "test", "GPL", copy, n, &opts);
-    }
+    return bpf_prog_load((enum bpf_prog_type)type, "test", "GPL", copy, n, &opts);
+}
+
+bool kernel_accepts(const struct kernel *k, u32 type, const struct bpf_insn *insns, u32 n, char *log,
+                    u32 log_size)
+{
+    int fd = load(k, type, insns, n, 0, NULL, 0);
+
+    if (fd < 0 && log)
+        fd = load(k, type, insns, n, 1, log, log_size);
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0;
+}
+
+bool kernel_log(const struct kernel *k, u32 type, const struct bpf_insn *insns, u32 n, u32 level, char *log,
+                u32 log_size)
+{
+    int fd = load(k, type, insns, n, level, log, log_size);
+
     if (fd >= 0)
         close(fd);
     return fd >= 0;

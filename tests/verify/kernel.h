@@ -18,5 +18,8 @@ void kernel_close(struct kernel *k);
 /* Map indices are replaced by the kernel's descriptors. `log` gets its words when it refuses. */
 bool kernel_accepts(const struct kernel *k, u32 type, const struct bpf_insn *insns, u32 n, char *log,
                     u32 log_size);
+/* The same at a log level of one's choice; `log` gets its words whatever the verdict. */
+bool kernel_log(const struct kernel *k, u32 type, const struct bpf_insn *insns, u32 n, u32 level, char *log,
+                u32 log_size);
 
 #endif

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Replays recordings: what does our verifier say where the kernel has spoken?
+ *
+ *     replay [--json] [--words] [--all] [--log LEVEL] [--seconds N] [--only TEXT] FOLDER|FILE…
+ *
+ * One line a disagreement, sorted by object and program, with the kernel's last words and ours; then the
+ * sums.
+ *     --words   also where both refuse (or accept), the kernel says what its selftest expects, and we do not
+ *     --all     every program
+ *     --log     our log of each, at that level
+ *     --only    programs whose object/name contains TEXT, or whose answer is TEXT
+ * Status 1 when there is an answer that must not be: accepted_here, crashed, hung.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "tests/differential/ask.h"
+
+struct list {
+    char **path;
+    u32 n, room;
+};
+
+struct options {
+    bool json, words, all;
+    const char *only;
+};
+
+static void add(struct list *l, const char *path)
+{
+    if (l->n == l->room) {
+        u32 room = l->room ? l->room * 2 : 1024;
+        char **to = realloc(l->path, room * sizeof(*to));
+
+        if (!to)
+            abort();
+        l->path = to;
+        l->room = room;
+    }
+    l->path[l->n++] = strdup(path);
+}
+
+static void collect(struct list *l, const char *path)
+{
+    struct stat st;
+    struct dirent *entry;
+    DIR *dir;
+
+    if (stat(path, &st)) {
+        fprintf(stderr, "%s: %s\n", path, strerror(errno));
+        return;
+    }
+    if (!S_ISDIR(st.st_mode)) {
+        add(l, path);
+        return;
+    }
+    dir = opendir(path);
+    while (dir && (entry = readdir(dir))) {
+        char below[4096];
+        size_t n = strlen(entry->d_name);
+
+        if (entry->d_name[0] == '.')
+            continue;
+        snprintf(below, sizeof(below), "%s/%s", path, entry->d_name);
+        if (entry->d_type == DT_DIR || (n > 4 && !strcmp(entry->d_name + n - 4, ".rec")))
+            collect(l, below);
+    }
+    if (dir)
+        closedir(dir);
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* Lines of the kernel's log that say nothing of why. */
+static bool idle_words(const char *line)
+{
+    static const char *const starts[] = {"processed ", "verification time ", "stack depth ",
+                                         "cur state:", "old state:"};
+
+    for (size_t k = 0; k < TN_ARRAY_SIZE(starts); k++)
+        if (!strncmp(line, starts[k], strlen(starts[k])))
+            return true;
+    return false;
+}
+
+/* The kernel's last sentence before its statistics. */
+static void last_words(const char *log, char *to, size_t size)
+{
+    const char *best = "";
+
+    for (const char *at = log; *at;) {
+        size_t n = strcspn(at, "\n");
+
+        if (n && !idle_words(at))
+            best = at;
+        at += n + (at[n] == '\n');
+    }
+    snprintf(to, size, "%.*s", (int)strcspn(best, "\n"), best);
+}
+
+static void json_text(const char *key, const char *text)
+{
+    printf("\"%s\":\"", key);
+    for (; *text; text++) {
+        if (*text == '"' || *text == '\\')
+            printf("\\%c", *text);
+        else if ((u8)*text < ' ')
+            printf("\\u%04x", (u8)*text);
+        else
+            putchar(*text);
+    }
+    putchar('"');
+}
+
+static void say(const struct options *o, const struct rec *rec, enum ask_answer answer,
+                const struct ask_result *r)
+{
+    char words[512];
+
+    last_words(rec->messages, words, sizeof(words));
+    if (o->json) {
+        printf("{");
+        json_text("corpus", rec->corpus);
+        printf(",");
+        json_text("object", rec->object);
+        printf(",");
+        json_text("program", rec->name);
+        printf(",\"type\":%u,\"insns\":%u,", rec->program->prog_type, rec->ninsns);
+        json_text("answer", ask_answer_name[answer]);
+        printf(",\"linux\":{\"error\":%d,\"processed\":%lu,\"usecs\":%u,", rec->verdict->error,
+               (unsigned long)rec->verdict->insns_processed, rec->verdict->usecs);
+        json_text("words", words);
+        printf("},\"ours\":{\"processed\":%lu,\"ns\":%lu,\"insn\":%u,", (unsigned long)r->insns_processed,
+               (unsigned long)r->time_ns, r->insn);
+        json_text("reason", r->reason);
+        printf(",");
+        json_text("words", r->message);
+        printf(",");
+        json_text("missing", r->words_missing ? r->missing : "");
+        printf("}}\n");
+        return;
+    }
+    printf("%-14s %s/%s", ask_answer_name[answer], rec->object, rec->name);
+    if (answer <= ASK_agree_refused && r->words_missing)
+        printf(" (words)");
+    printf("\n    linux: %s\n", rec->verdict->error ? words : "accepted");
+    if (answer == ASK_crashed || answer == ASK_hung)
+        return;
+    if (r->accepted)
+        printf("    ours:  accepted\n");
+    else
+        printf("    ours:  [%s] %s (insn %u)\n", r->reason, r->message, r->insn);
+    if (r->words_missing)
+        printf("    lacks: %s\n", r->missing);
+}
+
+static bool answer_of(const char *name)
+{
+    for (int k = 0; k < ASK_ANSWER_COUNT; k++)
+        if (!strcmp(ask_answer_name[k], name))
+            return true;
+    return false;
+}
+
+int main(int argc, char **argv)
+{
+    struct options o = {0};
+    struct list list = {0};
+    struct ask ask;
+    struct ask_result *shared;
+    u32 sums[ASK_ANSWER_COUNT] = {0}, words = 0, hosted = 0, hosted_accepts = 0, seconds = 20, level = 0;
+
+    for (int k = 1; k < argc; k++) {
+        if (!strcmp(argv[k], "--json"))
+            o.json = true;
+        else if (!strcmp(argv[k], "--words"))
+            o.words = true;
+        else if (!strcmp(argv[k], "--all"))
+            o.all = true;
+        else if (!strcmp(argv[k], "--only") && k + 1 < argc)
+            o.only = argv[++k];
+        else if (!strcmp(argv[k], "--log") && k + 1 < argc)
+            level = (u32)atoi(argv[++k]);
+        else if (!strcmp(argv[k], "--seconds") && k + 1 < argc)
+            seconds = (u32)atoi(argv[++k]);
+        else
+            collect(&list, argv[k]);
+    }
+    if (!list.n) {
+        fprintf(
+            stderr,
+            "usage: %s [--json] [--words] [--all] [--log LEVEL] [--seconds N] [--only TEXT] FOLDER|FILE…\n",
+            argv[0]);
+        return 2;
+    }
+    shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (shared == MAP_FAILED)
+        return 2;
+    if (ask_open(&ask))
+        fprintf(stderr, "the kernel's types cannot be read: programs that name them will be refused\n");
+    ask.seconds = seconds;
+    ask.log_level = level;
+    qsort(list.path, list.n, sizeof(*list.path), by_name);
+    for (u32 k = 0; k < list.n; k++) {
+        struct tn_error err = {0};
+        enum ask_answer answer;
+        char full[1024];
+        struct rec rec;
+        bool wanted;
+
+        if (rec_read(list.path[k], &rec, &err)) {
+            fprintf(stderr, "%s: %s\n", list.path[k], err.message);
+            sums[ASK_unreadable]++;
+            continue;
+        }
+        snprintf(full, sizeof(full), "%s/%s", rec.object, rec.name);
+        if (o.only && !answer_of(o.only) && !strstr(full, o.only)) {
+            rec_clear(&rec);
+            continue;
+        }
+        answer = ask_one(&ask, &rec, shared);
+        if (!o.only || !answer_of(o.only) || !strcmp(ask_answer_name[answer], o.only)) {
+            sums[answer]++;
+            words += answer <= ASK_agree_refused && shared->words_missing;
+            hosted += ask_in_process(&rec);
+            hosted_accepts += ask_in_process(&rec) && !rec.verdict->error;
+            wanted = answer != ASK_agree_accepted && answer != ASK_agree_refused && answer != ASK_elsewhere;
+            if (wanted || o.all || o.only ||
+                (o.words && answer <= ASK_agree_refused && shared->words_missing))
+                say(&o, &rec, answer, shared);
+        }
+        rec_clear(&rec);
+    }
+    if (!o.json) {
+        printf("\n");
+        for (int k = 0; k < ASK_ANSWER_COUNT; k++)
+            if (sums[k])
+                printf("%6u %-14s %s\n", sums[k], ask_answer_name[k], ask_answer_what[k]);
+        printf("%6u %-14s %s\n", words, "words",
+               "of those that agree, without the message that Linux's selftest expects");
+        printf("%6u programs for a process, %u accepted by Linux, %u of these refused here (%.1f %%)\n",
+               hosted, hosted_accepts, sums[ASK_refused_here],
+               hosted_accepts ? 100.0 * sums[ASK_refused_here] / hosted_accepts : 0.0);
+    }
+    for (u32 k = 0; k < list.n; k++)
+        free(list.path[k]);
+    free(list.path);
+    ask_close(&ask);
+    munmap(shared, sizeof(*shared));
+    return sums[ASK_accepted_here] || sums[ASK_crashed] || sums[ASK_hung];
+}

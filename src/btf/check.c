@@ -20,8 +20,9 @@
 struct check {
     struct tn_btf *b;
     struct tn_error *err;
-    u8 *kind; /* n: BTF_KIND_… of own types, where a look-up is cheap */
-    u8 *mark; /* n */
+    u8 *kind;  /* n: BTF_KIND_… of own types, where a look-up is cheap */
+    u8 *mark;  /* n */
+    u8 *named; /* a bit each byte of the own strings: an identifier begins here, as was seen before */
 };
 enum { UNSEEN, OPEN, DONE, CHAIN_OPEN, CHAIN_DONE };
 
@@ -30,6 +31,14 @@ static u32 kind_of(const struct check *c, u32 id)
     if (id < c->b->first)
         return id ? tn_btf_kind_of(c->b->base, id) : BTF_KIND_UNKN;
     return c->kind[id - c->b->first];
+}
+
+/* As tn_btf_resolve, of types that are known to be there. */
+static u32 resolve(const struct check *c, u32 id)
+{
+    if (id < c->b->first)
+        return tn_btf_resolve(c->b, id);
+    return tn_btf_is_modifier(c->kind[id - c->b->first]) ? c->b->to[id - c->b->first] : id;
 }
 
 static bool is_own(const struct check *c, u32 id)
@@ -45,7 +54,7 @@ static bool is_place(u32 kind)
 
 static bool has_size(const struct check *c, u32 id)
 {
-    u32 kind = kind_of(c, tn_btf_resolve(c->b, id));
+    u32 kind = kind_of(c, resolve(c, id));
 
     return kind == BTF_KIND_PTR || kind == BTF_KIND_ARRAY || tn_btf_rows[kind].flags & TN_BTF_SIZED;
 }
@@ -64,7 +73,18 @@ static bool id_ok(const struct check *c, u32 id)
 
 static bool optional_name_ok(const struct check *c, u32 off)
 {
-    return !off || (tn_btf_string_ok(c->b, off) && tn_btf_identifier(tn_btf_string(c->b, off)));
+    u32 k = off - c->b->str_first;
+    bool ok;
+
+    if (!off)
+        return true;
+    if (off < c->b->str_first || k >= c->b->str_len)
+        return tn_btf_string_ok(c->b, off) && tn_btf_identifier(tn_btf_string(c->b, off));
+    if (c->named[k / 8] & 1 << k % 8)
+        return true;
+    ok = tn_btf_identifier(c->b->strings + k);
+    c->named[k / 8] |= (u8)(ok << k % 8);
+    return ok;
 }
 
 static int member_fault(const struct check *c, u32 k, u32 i, const char *says, const char *why)
@@ -403,7 +423,7 @@ static int fit_member(struct check *c, u32 k, u32 i)
 {
     const struct btf_type *t = tn_btf_own(c->b, k), *type;
     const struct btf_member *m = &tn_btf_members(t)[i];
-    u32 id = tn_btf_resolve(c->b, m->type), kind = kind_of(c, id), bit = tn_btf_member_bit(t, m);
+    u32 id = resolve(c, m->type), kind = kind_of(c, id), bit = tn_btf_member_bit(t, m);
     u32 width = tn_btf_member_bits(t, m);
     u64 bits;
 
@@ -556,13 +576,14 @@ int tn_btf_check(struct tn_btf *b, struct tn_error *err)
 {
     struct check c = {.b = b, .err = err};
     u32 n = b->n;
-    _free_ u8 *bytes = calloc(2, TN_MAX(n, 1u));
+    _free_ u8 *bytes = calloc(1, 2 * (u64)n + b->str_len / 8 + 1);
     int r = 0;
 
     if (!bytes)
         return -ENOMEM;
     c.kind = bytes;
     c.mark = bytes + n;
+    c.named = c.mark + n;
     for (u32 k = 0; k < n; k++)
         c.kind[k] = (u8)tn_btf_kind(tn_btf_own(b, k));
     for (u32 k = 0; !r && k < n; k++)

@@ -2,84 +2,20 @@
 /* Type, line and function information of a program, read with distrust; see srcline.h. */
 #include "verify/srcline.h"
 
-#include <linux/btf.h>
-
 #include "verify/internal.h"
 
-#define MAX_BTF      (16u << 20)
 #define MAX_REC_SIZE 252u
 
 static bool string_ok(const struct tn_src *s, u32 off)
 {
-    return off < s->strings_len; /* the section ends with NUL */
-}
-
-static u32 trailing_bytes(u32 kind, u32 vlen, bool *ret_known)
-{
-    *ret_known = true;
-    switch (kind) {
-    case BTF_KIND_INT:
-    case BTF_KIND_VAR:
-    case BTF_KIND_DECL_TAG:
-        return 4;
-    case BTF_KIND_ARRAY:
-        return sizeof(struct btf_array);
-    case BTF_KIND_STRUCT:
-    case BTF_KIND_UNION:
-        return vlen * (u32)sizeof(struct btf_member);
-    case BTF_KIND_ENUM:
-        return vlen * (u32)sizeof(struct btf_enum);
-    case BTF_KIND_ENUM64:
-        return vlen * 12;
-    case BTF_KIND_FUNC_PROTO:
-        return vlen * (u32)sizeof(struct btf_param);
-    case BTF_KIND_DATASEC:
-        return vlen * (u32)sizeof(struct btf_var_secinfo);
-    case BTF_KIND_PTR:
-    case BTF_KIND_FWD:
-    case BTF_KIND_TYPEDEF:
-    case BTF_KIND_VOLATILE:
-    case BTF_KIND_CONST:
-    case BTF_KIND_RESTRICT:
-    case BTF_KIND_FUNC:
-    case BTF_KIND_FLOAT:
-    case BTF_KIND_TYPE_TAG:
-        return 0;
-    default:
-        *ret_known = false;
-        return 0;
-    }
-}
-
-/* Two walks: count, then index. Nothing is read that lies outside [0, types_len). */
-static int walk_types(struct tn_src *s, bool fill)
-{
-    struct btf_type t;
-    u32 off = 0, n = 1, more;
-    bool known;
-
-    while (off < s->types_len) {
-        if (s->types_len - off < sizeof(t))
-            return -EINVAL;
-        memcpy(&t, s->types + off, sizeof(t));
-        more = trailing_bytes(BTF_INFO_KIND(t.info), BTF_INFO_VLEN(t.info), &known);
-        if (!known || more > s->types_len - off - sizeof(t) || !string_ok(s, t.name_off))
-            return -EINVAL;
-        if (fill)
-            s->type_off[n] = off;
-        n++;
-        off += (u32)sizeof(t) + more;
-    }
-    s->ntypes = n;
-    return 0;
+    return s->btf && tn_btf_string_ok(s->btf, off);
 }
 
 int tn_src_open(struct vf *v)
 {
     const struct tn_verify_in *in = v->in;
-    struct tn_src *s = &v->src;
-    struct btf_header h;
-    u64 room;
+    struct tn_error err = {0};
+    int r;
 
     if (!in->btf || !in->btf_size) {
         if (in->func_info_cnt || in->line_info_cnt)
@@ -87,46 +23,14 @@ int tn_src_open(struct vf *v)
                              "function or line information without BTF: pass prog_btf_fd too");
         return 0;
     }
-    if (in->btf_size < sizeof(h) || in->btf_size > MAX_BTF)
-        return vf_refuse(v, 0, TN_REASON_bad_btf, "BTF of %u bytes", in->btf_size);
-    memcpy(&h, in->btf, sizeof(h));
-    if (h.magic != BTF_MAGIC || h.version != 1 || h.hdr_len < sizeof(h) || h.hdr_len > in->btf_size)
-        return vf_refuse(v, 0, TN_REASON_bad_btf, "BTF header: magic %04x, version %u, length %u", h.magic,
-                         h.version, h.hdr_len);
-    room = in->btf_size - h.hdr_len;
-    if (h.type_off > room || h.type_len > room - h.type_off || h.str_off > room ||
-        h.str_len > room - h.str_off || h.type_off % 4 || !h.str_len)
-        return vf_refuse(v, 0, TN_REASON_bad_btf, "a BTF section reaches past the end of the data");
-    s->types = (const u8 *)in->btf + h.hdr_len + h.type_off;
-    s->types_len = h.type_len;
-    s->strings = (const char *)in->btf + h.hdr_len + h.str_off;
-    s->strings_len = h.str_len;
-    if (s->strings[0] || s->strings[h.str_len - 1]) {
-        s->strings = NULL;
-        s->strings_len = 0;
-        return vf_refuse(v, 0, TN_REASON_bad_btf, "BTF strings do not begin and end with NUL");
-    }
-    if (walk_types(s, false))
-        return vf_refuse(v, 0, TN_REASON_bad_btf,
-                         "BTF types are cut off, of an unknown kind or without a name string");
-    s->type_off = calloc(s->ntypes, sizeof(*s->type_off));
-    if (!s->type_off)
-        return -ENOMEM;
-    return walk_types(s, true);
+    r = tn_btf_open(in->btf, in->btf_size, NULL, &v->src.btf, &err);
+    return r && r != -ENOMEM ? vf_refuse(v, 0, TN_REASON_bad_btf, "%s", err.message) : r;
 }
 
 void tn_src_close(struct tn_src *s)
 {
-    free(s->type_off);
+    tn_btf_close(s->btf);
     *s = (struct tn_src){0};
-}
-
-static bool get_type(const struct tn_src *s, u32 id, struct btf_type *ret)
-{
-    if (!id || id >= s->ntypes || !s->type_off)
-        return false;
-    memcpy(ret, s->types + s->type_off[id], sizeof(*ret));
-    return true;
 }
 
 /* ----------------------------------------------------------------------------------------------------
@@ -189,7 +93,6 @@ static int check_funcs(struct vf *v)
 {
     const struct tn_verify_in *in = v->in;
     struct tn_src *s = &v->src;
-    struct btf_type t;
 
     if (!in->func_info_cnt)
         return 0;
@@ -210,8 +113,7 @@ static int check_funcs(struct vf *v)
             return vf_refuse(v, 0, TN_REASON_bad_func_info,
                              "function record %u is for instruction %u, function %u starts at %u", k,
                              f.insn_off, k, v->cfg.sub[k].start);
-        if (!get_type(s, f.type_id, &t) || BTF_INFO_KIND(t.info) != BTF_KIND_FUNC ||
-            !get_type(s, t.type, &t) || BTF_INFO_KIND(t.info) != BTF_KIND_FUNC_PROTO)
+        if (tn_btf_kind_of(s->btf, f.type_id) != BTF_KIND_FUNC)
             return vf_refuse(v, 0, TN_REASON_bad_func_info, "function record %u: type %u is not a function",
                              k, f.type_id);
     }
@@ -246,13 +148,13 @@ bool tn_src_line(const struct tn_src *s, u32 insn, struct tn_src_line *ret)
     if (!low)
         return false;
     l = line_at(s, low - 1);
-    text = s->strings + l.line_off;
+    text = tn_btf_string(s->btf, l.line_off);
     indent = (u32)strspn(text, " \t");
     *ret = (struct tn_src_line){
         .record = low - 1,
         .line = BPF_LINE_INFO_LINE_NUM(l.line_col),
         .column = BPF_LINE_INFO_LINE_COL(l.line_col),
-        .file = s->strings + l.file_name_off,
+        .file = tn_btf_string(s->btf, l.file_name_off),
         .text = text + indent,
         .indent = indent,
     };
@@ -272,96 +174,72 @@ void tn_src_locate(const struct tn_src *s, u32 insn, struct tn_refusal *ret)
     ret->text_column = at.column > at.indent ? at.column - at.indent : 0;
 }
 
-static bool func_type(const struct tn_src *s, u32 start, struct btf_type *ret, u32 *ret_proto_id)
+/* The type of the function that starts there, or NULL. */
+static const struct btf_type *func_type(const struct tn_src *s, u32 start)
 {
     for (u32 k = 0; k < s->nfuncs; k++) {
         struct bpf_func_info f = func_at(s, k);
 
-        if (f.insn_off == start) {
-            if (!get_type(s, f.type_id, ret))
-                return false;
-            *ret_proto_id = ret->type;
-            return true;
-        }
+        if (f.insn_off == start)
+            return tn_btf_type(s->btf, f.type_id);
     }
-    return false;
+    return NULL;
+}
+
+const struct btf_type *tn_src_func_proto(const struct tn_src *s, u32 start)
+{
+    const struct btf_type *t = func_type(s, start);
+
+    return t ? tn_btf_type(s->btf, t->type) : NULL;
 }
 
 const char *tn_src_func_name(const struct tn_src *s, u32 start)
 {
-    struct btf_type t;
-    u32 proto;
+    const struct btf_type *t = func_type(s, start);
 
-    return func_type(s, start, &t, &proto) ? s->strings + t.name_off : "";
+    return t ? tn_btf_string(s->btf, t->name_off) : "";
 }
 
 bool tn_src_func_is_global(const struct tn_src *s, u32 start)
 {
-    struct btf_type t;
-    u32 proto;
+    const struct btf_type *t = func_type(s, start);
 
-    return func_type(s, start, &t, &proto) && BTF_INFO_VLEN(t.info) == BTF_FUNC_GLOBAL;
+    return t && tn_btf_vlen(t) == BTF_FUNC_GLOBAL;
 }
 
 bool tn_src_func_is_void(const struct tn_src *s, u32 start)
 {
-    struct btf_type t;
-    u32 proto;
+    const struct btf_type *proto = tn_src_func_proto(s, start);
 
-    return func_type(s, start, &t, &proto) && get_type(s, proto, &t) && t.type == 0;
+    return proto && !proto->type;
 }
 
-/* Follows typedefs and qualifiers; bounded, since hostile types may form a circle. */
-static bool resolve(const struct tn_src *s, u32 id, struct btf_type *ret)
+static enum tn_param param_kind(const struct tn_btf *btf, u32 id, const char *ctx_type)
 {
-    for (u32 hop = 0; hop < 32; hop++) {
-        if (!get_type(s, id, ret))
-            return false;
-        switch (BTF_INFO_KIND(ret->info)) {
-        case BTF_KIND_TYPEDEF:
-        case BTF_KIND_CONST:
-        case BTF_KIND_VOLATILE:
-        case BTF_KIND_RESTRICT:
-        case BTF_KIND_TYPE_TAG:
-            id = ret->type;
-            break;
-        default:
-            return true;
-        }
-    }
-    return false;
-}
-
-static enum tn_param param_kind(const struct tn_src *s, u32 id, const char *ctx_type)
-{
-    struct btf_type t;
-    u32 kind;
-
-    if (!resolve(s, id, &t))
-        return TN_PARAM_OTHER;
-    kind = BTF_INFO_KIND(t.info);
-    if (kind == BTF_KIND_INT || kind == BTF_KIND_ENUM || kind == BTF_KIND_ENUM64)
+    id = tn_btf_resolve(btf, id);
+    switch (tn_btf_kind_of(btf, id)) {
+    case BTF_KIND_INT:
+    case BTF_KIND_ENUM:
+    case BTF_KIND_ENUM64:
         return TN_PARAM_SCALAR;
-    if (kind == BTF_KIND_PTR && resolve(s, t.type, &t) && BTF_INFO_KIND(t.info) == BTF_KIND_STRUCT &&
-        !strcmp(s->strings + t.name_off, ctx_type))
-        return TN_PARAM_CTX;
-    return TN_PARAM_OTHER;
+    case BTF_KIND_PTR:
+        id = tn_btf_resolve(btf, tn_btf_type(btf, id)->type);
+        return tn_btf_kind_of(btf, id) == BTF_KIND_STRUCT && !strcmp(tn_btf_name(btf, id), ctx_type)
+                   ? TN_PARAM_CTX
+                   : TN_PARAM_OTHER;
+    default:
+        return TN_PARAM_OTHER;
+    }
 }
 
 int tn_src_params(const struct tn_src *s, u32 start, const char *ctx_type, enum tn_param ret_params[5])
 {
-    struct btf_type t;
-    struct btf_param p;
-    u32 id, n;
+    const struct btf_type *proto = tn_src_func_proto(s, start);
+    u32 n = proto ? tn_btf_vlen(proto) : 0;
 
-    if (!func_type(s, start, &t, &id) || !get_type(s, id, &t))
+    if (!proto || n > 5)
         return -1;
-    n = BTF_INFO_VLEN(t.info);
-    if (n > 5)
-        return -1;
-    for (u32 k = 0; k < n; k++) {
-        memcpy(&p, s->types + s->type_off[id] + sizeof(t) + k * sizeof(p), sizeof(p));
-        ret_params[k] = param_kind(s, p.type, ctx_type);
-    }
+    for (u32 k = 0; k < n; k++)
+        ret_params[k] = param_kind(s->btf, tn_btf_params(proto)[k].type, ctx_type);
     return (int)n;
 }

@@ -2,26 +2,20 @@
 /*
  * Where in the C source an instruction comes from, and what a function's type says.
  *
- * BTF arrives from whoever loads the program and is hostile: nothing is believed that was not bounds-checked
- * here. Only what is needed is read: an index of types, strings, line records, function records. (libbpf's
- * parser trusts more than that, so it is not used.)
- *
- * Format: Linux Documentation/bpf/btf.rst.
+ * Types and strings are read by src/btf, which believes nothing; the records of lines and functions, which
+ * come from whoever loads the program as well, are checked here.
  */
 #ifndef TN_VERIFY_SRCLINE_H
 #define TN_VERIFY_SRCLINE_H
 
 #include "base/base.h"
+#include "btf/btf.h"
 
 struct vf;
 struct tn_refusal;
 
 struct tn_src {
-    const u8 *types;
-    const char *strings;
-    u32 types_len, strings_len;
-    u32 *type_off; /* type id → offset in types; [0] is void */
-    u32 ntypes;    /* ids are below this */
+    struct tn_btf *btf; /* of the program; NULL: it brought none */
     const u8 *lines, *funcs;
     u32 nlines, line_size, nfuncs, func_size;
 };
@@ -42,6 +36,8 @@ bool tn_src_line(const struct tn_src *src, u32 insn, struct tn_src_line *ret);
 /* Fills file, line, column and text, where known. */
 void tn_src_locate(const struct tn_src *src, u32 insn, struct tn_refusal *ret);
 
+/* The prototype of the function that starts there (in src->btf), or NULL where no record tells. */
+const struct btf_type *tn_src_func_proto(const struct tn_src *src, u32 start);
 /* The program's own name for a function: "" where there is none. */
 const char *tn_src_func_name(const struct tn_src *src, u32 start);
 /* The function that starts there has global linkage. */

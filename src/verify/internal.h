@@ -12,6 +12,8 @@
  *            stack.c      what stack bytes hold
  *            call.c       helpers by rows of helpers.h, functions
  *            refs.c       what calls lend and take back
+ *            dynptr.c     dynptrs and their slices
+ *            iter.c       open-coded iterators
  *            lock.c       locks, and sections in which a program does not sleep
  *        progtype.c a row a program type: its context, its result
  *      srcline.c  where in the C source an instruction comes from (BTF, hostile)
@@ -138,8 +140,8 @@ void tn_explore_clear(struct vf *v);
 /* The path forks: `state` (taken over) will go on at `insn`. */
 int tn_explore_fork(struct vf *v, struct tn_state *state, u32 insn);
 /* An instruction that a run passes a bounded number of times, whatever the program computes: a state kept
-   there (cfg.flow[].loop, set before paths are followed) covers a later one of the same path when every number
-   is within its bounds, and the path ends. ITER: a call of an iterator's next(), where the iterator is
+   there (cfg.flow[].loop, set before paths are followed) covers a later one of the same path when every
+   number is within its bounds, and the path ends. ITER: a call of an iterator's next(), where the iterator is
    active. */
 enum tn_loop { TN_LOOP_NONE, TN_LOOP_ITER, TN_LOOP_MAY_GOTO, TN_LOOP_CALLBACK };
 /* `next` is about to go one more round, which starts at `insn`: numbers that differ from those of the last
@@ -219,7 +221,7 @@ int tn_ref_push(struct vf *v, struct tn_ref ref);
 const struct tn_ref *tn_ref_find(const struct tn_state *s, enum tn_ref_kind kind, u32 id);
 /* The entry goes; false: there was none. Pointers stay as they are (ownership went elsewhere). */
 bool tn_ref_drop(struct tn_state *s, enum tn_ref_kind kind, u32 id);
-/* Every pointer that `ref` keeps alive becomes unwritten. */
+/* Every pointer that `ref` keeps alive is but a number from now on. */
 void tn_ref_forget(struct tn_state *s, u32 ref);
 /* Both: an object's reference ends. */
 bool tn_ref_release(struct tn_state *s, u32 ref);
@@ -237,6 +239,70 @@ int tn_ref_arg(struct vf *v, u32 regno, bool releases, struct tn_ref_use *use);
 int tn_ref_arg_done(struct vf *v, const struct tn_ref_use *use, const char *func);
 /* Refuses when an object's reference is held: `what` would leak it. */
 int tn_refs_none(struct vf *v, const char *what);
+
+/* ---- dynptr.c */
+// clang-format off
+/* D(kind, Linux's name, has to be given back, lies in a packet) */
+#define TN_DYNPTR_KINDS(D)                                                                                   \
+    D(NONE,     "any",      false, false)                                                                    \
+    D(LOCAL,    "local",    false, false)                                                                    \
+    D(RINGBUF,  "ringbuf",  true,  false)                                                                    \
+    D(SKB,      "skb",      false, true)                                                                     \
+    D(XDP,      "xdp",      false, true)                                                                     \
+    D(SKB_META, "skb_meta", false, true)
+// clang-format on
+enum tn_dynptr_kind {
+#define D(kind, ...) TN_DYNPTR_##kind,
+    TN_DYNPTR_KINDS(D)
+#undef D
+};
+struct tn_dynptr {
+    u8 kind; /* enum tn_dynptr_kind */
+    u32 id, ref;
+};
+/* Argument: a dynptr that is there, of `kind` (NONE: any). A callee that changes it does not take a caller's.
+ */
+int tn_dynptr_arg(struct vf *v, u32 regno, enum tn_dynptr_kind kind, bool mutates, struct tn_dynptr *ret);
+/* Argument: room where the call makes one; `cloned`: from this one (NULL: none). */
+int tn_dynptr_new(struct vf *v, u32 regno, enum tn_dynptr_kind kind, const struct tn_dynptr *cloned);
+/* Argument: a dynptr that the call gives back, with all its clones and slices. */
+int tn_dynptr_release_arg(struct vf *v, u32 regno, enum tn_dynptr_kind kind);
+/* `mem` (a MEM) is part of what `d` names. */
+void tn_dynptr_slice(const struct tn_dynptr *d, struct tn_reg *mem);
+/* R0 of bpf_dynptr_slice and bpf_dynptr_slice_rdwr: nullable, `size` bytes. */
+int tn_dynptr_slice_result(struct vf *v, const struct tn_dynptr *d, u32 size, bool writable);
+/* The packet moved: slices of it are gone. */
+void tn_dynptr_packet_changed(struct tn_state *s);
+bool tn_dynptr_is_packet(const struct tn_dynptr *d);
+/* What a callback or a global function is handed: a dynptr of the caller's. */
+struct tn_reg tn_dynptr_const(struct vf *v, enum tn_dynptr_kind kind);
+/* stack.c, before it changes slot k of f. */
+int tn_dynptr_overwritten(struct vf *v, struct tn_frame *f, u32 k);
+/* `nslots` whole slots at a constant place of the stack that register `regno` (STACK) points to: the first
+   (lowest address, highest index). */
+int tn_object_slot(struct vf *v, u32 regno, const char *what, u32 nslots, u32 *ret_slot);
+
+/* ---- iter.c: open-coded iterators */
+enum tn_iter_op { TN_ITER_NEW, TN_ITER_NEXT, TN_ITER_DESTROY, TN_ITER_USE };
+struct tn_iter_use {
+    enum tn_iter_op op;
+    u32 type, nslots;             /* the struct's id in host_btf; its size in slots */
+    bool rcu;                     /* KF_RCU_PROTECTED */
+    const char *func, *type_name; /* "bpf_iter_num_next", "bpf_iter_num" */
+    /* filled by tn_iter_arg: */
+    u8 frame;
+    u32 slot, ref;
+    bool in_rcu; /* elements are good under RCU; else trusted */
+};
+int tn_iter_arg(struct vf *v, u32 regno, struct tn_iter_use *use);
+/* Of next(), once R0 is the element that was found and all else of the call is done. Forks. */
+int tn_iter_next(struct vf *v, const struct tn_iter_use *use);
+/* The kfunc of this name is a next(). */
+bool tn_iter_is_next(const char *kfunc);
+/* R1 of the state that is about to call next() names an iterator that may have more. */
+bool tn_iter_active(const struct tn_state *s);
+/* The outermost RCU section ended: iterators that live in it are not to be used. */
+void tn_iter_rcu_over(struct tn_state *s);
 
 /* ---- lock.c: locks, and sections in which a program does not sleep */
 /* Refuses when anything at all is held: objects, locks, saved flags, sections. For exit of the whole program,

@@ -61,8 +61,10 @@ int tn_section_leave(struct vf *v, enum tn_section section, const char *func)
         return vf_refuse(
             v, v->pc, TN_REASON_bad_section, "unmatched %s (kernel function %s): nothing entered it",
             section == TN_SECTION_RCU ? "rcu read unlock" : "attempt to enable preemption", func);
-    if (!--*depth && section == TN_SECTION_RCU)
+    if (!--*depth && section == TN_SECTION_RCU) {
         tn_state_each_reg(&v->cur, distrust, NULL);
+        tn_iter_rcu_over(&v->cur);
+    }
     return 0;
 }
 

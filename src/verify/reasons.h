@@ -70,6 +70,10 @@
     R(held_at_end,            "a lock, a saved interrupt flag or a section is still held where the program may end")        \
     R(bad_section,            "a section is left that was not entered, or entered in a way that cannot be")                 \
     R(sleeps,                 "a call may sleep where the program must not")                                                \
+    R(bad_object,             "no dynptr, iterator or saved flag of this kind is, or may be, where the argument points")   \
+    R(object_bytes,           "bytes of a dynptr, iterator or saved flag on the stack are read, or written by a call")      \
+    R(bad_iterator,           "an iterator is used in another order than new, next, destroy, or outside of its section")    \
+    R(bad_lock,               "a lock is taken twice, released by another object, or is not where the argument points")     \
     R(call_in_lock,           "a function is called that is not allowed while a lock is held")                              \
     /* limits */                                                                                                            \
     R(stack_limit,            "the frames of a call chain need more stack than there is")                                   \

@@ -7,8 +7,8 @@
  *      if (r0 == NULL)         nothing was lent: the entry goes, r0 and r6 are 0
  *      else                    r0, r6: id 0, ref 7
  *      r8 = part_of(r6)        r8: ref 7, an id of its own while it may be NULL
- *      release(r6)             the entry goes; every register and slot with ref 7 becomes unwritten
- *      exit                    nothing may be left
+ *      release(r6)             the entry goes; every register and slot with ref 7 is a number, of which
+ * nothing is known exit                    nothing may be left
  *
  * A pointer that was just acquired has id == ref; only then does being NULL say that nothing is held. What is
  * derived from it has the same ref and dies with it, but its NULL says nothing of the reference.
@@ -84,29 +84,16 @@ int tn_ref_lend(struct vf *v, struct tn_reg *reg)
 /* ---------------------------------------------------------------------------------------------- the end of
  * one */
 
-static bool dies_with(const struct tn_reg *reg, u32 ref)
-{
-    return reg->ref == ref && tn_reg_is_pointer(reg);
-}
-
 static void forget_reg(struct tn_reg *reg, void *arg)
 {
     const u32 *ref = arg;
 
-    if (dies_with(reg, *ref))
-        *reg = (struct tn_reg){0};
+    if (reg->ref == *ref && tn_reg_is_pointer(reg))
+        *reg = tn_reg_scalar(tn_range_any());
 }
 
 void tn_ref_forget(struct tn_state *s, u32 ref)
 {
-    for (u32 f = 0; f < s->nframes; f++) {
-        for (u32 k = 0; k < s->frame[f]->nslots; k++) {
-            struct tn_stack_slot *slot = &s->frame[f]->slot[k];
-
-            if (slot->size && dies_with(&slot->reg, ref))
-                *slot = (struct tn_stack_slot){0};
-        }
-    }
     tn_state_each_reg(s, forget_reg, &ref);
 }
 
@@ -159,6 +146,7 @@ static bool is_null(const struct tn_reg *reg)
 int tn_ref_arg(struct vf *v, u32 regno, bool releases, struct tn_ref_use *use)
 {
     const struct tn_reg *reg = vf_reg(v, regno);
+    u32 ref = !tn_reg_is_pointer(reg) ? 0 : reg->flags & TN_PTR_DYNPTR_MEM ? reg->uid : reg->ref;
 
     if (releases) {
         if (tn_reg_is_pointer(reg) && (!tn_range_is_const(&reg->r) || reg->r.smin))
@@ -167,14 +155,14 @@ int tn_ref_arg(struct vf *v, u32 regno, bool releases, struct tn_ref_use *use)
                 "R%u must have zero offset when passed to release func or trusted arg to kfunc: pass "
                 "what the acquiring call returned",
                 regno);
-        if (!reg->ref && !is_null(reg))
+        if (!ref && !is_null(reg))
             return vf_refuse(
                 v, v->pc, TN_REASON_bad_reference,
                 "R%u must be referenced when passed to release function: this %s was not acquired", regno,
                 TN_REG_NAME(reg));
         use->release = (u8)regno;
     }
-    if (!reg->ref || !tn_reg_is_pointer(reg))
+    if (!ref)
         return 0;
     if (use->ref)
         return vf_refuse(v, v->pc, TN_REASON_bad_reference,

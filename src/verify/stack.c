@@ -43,6 +43,17 @@ static void end_spill(struct tn_stack_slot *s)
     s->reg = (struct tn_reg){0};
 }
 
+/* What lies in bytes [min, end) and is more than data ends, or may not be overwritten. */
+static int end_objects(struct vf *v, struct tn_frame *f, s64 min, s64 end)
+{
+    int err = 0;
+
+    for (u32 k = slot_of(end - 1); !err && k <= slot_of(min); k++)
+        if (k < f->nslots && f->slot[k].byte[0] == TN_BYTE_DYNPTR)
+            err = tn_dynptr_overwritten(v, f, k);
+    return err;
+}
+
 static bool is_const(const struct tn_reg *reg, u64 value)
 {
     return reg->kind == TN_REG_SCALAR && tn_range_is_const(&reg->r) && reg->r.umin == value;
@@ -55,6 +66,8 @@ int tn_stack_store(struct vf *v, struct tn_frame *f, s64 off, u32 size, const st
     bool aligned = off % size == 0;
     int err = reach(v, f, off);
 
+    if (!err)
+        err = end_objects(v, f, off, off + size);
     if (err)
         return err;
     if (tn_reg_is_pointer(value) && (size != 8 || !aligned))
@@ -138,7 +151,15 @@ bool tn_stack_const(const struct tn_frame *f, s64 off, u32 size, u64 *ret_value)
 int tn_stack_readable(struct vf *v, struct tn_frame *f, s64 min, s64 end)
 {
     for (s64 o = min; o < end; o++) {
-        if (slot_of(o) < f->nslots && f->slot[slot_of(o)].byte[byte_of(o)] != TN_BYTE_INVALID)
+        u8 byte = slot_of(o) < f->nslots ? f->slot[slot_of(o)].byte[byte_of(o)] : TN_BYTE_INVALID;
+
+        if (byte >= TN_BYTE_DYNPTR)
+            return vf_refuse(
+                v, v->pc, TN_REASON_object_bytes,
+                "invalid read from stack off %lld+%lld size %lld: a dynptr, iterator or saved flag lies "
+                "at fp%lld, which only its functions read",
+                (long long)min, (long long)(o - min), (long long)(end - min), (long long)o);
+        if (byte != TN_BYTE_INVALID)
             continue;
         return vf_refuse(
             v, v->pc, TN_REASON_uninit_stack,
@@ -156,6 +177,10 @@ int tn_stack_fill(struct vf *v, struct tn_frame *f, s64 min, s64 end)
     for (s64 o = min; !err && o < end; o++) {
         struct tn_stack_slot *s = &f->slot[slot_of(o)];
 
+        if (s->byte[byte_of(o)] == TN_BYTE_DYNPTR)
+            return vf_refuse(v, v->pc, TN_REASON_object_bytes,
+                             "potential write to dynptr at off=%lld disallowed: the call would write over it",
+                             (long long)o);
         if (s->size)
             end_spill(s);
         s->byte[byte_of(o)] = TN_BYTE_MISC;
@@ -167,6 +192,8 @@ int tn_stack_clobber(struct vf *v, struct tn_frame *f, s64 min, s64 max, u32 siz
 {
     int err = reach(v, f, min);
 
+    if (!err)
+        err = end_objects(v, f, min, max + size);
     /* A byte that may or may not be written: what it held may be gone; what was never written may still not
      * be. */
     for (s64 o = min; !err && o < max + size; o++) {

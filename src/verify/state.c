@@ -195,8 +195,9 @@ static bool reg_covers(const struct tn_reg *old, const struct tn_reg *cur, bool 
     if (old->kind == TN_REG_SCALAR)
         return !demand || (tn_range_includes(&old->r, &cur->r) && links_match(&maps->link, old->id, cur->id));
     return old->frame == cur->frame && old->flags == cur->flags && old->host == cur->host &&
-           old->obj == cur->obj && old->uid == cur->uid && tn_range_includes(&old->r, &cur->r) &&
-           ids_match(&maps->object, old->id, cur->id) && ids_match(&maps->object, old->ref, cur->ref);
+           old->obj == cur->obj && old->dynptr == cur->dynptr && tn_range_includes(&old->r, &cur->r) &&
+           ids_match(&maps->object, old->uid, cur->uid) && ids_match(&maps->object, old->id, cur->id) &&
+           ids_match(&maps->object, old->ref, cur->ref);
 }
 
 /* The byte holds data of any kind but a pointer. */
@@ -213,11 +214,24 @@ static bool byte_is_zero(const struct tn_stack_slot *slot, u32 byte)
             slot->reg.r.umax == 0);
 }
 
+/* Dynptrs, iterators, saved flags: the same ones, whole. How often an iterator went round does not matter. */
+static bool object_covers(const struct tn_stack_slot *old, const struct tn_stack_slot *cur,
+                          struct id_maps *maps)
+{
+    return !memcmp(old->byte, cur->byte, sizeof(old->byte)) &&
+           !memcmp(old->tag, cur->tag, sizeof(old->tag)) && old->reg.obj == cur->reg.obj &&
+           old->reg.flags == cur->reg.flags && old->reg.dynptr == cur->reg.dynptr &&
+           ids_match(&maps->object, old->reg.id, cur->reg.id) &&
+           ids_match(&maps->object, old->reg.ref, cur->reg.ref);
+}
+
 static bool slot_covers(const struct tn_stack_slot *old, const struct tn_stack_slot *cur, bool demand,
                         struct id_maps *maps)
 {
     bool as_data = !old->size || (!demand && old->reg.kind == TN_REG_SCALAR);
 
+    if (!old->size && (old->byte[0] >= TN_BYTE_DYNPTR || old->byte[7] >= TN_BYTE_DYNPTR))
+        return object_covers(old, cur, maps);
     if (old->size && !as_data) {
         if (old->lo != cur->lo || old->size != cur->size || !reg_covers(&old->reg, &cur->reg, demand, maps))
             return false;

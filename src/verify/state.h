@@ -103,11 +103,12 @@ struct tn_reg {
     u16 flags;    /* TN_PTR_… */
     bool precise; /* SCALAR: its value decided something on the way to an end (track.c) */
     bool host;    /* BTF: obj is a type of the host's BTF, not of the program's */
-    u16 pad;
+    u8 dynptr;    /* DYNPTR, slices: which kind (dynptr.c) */
+    u8 pad;
     u32 obj;   /* see the rows */
     u32 id;    /* see above; 0 = alone */
     u32 ref;   /* the reference that keeps it alive; 0 = none */
-    u32 uid;   /* MAP, MAP_VALUE of an inner map: which one; 0 = the map itself */
+    u32 uid;   /* MAP, MAP_VALUE of an inner map: which one; 0 = the map itself. Slices: the dynptr's `ref` */
     s32 delta; /* SCALAR: this number is that of its id plus delta. PACKET: fixed part of the offset */
     struct tn_range r; /* numbers: the value; pointers: the offset */
 };

@@ -53,9 +53,10 @@ struct tn_caller {
     pid_t pid;
     uid_t uid;
     struct tn_ctl_options options;
-    struct tn_ctl_error last; /* why the last call failed */
-    struct tn_error why;      /* of this call; moved to `last` when it fails */
-    int ret_fd;               /* the call's new descriptor, or −1 */
+    struct tn_ctl_error last;      /* why the last call failed */
+    struct tn_ctl_verdict verdict; /* of the program that options.judged names */
+    struct tn_error why;           /* of this call; moved to `last` when it fails */
+    int ret_fd;                    /* the call's new descriptor, or −1 */
 };
 
 /* Object of the wanted kind behind the caller's descriptor; one reference for the caller of this. −EBADF,

@@ -27,10 +27,6 @@ static bool all_zero(const u8 *bytes, size_t from, size_t to)
     return true;
 }
 
-/* A field that Linux 6.4 put behind ours: how large the log would have to be. It is written, so its place
- * counts. */
-#define LOG_TRUE_SIZE_END (END_OF(core_relo_rec_size) + sizeof(u32))
-
 int tn_command_run(struct tn_caller *caller, u32 number, const void *attr, u32 len, u64 attr_addr,
                    u32 attr_size)
 {
@@ -54,8 +50,9 @@ int tn_command_run(struct tn_caller *caller, u32 number, const void *attr, u32 l
 
         if (command->number != number)
             continue;
-        if (number == BPF_PROG_LOAD && sizeof(whole) >= LOG_TRUE_SIZE_END)
-            last = LOG_TRUE_SIZE_END;
+        /* Linux 6.4 put how large a log would have to be behind these. It is written, so its place counts. */
+        if (number == BPF_PROG_LOAD || number == BPF_BTF_LOAD)
+            last = TN_MIN(last + sizeof(u32), sizeof(whole));
         if (!all_zero((const u8 *)&whole, last, sizeof(whole)))
             return tn_fail(&caller->why, -EINVAL, "attr_field",
                            "BPF_%s: a field behind those of the command is set", command->name);

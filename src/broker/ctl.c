@@ -44,7 +44,10 @@ static int ctl_options(struct tn_caller *caller, const void *req, void *ret_repl
 
     if (options->follow > 1 || options->wait_ms > 3600000)
         return -EINVAL;
+    if (!memchr(options->judged, 0, sizeof(options->judged)))
+        return -EINVAL;
     caller->options = *options;
+    caller->verdict = (struct tn_ctl_verdict){0};
     return 0;
 }
 
@@ -228,6 +231,13 @@ static int ctl_trace_read(struct tn_caller *caller, const void *req, void *ret_r
     return 0;
 }
 
+static int ctl_verdict(struct tn_caller *caller, const void *req, void *ret_reply, size_t *ret_len)
+{
+    memcpy(ret_reply, &caller->verdict, sizeof(caller->verdict));
+    *ret_len = sizeof(caller->verdict);
+    return 0;
+}
+
 static int ctl_shutdown(struct tn_caller *caller, const void *req, void *ret_reply, size_t *ret_len)
 {
     if (caller->broker->nkept)
@@ -251,6 +261,7 @@ static const struct {
     [TN_CTL_RELEASE] = {ctl_release, sizeof(s32)},
     [TN_CTL_PROG_FACTS] = {ctl_prog_facts, sizeof(u32)},
     [TN_CTL_TRACE_READ] = {ctl_trace_read, 0},
+    [TN_CTL_VERDICT] = {ctl_verdict, 0},
     [TN_CTL_SHUTDOWN] = {ctl_shutdown, 0},
 };
 

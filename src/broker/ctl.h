@@ -21,6 +21,7 @@ enum tn_ctl {
     TN_CTL_RELEASE,     /* s32 pid               → – */
     TN_CTL_PROG_FACTS,  /* u32 prog id           → struct tn_ctl_facts */
     TN_CTL_TRACE_READ,  /* –                     → text of trace_printk not read yet (may be empty) */
+    TN_CTL_VERDICT,     /* –                     → struct tn_ctl_verdict of the program that options.judged names */
     TN_CTL_SHUTDOWN,    /* –                     → –   −EBUSY while kept links are there */
     TN_CTL_MAX,
 };
@@ -34,6 +35,8 @@ struct tn_ctl_status {
 struct tn_ctl_options {
     u32 follow;         /* 0 or 1 */
     u32 wait_ms;        /* for a thread that can be borrowed */
+    char judged[16];    /* PROG_LOAD of a program of this name gives a verdict and nothing that can run, and maps of types
+                           that are not served are shapes without memory; "": nothing is judged */
 };
 struct tn_ctl_error {
     struct tn_error why;        /* empty reason: nothing failed */
@@ -41,6 +44,16 @@ struct tn_ctl_error {
     u32 pad;
     u64 insns_processed;
     struct tn_refusal refusal;
+};
+struct tn_ctl_verdict {
+    u32 judged;                 /* 0: no such program was loaded yet, the rest is zero */
+    u32 accepted;
+    u32 available;              /* accepted, and PROG_LOAD would take it */
+    u32 pad;
+    struct tn_error missing;    /* why it is not available */
+    struct tn_refusal refusal;  /* when not accepted */
+    struct tn_facts facts;      /* when accepted */
+    u64 insns_processed, total_states, peak_states, max_states_per_insn, verify_ns;
 };
 struct tn_ctl_link {
     u32 id, prog_id;

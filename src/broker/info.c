@@ -156,7 +156,7 @@ static int map_info(struct answer *answer, const struct tn_bmap *map, u64 attr_a
     return r ? r : finish(answer, attr_addr, &out, sizeof(out));
 }
 
-static int btf_info(struct answer *answer, const struct tn_btf *btf, u64 attr_addr)
+static int btf_info(struct answer *answer, const struct tn_bbtf *btf, u64 attr_addr)
 {
     struct bpf_btf_info in, out;
     u32 name_len = (u32)strnlen(btf->name, sizeof(btf->name));
@@ -206,11 +206,13 @@ int tn_cmd_info_by_fd(struct tn_caller *caller, union bpf_attr *attr, u64 attr_a
         return -E2BIG;
     switch (object->kind) {
     case TN_KIND_PROG:
+    case TN_KIND_JUDGED:
         return prog_info(&answer, (struct tn_prog *)object, attr_addr);
     case TN_KIND_MAP:
+    case TN_KIND_SHAPE:
         return map_info(&answer, (struct tn_bmap *)object, attr_addr);
     case TN_KIND_BTF:
-        return btf_info(&answer, (struct tn_btf *)object, attr_addr);
+        return btf_info(&answer, (struct tn_bbtf *)object, attr_addr);
     case TN_KIND_LINK:
         return link_info(&answer, (struct tn_link *)object, attr_addr);
     default:

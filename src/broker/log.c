@@ -4,29 +4,54 @@
 
 #include <errno.h>
 
-int tn_log_attr_check(u32 level, u32 size, u64 buf)
+int tn_log_attr_check(const struct tn_log_attr *attr)
 {
-    if (!buf != !size || (buf && !level) || (level & ~(TN_LOG_LEVELS | TN_LOG_FIXED)) ||
-        size > UINT32_MAX >> 2)
+    if (!attr->buf != !attr->size || (attr->buf && !attr->level) ||
+        (attr->level & ~(TN_LOG_LEVELS | TN_LOG_FIXED)) || attr->size > UINT32_MAX >> 2)
         return -EINVAL;
     return 0;
 }
 
-int tn_log_write(struct tn_caller *caller, u32 level, u64 buf, u32 size, const char *text, u64 len,
-                 u32 *ret_true_size)
+int tn_log_give(struct tn_caller *caller, const struct tn_log_attr *attr, const char *text, u64 len,
+                u64 true_size)
 {
-    static const char nul = '\0';
-    u64 keep = size ? TN_MIN(len, (u64)size - 1) : 0;
-    int r;
+    const u32 told = (u32)TN_MIN(true_size, (u64)UINT32_MAX);
+    u64 keep = attr->size ? TN_MIN(len, (u64)attr->size - 1) : 0;
+    int r = 0, told_r = 0;
 
-    if (ret_true_size && level)
-        *ret_true_size = (u32)TN_MIN(len + 1, (u64)UINT32_MAX);
-    if (!level || !buf)
-        return 0;
-    r = caller->ops->write(caller, buf, level & TN_LOG_FIXED ? text : text + (len - keep), keep);
-    if (!r)
-        r = caller->ops->write(caller, buf + keep, &nul, 1);
+    if (attr->level && attr->buf && true_size) {
+        r = caller->ops->write(caller, attr->buf, text, keep);
+        if (!r)
+            r = caller->ops->write(caller, attr->buf + keep, "", 1);
+    }
+    if (attr->true_size_at) /* told even where the buffer cannot be written */
+        told_r = caller->ops->write(caller, attr->true_size_at, &told, sizeof(told));
+    r = r ? r : told_r;
     if (r)
         return r;
-    return keep < len ? -ENOSPC : 0;
+    return attr->buf && true_size > attr->size ? -ENOSPC : 0;
+}
+
+int tn_log_close(struct tn_caller *caller, const struct tn_log_attr *attr, struct tn_log *log)
+{
+    u64 len, max = log->max;
+    _free_ char *text = tn_log_take(log, &len);
+
+    if (log->no_memory)
+        return -ENOMEM;
+    return tn_log_give(caller, attr, text, len, max);
+}
+
+void tn_log_line(struct tn_caller *caller, const struct tn_log_attr *attr, const char *fmt, ...)
+{
+    struct tn_log log = {0};
+    char line[512];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(line, sizeof(line), fmt, ap);
+    va_end(ap);
+    tn_log_open(&log, attr->level, tn_log_window(attr));
+    tn_log_add(&log, "%s\n", line);
+    (void)tn_log_close(caller, attr, &log);
 }

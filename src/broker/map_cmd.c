@@ -45,6 +45,7 @@ static void map_release(struct tn_object *object)
     if (map->memfd >= 0)
         close(map->memfd);
     TN_UNREF(map->btf);
+    TN_UNREF(map->inner);
     free(map);
 }
 
@@ -81,11 +82,62 @@ static int map_memory(struct tn_broker *broker, struct tn_bmap *map)
     return map->watch < 0 ? -errno : 0;
 }
 
-int tn_cmd_map_create(struct tn_caller *caller, union bpf_attr *attr, u64 attr_addr, u32 attr_size)
+/* A map of a type or with an attribute that is not served, for whoever wants a verdict only: what the
+   verifier asks of a map, and no memory. Whether Linux would make it is not asked. */
+static int make_shape(struct tn_caller *caller, const union bpf_attr *attr)
+{
+    _unref_ struct tn_bmap *map = NULL;
+    int r = tn_name_check(attr->map_name);
+
+    if (r)
+        return r;
+    map = calloc(1, sizeof(*map));
+    if (!map)
+        return -ENOMEM;
+    map->memfd = map->counted = map->watch = map->snapshot = map->wake = -1;
+    map->object.release = map_release;
+    tn_object_unlisted(caller->broker, &map->object, TN_KIND_SHAPE);
+    memcpy(map->name, attr->map_name, sizeof(map->name));
+    map->flags = attr->map_flags;
+    map->extra = attr->map_extra;
+    map->view.geo = (struct tn_map_geo){
+        .type = attr->map_type,
+        .key_size = attr->key_size,
+        .value_size = attr->value_size,
+        .max_entries = attr->max_entries,
+        .map_flags = attr->map_flags,
+    };
+    if (attr->inner_map_fd) {
+        r = tn_caller_object(caller, (s32)attr->inner_map_fd, TN_KIND_MAP, NULL, &map->inner);
+        if (r == -EINVAL)
+            r = tn_caller_object(caller, (s32)attr->inner_map_fd, TN_KIND_SHAPE, NULL, &map->inner);
+        if (!r && map->inner->inner)
+            r = -EINVAL;
+    }
+    if (!r && (attr->btf_key_type_id || attr->btf_value_type_id)) {
+        map->btf_key = attr->btf_key_type_id;
+        map->btf_value = attr->btf_value_type_id;
+        r = tn_caller_object(caller, (s32)attr->btf_fd, TN_KIND_BTF, NULL, &map->btf);
+    }
+    return r ? r : tn_caller_give(caller, &map->object, TN_VIEW_READ | TN_VIEW_WRITE);
+}
+
+/* Whoever judges fills maps of maps and arrays of programs as he would otherwise: nothing is kept of it. */
+static bool is_shape(struct tn_caller *caller, s32 number)
+{
+    _unref_ struct tn_bmap *map = NULL;
+    struct tn_error why = caller->why;
+    bool is = caller->options.judged[0] && !tn_caller_object(caller, number, TN_KIND_SHAPE, NULL, &map);
+
+    caller->why = why;
+    return is;
+}
+
+static int make_map(struct tn_caller *caller, const union bpf_attr *attr)
 {
     struct tn_broker *broker = caller->broker;
     _unref_ struct tn_bmap *map = NULL;
-    _unref_ struct tn_btf *btf = NULL;
+    _unref_ struct tn_bbtf *btf = NULL;
     struct tn_map_geo geo;
     u32 access = TN_VIEW_READ | TN_VIEW_WRITE;
     int r;
@@ -154,6 +206,14 @@ int tn_cmd_map_create(struct tn_caller *caller, union bpf_attr *attr, u64 attr_a
     return tn_caller_give(caller, &map->object, access);
 }
 
+int tn_cmd_map_create(struct tn_caller *caller, union bpf_attr *attr, u64 attr_addr, u32 attr_size)
+{
+    if (caller->options.judged[0] &&
+        (!tn_map_type_by_id(attr->map_type) || attr->map_extra || attr->inner_map_fd))
+        return make_shape(caller, attr);
+    return make_map(caller, attr);
+}
+
 /* -------------------------------------------------------------------------------------------------------
  * elements */
 
@@ -211,8 +271,11 @@ int tn_cmd_map_lookup(struct tn_caller *caller, union bpf_attr *attr, u64 attr_a
 int tn_cmd_map_update(struct tn_caller *caller, union bpf_attr *attr, u64 attr_addr, u32 attr_size)
 {
     _clean_(elem_clear) struct elem elem = {0};
-    int r = elem_get(caller, attr, TN_VIEW_WRITE, false, &elem);
+    int r;
 
+    if (is_shape(caller, (s32)attr->map_fd))
+        return 0;
+    r = elem_get(caller, attr, TN_VIEW_WRITE, false, &elem);
     if (!r)
         r = caller->ops->read(caller, attr->value, elem.value, elem.value_size);
     if (!r && elem.map->frozen)
@@ -301,8 +364,11 @@ int tn_cmd_map_freeze(struct tn_caller *caller, union bpf_attr *attr, u64 attr_a
 {
     _unref_ struct tn_bmap *map = NULL;
     u32 access;
-    int r = tn_caller_object(caller, (s32)attr->map_fd, TN_KIND_MAP, &access, &map);
+    int r;
 
+    if (is_shape(caller, (s32)attr->map_fd))
+        return 0;
+    r = tn_caller_object(caller, (s32)attr->map_fd, TN_KIND_MAP, &access, &map);
     if (r)
         return r;
     if (!(access & TN_VIEW_WRITE))
@@ -359,9 +425,10 @@ int tn_map_view_of(struct tn_caller *caller, s32 number, struct tn_map_view *ret
 {
     _unref_ struct tn_bmap *map = NULL;
     u32 access;
-    int r = tn_caller_object(caller, number, TN_KIND_MAP, &access, &map), fd;
+    int r = is_shape(caller, number) ? -ENOSYS : tn_caller_object(caller, number, TN_KIND_MAP, &access, &map);
+    int fd;
 
-    if (r)
+    if (r) /* ENOSYS: the door asks with the command itself */
         return r;
     /* One view serves all descriptors of a file; what each allows the door asks of the descriptor. */
     if (map->counted >= 0)

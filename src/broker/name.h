@@ -36,9 +36,9 @@ static inline int tn_next_id(struct tn_caller *caller, enum tn_kind kind, const 
 }
 
 /* btf_cmd.c: the types exist and have these sizes (an id 0 is not asked for). −EINVAL. */
-int tn_btf_types_fit(const struct tn_btf *btf, u32 key_id, u32 key_size, u32 value_id, u32 value_size);
+int tn_btf_types_fit(const struct tn_bbtf *btf, u32 key_id, u32 key_size, u32 value_id, u32 value_size);
 /* Name of the function that `type_id` declares, or NULL. Points into the BTF. */
-const char *tn_btf_func_name(const struct tn_btf *btf, u32 type_id);
+const char *tn_btf_func_name(const struct tn_bbtf *btf, u32 type_id);
 
 /* sha1.c */
 void tn_sha1(const void *data, size_t len, u8 ret_digest[20]);

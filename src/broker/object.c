@@ -34,6 +34,14 @@ void tn_unref(struct tn_object *object)
     object->release(object);
 }
 
+void tn_object_unlisted(struct tn_broker *broker, struct tn_object *object, enum tn_kind kind)
+{
+    object->broker = broker;
+    object->kind = kind;
+    object->refs = 1;
+    broker->nobjects++;
+}
+
 int tn_object_add(struct tn_broker *broker, struct tn_object *object, enum tn_kind kind, u32 uid)
 {
     struct tn_table *table = &broker->table[kind];

@@ -26,12 +26,24 @@
 #include "broker/ctl.h"
 #include "broker/loop.h"
 #include "broker/proto.h"
+#include "btf/btf.h"
 #include "inject/inject.h"
 #include "jit/jit.h"
 
 struct tn_broker;
 
-enum tn_kind { TN_KIND_MAP, TN_KIND_PROG, TN_KIND_BTF, TN_KIND_LINK, TN_KIND_PERF, TN_KIND_MAX };
+/* A shape is a map without memory, a judged program one without text: what a verdict alone needs (judge.c).
+   No table lists them, and no command that uses maps or programs takes them. */
+enum tn_kind {
+    TN_KIND_MAP,
+    TN_KIND_PROG,
+    TN_KIND_BTF,
+    TN_KIND_LINK,
+    TN_KIND_PERF,
+    TN_KIND_SHAPE,
+    TN_KIND_JUDGED,
+    TN_KIND_MAX
+};
 
 struct tn_object {
     struct tn_broker *broker;
@@ -57,9 +69,10 @@ struct tn_handle {
     struct tn_handle *next; /* same bucket */
 };
 
-struct tn_btf {
+struct tn_bbtf {
     struct tn_object object;
-    u8 *data;
+    struct tn_btf *view; /* checked */
+    u8 *data;            /* as it was given */
     u32 size;
     char name[BPF_OBJ_NAME_LEN];
 };
@@ -78,8 +91,10 @@ struct tn_bmap {
     int snapshot;  /* frozen and read-only to programs: sealed copy that programs read; else −1 */
     u8 *constants; /* the same, mapped: what the verifier may take for constant */
     int wake;      /* ring buffer: eventfd, once somebody waits; else −1 */
-    struct tn_btf *btf;
+    struct tn_bbtf *btf;
     u32 btf_key, btf_value;
+    struct tn_bmap *inner; /* map of maps: what its elements look like */
+    u64 extra;             /* map_extra */
 };
 
 struct tn_prog {
@@ -95,7 +110,7 @@ struct tn_prog {
     struct tn_bmap **maps;
     u32 nmaps;
     u32 nused; /* the first of them are the program's own; the others were bound to it */
-    struct tn_btf *btf;
+    struct tn_bbtf *btf;
     void *func_info, *line_info;
     u32 func_info_cnt, line_info_cnt;
     u32 func_info_size, line_info_size; /* bytes a record */
@@ -138,6 +153,8 @@ struct tn_link {
     u64 cookie, attach_ns;
 };
 
+/* Takes part in counting from now on, without an id: nobody finds it but by its descriptor. */
+void tn_object_unlisted(struct tn_broker *broker, struct tn_object *object, enum tn_kind kind);
 struct tn_object *tn_ref(struct tn_object *object);
 void tn_unref(struct tn_object *object);
 #define TN_REF(p)   ((__typeof__(p))tn_ref((struct tn_object *)(p)))

@@ -2,10 +2,11 @@
 /*
  * PROG_LOAD, read from top to bottom:
  *
- *   gather    everything the attributes point at, out of the caller's memory: instructions, licence, BTF
- * records resolve   descriptors in two-slot loads become indices into the program's own list of maps verify
- * a verdict, a log compile   text into a memfd, which is sealed before anybody else sees it add       the
- * object, a descriptor
+ *   gather    everything the attributes point at, out of the caller's memory: instructions, licence, records
+ *   resolve   descriptors in two-slot loads become indices into the program's own list of maps
+ *   judge     a verdict, a log (judge.c)
+ *   compile   text into a memfd, which is sealed before anybody else sees it
+ *   add       the object, a descriptor
  *
  * What program types are there is a row each, with what can be done with them; any other is refused by name.
  */
@@ -16,34 +17,51 @@
 #include <bpf/libbpf.h>
 
 #include "broker/broker_int.h"
-#include "broker/log.h"
+#include "broker/judge.h"
 #include "broker/name.h"
 
 #define INSNS_MAX    1000000u /* Linux's limit for the privileged */
-#define MAPS_MAX     64u
 #define RECORDS_MAX  1000000u
 #define REC_SIZE_MAX 252u
 
-/* P(type): a socket filter and a tracepoint program load and can be test-run or probed with; only KPROBE
- * attaches. */
+/* P(type, which expected_attach_type): what loads. Only KPROBE attaches; the others are test-run, or loaded
+   by tools that look for features. Where Linux looks at no attach type, none is looked at here. */
 #define PROG_TYPES(P)                                                                                        \
-    P(SOCKET_FILTER)                                                                                         \
-    P(KPROBE)                                                                                                \
-    P(TRACEPOINT)                                                                                            \
-    P(RAW_TRACEPOINT)
+    P(SOCKET_FILTER, ANY)                                                                                    \
+    P(KPROBE, NONE)                                                                                          \
+    P(SCHED_CLS, ANY)                                                                                        \
+    P(SCHED_ACT, ANY)                                                                                        \
+    P(TRACEPOINT, NONE)                                                                                      \
+    P(XDP, ANY)                                                                                              \
+    P(PERF_EVENT, NONE)                                                                                      \
+    P(RAW_TRACEPOINT, NONE)                                                                                  \
+    P(SYSCALL, NONE)
+enum { ATTACH_NONE, ATTACH_ANY };
 
 #define FLAGS_KNOWN                                                                                          \
     (BPF_F_STRICT_ALIGNMENT | BPF_F_ANY_ALIGNMENT | BPF_F_TEST_RND_HI32 | BPF_F_TEST_STATE_FREQ)
 
-static bool type_served(u32 type)
+int tn_prog_type_served(u32 type, u32 attach_type, struct tn_error *err)
 {
+    const char *name = libbpf_bpf_prog_type_str(type);
+    int rule = -1;
+
     switch (type) {
-#define P(name) case BPF_PROG_TYPE_##name:
+#define P(name, attach)                                                                                      \
+    case BPF_PROG_TYPE_##name:                                                                               \
+        rule = ATTACH_##attach;                                                                              \
+        break;
         PROG_TYPES(P)
 #undef P
-        return true;
     }
-    return false;
+    if (rule < 0)
+        return tn_fail(err, -EINVAL, "prog_type_missing", "programs of type %s (%u) are not served",
+                       name ? name : "unknown", type);
+    if (rule == ATTACH_NONE && attach_type)
+        return tn_fail(err, -EINVAL, "attach_type_missing",
+                       "attach type %s (%u) of %s programs is not served",
+                       libbpf_bpf_attach_type_str(attach_type), attach_type, name);
+    return 0;
 }
 
 static void prog_release(struct tn_object *object)
@@ -78,34 +96,27 @@ static bool gpl_compatible(const char *license)
     return false;
 }
 
-static int check_attr(struct tn_caller *caller, const union bpf_attr *attr)
+static int check_attr(struct tn_caller *caller, const union bpf_attr *attr, const struct tn_log_attr *log)
 {
-    const char *name = libbpf_bpf_prog_type_str(attr->prog_type);
-    int r = tn_log_attr_check(attr->log_level, attr->log_size, attr->log_buf);
+    const bool judged = tn_is_judged(caller, attr->prog_name);
+    int r = tn_log_attr_check(log);
 
     if (r)
         return tn_fail(&caller->why, r, "log_attributes",
                        "log_level, log_size and log_buf do not fit together");
-    if (!type_served(attr->prog_type)) {
-        char line[128];
-
-        snprintf(line, sizeof(line), "programs of type %s (%u) are not served\n", name ? name : "unknown",
-                 attr->prog_type);
-        (void)tn_log_write(caller, attr->log_level, attr->log_buf, attr->log_size, line, strlen(line), NULL);
-        return tn_fail(&caller->why, -EINVAL, "prog_type_missing", "programs of type %s (%u) are not served",
-                       name ? name : "unknown", attr->prog_type);
+    r = judged ? 0 : tn_prog_type_served(attr->prog_type, attr->expected_attach_type, &caller->why);
+    if (r) {
+        tn_log_line(caller, log, "%s", caller->why.message);
+        return r;
     }
-    if (attr->prog_flags & ~FLAGS_KNOWN)
+    if (attr->prog_flags & ~FLAGS_KNOWN && !judged &&
+        !(attr->prog_type == BPF_PROG_TYPE_SYSCALL && !(attr->prog_flags & ~(FLAGS_KNOWN | BPF_F_SLEEPABLE))))
         return tn_fail(&caller->why, -EINVAL, "prog_flags", "flags 0x%x are not served",
                        attr->prog_flags & ~FLAGS_KNOWN);
-    if (attr->prog_ifindex || attr->attach_btf_id || attr->attach_prog_fd)
+    if (attr->prog_ifindex || attr->attach_prog_fd || (attr->attach_btf_id && !judged))
         return tn_fail(&caller->why, -EINVAL, "attr_field",
                        "prog_ifindex, attach_btf_id and attach_prog_fd mean nothing for a program of type %s",
-                       name);
-    if (attr->expected_attach_type)
-        return tn_fail(
-            &caller->why, -EINVAL, "attach_type_missing", "attach type %s (%u) of %s programs is not served",
-            libbpf_bpf_attach_type_str(attr->expected_attach_type), attr->expected_attach_type, name);
+                       libbpf_bpf_prog_type_str(attr->prog_type));
     if (!attr->insn_cnt || attr->insn_cnt > INSNS_MAX)
         return tn_fail(&caller->why, -E2BIG, "prog_size", "a program has 1 to %u instructions, not %u",
                        INSNS_MAX, attr->insn_cnt);
@@ -182,6 +193,11 @@ static int use_map(struct tn_caller *caller, struct tn_prog *prog, s32 number, u
     _unref_ struct tn_bmap *map = NULL;
     int r = tn_caller_object(caller, number, TN_KIND_MAP, NULL, &map);
 
+    if (r == -EINVAL && prog->object.kind == TN_KIND_JUDGED &&
+        !tn_caller_object(caller, number, TN_KIND_SHAPE, NULL, &map)) {
+        caller->why = (struct tn_error){0};
+        r = 0;
+    }
     if (r)
         return r;
     for (u32 i = 0; i < prog->nmaps; i++)
@@ -189,23 +205,25 @@ static int use_map(struct tn_caller *caller, struct tn_prog *prog, s32 number, u
             *ret_index = i;
             return 0;
         }
-    if (prog->nmaps == MAPS_MAX)
-        return tn_fail(&caller->why, -E2BIG, "too_many_maps", "a program uses at most %u maps", MAPS_MAX);
+    if (prog->nmaps == TN_PROG_MAPS_MAX)
+        return tn_fail(&caller->why, -E2BIG, "too_many_maps", "a program uses at most %u maps",
+                       TN_PROG_MAPS_MAX);
     prog->maps[prog->nmaps] = TN_TAKE_PTR(map);
     *ret_index = prog->nmaps++;
     return 0;
 }
 
 /* Descriptors to indices. A descriptor that is no map is told in the log, as Linux does. */
-static int resolve(struct tn_caller *caller, const union bpf_attr *attr, struct tn_prog *prog)
+static int resolve(struct tn_caller *caller, const union bpf_attr *attr, const struct tn_log_attr *log,
+                   struct tn_prog *prog)
 {
     struct {
         s32 number;
         u32 index;
-    } seen[MAPS_MAX];
+    } seen[TN_PROG_MAPS_MAX];
     u32 nseen = 0;
 
-    prog->maps = calloc(MAPS_MAX, sizeof(*prog->maps));
+    prog->maps = calloc(TN_PROG_MAPS_MAX, sizeof(*prog->maps));
     if (!prog->maps)
         return -ENOMEM;
     for (u32 i = 0; i + 1 < prog->ninsns; i++) {
@@ -213,7 +231,7 @@ static int resolve(struct tn_caller *caller, const union bpf_attr *attr, struct 
         bool by_index = insn->src_reg == BPF_PSEUDO_MAP_IDX || insn->src_reg == BPF_PSEUDO_MAP_IDX_VALUE;
         bool value = insn->src_reg == BPF_PSEUDO_MAP_VALUE || insn->src_reg == BPF_PSEUDO_MAP_IDX_VALUE;
         s32 number = insn->imm;
-        u32 index = MAPS_MAX;
+        u32 index = TN_PROG_MAPS_MAX;
         int r;
 
         if (insn->code != (BPF_LD | BPF_IMM | BPF_DW))
@@ -234,20 +252,16 @@ static int resolve(struct tn_caller *caller, const union bpf_attr *attr, struct 
         for (u32 s = 0; s < nseen; s++)
             if (seen[s].number == number)
                 index = seen[s].index;
-        if (index == MAPS_MAX) {
+        if (index == TN_PROG_MAPS_MAX) {
             r = use_map(caller, prog, number, &index);
             if (r == -EBADF || r == -EINVAL) {
-                char line[64];
-
-                snprintf(line, sizeof(line), "fd %d is not pointing to valid bpf_map\n", number);
-                (void)tn_log_write(caller, attr->log_level, attr->log_buf, attr->log_size, line, strlen(line),
-                                   NULL);
+                tn_log_line(caller, log, "fd %d is not pointing to valid bpf_map", number);
                 return tn_fail(&caller->why, r, "not_a_map",
                                "instruction %u: descriptor %d is no map of ours", i - 1, number);
             }
             if (r)
                 return r;
-            if (nseen < MAPS_MAX) {
+            if (nseen < TN_PROG_MAPS_MAX) {
                 seen[nseen].number = number;
                 seen[nseen++].index = index;
             }
@@ -279,124 +293,11 @@ static int make_tag(struct tn_prog *prog)
     return 0;
 }
 
-/* ---------------------------------------------------------------------------------------------- verify and
- * compile */
-
-/* Linux answers what is malformed or not there with EINVAL, what is too much with E2BIG, and a forbidden deed
-   with EACCES. By the verifier's own names, so that a new one is a forbidden deed until it is listed here. */
-static int refusal_errno(const char *reason)
-{
-    static const char *const malformed[] = {
-        "bad_input",
-        "prog_type",
-        "prog_flags",
-        "bad_opcode",
-        "bad_register",
-        "reserved_field",
-        "bad_ld_imm64",
-        "jump_out_of_range",
-        "jump_into_ld_imm64",
-        "falls_off_end",
-        "unreachable_insn",
-        "bad_call_target",
-        "bad_map",
-        "bad_map_offset",
-        "bad_btf",
-        "bad_func_info",
-        "bad_line_info",
-        "return_value",
-        "unknown_helper",
-        "gpl_only",
-        "kfunc",
-        "map_helper_mismatch",
-        "bad_reference",
-        "leaked_reference",
-        "infinite_loop",
-        "bad_shift",
-        "division_by_zero",
-        "bad_atomic",
-    };
-    static const char *const too_much[] = {"prog_size",         "recursion",          "call_depth",
-                                           "too_many_subprogs", "too_complex",        "path_limit",
-                                           "too_many_pending",  "too_many_references"};
-
-    for (u32 i = 0; i < TN_ARRAY_SIZE(malformed); i++)
-        if (!strcmp(reason, malformed[i]))
-            return -EINVAL;
-    for (u32 i = 0; i < TN_ARRAY_SIZE(too_much); i++)
-        if (!strcmp(reason, too_much[i]))
-            return -E2BIG;
-    return -EACCES;
-}
-
-static int verify(struct tn_caller *caller, const union bpf_attr *attr, u64 attr_addr, u32 attr_size,
-                  struct tn_prog *prog)
-{
-    _free_ struct tn_verify_map *maps = calloc(MAPS_MAX, sizeof(*maps));
-    struct tn_verify_in in = {
-        .insns = prog->insns,
-        .ninsns = prog->ninsns,
-        .prog_type = prog->type,
-        .expected_attach_type = prog->attach_type,
-        .prog_flags = attr->prog_flags,
-        .gpl = prog->gpl,
-        .maps = maps,
-        .nmaps = prog->nmaps,
-        .func_info = prog->func_info,
-        .func_info_rec_size = prog->func_info_size,
-        .func_info_cnt = prog->func_info_cnt,
-        .line_info = prog->line_info,
-        .line_info_rec_size = prog->line_info_size,
-        .line_info_cnt = prog->line_info_cnt,
-        .authority = &tn_authority_all,
-        .log_level = attr->log_level & TN_LOG_LEVELS,
-    };
-    const u32 true_size_off = offsetof(union bpf_attr, core_relo_rec_size) + sizeof(u32);
-    struct tn_ctl_error *last = &caller->last;
-    u32 true_size = 0;
-    int r, log_r = 0;
-
-    if (!maps)
-        return -ENOMEM;
-    for (u32 i = 0; i < prog->nmaps; i++) {
-        const struct tn_bmap *map = prog->maps[i];
-
-        maps[i] = (struct tn_verify_map){
-            .geo = map->view.geo,
-            .frozen = map->constants,
-            .rdonly_prog = map->flags & BPF_F_RDONLY_PROG,
-            .wronly_prog = map->flags & BPF_F_WRONLY_PROG,
-            .name = map->name,
-        };
-    }
-    if (prog->btf) {
-        in.btf = prog->btf->data;
-        in.btf_size = prog->btf->size;
-    }
-    r = tn_verify(&in, &prog->verdict);
-    if (r)
-        return r;
-    if (prog->verdict.log)
-        log_r = tn_log_write(caller, attr->log_level, attr->log_buf, attr->log_size, prog->verdict.log,
-                             strnlen(prog->verdict.log, prog->verdict.log_size), &true_size);
-    if (!log_r && true_size && attr_size >= true_size_off + sizeof(u32))
-        log_r = caller->ops->write(caller, attr_addr + true_size_off, &true_size, sizeof(true_size));
-
-    last->insns_processed = prog->verdict.insns_processed;
-    if (!prog->verdict.accepted) {
-        const struct tn_refusal *refusal = &prog->verdict.refusal;
-
-        last->has_refusal = 1;
-        last->refusal = *refusal;
-        (void)tn_fail(&caller->why, 0, refusal->reason, "%s", refusal->message);
-        return log_r ? log_r : refusal_errno(refusal->reason);
-    }
-    return log_r;
-}
+/* ---------------------------------------------------------------------------------------------- compile */
 
 static int compile(struct tn_caller *caller, struct tn_prog *prog)
 {
-    _free_ struct tn_map_geo *geos = calloc(MAPS_MAX, sizeof(*geos));
+    _free_ struct tn_map_geo *geos = calloc(TN_PROG_MAPS_MAX, sizeof(*geos));
     _close_ int fd = -1;
     struct tn_program program = {
         .insns = prog->insns,
@@ -452,8 +353,16 @@ static void find_full_name(struct tn_prog *prog)
 
 int tn_cmd_prog_load(struct tn_caller *caller, union bpf_attr *attr, u64 attr_addr, u32 attr_size)
 {
+    const u32 true_size_off = offsetof(union bpf_attr, core_relo_rec_size) + sizeof(u32);
+    const struct tn_log_attr log = {
+        .level = attr->log_level,
+        .size = attr->log_size,
+        .buf = attr->log_buf,
+        .true_size_at = attr_size >= true_size_off + sizeof(u32) ? attr_addr + true_size_off : 0,
+    };
+    const bool judged = tn_is_judged(caller, attr->prog_name);
     _unref_ struct tn_prog *prog = NULL;
-    int r = check_attr(caller, attr);
+    int r = check_attr(caller, attr, &log);
 
     if (r)
         return r;
@@ -461,25 +370,26 @@ int tn_cmd_prog_load(struct tn_caller *caller, union bpf_attr *attr, u64 attr_ad
     if (!prog)
         return -ENOMEM;
     prog->text = -1;
+    prog->object.release = prog_release;
     /* Not in its table yet: nobody else may find a program before it is whole. */
-    prog->object = (struct tn_object){
-        .broker = caller->broker, .kind = TN_KIND_PROG, .refs = 1, .release = prog_release};
-    caller->broker->nobjects++;
+    tn_object_unlisted(caller->broker, &prog->object, judged ? TN_KIND_JUDGED : TN_KIND_PROG);
 
     r = gather(caller, attr, prog);
     if (!r)
-        r = resolve(caller, attr, prog);
+        r = resolve(caller, attr, &log, prog);
     if (!r)
         r = make_tag(prog);
     if (!r)
-        r = verify(caller, attr, attr_addr, attr_size, prog);
-    if (!r)
+        r = tn_judge(caller, attr, &log, prog);
+    if (!r && !judged)
         r = compile(caller, prog);
     if (r)
         return r;
     find_full_name(prog);
     prog->nused = prog->nmaps;
     prog->load_time = tn_now_ns();
+    if (judged)
+        return tn_caller_give(caller, &prog->object, 0);
     caller->broker->nobjects--;
     r = tn_object_add(caller->broker, &prog->object, TN_KIND_PROG, caller->uid);
     if (r) {
@@ -515,6 +425,8 @@ int tn_cmd_prog_bind_map(struct tn_caller *caller, union bpf_attr *attr, u64 att
     if (attr->prog_bind_map.flags)
         return -EINVAL;
     r = tn_caller_object(caller, (s32)attr->prog_bind_map.prog_fd, TN_KIND_PROG, NULL, &prog);
+    if (r == -EINVAL && caller->options.judged[0])
+        r = tn_caller_object(caller, (s32)attr->prog_bind_map.prog_fd, TN_KIND_JUDGED, NULL, &prog);
     if (!r)
         r = tn_caller_object(caller, (s32)attr->prog_bind_map.map_fd, TN_KIND_MAP, NULL, &map);
     if (r)

@@ -53,7 +53,7 @@ void tn_text_add(struct tn_text *t, const char *fmt, ...)
 
 void tn_log_open(struct tn_log *log, u32 level, u64 size)
 {
-    log->level = level & ~TN_LOG_FIXED;
+    log->level = level;
     log->fixed = level & TN_LOG_FIXED;
     log->cap = size ? size : TN_LOG_MAX;
 }

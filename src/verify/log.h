@@ -33,7 +33,7 @@
 struct vf;
 
 struct tn_log {
-    u32 level; /* TN_LOG_PATH | TN_LOG_ALL | TN_LOG_STATS; 0: no log */
+    u32 level; /* as it was asked for; 0: no log */
     bool fixed;
     u64 cap; /* bytes of the reader's buffer, NUL included */
     char *text;

@@ -145,17 +145,17 @@ static void refused_by_name(void **state)
     const struct bpf_insn no_map[] = {MAP(1, BPF_PSEUDO_MAP_FD, 0), MOV(0, 0), EXIT};
     union bpf_attr attr;
 
-    assert_int_equal(load(BPF_PROG_TYPE_XDP, ok, 2), -EINVAL);
+    assert_int_equal(load(BPF_PROG_TYPE_LSM, ok, 2), -EINVAL);
     assert_string_equal(last_reason(), "prog_type_missing");
     assert_int_equal(load(BPF_PROG_TYPE_TRACING, ok, 2), -EINVAL);
     assert_int_equal(load(BPF_PROG_TYPE_KPROBE, ok, 0), -E2BIG);
 
-    load_attr(&attr, BPF_PROG_TYPE_XDP, ok, 2);
+    load_attr(&attr, BPF_PROG_TYPE_LSM, ok, 2);
     attr.log_level = 1;
     attr.log_buf = (u64)log_buf;
     attr.log_size = sizeof(log_buf);
     assert_int_equal(bpf(BPF_PROG_LOAD, &attr, sizeof(attr)), -EINVAL);
-    assert_non_null(strstr(log_buf, "xdp"));
+    assert_non_null(strstr(log_buf, "lsm"));
 
     load_attr(&attr, BPF_PROG_TYPE_KPROBE, missing, 2);
     attr.log_level = 1;
@@ -349,7 +349,7 @@ static void damaged_type_information(void **state)
                             .btf_log_size = 256,
                             .btf_log_level = 1};
     assert_int_equal(bpf(BPF_BTF_LOAD, &attr, 28), -EINVAL);
-    assert_non_null(strstr(log_buf, "hdr not found"));
+    assert_non_null(strstr(log_buf, "btf_header not found"));
     assert_string_equal(last_reason(), "btf_invalid");
     assert_soon(status().btfs == 0);
 }

@@ -19,10 +19,10 @@ int kernel_probe(void *ctx)
     return 0;
 }
 
-SEC("xdp")
+SEC("sk_skb/stream_verdict")
 int packet(void *ctx)
 {
-    return 2; /* XDP_PASS */
+    return 1;
 }
 
 SEC("uprobe")

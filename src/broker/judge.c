@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Verdict and availability: two answers to one load.
+ *
+ *      verdict        may this program run at all: the verifier's, on everything it knows a rule for
+ *      availability   can it run here, now: is every helper, map type and opcode it uses built
+ *
+ * PROG_LOAD gives a descriptor only where both are yes, so feature probes are told the truth. A connection
+ * that said whose program it wants judged (tn_ctl_options.judged) gets the verdict of programs of that name:
+ * a descriptor of something that cannot run where the verdict is yes, and both answers by TN_CTL_VERDICT.
+ * Maps of types that are not built are then shapes: geometry for the verifier, no memory.
+ */
+#include <errno.h>
+
+#include "broker/broker_int.h"
+#include "broker/judge.h"
+
+bool tn_is_judged(const struct tn_caller *caller, const char *name)
+{
+    const char *judged = caller->options.judged;
+
+    return judged[0] && !strncmp(judged, name, BPF_OBJ_NAME_LEN - 1);
+}
+
+/* Linux answers what is malformed or not there with EINVAL, what is too much with E2BIG, and a forbidden deed
+   with EACCES. By the verifier's own names, so that a new one is a forbidden deed until it is listed here. */
+static int refusal_errno(const char *reason)
+{
+    static const char *const malformed[] = {
+        "bad_input",
+        "prog_type",
+        "prog_flags",
+        "bad_opcode",
+        "bad_register",
+        "reserved_field",
+        "bad_ld_imm64",
+        "jump_out_of_range",
+        "jump_into_ld_imm64",
+        "falls_off_end",
+        "unreachable_insn",
+        "bad_call_target",
+        "bad_map",
+        "bad_map_offset",
+        "bad_btf",
+        "bad_func_info",
+        "bad_line_info",
+        "return_value",
+        "unknown_helper",
+        "gpl_only",
+        "kfunc",
+        "map_helper_mismatch",
+        "bad_reference",
+        "leaked_reference",
+        "infinite_loop",
+        "bad_shift",
+        "division_by_zero",
+        "bad_atomic",
+    };
+    static const char *const too_much[] = {"prog_size",         "recursion",          "call_depth",
+                                           "too_many_subprogs", "too_complex",        "path_limit",
+                                           "too_many_pending",  "too_many_references"};
+
+    for (u32 i = 0; i < TN_ARRAY_SIZE(malformed); i++)
+        if (!strcmp(reason, malformed[i]))
+            return -EINVAL;
+    for (u32 i = 0; i < TN_ARRAY_SIZE(too_much); i++)
+        if (!strcmp(reason, too_much[i]))
+            return -E2BIG;
+    return -EACCES;
+}
+
+static void describe_map(const struct tn_bmap *map, struct tn_verify_map *inner, struct tn_verify_map *ret)
+{
+    *ret = (struct tn_verify_map){
+        .geo = map->view.geo,
+        .frozen = map->constants,
+        .rdonly_prog = map->flags & BPF_F_RDONLY_PROG,
+        .wronly_prog = map->flags & BPF_F_WRONLY_PROG,
+        .name = map->name,
+        .btf = map->btf ? map->btf->view : NULL,
+        .btf_key_type_id = map->btf_key,
+        .btf_value_type_id = map->btf_value,
+        .map_extra = map->extra,
+    };
+    if (map->inner) {
+        describe_map(map->inner, NULL, inner); /* an inner map has none itself */
+        ret->inner = inner;
+    }
+}
+
+/* Why an accepted program cannot run here; 0: it can. */
+static int availability(const struct tn_verify_in *in, const struct tn_verdict *verdict,
+                        const struct tn_prog *prog, struct tn_error *err)
+{
+    _free_ struct tn_map_geo *geos = calloc(prog->nmaps + 1, sizeof(*geos));
+    struct tn_code code = {0};
+    struct tn_program program = {
+        .insns = prog->insns,
+        .ninsns = prog->ninsns,
+        .maps = geos,
+        .nmaps = prog->nmaps,
+        .aux = verdict->aux,
+        .subprogs = verdict->subprogs,
+        .nsubprogs = verdict->nsubprogs,
+        .facts = &verdict->facts,
+    };
+    int r;
+
+    if (!geos)
+        return -ENOMEM;
+    for (u32 i = 0; i < prog->nmaps; i++) {
+        geos[i] = prog->maps[i]->view.geo;
+        if (!tn_map_type_by_id(geos[i].type))
+            return tn_fail(err, -EINVAL, "map_type_missing", "map %s is of type %u, which is not built here",
+                           prog->maps[i]->name, geos[i].type);
+    }
+    r = tn_jit(&program, &code, err);
+    tn_code_clear(&code);
+    return r;
+}
+
+static void remember(struct tn_caller *caller, const struct tn_verify_in *in, const struct tn_prog *prog)
+{
+    const struct tn_verdict *v = &prog->verdict;
+    struct tn_ctl_verdict *said = &caller->verdict;
+
+    *said = (struct tn_ctl_verdict){
+        .judged = 1,
+        .accepted = v->accepted,
+        .insns_processed = v->insns_processed,
+        .total_states = v->total_states,
+        .peak_states = v->peak_states,
+        .max_states_per_insn = v->max_states_per_insn,
+        .verify_ns = v->time_ns,
+    };
+    if (!v->accepted) {
+        said->refusal = v->refusal;
+        return;
+    }
+    said->facts = v->facts;
+    if (!tn_prog_type_served(prog->type, prog->attach_type, &said->missing))
+        said->available = availability(in, v, prog, &said->missing) == 0;
+}
+
+int tn_judge(struct tn_caller *caller, const union bpf_attr *attr, const struct tn_log_attr *log_attr,
+             struct tn_prog *prog)
+{
+    _free_ struct tn_verify_map *maps = calloc(2 * TN_PROG_MAPS_MAX, sizeof(*maps));
+    struct tn_verify_in in = {
+        .insns = prog->insns,
+        .ninsns = prog->ninsns,
+        .prog_type = prog->type,
+        .expected_attach_type = prog->attach_type,
+        .prog_flags = attr->prog_flags,
+        .gpl = prog->gpl,
+        .maps = maps,
+        .nmaps = prog->nmaps,
+        .func_info = prog->func_info,
+        .func_info_rec_size = prog->func_info_size,
+        .func_info_cnt = prog->func_info_cnt,
+        .line_info = prog->line_info,
+        .line_info_rec_size = prog->line_info_size,
+        .line_info_cnt = prog->line_info_cnt,
+        .attach_btf_id = attr->attach_btf_id,
+        .authority = &tn_authority_all,
+        .log_level = log_attr->level,
+        .log_size = tn_log_window(log_attr),
+    };
+    struct tn_ctl_error *last = &caller->last;
+    int r, log_r;
+
+    if (!maps)
+        return -ENOMEM;
+    for (u32 i = 0; i < prog->nmaps; i++)
+        describe_map(prog->maps[i], &maps[TN_PROG_MAPS_MAX + i], &maps[i]);
+    if (prog->btf) {
+        in.btf = prog->btf->data;
+        in.btf_size = prog->btf->size;
+    }
+    r = tn_verify(&in, &prog->verdict);
+    if (r)
+        return r;
+    log_r =
+        tn_log_give(caller, log_attr, prog->verdict.log, prog->verdict.log_size, prog->verdict.log_true_size);
+    if (prog->object.kind == TN_KIND_JUDGED)
+        remember(caller, &in, prog);
+
+    last->insns_processed = prog->verdict.insns_processed;
+    if (!prog->verdict.accepted) {
+        const struct tn_refusal *refusal = &prog->verdict.refusal;
+
+        last->has_refusal = 1;
+        last->refusal = *refusal;
+        (void)tn_fail(&caller->why, 0, refusal->reason, "%s", refusal->message);
+        return log_r ? log_r : refusal_errno(refusal->reason);
+    }
+    return log_r;
+}

@@ -108,11 +108,29 @@ static void annotations(const struct bpf_object *obj, struct program *p)
     }
 }
 
+/* Sizes that the object's own user space sets before it loads: some value must be there. */
+static void size_maps(const struct bpf_object *obj)
+{
+    struct bpf_map *map;
+
+    bpf_object__for_each_map(map, obj)
+    {
+        bool ring =
+            bpf_map__type(map) == BPF_MAP_TYPE_RINGBUF || bpf_map__type(map) == BPF_MAP_TYPE_USER_RINGBUF;
+
+        if (!bpf_map__max_entries(map) && bpf_map__value_size(map) | ring)
+            bpf_map__set_max_entries(map, ring ? TN_PAGE : 1);
+    }
+}
+
 static struct bpf_object *open_object(const char *path)
 {
     LIBBPF_OPTS(bpf_object_open_opts, opts, .relaxed_maps = true);
+    struct bpf_object *obj = bpf_object__open_file(path, &opts);
 
-    return bpf_object__open_file(path, &opts);
+    if (obj)
+        size_maps(obj);
+    return obj;
 }
 
 static void load_one(const char *path, const struct program *all, u32 n, const struct program *p)

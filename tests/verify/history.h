@@ -190,9 +190,9 @@ CLASS(reservation_bounds, "CVE-2021-3489: the bounds of reserved memory", mem_bo
 CLASS(reference_leaked_on_one_path, "a reference leaked on one of two paths", leaked_reference,
       UNSAFE(MOVX(R6, R1), RESERVE, LDX(DW, R7, R6, 0), JMP(BPF_JEQ, R7, 0, 3), SUBMIT(R0), END),
       SAFE(MOVX(R6, R1), RESERVE, LDX(DW, R7, R6, 0), JMP(BPF_JEQ, R7, 0, 5), SUBMIT(R0), END, SUBMIT(R0), END))
-CLASS(use_after_release, "a copy used after the reference ended", uninit_register,
+CLASS(use_after_release, "a copy used after the reference ended", not_a_pointer,
       UNSAFE(RESERVE, MOVX(R8, R0), SUBMIT(R0), ST(B, R8, 0, 1), END), SAFE(RESERVE, MOVX(R8, R0), ST(B, R8, 0, 1), SUBMIT(R0), END))
-CLASS(release_twice, "a reference that ended twice", uninit_register,
+CLASS(release_twice, "a reference that ended twice", arg_type,
       UNSAFE(RESERVE, MOVX(R8, R0), SUBMIT(R0), SUBMIT(R8), END), SAFE(RESERVE, MOVX(R8, R0), SUBMIT(R8), END))
 CLASS(read_only_map_written, "CVE-2024-49861: a helper's write into a map that programs may only read", map_write_denied,
       UNSAFE(LDVAL(R1, M_RODATA, 0), MOV(R2, 8), MOV(R3, 0), CALL(112), END),

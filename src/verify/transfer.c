@@ -58,15 +58,10 @@ static void do_mov(struct vf *v, const struct bpf_insn *i, struct tn_reg *dst)
 static struct tn_range byte_swap(const struct bpf_insn *i, const struct tn_range *r)
 {
     bool swap = BPF_CLASS(i->code) == BPF_ALU64 || BPF_SRC(i->code) == BPF_TO_BE;
-    u64 x = r->umin;
 
-    if (!swap)
-        return i->imm == 64 ? *r : tn_range_zext(r, (unsigned)i->imm);
-    if (!tn_range_is_const(r))
-        return tn_range_unsigned(0, tn_width_mask((unsigned)i->imm));
-    return tn_range_const(i->imm == 16   ? __builtin_bswap16((u16)x)
-                          : i->imm == 32 ? __builtin_bswap32((u32)x)
-                                         : __builtin_bswap64(x));
+    if (swap)
+        return tn_range_bswap(r, (unsigned)i->imm);
+    return i->imm == 64 ? *r : tn_range_zext(r, (unsigned)i->imm);
 }
 
 static int do_alu(struct vf *v, const struct bpf_insn *i)
@@ -108,6 +103,8 @@ static int do_alu(struct vf *v, const struct bpf_insn *i)
         *dst = tn_reg_scalar(tn_range_neg(is64, &dst->r));
     else if (op == BPF_END)
         *dst = tn_reg_scalar(byte_swap(i, &dst->r));
+    else if ((op == BPF_DIV || op == BPF_MOD) && i->off == 1)
+        *dst = tn_reg_scalar(tn_range_sdiv(op, is64, &dst->r, &src->r));
     else
         *dst = tn_reg_scalar(tn_range_alu(op, is64, &dst->r, &src->r));
     return 0;
@@ -154,8 +151,7 @@ static bool learn(struct vf *v, struct tn_state *s, const struct bpf_insn *i, bo
     bool equality = op == BPF_JEQ || op == BPF_JNE;
 
     if (dst.kind == TN_REG_SCALAR && src.kind == TN_REG_SCALAR) {
-        /* A register against itself, or against its copy: the numbers are the same one. */
-        if (x && (i->dst_reg == i->src_reg || (dst.id && dst.id == src.id))) {
+        if (x && i->dst_reg == i->src_reg) { /* one number against itself */
             bool holds = op == BPF_JEQ || op == BPF_JGE || op == BPF_JLE || op == BPF_JSGE || op == BPF_JSLE;
 
             if (op == BPF_JSET)

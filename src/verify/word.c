@@ -4,183 +4,244 @@
 
 #include <linux/bpf.h>
 
-struct tn_word tn_word_any(unsigned bits)
-{
-    return (struct tn_word){tn_tnum_unknown(bits), 0, tn_width_mask(bits), tn_width_smin(bits),
-                            tn_width_smax(bits)};
-}
-
-struct tn_word tn_word_const(u64 value, unsigned bits)
-{
-    u64 u = tn_width_trunc(value, bits);
-    s64 s = tn_width_sext(value, bits);
-
-    return (struct tn_word){tn_tnum_const(u), u, u, s, s};
-}
-
-bool tn_word_contains(const struct tn_word *w, u64 x, unsigned bits)
-{
-    s64 s = tn_width_sext(x, bits);
-
-    x = tn_width_trunc(x, bits);
-    return tn_tnum_contains(w->t, x) && x >= w->umin && x <= w->umax && s >= w->smin && s <= w->smax;
-}
-
 static void clamp_u(struct tn_word *w, u64 min, u64 max)
 {
-    w->umin = TN_MAX(w->umin, min);
-    w->umax = TN_MIN(w->umax, max);
+    w->umin = TN_PICK(w->umin < min, min, w->umin);
+    w->umax = TN_PICK(w->umax > max, max, w->umax);
 }
 
 static void clamp_s(struct tn_word *w, s64 min, s64 max)
 {
-    w->smin = TN_MAX(w->smin, min);
-    w->smax = TN_MIN(w->smax, max);
+    w->smin = TN_PICK(w->smin < min, min, w->smin);
+    w->smax = TN_PICK(w->smax > max, max, w->smax);
 }
 
-/* One round: known bits → both ranges, unsigned ↔ signed, unsigned range → known bits. */
-static bool sync_once(struct tn_word *w, unsigned bits)
-{
-    u64 sign = 1ull << (bits - 1);
-    u64 neg_min, pos_max;
-
-    clamp_u(w, w->t.value, w->t.value | w->t.mask);
-    clamp_s(w, tn_width_sext(w->t.value | (w->t.mask & sign), bits),
-            tn_width_sext(w->t.value | (w->t.mask & ~sign), bits));
-    if (w->umin > w->umax || w->smin > w->smax)
-        return false;
-
-    /* An unsigned range on one side of the sign bit is a signed range, and the other way round. */
-    if ((w->umin & sign) == (w->umax & sign))
-        clamp_s(w, tn_width_sext(w->umin, bits), tn_width_sext(w->umax, bits));
-    if ((w->smin < 0) == (w->smax < 0)) {
-        clamp_u(w, tn_width_trunc((u64)w->smin, bits), tn_width_trunc((u64)w->smax, bits));
-    } else {
-        /* Signed values around zero are two unsigned ranges, [0, smax] and [smin as unsigned, all ones]; an
-           unsigned range that misses one of them lies in the other. */
-        neg_min = tn_width_trunc((u64)w->smin, bits);
-        pos_max = (u64)w->smax;
-        if (w->umin > pos_max)
-            clamp_u(w, neg_min, tn_width_mask(bits));
-        if (w->umax < neg_min)
-            clamp_u(w, 0, pos_max);
-    }
-    if (w->umin > w->umax || w->smin > w->smax)
-        return false;
-    return tn_tnum_intersect(w->t, tn_tnum_range(w->umin, w->umax), &w->t);
-}
+/* ------------------------------------------------------------------------------------------------ refinement
+ */
 
 bool tn_word_sync(struct tn_word *w, unsigned bits)
 {
-    struct tn_word before;
+    struct tn_spans s = tn_word_spans(w, bits);
 
-    /* Each round only shrinks, and a fixed point comes after very few; the bound is for the reader's peace.
-     */
-    for (int round = 0; round < 4; round++) {
-        before = *w;
-        if (!sync_once(w, bits))
-            return false;
-        if (!memcmp(&before, w, sizeof(before)))
-            break;
-    }
-    return true;
+    s.pos = tn_span_clip(s.pos, w->t, bits);
+    s.neg = tn_span_clip(s.neg, w->t, bits);
+    if (!tn_span_any(s.pos) && !tn_span_any(s.neg))
+        return false;
+    tn_word_set_spans(w, s, bits);
+    return tn_tnum_intersect(w->t, tn_tnum_range(w->umin, w->umax), &w->t);
 }
 
 /* ------------------------------------------------------------------------------------------------ arithmetic
  */
 
-static bool fits_s(__int128 x, unsigned bits)
+/* Numbers between lo and hi going upwards form a range, unsigned or signed, where the way does not pass the
+   end of the numbers in that order. Either may be lost; both may hold. */
+void tn_word_clamp_circle(struct tn_word *w, u64 lo, u64 hi, unsigned bits)
 {
-    return x >= tn_width_smin(bits) && x <= tn_width_smax(bits);
+    s64 slo = tn_width_sext(lo, bits), shi = tn_width_sext(hi, bits);
+
+    lo = tn_width_trunc(lo, bits);
+    hi = tn_width_trunc(hi, bits);
+    clamp_u(w, TN_PICK(lo <= hi, lo, 0ull), TN_PICK(lo <= hi, hi, tn_width_mask(bits)));
+    clamp_s(w, TN_PICK(slo <= shi, slo, tn_width_smin(bits)), TN_PICK(slo <= shi, shi, tn_width_smax(bits)));
 }
 
-/* Ranges keep their ends when no member can wrap; sums of two wrapping ends are given up. */
-static void set_s(struct tn_word *r, __int128 min, __int128 max, unsigned bits)
+/* From `lo` on, `more` + `and_more` numbers further: unless that is once round, and so says nothing. */
+static void add_circle(struct tn_word *r, u64 lo, u64 more, u64 and_more, unsigned bits)
 {
-    if (!fits_s(min, bits) || !fits_s(max, bits))
-        return;
-    r->smin = (s64)min;
-    r->smax = (s64)max;
+    u64 mask = tn_width_mask(bits);
+
+    if (more <= mask - and_more)
+        tn_word_clamp_circle(r, lo, lo + more + and_more, bits);
 }
 
-static void set_u(struct tn_word *r, __int128 min, __int128 max, unsigned bits)
+static void add_bounds(struct tn_word *r, const struct tn_word *a, const struct tn_word *b, unsigned bits)
 {
-    __int128 modulus = (__int128)1 << bits;
-
-    /* Both ends wrap by the same multiple of the modulus (0, +1, −1): the order is kept. */
-    if (min >= modulus && max < 2 * modulus) {
-        min -= modulus;
-        max -= modulus;
-    } else if (max < 0) {
-        min += modulus;
-        max += modulus;
-    }
-    if (min < 0 || max >= modulus)
-        return;
-    r->umin = (u64)min;
-    r->umax = (u64)max;
+    add_circle(r, a->umin + b->umin, a->umax - a->umin, b->umax - b->umin, bits);
+    add_circle(r, (u64)a->smin + (u64)b->smin, (u64)a->smax - (u64)a->smin, (u64)b->smax - (u64)b->smin,
+               bits);
 }
+
+static void sub_bounds(struct tn_word *r, const struct tn_word *a, const struct tn_word *b, unsigned bits)
+{
+    add_circle(r, a->umin - b->umax, a->umax - a->umin, b->umax - b->umin, bits);
+    add_circle(r, (u64)a->smin - (u64)b->smax, (u64)a->smax - (u64)a->smin, (u64)b->smax - (u64)b->smin,
+               bits);
+}
+
+typedef unsigned __int128 wide_u;
+typedef __int128 wide_s;
 
 static void mul_bounds(struct tn_word *r, const struct tn_word *a, const struct tn_word *b, unsigned bits)
 {
-    unsigned __int128 umax = (unsigned __int128)a->umax * b->umax;
-    __int128 corner[4] = {
-        (__int128)a->smin * b->smin,
-        (__int128)a->smin * b->smax,
-        (__int128)a->smax * b->smin,
-        (__int128)a->smax * b->smax,
-    };
-    __int128 min = corner[0], max = corner[0];
+    wide_u umax = (wide_u)a->umax * (wide_u)b->umax;
+    wide_s p = (wide_s)a->smin * (wide_s)b->smin, q = (wide_s)a->smin * (wide_s)b->smax;
+    wide_s s = (wide_s)a->smax * (wide_s)b->smin, t = (wide_s)a->smax * (wide_s)b->smax;
+    wide_s min = TN_PICK(p < q, p, q), max = TN_PICK(p < q, q, p);
 
-    if (umax <= tn_width_mask(bits)) {
-        r->umin = a->umin * b->umin;
-        r->umax = (u64)umax;
-    }
-    for (int i = 1; i < 4; i++) {
-        min = TN_MIN(min, corner[i]);
-        max = TN_MAX(max, corner[i]);
-    }
-    set_s(r, min, max, bits);
+    min = TN_PICK(s < min, s, min);
+    max = TN_PICK(s > max, s, max);
+    min = TN_PICK(t < min, t, min);
+    max = TN_PICK(t > max, t, max);
+    if (umax <= (wide_u)tn_width_mask(bits))
+        clamp_u(r, a->umin * b->umin, a->umax * b->umax);
+    if (min >= (wide_s)tn_width_smin(bits) && max <= (wide_s)tn_width_smax(bits))
+        clamp_s(r, (s64)min, (s64)max);
 }
 
-static void shift_bounds(u8 op, struct tn_word *r, const struct tn_word *a, unsigned shift, unsigned bits)
+/* All ones from the highest bit that differs from the sign, of either end of either operand. */
+static u64 magnitude(const struct tn_word *a, const struct tn_word *b)
 {
+    u64 any = (u64)(a->smin ^ (a->smin >> 63)) | (u64)(a->smax ^ (a->smax >> 63)) |
+              (u64)(b->smin ^ (b->smin >> 63)) | (u64)(b->smax ^ (b->smax >> 63));
+
+    return tn_width_smear(any);
+}
+
+/* Numbers of one magnitude, [−2^k, 2^k − 1], stay among themselves. */
+static void bitwise_bounds(u8 op, struct tn_word *r, const struct tn_word *a, const struct tn_word *b)
+{
+    u64 top = magnitude(a, b);
+
+    clamp_s(r, (s64)~top, (s64)top);
+    if (op == BPF_AND) {
+        clamp_u(r, 0, TN_PICK(a->umax < b->umax, a->umax, b->umax));
+        clamp_s(r, (s64)~top, TN_PICK(a->smax > b->smax, a->smax, b->smax));
+    } else if (op == BPF_OR) {
+        clamp_u(r, TN_PICK(a->umin > b->umin, a->umin, b->umin), r->umax);
+        clamp_s(r, TN_PICK(a->smin < b->smin, a->smin, b->smin), (s64)top);
+    }
+}
+
+/* By an amount in [least, most], below `bits`. */
+static void shift_bounds(u8 op, struct tn_word *r, const struct tn_word *a, unsigned least, unsigned most,
+                         unsigned bits)
+{
+    u64 mask = tn_width_mask(bits), steps = a->umax - a->umin;
+    s64 low, high;
+
     switch (op) {
     case BPF_LSH:
-        if (a->umax <= tn_width_mask(bits) >> shift) {
-            r->umin = a->umin << shift;
-            r->umax = a->umax << shift;
-        }
-        set_s(r, (__int128)a->smin * ((__int128)1 << shift), (__int128)a->smax * ((__int128)1 << shift),
-              bits);
-        r->t = tn_tnum_cast(tn_tnum_lsh(a->t, shift), bits);
+        if (a->umax <= mask >> most)
+            clamp_u(r, a->umin << least, a->umax << most);
+        if (least == most && steps <= mask >> most)
+            tn_word_clamp_circle(r, a->umin << most, (a->umin << most) + (steps << most), bits);
+        steps = (u64)a->smax - (u64)a->smin;
+        if (least == most && steps <= mask >> most)
+            tn_word_clamp_circle(r, (u64)a->smin << most, ((u64)a->smin << most) + (steps << most), bits);
         break;
     case BPF_RSH:
-        r->umin = a->umin >> shift;
-        r->umax = a->umax >> shift;
-        r->t = tn_tnum_rsh(a->t, shift);
+        clamp_u(r, a->umin >> most, a->umax >> least);
         break;
     default:
-        r->smin = a->smin >> shift;
-        r->smax = a->smax >> shift;
-        r->t = tn_tnum_arsh(a->t, shift, bits);
+        low = TN_PICK(a->smin < 0, a->smin >> least, a->smin >> most);
+        high = TN_PICK(a->smax < 0, a->smax >> most, a->smax >> least);
+        clamp_s(r, low, high);
         break;
     }
 }
 
-struct tn_word tn_word_alu(u8 op, const struct tn_word *a, const struct tn_word *b, unsigned bits)
+static void shift(u8 op, struct tn_word *r, const struct tn_word *a, const struct tn_word *b, unsigned bits,
+                  unsigned modulus)
+{
+    u64 from = b->t.value & (modulus - 1), to = from | (b->t.mask & (modulus - 1));
+
+    if (b->umax < modulus) {
+        from = TN_MAX(from, b->umin);
+        to = TN_MIN(to, b->umax);
+    }
+    if (from >= bits && op == BPF_LSH) /* nothing of this word is left in it */
+        *r = tn_word_const(0, bits);
+    if (to >= bits)
+        return;
+    shift_bounds(op, r, a, (unsigned)from, (unsigned)to, bits);
+    if (from == to) {
+        r->t = op == BPF_LSH   ? tn_tnum_cast(tn_tnum_lsh(a->t, (unsigned)to), bits)
+               : op == BPF_RSH ? tn_tnum_rsh(a->t, (unsigned)to)
+                               : tn_tnum_arsh(a->t, (unsigned)to, bits);
+    } else if (op == BPF_LSH) {
+        r->t.mask &= ~(((a->t.value | a->t.mask) & (0 - (a->t.value | a->t.mask))) - 1);
+        r->t.mask &= ~tn_width_mask((unsigned)from);
+    }
+}
+
+/* Unsigned; division by zero yields 0, and the remainder of it is the dividend. */
+static void divide(u8 op, struct tn_word *r, const struct tn_word *a, const struct tn_word *b, unsigned bits)
+{
+    bool power = b->umin == b->umax && b->umin && !(b->umin & (b->umin - 1));
+    u64 twos;
+
+    if (b->umax == 0) {
+        *r = op == BPF_DIV ? tn_word_const(0, bits) : *a;
+    } else if (op == BPF_DIV) {
+        clamp_u(r, b->umin ? a->umin / b->umax : 0, a->umax / TN_MAX(b->umin, 1u));
+        for (u64 d = b->umin; power && d > 1; d >>= 1)
+            r->t = tn_tnum_rsh(d == b->umin ? a->t : r->t, 1);
+    } else if (a->umax < b->umin) {
+        *r = *a;
+    } else {
+        clamp_u(r, 0, b->umin ? TN_MIN(a->umax, b->umax - 1) : a->umax);
+        /* Below the lowest one of the divisor, the dividend's bits go through. */
+        twos = b->t.value | b->t.mask;
+        twos = (twos & (0 - twos)) - 1;
+        r->t.value |= a->t.value & twos;
+        r->t.mask &= a->t.mask | ~twos;
+    }
+}
+
+/* The greatest |x| there is. */
+static u64 largest(const struct tn_word *w)
+{
+    u64 low = w->smin < 0 ? 0 - (u64)w->smin : (u64)w->smin,
+        high = w->smax < 0 ? 0 - (u64)w->smax : (u64)w->smax;
+
+    return TN_MAX(low, high);
+}
+
+/* Signed, towards zero; a remainder has the sign of the dividend; the least number divided by −1 is itself.
+ */
+static void divide_signed(u8 op, struct tn_word *r, const struct tn_word *a, const struct tn_word *b,
+                          unsigned bits)
+{
+    bool constant = b->smin == b->smax;
+    s64 d = b->smin;
+    u64 limit = largest(a), divisor = largest(b);
+
+    if (constant && d == 0) {
+        *r = op == BPF_DIV ? tn_word_const(0, bits) : *a;
+    } else if (constant && d == -1) {
+        if (op == BPF_MOD)
+            *r = tn_word_const(0, bits);
+        if (op == BPF_DIV && a->smin > tn_width_smin(bits))
+            clamp_s(r, -a->smax, -a->smin);
+    } else if (op == BPF_DIV && constant) {
+        clamp_s(r, d > 0 ? a->smin / d : a->smax / d, d > 0 ? a->smax / d : a->smin / d);
+    } else if (op == BPF_DIV) {
+        if (a->smin >= 0 && b->smin >= 0)
+            divide(op, r, a, b, bits);
+        else if (limit <= (u64)tn_width_smax(bits))
+            clamp_s(r, -(s64)limit, (s64)limit);
+    } else {
+        if (b->umin) /* never zero */
+            limit = TN_MIN(limit, divisor - 1);
+        clamp_s(r, limit > (u64)tn_width_smax(bits) ? tn_width_smin(bits) : -(s64)limit,
+                limit > (u64)tn_width_smax(bits) ? tn_width_smax(bits) : (s64)limit);
+        clamp_s(r, TN_MIN(a->smin, 0), TN_MAX(a->smax, 0));
+    }
+}
+
+struct tn_word tn_word_alu(u8 op, bool is_signed, const struct tn_word *a, const struct tn_word *b,
+                           unsigned bits, unsigned modulus)
 {
     struct tn_word r = tn_word_any(bits);
 
     switch (op) {
     case BPF_ADD:
-        set_u(&r, (__int128)a->umin + b->umin, (__int128)a->umax + b->umax, bits);
-        set_s(&r, (__int128)a->smin + b->smin, (__int128)a->smax + b->smax, bits);
+        add_bounds(&r, a, b, bits);
         r.t = tn_tnum_cast(tn_tnum_add(a->t, b->t), bits);
         break;
     case BPF_SUB:
-        set_u(&r, (__int128)a->umin - b->umax, (__int128)a->umax - b->umin, bits);
-        set_s(&r, (__int128)a->smin - b->smax, (__int128)a->smax - b->smin, bits);
+        sub_bounds(&r, a, b, bits);
         r.t = tn_tnum_cast(tn_tnum_sub(a->t, b->t), bits);
         break;
     case BPF_MUL:
@@ -188,27 +249,32 @@ struct tn_word tn_word_alu(u8 op, const struct tn_word *a, const struct tn_word 
         r.t = tn_tnum_cast(tn_tnum_mul(a->t, b->t), bits);
         break;
     case BPF_AND:
+        bitwise_bounds(op, &r, a, b);
         r.t = tn_tnum_and(a->t, b->t);
-        r.umax = TN_MIN(a->umax, b->umax);
         break;
     case BPF_OR:
+        bitwise_bounds(op, &r, a, b);
         r.t = tn_tnum_or(a->t, b->t);
-        r.umin = TN_MAX(a->umin, b->umin);
         break;
     case BPF_XOR:
+        bitwise_bounds(op, &r, a, b);
         r.t = tn_tnum_xor(a->t, b->t);
         break;
     case BPF_LSH:
     case BPF_RSH:
     case BPF_ARSH:
-        if (b->umin == b->umax && b->umax < bits)
-            shift_bounds(op, &r, a, (unsigned)b->umax, bits);
+        shift(op, &r, a, b, bits, modulus);
+        break;
+    case BPF_DIV:
+    case BPF_MOD:
+        if (is_signed)
+            divide_signed(op, &r, a, b, bits);
+        else
+            divide(op, &r, a, b, bits);
         break;
     default:
         break;
     }
-    if (!tn_word_sync(&r, bits))
-        r = tn_word_any(bits); /* only from operands that stand for nothing */
     return r;
 }
 
@@ -218,54 +284,49 @@ struct tn_word tn_word_alu(u8 op, const struct tn_word *a, const struct tn_word 
 /* The eight relations, after "not taken" has been turned round and </≤ have been swapped into >/≥. */
 enum relation { EQ, NE, UGT, UGE, SGT, SGE, ANY_BIT, NO_BIT };
 
-static bool assume_ne(struct tn_word *a, const struct tn_word *b, unsigned bits)
+static void assume_ne(struct tn_word *a, const struct tn_word *b, unsigned bits)
 {
     u64 c = b->umin;
     s64 sc = tn_width_sext(c, bits);
+    bool one = b->umin == b->umax;
 
-    if (b->umin != b->umax)
-        return true;
-    if (a->umin == a->umax && a->umin == c)
-        return false;
-    a->umin += a->umin == c;
-    a->umax -= a->umax == c;
-    a->smin += a->smin == sc;
-    a->smax -= a->smax == sc;
-    return true;
+    /* A word of one value becomes one of none: both ends pass each other. */
+    a->umin = TN_PICK(one & (a->umin == c) & (c != tn_width_mask(bits)), c + 1, a->umin);
+    a->umax = TN_PICK(one & (a->umax == c) & (c != 0), c - 1, a->umax);
+    a->smin = TN_PICK(one & (a->smin == sc) & (sc != tn_width_smax(bits)), sc + 1, a->smin);
+    a->smax = TN_PICK(one & (a->smax == sc) & (sc != tn_width_smin(bits)), sc - 1, a->smax);
 }
 
 /* a has at least one bit in common with b: of use when b is a single bit. */
 static void assume_any_bit(struct tn_word *a, const struct tn_word *b)
 {
     u64 bit = b->t.value;
+    bool single = (b->t.mask == 0) & (bit != 0) & ((bit & (bit - 1)) == 0) & ((a->t.mask & bit) != 0);
 
-    if (tn_tnum_is_const(b->t) && bit && !(bit & (bit - 1)) && (a->t.mask & bit)) {
-        a->t.value |= bit;
-        a->t.mask &= ~bit;
-    }
+    a->t.value = TN_PICK(single, a->t.value | bit, a->t.value);
+    a->t.mask = TN_PICK(single, a->t.mask & ~bit, a->t.mask);
 }
 
 static bool assume(enum relation rel, struct tn_word *a, struct tn_word *b, unsigned bits)
 {
+    struct tn_word before = *a;
+
     switch (rel) {
     case EQ:
         if (!tn_tnum_intersect(a->t, b->t, &a->t))
             return false;
         clamp_u(a, b->umin, b->umax);
         clamp_s(a, b->smin, b->smax);
-        if (!tn_word_sync(a, bits))
-            return false;
         *b = *a;
-        return true;
-    case NE: {
-        struct tn_word before = *a;
-
-        if (!assume_ne(a, b, bits) || !assume_ne(b, &before, bits))
-            return false;
         break;
-    }
+    case NE:
+        if ((a->umin == a->umax) & (b->umin == b->umax) & (a->umin == b->umin))
+            return false;
+        assume_ne(a, b, bits);
+        assume_ne(b, &before, bits);
+        break;
     case UGT:
-        if (b->umin == tn_width_mask(bits) || a->umax == 0)
+        if ((b->umin == tn_width_mask(bits)) | (a->umax == 0))
             return false;
         clamp_u(a, b->umin + 1, tn_width_mask(bits));
         clamp_u(b, 0, a->umax - 1);
@@ -275,7 +336,7 @@ static bool assume(enum relation rel, struct tn_word *a, struct tn_word *b, unsi
         clamp_u(b, 0, a->umax);
         break;
     case SGT:
-        if (b->smin == tn_width_smax(bits) || a->smax == tn_width_smin(bits))
+        if ((b->smin == tn_width_smax(bits)) | (a->smax == tn_width_smin(bits)))
             return false;
         clamp_s(a, b->smin + 1, tn_width_smax(bits));
         clamp_s(b, tn_width_smin(bits), a->smax - 1);
@@ -284,23 +345,20 @@ static bool assume(enum relation rel, struct tn_word *a, struct tn_word *b, unsi
         clamp_s(a, b->smin, tn_width_smax(bits));
         clamp_s(b, tn_width_smin(bits), a->smax);
         break;
-    case ANY_BIT: {
-        struct tn_word before = *a;
-
-        if (!((a->t.value | a->t.mask) & (b->t.value | b->t.mask)))
+    case ANY_BIT:
+        if (((a->t.value | a->t.mask) & (b->t.value | b->t.mask)) == 0)
             return false;
         assume_any_bit(a, b);
         assume_any_bit(b, &before);
         break;
-    }
     case NO_BIT:
-        if (a->t.value & b->t.value)
+        if ((a->t.value & b->t.value) != 0)
             return false;
         a->t.mask &= ~b->t.value;
-        b->t.mask &= ~a->t.value;
+        b->t.mask &= ~before.t.value;
         break;
     }
-    return tn_word_sync(a, bits) && tn_word_sync(b, bits);
+    return true;
 }
 
 bool tn_word_assume(u8 op, bool taken, struct tn_word *a, struct tn_word *b, unsigned bits)

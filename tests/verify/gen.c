@@ -61,6 +61,12 @@ static void renew(struct gen *g)
     }
 }
 
+/* A result that Linux knows less of than we do. */
+static void forget(struct gen *g, u8 reg)
+{
+    PUT(LDX(BPF_DW, reg, R6, (s16)(8 * pick(g, 5))));
+}
+
 static void piece_unary(struct gen *g)
 {
     static const s32 swap[] = {16, 32, 64};
@@ -79,9 +85,13 @@ static void piece_unary(struct gen *g)
         break;
     case 3:
         PUT(INSN(BPF_ALU | BPF_END | (pick(g, 2) ? BPF_TO_BE : BPF_TO_LE), d, 0, 0, swap[pick(g, 3)]));
+        if (g->like_linux)
+            forget(g, d);
         break;
     default:
         PUT(INSN(BPF_ALU64 | BPF_END, d, 0, 0, swap[pick(g, 3)]));
+        if (g->like_linux)
+            forget(g, d);
         break;
     }
 }
@@ -93,22 +103,23 @@ static void piece_alu(struct gen *g)
     u8 op = ops[pick(g, sizeof(ops))], class = pick(g, 2) ? BPF_ALU64 : BPF_ALU;
     bool shift = op == BPF_LSH || op == BPF_RSH || op == BPF_ARSH, divide = op == BPF_DIV || op == BPF_MOD;
     s32 imm = number(g);
-    s16 off = divide && !g->like_linux && !pick(g, 3) ? 1 : 0;
+    s16 off = divide && !pick(g, 3) ? 1 : 0;
+    u8 d = scalar(g);
 
     if (!pick(g, 8)) {
         piece_unary(g);
         return;
     }
-    if (g->like_linux && divide)
-        class = BPF_ALU64;
     if (shift)
         imm = (s32)pick(g, class == BPF_ALU64 ? 64 : 32);
     if (divide && !imm)
         imm = 3;
     if (pick(g, 2) && !(g->like_linux && shift))
-        PUT(INSN(class | op | BPF_X, scalar(g), scalar(g), off, 0));
+        PUT(INSN(class | op | BPF_X, d, scalar(g), off, 0));
     else
-        PUT(INSN(class | op | BPF_K, scalar(g), 0, off, imm));
+        PUT(INSN(class | op | BPF_K, d, 0, off, imm));
+    if (g->like_linux && divide)
+        forget(g, d);
 }
 
 static void piece_jump(struct gen *g)

@@ -54,6 +54,8 @@ struct tn_ctl_verdict {
     struct tn_refusal refusal;  /* when not accepted */
     struct tn_facts facts;      /* when accepted */
     u64 insns_processed, total_states, peak_states, max_states_per_insn, verify_ns;
+    u32 nmaps;
+    char map[64][16];           /* their names, as facts.maps_used counts them */
 };
 struct tn_ctl_link {
     u32 id, prog_id;

@@ -119,6 +119,8 @@ static int availability(const struct tn_verify_in *in, const struct tn_verdict *
     return r;
 }
 
+_Static_assert(TN_PROG_MAPS_MAX == TN_ARRAY_SIZE(((struct tn_ctl_verdict *)0)->map), "all maps are named");
+
 static void remember(struct tn_caller *caller, const struct tn_verify_in *in, const struct tn_prog *prog)
 {
     const struct tn_verdict *v = &prog->verdict;
@@ -132,7 +134,10 @@ static void remember(struct tn_caller *caller, const struct tn_verify_in *in, co
         .peak_states = v->peak_states,
         .max_states_per_insn = v->max_states_per_insn,
         .verify_ns = v->time_ns,
+        .nmaps = prog->nmaps,
     };
+    for (u32 i = 0; i < prog->nmaps; i++)
+        memcpy(said->map[i], prog->maps[i]->name, sizeof(said->map[i]) - 1);
     if (!v->accepted) {
         said->refusal = v->refusal;
         return;

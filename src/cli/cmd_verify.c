@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * tenon verify: each program of an object loaded on its own, and of each what the verifier says.
+ * tenon verify: each program of an object judged on its own, and of each what the verifier says. The broker
+ * is asked for verdicts only (TN_CTL_OPTIONS): nothing that could run is made, and what is accepted but not
+ * built here is said to be so.
  *
  * Exit status: 0 all accepted, 1 one refused, 2 the object (or the host, or the broker) cannot be read.
  */
 #include <bpf/bpf.h>
 #include <errno.h>
-#include <inttypes.h>
 
 #include "cli/cli.h"
 #include "cli/connect.h"
-#include "cli/links.h"
 #include "cli/object.h"
 #include "cli/place.h"
+#include "cli/verdict.h"
 
 enum { EXIT_REFUSED = 1, EXIT_UNREADABLE = 2 };
 enum { KEY_HOST = 0x100 };
@@ -20,8 +21,12 @@ enum { KEY_HOST = 0x100 };
 struct verify {
     const char *name, *object, *host;
     pid_t pid;
-    bool json, verbose;
+    bool json;
+    u32 verbose;
+    char *log; /* LOG_SIZE bytes, when verbose */
 };
+
+#define LOG_SIZE (16u << 20)
 
 static int option(int key, char *arg, struct argp_state *state)
 {
@@ -41,7 +46,7 @@ static int option(int key, char *arg, struct argp_state *state)
         v->json = true;
         return 0;
     case 'v':
-        v->verbose = true;
+        v->verbose++;
         return 0;
     case ARGP_KEY_ARG:
         if (v->object)
@@ -67,7 +72,8 @@ static const struct argp_option options[] = {
     {"json", 'j', 0, 0,
      "one array, a row a program: program, section, accepted, reason, file, line, insns_processed and more",
      0},
-    {"verbose", 'v', 0, 0, "what libbpf says, the verifier's log included", 0},
+    {"verbose", 'v', 0, 0,
+     "the path that was refused, and facts of what is accepted; twice: all paths, and what libbpf says", 0},
     {0},
 };
 static const struct argp argp = {
@@ -82,22 +88,23 @@ static const struct argp argp = {
     NULL,
 };
 
-struct outcome {
-    char program[128], section[512];
-    bool accepted;
-    struct tn_ctl_error why; /* refusal, or an error with a reason of its own */
-    u64 insns_processed;
-};
-
-/* The host's side: is the function there? 0: nothing to complain about. */
-static int check_host(const struct verify *v, const struct outcome *o, struct tn_error *err)
+/* The place that the section names: is it well said, and is the function there? 0: nothing to complain about.
+ */
+static int check_place(const struct verify *v, const struct tn_outcome *o, enum bpf_prog_type type,
+                       struct tn_error *err)
 {
     struct tn_place place;
     char file[PATH_MAX];
     const char *last;
     u64 offset;
-    int r = tn_place_parse(o->section, o->program, &place, err);
+    int r;
 
+    /* Sections of other kinds have no place in a process; the verifier has rules for their programs all the
+     * same. */
+    if (type != BPF_PROG_TYPE_UNSPEC && strncmp(o->section, "uprobe", 6) != 0 &&
+        strncmp(o->section, "uretprobe", 9) != 0)
+        return 0;
+    r = tn_place_parse(o->section, o->program, &place, err);
     if (r)
         return r;
     if ((!v->host && !v->pid) || !place.path[0])
@@ -115,15 +122,16 @@ static int check_host(const struct verify *v, const struct outcome *o, struct tn
     return r ? r : tn_place_offset(&place, file, &offset, err);
 }
 
-/* Loads program number `index` of a fresh object alone. Negative: it could not even be tried. */
+/* Has program number `index` of a fresh object judged alone. Negative: it could not even be tried. */
 static int judge(const struct verify *v, const struct tn_obj_file *file, u32 index,
-                 struct outcome *ret_outcome, struct tn_error *err)
+                 struct tn_outcome *ret_outcome, struct tn_error *err)
 {
-    struct outcome o = {0};
+    struct tn_ctl_options options = {.wait_ms = 1000};
     struct bpf_object *object = NULL;
     struct bpf_program *program, *mine = NULL;
-    struct bpf_prog_info info = {0};
-    u32 at = 0, len = sizeof(info);
+    struct tn_outcome *o = ret_outcome;
+    struct tn_ctl_error why;
+    u32 at = 0;
     int r = tn_obj_open(file, &object, err);
 
     if (r)
@@ -138,56 +146,35 @@ static int judge(const struct verify *v, const struct tn_obj_file *file, u32 ind
         bpf_object__close(object);
         return -ENOENT;
     }
-    snprintf(o.program, sizeof(o.program), "%s", bpf_program__name(mine));
-    snprintf(o.section, sizeof(o.section), "%s", bpf_program__section_name(mine));
-    if (check_host(v, &o, &o.why.why) == 0) {
+    *o = (struct tn_outcome){.log = v->log};
+    snprintf(o->program, sizeof(o->program), "%s", bpf_program__name(mine));
+    snprintf(o->section, sizeof(o->section), "%s", bpf_program__section_name(mine));
+    if (v->log) {
+        v->log[0] = 0;
+        bpf_program__set_log_buf(mine, v->log, LOG_SIZE);
+        bpf_program__set_log_level(mine, v->verbose > 1 ? 2 | 4 : 1 | 4);
+    }
+    if (check_place(v, o, bpf_program__type(mine), &o->why) == 0) {
+        snprintf(options.judged, sizeof(options.judged), "%.15s", o->program);
+        r = tn_ctl(TN_CTL_OPTIONS, &options, sizeof(options), NULL, 0);
+        if (r < 0) {
+            bpf_object__close(object);
+            return tn_fail(err, r, "no_broker", "the broker does not answer: %s", strerror(-r));
+        }
         tn_libbpf_forget();
         r = bpf_object__load(object);
-        o.accepted = r == 0;
-        if (r && !tn_ctl_why(&o.why))
-            tn_fail(&o.why.why, r, "load_failed", "%s%s%.400s", strerror(-r), *tn_libbpf_said() ? ": " : "",
+        /* What came after the verdict (filling of maps, say) does not change it. */
+        o->judged = tn_ctl_verdict(&o->verdict);
+        o->accepted = o->judged && o->verdict.accepted;
+        if (!o->judged) {
+            if (tn_ctl_why(&why))
+                o->why = why.why;
+            tn_fail(&o->why, r, "load_failed", "%s%s%.400s", strerror(-r), *tn_libbpf_said() ? ": " : "",
                     tn_libbpf_said());
-        o.insns_processed = o.why.insns_processed;
-        if (o.accepted && bpf_obj_get_info_by_fd(bpf_program__fd(mine), &info, &len) == 0) {
-            struct tn_ctl_facts facts;
-
-            o.insns_processed = info.verified_insns;
-            if (tn_ctl(TN_CTL_PROG_FACTS, &info.id, sizeof(info.id), &facts, sizeof(facts)) >= 0)
-                o.insns_processed = facts.insns_processed;
         }
     }
     bpf_object__close(object);
-    *ret_outcome = o;
     return 0;
-}
-
-static json_t *row(const struct outcome *o)
-{
-    const struct tn_refusal *refusal = &o->why.refusal;
-    bool refused = !o->accepted && o->why.has_refusal;
-    json_t *object = json_pack(
-        "{s:o, s:o, s:b, s:s, s:s, s:I, s:o}", "program", tn_json_text(o->program, strlen(o->program)),
-        "section", tn_json_text(o->section, strlen(o->section)), "accepted", (int)o->accepted, "reason",
-        o->accepted ? ""
-        : refused   ? refusal->reason
-                    : o->why.why.reason,
-        "file", refused ? refusal->file : "", "line", (json_int_t)(refused ? refusal->line : 0),
-        "insns_processed", tn_json_u64(o->insns_processed));
-
-    if (object && !o->accepted) {
-        json_object_set_new(object, "message",
-                            refused ? tn_json_text(refusal->message, strlen(refusal->message))
-                                    : tn_json_text(o->why.why.message, strlen(o->why.why.message)));
-        json_object_set_new(object, "insn", refused ? json_integer(refusal->insn) : json_null());
-        json_object_set_new(object, "column", json_integer(refused ? refusal->column : 0));
-        json_object_set_new(object, "text",
-                            refused ? tn_json_text(refusal->text, strlen(refusal->text)) : json_string(""));
-        json_object_set_new(object, "state",
-                            refused ? tn_json_text(refusal->state, strlen(refusal->state)) : json_string(""));
-        json_object_set_new(object, "path",
-                            refused ? tn_json_text(refusal->path, strlen(refusal->path)) : json_string(""));
-    }
-    return object;
 }
 
 static int go(const struct verify *v)
@@ -214,7 +201,7 @@ static int go(const struct verify *v)
     bpf_object__close(object);
     list = json_array();
     for (u32 i = 0; i < n; i++) {
-        struct outcome o;
+        struct tn_outcome o;
 
         r = judge(v, &file, i, &o, &err);
         if (r) {
@@ -223,17 +210,9 @@ static int go(const struct verify *v)
             return EXIT_UNREADABLE;
         }
         refused = refused || !o.accepted;
-        json_array_append_new(list, row(&o));
-        if (v->json)
-            continue;
-        if (o.accepted)
-            printf("%s%s is accepted%s: %" PRIu64 " instructions looked at (%s)\n", tn_good(stdout),
-                   o.program, tn_plain(stdout), o.insns_processed, o.section);
-        else if (o.why.has_refusal)
-            tn_refusal_print(stdout, o.program, &o.why.refusal);
-        else
-            printf("%s%s is refused%s [%s]: %s\n", tn_bold(stdout), o.program, tn_plain(stdout),
-                   o.why.why.reason, o.why.why.message);
+        json_array_append_new(list, tn_verdict_json(&o));
+        if (!v->json)
+            tn_verdict_print(&o, v->verbose);
     }
     if (v->json)
         tn_cli_print_json(list, false);
@@ -245,8 +224,16 @@ static int go(const struct verify *v)
 int tn_cmd_verify(int argc, char **argv)
 {
     struct verify v = {.name = argv[0]};
+    int status;
 
     tn_cli_parse(&argp, argc, argv, 0, &v);
-    tn_libbpf_listen(v.verbose);
-    return go(&v);
+    tn_libbpf_listen(v.verbose > 1);
+    if (v.verbose) {
+        v.log = calloc(1, LOG_SIZE);
+        if (!v.log)
+            return tn_cli_fail(v.name, "no memory for a log of %u bytes", LOG_SIZE);
+    }
+    status = go(&v);
+    free(v.log);
+    return status;
 }

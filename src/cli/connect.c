@@ -45,16 +45,10 @@ int tn_ctl(u32 ctl, const void *request, size_t request_len, void *ret_reply, si
     return r;
 }
 
-bool tn_ctl_why(struct tn_ctl_error *ret_why)
+/* Another process wrote these: every string ends. */
+static void end_refusal(struct tn_refusal *refusal)
 {
-    struct tn_ctl_error why;
-
-    if (tn_ctl(TN_CTL_LAST_ERROR, NULL, 0, &why, sizeof(why)) < 0)
-        return false;
-    /* Another process wrote this: end every string. */
-    why.why.reason[sizeof(why.why.reason) - 1] = 0;
-    why.why.message[sizeof(why.why.message) - 1] = 0;
-#define END(field) why.refusal.field[sizeof(why.refusal.field) - 1] = 0
+#define END(field) refusal->field[sizeof(refusal->field) - 1] = 0
     END(reason);
     END(message);
     END(file);
@@ -62,9 +56,40 @@ bool tn_ctl_why(struct tn_ctl_error *ret_why)
     END(state);
     END(path);
 #undef END
+}
+
+static void end_error(struct tn_error *err)
+{
+    err->reason[sizeof(err->reason) - 1] = 0;
+    err->message[sizeof(err->message) - 1] = 0;
+}
+
+bool tn_ctl_why(struct tn_ctl_error *ret_why)
+{
+    struct tn_ctl_error why;
+
+    if (tn_ctl(TN_CTL_LAST_ERROR, NULL, 0, &why, sizeof(why)) < 0)
+        return false;
+    end_error(&why.why);
+    end_refusal(&why.refusal);
     if (!why.has_refusal && !why.why.message[0])
         return false;
     *ret_why = why;
+    return true;
+}
+
+bool tn_ctl_verdict(struct tn_ctl_verdict *ret_verdict)
+{
+    struct tn_ctl_verdict verdict;
+
+    if (tn_ctl(TN_CTL_VERDICT, NULL, 0, &verdict, sizeof(verdict)) < 0 || !verdict.judged)
+        return false;
+    end_error(&verdict.missing);
+    end_refusal(&verdict.refusal);
+    verdict.nmaps = TN_MIN(verdict.nmaps, (u32)TN_ARRAY_SIZE(verdict.map));
+    for (u32 i = 0; i < verdict.nmaps; i++)
+        verdict.map[i][sizeof(verdict.map[i]) - 1] = 0;
+    *ret_verdict = verdict;
     return true;
 }
 

@@ -17,6 +17,8 @@ int tn_connect(bool start, struct tn_error *err);
 int tn_ctl(u32 ctl, const void *request, size_t request_len, void *ret_reply, size_t reply_len);
 /* Why the last bpf(2) call failed. False when the broker has nothing to say. */
 bool tn_ctl_why(struct tn_ctl_error *ret_why);
+/* What was said of the program that the options named. False: nothing yet. */
+bool tn_ctl_verdict(struct tn_ctl_verdict *ret_verdict);
 /* The link with this id. −ENOENT. */
 int tn_ctl_link(u32 id, struct tn_ctl_link *ret_link);
 

@@ -7,6 +7,7 @@
 #include <inttypes.h>
 
 #include "cli/cli.h"
+#include "verify/reasons.h"
 
 void tn_link_place(const struct tn_ctl_link *link, char *ret_text, size_t cap)
 {
@@ -80,6 +81,8 @@ static void print_source(FILE *out, const struct tn_refusal *refusal)
 
 void tn_refusal_print(FILE *out, const char *program, const struct tn_refusal *refusal)
 {
+    const char *sentence = tn_reason_sentence_of(refusal->reason);
+
     fprintf(out, "%s%s is refused%s [%s]: %s\n", tn_bold(out), program, tn_plain(out), refusal->reason,
             refusal->message);
     if (refusal->file[0]) {
@@ -90,8 +93,10 @@ void tn_refusal_print(FILE *out, const char *program, const struct tn_refusal *r
     }
     if (refusal->text[0])
         print_source(out, refusal);
+    if (sentence)
+        fprintf(out, "  rule        %s\n", sentence);
     if (refusal->state[0])
-        fprintf(out, "  known there: %s\n", refusal->state);
+        fprintf(out, "  known there %s\n", refusal->state);
     if (refusal->path[0])
-        fprintf(out, "  came there by: %s\n", refusal->path);
+        fprintf(out, "  came there  %s\n", refusal->path);
 }

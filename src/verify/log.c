@@ -25,6 +25,14 @@ const char *tn_reason_sentence(enum tn_reason reason)
     return reasons[reason].sentence;
 }
 
+const char *tn_reason_sentence_of(const char *name)
+{
+    for (u32 k = 0; k < TN_REASON_COUNT; k++)
+        if (!strcmp(reasons[k].name, name))
+            return reasons[k].sentence;
+    return NULL;
+}
+
 /* -------------------------------------------------------------------------------------------------------
  * text */
 

@@ -47,6 +47,7 @@ struct tn_log {
     u32 insn_width, regs; /* registers and slots that it names */
     u64 slots;
     u32 nframes, line;
+    const char *source;
     u64 shown[TN_NREGS + TN_STACK_SLOTS]; /* a hash of each register and slot */
 };
 

@@ -95,5 +95,7 @@ enum tn_reason {
 
 const char *tn_reason_name(enum tn_reason reason);
 const char *tn_reason_sentence(enum tn_reason reason);
+/* The same by name; NULL for a name of somebody else's (an authority has its own). */
+const char *tn_reason_sentence_of(const char *name);
 
 #endif

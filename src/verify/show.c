@@ -345,9 +345,12 @@ static void show_source(struct vf *v)
 {
     struct tn_src_line line;
 
-    if (!tn_src_line(&v->src, v->pc, &line) || line.record + 1 == v->log.line)
+    /* Records of one line differ in their columns; line 0 is what a compiler added by itself. */
+    if (!tn_src_line(&v->src, v->pc, &line) || !line.line ||
+        (line.line == v->log.line && line.text == v->log.source))
         return;
-    v->log.line = line.record + 1;
+    v->log.line = line.line;
+    v->log.source = line.text;
     tn_log_add(&v->log, "; %s @ %s:%u\n", line.text, line.file, line.line);
 }
 
@@ -403,6 +406,7 @@ void tn_log_state(struct vf *v, const char *what)
     v->log.regs = 0;
     v->log.slots = 0;
     v->log.line = 0;
+    v->log.source = NULL;
     v->log.insn_end = 0;
 }
 

@@ -86,6 +86,8 @@ C
     said "'xdp'"
     said "uretprobe"
     said "[unknown_section]"
+    sed -i 's/"xdp"/"nonsense"/' "$DIR/o.c"
+    clang -target bpf -g -O2 -c "$DIR/o.c" -o "$DIR/o"
     tenon verify --json "$DIR/o"
     [ "$status" -eq 1 ]
     [ "$(json 'j[0]["reason"]')" = unknown_section ]

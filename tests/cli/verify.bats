@@ -79,6 +79,64 @@ C
     [ "$status" -eq 2 ]
 }
 
+@test "a refusal says its rule, what was known, and by which way it came there" {
+    cat >"$DIR/o.c" <<'C'
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, 4);
+    __type(key, __u32);
+    __type(value, __u64);
+} counts SEC(".maps");
+SEC("uprobe//bin/true:a") int bad(void *ctx)
+{
+    __u32 k = *(__u32 *)ctx;
+    __u64 *v = bpf_map_lookup_elem(&counts, &k);
+
+    return v ? *(v + (k & 15)) : 0;
+}
+char LICENSE[] SEC("license") = "GPL";
+C
+    clang -target bpf -g -O2 -I/usr/include/x86_64-linux-gnu -c "$DIR/o.c" -o "$DIR/o"
+    tenon verify --json "$DIR/o"
+    [ "$status" -eq 1 ]
+    [ "$(json 'j[0]["reason"]')" = map_bounds ]
+    [ "$(json 'j[0]["rule"]')" = "an access may lie outside a map's value" ]
+    [ "$(json '"map=counts" in j[0]["state"] and j[0]["path"].startswith("from ")')" = True ]
+    [ "$(json 'j[0]["text"]')" = "return v ? *(v + (k & 15)) : 0;" ]
+    [ "$(json 'j[0]["column"] > 0 and "facts" not in j[0]')" = True ]
+    [ "$(json 'set(j[0]["statistics"]) == {"verify_ns", "total_states", "peak_states", "max_states_per_insn"}')" = True ]
+    tenon verify "$DIR/o"
+    [[ $out == *"rule        an access may lie outside"* ]]
+    [[ $out == *"known there R0=map_value(map=counts,ks=4,vs=8,"* ]]
+    [[ $out == *"came there  from "* ]]
+    [[ $out != *$'\033['* ]]
+}
+
+@test "facts of an accepted program" {
+    tenon verify --json "$OBSERVE"
+    [ "$(json 'all(r["available"] is True and "missing" not in r for r in j)')" = True ]
+    [ "$(json 'all("bpf_map_lookup_elem" in r["facts"]["helpers"] or r["facts"]["helpers"] for r in j)')" = True ]
+    [ "$(json 'all(r["facts"]["longest_path"] > 0 and r["facts"]["stack"] % 8 == 0 for r in j)')" = True ]
+    [ "$(json 'any(r["facts"]["maps"] for r in j)')" = True ]
+}
+
+@test "-v shows the log in Linux's lines, -vv every path" {
+    tenon verify -v "$REFUSED"
+    [ "$status" -eq 1 ]
+    grep -qE '^0: R1=ctx\(\) R10=fp0$' <<<"$out"
+    grep -qE '^[0-9]+: \([0-9a-f]{2}\) ' <<<"$out"
+    grep -qE '^; .* @ .*refused\.bpf\.c:[0-9]+$' <<<"$out"
+    grep -qE '^verification time [0-9]+ usec$' <<<"$out"
+    grep -qE '^processed [0-9]+ insns \(limit 1000000\) max_states_per_insn [0-9]+ total_states [0-9]+ peak_states [0-9]+ mark_read [0-9]+$' <<<"$out"
+    tenon verify -v "$OBSERVE"
+    [[ $out != *"0: R1=ctx()"* ]]
+    [[ $out == *"a run       at most "* ]]
+    tenon verify -vv --json "$OBSERVE"
+    [ "$(json 'all("func#0 @0" in r["log"] and "0: R1=ctx() R10=fp0" in r["log"] for r in j)')" = True ]
+}
+
 @test "nothing stays behind" {
     tenon verify "$OBSERVE"
     tenon ls --json

@@ -14,6 +14,7 @@
  *            refs.c       what calls lend and take back
  *            dynptr.c     dynptrs and their slices
  *            iter.c       open-coded iterators
+ *            special.c    special fields (fields.h): locks, timers, kptrs in values and objects
  *            lock.c       locks, and sections in which a program does not sleep
  *        progtype.c a row a program type: its context, its result
  *      srcline.c  where in the C source an instruction comes from (BTF, hostile)
@@ -28,6 +29,7 @@
 #include <errno.h>
 
 #include "verify/cfg.h"
+#include "verify/fields.h"
 #include "verify/log.h"
 #include "verify/progtype.h"
 #include "verify/reasons.h"
@@ -42,6 +44,14 @@ struct tn_trail {
     struct {
         u32 insn, to;
     } last[TN_TRAIL_KEPT];
+};
+
+/* Records of special fields: of map k's values at 2k, of its inner map's at 2k + 1; of the program's structs.
+ */
+struct tn_special {
+    struct tn_fields *map;
+    struct tn_object_type *object;
+    u32 nobjects;
 };
 
 /* A place reached before, kept to prune against. */
@@ -112,6 +122,7 @@ struct vf {
     struct tn_pending *pending;
     u32 npending;
     struct tn_point *points;
+    struct tn_special special;
     u64 processed, nstates, kept, peak_states, max_states_per_insn;
     u32 jumps_since, insns_since; /* since the last checkpoint */
 };
@@ -303,6 +314,37 @@ bool tn_iter_is_next(const char *kfunc);
 bool tn_iter_active(const struct tn_state *s);
 /* The outermost RCU section ended: iterators that live in it are not to be used. */
 void tn_iter_rcu_over(struct tn_state *s);
+
+/* ---- special.c: special fields (fields.h) on a path */
+struct tn_object_type {
+    u32 type; /* in the program's BTF */
+    struct tn_fields fields;
+};
+int tn_special_open(struct vf *v);
+void tn_special_close(struct vf *v);
+/* Of what the register points into: a map's value (or a map's values, for a MAP), an object of the program's
+   types. NULL: none. */
+const struct tn_fields *tn_fields_of(const struct vf *v, const struct tn_reg *reg);
+const struct tn_fields *tn_fields_of_type(const struct vf *v, u32 type);
+bool tn_reg_has_lock(const struct vf *v, const struct tn_reg *reg);
+/* An access of `size` bytes whose first is in [min, max]. `ret_kptr`: it reads or writes this pointer, as a
+ * whole. */
+int tn_special_access(struct vf *v, const struct tn_reg *reg, s64 min, s64 max, u32 size, bool by_insn,
+                      const struct tn_field **ret_kptr);
+int tn_kptr_load(struct vf *v, const struct bpf_insn *insn, const struct tn_field *f);
+int tn_kptr_store(struct vf *v, const struct bpf_insn *insn, const struct tn_field *f);
+/* Argument: exactly where a field of that kind (one that stands alone in its struct) lies. `func`: for
+   messages
+   ("bpf_timer", "bpf_spin_lock"). */
+int tn_field_arg(struct vf *v, u32 regno, enum tn_field_kind kind, const char *func);
+/* R`field_regno` lies in a value of the very map that R`map_regno` is. `what`: "timer", "workqueue". */
+int tn_field_same_map(struct vf *v, u32 field_regno, u32 map_regno, const char *what);
+/* bpf_kptr_xchg: where the pointer is kept; what goes there (after tn_ref_arg; NULL fits); that it went
+   (instead of tn_ref_arg_done); what comes out, in R0. */
+int tn_kptr_arg(struct vf *v, u32 regno, const struct tn_field **ret);
+int tn_kptr_match(struct vf *v, u32 regno, const struct tn_field *f);
+int tn_kptr_given(struct vf *v, const struct tn_ref_use *use, const char *func);
+int tn_kptr_taken(struct vf *v, const struct tn_field *f);
 
 /* ---- lock.c: locks, and sections in which a program does not sleep */
 /* Refuses when anything at all is held: objects, locks, saved flags, sections. For exit of the whole program,

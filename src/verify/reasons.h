@@ -72,6 +72,7 @@
     R(sleeps,                 "a call may sleep where the program must not")                                                \
     R(bad_object,             "no dynptr, iterator or saved flag of this kind is, or may be, where the argument points")   \
     R(object_bytes,           "bytes of a dynptr, iterator or saved flag on the stack are read, or written by a call")      \
+    R(special_field,          "a lock, timer, kept pointer or the like in a value or object is used as it may not be")      \
     R(bad_iterator,           "an iterator is used in another order than new, next, destroy, or outside of its section")    \
     R(bad_lock,               "a lock is taken twice, released by another object, or is not where the argument points")     \
     R(call_in_lock,           "a function is called that is not allowed while a lock is held")                              \

@@ -106,6 +106,7 @@ bool tn_ref_release(struct tn_state *s, u32 ref)
 }
 
 struct resolution {
+    const struct vf *v;
     u32 id, lent;
     bool null;
 };
@@ -122,13 +123,14 @@ static void resolve_reg(struct tn_reg *reg, void *arg)
         *reg = tn_reg_scalar(tn_range_const(0));
     } else {
         reg->flags &= (u16)~TN_PTR_MAYBE_NULL;
-        reg->id = 0;
+        if (!tn_reg_has_lock(res->v, reg)) /* by it an unlock will know the lock's owner */
+            reg->id = 0;
     }
 }
 
 void tn_null_resolved(struct vf *v, struct tn_state *s, u32 id, bool is_null)
 {
-    struct resolution res = {id, 0, is_null};
+    struct resolution res = {v, id, 0, is_null};
 
     tn_state_each_reg(s, resolve_reg, &res);
     if (is_null && res.lent)

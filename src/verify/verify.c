@@ -113,6 +113,8 @@ static int run(struct vf *v)
     if (!err)
         err = tn_src_check_records(v);
     if (!err)
+        err = tn_special_open(v);
+    if (!err)
         err = tn_live_compute(v);
     if (!err)
         err = explore_all(v);
@@ -162,6 +164,7 @@ int tn_verify_probed(const struct tn_verify_in *in, const struct tn_verify_probe
         err = -ENOMEM;
 
     tn_explore_clear(v);
+    tn_special_close(v);
     tn_src_close(&v->src);
     free(v->cfg.flow);
     free(v->seen);

@@ -4,7 +4,7 @@
  * is run, watched (tests/verify/eval.h), so that not only a crash is a find but also an access outside, a
  * wrong fact, a run longer than told.
  *
- *      byte 0   program type, licence, log level
+ *      byte 0   program type, licence, are numbers compared that decide nothing, log level
  *      byte 1   how much of the rest is BTF, function and line records (in 1/16)
  *      then     instructions of eight bytes; then the information
  *
@@ -29,7 +29,7 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
     struct tn_authority authority = tn_authority_all;
     struct tn_verify_in in = {.maps = test_maps, .nmaps = M_COUNT, .authority = &authority};
     struct eval_views views = {0};
-    struct tn_verify_probe probe = {eval_remember, &views};
+    struct tn_verify_probe probe = {eval_remember, &views, data[0] & 8 ? eval_mark : NULL};
     struct tn_verdict v;
     const char *wrong = NULL;
     size_t info, text;

@@ -141,6 +141,8 @@ static void note_key(struct vf *v, const struct tn_reg *key, u32 size)
     else if (seen->key != value)
         seen->key = -1;
     seen->has_key = true;
+    if (seen->key >= 0) /* others rely on this number */
+        tn_track_precise_stack(v, key->frame, key->r.smin, key->r.smin + size);
 }
 
 static int bad_type(struct vf *v, u32 regno, const char *expected)

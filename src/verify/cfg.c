@@ -156,7 +156,7 @@ static int find_functions(struct vf *v)
     qsort(c->sub, c->nsubs, sizeof(c->sub[0]), by_start);
     for (k = 0; k < c->nsubs; k++) {
         c->sub[k].end = k + 1 < c->nsubs ? c->sub[k + 1].start : v->ninsns;
-        c->flow[c->sub[k].start].target = true;
+        c->flow[c->sub[k].start].target = c->flow[c->sub[k].start].jump_target = true;
         for (pc = c->sub[k].start; pc < c->sub[k].end; pc++)
             c->flow[pc].subprog = (u16)k;
     }
@@ -186,7 +186,7 @@ static int check_jumps(struct vf *v)
                 return vf_refuse(v, pc, TN_REASON_jump_into_ld_imm64,
                                  "jump into the middle of ldimm64 insn %lld: jump to one of its neighbours",
                                  (long long)to - 1);
-            c->flow[to].target = true;
+            c->flow[to].target = c->flow[to].jump_target = true;
         }
         if (c->flow[sub->end - 1].second ||
             (last->code != (BPF_JMP | BPF_EXIT) && last->code != (BPF_JMP | BPF_JA) &&

@@ -22,15 +22,20 @@
 
 struct vf;
 
+#ifndef BPF_JCOND
+#define BPF_JCOND 0xe0 /* a jump that the run decides; its one kind is may_goto */
+#endif
+
 #define TN_MAX_SUBPROGS 256u
 #define TN_MAX_INSNS    1000000u
 
 struct tn_flow {
     u16 subprog;
-    bool second;        /* second slot of a two-slot load */
-    bool target;        /* of a jump, or the start of a function */
-    bool moves_pointer; /* adds a register to a pointer, as some path has shown */
-    struct tn_need need;
+    bool second; /* second slot of a two-slot load */
+    bool target; /* ways may meet here: the target of a jump, the start of a function, what follows a call */
+    bool jump_target;
+    u8 loop;  /* enum tn_loop */
+    u16 live; /* registers read from here on, bit a register (live.c) */
 };
 
 struct tn_sub {

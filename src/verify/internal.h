@@ -4,8 +4,9 @@
  *
  *      verify.c   tn_verify: text → functions → paths → facts
  *        cfg.c      what the text says by itself: functions, jumps, everything whole
- *        live.c     which registers can still matter where, and whose numbers can
- *        explore.c  follows the paths: worklist, checkpoints, pruning, budget
+ *        live.c     which registers can still matter where
+ *        explore.c  follows the paths: worklist, points, pruning, loops, budget
+ *        track.c    which numbers and stack slots mattered, backwards along the path
  *          transfer.c   one instruction: dispatch, numbers, branches
  *            pointer.c    arithmetic on pointers
  *            mem.c        loads, stores, atomics: bounds of every kind of memory
@@ -35,6 +36,7 @@
 #include "verify/reasons.h"
 #include "verify/srcline.h"
 #include "verify/state.h"
+#include "verify/track.h"
 #include "verify/verify.h"
 
 /* The last branches gone, for people. */
@@ -54,26 +56,42 @@ struct tn_special {
     u32 nobjects;
 };
 
-/* A place reached before, kept to prune against. */
+/* A place reached before, kept to prune against; explore.c has the idea. */
 struct tn_point {
-    struct tn_point *next;   /* at the same instruction */
-    struct tn_point *parent; /* the checkpoint passed before this one on its path */
-    struct tn_point *all;    /* every point there is */
-    struct tn_state state;
-    u32 insn;
-    u32 branches; /* paths through here that are not finished; 0: everything from here on was followed */
-    u64 depth;    /* instructions from the start to here */
-    u64 remain;   /* longest way from here to the end, once branches is 0 */
+    struct tn_point *next;      /* at the same instruction */
+    struct tn_point *parent;    /* the point passed before this one on its path; NULL once complete */
+    struct tn_point *below;     /* made before this one and not complete either */
+    struct tn_kept *state;      /* NULL once dropped */
+    struct tn_stretch *stretch; /* ends here; NULL once complete */
+    u32 insn, may_goto_depth;
+    u32 branches;      /* paths through here that are not finished */
+    u32 index, low;    /* its number; the least number of a point that can be reached and is not complete */
+    u32 rounds_before; /* how many rounds were known when it was made */
+    u64 depth;         /* instructions from the start to here */
+    u64 remain;        /* longest way from here to the end, once complete */
     u32 hits, misses;
+    bool complete, dropped;
+    u32 nframes;
+    struct tn_marks mark[]; /* once complete */
+};
+
+/* Longer than any path, and so short that a million of them can be added up. */
+#define TN_ENDLESS (1ull << 40)
+
+/* A path that ended at a point which is not complete. */
+struct tn_round {
+    struct tn_stretch *from;
+    struct tn_point *to;
 };
 
 /* A branch that waits to be followed. */
 struct tn_pending {
     struct tn_pending *below;
-    struct tn_state state;
+    struct tn_kept *state;
+    struct tn_stretch *stretch;
     struct tn_point *parent;
     struct tn_trail trail;
-    u32 insn;
+    u32 insn, nframes;
     u64 depth;
     u64 log_mark;
 };
@@ -87,11 +105,14 @@ struct tn_seen {
 };
 
 /* Tests look at every state as it is about to meet an instruction, and at what matters there to its top
-   frame: a concrete run agrees with one of these states in the registers whose numbers may matter (the others
-   may have been merged away). */
+   frame. Without `mark` every number that is live counts as one that decides: a concrete run agrees with one of
+   the states in all that is live. With it the verifier is lazy, as it is without a probe: `need` has the live
+   registers only, and numbers that decide are told later, by the position of the call of `at` (1: the first)
+   and for all frames; a run agrees with one of the states in the pointers and in these. */
 struct tn_verify_probe {
     void (*at)(void *arg, u32 insn, const struct tn_state *state, const struct tn_need *need);
     void *arg;
+    void (*mark)(void *arg, u64 position, u32 nframes, const struct tn_marks *mark);
 };
 
 struct vf {
@@ -117,11 +138,15 @@ struct vf {
     struct tn_point *parent;
     u32 root; /* the function being verified on its own: 0, or a global one */
     u32 next_id;
-    bool need_stale; /* cfg.flow[].need does not know yet of an instruction that moves a pointer */
+    bool exact; /* every live number is compared: somebody watches (probe) */
+    struct tn_pool pool;
+    struct tn_track track;
 
     struct tn_pending *pending;
     u32 npending;
-    struct tn_point *points;
+    struct tn_point *open; /* the points that are not complete, newest first */
+    struct tn_round *round;
+    u32 nrounds, rounds_cap, next_index;
     struct tn_special special;
     u64 processed, nstates, kept, peak_states, max_states_per_insn;
     u32 jumps_since, insns_since; /* since the last checkpoint */
@@ -142,8 +167,8 @@ int vf_refuse_denied(struct vf *v, enum tn_reason reason, const struct tn_error 
 
 /* ---- live.c */
 int tn_live_compute(struct vf *v);
-/* What matters to each frame of the state that is about to execute v->pc. */
-void tn_live_need(struct vf *v, const struct tn_state *s, struct tn_need need[TN_MAX_FRAMES]);
+/* Which registers matter to each frame of a state that is about to execute `insn`. */
+void tn_live_at(const struct vf *v, const struct tn_state *s, u32 insn, u16 ret_live[TN_MAX_FRAMES]);
 
 /* ---- explore.c */
 int tn_explore(struct vf *v, u32 root, u64 *ret_longest);
@@ -158,6 +183,7 @@ enum tn_loop { TN_LOOP_NONE, TN_LOOP_ITER, TN_LOOP_MAY_GOTO, TN_LOOP_CALLBACK };
 /* `next` is about to go one more round, which starts at `insn`: numbers that differ from those of the last
    round on this path, and decided nothing so far, become unknown, so that rounds come to look alike. */
 int tn_explore_widen(struct vf *v, struct tn_state *next, u32 insn);
+int tn_explore_may_goto(struct vf *v, const struct bpf_insn *insn, u32 *ret_next);
 void tn_trail_add(struct tn_trail *trail, u32 insn, u32 to);
 
 /* ---- track.c: which numbers decide something. A number that decided nothing on any way on from a kept state

@@ -64,8 +64,6 @@ int tn_pointer_alu(struct vf *v, const struct bpf_insn *i, struct tn_reg *src)
             "math between %s pointer and register with unbounded min value is not allowed: r%u is in "
             "[%" PRId64 ", %" PRId64 "]; check it first (if (i < N) …), as unsigned",
             TN_REG_NAME(ptr), BPF_SRC(i->code) == BPF_X ? num_no : i->dst_reg, num->r.smin, num->r.smax);
-    v->need_stale |= !v->cfg.flow[v->pc].moves_pointer && BPF_SRC(i->code) == BPF_X;
-    v->cfg.flow[v->pc].moves_pointer = BPF_SRC(i->code) == BPF_X;
     result = *ptr;
     result.r = tn_range_alu(op, true, &ptr->r, &num->r);
     if (!sane(&result.r))

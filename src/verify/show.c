@@ -100,12 +100,9 @@ void tn_text_reg(struct tn_text *t, const struct vf *v, const struct tn_reg *reg
     const char *sep = "";
 
     if (reg->kind == TN_REG_SCALAR && fixed) {
-        tn_text_add(t, "%s", reg->precise ? "P" : "");
         text_signed(t, (s64)reg->r.umin);
         return;
     }
-    if (reg->kind == TN_REG_SCALAR && reg->precise)
-        tn_text_add(t, "P");
     tn_text_add(t, "%s", TN_REG_NAME(reg));
     if (reg->kind == TN_REG_NONE || reg->kind == TN_REG_ARENA)
         return;

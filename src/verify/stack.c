@@ -150,6 +150,7 @@ bool tn_stack_const(const struct tn_frame *f, s64 off, u32 size, u64 *ret_value)
 
 int tn_stack_readable(struct vf *v, struct tn_frame *f, s64 min, s64 end)
 {
+    tn_track_read(v, f, min, end);
     for (s64 o = min; o < end; o++) {
         u8 byte = slot_of(o) < f->nslots ? f->slot[slot_of(o)].byte[byte_of(o)] : TN_BYTE_INVALID;
 
@@ -174,6 +175,7 @@ int tn_stack_fill(struct vf *v, struct tn_frame *f, s64 min, s64 end)
 {
     int err = min < end ? reach(v, f, min) : 0;
 
+    tn_track_written(v, f, min, end);
     for (s64 o = min; !err && o < end; o++) {
         struct tn_stack_slot *s = &f->slot[slot_of(o)];
 

@@ -40,43 +40,77 @@ struct tn_reg tn_reg_pointer(enum tn_reg_kind kind, u32 obj)
     return (struct tn_reg){.kind = (u8)kind, .obj = obj, .r = tn_range_const(0)};
 }
 
-static void frame_free(struct tn_frame *f)
+/* ------------------------------------------------------------------------------------------------ frames */
+
+static void frame_free(struct tn_pool *pool, struct tn_frame *f)
 {
-    if (f)
-        free(f->slot);
+    if (pool && pool->nframes < TN_POOL_FRAMES) {
+        pool->frame[pool->nframes++] = f;
+        return;
+    }
+    free(f->slot);
     free(f);
+}
+
+/* Only slot and cap mean something in it. */
+static struct tn_frame *frame_new(struct tn_pool *pool)
+{
+    return pool && pool->nframes ? pool->frame[--pool->nframes] : calloc(1, sizeof(struct tn_frame));
+}
+
+void tn_pool_clear(struct tn_pool *pool)
+{
+    for (u32 k = 0; k < pool->nframes; k++) {
+        free(pool->frame[k]->slot);
+        free(pool->frame[k]);
+    }
+    free(pool->scratch);
+    *pool = (struct tn_pool){0};
 }
 
 void tn_state_clear(struct tn_state *s)
 {
     for (u32 i = 0; i < s->nframes; i++)
-        frame_free(s->frame[i]);
-    *s = (struct tn_state){0};
+        frame_free(s->pool, s->frame[i]);
+    s->nframes = s->nrefs = 0;
+}
+
+/* Room for nslots slots, whose contents are not kept. */
+static int frame_room(struct tn_frame *f, u32 nslots)
+{
+    if (nslots > f->cap) {
+        free(f->slot);
+        f->cap = 0;
+        f->slot = malloc(nslots * sizeof(*f->slot));
+        if (!f->slot)
+            return -ENOMEM;
+        f->cap = nslots;
+    }
+    f->nslots = nslots;
+    return 0;
 }
 
 int tn_state_copy(struct tn_state *ret, const struct tn_state *s)
 {
-    struct tn_state copy = *s;
+    struct tn_state copy;
 
+    memcpy(&copy, s, offsetof(struct tn_state, frame));
+    memcpy(copy.ref, s->ref, s->nrefs * sizeof(s->ref[0]));
     copy.nframes = 0;
     for (u32 i = 0; i < s->nframes; i++) {
         const struct tn_frame *from = s->frame[i];
-        struct tn_frame *to = malloc(sizeof(*to));
+        struct tn_frame *to = frame_new(s->pool);
 
         if (!to)
             goto fail;
-        *to = *from;
-        to->slot = NULL;
-        to->cap = from->nslots;
         copy.frame[copy.nframes++] = to;
-        if (from->nslots) {
-            to->slot = malloc(from->nslots * sizeof(*to->slot));
-            if (!to->slot)
-                goto fail;
+        memcpy(to, from, offsetof(struct tn_frame, nslots));
+        if (frame_room(to, from->nslots))
+            goto fail;
+        if (from->nslots)
             memcpy(to->slot, from->slot, from->nslots * sizeof(*to->slot));
-        }
     }
-    *ret = copy;
+    memcpy(ret, &copy, offsetof(struct tn_state, ref) + copy.nrefs * sizeof(copy.ref[0]));
     return 0;
 fail:
     tn_state_clear(&copy);
@@ -85,10 +119,12 @@ fail:
 
 int tn_state_push_frame(struct tn_state *s, u32 subprog, u32 callsite)
 {
-    struct tn_frame *f = calloc(1, sizeof(*f));
+    struct tn_frame *f = frame_new(s->pool);
 
     if (!f)
         return -ENOMEM;
+    memset(f, 0, offsetof(struct tn_frame, nslots));
+    f->nslots = 0;
     f->subprog = subprog;
     f->callsite = callsite;
     f->reg[10] = tn_reg_pointer(TN_REG_STACK, 0);
@@ -99,7 +135,7 @@ int tn_state_push_frame(struct tn_state *s, u32 subprog, u32 callsite)
 
 void tn_state_pop_frame(struct tn_state *s)
 {
-    frame_free(s->frame[--s->nframes]);
+    frame_free(s->pool, s->frame[--s->nframes]);
     s->frame[s->nframes] = NULL;
 }
 
@@ -136,17 +172,258 @@ void tn_state_each_reg(struct tn_state *s, void (*fn)(struct tn_reg *reg, void *
     }
 }
 
-/* ------------------------------------------------------------------------------------------------ comparison
+/* ------------------------------------------------------------------------------------------------ at rest
+ *
+ *   state   its head │ refs │ frame …
+ *   frame   its fields between registers and slots │ 11 registers │ number of slots │ slots
+ *   register   a byte: form, and which of the words before the range are not zero │ those words │ range
+ *   slot       a byte: what follows │ kinds of bytes (1 or 8) │ place and register │ object
  */
 
-/* Ids of old ↔ ids of cur, one to one. Small: ids are few, since lonely ones are never compared. */
+#define META_WORDS (offsetof(struct tn_reg, r) / 8)
+_Static_assert(offsetof(struct tn_reg, r) % 8 == 0 && META_WORDS <= 5, "a bit a word, beside the form");
+_Static_assert(offsetof(struct tn_reg, r) + sizeof(struct tn_range) == sizeof(struct tn_reg),
+               "nothing behind");
+
+enum { FORM_NONE, FORM_ANY, FORM_CONST, FORM_RANGE, FORM_MASK = 7, FORM_BITS = 3 };
+enum { SLOT_UNIFORM = 1, SLOT_REG = 2, SLOT_OBJECT = 4, SLOT_KIND_SHIFT = 4 };
+
+#define FRAME_HEAD_AT  offsetof(struct tn_frame, callsite)
+#define FRAME_HEAD     (offsetof(struct tn_frame, nslots) - FRAME_HEAD_AT)
+#define STATE_HEAD     offsetof(struct tn_state, pool)
+#define PACKED_REG_MAX (1 + sizeof(struct tn_reg))
+#define SCRATCH_BYTES                                                                                        \
+    (STATE_HEAD + TN_MAX_REFS * sizeof(struct tn_ref) +                                                      \
+     TN_MAX_FRAMES * (FRAME_HEAD + 1 + TN_NREGS * PACKED_REG_MAX +                                           \
+                      TN_STACK_SLOTS * (sizeof(struct tn_stack_slot) + PACKED_REG_MAX)))
+
+struct tn_kept {
+    u32 size;
+    u8 data[];
+};
+
+static u8 *put(u8 *at, const void *from, size_t size)
+{
+    memcpy(at, from, size);
+    return at + size;
+}
+
+static const u8 *get(const u8 *at, void *to, size_t size)
+{
+    memcpy(to, at, size);
+    return at + size;
+}
+
+static u8 *put_reg(u8 *at, const struct tn_reg *reg)
+{
+    u64 meta[META_WORDS];
+    u8 *head = at++, form = FORM_RANGE;
+    struct tn_range r;
+
+    memcpy(meta, reg, sizeof(meta));
+    if (tn_range_is_const(&reg->r)) {
+        r = tn_range_const(reg->r.umin);
+        if (!memcmp(&r, &reg->r, sizeof(r)))
+            form = FORM_CONST;
+    } else if (reg->r.var.mask == ~0ull) {
+        r = tn_range_any();
+        if (!memcmp(&r, &reg->r, sizeof(r)))
+            form = FORM_ANY;
+    }
+    *head = form;
+    for (u32 w = 0; w < META_WORDS; w++) {
+        if (meta[w]) {
+            *head |= (u8)(1u << (FORM_BITS + w));
+            at = put(at, &meta[w], 8);
+        }
+    }
+    if (form == FORM_CONST)
+        at = put(at, &reg->r.umin, 8);
+    else if (form == FORM_RANGE)
+        at = put(at, &reg->r, sizeof(reg->r));
+    return at;
+}
+
+static const u8 *get_reg(const u8 *at, struct tn_reg *reg)
+{
+    u8 head = *at++;
+    u64 meta[META_WORDS] = {0}, value;
+
+    if (head == FORM_NONE) {
+        *reg = (struct tn_reg){0};
+        return at;
+    }
+    for (u32 w = 0; w < META_WORDS; w++)
+        if (head >> (FORM_BITS + w) & 1)
+            at = get(at, &meta[w], 8);
+    memcpy(reg, meta, sizeof(meta));
+    switch (head & FORM_MASK) {
+    case FORM_ANY:
+        reg->r = tn_range_any();
+        return at;
+    case FORM_CONST:
+        at = get(at, &value, 8);
+        reg->r = tn_range_const(value);
+        return at;
+    default:
+        return get(at, &reg->r, sizeof(reg->r));
+    }
+}
+
+static bool slot_uniform(const struct tn_stack_slot *s)
+{
+    static const u64 ones = 0x0101010101010101ull;
+    u64 bytes;
+
+    memcpy(&bytes, s->byte, 8);
+    return bytes == ones * s->byte[0];
+}
+
+/* Objects have what they are in a register of no kind. */
+static bool reg_blank(const struct tn_reg *reg)
+{
+    static const u64 nothing[META_WORDS];
+
+    return !memcmp(reg, nothing, sizeof(nothing));
+}
+
+_Static_assert(TN_BYTE_IRQ_FLAG < 16, "fits above SLOT_KIND_SHIFT");
+
+static u8 *put_slot(u8 *at, const struct tn_stack_slot *s)
+{
+    bool reg = s->size || !reg_blank(&s->reg), object = s->tag[0] || s->tag[1] || s->depth;
+    u8 *head = at++;
+
+    *head = (u8)((reg ? SLOT_REG : 0) | (object ? SLOT_OBJECT : 0));
+    if (slot_uniform(s))
+        *head |= (u8)(SLOT_UNIFORM | s->byte[0] << SLOT_KIND_SHIFT);
+    else
+        at = put(at, s->byte, 8);
+    if (reg) {
+        *at++ = s->lo;
+        *at++ = s->size;
+        at = put_reg(at, &s->reg);
+    }
+    if (object) {
+        at = put(at, s->tag, sizeof(s->tag));
+        at = put(at, &s->depth, sizeof(s->depth));
+    }
+    return at;
+}
+
+static const u8 *get_slot(const u8 *at, struct tn_stack_slot *s)
+{
+    u8 head = *at++;
+
+    s->lo = s->size = 0;
+    if (head & SLOT_UNIFORM)
+        memset(s->byte, head >> SLOT_KIND_SHIFT, 8);
+    else
+        at = get(at, s->byte, 8);
+    if (head & SLOT_REG) {
+        s->lo = *at++;
+        s->size = *at++;
+        at = get_reg(at, &s->reg);
+    } else {
+        s->reg = (struct tn_reg){0};
+    }
+    s->tag[0] = s->tag[1] = 0;
+    s->depth = 0;
+    if (head & SLOT_OBJECT) {
+        at = get(at, s->tag, sizeof(s->tag));
+        at = get(at, &s->depth, sizeof(s->depth));
+    }
+    return at;
+}
+
+struct tn_kept *tn_state_keep(const struct tn_state *s, const u16 live[TN_MAX_FRAMES])
+{
+    struct tn_kept *kept;
+    u8 *start = s->pool->scratch, *at;
+
+    if (!start)
+        start = s->pool->scratch = malloc(SCRATCH_BYTES);
+    if (!start)
+        return NULL;
+    at = put(start, s, STATE_HEAD);
+    at = put(at, s->ref, s->nrefs * sizeof(s->ref[0]));
+    for (u32 i = 0; i < s->nframes; i++) {
+        const struct tn_frame *f = s->frame[i];
+
+        at = put(at, (const u8 *)f + FRAME_HEAD_AT, FRAME_HEAD);
+        for (u32 r = 0; r < TN_NREGS; r++) {
+            if (f->reg[r].kind != TN_REG_NONE && (live[i] >> r & 1 || r == 10))
+                at = put_reg(at, &f->reg[r]);
+            else
+                *at++ = FORM_NONE;
+        }
+        *at++ = (u8)f->nslots;
+        for (u32 k = 0; k < f->nslots; k++)
+            at = put_slot(at, &f->slot[k]);
+    }
+    kept = malloc(sizeof(*kept) + (size_t)(at - start));
+    if (!kept)
+        return NULL;
+    kept->size = (u32)(at - start);
+    memcpy(kept->data, start, kept->size);
+    return kept;
+}
+
+u32 tn_kept_size(const struct tn_kept *kept)
+{
+    return (u32)sizeof(*kept) + kept->size;
+}
+
+int tn_kept_revive(const struct tn_kept *kept, struct tn_pool *pool, struct tn_state *ret)
+{
+    struct tn_state s;
+    const u8 *at = get(kept->data, &s, STATE_HEAD);
+    u32 nframes = s.nframes;
+
+    s.pool = pool;
+    at = get(at, s.ref, s.nrefs * sizeof(s.ref[0]));
+    for (s.nframes = 0; s.nframes < nframes;) {
+        struct tn_frame *f = frame_new(pool);
+
+        if (!f)
+            goto fail;
+        s.frame[s.nframes++] = f;
+        at = get(at, (u8 *)f + FRAME_HEAD_AT, FRAME_HEAD);
+        for (u32 r = 0; r < TN_NREGS; r++)
+            at = get_reg(at, &f->reg[r]);
+        if (frame_room(f, *at++))
+            goto fail;
+        for (u32 k = 0; k < f->nslots; k++)
+            at = get_slot(at, &f->slot[k]);
+    }
+    memcpy(ret, &s, offsetof(struct tn_state, ref) + s.nrefs * sizeof(s.ref[0]));
+    return 0;
+fail:
+    tn_state_clear(&s);
+    return -ENOMEM;
+}
+
+/* ------------------------------------------------------------------------------------------- comparison */
+
+/* Ids of old ↔ ids of cur. Small: lonely ids of numbers are never compared. */
 #define MAX_IDS 128u
 struct id_map {
     u32 n;
     struct {
         u32 old, cur;
+        s32 delta; /* of cur, less that of old */
     } pair[MAX_IDS];
 };
+
+static bool id_add(struct id_map *map, u32 old, u32 cur, s32 delta)
+{
+    if (map->n == MAX_IDS)
+        return false;
+    map->pair[map->n].old = old;
+    map->pair[map->n].cur = cur;
+    map->pair[map->n++].delta = delta;
+    return true;
+}
 
 static bool ids_match(struct id_map *map, u32 old, u32 cur)
 {
@@ -158,33 +435,38 @@ static bool ids_match(struct id_map *map, u32 old, u32 cur)
         if (map->pair[i].old == old || map->pair[i].cur == cur)
             return map->pair[i].old == old && map->pair[i].cur == cur;
     }
-    if (map->n == MAX_IDS)
-        return false;
-    map->pair[map->n].old = old;
-    map->pair[map->n++].cur = cur;
-    return true;
+    return id_add(map, old, cur, 0);
 }
 
-/* A number linked in old must be linked to the same others in cur: a later branch on one was seen to bound
-   the other. A link that only cur has is knowledge old did without. One old id may not stand for two cur ids.
- */
-static bool links_match(struct id_map *map, u32 old, u32 cur)
+/* A number linked in old must be linked to the same others in cur, at the same distance: a later branch on
+   one was seen to bound the other. A link that only cur has is knowledge old did without. One old id may not
+   stand for two cur ids. */
+static bool links_match(struct id_map *map, const struct tn_reg *old, const struct tn_reg *cur)
 {
-    if (!old)
+    s32 delta = (s32)((u32)cur->delta - (u32)old->delta);
+
+    if (!old->id)
         return true;
     for (u32 i = 0; i < map->n; i++)
-        if (map->pair[i].old == old)
-            return cur && map->pair[i].cur == cur;
-    if (map->n == MAX_IDS)
-        return false;
-    map->pair[map->n].old = old;
-    map->pair[map->n++].cur = cur;
-    return true;
+        if (map->pair[i].old == old->id)
+            return cur->id && map->pair[i].cur == cur->id && map->pair[i].delta == delta;
+    return id_add(map, old->id, cur->id, delta);
 }
 
 struct id_maps {
     struct id_map link, object;
 };
+
+static bool pointer_covers(const struct tn_reg *old, const struct tn_reg *cur, struct id_maps *maps)
+{
+    bool packet = old->kind == TN_REG_PACKET || old->kind == TN_REG_PACKET_META;
+
+    return old->kind == cur->kind && old->frame == cur->frame && old->flags == cur->flags &&
+           old->host == cur->host && (packet ? old->obj <= cur->obj : old->obj == cur->obj) &&
+           old->delta == cur->delta && old->dynptr == cur->dynptr && tn_range_includes(&old->r, &cur->r) &&
+           ids_match(&maps->object, old->uid, cur->uid) && ids_match(&maps->object, old->id, cur->id) &&
+           ids_match(&maps->object, old->ref, cur->ref);
+}
 
 static bool reg_covers(const struct tn_reg *old, const struct tn_reg *cur, bool demand, struct id_maps *maps)
 {
@@ -193,11 +475,8 @@ static bool reg_covers(const struct tn_reg *old, const struct tn_reg *cur, bool 
     if (old->kind != cur->kind)
         return false;
     if (old->kind == TN_REG_SCALAR)
-        return !demand || (tn_range_includes(&old->r, &cur->r) && links_match(&maps->link, old->id, cur->id));
-    return old->frame == cur->frame && old->flags == cur->flags && old->host == cur->host &&
-           old->obj == cur->obj && old->dynptr == cur->dynptr && tn_range_includes(&old->r, &cur->r) &&
-           ids_match(&maps->object, old->uid, cur->uid) && ids_match(&maps->object, old->id, cur->id) &&
-           ids_match(&maps->object, old->ref, cur->ref);
+        return !demand || (tn_range_includes(&old->r, &cur->r) && links_match(&maps->link, old, cur));
+    return pointer_covers(old, cur, maps);
 }
 
 /* The byte holds data of any kind but a pointer. */
@@ -214,15 +493,21 @@ static bool byte_is_zero(const struct tn_stack_slot *slot, u32 byte)
             slot->reg.r.umax == 0);
 }
 
-/* Dynptrs, iterators, saved flags: the same ones, whole. How often an iterator went round does not matter. */
+static bool slot_is_object(const struct tn_stack_slot *slot)
+{
+    for (u32 b = 0; b < 8; b++)
+        if (slot->byte[b] >= TN_BYTE_DYNPTR)
+            return true;
+    return false;
+}
+
+/* Dynptrs, iterators, saved flags: what they are is told by all of the slot but how often it went round. */
 static bool object_covers(const struct tn_stack_slot *old, const struct tn_stack_slot *cur,
                           struct id_maps *maps)
 {
     return !memcmp(old->byte, cur->byte, sizeof(old->byte)) &&
-           !memcmp(old->tag, cur->tag, sizeof(old->tag)) && old->reg.obj == cur->reg.obj &&
-           old->reg.flags == cur->reg.flags && old->reg.dynptr == cur->reg.dynptr &&
-           ids_match(&maps->object, old->reg.id, cur->reg.id) &&
-           ids_match(&maps->object, old->reg.ref, cur->reg.ref);
+           !memcmp(old->tag, cur->tag, sizeof(old->tag)) && old->size == cur->size && old->lo == cur->lo &&
+           pointer_covers(&old->reg, &cur->reg, maps);
 }
 
 static bool slot_covers(const struct tn_stack_slot *old, const struct tn_stack_slot *cur, bool demand,
@@ -230,8 +515,6 @@ static bool slot_covers(const struct tn_stack_slot *old, const struct tn_stack_s
 {
     bool as_data = !old->size || (!demand && old->reg.kind == TN_REG_SCALAR);
 
-    if (!old->size && (old->byte[0] >= TN_BYTE_DYNPTR || old->byte[7] >= TN_BYTE_DYNPTR))
-        return object_covers(old, cur, maps);
     if (old->size && !as_data) {
         if (old->lo != cur->lo || old->size != cur->size || !reg_covers(&old->reg, &cur->reg, demand, maps))
             return false;
@@ -257,32 +540,70 @@ static bool slot_covers(const struct tn_stack_slot *old, const struct tn_stack_s
     return true;
 }
 
-bool tn_state_covers(const struct tn_state *old, const struct tn_state *cur, const struct tn_need *need)
+static bool slots_cover(const u8 **at, const struct tn_frame *cur, const struct tn_need *need,
+                        struct id_maps *maps)
 {
     static const struct tn_stack_slot empty;
-    struct id_maps maps;
+    u32 nslots = *(*at)++;
 
-    maps.link.n = maps.object.n = 0;
-    if (old->nframes != cur->nframes || old->nrefs != cur->nrefs)
-        return false;
-    for (u32 i = 0; i < old->nframes; i++) {
-        const struct tn_frame *a = old->frame[i], *b = cur->frame[i];
+    for (u32 k = 0; k < nslots || k < cur->nslots; k++) {
+        const struct tn_stack_slot *here = k < cur->nslots ? &cur->slot[k] : &empty;
+        struct tn_stack_slot old = empty;
 
-        if (a->subprog != b->subprog || (i && a->callsite != b->callsite))
+        if (k < nslots)
+            *at = get_slot(*at, &old);
+        if (slot_is_object(&old) || slot_is_object(here)) {
+            if (!object_covers(&old, here, maps))
+                return false;
+        } else if (need->read >> k & 1 && !slot_covers(&old, here, need->slots >> k & 1, maps)) {
             return false;
-        for (u32 r = 0; r < 10; r++)
-            if ((need[i].live & (1u << r)) &&
-                !reg_covers(&a->reg[r], &b->reg[r], need[i].demand & (1u << r), &maps))
-                return false;
-        for (u32 k = 0; k < a->nslots; k++)
-            if (!slot_covers(&a->slot[k], k < b->nslots ? &b->slot[k] : &empty, need[i].slots >> k & 1,
-                             &maps))
-                return false;
+        }
     }
-    for (u32 i = 0; i < old->nrefs; i++)
-        if (old->ref[i].kind != cur->ref[i].kind || old->ref[i].of != cur->ref[i].of ||
-            !ids_match(&maps.object, old->ref[i].id, cur->ref[i].id))
+    return true;
+}
+
+static bool frame_covers(const u8 **at, bool bottom, const struct tn_frame *cur, const struct tn_need *need,
+                         struct id_maps *maps)
+{
+    struct tn_frame old;
+    struct tn_reg reg;
+
+    *at = get(*at, (u8 *)&old + FRAME_HEAD_AT, FRAME_HEAD);
+    if (old.subprog != cur->subprog || (!bottom && old.callsite != cur->callsite) ||
+        old.callback != cur->callback || old.async != cur->async || old.exception != cur->exception ||
+        old.callback_kind != cur->callback_kind || old.ret_min != cur->ret_min || old.ret_max != cur->ret_max)
+        return false;
+    for (u32 r = 0; r < TN_NREGS; r++) { /* R10 is always the frame's own */
+        *at = get_reg(*at, &reg);
+        if (r < 10 && need->live >> r & 1 && !reg_covers(&reg, &cur->reg[r], need->demand >> r & 1, maps))
             return false;
-    return old->rcu == cur->rcu && old->preempt == cur->preempt && old->sleepable == cur->sleepable &&
-           ids_match(&maps.object, old->irq_id, cur->irq_id);
+    }
+    return slots_cover(at, cur, need, maps);
+}
+
+static bool refs_cover(const struct tn_ref *old, const struct tn_ref *cur, struct id_maps *maps)
+{
+    return old->kind == cur->kind && old->of >> 32 == cur->of >> 32 &&
+           ids_match(&maps->object, (u32)old->of, (u32)cur->of) && ids_match(&maps->object, old->id, cur->id);
+}
+
+bool tn_kept_covers(const struct tn_kept *kept, const struct tn_state *cur, const struct tn_need *need)
+{
+    struct tn_state old;
+    struct id_maps maps;
+    const u8 *at = get(kept->data, &old, STATE_HEAD);
+
+    if (old.nframes != cur->nframes || old.nrefs != cur->nrefs || old.rcu != cur->rcu ||
+        old.preempt != cur->preempt || old.sleepable != cur->sleepable || old.nlocks != cur->nlocks ||
+        old.speculative != cur->speculative)
+        return false;
+    maps.link.n = maps.object.n = 0;
+    at = get(at, old.ref, old.nrefs * sizeof(old.ref[0]));
+    for (u32 i = 0; i < old.nframes; i++)
+        if (!frame_covers(&at, i == 0, cur->frame[i], &need[i], &maps))
+            return false;
+    for (u32 i = 0; i < old.nrefs; i++)
+        if (!refs_cover(&old.ref[i], &cur->ref[i], &maps))
+            return false;
+    return ids_match(&maps.object, old.irq_id, cur->irq_id);
 }

@@ -11,16 +11,25 @@
  * 0, its frame lies below it. Registers that share `id` ≠ 0 hold the same value (numbers) or are NULL
  * together (pointers that may be).
  *
- * Comparison (tn_state_covers) is the pruning rule's heart: `old covers cur` means that every concrete
+ * Comparison (tn_kept_covers) is the pruning rule's heart: `old covers cur` means that every concrete
  * situation of `cur` is one of `old`, in all that can still matter:
  *
- *   register not live                    nothing asked
- *   number whose value cannot matter     cur must be a number                         (live.h: "demand")
- *   number whose value may matter        range of cur ⊆ range of old; links of old hold in cur
- *   pointer                              same kind, object, frame; offsets of cur ⊆ those of old; ids map one
- * to one stack byte never written in old      nothing asked: old's future read it nowhere, or it would have
- * been refused stack byte of old any data / zero / spilled register      cur has data / zero / a covered
- * register there references                           the same ones, ids mapping one to one
+ *   register not live                    nothing asked                                              (live.c)
+ *   number that decided nothing          cur must be a number                                      (track.c)
+ *   number that decided something        range of cur ⊆ range of old; links of old hold in cur
+ *   pointer                              same kind, object, frame, flags; offsets of cur ⊆ those of old; ids
+ * one to one; as many bytes of a packet proved, at least stack slot never read from here on   nothing asked,
+ * but for objects, which are compared always stack byte never written in old      nothing asked: old's future
+ * read it nowhere, or was refused stack byte of old: data, zero, part  cur has there: data; zero (data, where
+ * it decided nothing); a covered of a spilled register, object        register; the same object in the same
+ * state references, locks, sections          the same ones, ids mapping one to one frames the same functions,
+ * called from the same places, in the same way
+ *
+ * Not compared: where a reference was taken (for messages); how often loops that the run bounds went round on
+ * the path (depth, callback_depth, may_goto_depth: they tell an endless loop from one that is bounded).
+ *
+ * At rest a state is kept small (struct tn_kept): a constant costs nine bytes, an unknown number one,
+ * and of points (explore.c) registers that are not live are gone.
  */
 #ifndef TN_VERIFY_STATE_H
 #define TN_VERIFY_STATE_H
@@ -98,13 +107,12 @@ enum {
 };
 
 struct tn_reg {
-    u8 kind;      /* enum tn_reg_kind */
-    u8 frame;     /* STACK, DYNPTR: whose */
-    u16 flags;    /* TN_PTR_… */
-    bool precise; /* SCALAR: its value decided something on the way to an end (track.c) */
-    bool host;    /* BTF: obj is a type of the host's BTF, not of the program's */
-    u8 dynptr;    /* DYNPTR, slices: which kind (dynptr.c) */
-    u8 pad;
+    u8 kind;   /* enum tn_reg_kind */
+    u8 frame;  /* STACK, DYNPTR: whose */
+    u16 flags; /* TN_PTR_… */
+    bool host; /* BTF: obj is a type of the host's BTF, not of the program's */
+    u8 dynptr; /* DYNPTR, slices: which kind (dynptr.c) */
+    u8 pad[2];
     u32 obj;   /* see the rows */
     u32 id;    /* see above; 0 = alone */
     u32 ref;   /* the reference that keeps it alive; 0 = none */
@@ -122,6 +130,7 @@ enum tn_byte_kind {
     TN_BYTE_ITER,
     TN_BYTE_IRQ_FLAG
 };
+
 struct tn_stack_slot {
     u8 byte[8];        /* enum tn_byte_kind */
     u8 lo, size;       /* the spilled register occupies bytes [lo, lo + size); size 0: none */
@@ -148,18 +157,28 @@ struct tn_ref {
     u8 kind; /* enum tn_ref_kind */
     u32 id;
     u32 insn; /* that took it */
-    u64 of;   /* LOCK: which object it lies in, as its taker identifies it */
+    u64 of;   /* LOCK: which object it lies in: low half an id or 0, the rest as its taker likes */
 };
+
+/* Frames that are not in use, and room to pack a state in. */
+#define TN_POOL_FRAMES 16u
+struct tn_pool {
+    struct tn_frame *frame[TN_POOL_FRAMES];
+    u32 nframes;
+    u8 *scratch;
+};
+void tn_pool_clear(struct tn_pool *pool);
 
 struct tn_state {
     u32 nframes, nrefs;
-    struct tn_frame *frame[TN_MAX_FRAMES];
-    struct tn_ref ref[TN_MAX_REFS];
     u32 nlocks;       /* of refs, those that are locks */
     u32 rcu, preempt; /* depth of sections the program entered */
     u32 irq_id;       /* the IRQ flag to be restored next */
     bool speculative, sleepable;
     u32 may_goto_depth;
+    struct tn_pool *pool; /* its frames come from there; NULL: from malloc */
+    struct tn_frame *frame[TN_MAX_FRAMES];
+    struct tn_ref ref[TN_MAX_REFS];
 };
 
 static inline struct tn_frame *tn_state_top(const struct tn_state *s)
@@ -193,12 +212,26 @@ static inline bool tn_reg_is_pointer(const struct tn_reg *reg)
 /* Calls fn for every register of every frame and every spilled one. */
 void tn_state_each_reg(struct tn_state *s, void (*fn)(struct tn_reg *reg, void *arg), void *arg);
 
-/* What can still matter at an instruction of a frame; from live.c. */
+/* What can still matter to one frame. */
 struct tn_need {
-    u16 live, demand; /* bit a register */
-    u64 slots;        /* stack slots whose *numbers* may matter */
+    u16 live;   /* bit a register: read before it is overwritten */
+    u16 demand; /* bit a register: its number decides something */
+    u64 slots;  /* stack slots whose numbers decide something */
+    u64 read;   /* stack slots that are read before they are overwritten */
 };
-/* `need` has one entry a frame. */
-bool tn_state_covers(const struct tn_state *old, const struct tn_state *cur, const struct tn_need *need);
+/* Everything that is live matters with its value. */
+static inline struct tn_need tn_need_all(u16 live)
+{
+    return (struct tn_need){live, live, ~0ull, ~0ull};
+}
+
+/* A state at rest. `live` has one entry a frame; registers that are not live are not kept. NULL: no memory.
+   It is released with free(). */
+struct tn_kept;
+struct tn_kept *tn_state_keep(const struct tn_state *s, const u16 live[TN_MAX_FRAMES]);
+int tn_kept_revive(const struct tn_kept *kept, struct tn_pool *pool, struct tn_state *ret);
+/* `need` has one entry a frame of cur. */
+bool tn_kept_covers(const struct tn_kept *old, const struct tn_state *cur, const struct tn_need *need);
+u32 tn_kept_size(const struct tn_kept *kept); /* bytes */
 
 #endif

@@ -246,6 +246,8 @@ static int do_jump(struct vf *v, const struct bpf_insn *i, u32 *ret_next, bool *
     case BPF_JA:
         *ret_next = (u32)((s64)v->pc + 1 + (BPF_CLASS(i->code) == BPF_JMP32 ? i->imm : i->off));
         return 0;
+    case BPF_JCOND:
+        return tn_explore_may_goto(v, i, ret_next);
     case BPF_CALL: {
         u32 before = v->cur.nframes;
         int err;

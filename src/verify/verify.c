@@ -78,7 +78,7 @@ static int deliver(struct vf *v)
 
         out->aux[pc] = (struct tn_insn_aux){
             .live = s->visited,
-            .jump_target = c->flow[pc].target,
+            .jump_target = c->flow[pc].jump_target,
             .const_map = s->has_map ? s->map : -1,
             .const_key = s->has_key ? s->key : -1,
             .mem_kind = s->mem_kind,
@@ -146,6 +146,7 @@ int tn_verify_probed(const struct tn_verify_in *in, const struct tn_verify_probe
     v->in = in;
     v->auth = in->authority ? in->authority : &tn_authority_all;
     v->probe = probe;
+    v->exact = probe && !probe->mark;
     v->insns = in->insns;
     v->ninsns = in->ninsns;
     tn_log_open(&v->log, in->log_level, in->log_size);

@@ -31,7 +31,7 @@ void eval_remember(void *arg, u32 insn, const struct tn_state *state, const stru
     struct eval_view *view;
 
     if (insn >= EVAL_MAX_PROG)
-        return;
+        abort();
     view = calloc(1, sizeof(*view));
     if (!view)
         abort();
@@ -43,6 +43,27 @@ void eval_remember(void *arg, u32 insn, const struct tn_state *state, const stru
         memcpy(view->slot, f->slot, view->nslots * sizeof(view->slot[0]));
     view->next = views->at[insn];
     views->at[insn] = view;
+    if (views->n == views->cap) {
+        views->cap = TN_MAX(1024u, 2 * views->cap);
+        views->by_position = realloc(views->by_position, views->cap * sizeof(struct eval_view *));
+        if (!views->by_position)
+            abort();
+    }
+    views->by_position[views->n++] = view;
+}
+
+void eval_mark(void *arg, u64 position, u32 nframes, const struct tn_marks *mark)
+{
+    struct eval_views *views = arg;
+    struct eval_view *view;
+
+    if (!position || position > views->n)
+        abort();
+    view = views->by_position[position - 1];
+    if (nframes != view->nframes)
+        abort();
+    view->need.demand |= mark[nframes - 1].regs;
+    view->need.slots |= mark[nframes - 1].slots;
 }
 
 void eval_forget(struct eval_views *views)
@@ -55,6 +76,9 @@ void eval_forget(struct eval_views *views)
             free(view);
         }
     }
+    free(views->by_position);
+    views->by_position = NULL;
+    views->n = views->cap = 0;
 }
 
 /* ------------------------------------------------------------------------------------------------ machine */
@@ -250,12 +274,13 @@ static bool inside(const struct machine *m, const struct tn_reg *a, u64 x)
     return false;
 }
 
-static bool slot_inside(const struct machine *m, const struct tn_stack_slot *s, u32 index, bool demand)
+static bool slot_inside(const struct machine *m, const struct tn_stack_slot *s, u32 index,
+                        const struct tn_need *need)
 {
     const u8 *at = (const u8 *)m->frame[m->nframes - 1].reg[10] - 8 * (index + 1);
     u64 x = 0;
 
-    if (!s->size || (!demand && s->reg.kind == TN_REG_SCALAR))
+    if (!s->size || !((s->reg.kind == TN_REG_SCALAR ? need->slots : need->read) >> index & 1))
         return true;
     memcpy(&x, at + s->lo, s->size);
     return inside(m, &s->reg, x);
@@ -275,7 +300,7 @@ static bool seen(const struct machine *m, const struct eval_views *views)
             all = !matters || inside(m, reg, f->reg[r]);
         }
         for (u32 k = 0; k < v->nslots && all; k++)
-            all = slot_inside(m, &v->slot[k], k, v->need.slots >> k & 1);
+            all = slot_inside(m, &v->slot[k], k, &v->need);
         if (all)
             return true;
     }

@@ -21,9 +21,12 @@
 struct eval_view;
 struct eval_views {
     struct eval_view *at[EVAL_MAX_PROG];
-    u64 bytes;
+    struct eval_view **by_position; /* of the verifier's walk */
+    u32 n, cap;
 };
 void eval_remember(void *arg, u32 insn, const struct tn_state *state, const struct tn_need *need);
+/* For a lazy verification: what turns out to matter. */
+void eval_mark(void *arg, u64 position, u32 nframes, const struct tn_marks *mark);
 void eval_forget(struct eval_views *views);
 
 /* A few numbers are enough of a machine: the seed decides context, memory and what helpers answer. Returns

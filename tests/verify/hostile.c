@@ -133,12 +133,14 @@ struct fixture {
     struct whole_btf btf;
     struct bpf_func_info func[2];
     struct bpf_line_info line[3];
+    struct tn_authority authority;
     struct tn_verify_in in;
 };
 
 static void prepare(struct fixture *f)
 {
     *f = (struct fixture){
+        .authority = tn_authority_all,
         .btf.h = {.magic = BTF_MAGIC,
                   .version = 1,
                   .hdr_len = sizeof(struct btf_header),
@@ -159,6 +161,8 @@ static void prepare(struct fixture *f)
     };
     memcpy(f->btf.types, types, sizeof(types));
     memcpy(f->btf.strings, strings, sizeof(strings));
+    f->authority.limits.max_insns_processed = 20000; /* many of the loops to come have no end */
+    f->in.authority = &f->authority;
     f->in.btf = &f->btf;
     f->in.btf_size = sizeof(f->btf.h) + sizeof(types) + sizeof(strings);
     f->in.func_info = f->func;

@@ -198,7 +198,7 @@ OK(loop_over_value, MOVX(R6, R1), LOOKUP(M_ARRAY), JMP(BPF_JEQ, R0, 0, 6), MOV(R
 NO(loop_one_too_many, map_bounds, 11, MOVX(R6, R1), LOOKUP(M_ARRAY), JMP(BPF_JEQ, R0, 0, 6), MOV(R1, 0), MOVX(R2, R0), ADDX(R2, R1), ST(B, R2, 0, 1), ADD(R1, 1), JMP(BPF_JLT, R1, 65, -5), MOV(R0, 0), EXIT)
 OK(loop_with_branches, MOVX(R6, R1), MOV(R7, 0), MOV(R8, 0), LDX(DW, R2, R6, 0), JMP(BPF_JSET, R2, 1, 1), ADD(R8, 1), ADD(R7, 1), JMP(BPF_JLT, R7, 100, -5), MOVX(R0, R8), EXIT)
 NO(loop_no_progress, infinite_loop, 1, MOVX(R6, R1), LDX(DW, R2, R6, 0), JMP(BPF_JNE, R2, 0, -2), MOV(R0, 0), EXIT)
-NO(loop_counts_nothing_that_decides, infinite_loop, 2, MOVX(R6, R1), MOV(R7, 0), ADD(R7, 1), LDX(DW, R2, R6, 0), JMP(BPF_JNE, R2, 0, -3), MOV(R0, 0), EXIT)
+NO(loop_counts_without_end, too_complex, 5, MOVX(R6, R1), MOV(R7, 0), ADD(R7, 1), LDX(DW, R2, R6, 0), JMP(BPF_JNE, R2, 0, -3), MOV(R0, 0), EXIT)
 NO(loop_too_long, too_complex, 2, MOV(R0, 0), ADD(R0, 1), JMP(BPF_JLT, R0, 600000, -2), EXIT)
 /* ---- pruning must see what differs */
 NO(prune_sees_index, map_bounds, 17, MOVX(R6, R1), LOOKUP(M_ARRAY), JMP(BPF_JEQ, R0, 0, 10), LDX(DW, R2, R6, 0), MOV(R3, 0), JMP(BPF_JEQ, R2, 7, 1), JA(1), MOV(R3, 100), MOV(R4, 0), MOV(R4, 0), MOV(R4, 0), ADDX(R0, R3), ST(B, R0, 0, 0), MOV(R0, 0), EXIT)

@@ -258,6 +258,7 @@ int tn_ref_push(struct vf *v, struct tn_ref ref);
 const struct tn_ref *tn_ref_find(const struct tn_state *s, enum tn_ref_kind kind, u32 id);
 /* The entry goes; false: there was none. Pointers stay as they are (ownership went elsewhere). */
 bool tn_ref_drop(struct tn_state *s, enum tn_ref_kind kind, u32 id);
+void tn_ref_drop_at(struct tn_state *s, u32 index);
 /* Every pointer that `ref` keeps alive is but a number from now on. */
 void tn_ref_forget(struct tn_state *s, u32 ref);
 /* Both: an object's reference ends. */
@@ -376,6 +377,14 @@ int tn_kptr_taken(struct vf *v, const struct tn_field *f);
 /* Refuses when anything at all is held: objects, locks, saved flags, sections. For exit of the whole program,
    tail calls, BPF_LD_[ABS|IND], bpf_throw. */
 int tn_held_none(struct vf *v, const char *what);
+/* Argument: a lock (kind LOCK: bpf_spin_lock; RES_LOCK, RES_LOCK_IRQ: bpf_res_spin_lock, …_irqsave) that the
+   call takes, or releases. */
+int tn_lock_take(struct vf *v, u32 regno, enum tn_ref_kind kind);
+int tn_lock_release(struct vf *v, u32 regno, enum tn_ref_kind kind);
+/* Argument: where the call saves the interrupt flag, or restores it from. `by_lock`: one of the locks'
+ * functions. */
+int tn_irq_save(struct vf *v, u32 regno, bool by_lock);
+int tn_irq_restore(struct vf *v, u32 regno, bool by_lock);
 enum tn_section { TN_SECTION_RCU, TN_SECTION_PREEMPT };
 /* `func`: the kfunc's name. */
 int tn_section_enter(struct vf *v, enum tn_section section, const char *func);

@@ -7,10 +7,25 @@
  *      RCU section        bpf_rcu_read_lock      nothing that sleeps       as many unlocks
  *      no preemption      bpf_preempt_disable    nothing that sleeps       as many enables
  *
+ *      interrupts off     bpf_local_irq_save     nothing that sleeps       restore of the flag saved last
+ *
  * All end before the program does: nobody else would end them. What may be used because of a section (a
  * pointer good under RCU) is not trusted any more after it.
+ *
+ * A lock is known by the object it lies in: a map's value by map and id (each look-up gives a new id, the
+ * value of global data has 0), an allocated object by its id. So two look-ups of one key are two locks here:
+ * careful, not exact. One spin lock is held at a time. Resilient locks (bpf_res_spin_lock) may be nested, are
+ * released in turn, and taking one may fail. What was borrowed from a list or tree is not usable once its
+ * lock is released.
+ *
+ * A saved flag lies on the stack, one slot: IRQ_FLAG, tag[0] = who saved it (tag 1: a lock's own function),
+ * reg.ref.
  */
 #include "verify/internal.h"
+
+/* `of`: what kind of object. Ids tell them apart. */
+#define OF_MAP(reg) ((u64)(reg)->obj << 2 | ((reg)->uid ? 2u : 0u) | 1u)
+#define OF_OBJECT   0u
 
 /* What is held, and what Linux says where it may not be. */
 struct held {

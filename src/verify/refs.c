@@ -59,18 +59,20 @@ const struct tn_ref *tn_ref_find(const struct tn_state *s, enum tn_ref_kind kind
     return NULL;
 }
 
+void tn_ref_drop_at(struct tn_state *s, u32 k)
+{
+    s->nlocks -= is_lock(s->ref[k].kind);
+    memmove(&s->ref[k], &s->ref[k + 1], (s->nrefs - k - 1) * sizeof(s->ref[0]));
+    s->ref[--s->nrefs] = (struct tn_ref){0};
+}
+
 bool tn_ref_drop(struct tn_state *s, enum tn_ref_kind kind, u32 id)
 {
     const struct tn_ref *ref = tn_ref_find(s, kind, id);
-    u32 k;
 
-    if (!ref)
-        return false;
-    k = (u32)(ref - s->ref);
-    s->nlocks -= is_lock(ref->kind);
-    memmove(&s->ref[k], &s->ref[k + 1], (s->nrefs - k - 1) * sizeof(s->ref[0]));
-    s->ref[--s->nrefs] = (struct tn_ref){0};
-    return true;
+    if (ref)
+        tn_ref_drop_at(s, (u32)(ref - s->ref));
+    return ref;
 }
 
 int tn_ref_lend(struct vf *v, struct tn_reg *reg)

@@ -335,6 +335,8 @@ struct tn_iter_use {
 int tn_iter_arg(struct vf *v, u32 regno, struct tn_iter_use *use);
 /* Of next(), once R0 is the element that was found and all else of the call is done. Forks. */
 int tn_iter_next(struct vf *v, const struct tn_iter_use *use);
+/* Sets cfg.flow[].loop where a next() is called. */
+void tn_iter_mark_loops(struct vf *v);
 /* The kfunc of this name is a next(). */
 bool tn_iter_is_next(const char *kfunc);
 /* R1 of the state that is about to call next() names an iterator that may have more. */

@@ -20,9 +20,10 @@
  * Stores into an iterator's bytes are allowed, and make it none: what holds its reference can then never be
  * destroyed, which refuses the program at its end.
  */
+#include "btf/btf.h"
 #include "verify/internal.h"
 
-enum { ITER_ACTIVE = 1, ITER_DRAINED };
+enum { ITER_ACTIVE = 1, ITER_DRAINED }; /* tag[0] */
 
 /* "iter_num", as messages call it. */
 static const char *short_name(const struct tn_iter_use *use)
@@ -35,6 +36,17 @@ bool tn_iter_is_next(const char *kfunc)
     size_t len = strlen(kfunc);
 
     return len > 14 && !strncmp(kfunc, "bpf_iter_", 9) && !strcmp(kfunc + len - 5, "_next");
+}
+
+void tn_iter_mark_loops(struct vf *v)
+{
+    for (u32 pc = 0; v->in->host_btf && pc < v->ninsns; pc++) {
+        const struct bpf_insn *i = &v->insns[pc];
+
+        if (tn_insn_is_call(i) && i->src_reg == BPF_PSEUDO_KFUNC_CALL && !i->off && i->imm > 0 &&
+            tn_iter_is_next(tn_btf_name(v->in->host_btf, (u32)i->imm)))
+            v->cfg.flow[pc].loop = TN_LOOP_ITER;
+    }
 }
 
 /* Each byte of each slot belongs to an iterator of that type, in one piece. */
@@ -156,6 +168,11 @@ int tn_iter_next(struct vf *v, const struct tn_iter_use *use)
         r0->flags &= (u16)~TN_PTR_MAYBE_NULL;
         r0->id = 0;
         more.frame[use->frame]->slot[use->slot].depth++;
+        err = tn_explore_widen(v, &more, v->pc);
+        if (err) {
+            tn_state_clear(&more);
+            return err;
+        }
         err = tn_explore_fork(v, &more, v->pc + 1);
         if (err)
             return err;

@@ -23,8 +23,9 @@
  */
 #include "verify/internal.h"
 
-/* `of`: what kind of object. Ids tell them apart. */
-#define OF_MAP(reg) ((u64)(reg)->obj << 2 | ((reg)->uid ? 2u : 0u) | 1u)
+/* `of`: what kind of object, in the upper half (the lower one would be compared as an id). Ids tell them
+ * apart. */
+#define OF_MAP(reg) (((u64)(reg)->obj << 2 | ((reg)->uid ? 2u : 0u) | 1u) << 32)
 #define OF_OBJECT   0u
 
 /* What is held, and what Linux says where it may not be. */

@@ -347,6 +347,8 @@ int tn_kptr_match(struct vf *v, u32 regno, const struct tn_field *f)
 
 int tn_kptr_store(struct vf *v, const struct bpf_insn *i, const struct tn_field *f)
 {
+    const struct tn_reg *reg;
+
     if (BPF_MODE(i->code) != BPF_MEM)
         return vf_refuse(v, v->pc, TN_REASON_special_field,
                          "kptr in map can only be accessed using BPF_MEM instruction mode");
@@ -360,6 +362,11 @@ int tn_kptr_store(struct vf *v, const struct bpf_insn *i, const struct tn_field 
             return 0;
         return vf_refuse(v, v->pc, TN_REASON_special_field,
                          "BPF_ST imm must be 0 when storing to kptr at off=%u", f->offset);
+    }
+    reg = vf_reg(v, i->src_reg);
+    if (reg->kind == TN_REG_SCALAR && tn_range_is_const(&reg->r) && !reg->r.umin) {
+        tn_track_precise(v, i->src_reg);
+        return 0;
     }
     return tn_kptr_match(v, i->src_reg, f);
 }

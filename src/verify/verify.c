@@ -113,6 +113,8 @@ static int run(struct vf *v)
     if (!err)
         err = tn_src_check_records(v);
     if (!err)
+        tn_iter_mark_loops(v);
+    if (!err)
         err = tn_special_open(v);
     if (!err)
         err = tn_live_compute(v);

@@ -62,6 +62,7 @@ static int assign_subprogs(struct jit *j)
             return tn_fail(j->err, -EINVAL, "bad_subprogs", "subprogram %u does not follow the one before it",
                            s);
         j->subs[s].stack = TN_ROUND_UP(sub->stack, 8u);
+        j->subs[s].zero = sub->zero;
         for (u32 i = sub->start; i < sub->end; i++)
             j->plan[i] = (struct jit_insn){.how = JIT_PLAIN, .slots = 1, .jump_size = 4, .sub = (u8)s};
     }

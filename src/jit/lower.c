@@ -519,6 +519,8 @@ void jit_prologue(struct jit *j, const struct jit_sub *sub, bool main)
     }
     if (allocated(sub))
         tn_x86_alu_ri(a, 8, TN_SUB, TN_RSP, (s32)allocated(sub));
+    for (u64 left = sub->frame ? sub->zero : 0; left; left &= left - 1)
+        tn_x86_store_i(a, 8, tn_mem_base(TN_RBP, -8 * (1 + __builtin_ctzll(left))), 0);
     if (main && j->needs_run)
         tn_x86_mov_rr(a, 8, JIT_RUN, TN_RSI);
 }

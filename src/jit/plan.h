@@ -49,6 +49,7 @@ struct jit_sub {
     bool frame; /* R10 is used: rbp, and `stack` bytes below it */
     bool calls; /* leaves the function, so the stack is aligned and really allocated */
     u32 stack;  /* bytes below rbp */
+    u64 zero;   /* of these, eight-byte slots to be cleared first: tn_subprog.zero */
     u32 entry;  /* offset of the prologue */
 };
 

@@ -124,6 +124,9 @@ enum tn_mem_kind { TN_MEM_PLAIN, TN_MEM_CTX, TN_MEM_STACK, TN_MEM_MAP_VALUE, TN_
 struct tn_subprog {
     u32 start, end; /* instructions [start, end) */
     u32 stack;      /* bytes of its own frame, a multiple of 8 */
+    /* Slots (bit k: the eight bytes at fp−8(k+1)) that may be read before the program writes them. What is
+       there belongs to the host: whoever runs the program clears them each time the frame is entered. */
+    u64 zero;
 };
 
 struct tn_refusal {

@@ -150,6 +150,15 @@ static u32 stack_of(const struct tn_program *prog, u32 insn)
     return 512;
 }
 
+/* A frame is entered: what the program may read before it writes it does not show what was there. */
+static void clear_unwritten(const struct tn_program *prog, u32 insn, u64 *fp)
+{
+    for (u32 i = 0; i < prog->nsubprogs; i++)
+        if (insn >= prog->subprogs[i].start && insn < prog->subprogs[i].end)
+            for (u64 left = prog->subprogs[i].zero; left; left &= left - 1)
+                fp[-1 - __builtin_ctzll(left)] = 0;
+}
+
 /* ------------------------------------------------------------------------------------------------ the loop
  */
 
@@ -166,6 +175,7 @@ int tn_vm_run(const struct tn_program *prog, struct tn_map *const *maps, void *c
         return -E2BIG;
     r[1] = (uintptr_t)ctx;
     r[10] = (uintptr_t)arena + used;
+    clear_unwritten(prog, 0, &arena[used / 8]);
 
     for (;;) {
         const struct bpf_insn *in;
@@ -271,6 +281,7 @@ int tn_vm_run(const struct tn_program *prog, struct tn_map *const *maps, void *c
                 depth++;
                 used += need;
                 r[10] = (uintptr_t)arena + used;
+                clear_unwritten(prog, callee, &arena[used / 8]);
                 pc = callee;
             } else if (in->src_reg == 0) {
                 const struct tn_helper *helper = tn_helper_by_id((u32)in->imm);

@@ -122,6 +122,9 @@ static int run_socket_filter(struct tn_caller *caller, const struct tn_prog *pro
     if (attr->test.ctx_size_in || attr->test.ctx_size_out)
         return tn_fail(&caller->why, -EINVAL, "test_run_context",
                        "a context of the caller's is not served here");
+    if (prog->verdict.facts.ctx_end > sizeof(left) || prog->verdict.facts.ctx_escapes)
+        return tn_fail(&caller->why, -TN_ENOTSUPP, "test_run_context",
+                       "test runs give a socket filter the length of the packet only");
     if (size < ETH_HLEN || size > TN_CONFINED_MAX_DATA)
         return -EINVAL;
     frame = malloc(size);

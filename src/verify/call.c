@@ -422,12 +422,7 @@ static int exit_root(struct vf *v)
         return vf_refuse(
             v, v->pc, TN_REASON_return_value,
             "At subprogram exit the register R0 is not a scalar value: a global function returns numbers");
-    if (!v->root && v->type->ret_checked &&
-        (r0->kind != TN_REG_SCALAR || r0->r.smin < v->type->ret_min || r0->r.smax > v->type->ret_max))
-        return vf_refuse(v, v->pc, TN_REASON_return_value,
-                         "At program exit the register R0 must be in [%lld, %lld] for a %s program",
-                         (long long)v->type->ret_min, (long long)v->type->ret_max, v->type->name);
-    return 0;
+    return v->root ? 0 : tn_prog_result(v, 0);
 }
 
 int tn_call_exit(struct vf *v, bool *ret_end)

@@ -41,6 +41,7 @@ struct tn_flow {
 struct tn_sub {
     u32 start, end;
     u32 depth;   /* bytes of stack its frame was seen to use */
+    u64 zero;    /* slots of its frame that may be read before they are written, bit a slot */
     bool global; /* verified on its own; calls of it assume nothing of its result */
     u64 longest; /* global: instructions of its longest path */
 };
@@ -75,6 +76,23 @@ static inline bool tn_insn_is_call(const struct bpf_insn *insn)
 static inline bool tn_insn_is_subprog_call(const struct bpf_insn *insn)
 {
     return tn_insn_is_call(insn) && insn->src_reg == BPF_PSEUDO_CALL;
+}
+/* The packet loads of classic BPF: R0 = what the packet R6 holds at imm, or at imm + src. */
+static inline bool tn_insn_is_packet_load(const struct bpf_insn *insn)
+{
+    return BPF_CLASS(insn->code) == BPF_LD &&
+           (BPF_MODE(insn->code) == BPF_ABS || BPF_MODE(insn->code) == BPF_IND);
+}
+/* Atomic in the encoding, loads and stores in everything else. */
+static inline bool tn_insn_is_load_acquire(const struct bpf_insn *insn)
+{
+    return BPF_CLASS(insn->code) == BPF_STX && BPF_MODE(insn->code) == BPF_ATOMIC &&
+           insn->imm == BPF_LOAD_ACQ;
+}
+static inline bool tn_insn_is_store_release(const struct bpf_insn *insn)
+{
+    return BPF_CLASS(insn->code) == BPF_STX && BPF_MODE(insn->code) == BPF_ATOMIC &&
+           insn->imm == BPF_STORE_REL;
 }
 static inline u32 tn_size_bytes(u8 code)
 {

@@ -606,6 +606,7 @@ static int enter(struct vf *v, u32 root)
     err = tn_state_push_frame(&v->cur, root, 0);
     if (err)
         return err;
+    v->cur.sleepable = v->sleepable;
     if (root == 0) {
         *vf_reg(v, 1) = tn_reg_pointer(TN_REG_CTX, 0);
         return 0;

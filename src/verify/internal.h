@@ -11,6 +11,7 @@
  *            pointer.c    arithmetic on pointers
  *            mem.c        loads, stores, atomics: bounds of every kind of memory
  *            stack.c      what stack bytes hold
+ *            packet.c     packets: what comparisons with their end prove
  *            call.c       helpers by rows of helpers.h, functions
  *            refs.c       what calls lend and take back
  *            dynptr.c     dynptrs and their slices
@@ -18,6 +19,7 @@
  *            special.c    special fields (fields.h): locks, timers, kptrs in values and objects
  *            lock.c       locks, and sections in which a program does not sleep
  *        progtype.c a row a program type: its context, its result
+ *        ctx.c      a row a field of a context or socket
  *      srcline.c  where in the C source an instruction comes from (BTF, hostile)
  *      log.c      what was found: the text, refusals, statistics
  *      show.c     registers, states and instructions in the lines people know from Linux
@@ -29,6 +31,7 @@
 
 #include <errno.h>
 
+#include "isa/insn.h"
 #include "verify/cfg.h"
 #include "verify/fields.h"
 #include "verify/log.h"
@@ -122,6 +125,10 @@ struct vf {
     const struct bpf_insn *insns;
     u32 ninsns;
     const struct tn_prog_type *type;
+    bool sleepable;   /* loaded so */
+    bool ret_checked; /* its result lies in [ret_min, ret_max] */
+    s64 ret_min, ret_max;
+    bool call_takes_packet; /* the call whose arguments are checked may be given pointers into the packet */
     struct tn_cfg cfg;
     struct tn_seen *seen;
     struct tn_src src;
@@ -214,20 +221,57 @@ void vf_set_scalar(struct vf *v, u32 regno, struct tn_range r);
 /* ---- pointer.c */
 int tn_pointer_alu(struct vf *v, const struct bpf_insn *insn, struct tn_reg *src);
 
-/* ---- mem.c */
+/* ---- mem.c. Sums of offsets stay far from wrapping: within 2^29 of the object's start, as in Linux. */
+#define TN_MAX_OFFSET (1ll << 29)
+enum tn_mem_use { TN_USE_READ, TN_USE_WRITE, TN_USE_READ_WRITE };
+/* One access: what is asked of the checker of each kind of memory. */
+struct tn_place {
+    u32 regno, size;
+    enum tn_mem_use use;
+    bool sext, atomic;           /* a load with sign extension; an atomic operation */
+    bool helper;                 /* on behalf of a call */
+    struct tn_reg reg;           /* as it was when the check was made */
+    s64 min, max;                /* first byte, at least and at most, from the object's start */
+    s64 fixed;                   /* of that, what constants added */
+    const struct tn_field *kptr; /* set by a checker: this pointer of a map's value, whole */
+    struct tn_reg yields;        /* set by a checker that knows what a load yields; else a number */
+};
+/* [0, size) holds the access. `kind`, `size_name` as Linux names them: "map value", "value_size". */
+int tn_region_check(struct vf *v, const struct tn_place *p, u32 size, const char *kind, const char *size_name,
+                    enum tn_reason reason);
+/* The map that a MAP or MAP_VALUE register is of: the inner one for what a map of maps held. */
+const struct tn_verify_map *vf_map_of(const struct vf *v, const struct tn_reg *reg);
 int tn_mem_load(struct vf *v, const struct bpf_insn *insn);
 int tn_mem_store(struct vf *v, const struct bpf_insn *insn);
 int tn_mem_atomic(struct vf *v, const struct bpf_insn *insn);
-enum tn_mem_use { TN_USE_READ, TN_USE_WRITE, TN_USE_READ_WRITE };
 /* A helper reads or writes `size` bytes (`exact`), or at most so many, where register `regno` points. */
 int tn_mem_helper(struct vf *v, u32 regno, u64 size, enum tn_mem_use use, bool exact);
+
+/* ---- seams of mem.c: who knows more of a kind of memory says so here */
+/* The context (ctx.c), and one whose fields have types (types.c). */
+int tn_ctx_access(struct vf *v, struct tn_place *p);
+int tn_ctx_typed(struct vf *v, struct tn_place *p);
+
+/* ---- packet.c */
+int tn_packet_access(struct vf *v, struct tn_place *p);
+/* A comparison of two pointers, seen from one side of it: what `s` learns about the packet. False: that side
+   is never gone. */
+bool tn_packet_compare(struct vf *v, struct tn_state *s, const struct bpf_insn *insn, bool taken);
+/* A helper may have moved the packet: no pointer into it holds any more. */
+void tn_packet_invalidate(struct vf *v);
+/* BPF_LD | BPF_ABS and BPF_IND. */
+int tn_packet_load(struct vf *v, const struct bpf_insn *insn);
 
 /* ---- stack.c: [off, off + size) relative to the frame's top, off < 0, inside the frame */
 int tn_stack_store(struct vf *v, struct tn_frame *f, s64 off, u32 size, const struct tn_reg *value);
 int tn_stack_load(struct vf *v, struct tn_frame *f, s64 off, u32 size, struct tn_reg *ret);
+/* The same at an offset in [min, max]. */
+int tn_stack_store_var(struct vf *v, struct tn_frame *f, s64 min, s64 max, u32 size,
+                       const struct tn_reg *value);
+int tn_stack_load_var(struct vf *v, struct tn_frame *f, s64 min, s64 max, u32 size, struct tn_reg *ret);
 /* Some `size` bytes in [min, max + size) get data that is not known. */
 int tn_stack_clobber(struct vf *v, struct tn_frame *f, s64 min, s64 max, u32 size);
-/* All bytes of [min, end) must be initialised. */
+/* All bytes of [min, end) may be read; those never written will be zero (tn_subprog.zero). */
 int tn_stack_readable(struct vf *v, struct tn_frame *f, s64 min, s64 end);
 /* All bytes of [min, end) now hold unknown data. */
 int tn_stack_fill(struct vf *v, struct tn_frame *f, s64 min, s64 end);

@@ -1,14 +1,47 @@
 /* SPDX-License-Identifier: MIT */
-/* Program types; see progtype.h. */
+/* Program types: which there are, what may be asked of them, what they return; see progtype.h. */
 #include "verify/progtype.h"
 
-#include <linux/bpf.h>
+#include <inttypes.h>
+
+#include "verify/ctx.h"
+#include "verify/internal.h"
 
 static const struct tn_prog_type types[] = {
-#define P(type, name, ctx, first, end, rule, checked, min, max)                                              \
-    {BPF_PROG_TYPE_##type, name, ctx, first, end, TN_CTX_##rule, checked, min, max},
+#define P(type, number, name, ctx, layout, flags) {number, name, ctx, TN_CTX_##layout, flags},
     TN_PROG_TYPES(P)
 #undef P
+};
+
+#define P(type, number, ...)                                                                                 \
+    _Static_assert((int)BPF_PROG_TYPE_##type == number, "as <linux/bpf.h> numbers it");
+TN_PROG_TYPES(P)
+#undef P
+
+/* What Linux has besides, for refusals that name it. */
+static const char *const names[] = {
+    [0] = "unspec",
+    [8] = "cgroup_skb",
+    [9] = "cgroup_sock",
+    [10] = "lwt_in",
+    [11] = "lwt_out",
+    [12] = "lwt_xmit",
+    [13] = "sock_ops",
+    [14] = "sk_skb",
+    [15] = "cgroup_device",
+    [16] = "sk_msg",
+    [18] = "cgroup_sock_addr",
+    [19] = "lwt_seg6local",
+    [20] = "lirc_mode2",
+    [21] = "sk_reuseport",
+    [22] = "flow_dissector",
+    [23] = "cgroup_sysctl",
+    [25] = "cgroup_sockopt",
+    [27] = "struct_ops",
+    [28] = "ext",
+    [29] = "lsm",
+    [30] = "sk_lookup",
+    [32] = "netfilter",
 };
 
 const struct tn_prog_type *tn_prog_type_by_id(u32 type)
@@ -17,4 +50,93 @@ const struct tn_prog_type *tn_prog_type_by_id(u32 type)
         if (types[k].type == type)
             return &types[k];
     return NULL;
+}
+
+const char *tn_prog_type_name(u32 type)
+{
+    const struct tn_prog_type *row = tn_prog_type_by_id(type);
+
+    if (row)
+        return row->name;
+    return type < TN_ARRAY_SIZE(names) && names[type] ? names[type] : "?";
+}
+
+/* ------------------------------------------------------------------------------------------------ at load */
+
+static int check_sleepable(struct vf *v)
+{
+    u32 attach = v->in->expected_attach_type;
+    bool may = v->type->flags & TN_PT_MAY_SLEEP;
+
+    if (v->in->prog_type == BPF_PROG_TYPE_TRACING)
+        may = attach == BPF_TRACE_FENTRY || attach == BPF_TRACE_FEXIT || attach == BPF_MODIFY_RETURN ||
+              attach == BPF_TRACE_ITER;
+    if ((v->type->flags & TN_PT_MUST_SLEEP) && !v->sleepable)
+        return vf_refuse(v, 0, TN_REASON_prog_flags,
+                         "Syscall programs can only be sleepable: load it with BPF_F_SLEEPABLE");
+    if (v->sleepable && !may)
+        return vf_refuse(
+            v, 0, TN_REASON_prog_flags,
+            "Only fentry/fexit/fmod_ret, lsm, iter, uprobe, and struct_ops programs can be sleepable: "
+            "load this %s program without BPF_F_SLEEPABLE",
+            v->type->name);
+    return 0;
+}
+
+int tn_prog_type_check(struct vf *v)
+{
+    const struct tn_verify_in *in = v->in;
+
+    v->type = tn_prog_type_by_id(in->prog_type);
+    if (!v->type)
+        return vf_refuse(v, 0, TN_REASON_prog_type,
+                         "programs of type %u (%s) are not known here: a process can host none of them",
+                         in->prog_type, tn_prog_type_name(in->prog_type));
+    if (in->prog_type == BPF_PROG_TYPE_SYSCALL && in->expected_attach_type)
+        return vf_refuse(v, 0, TN_REASON_bad_input,
+                         "a syscall program has no expected_attach_type, this one says %u",
+                         in->expected_attach_type);
+    v->sleepable = in->prog_flags & BPF_F_SLEEPABLE;
+    v->ret_checked = false;
+#define R(t, attach, min, max)                                                                               \
+    if (!v->ret_checked && in->prog_type == BPF_PROG_TYPE_##t && in->expected_attach_type == (attach)) {     \
+        v->ret_checked = true;                                                                               \
+        v->ret_min = (min);                                                                                  \
+        v->ret_max = (max);                                                                                  \
+    }
+    TN_PROG_RESULTS(R)
+#undef R
+    return check_sleepable(v);
+}
+
+/* ------------------------------------------------------------------------------------------------ at exit */
+
+int tn_check_result(struct vf *v, u32 regno, const char *when, s64 min, s64 max)
+{
+    const struct tn_reg *reg = vf_reg(v, regno);
+    char is[96] = "";
+    struct tn_text t = {is, sizeof(is), 0};
+
+    if (reg->kind != TN_REG_SCALAR)
+        return vf_refuse(v, v->pc, TN_REASON_return_value,
+                         "%s the register R%u is not a known value (%s): return a number in [%lld, %lld]",
+                         when, regno, TN_REG_NAME(reg), (long long)min, (long long)max);
+    if (reg->r.smin >= min && reg->r.smax <= max)
+        return 0;
+    if (reg->r.smin > INT64_MIN)
+        tn_text_add(&t, " smin=%" PRId64, reg->r.smin);
+    if (reg->r.smax < INT64_MAX)
+        tn_text_add(&t, " smax=%" PRId64, reg->r.smax);
+    if (!is[0])
+        tn_text_add(&t, " unknown scalar value");
+    return vf_refuse(
+        v, v->pc, TN_REASON_return_value,
+        "%s the register R%u has%s should have been in [%lld, %lld]: that is what a %s program may "
+        "answer",
+        when, regno, is, (long long)min, (long long)max, v->type->name);
+}
+
+int tn_prog_result(struct vf *v, u32 regno)
+{
+    return v->ret_checked ? tn_check_result(v, regno, "At program exit", v->ret_min, v->ret_max) : 0;
 }

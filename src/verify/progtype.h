@@ -1,38 +1,76 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One row a program type: what its context looks like and what it may return. A type without a row is refused
- * by name.
+ * One row a program type: what its context looks like, what it may do with packets, whether it may sleep; and
+ * one row for each result that is checked. A type without a row is refused by name, never guessed at.
  *
- * P(type, name, C type of the context, first readable byte, end, rule, result checked, least, greatest
- * result) rule   ANY     aligned reads of 1, 2, 4 or 8 bytes WORDS   aligned reads of 4 or 8 bytes only ARGS
- * aligned reads of 8 bytes only
+ * P(type, number, name, C type of the context, layout of the context (ctx.h), TN_PT_… flags)
+ *
+ * To add a type: a row here; a layout in ctx.h when none fits; rows of results below, if it has rules for
+ * them. tests/verify/ctx.c compares every offset and size of the context with Linux from then on.
  */
 #ifndef TN_VERIFY_PROGTYPE_H
 #define TN_VERIFY_PROGTYPE_H
+
+#include <linux/bpf.h>
 
 #include "base/base.h"
 
 // clang-format off
 #define TN_PROG_TYPES(P)                                                                                     \
-    P(SOCKET_FILTER,           "socket_filter",  "__sk_buff",            0, 4,    WORDS, false, 0, 0)        \
-    P(KPROBE,                  "kprobe",         "pt_regs",              0, 168,  ANY,   false, 0, 0)        \
-    P(TRACEPOINT,              "tracepoint",     "",                     8, 8192, ANY,   false, 0, 0)        \
-    P(PERF_EVENT,              "perf_event",     "bpf_perf_event_data",  0, 184,  ANY,   false, 0, 0)        \
-    P(RAW_TRACEPOINT,          "raw_tracepoint", "bpf_raw_tracepoint_args", 0, 96, ANY,  false, 0, 0)
+    P(SOCKET_FILTER,           1,  "socket_filter",  "__sk_buff",               SK_BUFF,    TN_PT_LD_ABS)    \
+    P(KPROBE,                  2,  "kprobe",         "pt_regs",                 PT_REGS,    TN_PT_CTX_PLAIN | TN_PT_MAY_SLEEP) \
+    P(SCHED_CLS,               3,  "sched_cls",      "__sk_buff",               SK_BUFF_TC, TN_PT_LD_ABS | TN_PT_PKT_READ | TN_PT_PKT_WRITE) \
+    P(SCHED_ACT,               4,  "sched_act",      "__sk_buff",               SK_BUFF_TC, TN_PT_LD_ABS | TN_PT_PKT_READ | TN_PT_PKT_WRITE) \
+    P(TRACEPOINT,              5,  "tracepoint",     "",                        TRACEPOINT, TN_PT_CTX_PLAIN) \
+    P(XDP,                     6,  "xdp",            "xdp_md",                  XDP_MD,     TN_PT_PKT_READ | TN_PT_PKT_WRITE) \
+    P(PERF_EVENT,              7,  "perf_event",     "bpf_perf_event_data",     PERF_EVENT, 0)               \
+    P(RAW_TRACEPOINT,          17, "raw_tracepoint", "bpf_raw_tracepoint_args", RAW_ARGS,   TN_PT_CTX_PLAIN) \
+    P(RAW_TRACEPOINT_WRITABLE, 24, "raw_tracepoint_writable", "bpf_raw_tracepoint_args", RAW_ARGS_BUFFER, TN_PT_CTX_PLAIN) \
+    P(TRACING,                 26, "tracing",        "",                        TYPED,      TN_PT_CTX_PLAIN | TN_PT_MAY_SLEEP) \
+    P(SYSCALL,                 31, "syscall",        "",                        OWN,        TN_PT_CTX_PLAIN | TN_PT_MAY_SLEEP | TN_PT_MUST_SLEEP)
+
+/*
+ * Results that are checked at exit. R(type, expected_attach_type, least, greatest): the first row that fits
+ * counts, ANY fits all. A program without a row may return what it likes.
+ */
+#define TN_PROG_RESULTS(R)                                                                                   \
+    R(KPROBE,  TN_ATTACH_KPROBE_SESSION, 0, 1)                                                               \
+    R(KPROBE,  TN_ATTACH_UPROBE_SESSION, 0, 1)                                                               \
+    R(TRACING, BPF_TRACE_FENTRY,         0, 0)                                                               \
+    R(TRACING, BPF_TRACE_FEXIT,          0, 0)                                                               \
+    R(TRACING, BPF_TRACE_ITER,           0, 1)
 // clang-format on
 
-enum tn_ctx_rule { TN_CTX_ANY, TN_CTX_WORDS, TN_CTX_ARGS };
+enum {
+    TN_PT_CTX_PLAIN = 1 << 0,  /* the context is memory as it is read: helpers may be given parts of it */
+    TN_PT_LD_ABS = 1 << 1,     /* has the packet loads of classic BPF */
+    TN_PT_PKT_READ = 1 << 2,   /* reaches the packet by pointers */
+    TN_PT_PKT_WRITE = 1 << 3,  /* … and may write to it */
+    TN_PT_MAY_SLEEP = 1 << 4,  /* may be loaded with BPF_F_SLEEPABLE */
+    TN_PT_MUST_SLEEP = 1 << 5, /* … or not at all */
+};
+
+/* Of expected_attach_type: newer than Debian's <linux/bpf.h>. */
+enum { TN_ATTACH_KPROBE_SESSION = 56, TN_ATTACH_UPROBE_SESSION = 57 };
 
 struct tn_prog_type {
     u32 type;
     const char *name, *ctx_type;
-    u32 ctx_first, ctx_end;
-    u8 rule;
-    bool ret_checked;
-    s64 ret_min, ret_max;
+    u8 layout; /* enum tn_ctx_layout */
+    u32 flags; /* TN_PT_… */
 };
 
 /* NULL where there is none. Static lifetime. */
 const struct tn_prog_type *tn_prog_type_by_id(u32 type);
+/* What Linux calls a type, rows or not; "?" for numbers it does not have. */
+const char *tn_prog_type_name(u32 type);
+
+struct vf;
+/* Sets v->type and what follows from it; refuses types, flags and pairs of them that cannot be. */
+int tn_prog_type_check(struct vf *v);
+/* The result of the program (R0, or what it throws) at its end. */
+int tn_prog_result(struct vf *v, u32 regno);
+/* `regno` is a number in [min, max]; `when`: "At program exit". */
+int tn_check_result(struct vf *v, u32 regno, const char *when, s64 min, s64 max);
 
 #endif

@@ -37,7 +37,6 @@
     R(bad_line_info,          "the line information is damaged or does not fit the program")                                \
     /* what a path does */                                                                                                  \
     R(uninit_register,        "a register is read before anything was written to it")                                       \
-    R(uninit_stack,           "stack bytes are read before anything was written to them")                                   \
     R(return_value,           "R0 at exit is not a number in the range the program type demands")                           \
     R(pointer_arithmetic,     "an operation on a pointer whose result would not be a pointer into the same object")         \
     R(pointer_unbounded,      "a number without useful bounds is added to a pointer")                                       \
@@ -45,6 +44,8 @@
     R(not_a_pointer,          "memory is accessed through a number")                                                        \
     R(map_bounds,             "an access may lie outside a map's value")                                                    \
     R(mem_bounds,             "an access may lie outside of a piece of memory")                                             \
+    R(packet_bounds,          "an access may lie behind what was compared with the packet's end")                           \
+    R(read_only,              "memory that is only lent for reading is written")                                            \
     R(stack_bounds,           "an access may lie outside the stack frame")                                                  \
     R(misaligned,             "an access that has to be aligned may not be")                                                \
     R(spill_partial,          "part of a pointer kept on the stack is read or overwritten")                                 \

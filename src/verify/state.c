@@ -460,12 +460,14 @@ struct id_maps {
 static bool pointer_covers(const struct tn_reg *old, const struct tn_reg *cur, struct id_maps *maps)
 {
     bool packet = old->kind == TN_REG_PACKET || old->kind == TN_REG_PACKET_META;
+    /* More bytes proved do as well, from the same base. */
+    bool more = packet && old->obj <= cur->obj && cur->obj < TN_PKT_AT_END;
 
     return old->kind == cur->kind && old->frame == cur->frame && old->flags == cur->flags &&
-           old->host == cur->host && (packet ? old->obj <= cur->obj : old->obj == cur->obj) &&
-           old->delta == cur->delta && old->dynptr == cur->dynptr && tn_range_includes(&old->r, &cur->r) &&
-           ids_match(&maps->object, old->uid, cur->uid) && ids_match(&maps->object, old->id, cur->id) &&
-           ids_match(&maps->object, old->ref, cur->ref);
+           old->host == cur->host && (old->obj == cur->obj || more) &&
+           (!packet || old->delta == cur->delta) && old->dynptr == cur->dynptr &&
+           tn_range_includes(&old->r, &cur->r) && ids_match(&maps->object, old->uid, cur->uid) &&
+           ids_match(&maps->object, old->id, cur->id) && ids_match(&maps->object, old->ref, cur->ref);
 }
 
 static bool reg_covers(const struct tn_reg *old, const struct tn_reg *cur, bool demand, struct id_maps *maps)

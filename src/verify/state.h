@@ -117,9 +117,12 @@ struct tn_reg {
     u32 id;    /* see above; 0 = alone */
     u32 ref;   /* the reference that keeps it alive; 0 = none */
     u32 uid;   /* MAP, MAP_VALUE of an inner map: which one; 0 = the map itself. Slices: the dynptr's `ref` */
-    s32 delta; /* SCALAR: this number is that of its id plus delta. PACKET: fixed part of the offset */
+    s32 delta; /* SCALAR: this number is that of its id plus delta. Pointers: what constants added */
     struct tn_range r; /* numbers: the value; pointers: the offset */
 };
+/* PACKET, in obj: no bytes proved, but that it lies at or behind the packet's end, or behind it. */
+#define TN_PKT_AT_END   0xfffffffeu
+#define TN_PKT_PAST_END 0xffffffffu
 
 enum tn_byte_kind {
     TN_BYTE_INVALID,

@@ -662,7 +662,7 @@ int tn_track_step(struct vf *v)
         t->numbers = numbers_of(v, args_looked_at(i));
     } else if (op == BPF_EXIT) {
         const struct tn_frame *f = tn_state_top(&v->cur);
-        bool checked = t->nframes == 1 ? !v->root && v->type->ret_checked : false;
+        bool checked = t->nframes == 1 ? !v->root && v->ret_checked : false;
 
         if (f->callback)
             s->kind = TN_STEP_RETURN;

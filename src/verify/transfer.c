@@ -150,6 +150,8 @@ static bool learn(struct vf *v, struct tn_state *s, const struct bpf_insn *i, bo
     struct tn_reg dst = tn_state_top(s)->reg[i->dst_reg], src = x ? tn_state_top(s)->reg[i->src_reg] : imm;
     bool equality = op == BPF_JEQ || op == BPF_JNE;
 
+    if (tn_reg_is_pointer(&dst) && tn_reg_is_pointer(&src))
+        return tn_packet_compare(v, s, i, taken);
     if (dst.kind == TN_REG_SCALAR && src.kind == TN_REG_SCALAR) {
         if (x && i->dst_reg == i->src_reg) { /* one number against itself */
             bool holds = op == BPF_JEQ || op == BPF_JGE || op == BPF_JLE || op == BPF_JSGE || op == BPF_JSLE;
@@ -231,6 +233,7 @@ static void do_ld_imm64(struct vf *v, const struct bpf_insn *i)
     case BPF_PSEUDO_MAP_VALUE:
         *dst = tn_reg_pointer(TN_REG_MAP_VALUE, (u32)i->imm);
         dst->r = tn_range_const(high);
+        dst->delta = (s32)high;
         break;
     default:
         *dst = tn_reg_scalar(tn_range_const((u64)high << 32 | (u32)i->imm));
@@ -281,7 +284,10 @@ int tn_transfer(struct vf *v, bool *ret_end)
 
     switch (BPF_CLASS(i->code)) {
     case BPF_LD:
-        do_ld_imm64(v, i);
+        if (tn_insn_is_ld_imm64(i))
+            do_ld_imm64(v, i);
+        else
+            err = tn_packet_load(v, i);
         break;
     case BPF_LDX:
         err = tn_mem_load(v, i);

@@ -9,8 +9,13 @@
 
 #include "verify/internal.h"
 
+#ifndef BPF_F_TEST_REG_INVARIANTS /* newer than Debian's <linux/bpf.h> */
+#define BPF_F_XDP_DEV_BOUND_ONLY  (1u << 6)
+#define BPF_F_TEST_REG_INVARIANTS (1u << 7)
+#endif
 #define KNOWN_FLAGS                                                                                          \
-    (BPF_F_STRICT_ALIGNMENT | BPF_F_ANY_ALIGNMENT | BPF_F_TEST_RND_HI32 | BPF_F_TEST_STATE_FREQ)
+    (BPF_F_STRICT_ALIGNMENT | BPF_F_ANY_ALIGNMENT | BPF_F_TEST_RND_HI32 | BPF_F_TEST_STATE_FREQ |            \
+     BPF_F_SLEEPABLE | BPF_F_XDP_HAS_FRAGS | BPF_F_XDP_DEV_BOUND_ONLY | BPF_F_TEST_REG_INVARIANTS)
 
 static int may_access(void *self, const struct tn_access *access, struct tn_error *err)
 {
@@ -39,12 +44,9 @@ static int check_input(struct vf *v)
     if (in->nmaps && !in->maps)
         return vf_refuse(v, 0, TN_REASON_bad_input, "%u maps, but no array of them", in->nmaps);
     if (in->prog_flags & ~(u32)KNOWN_FLAGS)
-        return vf_refuse(v, 0, TN_REASON_prog_flags, "program flags %#x: only alignment flags are known",
+        return vf_refuse(v, 0, TN_REASON_prog_flags, "program flags %#x: some bit has no meaning here",
                          in->prog_flags);
-    v->type = tn_prog_type_by_id(in->prog_type);
-    if (!v->type)
-        return vf_refuse(v, 0, TN_REASON_prog_type, "program type %u is not supported here", in->prog_type);
-    return 0;
+    return tn_prog_type_check(v);
 }
 
 /* Global functions first, callees before callers, then the program itself. */
@@ -86,9 +88,11 @@ static int deliver(struct vf *v)
         if (c->flow[pc].second)
             out->aux[pc].live = v->seen[pc - 1].visited;
     }
-    for (u32 k = 0; k < c->nsubs; k++)
-        out->subprogs[k] =
-            (struct tn_subprog){c->sub[k].start, c->sub[k].end, TN_ROUND_UP(c->sub[k].depth, 8u)};
+    for (u32 k = 0; k < c->nsubs; k++) {
+        out->subprogs[k] = (struct tn_subprog){c->sub[k].start, c->sub[k].end,
+                                               TN_ROUND_UP(c->sub[k].depth, 8u), c->sub[k].zero};
+        v->facts.reads_uninit_stack |= c->sub[k].zero != 0;
+    }
     out->nsubprogs = c->nsubs;
     out->facts = v->facts;
     out->accepted = true;

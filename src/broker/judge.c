@@ -46,6 +46,9 @@ static int refusal_errno(const char *reason)
         "bad_line_info",
         "return_value",
         "unknown_helper",
+        "helper_not_built",
+        "map_not_built",
+        "feature_not_built",
         "gpl_only",
         "kfunc",
         "map_helper_mismatch",
@@ -108,18 +111,40 @@ static int availability(const struct tn_verify_in *in, const struct tn_verdict *
 
     if (!geos)
         return -ENOMEM;
-    for (u32 i = 0; i < prog->nmaps; i++) {
+    for (u32 i = 0; i < prog->nmaps; i++)
         geos[i] = prog->maps[i]->view.geo;
-        if (!tn_map_type_by_id(geos[i].type))
-            return tn_fail(err, -EINVAL, "map_type_missing", "map %s is of type %u, which is not built here",
-                           prog->maps[i]->name, geos[i].type);
-    }
+    r = tn_available(in, verdict, err);
+    if (r)
+        return r;
     r = tn_jit(&program, &code, err);
     tn_code_clear(&code);
     return r;
 }
 
 _Static_assert(TN_PROG_MAPS_MAX == TN_ARRAY_SIZE(((struct tn_ctl_verdict *)0)->map), "all maps are named");
+
+/* A program that is sound, but cannot run here, is refused like one that is not: with a line in the log. */
+static int refuse_missing(const struct tn_verify_in *in, struct tn_verdict *verdict)
+{
+    struct tn_error err = {0};
+    char *log;
+
+    if (!tn_available(in, verdict, &err))
+        return 0;
+    verdict->accepted = false;
+    snprintf(verdict->refusal.reason, sizeof(verdict->refusal.reason), "%s", err.reason);
+    snprintf(verdict->refusal.message, sizeof(verdict->refusal.message), "%.*s",
+             (int)sizeof(verdict->refusal.message) - 1, err.message);
+    if (!verdict->log)
+        return 0;
+    if (asprintf(&log, "%s%s\n", verdict->log, err.message) < 0)
+        return -ENOMEM;
+    free(verdict->log);
+    verdict->log = log;
+    verdict->log_size = strlen(log);
+    verdict->log_true_size += strlen(err.message) + 1;
+    return 0;
+}
 
 static void remember(struct tn_caller *caller, const struct tn_verify_in *in, const struct tn_prog *prog)
 {
@@ -183,6 +208,8 @@ int tn_judge(struct tn_caller *caller, const union bpf_attr *attr, const struct 
         in.btf_size = prog->btf->size;
     }
     r = tn_verify(&in, &prog->verdict);
+    if (!r && prog->object.kind != TN_KIND_JUDGED)
+        r = refuse_missing(&in, &prog->verdict);
     if (r)
         return r;
     log_r =

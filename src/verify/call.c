@@ -7,314 +7,348 @@
  * verified on its own, before its callers: here only the arguments' types are asked, and of the result
  * nothing is known.
  *
- * The signatures are the rows of helpers.h. The verifier does not link the helpers themselves.
+ * What a helper takes and returns stands in protos.h; args.c checks the arguments. A helper whose rule no row
+ * can tell has a function here, in `rules`.
  */
 #include "verify/internal.h"
+#include "verify/maptypes.h"
 
-static const struct tn_signature signatures[] = {
-#define H(id, name, ret, a1, a2, a3, a4, a5, flags)                                                          \
-    {id,                                                                                                     \
-     #name,                                                                                                  \
-     TN_RET_##ret,                                                                                           \
-     {TN_ARG_##a1, TN_ARG_##a2, TN_ARG_##a3, TN_ARG_##a4, TN_ARG_##a5},                                      \
-     (u32)(flags)},
-    TN_HELPERS(H)
+/* What is built here, for the facts that only those who built it know. */
+static u32 built_flags(u32 id)
+{
+    static const struct {
+        u32 id, flags;
+    } built[] = {
+#define H(id, name, ret, a1, a2, a3, a4, a5, flags) {id, (u32)(flags)},
+        TN_HELPERS(H)
 #undef H
-};
-
-const struct tn_signature *tn_signature_by_id(u32 id)
-{
-    for (size_t k = 0; k < TN_ARRAY_SIZE(signatures); k++)
-        if (signatures[k].id == id)
-            return &signatures[k];
-    return NULL;
-}
-
-u32 tn_signature_nargs(const struct tn_signature *sig)
-{
-    u32 n = 0;
-
-    if (sig->id == TN_HELPER_trace_printk)
-        return 2; /* the rest is what the format asks for: not given, it prints what the register holds */
-    while (n < 5 && sig->arg[n] != TN_ARG_NONE)
-        n++;
-    return n;
-}
-
-/* What Linux calls a helper, whether or not we have it: tools look for the name in the log. */
-static const char *linux_name(s32 id)
-{
-    static const char *const names[] = {
-#define N(name) "bpf_" #name
-        __BPF_FUNC_MAPPER(N) /* puts the commas itself */
-#undef N
     };
 
-    return id > 0 && (size_t)id < TN_ARRAY_SIZE(names) ? names[id] : NULL;
-}
-
-static const char *map_type_name(u32 type)
-{
-    switch (type) {
-#define M(type, prefix, name, flags)                                                                         \
-    case BPF_MAP_TYPE_##type:                                                                                \
-        return name;
-        TN_MAP_TYPES(M)
-#undef M
-    default:
-        return "map of a kind that programs cannot use here";
-    }
-}
-
-u32 tn_map_type_flags(u32 type)
-{
-    switch (type) {
-#define M(type, prefix, name, flags)                                                                         \
-    case BPF_MAP_TYPE_##type:                                                                                \
-        return flags;
-        TN_MAP_TYPES(M)
-#undef M
-    default:
-        return TN_MF_NO_ELEMS;
-    }
+    for (size_t k = 0; k < TN_ARRAY_SIZE(built); k++)
+        if (built[k].id == id)
+            return built[k].flags;
+    return 0;
 }
 
 /* -----------------------------------------------------------------------------------------------------
- * helpers */
+ * helpers: may this program call it here */
 
-struct call {
-    const struct tn_signature *sig;
-    const struct tn_verify_map *map;
-    u32 map_index, size; /* of the constant-size argument */
-    struct tn_ref_use use;
-};
-
-static int check_map_fits(struct vf *v, const struct call *c)
+static int unknown_helper(struct vf *v, u32 id)
 {
-    u32 type = c->map->geo.type;
-    bool ringbuf = c->sig->id == TN_HELPER_ringbuf_output || c->sig->id == TN_HELPER_ringbuf_reserve ||
-                   c->sig->id == TN_HELPER_ringbuf_query;
-    bool writes = c->sig->id == TN_HELPER_map_update_elem || c->sig->id == TN_HELPER_map_delete_elem;
-    char label[TN_MAP_LABEL];
+    const char *name = tn_proto_name(id);
 
-    vf_map_label(v, c->map_index, label);
-
-    if (ringbuf ? type != BPF_MAP_TYPE_RINGBUF : (tn_map_type_flags(type) & TN_MF_NO_ELEMS) != 0)
-        return vf_refuse(
-            v, v->pc, TN_REASON_map_helper_mismatch,
-            "cannot pass map_type %u into func bpf_%s#%u: %s is a %s, which has no such operation", type,
-            c->sig->name, c->sig->id, label, map_type_name(type));
-    if (writes && c->map->rdonly_prog)
-        return vf_refuse(v, v->pc, TN_REASON_map_write_denied,
-                         "write into map forbidden: %s is read-only for programs", label);
-    if (c->sig->id == TN_HELPER_map_lookup_elem && c->map->wronly_prog)
-        return vf_refuse(v, v->pc, TN_REASON_map_read_denied,
-                         "read from map forbidden: %s is write-only for programs", label);
-    return 0;
+    if (id >= TN_PROTO_END)
+        return vf_refuse(v, v->pc, TN_REASON_unknown_helper,
+                         "invalid func unknown#%d: there is no such helper", (s32)id);
+    return vf_refuse(v, v->pc, TN_REASON_unknown_helper,
+                     "program of this type cannot use helper %s#%d (unknown func %s#%d): it is not for %s "
+                     "programs",
+                     name, (s32)id, name, (s32)id, v->type->name);
 }
 
-static void note_map(struct vf *v, u32 index)
+static int check_allowed(struct vf *v, const struct tn_proto *proto)
 {
-    struct tn_seen *seen = &v->seen[v->pc];
+    char who[64];
+    int err;
 
-    if (!seen->has_map)
-        seen->map = (s32)index;
-    else if (seen->map != (s32)index)
-        seen->map = -1;
-    seen->has_map = true;
-    if (tn_map_type_flags(v->in->maps[index].geo.type) & TN_MF_PERCPU)
-        v->facts.percpu = true;
-}
-
-/* The key of a look-up is this number on every visit, or it varies. */
-static void note_key(struct vf *v, const struct tn_reg *key, u32 size)
-{
-    struct tn_seen *seen = &v->seen[v->pc];
-    s32 value = -1;
-    u64 k;
-
-    if (key->kind == TN_REG_STACK && tn_range_is_const(&key->r) && size == 4 &&
-        tn_stack_const(v->cur.frame[key->frame], key->r.smin, size, &k) && k <= INT32_MAX)
-        value = (s32)k;
-    if (!seen->has_key)
-        seen->key = value;
-    else if (seen->key != value)
-        seen->key = -1;
-    seen->has_key = true;
-    if (seen->key >= 0) /* others rely on this number */
-        tn_track_precise_stack(v, key->frame, key->r.smin, key->r.smin + size);
-}
-
-static int bad_type(struct vf *v, u32 regno, const char *expected)
-{
-    const struct bpf_insn *i = &v->insns[v->pc];
-    bool null = tn_reg_maybe_null(vf_reg(v, regno));
-    const char *name = i->src_reg ? NULL : linux_name(i->imm);
-
-    return vf_refuse(v, v->pc, null ? TN_REASON_maybe_null : TN_REASON_arg_type,
-                     "R%u type=%s expected=%s: argument %u of %s() is not what it takes%s", regno,
-                     TN_REG_NAME(vf_reg(v, regno)), expected, regno, name ? name : "the function",
-                     null ? "; test the pointer against NULL first" : "");
-}
-
-static int arg_map(struct vf *v, struct call *c, u32 regno)
-{
-    const struct tn_reg *reg = vf_reg(v, regno);
-
-    if (reg->kind != TN_REG_MAP)
-        return bad_type(v, regno, "map_ptr");
-    c->map = &v->in->maps[reg->obj];
-    c->map_index = reg->obj;
-    note_map(v, reg->obj);
-    return check_map_fits(v, c);
-}
-
-static int arg_size(struct vf *v, const struct call *c, u32 regno, bool zero_allowed)
-{
-    const struct tn_reg *reg = vf_reg(v, regno);
-    u8 ptr_arg = c->sig->arg[regno - 2];
-    enum tn_mem_use use = ptr_arg == TN_ARG_MEM_WR ? TN_USE_WRITE : TN_USE_READ;
-    const struct tn_reg *ptr = vf_reg(v, regno - 1);
-
-    if (reg->kind != TN_REG_SCALAR)
-        return bad_type(v, regno, "scalar");
-    if (reg->r.smin < 0)
-        return vf_refuse(
-            v, v->pc, TN_REASON_arg_size,
-            "R%u min value is negative, either use unsigned or 'var &= const': the size may be %lld", regno,
-            (long long)reg->r.smin);
-    if (!zero_allowed && reg->r.umin == 0)
-        return vf_refuse(v, v->pc, TN_REASON_arg_size,
-                         "R%u invalid zero-sized read: the size may be 0, and bpf_%s needs at least 1", regno,
-                         c->sig->name);
-    if (ptr_arg == TN_ARG_MEM_RD_NULL && ptr->kind == TN_REG_SCALAR && ptr->r.umax == 0)
-        return reg->r.umax ? bad_type(v, regno - 1, "fp, map_value, ringbuf_mem") : 0;
-    if (reg->r.umax >= 1u << 29)
-        return vf_refuse(v, v->pc, TN_REASON_arg_size,
-                         "R%u unbounded memory access, use 'var &= const' or 'if (var < const)'", regno);
-    return tn_mem_helper(v, regno - 1, reg->r.umax, use, tn_range_is_const(&reg->r));
-}
-
-static int arg_ringbuf(struct vf *v, struct call *c, u32 regno)
-{
-    const struct tn_reg *reg = vf_reg(v, regno);
-
-    if (reg->kind != TN_REG_MEM || !(reg->flags & TN_PTR_RINGBUF) || tn_reg_maybe_null(reg))
-        return bad_type(v, regno, "ringbuf_mem");
-    if (!tn_range_is_const(&reg->r) || reg->r.smin)
-        return vf_refuse(
-            v, v->pc, TN_REASON_bad_reference,
-            "R%u must point to the start of the reservation: pass what bpf_ringbuf_reserve() returned",
-            regno);
-    return tn_ref_arg(v, regno, true, &c->use);
-}
-
-static int arg_process(struct vf *v, u32 regno)
-{
-    struct tn_access access = {TN_ACCESS_READ, 0, "", 0, 0, true};
-    const struct tn_reg *size = vf_reg(v, regno - 1);
-    struct tn_error err = {0};
-
-    if (size->kind == TN_REG_SCALAR)
-        access.size = (u32)TN_MIN(size->r.umax, (u64)UINT32_MAX);
-    if (vf_reg(v, regno)->kind == TN_REG_CTX)
-        v->facts.ctx_escapes = true; /* its bytes are read as the host's memory */
-    if (v->auth->may_access(v->auth->self, &access, &err))
-        return vf_refuse_denied(v, TN_REASON_access_denied, &err);
-    return 0;
-}
-
-static int check_arg(struct vf *v, struct call *c, u32 regno)
-{
-    const struct tn_reg *reg = vf_reg(v, regno);
-    int err = vf_need_init(v, regno);
-
+    if ((proto->flags & TN_PF_GPL) && !v->in->gpl)
+        return vf_refuse(v, v->pc, TN_REASON_gpl_only,
+                         "cannot call GPL-restricted function from non-GPL compatible program: %s is one",
+                         proto->name);
+    if ((proto->flags & TN_PF_LISTED) && v->in->expected_attach_type != BPF_TRACE_ITER)
+        return vf_refuse(v, v->pc, TN_REASON_unknown_helper,
+                         "helper call is not allowed in probe: %s is for listed functions and iterators only",
+                         proto->name);
+    err = tn_call_in_lock(v, proto->id == TN_PROTO_spin_unlock);
     if (err)
         return err;
-    switch ((enum tn_arg)c->sig->arg[regno - 1]) {
-    case TN_ARG_ANY:
-        return c->sig->flags & TN_HF_READS_PROCESS ? arg_process(v, regno) : 0;
-    case TN_ARG_SCALAR:
-        return reg->kind == TN_REG_SCALAR ? 0 : bad_type(v, regno, "scalar");
-    case TN_ARG_CTX:
-        if (reg->kind != TN_REG_CTX)
-            return bad_type(v, regno, "ctx");
-        if (!tn_range_is_const(&reg->r) || reg->r.smin)
-            return vf_refuse(v, v->pc, TN_REASON_ctx_modified,
-                             "R%u is a modified ctx ptr: pass the context as it came", regno);
-        /* These two look at the run's record, not at the registers behind the context. */
-        if (c->sig->id != TN_HELPER_get_func_ip && c->sig->id != TN_HELPER_get_attach_cookie)
-            v->facts.ctx_escapes = true;
-        return 0;
-    case TN_ARG_MAP:
-        return arg_map(v, c, regno);
-    case TN_ARG_MAP_KEY:
-        err = tn_mem_helper(v, regno, c->map->geo.key_size, TN_USE_READ, true);
-        if (!err && c->sig->id == TN_HELPER_map_lookup_elem)
-            note_key(v, reg, c->map->geo.key_size);
-        return err;
-    case TN_ARG_MAP_VALUE:
-        return tn_mem_helper(v, regno, c->map->geo.value_size, TN_USE_READ, true);
-    case TN_ARG_SIZE:
-        return arg_size(v, c, regno, false);
-    case TN_ARG_SIZE0:
-        return arg_size(v, c, regno, true);
-    case TN_ARG_RINGBUF_MEM:
-        return arg_ringbuf(v, c, regno);
-    case TN_ARG_CONST_SIZE:
-        if (reg->kind != TN_REG_SCALAR || !tn_range_is_const(&reg->r) || reg->r.umax >= 1u << 29)
-            return vf_refuse(v, v->pc, TN_REASON_arg_size,
-                             "R%u must be a known constant: the size reserved is part of "
-                             "what is proved later",
-                             regno);
-        c->size = (u32)reg->r.umin;
-        return 0;
-    case TN_ARG_CONST_STR:
-        return bad_type(v, regno, "constant string in a read-only map");
-    case TN_ARG_MEM_RD: /* with the size that follows */
-    case TN_ARG_MEM_RD_NULL:
-    case TN_ARG_MEM_WR:
-    case TN_ARG_NONE:
-        return 0;
+    if (proto->flags & TN_PF_SLEEPS || (proto->flags & TN_PF_SLEEPS_IF_CAN && v->cur.sleepable)) {
+        snprintf(who, sizeof(who), "sleepable helper %s#%u", proto->name, proto->id);
+        return tn_may_sleep(v, v->cur.sleepable ? who : "helper call");
     }
     return 0;
 }
 
-static int helper_result(struct vf *v, const struct call *c, const struct tn_call_facts *facts)
-{
-    struct tn_reg *r0 = vf_reg(v, 0);
-    int err = 0;
+/* -----------------------------------------------------------------------------------------------------
+ * helpers: rules of their own */
 
-    switch ((enum tn_ret)c->sig->ret) {
-    case TN_RET_SCALAR:
-        *r0 = tn_reg_scalar(tn_range_signed(facts->ret_min, facts->ret_max));
-        break;
-    case TN_RET_VOID:
-        *r0 = (struct tn_reg){0};
-        break;
-    case TN_RET_MAP_VALUE_OR_NULL:
-        *r0 = tn_reg_pointer(TN_REG_MAP_VALUE, c->map_index);
-        r0->flags = TN_PTR_MAYBE_NULL;
-        r0->id = ++v->next_id;
-        break;
-    case TN_RET_RINGBUF_MEM_OR_NULL:
-        *r0 = tn_reg_pointer(TN_REG_MEM, c->size);
-        r0->flags = TN_PTR_RINGBUF | TN_PTR_MAYBE_NULL;
-        err = tn_ref_lend(v, r0);
-        break;
-    }
+static int rule_tail_call(struct vf *v, struct tn_helper_call *c)
+{
+    return tn_held_none(v, "tail_call");
+}
+
+static int rule_get_local_storage(struct vf *v, struct tn_helper_call *c)
+{
+    const struct tn_reg *flags = vf_reg(v, 2);
+
+    tn_track_precise(v, 2);
+    if (flags->kind == TN_REG_SCALAR && flags->r.umax == 0)
+        return 0;
+    return vf_refuse(v, v->pc, TN_REASON_arg_type,
+                     "get_local_storage() doesn't support non-zero flags: it has no way to report an error");
+}
+
+static int rule_dynptr_from_mem(struct vf *v, struct tn_helper_call *c)
+{
+    if (vf_reg(v, 1)->kind == TN_REG_MAP_VALUE)
+        return 0;
+    return vf_refuse(v, v->pc, TN_REASON_arg_type,
+                     "Unsupported reg type %s for bpf_dynptr_from_mem data: it takes memory of maps",
+                     TN_REG_NAME(vf_reg(v, 1)));
+}
+
+static int rule_get_func_ip(struct vf *v, struct tn_helper_call *c)
+{
+    u32 type = v->in->prog_type, attach = v->in->expected_attach_type;
+
+    if (type == BPF_PROG_TYPE_KPROBE ||
+        (type == BPF_PROG_TYPE_TRACING &&
+         (attach == BPF_TRACE_FENTRY || attach == BPF_TRACE_FEXIT || attach == BPF_MODIFY_RETURN)))
+        return 0;
+    if (type == BPF_PROG_TYPE_TRACING)
+        return vf_refuse(v, v->pc, TN_REASON_unknown_helper,
+                         "func %s#%u supported only for fentry/fexit/fmod_ret programs", c->proto->name,
+                         c->proto->id);
+    return vf_refuse(v, v->pc, TN_REASON_unknown_helper, "func %s#%u not supported for program type %u",
+                     c->proto->name, c->proto->id, type);
+}
+
+static int rule_lookup(struct vf *v, struct tn_helper_call *c)
+{
+    char label[TN_MAP_LABEL];
+
+    if (tn_vmap_by_type(c->map->geo.type)->found != TN_FOUND_MAP || c->map->inner)
+        return 0;
+    return vf_refuse(v, v->pc, TN_REASON_bad_map, "%s is a map of maps, of which nothing is said",
+                     vf_map_label(v, c->map_index, label));
+}
+
+static int rule_for_each(struct vf *v, struct tn_helper_call *c)
+{
+    const struct tn_vmap *type = tn_vmap_by_type(c->map->geo.type);
+
+    if (type->flags & TN_VM_EACH)
+        return 0;
+    return vf_refuse(v, v->pc, TN_REASON_map_helper_mismatch,
+                     "callback function not allowed for map: a %s cannot be gone through", type->name);
+}
+
+static int rule_write(struct vf *v, struct tn_helper_call *c)
+{
+    char label[TN_MAP_LABEL];
+
+    if (!c->map->rdonly_prog)
+        return 0;
+    return vf_refuse(v, v->pc, TN_REASON_map_write_denied,
+                     "write into map forbidden: %s is read-only for programs",
+                     vf_map_label(v, c->map_index, label));
+}
+
+/* R(helper, rule): asked once the arguments are what the row says. */
+static const struct {
+    u32 id;
+    int (*rule)(struct vf *v, struct tn_helper_call *c);
+} rules[] = {
+    {TN_PROTO_tail_call, rule_tail_call},
+    {TN_PROTO_get_local_storage, rule_get_local_storage},
+    {TN_PROTO_dynptr_from_mem, rule_dynptr_from_mem},
+    {TN_PROTO_get_func_ip, rule_get_func_ip},
+    {TN_PROTO_for_each_map_elem, rule_for_each},
+    {TN_PROTO_map_lookup_elem, rule_lookup},
+    {TN_PROTO_map_update_elem, rule_write},
+    {TN_PROTO_map_delete_elem, rule_write},
+    {TN_PROTO_map_push_elem, rule_write},
+    {TN_PROTO_map_pop_elem, rule_write},
+};
+
+static int check_map(struct vf *v, const struct tn_helper_call *c)
+{
+    const struct tn_vmap *type;
+    u32 number;
+    char label[TN_MAP_LABEL];
+
+    if (!c->map)
+        return 0;
+    number = c->map->geo.type;
+    if (tn_vmap_takes(number, c->proto->id))
+        return 0;
+    type = tn_vmap_by_type(number);
+    return vf_refuse(v, v->pc, TN_REASON_map_helper_mismatch,
+                     "cannot pass map_type %u into func %s#%u: %s is a %s, which has no such operation",
+                     number, c->proto->name, c->proto->id, vf_map_label(v, c->map_index, label),
+                     type ? type->name : "map of a kind that is not known");
+}
+
+static int check_rules(struct vf *v, struct tn_helper_call *c)
+{
+    int err = check_map(v, c);
+
+    for (size_t k = 0; k < TN_ARRAY_SIZE(rules) && !err; k++)
+        if (rules[k].id == c->proto->id)
+            err = rules[k].rule(v, c);
     return err;
 }
 
-static int unknown_helper(struct vf *v, s32 id)
-{
-    const char *name = linux_name(id);
+/* -----------------------------------------------------------------------------------------------------
+ * helpers: what is known afterwards */
 
-    if (!name)
+/* The map is this one on every visit, or it varies. */
+static void note_map(struct vf *v, const struct tn_helper_call *c)
+{
+    struct tn_seen *seen = &v->seen[v->pc];
+    s32 index = c->map_uid ? -1 : (s32)c->map_index;
+    const struct tn_vmap *type = tn_vmap_by_type(c->map->geo.type);
+
+    if (!seen->has_map)
+        seen->map = index;
+    else if (seen->map != index)
+        seen->map = -1;
+    seen->has_map = true;
+    if (type && type->flags & TN_VM_PERCPU)
+        v->facts.percpu = true;
+}
+
+/* An element that is surely there: an array has all below max_entries. An inner map may be smaller than the
+   one that stands for it here, if it was made so that it may. */
+static bool found_surely(const struct tn_helper_call *c)
+{
+    const struct tn_vmap *type = tn_vmap_by_type(c->map->geo.type);
+
+    return c->proto->id == TN_PROTO_map_lookup_elem && type->flags & TN_VM_CERTAIN && c->key >= 0 &&
+           (u64)c->key < c->map->geo.max_entries && !(c->map_uid && c->map->geo.map_flags & BPF_F_INNER_MAP);
+}
+
+/* The key of a look-up is this number on every visit, or it varies. */
+static void note_key(struct vf *v, const struct tn_helper_call *c)
+{
+    struct tn_seen *seen = &v->seen[v->pc];
+    s32 key = (s32)c->key;
+
+    if (!seen->has_key)
+        seen->key = key;
+    else if (seen->key != key)
+        seen->key = -1;
+    seen->has_key = true;
+    if (seen->key >= 0 || found_surely(c)) /* somebody relies on this number */
+        tn_track_precise_stack(v, c->key_frame, c->key_at, c->key_at + 4);
+}
+
+static void note_call(struct vf *v, const struct tn_helper_call *c)
+{
+    u32 id = c->proto->id, built = built_flags(id);
+
+    if (c->map)
+        note_map(v, c);
+    if (id == TN_PROTO_map_lookup_elem)
+        note_key(v, c);
+    v->facts.helpers[id / 64] |= 1ull << (id % 64);
+    v->facts.percpu |= (built & TN_HF_PERCPU) != 0;
+    v->facts.syscalls |= (built & TN_HF_SYSCALL) != 0;
+    v->facts.may_fault |= (c->proto->flags & TN_PF_PROCESS) != 0;
+}
+
+/* Linux says at most MAX_ERRNO below zero. */
+#define MAX_ERRNO 4095
+
+static int result_number(struct vf *v, const struct tn_helper_call *c, const struct tn_call_facts *facts)
+{
+    s64 min = facts->ret_min, max = facts->ret_max;
+
+    if (c->proto->flags & TN_PF_RET_LENGTH) {
+        min = TN_MAX(min, (s64)-MAX_ERRNO);
+        max = TN_MIN(max, (s64)c->longest);
+    }
+    if (c->proto->flags & TN_PF_RET_CPU && v->in->ncpu) {
+        min = TN_MAX(min, (s64)0);
+        max = TN_MIN(max, (s64)v->in->ncpu - 1);
+    }
+    vf_set_scalar(v, 0, tn_range_signed(min, max));
+    return 0;
+}
+
+static int result_typed(struct vf *v, const struct tn_helper_call *c, const struct tn_ret_form *form)
+{
+    const char *name = tn_proto_type_name(form->n);
+    u32 id = v->in->host_btf ? tn_btf_find(v->in->host_btf, BTF_KIND_STRUCT, name) : 0;
+
+    if (!id)
         return vf_refuse(v, v->pc, TN_REASON_unknown_helper,
-                         "invalid func unknown#%d: there is no such helper", id);
-    return vf_refuse(v, v->pc, TN_REASON_unknown_helper,
-                     "unknown func %s#%d: this helper is not available here", name, id);
+                         "%s() returns a struct %s, which the host's type information does not have",
+                         c->proto->name, name);
+    *vf_reg(v, 0) = tn_reg_pointer(TN_REG_BTF, id);
+    vf_reg(v, 0)->host = true;
+    if (form->trusted)
+        vf_reg(v, 0)->flags = TN_PTR_TRUSTED;
+    return 0;
+}
+
+static int set_result(struct vf *v, const struct tn_helper_call *c, const struct tn_call_facts *facts)
+{
+    const struct tn_ret_form *form = tn_proto_ret(c->proto);
+    struct tn_reg *r0 = vf_reg(v, 0);
+    int err = 0;
+
+    switch ((enum tn_ret_kind)form->kind) {
+    case TN_RK_SCALAR:
+        return result_number(v, c, facts);
+    case TN_RK_VOID:
+        return 0;
+    case TN_RK_VALUE:
+        *r0 = tn_reg_pointer(TN_REG_MAP_VALUE, c->map_index);
+        r0->uid = c->map_uid;
+        break;
+    case TN_RK_SOCK:
+        *r0 = tn_reg_pointer(form->n, 0);
+        break;
+    case TN_RK_RECORD:
+        *r0 = tn_reg_pointer(TN_REG_MEM, c->size);
+        r0->flags = TN_PTR_RINGBUF;
+        break;
+    case TN_RK_BTF:
+        err = result_typed(v, c, form);
+        break;
+    case TN_RK_SLICE:
+    case TN_RK_PERCPU:
+    case TN_RK_KPTR: /* their arguments are not followed, so nothing comes here */
+        return vf_refuse(v, v->pc, TN_REASON_arg_type, "%s() returns what is not followed", c->proto->name);
+    }
+    if (err)
+        return err;
+    if (form->null && !(form->kind == TN_RK_VALUE && found_surely(c))) {
+        r0->flags |= TN_PTR_MAYBE_NULL;
+        r0->id = ++v->next_id;
+    }
+    if (c->proto->flags & TN_PF_CASTS)
+        r0->ref = c->use.ref;
+    if (c->proto->flags & TN_PF_ACQUIRES || form->kind == TN_RK_RECORD)
+        err = tn_ref_lend(v, r0);
+    return err;
+}
+
+/* What a look-up found is no value, but what the value stands for. */
+void tn_call_found(const struct vf *v, struct tn_reg *reg, u32 id)
+{
+    const struct tn_vmap *type;
+
+    if (reg->kind != TN_REG_MAP_VALUE || reg->uid)
+        return;
+    type = tn_vmap_by_type(v->in->maps[reg->obj].geo.type);
+    switch (type ? type->found : TN_FOUND_VALUE) {
+    case TN_FOUND_MAP:
+        reg->kind = TN_REG_MAP;
+        reg->uid = id;
+        break;
+    case TN_FOUND_SOCKET:
+        reg->kind = TN_REG_SOCKET;
+        reg->obj = 0;
+        break;
+    case TN_FOUND_XDP_SOCK:
+        reg->kind = TN_REG_XDP_SOCK;
+        reg->obj = 0;
+        break;
+    default:
+        break;
+    }
 }
 
 static void clobber_args(struct vf *v)
@@ -325,40 +359,43 @@ static void clobber_args(struct vf *v)
 
 int tn_call_helper(struct vf *v, const struct bpf_insn *i)
 {
-    struct call c = {.sig = tn_signature_by_id((u32)i->imm)};
+    struct tn_helper_call c = {.proto =
+                                   tn_proto_for((u32)i->imm, v->in->prog_type, v->in->expected_attach_type)};
     struct tn_call question = {(u32)i->imm, 0};
     struct tn_call_facts facts = {INT64_MIN, INT64_MAX};
     struct tn_error denied = {0};
-    u32 nargs;
+    char func[64];
     int err;
 
-    if (!c.sig)
-        return unknown_helper(v, i->imm);
-    if ((c.sig->flags & TN_HF_GPL) && !v->in->gpl)
-        return vf_refuse(v, v->pc, TN_REASON_gpl_only,
-                         "cannot call GPL-restricted function bpf_%s from non-GPL compatible program",
-                         c.sig->name);
-    nargs = tn_signature_nargs(c.sig);
-    for (u32 a = 1; a <= nargs; a++) {
-        err = check_arg(v, &c, a);
-        if (err)
-            return err;
-    }
+    if (!c.proto)
+        return unknown_helper(v, (u32)i->imm);
+    err = check_allowed(v, c.proto);
+    if (!err)
+        err = tn_args_check(v, &c);
+    if (!err)
+        err = check_rules(v, &c);
+    if (err)
+        return err;
     if (v->auth->may_call(v->auth->self, &question, &facts, &denied))
         return vf_refuse_denied(v, TN_REASON_call_denied, &denied);
-    err = tn_ref_arg_done(v, &c.use, linux_name(i->imm));
+    snprintf(func, sizeof(func), "%s#%u", c.proto->name, c.proto->id);
+    err = tn_ref_arg_done(v, &c.use, func);
     if (err)
         return err;
     clobber_args(v);
-    v->facts.helpers[c.sig->id / 64] |= 1ull << (c.sig->id % 64);
-    v->facts.percpu |= (c.sig->flags & TN_HF_PERCPU) != 0;
-    v->facts.syscalls |= (c.sig->flags & TN_HF_SYSCALL) != 0;
-    v->facts.may_fault |= (c.sig->flags & TN_HF_READS_PROCESS) != 0;
-    return helper_result(v, &c, &facts);
+    note_call(v, &c);
+    return set_result(v, &c, &facts);
 }
 
 /* ---------------------------------------------------------------------------------------------------
  * functions */
+
+static int bad_param(struct vf *v, u32 regno, const char *expected)
+{
+    return vf_refuse(v, v->pc, TN_REASON_arg_type,
+                     "R%u type=%s expected=%s: argument %u of the function is not what it takes", regno,
+                     TN_REG_NAME(vf_reg(v, regno)), expected, regno);
+}
 
 static int call_global(struct vf *v, struct tn_sub *sub)
 {
@@ -373,10 +410,10 @@ static int call_global(struct vf *v, struct tn_sub *sub)
         if (err)
             return err;
         if (params[a - 1] == TN_PARAM_SCALAR && reg->kind != TN_REG_SCALAR)
-            return bad_type(v, a, "scalar");
+            return bad_param(v, a, "scalar");
         if (params[a - 1] == TN_PARAM_CTX &&
             (reg->kind != TN_REG_CTX || !tn_range_is_const(&reg->r) || reg->r.smin))
-            return bad_type(v, a, "ctx");
+            return bad_param(v, a, "ctx");
     }
     clobber_args(v);
     if (!tn_src_func_is_void(&v->src, sub->start))

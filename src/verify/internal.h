@@ -12,7 +12,8 @@
  *            mem.c        loads, stores, atomics: bounds of every kind of memory
  *            stack.c      what stack bytes hold
  *            packet.c     packets: what comparisons with their end prove
- *            call.c       helpers by rows of helpers.h, functions
+ *            call.c       helpers, functions
+ *            args.c       arguments of helpers, by rows of protos.h
  *            refs.c       what calls lend and take back
  *            dynptr.c     dynptrs and their slices
  *            iter.c       open-coded iterators
@@ -36,6 +37,7 @@
 #include "verify/fields.h"
 #include "verify/log.h"
 #include "verify/progtype.h"
+#include "verify/protos.h"
 #include "verify/reasons.h"
 #include "verify/srcline.h"
 #include "verify/state.h"
@@ -278,20 +280,6 @@ int tn_stack_fill(struct vf *v, struct tn_frame *f, s64 min, s64 end);
 /* The number held in [off, off + size), if it is one constant. */
 bool tn_stack_const(const struct tn_frame *f, s64 off, u32 size, u64 *ret_value);
 
-/* ---- call.c */
-struct tn_signature {
-    u32 id;
-    const char *name;
-    u8 ret, arg[5];
-    u32 flags;
-};
-const struct tn_signature *tn_signature_by_id(u32 id);
-u32 tn_signature_nargs(const struct tn_signature *sig);
-int tn_call_helper(struct vf *v, const struct bpf_insn *insn);
-int tn_call_subprog(struct vf *v, const struct bpf_insn *insn);
-int tn_call_exit(struct vf *v, bool *ret_end);
-u32 tn_map_type_flags(u32 type);
-
 /* ---- refs.c: what a path was lent. Entries are found by kind and id. */
 /* A new reference to an object, taken by the instruction at v->pc. */
 int tn_ref_acquire(struct vf *v, u32 *ret_id);
@@ -387,6 +375,29 @@ bool tn_iter_is_next(const char *kfunc);
 bool tn_iter_active(const struct tn_state *s);
 /* The outermost RCU section ended: iterators that live in it are not to be used. */
 void tn_iter_rcu_over(struct tn_state *s);
+/* ---- call.c */
+/* A call of a helper, as far as it was looked at. */
+struct tn_helper_call {
+    const struct tn_proto *proto;
+    const struct tn_verify_map *map; /* of the MAP argument; NULL: none */
+    u32 map_index, map_uid;          /* as in struct tn_reg */
+    u32 size;                        /* ALLOC */
+    u64 longest;                     /* SIZE: at most so much */
+    s64 key;                         /* KEY: this number, of four bytes; −1: not known */
+    u32 key_frame;                   /* … and where it lies on the stack */
+    s64 key_at;
+    struct tn_ref_use use;
+};
+int tn_call_helper(struct vf *v, const struct bpf_insn *insn);
+int tn_call_subprog(struct vf *v, const struct bpf_insn *insn);
+int tn_call_exit(struct vf *v, bool *ret_end);
+/* refs.c: a pointer that was nullable, and not NULL, of the group `id`. */
+void tn_call_found(const struct vf *v, struct tn_reg *reg, u32 id);
+
+/* ---- args.c */
+int tn_args_check(struct vf *v, struct tn_helper_call *c);
+/* R<regno>, a MAP_VALUE, points to a string that never changes. */
+int tn_arg_const_str(struct vf *v, u32 regno, const char **ret, u32 *ret_len);
 
 /* ---- special.c: special fields (fields.h) on a path */
 struct tn_object_type {

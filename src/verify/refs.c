@@ -125,6 +125,7 @@ static void resolve_reg(struct tn_reg *reg, void *arg)
         *reg = tn_reg_scalar(tn_range_const(0));
     } else {
         reg->flags &= (u16)~TN_PTR_MAYBE_NULL;
+        tn_call_found(res->v, reg, reg->id);
         if (!tn_reg_has_lock(res->v, reg)) /* by it an unlock will know the lock's owner */
             reg->id = 0;
     }

@@ -83,9 +83,7 @@ static void text_map(struct tn_text *t, const struct vf *v, const struct tn_reg 
 
     if (reg->obj >= v->in->nmaps)
         return;
-    map = &v->in->maps[reg->obj];
-    if (reg->uid && map->inner)
-        map = map->inner;
+    map = vf_map_of(v, reg);
     if (map->name && *map->name) {
         tn_text_add(t, "%smap=%.32s", *sep, map->name);
         *sep = ",";

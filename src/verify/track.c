@@ -605,15 +605,15 @@ static u16 numbers_of(struct vf *v, u16 regs)
 /* Arguments whose values a call looks at. */
 static u16 args_looked_at(const struct bpf_insn *i)
 {
-    const struct tn_signature *sig;
+    const struct tn_proto *proto;
     u16 regs = ARGS;
 
     if (i->src_reg)
         return ARGS;
-    sig = tn_signature_by_id((u32)i->imm);
-    for (u32 a = 0; sig && a < 5; a++)
-        if (sig->arg[a] == TN_ARG_ANY || sig->arg[a] == TN_ARG_SCALAR || sig->arg[a] == TN_ARG_NONE)
-            regs &= (u16) ~(2u << a);
+    proto = tn_proto_by_id((u32)i->imm); /* the rows of one helper look at the same numbers */
+    for (u32 a = 1; proto && a <= 5; a++)
+        if (tn_proto_arg(proto, a)->kind == TN_AK_ANY || tn_proto_arg(proto, a)->kind == TN_AK_NONE)
+            regs &= (u16) ~(1u << a);
     return regs;
 }
 

@@ -88,12 +88,25 @@ struct tn_verify_in {
     u32 line_info_rec_size, line_info_cnt;
     const struct tn_btf *host_btf; /* types of the host (of the kernel, when it is asked the same); or NULL */
     u32 attach_btf_id;             /* tracing types: a function or typedef of host_btf */
+    u32 ncpu;                      /* possible CPUs; 0: not known */
     const struct tn_authority *authority;
     u32 log_level; /* 1, 2, 4, and 8 for the beginning of a log that is too long: as in Linux; 0: no log */
     u64 log_size;  /* bytes its reader can take, NUL included; 0: no particular number (16 MiB) */
 };
 
 /* -------------------------------------------------------------------------------------------------- out */
+
+/* What a program may do that the engines cannot (yet) run. F(name, what the program does) */
+// clang-format off
+#define TN_FEATURES(F)                                                                                       \
+    F(callback,  "has one of its functions called back")                                                     \
+    F(tail_call, "ends in a tail call")
+// clang-format on
+enum tn_feature {
+#define F(name, ...) TN_FEATURE_##name,
+    TN_FEATURES(F)
+#undef F
+};
 
 /* What the rest of the house builds on. */
 struct tn_facts {
@@ -108,6 +121,7 @@ struct tn_facts {
     u64 maps_used;                          /* bitmap of maps[] (first 64) */
     u32 max_stack;                          /* bytes of program stack over the deepest call chain */
     u64 longest_path;                       /* instructions, upper bound of one run */
+    u64 features;                           /* bitmap of enum tn_feature */
     bool percpu;                            /* touches a per-CPU map, or calls a helper with TN_HF_PERCPU */
     bool may_fault;                         /* reads memory that may not be there */
     bool calls_host;                        /* calls a function of the host */
@@ -164,5 +178,10 @@ struct tn_verdict {
    well-formed is a verdict too. */
 int tn_verify(const struct tn_verify_in *in, struct tn_verdict *ret_verdict);
 void tn_verdict_clear(struct tn_verdict *verdict);
+
+/* Can the program that was judged run here? 0, or −EINVAL with `err` filled: helper_not_built, map_not_built,
+   feature_not_built. For one that was refused: only whether it was refused at the call of a helper that is
+   not built. Pure. */
+int tn_available(const struct tn_verify_in *in, const struct tn_verdict *verdict, struct tn_error *err);
 
 #endif

@@ -362,7 +362,7 @@ static void shapes_of_maps(void **state)
 
     if (load_named("mine", uses, 4) >= 0) {
         assert_false(verdict().available);
-        assert_string_equal(verdict().missing.reason, "map_type_missing");
+        assert_string_equal(verdict().missing.reason, "map_not_built");
     }
     judge("");
     assert_true(load_named("other", uses, 4) < 0); /* a shape is no map to anybody else */

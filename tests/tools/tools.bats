@@ -156,7 +156,7 @@ hold() {
     done <<'ROWS'
 packet prog_type_missing
 missing_map map_type_missing
-missing_helper unknown_helper
+missing_helper helper_not_built
 ROWS
 }
 

@@ -487,34 +487,82 @@ static const char *look_up(struct machine *m, u32 map, u64 key_addr, u64 *ret)
     return NULL;
 }
 
+static u32 built_flags(u32 id)
+{
+    static const struct {
+        u32 id, flags;
+    } built[] = {
+#define H(id, name, ret, a1, a2, a3, a4, a5, flags) {id, (u32)(flags)},
+        TN_HELPERS(H)
+#undef H
+    };
+
+    for (size_t k = 0; k < TN_ARRAY_SIZE(built); k++)
+        if (built[k].id == id)
+            return built[k].flags;
+    return 0;
+}
+
+/* What a call does with one argument, by what the row says of it. */
+static const char *argument(struct machine *m, const struct tn_arg_form *form, u64 x, u64 size,
+                            const struct tn_map_geo *geo)
+{
+    bool write = form->flags & TN_AF_WRITE, read = !(form->flags & TN_AF_UNINIT);
+    const char *wrong = NULL;
+
+    switch ((enum tn_arg_kind)form->kind) {
+    case TN_AK_CTX:
+        return x == m->object[m->ctx].start ? NULL : "argument is not the context";
+    case TN_AK_KEY:
+        size = geo ? geo->key_size : 0;
+        break;
+    case TN_AK_VALUE:
+        size = geo ? geo->value_size : 0;
+        break;
+    case TN_AK_FIXED:
+        size = form->n;
+        break;
+    case TN_AK_MEM:
+        break;
+    case TN_AK_RECORD:
+        return release(m, x);
+    default:
+        return NULL;
+    }
+    if (!x && form->flags & TN_AF_NULL)
+        return NULL;
+    wrong = size ? touch(m, x, size, read, write, false) : NULL;
+    for (u64 b = 0; b < size && write && !wrong; b++)
+        *(u8 *)(x + b) = (u8)some_number(m);
+    return wrong;
+}
+
 static const char *helper(struct machine *m, const struct bpf_insn *i)
 {
-    const struct tn_signature *sig = tn_signature_by_id((u32)i->imm);
+    const struct tn_proto *proto = tn_proto_for((u32)i->imm, m->in->prog_type, m->in->expected_attach_type);
     const struct tn_facts *facts = &m->verdict->facts;
     const struct tn_insn_aux *aux = &m->verdict->aux[m->pc];
     struct frame *f = top(m);
     const struct tn_map_geo *geo = NULL;
     const char *wrong = NULL;
-    u64 result = some_number(m);
-    u32 map = 0;
+    u64 result = some_number(m), longest = 0;
+    u32 map = 0, flags;
 
-    if (!sig || !(facts->helpers[sig->id / 64] >> (sig->id % 64) & 1))
+    if (!proto || !(facts->helpers[proto->id / 64] >> (proto->id % 64) & 1))
         return "facts.helpers lacks a helper";
-    if (((sig->flags & TN_HF_SYSCALL) && !facts->syscalls) ||
-        ((sig->flags & TN_HF_PERCPU) && !facts->percpu) ||
-        ((sig->flags & TN_HF_READS_PROCESS) && !facts->may_fault))
+    flags = built_flags(proto->id);
+    if (((flags & TN_HF_SYSCALL) && !facts->syscalls) || ((flags & TN_HF_PERCPU) && !facts->percpu) ||
+        ((flags & TN_HF_READS_PROCESS) && !facts->may_fault))
         return "facts lack what a helper needs";
-    for (u32 a = 1; a <= tn_signature_nargs(sig) && !wrong; a++) {
-        u64 x = f->reg[a], size = a < 5 ? f->reg[a + 1] : 0;
+    for (u32 a = 1; a <= tn_proto_nargs(proto) && !wrong; a++) {
+        const struct tn_arg_form *form = tn_proto_arg(proto, a);
 
         if (!(f->written >> a & 1))
             return "argument never written";
-        switch ((enum tn_arg)sig->arg[a - 1]) {
-        case TN_ARG_CTX:
-            wrong = x == m->object[m->ctx].start ? NULL : "argument is not the context";
-            break;
-        case TN_ARG_MAP:
-            map = (u32)(x - MAP_TOKEN);
+        if (form->kind == TN_AK_SIZE)
+            longest = f->reg[a];
+        if (form->kind == TN_AK_MAP) {
+            map = (u32)(f->reg[a] - MAP_TOKEN);
             if (map >= m->in->nmaps)
                 return "argument is not a map";
             geo = &m->in->maps[map].geo;
@@ -523,36 +571,20 @@ static const char *helper(struct machine *m, const struct bpf_insn *i)
             if ((geo->type == BPF_MAP_TYPE_PERCPU_ARRAY || geo->type == BPF_MAP_TYPE_PERCPU_HASH) &&
                 !facts->percpu)
                 return "facts.percpu is wrong";
-            break;
-        case TN_ARG_MAP_KEY:
-            wrong = touch(m, x, geo ? geo->key_size : 0, true, false, false);
-            break;
-        case TN_ARG_MAP_VALUE:
-            wrong = touch(m, x, geo ? geo->value_size : 0, true, false, false);
-            break;
-        case TN_ARG_MEM_RD:
-            wrong = size ? touch(m, x, size, true, false, false) : NULL;
-            break;
-        case TN_ARG_MEM_WR:
-            wrong = size ? touch(m, x, size, false, true, false) : NULL;
-            for (u64 b = 0; b < size && !wrong; b++)
-                *(u8 *)(x + b) = (u8)some_number(m);
-            break;
-        case TN_ARG_RINGBUF_MEM:
-            wrong = release(m, x);
-            break;
-        default:
-            break;
+            continue;
         }
+        wrong = argument(m, form, f->reg[a], a < 5 ? f->reg[a + 1] : 0, geo);
     }
-    if (!wrong && sig->id == TN_HELPER_map_lookup_elem)
+    if (proto->flags & TN_PF_RET_LENGTH)
+        result = longest && rnd(m) >> 40 & 1 ? rnd(m) % (longest + 1) : (u64)-14;
+    if (!wrong && proto->id == TN_PROTO_map_lookup_elem)
         wrong = look_up(m, map, f->reg[2], &result);
-    if (!wrong && sig->id == TN_HELPER_ringbuf_reserve)
+    if (!wrong && proto->id == TN_PROTO_ringbuf_reserve)
         wrong = reserve(m, f->reg[2], &result);
     for (u32 a = 1; a <= 5; a++)
         f->reg[a] = some_number(m);
     f->reg[0] = result;
-    f->written = (u16)((f->written & ~0x3fu) | (sig->ret != TN_RET_VOID));
+    f->written = (u16)((f->written & ~0x3fu) | (tn_proto_ret(proto)->kind != TN_RK_VOID));
     return wrong;
 }
 

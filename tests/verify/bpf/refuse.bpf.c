@@ -56,5 +56,5 @@ int leak(void *ctx)
 SEC("uprobe")
 int helper_not_here(void *ctx)
 {
-    return bpf_get_stackid(ctx, &counts, 0); /* REFUSED(helper_not_here, unknown_helper) */
+    return bpf_redirect_map(&counts, 0, 0); /* REFUSED(helper_not_here, unknown_helper) */
 }

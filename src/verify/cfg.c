@@ -26,6 +26,20 @@ static const struct {
     {"constant_zero_divisor", TN_REASON_COUNT, NULL},
 };
 
+/* Whether the engines run it or not: the verdict is another answer. */
+static int check_may_goto(struct vf *v, u32 pc)
+{
+    const struct bpf_insn *i = &v->insns[pc];
+
+    if (i->code == (BPF_JMP | BPF_JCOND) && !i->src_reg && !i->dst_reg && !i->imm)
+        return 0;
+    return vf_refuse(
+        v, pc, TN_REASON_reserved_field,
+        "invalid may_goto imm %d: of conditions that the run decides there is only this one, without "
+        "registers (dst r%u, src r%u)",
+        i->imm, i->dst_reg, i->src_reg);
+}
+
 /* The one table of instructions is the decoder's. */
 static int check_insn(struct vf *v, u32 pc)
 {
@@ -40,6 +54,8 @@ static int check_insn(struct vf *v, u32 pc)
             return 0;
         return vf_refuse(v, pc, TN_REASON_frame_pointer_write, "frame pointer is read only: a load into R10");
     }
+    if (tn_insn_is_jump_class(i) && BPF_OP(i->code) == BPF_JCOND)
+        return check_may_goto(v, pc);
     if (tn_decode(v->insns, v->ninsns, pc, &in, &err) == 0)
         return 0;
     for (size_t k = 0; k < TN_ARRAY_SIZE(faults); k++) {
@@ -203,6 +219,58 @@ static int check_jumps(struct vf *v)
     return 0;
 }
 
+/* Helpers and kfuncs that call a function of the program before they return, as often as they decide. */
+static const u32 callback_helpers[] = {BPF_FUNC_for_each_map_elem, BPF_FUNC_find_vma, BPF_FUNC_loop,
+                                       BPF_FUNC_user_ringbuf_drain};
+static const char *const callback_kfuncs[] = {"bpf_rbtree_add_impl"};
+
+static bool helper_calls_back(s32 id)
+{
+    for (size_t k = 0; k < TN_ARRAY_SIZE(callback_helpers); k++)
+        if ((u32)id == callback_helpers[k])
+            return true;
+    return false;
+}
+
+static enum tn_loop loop_of(const struct vf *v, const struct bpf_insn *i)
+{
+    const char *name;
+
+    if (i->code == (BPF_JMP | BPF_JCOND))
+        return TN_LOOP_MAY_GOTO;
+    if (!tn_insn_is_call(i) || i->src_reg == BPF_PSEUDO_CALL)
+        return TN_LOOP_NONE;
+    if (i->src_reg == 0)
+        return helper_calls_back(i->imm) ? TN_LOOP_CALLBACK : TN_LOOP_NONE;
+    if (i->src_reg != BPF_PSEUDO_KFUNC_CALL || i->off || !v->in->host_btf || i->imm <= 0 ||
+        (u32)i->imm >= tn_btf_count(v->in->host_btf))
+        return TN_LOOP_NONE;
+    name = tn_btf_name(v->in->host_btf, (u32)i->imm);
+    if (!name)
+        return TN_LOOP_NONE;
+    for (size_t k = 0; k < TN_ARRAY_SIZE(callback_kfuncs); k++)
+        if (!strcmp(name, callback_kfuncs[k]))
+            return TN_LOOP_CALLBACK;
+    return tn_iter_is_next(name) ? TN_LOOP_ITER : TN_LOOP_NONE;
+}
+
+/* Where ways meet besides the targets of jumps: after calls of functions, and where a round of a loop starts
+   that the run bounds. */
+static void mark_meetings(struct vf *v)
+{
+    for (u32 pc = 0; pc < v->ninsns; pc++) {
+        struct tn_flow *flow = &v->cfg.flow[pc];
+
+        if (flow->second)
+            continue;
+        flow->loop = (u8)loop_of(v, &v->insns[pc]);
+        if (flow->loop)
+            flow->target = true;
+        if (tn_insn_is_subprog_call(&v->insns[pc]) && pc + 1 < v->ninsns)
+            v->cfg.flow[pc + 1].target = true;
+    }
+}
+
 static int check_reached(struct vf *v)
 {
     _free_ u32 *todo = calloc(v->ninsns, sizeof(*todo));
@@ -328,5 +396,7 @@ int tn_cfg_build(struct vf *v)
         err = order_functions(v);
     if (!err)
         err = check_reached(v);
+    if (!err)
+        mark_meetings(v);
     return err;
 }

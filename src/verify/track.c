@@ -676,10 +676,30 @@ int tn_track_step(struct vf *v)
     return 0;
 }
 
+/* A branch goes one way only because of what is known of its operands, or of a number linked to one of them:
+   the whole group matters. The walk starts after the branch, whose links are steps of its own. */
+static void track_branch(struct vf *v, u16 numbers)
+{
+    struct tn_track *t = &v->track;
+    struct walk w = {.top = t->nframes, .after = t->nframes};
+
+    w.regs[t->nframes - 1] = numbers & REGS;
+    if (walk_steps(v, &w, t->step, t->nsteps))
+        walk_up(v, &w, t->last);
+    if (w.walked > SHORT_WALK && !t->at && room(t, 1))
+        t->step[t->nsteps++] =
+            (struct tn_step){.frames = (t->nframes - 1) & 15, .kind = TN_STEP_KNOWN, .arg = numbers};
+}
+
 /* A function of the program that is followed looks at nothing by being called. */
 static bool followed(const struct vf *v, const struct bpf_insn *i)
 {
     return tn_insn_is_subprog_call(i) && v->cur.nframes > v->track.nframes;
+}
+
+static bool branches(const struct bpf_insn *i)
+{
+    return tn_insn_is_jump_class(i) && !tn_insn_is_call(i) && BPF_OP(i->code) != BPF_EXIT;
 }
 
 void tn_track_stepped(struct vf *v, u32 insn, bool forked)
@@ -688,8 +708,12 @@ void tn_track_stepped(struct vf *v, u32 insn, bool forked)
     struct tn_track *t = &v->track;
     u16 numbers = (u16)(t->numbers & ~t->ignored);
 
-    if (numbers && (tn_insn_is_call(i) ? !followed(v, i) : BPF_OP(i->code) == BPF_EXIT || !forked))
+    if (numbers && branches(i)) {
+        if (!forked)
+            track_branch(v, numbers);
+    } else if (numbers && !followed(v, i)) {
         track_regs(v, numbers);
+    }
     for (u32 f = 0; f < t->nframes; f++) {
         t->written[f] |= t->will_write[f];
         t->will_write[f] = 0;

@@ -83,7 +83,7 @@ struct tn_track {
     u64 written[TN_MAX_FRAMES];    /* slots overwritten since */
     u64 will_write[TN_MAX_FRAMES]; /* … by the instruction under way */
     u32 nframes;                   /* at the end */
-    u16 numbers, ignored; /* the instruction under way: R1…R5 that were numbers; of these, not looked at */
+    u16 numbers, ignored; /* the instruction under way: operands that were numbers; of these, not looked at */
     const struct tn_stretch *at; /* the instruction under way starts at: step `at_step` of `at` (NULL: of */
     u32 at_step;                 /* those not frozen) */
     bool no_memory;

@@ -32,6 +32,7 @@ enum { R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10 };
 #define JMP32(op, d, i, o)      INSN(BPF_JMP32 | (op) | BPF_K, d, 0, o, i)
 #define JMPX32(op, d, s, o)     INSN(BPF_JMP32 | (op) | BPF_X, d, s, o, 0)
 #define JA(o)                   INSN(BPF_JMP | BPF_JA, 0, 0, o, 0)
+#define MAY_GOTO(o)             INSN(BPF_JMP | 0xe0, 0, 0, o, 0)
 #define CALL(id)                INSN(BPF_JMP | BPF_CALL, 0, 0, 0, id)
 #define CALLP(rel)              INSN(BPF_JMP | BPF_CALL, 0, BPF_PSEUDO_CALL, 0, rel)
 #define EXIT                    INSN(BPF_JMP | BPF_EXIT, 0, 0, 0, 0)

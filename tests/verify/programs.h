@@ -202,6 +202,16 @@ OK(loop_with_branches, MOVX(R6, R1), MOV(R7, 0), MOV(R8, 0), LDX(DW, R2, R6, 0),
 NO(loop_no_progress, infinite_loop, 1, MOVX(R6, R1), LDX(DW, R2, R6, 0), JMP(BPF_JNE, R2, 0, -2), MOV(R0, 0), EXIT)
 NO(loop_counts_without_end, too_complex, 5, MOVX(R6, R1), MOV(R7, 0), ADD(R7, 1), LDX(DW, R2, R6, 0), JMP(BPF_JNE, R2, 0, -3), MOV(R0, 0), EXIT)
 NO(loop_too_long, too_complex, 2, MOV(R0, 0), ADD(R0, 1), JMP(BPF_JLT, R0, 600000, -2), EXIT)
+/* ---- loops that the run bounds */
+OK(may_goto_counts, MOV(R6, 0), MAY_GOTO(2), ADD(R6, 1), JA(-3), MOV(R0, 0), EXIT)
+OK(may_goto_alone, MAY_GOTO(1), JA(-2), MOV(R0, 0), EXIT)
+OK(may_goto_checked_index, MOVX(R6, R1), MOV(R7, 0), LOOKUP(M_ARRAY), JMP(BPF_JEQ, R0, 0, 6), MAY_GOTO(5), JMP(BPF_JGE, R7, 64, 4), MOVX(R2, R0), ADDX(R2, R7), ST(B, R2, 0, 1), JA(-6), MOV(R0, 0), EXIT)
+NO(may_goto_index_forgotten, map_bounds, 13, MOVX(R6, R1), MOV(R7, 0), LOOKUP(M_ARRAY), JMP(BPF_JEQ, R0, 0, 6), MAY_GOTO(5), MOVX(R2, R0), ADDX(R2, R7), ADD(R7, 8), ST(DW, R2, 0, 1), JA(-6), MOV(R0, 0), EXIT)
+OK(may_goto_checked_counter, MOVX(R6, R1), MOV(R7, 0), LOOKUP(M_ARRAY), JMP(BPF_JEQ, R0, 0, 7), MAY_GOTO(6), JMP(BPF_JGE, R7, 64, 5), MOVX(R2, R0), ADDX(R2, R7), ADD(R7, 1), ST(B, R2, 0, 1), JA(-7), MOV(R0, 0), EXIT)
+OK(may_goto_nested, MOV(R6, 0), MAY_GOTO(6), MOV(R7, 0), MAY_GOTO(2), ADD(R7, 1), JA(-3), ADD(R6, 1), JA(-7), MOV(R0, 0), EXIT)
+NO(may_goto_with_register, reserved_field, 0, INSN(BPF_JMP | 0xe0, R1, 0, 0, 0), MOV(R0, 0), EXIT)
+/* a number is found to decide in a later round only, on a way that an earlier round was merged into */
+NO(may_goto_late_decision, pointer_unbounded, 19, MOVX(R6, R1), MOV(R7, 0), MOV(R8, 0), LOOKUP(M_ARRAY), MOVX(R9, R0), JMP(BPF_JEQ, R9, 0, 13), MAY_GOTO(12), LDX(DW, R2, R6, 0), JMP(BPF_JEQ, R2, 1, 4), JMP(BPF_JEQ, R2, 2, 1), JA(-5), MOV(R8, 100), JA(-7), MOVX(R3, R9), ADDX(R3, R7), ST(B, R3, 0, 1), MOVX(R7, R8), MOV(R0, 0), JA(-13), MOV(R0, 0), EXIT)
 /* ---- pruning must see what differs */
 NO(prune_sees_index, map_bounds, 17, MOVX(R6, R1), LOOKUP(M_ARRAY), JMP(BPF_JEQ, R0, 0, 10), LDX(DW, R2, R6, 0), MOV(R3, 0), JMP(BPF_JEQ, R2, 7, 1), JA(1), MOV(R3, 100), MOV(R4, 0), MOV(R4, 0), MOV(R4, 0), ADDX(R0, R3), ST(B, R0, 0, 0), MOV(R0, 0), EXIT)
 NO(prune_sees_spilled_index, map_bounds, 19, MOVX(R6, R1), LOOKUP(M_ARRAY), JMP(BPF_JEQ, R0, 0, 12), LDX(DW, R2, R6, 0), ST(DW, R10, -16, 0), JMP(BPF_JEQ, R2, 7, 1), JA(1), ST(DW, R10, -16, 100), MOV(R4, 0), MOV(R4, 0), MOV(R4, 0), LDX(DW, R3, R10, -16), ADD(R3, 0), ADDX(R0, R3), ST(B, R0, 0, 0), MOV(R0, 0), EXIT)

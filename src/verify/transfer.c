@@ -44,15 +44,38 @@ static void do_mov(struct vf *v, const struct bpf_insn *i, struct tn_reg *dst)
         r = tn_range_sext(&src->r, bits);
     if (i->off && !is64)
         r = tn_range_zext(&r, 32);
-    /* An exact copy is linked to its source: what is learnt of one holds for the other. */
-    if (!memcmp(&r, &src->r, sizeof(r)) && (is64 ? !i->off : src->r.umax <= UINT32_MAX && !i->off) &&
-        !tn_range_is_const(&r)) {
-        if (!src->id)
-            src->id = ++v->next_id;
-        *dst = *src;
+    /* A cut or extended number whose range stays the same was not changed. An exact copy is linked to its
+       source: what is learnt of one holds for the other. */
+    if (memcmp(&r, &src->r, sizeof(r)) || tn_range_is_const(&r)) {
+        *dst = tn_reg_scalar(r);
         return;
     }
-    *dst = tn_reg_scalar(r);
+    if (!src->id) {
+        src->id = ++v->next_id;
+        src->delta = 0;
+    }
+    *dst = *src;
+}
+
+/* So that differences between distances fit as well. */
+#define MAX_DISTANCE (1 << 30)
+
+/* A linked number plus a constant is still linked, at a distance: all arithmetic here is modulo 2^64. */
+static struct tn_reg moved_by_const(const struct bpf_insn *i, const struct tn_reg *dst,
+                                    const struct tn_reg *src, struct tn_range sum)
+{
+    struct tn_reg reg = tn_reg_scalar(sum);
+    s64 step = BPF_OP(i->code) == BPF_ADD ? src->r.smin : -src->r.smin, delta;
+
+    if (!dst->id || BPF_CLASS(i->code) != BPF_ALU64 || !tn_range_is_const(&src->r) ||
+        src->r.smin < -INT32_MAX || src->r.smin > INT32_MAX || tn_range_is_const(&sum))
+        return reg;
+    delta = dst->delta + step;
+    if (delta <= -MAX_DISTANCE || delta >= MAX_DISTANCE)
+        return reg;
+    reg.id = dst->id;
+    reg.delta = (s32)delta;
+    return reg;
 }
 
 static struct tn_range byte_swap(const struct bpf_insn *i, const struct tn_range *r)
@@ -105,6 +128,8 @@ static int do_alu(struct vf *v, const struct bpf_insn *i)
         *dst = tn_reg_scalar(byte_swap(i, &dst->r));
     else if ((op == BPF_DIV || op == BPF_MOD) && i->off == 1)
         *dst = tn_reg_scalar(tn_range_sdiv(op, is64, &dst->r, &src->r));
+    else if (op == BPF_ADD || op == BPF_SUB)
+        *dst = moved_by_const(i, dst, src, tn_range_alu(op, is64, &dst->r, &src->r));
     else
         *dst = tn_reg_scalar(tn_range_alu(op, is64, &dst->r, &src->r));
     return 0;
@@ -115,25 +140,38 @@ static int do_alu(struct vf *v, const struct bpf_insn *i)
 
 struct link {
     u32 id;
+    s32 delta;
     const struct tn_range *r;
+    bool empty;
 };
 
+/* reg = the number that was refined + the distance between the two; and reg was known to be something itself.
+ */
 static void refine_linked(struct tn_reg *reg, void *arg)
 {
-    const struct link *link = arg;
+    struct link *link = arg;
+    struct tn_range at = *link->r, distance;
 
-    if (reg->kind == TN_REG_SCALAR && reg->id == link->id)
-        reg->r = *link->r;
+    if (reg->kind != TN_REG_SCALAR || reg->id != link->id)
+        return;
+    if (reg->delta != link->delta) {
+        distance = tn_range_const((u64)((s64)reg->delta - link->delta));
+        at = tn_range_alu(BPF_ADD, true, &at, &distance);
+    }
+    link->empty |= !tn_range_intersect(&reg->r, &at, &reg->r);
 }
 
-static void put_refined(struct tn_state *s, u32 regno, const struct tn_range *r)
+/* False: what is learnt contradicts what is known of a linked number. */
+static bool put_refined(struct tn_state *s, u32 regno, const struct tn_range *r)
 {
     struct tn_reg *reg = &tn_state_top(s)->reg[regno];
-    struct link link = {reg->id, r};
+    struct link link = {reg->id, reg->delta, r, false};
 
-    reg->r = *r;
-    if (reg->id)
+    if (!reg->id)
+        reg->r = *r;
+    else if (memcmp(&reg->r, r, sizeof(*r)))
         tn_state_each_reg(s, refine_linked, &link);
+    return !link.empty;
 }
 
 static bool is_zero(const struct tn_reg *reg)
@@ -141,80 +179,128 @@ static bool is_zero(const struct tn_reg *reg)
     return reg->kind == TN_REG_SCALAR && reg->r.umin == 0 && reg->r.umax == 0;
 }
 
-/* What the branch being `taken` (or not) teaches `s`. False: it cannot be. */
-static bool learn(struct vf *v, struct tn_state *s, const struct bpf_insn *i, bool taken)
+/* Pointers that Linux, too, knows not to be NULL without asking. */
+static bool never_null(const struct tn_reg *reg)
+{
+    if (reg->flags & (TN_PTR_MAYBE_NULL | TN_PTR_UNTRUSTED))
+        return false;
+    switch (reg->kind) {
+    case TN_REG_MAP:
+    case TN_REG_MAP_VALUE:
+    case TN_REG_MAP_KEY:
+    case TN_REG_MEM:
+    case TN_REG_SOCKET:
+    case TN_REG_SOCK_COMMON:
+    case TN_REG_TCP_SOCK:
+        return true;
+    case TN_REG_BTF:
+        return reg->ref || reg->flags & (TN_PTR_TRUSTED | TN_PTR_ALLOC | TN_PTR_NON_OWNING);
+    default:
+        return false;
+    }
+}
+
+/* A branch seen from one side. */
+struct side {
+    bool may;                 /* be gone, as far as the two operands tell */
+    struct tn_range dst, src; /* two numbers: what is known of them then */
+};
+
+static struct side look(const struct bpf_insn *i, const struct tn_reg *dst, const struct tn_reg *src,
+                        bool taken)
 {
     bool x = BPF_SRC(i->code) == BPF_X, is64 = BPF_CLASS(i->code) == BPF_JMP;
     u8 op = BPF_OP(i->code);
-    struct tn_reg imm = tn_reg_scalar(tn_range_const((u64)(s64)i->imm));
-    struct tn_reg dst = tn_state_top(s)->reg[i->dst_reg], src = x ? tn_state_top(s)->reg[i->src_reg] : imm;
-    bool equality = op == BPF_JEQ || op == BPF_JNE;
+    bool holds = op == BPF_JEQ || op == BPF_JGE || op == BPF_JLE || op == BPF_JSGE || op == BPF_JSLE;
+    struct side side = {true, dst->r, src->r};
 
-    if (tn_reg_is_pointer(&dst) && tn_reg_is_pointer(&src))
-        return tn_packet_compare(v, s, i, taken);
-    if (dst.kind == TN_REG_SCALAR && src.kind == TN_REG_SCALAR) {
-        if (x && i->dst_reg == i->src_reg) { /* one number against itself */
-            bool holds = op == BPF_JEQ || op == BPF_JGE || op == BPF_JLE || op == BPF_JSGE || op == BPF_JSLE;
-
-            if (op == BPF_JSET)
-                return true;
-            return holds == taken;
-        }
-        if (!tn_range_assume(op, is64, taken, &dst.r, &src.r))
-            return false;
-        put_refined(s, i->dst_reg, &dst.r);
-        if (x)
-            put_refined(s, i->src_reg, &src.r);
-        return true;
+    if (dst->kind == TN_REG_SCALAR && src->kind == TN_REG_SCALAR) {
+        if (x && i->dst_reg == i->src_reg) /* one number against itself; JSET asks whether it is zero */
+            side.may = op == BPF_JSET || holds == taken;
+        else
+            side.may = tn_range_assume(op, is64, taken, &side.dst, &side.src);
+    } else if (is64 && (op == BPF_JEQ || op == BPF_JNE)) {
+        if ((never_null(dst) && is_zero(src)) || (never_null(src) && is_zero(dst)))
+            side.may = (op == BPF_JNE) == taken;
     }
-    if (!is64 || !equality)
-        return true;
-    if (tn_reg_is_pointer(&dst) && is_zero(&src)) {
-        bool null = (op == BPF_JEQ) == taken;
+    return side;
+}
 
-        if (tn_reg_maybe_null(&dst)) {
-            tn_null_resolved(v, s, dst.id, null);
+/* What the branch being `taken` (or not) teaches `s`. False: it cannot be. */
+static bool learn(struct vf *v, struct tn_state *s, const struct bpf_insn *i, bool taken,
+                  const struct side *side)
+{
+    bool x = BPF_SRC(i->code) == BPF_X, is64 = BPF_CLASS(i->code) == BPF_JMP;
+    bool equal = (BPF_OP(i->code) == BPF_JEQ && taken) || (BPF_OP(i->code) == BPF_JNE && !taken);
+    bool differ = (BPF_OP(i->code) == BPF_JNE && taken) || (BPF_OP(i->code) == BPF_JEQ && !taken);
+    struct tn_reg dst = tn_state_top(s)->reg[i->dst_reg],
+                  src = x ? tn_state_top(s)->reg[i->src_reg] : (struct tn_reg){0};
+
+    if (dst.kind == TN_REG_SCALAR && (!x || src.kind == TN_REG_SCALAR)) {
+        if (x && i->dst_reg == i->src_reg)
             return true;
-        }
-        return !null; /* other pointers are never NULL */
+        return put_refined(s, i->dst_reg, &side->dst) && (!x || put_refined(s, i->src_reg, &side->src));
     }
+    if (tn_reg_is_pointer(&dst) && tn_reg_is_pointer(&src) && !tn_packet_compare(v, s, i, taken))
+        return false;
+    if (!is64 || !(equal || differ) || !tn_reg_is_pointer(&dst))
+        return true;
+    if (!x) {
+        if (i->imm == 0 && tn_reg_maybe_null(&dst))
+            tn_null_resolved(v, s, dst.id, equal);
+        return true;
+    }
+    /* One that may be NULL equals one that is not. (Typed pointers may be NULL without saying so.) */
+    if (equal && tn_reg_is_pointer(&src) && tn_reg_maybe_null(&dst) != tn_reg_maybe_null(&src) &&
+        dst.kind != TN_REG_BTF && src.kind != TN_REG_BTF && !((dst.flags | src.flags) & TN_PTR_UNTRUSTED))
+        tn_null_resolved(v, s, tn_reg_maybe_null(&dst) ? dst.id : src.id, false);
     return true;
 }
 
-static int do_branch(struct vf *v, const struct bpf_insn *i, u32 *ret_next)
+static int do_branch(struct vf *v, const struct bpf_insn *i, u32 *ret_next, bool *ret_end)
 {
     u32 to = (u32)((s64)v->pc + 1 + i->off);
-    struct tn_state taken;
-    bool may_take, may_pass;
+    struct tn_reg imm = tn_reg_scalar(tn_range_const((u64)(s64)i->imm));
+    const struct tn_reg *src = BPF_SRC(i->code) == BPF_X ? vf_reg(v, i->src_reg) : &imm;
+    struct tn_state taken = {0};
+    struct side go, pass;
     int err = vf_need_init(v, i->dst_reg);
 
     if (!err && BPF_SRC(i->code) == BPF_X)
         err = vf_need_init(v, i->src_reg);
     if (err)
         return err;
-    err = tn_state_copy(&taken, &v->cur);
-    if (err)
-        return err;
-    may_take = learn(v, &taken, i, true);
-    if (!may_take) {
-        tn_state_clear(&taken);
-        (void)learn(v, &v->cur, i, false);
-        *ret_next = v->pc + 1;
+    go = look(i, vf_reg(v, i->dst_reg), src, true);
+    pass = look(i, vf_reg(v, i->dst_reg), src, false);
+    if (go.may && pass.may) {
+        err = tn_state_copy(&taken, &v->cur);
+        if (err)
+            return err;
+        go.may = learn(v, &taken, i, true, &go);
+        pass.may = learn(v, &v->cur, i, false, &pass);
+        if (go.may && !pass.may) {
+            tn_state_clear(&v->cur);
+            v->cur = taken;
+        } else if (!go.may) {
+            tn_state_clear(&taken);
+        }
+    } else if (go.may) {
+        go.may = learn(v, &v->cur, i, true, &go);
+    } else if (pass.may) {
+        pass.may = learn(v, &v->cur, i, false, &pass);
+    }
+    if (!go.may && !pass.may) { /* nothing comes here: linked numbers contradict each other */
+        *ret_end = true;
         return 0;
     }
-    may_pass = learn(v, &v->cur, i, false);
-    if (!may_pass) {
-        tn_state_clear(&v->cur);
-        v->cur = taken;
-        tn_trail_add(&v->trail, v->pc, to);
-        *ret_next = to;
-        return 0;
+    if (go.may && pass.may) {
+        err = tn_explore_fork(v, &taken, to);
+        if (err)
+            return err;
     }
-    err = tn_explore_fork(v, &taken, to);
-    if (err)
-        return err;
-    tn_trail_add(&v->trail, v->pc, v->pc + 1);
-    *ret_next = v->pc + 1;
+    *ret_next = pass.may ? v->pc + 1 : to;
+    if (go.may)
+        tn_trail_add(&v->trail, v->pc, *ret_next);
     return 0;
 }
 
@@ -272,7 +358,7 @@ static int do_jump(struct vf *v, const struct bpf_insn *i, u32 *ret_next, bool *
         return err;
     }
     default:
-        return do_branch(v, i, ret_next);
+        return do_branch(v, i, ret_next, ret_end);
     }
 }
 

@@ -243,9 +243,12 @@ static void piece_atomic(struct gen *g)
     static const s32 ops[] = {BPF_ADD, BPF_ADD | BPF_FETCH, BPF_XCHG,
                               BPF_OR,  BPF_XOR | BPF_FETCH, BPF_CMPXCHG};
     bool stack = pick(g, 2);
+    s32 op = ops[pick(g, TN_ARRAY_SIZE(ops))];
 
+    if (g->like_linux && stack && op & BPF_FETCH) /* Linux gives a pointer back that lay there, we a number */
+        op = BPF_XOR;
     PUT(ATOMIC(pick(g, 2) ? BPF_DW : BPF_W, stack ? R10 : R8, stack ? (s16)(-8 * (1 + (s32)pick(g, 4))) : 0,
-               scalar(g), ops[pick(g, TN_ARRAY_SIZE(ops))]));
+               scalar(g), op));
 }
 
 /* What lies behind r6: the context, or the caller's stack. */

@@ -303,12 +303,91 @@ int tn_arg_const_str(struct vf *v, u32 regno, const char **ret, u32 *ret_len)
     return 0;
 }
 
-/* Arguments that are objects with a life of their own are not judged by this table yet. */
-static int arg_object(struct vf *v, const struct tn_helper_call *c, u32 regno)
+/* The host's struct `from` has one of type `to` at that offset, itself or a first member of what lies there. */
+static bool holds_type(const struct tn_btf *btf, u32 from, u64 off, u32 to)
 {
-    return vf_refuse(v, v->pc, TN_REASON_arg_type,
-                     "argument %u of %s() is an object (%s) that this verifier does not follow", regno,
-                     c->proto->name, TN_REG_NAME(vf_reg(v, regno)));
+    const struct btf_type *t;
+    const struct btf_member *m;
+
+    for (from = tn_btf_resolve(btf, from);; from = tn_btf_resolve(btf, m->type)) {
+        if (from == to && !off)
+            return true;
+        t = tn_btf_type(btf, from);
+        if (!t || tn_btf_kind(t) != BTF_KIND_STRUCT)
+            return false;
+        m = (const struct btf_member *)(t + 1);
+        for (u32 left = tn_btf_vlen(t);; left--, m++) {
+            u32 bits = BTF_INFO_KFLAG(t->info) ? BTF_MEMBER_BIT_OFFSET(m->offset) : m->offset;
+            s64 size = left ? tn_btf_size(btf, m->type) : -1;
+
+            if (!left)
+                return false;
+            if (size > 0 && off >= bits / 8 && off - bits / 8 < (u64)size) {
+                off -= bits / 8;
+                break;
+            }
+        }
+    }
+}
+
+/* An object of the host's. */
+static int arg_typed(struct vf *v, const struct tn_helper_call *c, u32 regno, u32 type)
+{
+    const struct tn_reg *reg = vf_reg(v, regno);
+    const char *want = tn_proto_type_name(type);
+    u32 id = v->in->host_btf ? tn_btf_find(v->in->host_btf, BTF_KIND_STRUCT, want) : 0;
+
+    if (id && reg->host && holds_type(v->in->host_btf, reg->obj, (u64)reg->r.smin, id))
+        return 0;
+    return vf_refuse(v, v->pc, TN_REASON_arg_type, "R%u is of type %s but %s is expected by %s()", regno,
+                     reg->host && v->in->host_btf ? tn_btf_name(v->in->host_btf, reg->obj) : "another program's",
+                     want, c->proto->name);
+}
+
+static int arg_dynptr(struct vf *v, struct tn_helper_call *c, u32 regno, const struct tn_arg_form *form)
+{
+    switch ((enum tn_dynptr_need)form->n) {
+    case TN_DYNPTR_NEW_LOCAL:
+        return tn_dynptr_new(v, regno, TN_DYNPTR_LOCAL, NULL);
+    case TN_DYNPTR_NEW_RINGBUF:
+        return tn_dynptr_new(v, regno, TN_DYNPTR_RINGBUF, NULL);
+    case TN_DYNPTR_OF_RINGBUF:
+        return tn_dynptr_release_arg(v, regno, TN_DYNPTR_RINGBUF);
+    case TN_DYNPTR_ANY:
+        break;
+    }
+    return tn_dynptr_arg(v, regno, TN_DYNPTR_NONE, false, &c->dynptr);
+}
+
+static int arg_lock(struct vf *v, const struct tn_helper_call *c, u32 regno)
+{
+    return c->proto->id == TN_PROTO_spin_lock ? tn_lock_take(v, regno, TN_REF_LOCK)
+                                              : tn_lock_release(v, regno, TN_REF_LOCK);
+}
+
+static int arg_object(struct vf *v, struct tn_helper_call *c, u32 regno, const struct tn_arg_form *form)
+{
+    switch ((enum tn_arg_kind)form->kind) {
+    case TN_AK_DYNPTR:
+        return arg_dynptr(v, c, regno, form);
+    case TN_AK_LOCK:
+        return arg_lock(v, c, regno);
+    case TN_AK_TIMER:
+        return tn_field_arg(v, regno, TN_FIELD_TIMER, "bpf_timer");
+    case TN_AK_KPTR:
+        return tn_kptr_arg(v, regno, &c->kptr);
+    case TN_AK_KPTR_NEW:
+        return tn_kptr_match(v, regno, c->kptr);
+    case TN_AK_FUNC:
+        c->func = vf_reg(v, regno)->obj;
+        return 0;
+    case TN_AK_BTF:
+        return arg_typed(v, c, regno, form->n);
+    case TN_AK_SK:
+        return vf_reg(v, regno)->kind == TN_REG_BTF ? arg_typed(v, c, regno, TN_BTF_OF_SOCK) : 0;
+    default: /* nothing besides: MEM is looked at with the size that follows */
+        return 0;
+    }
 }
 
 static int check_one(struct vf *v, struct tn_helper_call *c, u32 regno, const struct tn_arg_form *form)
@@ -336,19 +415,8 @@ static int check_one(struct vf *v, struct tn_helper_call *c, u32 regno, const st
         return arg_alloc(v, c, regno);
     case TN_AK_STR:
         return tn_arg_const_str(v, regno, &str, &len);
-    case TN_AK_LOCK:
-    case TN_AK_TIMER:
-    case TN_AK_FUNC:
-    case TN_AK_BTF:
-    case TN_AK_PERCPU:
-    case TN_AK_KPTR:
-    case TN_AK_KPTR_NEW:
-    case TN_AK_DYNPTR:
-        return arg_object(v, c, regno);
-    case TN_AK_SK:
-        return vf_reg(v, regno)->kind == TN_REG_BTF ? arg_object(v, c, regno) : 0;
-    default: /* nothing besides: MEM is looked at with the size that follows */
-        return 0;
+    default:
+        return arg_object(v, c, regno, form);
     }
 }
 
@@ -377,9 +445,9 @@ static int check_arg(struct vf *v, struct tn_helper_call *c, u32 regno)
         if (!err && !(form->flags & TN_AF_RELEASE))
             err = check_place(v, regno);
     }
-    if (!err && (form->kind != TN_AK_DYNPTR || reg->kind != TN_REG_STACK))
+    if (!err && form->kind != TN_AK_DYNPTR && form->kind != TN_AK_KPTR) /* these keep their own accounts */
         err = tn_ref_arg(v, regno, form->flags & TN_AF_RELEASE, &c->use);
-    if (!err && !null)
+    if (!err && (!null || form->kind == TN_AK_KPTR_NEW))
         err = check_one(v, c, regno, form);
     return err;
 }
@@ -407,6 +475,7 @@ int tn_args_check(struct vf *v, struct tn_helper_call *c)
     int err = 0;
 
     c->key = -1;
+    v->call_takes_packet = tn_proto_takes_packets(v->in->prog_type, c->proto);
     for (u32 a = 1; a <= nargs && !err; a++)
         err = check_arg(v, c, a);
     if (!err && (c->proto->flags & TN_PF_PROCESS))

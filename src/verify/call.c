@@ -123,6 +123,11 @@ static int rule_lookup(struct vf *v, struct tn_helper_call *c)
                      vf_map_label(v, c->map_index, label));
 }
 
+static int rule_timer_init(struct vf *v, struct tn_helper_call *c)
+{
+    return tn_field_same_map(v, 1, 2, "timer");
+}
+
 static int rule_for_each(struct vf *v, struct tn_helper_call *c)
 {
     const struct tn_vmap *type = tn_vmap_by_type(c->map->geo.type);
@@ -154,6 +159,7 @@ static const struct {
     {TN_PROTO_dynptr_from_mem, rule_dynptr_from_mem},
     {TN_PROTO_get_func_ip, rule_get_func_ip},
     {TN_PROTO_for_each_map_elem, rule_for_each},
+    {TN_PROTO_timer_init, rule_timer_init},
     {TN_PROTO_map_lookup_elem, rule_lookup},
     {TN_PROTO_map_update_elem, rule_write},
     {TN_PROTO_map_delete_elem, rule_write},
@@ -282,6 +288,33 @@ static int result_typed(struct vf *v, const struct tn_helper_call *c, const stru
     return 0;
 }
 
+/* This or another CPU's copy: of a struct a typed pointer, of a number memory of its size. */
+static int result_percpu(struct vf *v, const struct tn_helper_call *c)
+{
+    const struct tn_reg *arg = &c->percpu;
+    const struct tn_btf *btf = arg->host ? v->in->host_btf : NULL;
+    u32 id = btf ? tn_btf_resolve(btf, arg->obj) : 0;
+    s64 size = id ? tn_btf_size(btf, id) : -1;
+    u32 kind = id ? tn_btf_kind(tn_btf_type(btf, id)) : BTF_KIND_UNKN;
+    struct tn_reg *r0 = vf_reg(v, 0);
+
+    if (arg->flags & TN_PTR_RCU) { /* bpf_percpu_obj_new made it */
+        *r0 = tn_reg_pointer(TN_REG_BTF, arg->obj);
+        r0->host = arg->host;
+        r0->flags = TN_PTR_ALLOC | TN_PTR_RCU;
+    } else if (kind == BTF_KIND_STRUCT || kind == BTF_KIND_UNION) {
+        *r0 = tn_reg_pointer(TN_REG_BTF, id);
+        r0->host = true;
+    } else if (size >= 0 && size < TN_MAX_OFFSET) {
+        *r0 = tn_reg_pointer(TN_REG_MEM, (u32)size);
+        r0->flags = TN_PTR_RDONLY;
+    } else {
+        return vf_refuse(v, v->pc, TN_REASON_arg_type, "unable to resolve the size of type '%s'",
+                         id ? tn_btf_name(btf, id) : "?");
+    }
+    return 0;
+}
+
 static int set_result(struct vf *v, const struct tn_helper_call *c, const struct tn_call_facts *facts)
 {
     const struct tn_ret_form *form = tn_proto_ret(c->proto);
@@ -308,9 +341,14 @@ static int set_result(struct vf *v, const struct tn_helper_call *c, const struct
         err = result_typed(v, c, form);
         break;
     case TN_RK_SLICE:
+        *r0 = tn_reg_pointer(TN_REG_MEM, c->size);
+        tn_dynptr_slice(&c->dynptr, r0);
+        break;
     case TN_RK_PERCPU:
-    case TN_RK_KPTR: /* their arguments are not followed, so nothing comes here */
-        return vf_refuse(v, v->pc, TN_REASON_arg_type, "%s() returns what is not followed", c->proto->name);
+        err = result_percpu(v, c);
+        break;
+    case TN_RK_KPTR:
+        return tn_kptr_taken(v, c->kptr);
     }
     if (err)
         return err;
@@ -379,9 +417,12 @@ int tn_call_helper(struct vf *v, const struct bpf_insn *i)
     if (v->auth->may_call(v->auth->self, &question, &facts, &denied))
         return vf_refuse_denied(v, TN_REASON_call_denied, &denied);
     snprintf(func, sizeof(func), "%s#%u", c.proto->name, c.proto->id);
-    err = tn_ref_arg_done(v, &c.use, func);
+    err = c.kptr ? tn_kptr_given(v, &c.use, func) : tn_ref_arg_done(v, &c.use, func);
     if (err)
         return err;
+    if (c.proto->flags & TN_PF_CHANGES || (c.proto->id == TN_PROTO_dynptr_write && tn_dynptr_is_packet(&c.dynptr)))
+        tn_packet_invalidate(v);
+    c.percpu = *vf_reg(v, 1);
     clobber_args(v);
     note_call(v, &c);
     return set_result(v, &c, &facts);

@@ -375,6 +375,7 @@ bool tn_iter_is_next(const char *kfunc);
 bool tn_iter_active(const struct tn_state *s);
 /* The outermost RCU section ended: iterators that live in it are not to be used. */
 void tn_iter_rcu_over(struct tn_state *s);
+
 /* ---- call.c */
 /* A call of a helper, as far as it was looked at. */
 struct tn_helper_call {
@@ -386,6 +387,10 @@ struct tn_helper_call {
     s64 key;                         /* KEY: this number, of four bytes; −1: not known */
     u32 key_frame;                   /* … and where it lies on the stack */
     s64 key_at;
+    struct tn_dynptr dynptr;         /* DYNPTR */
+    const struct tn_field *kptr;     /* KPTR */
+    struct tn_reg percpu;            /* argument 1, as it was */
+    u32 func;                        /* FUNC: which function of the program */
     struct tn_ref_use use;
 };
 int tn_call_helper(struct vf *v, const struct bpf_insn *insn);

@@ -83,6 +83,8 @@ static int check_movsx(const struct tn_insn *in, struct tn_error *err)
 
 static int check_atomic(const struct tn_insn *in, struct tn_error *err)
 {
+    if (in->bytes < 4 && in->imm != BPF_LOAD_ACQ && in->imm != BPF_STORE_REL)
+        return REFUSE(err, unknown_atomic);
     switch (in->imm) {
 #define T(name, imm, ...) case (imm):
         TN_ATOMICS(T)
@@ -197,6 +199,9 @@ int tn_decode(const struct bpf_insn *insns, u32 n, u32 at, struct tn_insn *ret_i
     case TN_KIND_JA:
         if (in.dst || in.src || (in.op == TN_OP_JA ? in.imm != 0 : in.off != 0))
             r = REFUSE(err, reserved_field);
+        break;
+    case TN_KIND_MAY_GOTO:
+        r = REFUSE(err, may_goto_not_supported);
         break;
     case TN_KIND_CALL:
         r = check_call(&in, err);

@@ -146,6 +146,9 @@ void tn_disasm(const struct bpf_insn *in, char *buf, size_t size)
     case TN_KIND_JA:
         snprintf(buf, size, "%s pc%+d", row->sign, in->code == (BPF_JMP | BPF_JA) ? in->off : in->imm);
         break;
+    case TN_KIND_MAY_GOTO:
+        snprintf(buf, size, "may_goto pc%+d", in->off);
+        break;
     case TN_KIND_EXIT:
         snprintf(buf, size, "exit");
         break;

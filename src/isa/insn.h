@@ -21,6 +21,16 @@
 #define BPF_LOAD_ACQ  0x100 /* immediates of BPF_ATOMIC */
 #define BPF_STORE_REL 0x110
 #endif
+#ifndef BPF_JCOND
+#define BPF_JCOND 0xe0 /* a jump that is taken when a loop went round too often */
+#endif
+static inline bool tn_insn_is_acq_rel(const struct bpf_insn *insn)
+{
+    return BPF_CLASS(insn->code) == BPF_STX && BPF_MODE(insn->code) == BPF_ATOMIC &&
+           (insn->imm == BPF_LOAD_ACQ || insn->imm == BPF_STORE_REL);
+}
+/* How often a function's loops may go round between them before its may_goto leads out, as in Linux. */
+#define TN_MAY_GOTO_MAX (8u << 20)
 #ifndef BPF_ADDR_SPACE_CAST
 #define BPF_ADDR_SPACE_CAST 1 /* offset of a 64-bit mov: arenas */
 #endif
@@ -37,6 +47,7 @@
     R(bad_width,                 "byte swaps and sign extensions have 8, 16, 32 or 64 bits, less than the operation") \
     R(unknown_atomic,            "the immediate names no atomic operation")                                  \
     R(acquire_release_not_supported, "load-acquire and store-release are not executed")                      \
+    R(may_goto_not_supported,    "loops bounded by may_goto are not executed")                               \
     R(packet_access_not_supported,   "classic packet instructions (ld_abs, ld_ind) are not executed")        \
     R(address_space_not_supported,   "address-space casts (arenas) are not executed")                        \
     R(incomplete_two_slot_load,  "a 64-bit immediate needs a second slot that is otherwise zero")            \

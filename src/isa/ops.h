@@ -74,6 +74,10 @@
     T(XCHG,      BPF_XCHG,            "xchg",    s)                                                          \
     T(CMPXCHG,   BPF_CMPXCHG,         "cmpxchg", m == r0 ? s : m)
 
+/* Two more immediates of that opcode are no read-modify-write, and come in all sizes:
+       BPF_LOAD_ACQ   d = *(s + off), and nothing that follows is seen before it
+       BPF_STORE_REL  *(d + off) = s, and nothing before it is seen after it */
+
 /* Every opcode. O(NAME, code, off, kind, bytes, sign): `off` 0 or 1 as in a row above, TN_OFF_USED where the offset is
    an operand of its own, `bytes` the width of the operation. */
 #define TN_OFF_USED 2
@@ -89,6 +93,7 @@
     TN_JUMPS(TN_JUMP_OPS_, O)                                                                                \
     O(JA,         BPF_JMP | BPF_JA,             TN_OFF_USED, JA,  0, "goto")  /* pc += off */                \
     O(JA32,       BPF_JMP32 | BPF_JA,           0, JA,       0, "gotol")      /* pc += imm */                \
+    O(MAY_GOTO,   BPF_JMP | BPF_JCOND,          TN_OFF_USED, MAY_GOTO, 0, "may_goto") /* pc += off, the TN_MAY_GOTO_MAX-th time */ \
     O(CALL,       BPF_JMP | BPF_CALL,           0, CALL,     0, "call")                                      \
     O(EXIT,       BPF_JMP | BPF_EXIT,           0, EXIT,     0, "exit")                                      \
     O(LD_IMM64,   BPF_LD | BPF_IMM | BPF_DW,    0, LD_IMM64, 8, "=")                                         \
@@ -96,9 +101,12 @@
     O(LDSXB,      BPF_LDX | BPF_MEMSX | BPF_B,  TN_OFF_USED, LDSX, 1, "=")                                   \
     O(LDSXH,      BPF_LDX | BPF_MEMSX | BPF_H,  TN_OFF_USED, LDSX, 2, "=")                                   \
     O(LDSXW,      BPF_LDX | BPF_MEMSX | BPF_W,  TN_OFF_USED, LDSX, 4, "=")                                   \
+    O(ATOMIC8,    BPF_STX | BPF_ATOMIC | BPF_B, TN_OFF_USED, ATOMIC, 1, "=") /* acquire and release only */  \
+    O(ATOMIC16,   BPF_STX | BPF_ATOMIC | BPF_H, TN_OFF_USED, ATOMIC, 2, "=")                                 \
     O(ATOMIC32,   BPF_STX | BPF_ATOMIC | BPF_W, TN_OFF_USED, ATOMIC, 4, "=")                                 \
     O(ATOMIC64,   BPF_STX | BPF_ATOMIC | BPF_DW, TN_OFF_USED, ATOMIC, 8, "=")                                \
-    /* Known, and refused by name: the packet instructions of classic BPF. */                                \
+    /* The packet loads of classic BPF: R0 = big-endian bytes at imm (+ s) of the packet of the context in R6; \
+       where there are none, the function ends with R0 = 0. */                                                \
     O(LD_ABSB,    BPF_LD | BPF_ABS | BPF_B,     0, PACKET,   1, "=")                                         \
     O(LD_ABSH,    BPF_LD | BPF_ABS | BPF_H,     0, PACKET,   2, "=")                                         \
     O(LD_ABSW,    BPF_LD | BPF_ABS | BPF_W,     0, PACKET,   4, "=")                                         \
@@ -132,6 +140,7 @@ enum tn_kind {
     TN_KIND_END,
     TN_KIND_JMP,
     TN_KIND_JA,
+    TN_KIND_MAY_GOTO,
     TN_KIND_CALL,
     TN_KIND_EXIT,
     TN_KIND_LD_IMM64,

@@ -45,6 +45,11 @@ static bool is_bpf_call(const struct jit *j, u32 at)
     return is_op(j, at, TN_OP_CALL) && j->prog->insns[at].src_reg == BPF_PSEUDO_CALL;
 }
 
+static bool may_jump(u8 kind)
+{
+    return kind == TN_KIND_JMP || kind == TN_KIND_JA || kind == TN_KIND_MAY_GOTO;
+}
+
 /* ------------------------------------------------------------------------------------------------ 1:
  * subprograms */
 
@@ -72,8 +77,11 @@ static int assign_subprogs(struct jit *j)
                 return tn_fail(j->err, -EINVAL, "incomplete_two_slot_load", "instruction %u", i);
             j->plan[i].slots = 2;
             i++;
-        } else if (row_of(j, i)->kind == TN_KIND_JMP || row_of(j, i)->kind == TN_KIND_JA) {
+        } else if (may_jump(row_of(j, i)->kind)) {
             s64 target = tn_jump_target(&p->insns[i], i);
+
+            if (row_of(j, i)->kind == TN_KIND_MAY_GOTO)
+                j->subs[j->plan[i].sub].loops = true;
 
             if (target >= 0 && target < p->ninsns)
                 j->plan[target].target = true;
@@ -218,7 +226,7 @@ static int reach(struct jit *j)
                                "instruction %u calls no function's start", i);
             r = push_if_new(j, stack, &n, (u8)callee, target, i);
         }
-        if (!r && (kind == TN_KIND_JA || plan->how == JIT_ALWAYS_TAKEN ||
+        if (!r && (kind == TN_KIND_JA || kind == TN_KIND_MAY_GOTO || plan->how == JIT_ALWAYS_TAKEN ||
                    (kind == TN_KIND_JMP && plan->how != JIT_NEVER_TAKEN)))
             r = push_if_new(j, stack, &n, plan->sub, target, i);
         if (!r && kind != TN_KIND_JA && kind != TN_KIND_EXIT && plan->how != JIT_ALWAYS_TAKEN)
@@ -272,7 +280,16 @@ static void uses(const struct jit *j, u32 at, u16 *ret_use, u16 *ret_def)
     case TN_KIND_STX:
         use = d | s;
         break;
+    case TN_KIND_PACKET:
+        use = REG(6) | (BPF_MODE(in->code) == BPF_IND ? s : 0);
+        def = REG(0);
+        break;
     case TN_KIND_ATOMIC:
+        if (tn_insn_is_acq_rel(in)) {
+            use = in->imm == BPF_LOAD_ACQ ? s : d | s;
+            def = in->imm == BPF_LOAD_ACQ ? d : 0;
+            break;
+        }
         use = d | s | (in->imm == BPF_CMPXCHG ? REG(0) : 0);
         def = in->imm == BPF_CMPXCHG ? REG(0) : in->imm & BPF_FETCH ? s : 0;
         break;
@@ -360,7 +377,7 @@ static void liveness(struct jit *j)
             if (kind != TN_KIND_JA && kind != TN_KIND_EXIT && plan->how != JIT_ALWAYS_TAKEN &&
                 i + plan->slots < p->ninsns)
                 out |= live_in_of(j, i + plan->slots);
-            if (kind == TN_KIND_JA || plan->how == JIT_ALWAYS_TAKEN ||
+            if (kind == TN_KIND_JA || kind == TN_KIND_MAY_GOTO || plan->how == JIT_ALWAYS_TAKEN ||
                 (kind == TN_KIND_JMP && plan->how == JIT_PLAIN))
                 out |= live_in_of(j, (u32)tn_jump_target(&p->insns[i], i));
             if (out != plan->live_out) {
@@ -610,6 +627,9 @@ static u32 changed(const struct jit *j, u32 at)
         else if ((op == BPF_LSH || op == BPF_RSH || op == BPF_ARSH) && BPF_SRC(in->code) == BPF_X)
             mask = X86(TN_RCX) | X86_SCRATCH;
         break;
+    case TN_KIND_PACKET:
+        mask = X86_SCRATCH;
+        break;
     case TN_KIND_ATOMIC: /* fetching ones that are a loop */
         if ((in->imm & BPF_FETCH) && in->imm != (BPF_ADD | BPF_FETCH) && in->imm != BPF_XCHG &&
             in->imm != BPF_CMPXCHG)
@@ -637,7 +657,7 @@ static void frames(struct jit *j)
         for (u32 r = BPF_REG_6; r <= BPF_REG_9; r++)
             if (named(j, i) & REG(r))
                 sub->saved |= (u16)(1u << jit_reg[r]);
-        sub->frame |= (named(j, i) & REG(BPF_REG_10)) != 0;
+        sub->frame |= (named(j, i) & REG(BPF_REG_10)) != 0 || is_op(j, i, TN_OP_MAY_GOTO);
         j->needs_run |= needs_run(j, i);
         j->footprint |= changed(j, i);
         sub->calls |= how == JIT_PLAIN && is_op(j, i, TN_OP_CALL);

@@ -16,6 +16,8 @@
 #ifndef TN_JIT_H
 #define TN_JIT_H
 
+#include <stddef.h>
+
 #include "verify/verify.h"
 
 enum tn_pool_kind {
@@ -27,6 +29,19 @@ struct tn_pool_entry {
     u32 kind, index;
     u64 offset;
 };
+
+/*
+ * Where the engines find the packet of a __sk_buff: user space's struct, whose data and data_end are addresses below
+ * 4 GiB, and behind it where the link and the network header begin, which the loads of classic BPF count from.
+ */
+struct tn_skb {
+    struct __sk_buff user;
+    u32 mac, net;
+};
+#define TN_SKB_DATA     offsetof(struct tn_skb, user.data)
+#define TN_SKB_DATA_END offsetof(struct tn_skb, user.data_end)
+#define TN_SKB_MAC      offsetof(struct tn_skb, mac)
+#define TN_SKB_NET      offsetof(struct tn_skb, net)
 
 /* A verified program, as the engines take it. Nothing is owned. */
 struct tn_program {

@@ -19,6 +19,7 @@
 #include "jit/plan.h"
 
 #include <errno.h>
+#include <linux/filter.h>
 
 const u8 jit_reg[11] = {TN_RAX, TN_RDI, TN_RSI, TN_RDX, TN_RCX, TN_R8,
                         TN_RBX, TN_R13, TN_R14, TN_R15, TN_RBP};
@@ -323,6 +324,12 @@ static int lower_atomic(struct jit *j, u32 at, const struct bpf_insn *in, u8 byt
     u8 s = jit_reg[in->src_reg];
 
     switch (in->imm) {
+    case BPF_LOAD_ACQ: /* every load of x86 acquires, every store releases */
+        tn_x86_load(a, bytes, jit_reg[in->dst_reg], mem_of(in, in->src_reg));
+        return 0;
+    case BPF_STORE_REL:
+        tn_x86_store(a, bytes, m, s);
+        return 0;
     case BPF_ADD:
     case BPF_OR:
     case BPF_AND:
@@ -458,6 +465,22 @@ static void lower_jmp(struct jit *j, u32 at, const struct bpf_insn *in, u8 bytes
     jump(j, at, tn_jump_target(in, at), condition(in->code));
 }
 
+/* The counter of a function's rounds lies below its stack. */
+static struct tn_mem rounds_of(const struct jit_sub *sub)
+{
+    return tn_mem_base(TN_RBP, -(s32)sub->stack - 8);
+}
+
+/* Leads out once the counter stands at zero, where it stays. */
+static void lower_may_goto(struct jit *j, u32 at, const struct bpf_insn *in)
+{
+    struct tn_mem rounds = rounds_of(&j->subs[j->plan[at].sub]);
+
+    tn_x86_alu_mi(&j->a, 4, TN_SUB, rounds, 1);
+    tn_x86_alu_mi(&j->a, 4, TN_ADC, rounds, 0); /* 0 − 1 borrows: back to zero, with a carry out */
+    jump(j, at, tn_jump_target(in, at), TN_CC_B);
+}
+
 static int lower_call(struct jit *j, u32 at, const struct bpf_insn *in)
 {
     struct tn_asm *a = &j->a;
@@ -487,10 +510,15 @@ static u32 pushes(const struct jit_sub *sub)
     return (u32)__builtin_popcount(sub->saved) + sub->frame;
 }
 
+static u32 frame_bytes(const struct jit_sub *sub)
+{
+    return sub->stack + (sub->loops ? 8 : 0);
+}
+
 /* Bytes taken below the saved registers: nothing where the red zone does. */
 static u32 allocated(const struct jit_sub *sub)
 {
-    u32 stack = sub->frame ? sub->stack : 0;
+    u32 stack = sub->frame ? frame_bytes(sub) : 0;
 
     if (!sub->calls)
         return stack > 128 ? stack : 0;
@@ -502,7 +530,7 @@ u32 jit_frame_size(const struct jit_sub *sub)
     u32 below = allocated(sub);
 
     if (!below && sub->frame)
-        below = sub->stack;
+        below = frame_bytes(sub);
     return 8 + 8 * pushes(sub) + below;
 }
 
@@ -521,6 +549,8 @@ void jit_prologue(struct jit *j, const struct jit_sub *sub, bool main)
         tn_x86_alu_ri(a, 8, TN_SUB, TN_RSP, (s32)allocated(sub));
     for (u64 left = sub->frame ? sub->zero : 0; left; left &= left - 1)
         tn_x86_store_i(a, 8, tn_mem_base(TN_RBP, -8 * (1 + __builtin_ctzll(left))), 0);
+    if (sub->loops)
+        tn_x86_store_i(a, 8, rounds_of(sub), (s32)TN_MAY_GOTO_MAX);
     if (main && j->needs_run)
         tn_x86_mov_rr(a, 8, JIT_RUN, TN_RSI);
 }
@@ -541,6 +571,64 @@ static void lower_exit(struct jit *j, const struct jit_sub *sub)
         if (sub->saved & (1u << saved_order[i]))
             tn_x86_pop(a, saved_order[i]);
     tn_x86_ret(a);
+}
+
+/*
+ * A load of classic BPF. Everything is an address below 4 GiB, so sums do not wrap in 64 bits; rax is free, it is
+ * about to get the result.
+ *
+ *     r11 = offset; r10 = where it counts from          neither: leave
+ *     r10 + r11 + bytes > data_end                      leave
+ *     rax = bytes there, swapped
+ */
+static void lower_packet(struct jit *j, u32 at, const struct bpf_insn *in, u8 bytes)
+{
+    struct tn_asm *a = &j->a;
+    struct tn_fixup negative, link, none, ready[2], past, fits;
+    const u8 ctx = jit_reg[BPF_REG_6];
+
+    if (BPF_MODE(in->code) == BPF_IND) {
+        tn_x86_mov_rr(a, 4, JIT_TMP, jit_reg[in->src_reg]);
+        if (in->imm)
+            tn_x86_alu_ri(a, 4, TN_ADD, JIT_TMP, in->imm);
+    } else {
+        tn_x86_mov_ri(a, JIT_TMP, (u32)in->imm);
+    }
+    tn_x86_test_rr(a, 4, JIT_TMP, JIT_TMP);
+    negative = tn_x86_jcc_fwd(a, 1, TN_CC_L);
+    tn_x86_load(a, 4, JIT_TM2, tn_mem_base(ctx, TN_SKB_DATA));
+    ready[0] = tn_x86_jmp_fwd(a, 1);
+    tn_x86_bind(a, negative);
+    tn_x86_alu_ri(a, 4, TN_CMP, JIT_TMP, SKF_NET_OFF);
+    link = tn_x86_jcc_fwd(a, 1, TN_CC_L);
+    tn_x86_alu_ri(a, 4, TN_SUB, JIT_TMP, SKF_NET_OFF);
+    tn_x86_load(a, 4, JIT_TM2, tn_mem_base(ctx, TN_SKB_NET));
+    ready[1] = tn_x86_jmp_fwd(a, 1);
+    tn_x86_bind(a, link);
+    tn_x86_alu_ri(a, 4, TN_CMP, JIT_TMP, SKF_LL_OFF);
+    none = tn_x86_jcc_fwd(a, 1, TN_CC_L);
+    tn_x86_alu_ri(a, 4, TN_SUB, JIT_TMP, SKF_LL_OFF);
+    tn_x86_load(a, 4, JIT_TM2, tn_mem_base(ctx, TN_SKB_MAC));
+    tn_x86_bind(a, ready[0]);
+    tn_x86_bind(a, ready[1]);
+    tn_x86_alu_rr(a, 8, TN_ADD, JIT_TM2, JIT_TMP);
+    tn_x86_lea(a, JIT_TMP, tn_mem_base(JIT_TM2, bytes));
+    tn_x86_load(a, 4, TN_RAX, tn_mem_base(ctx, TN_SKB_DATA_END));
+    tn_x86_alu_rr(a, 8, TN_CMP, JIT_TMP, TN_RAX);
+    fits = tn_x86_jcc_fwd(a, 1, TN_CC_BE);
+    past = tn_x86_jmp_fwd(a, 1); /* one place for both ways to leave */
+    tn_x86_bind(a, none);
+    tn_x86_bind(a, past);
+    tn_x86_zero(a, TN_RAX);
+    lower_exit(j, &j->subs[j->plan[at].sub]);
+    tn_x86_bind(a, fits);
+    tn_x86_load(a, bytes, TN_RAX, tn_mem_base(JIT_TM2, 0));
+    if (bytes == 4) {
+        tn_x86_bswap(a, 4, TN_RAX);
+    } else if (bytes == 2) {
+        tn_x86_shift_i(a, 2, TN_ROL, TN_RAX, 8);
+        tn_x86_movzx_rr(a, 2, TN_RAX, TN_RAX);
+    }
 }
 
 /* ------------------------------------------------------------------------------------------------ inlined
@@ -669,6 +757,12 @@ static int lower_plain(struct jit *j, u32 at, const struct bpf_insn *in)
         return 0;
     case TN_KIND_JA:
         jump(j, at, tn_jump_target(in, at), -1);
+        return 0;
+    case TN_KIND_MAY_GOTO:
+        lower_may_goto(j, at, in);
+        return 0;
+    case TN_KIND_PACKET:
+        lower_packet(j, at, in, bytes);
         return 0;
     case TN_KIND_CALL:
         return lower_call(j, at, in);

@@ -47,6 +47,7 @@ struct jit_insn {
 struct jit_sub {
     u16 saved;  /* callee-saved registers of x86 in use, a bit per enum tn_x86_reg */
     bool frame; /* R10 is used: rbp, and `stack` bytes below it */
+    bool loops; /* has a may_goto: eight bytes below its stack count */
     bool calls; /* leaves the function, so the stack is aligned and really allocated */
     u32 stack;  /* bytes below rbp */
     u64 zero;   /* of these, eight-byte slots to be cleared first: tn_subprog.zero */

@@ -12,6 +12,7 @@
 #include "vm/vm.h"
 
 #include <errno.h>
+#include <linux/filter.h>
 
 #include "isa/ops.h"
 
@@ -77,6 +78,7 @@ struct frame {
     u64 fp;       /* R10 of the caller */
     u32 ret;      /* where it goes on */
     u32 arena;    /* bytes in use before the call */
+    u32 rounds;   /* the caller's loops may go on so often */
 };
 
 static u64 load(u64 addr, u8 bytes)
@@ -118,6 +120,57 @@ static u64 swap(u64 v, s32 bits)
 static u64 truncate_to(u64 v, s32 bits)
 {
     return bits == 16 ? (u16)v : bits == 32 ? (u32)v : v;
+}
+
+/* A load that nothing overtakes, a store that overtakes nothing. The address is aligned (verified). */
+static u64 load_acquire(u64 addr, u8 bytes)
+{
+    const void *p = (const void *)(uintptr_t)addr;
+
+    return bytes == 1   ? __atomic_load_n((const u8 *)p, __ATOMIC_ACQUIRE)
+           : bytes == 2 ? __atomic_load_n((const u16 *)p, __ATOMIC_ACQUIRE)
+           : bytes == 4 ? __atomic_load_n((const u32 *)p, __ATOMIC_ACQUIRE)
+                        : __atomic_load_n((const u64 *)p, __ATOMIC_ACQUIRE);
+}
+
+static void store_release(u64 addr, u64 v, u8 bytes)
+{
+    void *p = (void *)(uintptr_t)addr;
+
+    if (bytes == 1)
+        __atomic_store_n((u8 *)p, (u8)v, __ATOMIC_RELEASE);
+    else if (bytes == 2)
+        __atomic_store_n((u16 *)p, (u16)v, __ATOMIC_RELEASE);
+    else if (bytes == 4)
+        __atomic_store_n((u32 *)p, (u32)v, __ATOMIC_RELEASE);
+    else
+        __atomic_store_n((u64 *)p, v, __ATOMIC_RELEASE);
+}
+
+/* Bytes of the packet, most significant first. A negative offset counts from the network or the link header. False:
+   they are not there. */
+static bool packet_load(u64 ctx, s32 offset, u8 bytes, u64 *ret)
+{
+    u32 from = TN_SKB_DATA;
+    u64 addr, end, v = 0;
+
+    if (offset < 0 && offset >= SKF_NET_OFF) {
+        from = TN_SKB_NET;
+        offset -= SKF_NET_OFF;
+    } else if (offset < 0 && offset >= SKF_LL_OFF) {
+        from = TN_SKB_MAC;
+        offset -= SKF_LL_OFF;
+    } else if (offset < 0) {
+        return false;
+    }
+    addr = load(ctx + from, 4) + (u32)offset;
+    end = load(ctx + TN_SKB_DATA_END, 4);
+    if (addr + bytes > end)
+        return false;
+    for (u8 i = 0; i < bytes; i++)
+        v = v << 8 | load(addr + i, 1);
+    *ret = v;
+    return true;
 }
 
 static int load_imm64(const struct bpf_insn *in, const struct tn_program *prog, struct tn_map *const *maps,
@@ -169,6 +222,7 @@ int tn_vm_run(const struct tn_program *prog, struct tn_map *const *maps, void *c
     struct frame frames[MAX_FRAMES];
     u32 depth = 0, used = stack_of(prog, 0), pc = 0;
     u64 r[11] = {0}, left = budget ? budget : UINT64_MAX;
+    u32 rounds = TN_MAY_GOTO_MAX;
     int err;
 
     if (used > ARENA_BYTES)
@@ -245,6 +299,12 @@ int tn_vm_run(const struct tn_program *prog, struct tn_map *const *maps, void *c
         case TN_OP_JA32:
             pc += in->imm;
             break;
+        case TN_OP_MAY_GOTO:
+            if (rounds)
+                rounds--;
+            else
+                pc += in->off;
+            break;
         case TN_OP_LD_IMM64:
             if (pc >= prog->ninsns)
                 return -EINVAL;
@@ -253,8 +313,22 @@ int tn_vm_run(const struct tn_program *prog, struct tn_map *const *maps, void *c
                 return err;
             pc++;
             break;
+        case TN_OP_ATOMIC8:
+        case TN_OP_ATOMIC16:
+            if (!tn_insn_is_acq_rel(in))
+                return -EINVAL;
+            /* fall through */
         case TN_OP_ATOMIC32:
         case TN_OP_ATOMIC64: {
+            if (in->imm == BPF_LOAD_ACQ) {
+                *d = load_acquire(s + in->off, bytes);
+                break;
+            }
+            if (in->imm == BPF_STORE_REL) {
+                store_release(*d + in->off, s, bytes);
+                break;
+            }
+
             void *p = (void *)(uintptr_t)(*d + in->off);
             u64 old;
 
@@ -278,6 +352,8 @@ int tn_vm_run(const struct tn_program *prog, struct tn_map *const *maps, void *c
                 frames[depth].fp = r[10];
                 frames[depth].ret = pc;
                 frames[depth].arena = used;
+                frames[depth].rounds = rounds;
+                rounds = TN_MAY_GOTO_MAX;
                 depth++;
                 used += need;
                 r[10] = (uintptr_t)arena + used;
@@ -293,6 +369,16 @@ int tn_vm_run(const struct tn_program *prog, struct tn_map *const *maps, void *c
                 return -ENOTSUP;
             }
             break;
+        case TN_OP_LD_ABSB:
+        case TN_OP_LD_ABSH:
+        case TN_OP_LD_ABSW:
+        case TN_OP_LD_INDB:
+        case TN_OP_LD_INDH:
+        case TN_OP_LD_INDW:
+            if (packet_load(r[6], (s32)((BPF_MODE(in->code) == BPF_IND ? (u32)s : 0) + (u32)in->imm), bytes, &r[0]))
+                break;
+            r[0] = 0;
+            /* fall through */
         case TN_OP_EXIT:
             if (!depth) {
                 *ret_r0 = r[0];
@@ -302,6 +388,7 @@ int tn_vm_run(const struct tn_program *prog, struct tn_map *const *maps, void *c
             memcpy(&r[6], frames[depth].saved, sizeof(frames[depth].saved));
             r[10] = frames[depth].fp;
             used = frames[depth].arena;
+            rounds = frames[depth].rounds;
             pc = frames[depth].ret;
             break;
         default:

@@ -91,7 +91,7 @@ u64 engine_vm(struct engine *e, void *ctx, struct tn_run *run)
 {
     struct tn_run own = {.ctx = ctx};
     u64 r0 = 0;
-    int r = tn_vm_run(&e->prog, e->maps, ctx, run ? run : &own, 1 << 20, &r0);
+    int r = tn_vm_run(&e->prog, e->maps, ctx, run ? run : &own, 1u << 28, &r0);
 
     if (r)
         fail_msg("interpreter: %s", strerror(-r));

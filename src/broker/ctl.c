@@ -42,7 +42,7 @@ static int ctl_options(struct tn_caller *caller, const void *req, void *ret_repl
 {
     const struct tn_ctl_options *options = req;
 
-    if (options->follow > 1 || options->wait_ms > 3600000)
+    if (options->follow > 1 || options->interpret > 1 || options->wait_ms > 3600000)
         return -EINVAL;
     if (!memchr(options->judged, 0, sizeof(options->judged)))
         return -EINVAL;

@@ -35,6 +35,7 @@ struct tn_ctl_status {
 struct tn_ctl_options {
     u32 follow;         /* 0 or 1 */
     u32 wait_ms;        /* for a thread that can be borrowed */
+    u32 interpret;      /* 1: test runs are interpreted, not compiled */
     char judged[16];    /* PROG_LOAD of a program of this name gives a verdict and nothing that can run, and maps of types
                            that are not served are shapes without memory; "": nothing is judged */
 };

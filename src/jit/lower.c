@@ -574,8 +574,8 @@ static void lower_exit(struct jit *j, const struct jit_sub *sub)
 }
 
 /*
- * A load of classic BPF. Everything is an address below 4 GiB, so sums do not wrap in 64 bits; rax is free, it is
- * about to get the result.
+ * A load of classic BPF. Everything is an address below 4 GiB, so sums do not wrap in 64 bits; rax is free,
+ * it is about to get the result.
  *
  *     r11 = offset; r10 = where it counts from          neither: leave
  *     r10 + r11 + bytes > data_end                      leave

@@ -220,21 +220,42 @@ static _Noreturn void child(const struct tn_confined_in *in, pid_t parent, void 
 
 int tn_confined_start(const struct tn_confined_in *in, struct tn_confined *ret_confined, struct tn_error *err)
 {
-    u64 len = TN_PAGE + TN_ROUND_UP((u64)in->ctx_size, TN_PAGE) + TN_PAGE;
-    struct tn_confined c = {.pidfd = -1, .ctx_size = in->ctx_size, .shared_len = len};
+    u64 ctx_len = TN_ROUND_UP((u64)in->ctx_size, TN_PAGE) + TN_PAGE;
+    u64 data_len = in->data ? TN_ROUND_UP((u64)in->data_size, TN_PAGE) + TN_PAGE : 0;
+    u64 len = TN_PAGE + ctx_len + data_len;
+    struct tn_confined c = {
+        .pidfd = -1, .ctx_size = in->ctx_size, .data_size = in->data_size, .shared_len = len};
     sigset_t all, before;
     pid_t self = getpid();
     int r;
 
-    if (in->ctx_size > TN_CONFINED_MAX_DATA)
-        return tn_fail(err, -EINVAL, "test_run_too_big", "a context of %u bytes; at most %u", in->ctx_size,
-                       TN_CONFINED_MAX_DATA);
-    c.shared = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (in->ctx_size > TN_CONFINED_MAX_DATA || in->data_size > TN_CONFINED_MAX_DATA)
+        return tn_fail(err, -EINVAL, "test_run_too_big", "a context of %u bytes, a packet of %u; at most %u",
+                       in->ctx_size, in->data_size, TN_CONFINED_MAX_DATA);
+    for (u32 i = 0; i < in->naddresses; i++)
+        if (in->addresses[i].at > in->ctx_size || in->ctx_size - in->addresses[i].at < sizeof(u32))
+            return -EINVAL;
+    c.shared = mmap(NULL, len, PROT_READ | PROT_WRITE,
+                    MAP_SHARED | MAP_ANONYMOUS | (in->data ? MAP_32BIT : 0), -1, 0);
     if (c.shared == MAP_FAILED)
         return tn_fail(err, -errno, "test_run_no_memory", "mmap of %llu bytes: %s", (unsigned long long)len,
                        strerror(errno));
     if (in->ctx_size)
         memcpy((u8 *)c.shared + TN_PAGE, in->ctx, in->ctx_size);
+    if (in->data) {
+        c.data = (u8 *)c.shared + len - TN_PAGE - in->data_size;
+        memcpy(c.data, in->data, in->data_size);
+        if (mprotect((u8 *)c.shared + len - TN_PAGE, TN_PAGE, PROT_NONE)) {
+            r = -errno;
+            munmap(c.shared, len);
+            return tn_fail(err, r, "test_run_no_memory", "mprotect: %s", strerror(-r));
+        }
+    }
+    for (u32 i = 0; i < in->naddresses; i++) {
+        u32 address = (u32)(uintptr_t)c.data + (u32)in->addresses[i].plus;
+
+        memcpy((u8 *)c.shared + TN_PAGE + in->addresses[i].at, &address, sizeof(address));
+    }
 
     /* No handler of the caller's may run in the child: it is born with all signals blocked, and unblocks them
        when they have their defaults. */
@@ -296,7 +317,7 @@ static int judge_signal(int sig, struct tn_error *err)
 }
 
 int tn_confined_finish(struct tn_confined *c, struct tn_confined_result *ret_result, void *ret_ctx,
-                       struct tn_error *err)
+                       void *ret_data, struct tn_error *err)
 {
     struct answer answer;
     int status = 0, r = 0;
@@ -325,6 +346,8 @@ int tn_confined_finish(struct tn_confined *c, struct tn_confined_result *ret_res
         *ret_result = (struct tn_confined_result){.retval = answer.retval, .duration_ns = answer.duration_ns};
         if (ret_ctx && c->ctx_size)
             memcpy(ret_ctx, (u8 *)c->shared + TN_PAGE, c->ctx_size);
+        if (ret_data && c->data)
+            memcpy(ret_data, c->data, c->data_size);
     }
     release(c);
     return r;

@@ -147,8 +147,8 @@ static void store_release(u64 addr, u64 v, u8 bytes)
         __atomic_store_n((u64 *)p, v, __ATOMIC_RELEASE);
 }
 
-/* Bytes of the packet, most significant first. A negative offset counts from the network or the link header. False:
-   they are not there. */
+/* Bytes of the packet, most significant first. A negative offset counts from the network or the link header.
+   False: they are not there. */
 static bool packet_load(u64 ctx, s32 offset, u8 bytes, u64 *ret)
 {
     u32 from = TN_SKB_DATA;
@@ -375,7 +375,8 @@ int tn_vm_run(const struct tn_program *prog, struct tn_map *const *maps, void *c
         case TN_OP_LD_INDB:
         case TN_OP_LD_INDH:
         case TN_OP_LD_INDW:
-            if (packet_load(r[6], (s32)((BPF_MODE(in->code) == BPF_IND ? (u32)s : 0) + (u32)in->imm), bytes, &r[0]))
+            if (packet_load(r[6], (s32)((BPF_MODE(in->code) == BPF_IND ? (u32)s : 0) + (u32)in->imm), bytes,
+                            &r[0]))
                 break;
             r[0] = 0;
             /* fall through */

@@ -20,7 +20,7 @@ static int finish(struct tn_confined *c, struct tn_confined_result *ret, void *c
     struct pollfd p = {.fd = c->pidfd, .events = POLLIN};
 
     assert_int_equal(poll(&p, 1, 10000), 1);
-    return tn_confined_finish(c, ret, ctx, err);
+    return tn_confined_finish(c, ret, ctx, NULL, err);
 }
 
 static int run(struct engine *e, bool compiled, void *ctx, u32 ctx_size, u32 repeat, u32 limit_ms,
@@ -149,7 +149,7 @@ static void starting_does_not_block_and_abort_kills(void **state)
         tn_confined_start(&(struct tn_confined_in){.prog = &e.prog, .maps = e.maps, .limit_ms = 20000}, &c,
                           &err),
         0);
-    assert_int_equal(tn_confined_finish(&c, &result, NULL, &err), -EAGAIN);
+    assert_int_equal(tn_confined_finish(&c, &result, NULL, NULL, &err), -EAGAIN);
     pid = c.pid;
     tn_confined_abort(&c);
     assert_int_equal(kill(pid, 0), -1);

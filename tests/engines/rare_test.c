@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Instructions that few programs have: loads that acquire and stores that release, loops bounded by may_goto, the
- * packet loads of classic BPF. Both engines, each result known beforehand.
+ * Instructions that few programs have: loads that acquire and stores that release, loops bounded by may_goto,
+ * the packet loads of classic BPF. Both engines, each result known beforehand.
  */
 #include "engine.h"
 
@@ -9,8 +9,8 @@
 #include <linux/filter.h>
 #include <sys/mman.h>
 
-#define MAY_GOTO(off)    I(BPF_JMP | BPF_JCOND, 0, 0, off, 0)
-#define LD_ABS(size, k)  I(BPF_LD | BPF_ABS | (size), 0, 0, 0, k)
+#define MAY_GOTO(off)      I(BPF_JMP | BPF_JCOND, 0, 0, off, 0)
+#define LD_ABS(size, k)    I(BPF_LD | BPF_ABS | (size), 0, 0, 0, k)
 #define LD_IND(size, s, k) I(BPF_LD | BPF_IND | (size), 0, s, 0, k)
 
 static void both(struct bpf_insn *insns, u32 n, void *ctx, u64 expected)
@@ -45,8 +45,7 @@ static void acquire_and_release(void **state)
             both(insns, TN_ARRAY_SIZE(insns), memory,
                  (0x1122334455667788 & masks[k]) ^ (0x0102030405060708 & masks[k]));
             assert_int_equal(memory[0], 0x1122334455667788);
-            assert_int_equal(memory[1],
-                             (0x8899aabbccddeeff & ~masks[k]) | (0xfedcba9876543210 & masks[k]));
+            assert_int_equal(memory[1], (0x8899aabbccddeeff & ~masks[k]) | (0xfedcba9876543210 & masks[k]));
             assert_int_equal(memory[2], 0x0102030405060708);
         }
 }

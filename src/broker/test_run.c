@@ -237,15 +237,15 @@ static int skb_check(const struct __sk_buff *skb, u32 len)
     return skb->gso_segs > 65535 ? -EINVAL : 0;
 }
 
-/* What eth_type_trans makes of a frame from the loopback device, whose address is zero. */
+/* What eth_type_trans makes of a frame from the loopback device. */
 static void skb_link(struct __sk_buff *skb, const u8 *frame, u32 size)
 {
-    static const u8 none[ETH_ALEN], all[ETH_ALEN] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
+    static const u8 none[ETH_ALEN]; /* the loopback device's address, and its broadcast address */
     u16 proto;
 
     memcpy(&proto, frame + 2 * ETH_ALEN, sizeof(proto));
     if (frame[0] & 1)
-        skb->pkt_type = memcmp(frame, all, ETH_ALEN) ? 2 /* PACKET_MULTICAST */ : 1 /* PACKET_BROADCAST */;
+        skb->pkt_type = 2; /* PACKET_MULTICAST */
     else
         skb->pkt_type = memcmp(frame, none, ETH_ALEN) ? 3 /* PACKET_OTHERHOST */ : 0 /* PACKET_HOST */;
     if (ntohs(proto) < ETH_P_802_3_MIN)

@@ -91,8 +91,9 @@ static int check_atomic(const struct tn_insn *in, struct tn_error *err)
 #undef T
         break;
     case BPF_LOAD_ACQ:
+        return in->dst == BPF_REG_10 ? REFUSE(err, frame_pointer_read_only) : 0;
     case BPF_STORE_REL:
-        return REFUSE(err, acquire_release_not_supported);
+        return 0;
     default:
         return REFUSE(err, unknown_atomic);
     }
@@ -201,7 +202,8 @@ int tn_decode(const struct bpf_insn *insns, u32 n, u32 at, struct tn_insn *ret_i
             r = REFUSE(err, reserved_field);
         break;
     case TN_KIND_MAY_GOTO:
-        r = REFUSE(err, may_goto_not_supported);
+        if (in.dst || in.src || in.imm)
+            r = REFUSE(err, reserved_field);
         break;
     case TN_KIND_CALL:
         r = check_call(&in, err);
@@ -227,7 +229,8 @@ int tn_decode(const struct bpf_insn *insns, u32 n, u32 at, struct tn_insn *ret_i
         r = check_atomic(&in, err);
         break;
     case TN_KIND_PACKET:
-        r = REFUSE(err, packet_access_not_supported);
+        if (in.dst || in.off || (BPF_MODE(insn->code) == BPF_ABS && in.src))
+            r = REFUSE(err, reserved_field);
         break;
     case TN_KIND_INVALID:
         break;

@@ -46,9 +46,6 @@ static inline bool tn_insn_is_acq_rel(const struct bpf_insn *insn)
     R(shift_out_of_range,        "shift by a constant that is not less than the width")                      \
     R(bad_width,                 "byte swaps and sign extensions have 8, 16, 32 or 64 bits, less than the operation") \
     R(unknown_atomic,            "the immediate names no atomic operation")                                  \
-    R(acquire_release_not_supported, "load-acquire and store-release are not executed")                      \
-    R(may_goto_not_supported,    "loops bounded by may_goto are not executed")                               \
-    R(packet_access_not_supported,   "classic packet instructions (ld_abs, ld_ind) are not executed")        \
     R(address_space_not_supported,   "address-space casts (arenas) are not executed")                        \
     R(incomplete_two_slot_load,  "a 64-bit immediate needs a second slot that is otherwise zero")            \
     R(unknown_pseudo,            "the source register names no kind of 64-bit immediate or call")

@@ -16,7 +16,6 @@ static const struct {
     const char *words;
 } faults[] = {
     {"unknown_opcode", TN_REASON_bad_opcode, "unknown opcode"},
-    {"packet_access_not_supported", TN_REASON_COUNT, NULL},
     {"unknown_atomic", TN_REASON_bad_opcode, "BPF_ATOMIC uses an invalid atomic opcode"},
     {"bad_register", TN_REASON_bad_register, "R11 to R15 are invalid"},
     {"frame_pointer_read_only", TN_REASON_frame_pointer_write,
@@ -47,13 +46,6 @@ static int check_insn(struct vf *v, u32 pc)
     struct tn_error err = {0};
     struct tn_insn in;
 
-    /* The decoder is the engines' and names what they do not run. Loads that acquire and stores that release
-       come in all sizes. */
-    if ((tn_insn_is_load_acquire(i) || tn_insn_is_store_release(i)) && i->dst_reg <= 10 && i->src_reg <= 10) {
-        if (i->dst_reg < 10 || tn_insn_is_store_release(i))
-            return 0;
-        return vf_refuse(v, pc, TN_REASON_frame_pointer_write, "frame pointer is read only: a load into R10");
-    }
     if (tn_insn_is_jump_class(i) && BPF_OP(i->code) == BPF_JCOND)
         return check_may_goto(v, pc);
     if (tn_decode(v->insns, v->ninsns, pc, &in, &err) == 0)

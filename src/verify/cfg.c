@@ -69,13 +69,13 @@ static int check_ld_imm64(struct vf *v, u32 pc)
     const struct tn_verify_map *map;
     char label[TN_MAP_LABEL];
 
-    if (i->src_reg == 0)
+    if (i->src_reg == 0 || i->src_reg == BPF_PSEUDO_BTF_ID)
         return 0;
     if (i->src_reg != BPF_PSEUDO_MAP_FD && i->src_reg != BPF_PSEUDO_MAP_VALUE)
         return vf_refuse(
             v, pc, TN_REASON_bad_ld_imm64,
-            "two-slot load of kind %u: constants, maps and map values can be loaded; kernel symbols and "
-            "function addresses cannot",
+            "two-slot load of kind %u: constants, maps, map values and variables of the host can be "
+            "loaded; function addresses cannot",
             i->src_reg);
     if (i->imm < 0 || (u32)i->imm >= v->in->nmaps)
         return vf_refuse(v, pc, TN_REASON_bad_map, "map index %d, but the program comes with %u maps", i->imm,

@@ -19,6 +19,8 @@
  *            iter.c       open-coded iterators
  *            special.c    special fields (fields.h): locks, timers, kptrs in values and objects
  *            lock.c       locks, and sections in which a program does not sleep
+ *            types.c      pointers with a type: what a load through one yields
+ *        attach.c   what a tracing program is attached to, and its context
  *        progtype.c a row a program type: its context, its result
  *        ctx.c      a row a field of a context or socket
  *      srcline.c  where in the C source an instruction comes from (BTF, hostile)
@@ -33,6 +35,7 @@
 #include <errno.h>
 
 #include "isa/insn.h"
+#include "verify/attach.h"
 #include "verify/cfg.h"
 #include "verify/fields.h"
 #include "verify/log.h"
@@ -42,6 +45,7 @@
 #include "verify/srcline.h"
 #include "verify/state.h"
 #include "verify/track.h"
+#include "verify/types.h"
 #include "verify/verify.h"
 
 /* The last branches gone, for people. */
@@ -110,10 +114,10 @@ struct tn_seen {
 };
 
 /* Tests look at every state as it is about to meet an instruction, and at what matters there to its top
-   frame. Without `mark` every number that is live counts as one that decides: a concrete run agrees with one of
-   the states in all that is live. With it the verifier is lazy, as it is without a probe: `need` has the live
-   registers only, and numbers that decide are told later, by the position of the call of `at` (1: the first)
-   and for all frames; a run agrees with one of the states in the pointers and in these. */
+   frame. Without `mark` every number that is live counts as one that decides: a concrete run agrees with one
+   of the states in all that is live. With it the verifier is lazy, as it is without a probe: `need` has the
+   live registers only, and numbers that decide are told later, by the position of the call of `at` (1: the
+   first) and for all frames; a run agrees with one of the states in the pointers and in these. */
 struct tn_verify_probe {
     void (*at)(void *arg, u32 insn, const struct tn_state *state, const struct tn_need *need);
     void *arg;
@@ -127,8 +131,9 @@ struct vf {
     const struct bpf_insn *insns;
     u32 ninsns;
     const struct tn_prog_type *type;
-    bool sleepable;   /* loaded so */
-    bool ret_checked; /* its result lies in [ret_min, ret_max] */
+    struct tn_attach attach; /* of tracing programs */
+    bool sleepable;          /* loaded so */
+    bool ret_checked;        /* its result lies in [ret_min, ret_max] */
     s64 ret_min, ret_max;
     bool call_takes_packet; /* the call whose arguments are checked may be given pointers into the packet */
     struct tn_cfg cfg;
@@ -236,6 +241,7 @@ struct tn_place {
     s64 min, max;                /* first byte, at least and at most, from the object's start */
     s64 fixed;                   /* of that, what constants added */
     const struct tn_field *kptr; /* set by a checker: this pointer of a map's value, whole */
+    u8 mem_kind;                 /* enum tn_mem_kind: set by a checker that knows better than its row */
     struct tn_reg yields;        /* set by a checker that knows what a load yields; else a number */
 };
 /* [0, size) holds the access. `kind`, `size_name` as Linux names them: "map value", "value_size". */
@@ -250,9 +256,8 @@ int tn_mem_atomic(struct vf *v, const struct bpf_insn *insn);
 int tn_mem_helper(struct vf *v, u32 regno, u64 size, enum tn_mem_use use, bool exact);
 
 /* ---- seams of mem.c: who knows more of a kind of memory says so here */
-/* The context (ctx.c), and one whose fields have types (types.c). */
+/* The context (ctx.c); one whose fields have types is attach.c's, typed pointers are types.c's. */
 int tn_ctx_access(struct vf *v, struct tn_place *p);
-int tn_ctx_typed(struct vf *v, struct tn_place *p);
 
 /* ---- packet.c */
 int tn_packet_access(struct vf *v, struct tn_place *p);

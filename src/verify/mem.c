@@ -150,6 +150,10 @@ static int check_mem(struct vf *v, struct tn_place *p)
 {
     int err = check_rdonly(v, p);
 
+    if (!err && p->reg.flags & TN_PTR_UNTRUSTED) { /* anywhere: a load that faults yields 0 */
+        tn_types_probe(v, p);
+        return 0;
+    }
     return err ? err : tn_region_check(v, p, p->reg.obj, "memory", "mem_size", TN_REASON_mem_bounds);
 }
 
@@ -252,6 +256,8 @@ static const struct memory {
     [TN_REG_MAP_VALUE] = {check_map_value, TN_MEM_MAP_VALUE, true},
     [TN_REG_MAP_KEY] = {check_map_key, TN_MEM_PLAIN, true},
     [TN_REG_MEM] = {check_mem, TN_MEM_RINGBUF, true},
+    [TN_REG_BTF] = {tn_types_access, TN_MEM_PLAIN, true},
+    [TN_REG_MAP] = {tn_types_map_access, TN_MEM_PLAIN, false},
     [TN_REG_BUF] = {check_buffer, TN_MEM_PLAIN, true},
     [TN_REG_TP_BUFFER] = {check_buffer, TN_MEM_PLAIN, true},
     [TN_REG_CTX] = {tn_ctx_access, TN_MEM_CTX, false},
@@ -302,7 +308,9 @@ static void note_mem(struct vf *v, u8 mem_kind)
 {
     struct tn_seen *seen = &v->seen[v->pc];
 
-    if (seen->has_mem && seen->mem_kind != mem_kind)
+    if (seen->has_mem && (seen->mem_kind == TN_MEM_PROBE || mem_kind == TN_MEM_PROBE))
+        seen->mem_kind = TN_MEM_PROBE; /* good for memory that is there as well */
+    else if (seen->has_mem && seen->mem_kind != mem_kind)
         seen->mem_kind = TN_MEM_PLAIN;
     else
         seen->mem_kind = mem_kind;
@@ -351,11 +359,12 @@ static int check_access(struct vf *v, s32 off, struct tn_place *p)
     p->min = at.smin;
     p->max = at.smax;
     p->fixed = (s64)p->reg.delta + off;
+    p->mem_kind = m->mem_kind;
     err = check_aligned(v, p, &at);
     if (!err)
         err = m->check(v, p);
     if (!err)
-        note_mem(v, m->mem_kind);
+        note_mem(v, p->mem_kind);
     return err;
 }
 

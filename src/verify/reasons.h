@@ -44,6 +44,8 @@
     R(not_a_pointer,          "memory is accessed through a number")                                                        \
     R(map_bounds,             "an access may lie outside a map's value")                                                    \
     R(mem_bounds,             "an access may lie outside of a piece of memory")                                             \
+    R(type_bounds,            "an access through a typed pointer that no field of its type allows")                         \
+    R(bad_attach,             "what a tracing program is attached to is not a function of the host, or none of its kind")       \
     R(packet_bounds,          "an access may lie behind what was compared with the packet's end")                           \
     R(read_only,              "memory that is only lent for reading is written")                                            \
     R(stack_bounds,           "an access may lie outside the stack frame")                                                  \

@@ -102,6 +102,8 @@ void tn_text_reg(struct tn_text *t, const struct vf *v, const struct tn_reg *reg
         return;
     }
     tn_text_add(t, "%s", TN_REG_NAME(reg));
+    if (reg->kind == TN_REG_BTF)
+        tn_text_add(t, "%s", tn_types_name(v, reg));
     if (reg->kind == TN_REG_NONE || reg->kind == TN_REG_ARENA)
         return;
     if (reg->kind == TN_REG_STACK) {
@@ -121,6 +123,8 @@ void tn_text_reg(struct tn_text *t, const struct vf *v, const struct tn_reg *reg
     }
     if (reg->ref)
         ITEM("ref_obj_id=%u", reg->ref);
+    if (reg->flags & TN_PTR_NON_OWNING)
+        ITEM("non_own_ref");
     if (reg->kind == TN_REG_MAP || reg->kind == TN_REG_MAP_KEY || reg->kind == TN_REG_MAP_VALUE)
         text_map(t, v, reg, &sep);
     if (reg->kind != TN_REG_SCALAR && fixed && reg->r.smin) {

@@ -26,7 +26,9 @@ const char *tn_reg_name(const struct tn_reg *reg, char buf[TN_REG_NAME_LEN])
             len += (size_t)snprintf(buf + len, TN_REG_NAME_LEN - len, "%s", flag_names[bit]);
     if (len < TN_REG_NAME_LEN)
         snprintf(buf + len, TN_REG_NAME_LEN - len, "%s%s", kind_names[reg->kind],
-                 tn_reg_maybe_null(reg) ? flag_names[TN_REG_BIT_MAYBE_NULL] : "");
+                 !tn_reg_maybe_null(reg)   ? ""
+                 : reg->kind == TN_REG_BTF ? "or_null_" /* the name of the type follows */
+                                           : flag_names[TN_REG_BIT_MAYBE_NULL]);
     return buf;
 }
 

@@ -87,8 +87,8 @@
     F(RCU,        "rcu_")     /* BTF: valid inside this RCU section */                                       \
     F(PERCPU,     "percpu_")                                                                                 \
     F(USER,       "user_")                                                                                   \
-    F(ALLOC,      "ptr_alloc_") /* BTF: of the program's own types, from bpf_obj_new */                      \
-    F(NON_OWNING, "non_own_ref_") /* ALLOC: borrowed from a list or tree, while its lock is held */          \
+    F(ALLOC,      "") /* BTF: of the program's own types, from bpf_obj_new */                      \
+    F(NON_OWNING, "") /* ALLOC: borrowed from a list or tree, while its lock is held */          \
     F(DYNPTR_MEM, "dynptr_") /* MEM: a slice; dies with its dynptr (`ref` is the dynptr's id) */
 // clang-format on
 

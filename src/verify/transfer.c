@@ -370,7 +370,9 @@ int tn_transfer(struct vf *v, bool *ret_end)
 
     switch (BPF_CLASS(i->code)) {
     case BPF_LD:
-        if (tn_insn_is_ld_imm64(i))
+        if (tn_insn_is_ld_imm64(i) && i->src_reg == BPF_PSEUDO_BTF_ID)
+            err = tn_types_ksym(v, i);
+        else if (tn_insn_is_ld_imm64(i))
             do_ld_imm64(v, i);
         else
             err = tn_packet_load(v, i);

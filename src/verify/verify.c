@@ -109,7 +109,9 @@ static int run(struct vf *v)
     v->seen = calloc(v->ninsns, sizeof(*v->seen));
     if (!v->cfg.flow || !v->seen)
         return -ENOMEM;
-    err = tn_src_open(v);
+    err = tn_attach_check(v);
+    if (!err)
+        err = tn_src_open(v);
     if (!err)
         err = tn_cfg_build(v);
     if (!err)

@@ -100,7 +100,11 @@ struct tn_verify_in {
 // clang-format off
 #define TN_FEATURES(F)                                                                                       \
     F(callback,  "has one of its functions called back")                                                     \
-    F(tail_call, "ends in a tail call")
+    F(tail_call, "ends in a tail call")                                                                      \
+    F(tracing,   "is attached to a function of the host by its type")                                        \
+    F(probe,     "reads memory through a pointer that may not be good")                                      \
+    F(symbol,    "takes the address of a variable of the host")                                              \
+    F(kfunc,     "calls a function of the host by its type")
 // clang-format on
 enum tn_feature {
 #define F(name, ...) TN_FEATURE_##name,
@@ -137,7 +141,7 @@ struct tn_insn_aux {
     u8 mem_kind;   /* loads and stores: enum tn_mem_kind */
     u8 pad[3];
 };
-enum tn_mem_kind { TN_MEM_PLAIN, TN_MEM_CTX, TN_MEM_STACK, TN_MEM_MAP_VALUE, TN_MEM_RINGBUF };
+enum tn_mem_kind { TN_MEM_PLAIN, TN_MEM_CTX, TN_MEM_STACK, TN_MEM_MAP_VALUE, TN_MEM_RINGBUF, TN_MEM_PROBE };
 
 struct tn_subprog {
     u32 start, end; /* instructions [start, end) */

@@ -137,14 +137,15 @@ static bool room(struct tn_track *t, u32 more)
 struct walk {
     u16 regs[TN_MAX_FRAMES], link_regs[TN_MAX_FRAMES];
     u64 slots[TN_MAX_FRAMES], link_slots[TN_MAX_FRAMES];
-    u32 top;   /* frames above hold nothing */
-    u32 after; /* frames after the step */
-    u32 walked;
+    u32 top;     /* frames above hold nothing */
+    u32 after;   /* frames after the step */
     bool linked; /* link_… hold something */
 };
 
 static bool walk_done(const struct walk *w)
 {
+    if (w->top == 1)
+        return !w->regs[0] && !w->slots[0];
     for (u32 f = 0; f < w->top; f++)
         if (w->regs[f] || w->slots[f])
             return false;
@@ -234,14 +235,19 @@ static void back_exit(const struct tn_step *s, struct walk *w)
     w->top = TN_MAX(w->top, s->frames);
 }
 
+/* Whoever learns from a branch needs both operands, and all that is linked to them. */
 static void back_branch(const struct bpf_insn *i, struct walk *w, u16 *regs, u32 frame)
 {
-    bool x = BPF_SRC(i->code) == BPF_X, wanted = false;
+    u16 operands = (u16)((1u << i->dst_reg) | (BPF_SRC(i->code) == BPF_X ? 1u << i->src_reg : 0)) & REGS;
+    bool wanted = *regs & operands;
 
-    if (BPF_OP(i->code) == BPF_JA || BPF_OP(i->code) == 0xe0)
+    if (BPF_OP(i->code) == BPF_JA || BPF_OP(i->code) == BPF_JCOND)
         return;
-    w->link_regs[frame] |= (u16)((1u << i->dst_reg) | (x ? 1u << i->src_reg : 0)) & REGS;
-    w->linked = true;
+    if (!w->linked) {
+        *regs |= wanted ? operands : 0;
+        return;
+    }
+    w->link_regs[frame] |= operands;
     for (u32 f = 0; f < TN_MAX_FRAMES; f++)
         wanted |= (w->regs[f] & w->link_regs[f]) || (w->slots[f] & w->link_slots[f]);
     for (u32 f = 0; wanted && f < TN_MAX_FRAMES; f++) {
@@ -266,7 +272,6 @@ static void back(struct vf *v, const struct tn_step *s, struct walk *w)
     const struct bpf_insn *i = &v->insns[s->insn];
     u16 *regs = &w->regs[s->frames ? s->frames - 1 : 0];
 
-    w->walked++;
     switch ((enum tn_step_kind)s->kind) {
     case TN_STEP_LINK:
         w->link_regs[s->frames] |= (u16)s->arg;
@@ -275,9 +280,6 @@ static void back(struct vf *v, const struct tn_step *s, struct walk *w)
     case TN_STEP_LINK_SLOT:
         w->link_slots[s->arg & 15] |= arg_slots(s->arg);
         w->linked = true;
-        return;
-    case TN_STEP_KNOWN:
-        w->regs[s->frames] &= (u16)~s->arg;
         return;
     case TN_STEP_SERIAL:
         tell_probe(v, s, w);
@@ -317,6 +319,8 @@ static void back(struct vf *v, const struct tn_step *s, struct walk *w)
     if (w->after > s->frames)
         back_push(w, s->frames, 0);
     w->after = s->frames;
+    if (s->kind == TN_STEP_INSN)
+        *regs &= (u16)~s->arg;
     if (w->linked) {
         memset(w->link_regs, 0, sizeof(w->link_regs));
         memset(w->link_slots, 0, sizeof(w->link_slots));
@@ -381,33 +385,17 @@ static void walk_here(struct vf *v, struct walk *w)
     }
 }
 
-/* Walks of the same registers that start later may end here. */
-static void remember(struct vf *v, u16 regs)
-{
-    struct tn_track *t = &v->track;
-
-    if (t->at || !room(t, 1))
-        return;
-    memmove(&t->step[t->at_step + 1], &t->step[t->at_step], (t->nsteps - t->at_step) * sizeof(t->step[0]));
-    t->step[t->at_step] =
-        (struct tn_step){.frames = (t->nframes - 1) & 15, .kind = TN_STEP_KNOWN, .arg = regs};
-    t->at_step++;
-    t->nsteps++;
-}
-
-#define SHORT_WALK 8u
-
 static void track_regs(struct vf *v, u16 regs)
 {
+    struct tn_track *t = &v->track;
     struct walk w = {0};
 
-    regs &= REGS;
-    if (!regs)
+    w.regs[t->nframes - 1] = regs & REGS;
+    if (!(regs & REGS))
         return;
-    w.regs[v->track.nframes - 1] = regs;
     walk_here(v, &w);
-    if (w.walked > SHORT_WALK)
-        remember(v, regs);
+    if (!t->at && t->step[t->insn_step].kind == TN_STEP_INSN)
+        t->step[t->insn_step].arg |= regs & REGS; /* later walks may end here */
 }
 
 void tn_track_precise(struct vf *v, u32 regno)
@@ -640,6 +628,7 @@ int tn_track_step(struct vf *v)
     t->numbers = t->ignored = 0;
     if (v->probe && v->probe->mark)
         t->step[t->nsteps++] = (struct tn_step){.kind = TN_STEP_SERIAL, .arg = (u32)v->processed};
+    t->insn_step = t->nsteps;
     s = &t->step[t->nsteps++];
     *s = (struct tn_step){.insn = v->pc & 0xfffff, .frames = t->nframes & 15, .kind = TN_STEP_INSN};
     switch (BPF_CLASS(i->code)) {
@@ -677,18 +666,19 @@ int tn_track_step(struct vf *v)
 }
 
 /* A branch goes one way only because of what is known of its operands, or of a number linked to one of them:
-   the whole group matters. The walk starts after the branch, whose links are steps of its own. */
+   the whole group matters. Links are steps behind the branch. */
 static void track_branch(struct vf *v, u16 numbers)
 {
     struct tn_track *t = &v->track;
     struct walk w = {.top = t->nframes, .after = t->nframes};
 
-    w.regs[t->nframes - 1] = numbers & REGS;
-    if (walk_steps(v, &w, t->step, t->nsteps))
-        walk_up(v, &w, t->last);
-    if (w.walked > SHORT_WALK && !t->at && room(t, 1))
-        t->step[t->nsteps++] =
-            (struct tn_step){.frames = (t->nframes - 1) & 15, .kind = TN_STEP_KNOWN, .arg = numbers};
+    if (t->insn_step + 1 < t->nsteps) {
+        w.regs[t->nframes - 1] = numbers & REGS;
+        if (walk_steps(v, &w, t->step, t->nsteps))
+            walk_up(v, &w, t->last);
+    } else {
+        track_regs(v, numbers);
+    }
 }
 
 /* A function of the program that is followed looks at nothing by being called. */

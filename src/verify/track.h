@@ -45,13 +45,12 @@ struct vf;
 
 /* One instruction that was walked, and what the way back needs to know of it. */
 enum tn_step_kind {
-    TN_STEP_INSN,
+    TN_STEP_INSN,      /* `arg`: registers (bits) that were walked back from before it already */
     TN_STEP_RETURN,    /* exit of a callback: what it returns goes to nobody */
     TN_STEP_LOAD,      /* of stack slots that hold something known: `arg` */
     TN_STEP_STORE,     /* to stack slots: `arg` */
     TN_STEP_LINK,      /* before a branch: registers that learn from it, bits in `arg`, of frame `frames` */
     TN_STEP_LINK_SLOT, /* … and a stack slot: `arg` */
-    TN_STEP_KNOWN,     /* registers of frame `frames` (bits in `arg`) were walked back from here already */
     TN_STEP_SERIAL,    /* probing: the number of the instruction that follows */
 };
 struct tn_step {
@@ -86,7 +85,7 @@ struct tn_track {
     u16 numbers, ignored; /* the instruction under way: operands that were numbers; of these, not looked at */
     const struct tn_stretch *at; /* the instruction under way starts at: step `at_step` of `at` (NULL: of */
     u32 at_step;                 /* those not frozen) */
-    bool no_memory;
+    u32 insn_step;               /* its own step, while not frozen */
 };
 
 /* The instruction at v->pc is about to be executed. */

@@ -358,6 +358,41 @@ int tn_fields_parse(const struct tn_btf *btf, u32 type, u32 mask, u32 size, cons
     return 0;
 }
 
+/* The member's type is one of those that make a struct special by being in it. */
+static bool makes_special(const struct tn_btf *btf, u32 type)
+{
+    const struct btf_type *t = tn_btf_type(btf, type);
+    struct search s = {.btf = btf};
+    struct tn_field field;
+    bool is;
+
+    if (t && tn_btf_kind(t) == BTF_KIND_STRUCT) {
+        for (u32 k = 0; k < TN_FIELD_KINDS_COUNT; k++)
+            if (((TN_FIELDS_IN_OBJECT & ~TN_FIELD_KPTRS) >> k & 1) &&
+                !strcmp(tn_btf_string(btf, t->name_off), kinds[k].name))
+                return true;
+        return false;
+    }
+    return !find_pointer(&s, type, 0, &field, &is) && is;
+}
+
+int tn_fields_of_object(const struct tn_btf *btf, u32 type, const struct tn_btf *host, struct tn_fields *ret)
+{
+    const struct btf_type *t = tn_btf_type(btf, type);
+    const struct btf_member *m = tn_btf_members(t);
+    bool special = false;
+    int err;
+
+    for (u32 k = 0; !special && k < tn_btf_vlen(t); k++)
+        special = makes_special(btf, m[k].type);
+    if (!special) {
+        *ret = (struct tn_fields){0};
+        return 0;
+    }
+    err = tn_fields_parse(btf, type, TN_FIELDS_IN_OBJECT, t->size, host, ret);
+    return err ? err : ret->n ? 0 : -EFAULT;
+}
+
 /* --------------------------------------------------------------------------------------------------------
  * asking */
 

@@ -131,6 +131,7 @@ static void broker_free(struct tn_broker *broker)
 {
     tn_wakeup_free(broker->wakeup);
     tn_trace_free(broker->trace);
+    tn_btf_close(broker->kernel_btf);
     if (broker->inject)
         tn_inject_free(broker->inject);
     for (enum tn_kind kind = 0; kind < TN_KIND_MAX; kind++)

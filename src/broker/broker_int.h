@@ -29,6 +29,8 @@ struct tn_broker {
     u64 links_used[TN_MAX_LINKS / 64];
     struct tn_inject *inject;
     struct tn_wakeup *wakeup;
+    struct tn_btf *kernel_btf; /* judge.c: NULL until a program is judged */
+    bool kernel_btf_tried;
     struct tn_trace *trace; /* NULL until a program that prints is attached */
 };
 

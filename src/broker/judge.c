@@ -15,6 +15,8 @@
 #include "broker/broker_int.h"
 #include "broker/judge.h"
 
+#define KERNEL_BTF_MAX (64u << 20)
+
 bool tn_is_judged(const struct tn_caller *caller, const char *name)
 {
     const char *judged = caller->options.judged;
@@ -70,6 +72,57 @@ static int refusal_errno(const char *reason)
         if (!strcmp(reason, too_much[i]))
             return -E2BIG;
     return -EACCES;
+}
+
+/* What the tools' type identifiers speak of: the types of this machine's kernel, which they read from the
+   same file. NULL where there are none. Read once; a program that is to run here has nothing to do with them.
+ */
+static const struct tn_btf *kernel_types(struct tn_broker *broker)
+{
+    _fclose_ FILE *file = NULL;
+    _free_ u8 *data = NULL;
+    size_t size = 0, cap = 0;
+
+    if (broker->kernel_btf || broker->kernel_btf_tried)
+        return broker->kernel_btf;
+    broker->kernel_btf_tried = true;
+    file = fopen("/sys/kernel/btf/vmlinux", "re");
+    while (file && !feof(file) && !ferror(file)) {
+        u8 *grown;
+
+        if (size == cap) {
+            cap = cap ? cap * 2 : 4u << 20;
+            grown = cap <= KERNEL_BTF_MAX ? realloc(data, cap) : NULL;
+            if (!grown)
+                return NULL;
+            data = grown;
+        }
+        size += fread(data + size, 1, cap - size, file);
+    }
+    if (size && !ferror(file))
+        (void)tn_btf_open(data, size, NULL, &broker->kernel_btf, NULL);
+    return broker->kernel_btf;
+}
+
+/* Does anything in it name a type of the host, or may its rules? Helpers that are built here know none. */
+static bool names_types(const union bpf_attr *attr, const struct tn_prog *prog)
+{
+    if (attr->attach_btf_id || prog->type == BPF_PROG_TYPE_TRACING)
+        return true;
+    for (u32 i = 0; i < prog->ninsns; i++) {
+        const struct bpf_insn *insn = &prog->insns[i];
+
+        if (insn->code == (BPF_LD | BPF_IMM | BPF_DW)) {
+            if (insn->src_reg == BPF_PSEUDO_BTF_ID)
+                return true;
+            i++;
+        } else if (insn->code == (BPF_JMP | BPF_CALL) &&
+                   (insn->src_reg == BPF_PSEUDO_KFUNC_CALL ||
+                    (!insn->src_reg && !tn_helper_by_id((u32)insn->imm)))) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static void describe_map(const struct tn_bmap *map, struct tn_verify_map *inner, struct tn_verify_map *ret)
@@ -203,6 +256,8 @@ int tn_judge(struct tn_caller *caller, const union bpf_attr *attr, const struct 
         return -ENOMEM;
     for (u32 i = 0; i < prog->nmaps; i++)
         describe_map(prog->maps[i], &maps[TN_PROG_MAPS_MAX + i], &maps[i]);
+    if (prog->object.kind == TN_KIND_JUDGED && names_types(attr, prog))
+        in.host_btf = kernel_types(caller->broker);
     if (prog->btf) {
         in.btf = prog->btf->data;
         in.btf_size = prog->btf->size;

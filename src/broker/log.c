@@ -20,6 +20,8 @@ int tn_log_give(struct tn_caller *caller, const struct tn_log_attr *attr, const 
     int r = 0, told_r = 0;
 
     if (attr->level && attr->buf && true_size) {
+        if (!(attr->level & TN_LOG_FIXED))
+            text += len - keep;
         r = caller->ops->write(caller, attr->buf, text, keep);
         if (!r)
             r = caller->ops->write(caller, attr->buf + keep, "", 1);

@@ -45,7 +45,13 @@ static json_t *words_json(const u64 words[4])
 static json_t *facts_json(const struct tn_ctl_verdict *v)
 {
     const struct tn_facts *f = &v->facts;
-    json_t *helpers = json_array(), *maps = json_array();
+    json_t *helpers = json_array(), *maps = json_array(), *features = json_array();
+
+#define F(name, ...)                                                                                         \
+    if (f->features >> TN_FEATURE_##name & 1)                                                                \
+        json_array_append_new(features, json_string(#name));
+    TN_FEATURES(F)
+#undef F
 
     for (u32 id = 1; id < TN_HELPER_MAX; id++)
         if (bit(f->helpers, id))
@@ -53,12 +59,12 @@ static json_t *facts_json(const struct tn_ctl_verdict *v)
     for (u32 m = 0; m < v->nmaps; m++)
         if (f->maps_used >> m & 1)
             json_array_append_new(maps, TEXT(v->map[m]));
-    return json_pack("{s:o, s:o, s:b, s:o, s:o, s:I, s:o, s:b, s:b, s:b, s:b}", "context_read",
-                     words_json(f->ctx_read), "context_written", words_json(f->ctx_written),
-                     "context_escapes", (int)f->ctx_escapes, "helpers", helpers, "maps", maps, "stack",
-                     (json_int_t)f->max_stack, "longest_path", tn_json_u64(f->longest_path), "may_fault",
-                     (int)f->may_fault, "percpu", (int)f->percpu, "calls_host", (int)f->calls_host,
-                     "syscalls", (int)f->syscalls);
+    return json_pack("{s:I, s:o, s:o, s:o, s:b, s:o, s:o, s:I, s:o, s:b, s:b, s:b, s:b}", "context_bytes",
+                     (json_int_t)f->ctx_end, "features", features, "context_read", words_json(f->ctx_read),
+                     "context_written", words_json(f->ctx_written), "context_escapes", (int)f->ctx_escapes,
+                     "helpers", helpers, "maps", maps, "stack", (json_int_t)f->max_stack, "longest_path",
+                     tn_json_u64(f->longest_path), "may_fault", (int)f->may_fault, "percpu", (int)f->percpu,
+                     "calls_host", (int)f->calls_host, "syscalls", (int)f->syscalls);
 }
 
 json_t *tn_verdict_json(const struct tn_outcome *o)

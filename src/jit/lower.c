@@ -744,6 +744,9 @@ static int lower_plain(struct jit *j, u32 at, const struct bpf_insn *in)
         lower_alu(j, at, in, bytes);
         return 0;
     case TN_KIND_MOVSX:
+        if (in->off != 8 && in->off != 16 && in->off != 32)
+            return tn_fail(j->err, -ENOTSUP, "address_space_not_supported",
+                           "instruction %u: casts between address spaces (arenas) are not executed", at);
         tn_x86_movsx_rr(a, bytes, (u8)(in->off / 8), d, s);
         return 0;
     case TN_KIND_NEG:

@@ -278,6 +278,8 @@ int tn_vm_run(const struct tn_program *prog, struct tn_map *const *maps, void *c
             break;
         case TN_OP_MOVSX64_X:
         case TN_OP_MOVSX32_X:
+            if (in->off == BPF_ADDR_SPACE_CAST)
+                return -ENOTSUP;
             *d = sign_extend(s, (u32)in->off, bytes);
             break;
         case TN_OP_NEG64:

@@ -137,6 +137,68 @@ C
     [ "$(json 'all("func#0 @0" in r["log"] and "0: R1=ctx() R10=fp0" in r["log"] for r in j)')" = True ]
 }
 
+@test "a verdict where it cannot run: accepted, and not available by name" {
+    cat >"$DIR/o.c" <<'C'
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+struct {
+    __uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY);
+    __uint(max_entries, 4);
+    __type(key, __u32);
+    __type(value, __u32);
+} events SEC(".maps");
+SEC("uprobe//bin/true:a") int tells(void *ctx)
+{
+    __u32 k = 1;
+
+    return bpf_perf_event_output(ctx, &events, BPF_F_CURRENT_CPU, &k, sizeof(k));
+}
+SEC("uprobe//bin/true:a") int wrong(void *ctx)
+{
+    __u32 k = 1;
+
+    return bpf_perf_event_output(&k, &events, BPF_F_CURRENT_CPU, &k, sizeof(k));
+}
+SEC("xdp") int packet(struct xdp_md *ctx)
+{
+    char *data = (char *)(long)ctx->data, *end = (char *)(long)ctx->data_end;
+
+    return data + 14 <= end ? data[13] : 2;
+}
+char LICENSE[] SEC("license") = "GPL";
+C
+    clang -target bpf -g -O2 -I/usr/include/x86_64-linux-gnu -c "$DIR/o.c" -o "$DIR/o"
+    tenon verify --json "$DIR/o"
+    [ "$status" -eq 1 ]
+    [ "$(json '{r["program"]: r["accepted"] for r in j} == {"tells": True, "wrong": False, "packet": True}')" = True ]
+    [ "$(json 'j[0]["available"]')" = False ]
+    [ "$(json 'j[0]["missing"]["reason"]')" = helper_not_built ]
+    [ "$(json 'j[0]["facts"]["helpers"] == ["bpf_perf_event_output"] and j[0]["facts"]["maps"] == ["events"]')" = True ]
+    [ "$(json 'j[1]["reason"]')" = arg_type ]
+    [ "$(json 'j[2]["available"] and j[2]["facts"]["context_read"] == [0] and j[2]["facts"]["context_bytes"] == 8')" = True ]
+    tenon verify "$DIR/o"
+    [[ $out == *"available   no, because "*"[helper_not_built]"* ]]
+    # What wants to run is told the truth.
+    tenon attach -p 1 "$DIR/o"
+    [ "$status" -ne 0 ]
+}
+
+@test "a program for the kernel's own types is judged by them" {
+    [ -r /sys/kernel/btf/vmlinux ] || skip "this machine's kernel shows no types"
+    cat >"$DIR/o.c" <<'C'
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+SEC("fentry/do_nanosleep") int watch(unsigned long long *ctx) { return 0; }
+SEC("fentry/do_nanosleep") int meddles(unsigned long long *ctx) { return 1; }
+char LICENSE[] SEC("license") = "GPL";
+C
+    clang -target bpf -g -O2 -I/usr/include/x86_64-linux-gnu -c "$DIR/o.c" -o "$DIR/o"
+    tenon verify --json "$DIR/o"
+    [ "$(json '[r["accepted"] for r in j] == [True, False]')" = True ]
+    [ "$(json 'j[0]["missing"]["reason"]')" = prog_type_missing ]
+    [ "$(json 'j[1]["reason"]')" = return_value ]
+}
+
 @test "nothing stays behind" {
     tenon verify "$OBSERVE"
     tenon ls --json

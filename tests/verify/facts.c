@@ -72,6 +72,36 @@ static void test_context_words(void **state)
     tn_verdict_clear(&v);
 }
 
+/* How far a context reaches: what a test run must be given, and what a trampoline must make. */
+static void test_context_end(void **state)
+{
+    PROGRAM(nothing, MOV(R0, 0), EXIT);
+    PROGRAM(last, LDX(B, R2, R1, 167), MOV(R0, 0), EXIT);
+    PROGRAM(skb, LDX(W, R2, R1, 76), LDX(W, R3, R1, 80), ST(W, R1, 8, 7), MOV(R0, 0), EXIT);
+    PROGRAM(mine, LDX(B, R0, R1, 1001), ST(DW, R1, 2000, 1), MOV(R0, 0), EXIT);
+    struct tn_verdict v;
+
+    accept(&nothing, &v);
+    assert_int_equal(v.facts.ctx_end, 0);
+    tn_verdict_clear(&v);
+    accept(&last, &v);
+    assert_int_equal(v.facts.ctx_end, 168);
+    tn_verdict_clear(&v);
+    skb.prog_type = BPF_PROG_TYPE_SCHED_CLS;
+    accept(&skb, &v);
+    assert_int_equal(v.facts.ctx_end, 84);
+    assert_int_equal(v.facts.ctx_read[0], 1u << 9 | 1u << 10);
+    assert_int_equal(v.facts.ctx_written[0], 1u << 1);
+    tn_verdict_clear(&v);
+    mine.prog_type = BPF_PROG_TYPE_SYSCALL;
+    mine.prog_flags = BPF_F_SLEEPABLE;
+    accept(&mine, &v);
+    assert_int_equal(v.facts.ctx_end, 2008);
+    assert_int_equal(v.facts.ctx_read[1], 1ull << (1001 / 8 - 64));
+    assert_int_equal(v.facts.ctx_written[3], 1ull << (2000 / 8 - 192));
+    tn_verdict_clear(&v);
+}
+
 static void test_maps_and_helpers(void **state)
 {
     PROGRAM(plain, LOOKUP(M_ARRAY), MOV(R0, 0), EXIT);
@@ -315,6 +345,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_context_words),
+        cmocka_unit_test(test_context_end),
         cmocka_unit_test(test_maps_and_helpers),
         cmocka_unit_test(test_constant_map_and_key),
         cmocka_unit_test(test_live_and_kinds),

@@ -48,18 +48,60 @@ bool ask_in_process(const struct rec *rec)
     return false;
 }
 
+bool ask_judged(const struct rec *rec)
+{
+    return !rec->verdict->error || *rec->messages;
+}
+
 struct store {
-    struct tn_verify_map map[REC_MAX_MAPS];
+    struct tn_verify_map map[REC_MAX_MAPS], named[REC_MAX_MAPS];
+    struct bpf_insn *insns;
     struct tn_btf *btf[REC_MAX_BTFS];
 };
 
-int ask_input(const struct ask *ask, const struct rec *rec, struct tn_verify_in *in, void **ret_store)
+static void only_named_maps(struct tn_verify_in *in, struct store *s)
+{
+    s32 number[REC_MAX_MAPS];
+    u32 n = 0;
+
+    memset(number, -1, sizeof(number));
+    for (u32 k = 0; k + 1 < in->ninsns; k++) {
+        struct bpf_insn *i = &s->insns[k];
+
+        if (i->code != (BPF_LD | BPF_IMM | BPF_DW))
+            continue;
+        if ((i->src_reg == BPF_PSEUDO_MAP_FD || i->src_reg == BPF_PSEUDO_MAP_VALUE) &&
+            (u32)i->imm < in->nmaps) {
+            if (number[i->imm] < 0) {
+                number[i->imm] = (s32)n;
+                s->named[n++] = in->maps[i->imm];
+            }
+            i->imm = number[i->imm];
+        }
+        k++;
+    }
+    in->insns = s->insns;
+    in->maps = s->named;
+    in->nmaps = n;
+}
+
+int ask_input(const struct ask *ask, const struct rec *rec, const struct bpf_insn *insns, u32 n,
+              struct tn_verify_in *in, void **ret_store)
 {
     const struct rec_program *p = rec->program;
     struct store *s = calloc(1, sizeof(*s));
 
-    if (!s)
+    if (!insns) {
+        insns = rec->insns;
+        n = rec->ninsns;
+    }
+    if (s)
+        s->insns = malloc(((size_t)n + 1) * sizeof(*insns));
+    if (!s || !s->insns) {
+        free(s);
         return -ENOMEM;
+    }
+    memcpy(s->insns, insns, n * sizeof(*insns));
     for (u32 k = 0; k < rec->nmaps; k++) {
         const struct rec_map *m = rec->map[k];
 
@@ -83,8 +125,7 @@ int ask_input(const struct ask *ask, const struct rec *rec, struct tn_verify_in 
         };
     }
     *in = (struct tn_verify_in){
-        .insns = rec->insns,
-        .ninsns = rec->ninsns,
+        .ninsns = n,
         .prog_type = p->prog_type,
         .expected_attach_type = p->expected_attach_type,
         .prog_flags = p->prog_flags,
@@ -103,14 +144,17 @@ int ask_input(const struct ask *ask, const struct rec *rec, struct tn_verify_in 
         .attach_btf_id = p->attach_btf_id,
         .authority = &tn_authority_all,
     };
+    only_named_maps(in, s);
     *ret_store = s;
     return 0;
 }
 
-static void store_free(void *store)
+void ask_input_free(void *store)
 {
     struct store *s = store;
 
+    if (s)
+        free(s->insns);
     for (u32 k = 0; s && k < REC_MAX_BTFS; k++)
         if (s->btf[k])
             tn_btf_close(s->btf[k]);
@@ -173,6 +217,32 @@ static const char *first_missing(const struct rec *rec, const char *text, const 
     return NULL;
 }
 
+/* Lines of the kernel's log that say nothing of why. */
+static bool idle_words(const char *line)
+{
+    static const char *const starts[] = {"processed ", "verification time ", "stack depth ",
+                                         "cur state:", "old state:"};
+
+    for (size_t k = 0; k < TN_ARRAY_SIZE(starts); k++)
+        if (!strncmp(line, starts[k], strlen(starts[k])))
+            return true;
+    return false;
+}
+
+void ask_last_words(const char *log, char *to, size_t size)
+{
+    const char *best = "";
+
+    for (const char *at = log; *at;) {
+        size_t n = strcspn(at, "\n");
+
+        if (n && !idle_words(at))
+            best = at;
+        at += n + (at[n] == '\n');
+    }
+    snprintf(to, size, "%.*s", (int)strcspn(best, "\n"), best);
+}
+
 /* --------------------------------------------------------------------------------------- one answer */
 
 static void child(const struct ask *ask, const struct rec *rec, struct ask_result *r)
@@ -192,7 +262,7 @@ static void child(const struct ask *ask, const struct rec *rec, struct ask_resul
     setrlimit(RLIMIT_CORE, &core);
     setrlimit(RLIMIT_CPU, &cpu);
     alarm(10 * ask->seconds);
-    if (ask_input(ask, rec, &in, &store))
+    if (ask_input(ask, rec, NULL, 0, &in, &store))
         _exit(1);
     for (u32 k = 0; k < rec->nexpects; k++)
         words |= expected_message(rec->expect[k]) != NULL;
@@ -221,7 +291,7 @@ static void child(const struct ask *ask, const struct rec *rec, struct ask_resul
     }
     r->done = true;
     tn_verdict_clear(&verdict);
-    store_free(store);
+    ask_input_free(store);
     _exit(0);
 }
 
@@ -243,6 +313,8 @@ enum ask_answer ask_one(const struct ask *ask, const struct rec *rec, struct ask
         return ASK_hung;
     if (!shared->done)
         return ASK_crashed;
+    if (!ask_judged(rec))
+        return ASK_unjudged;
     if (!ask_in_process(rec)) {
         if (shared->accepted)
             return linux_accepts ? ASK_unnamed : ASK_accepted_here;

@@ -18,6 +18,7 @@
     A(accepted_here,  "we accept, Linux refuses")                                                            \
     A(elsewhere,      "no program for a process: refused by name")                                           \
     A(unnamed,        "no program for a process, and our refusal does not say so")                           \
+    A(unjudged,       "Linux refused before its verifier looked: no verdict to compare")                     \
     A(crashed,        "our verifier died")                                                                   \
     A(hung,           "our verifier did not come back in time")                                              \
     A(unreadable,     "no recording, or one of another kernel's types")
@@ -55,15 +56,25 @@ struct ask {
 int ask_open(struct ask *ask);
 void ask_close(struct ask *ask);
 
-/* In this process: fills `in` from `rec`. The arrays it points to live in `ret_store`, to be freed. */
-int ask_input(const struct ask *ask, const struct rec *rec, struct tn_verify_in *in, void **ret_store);
+/* In this process: fills `in` from `rec`, with `n` instructions in place of its own when `insns` is not NULL.
+   Maps that no instruction names are left out: Linux does not see them either. What `in` points to lives in
+   `ret_store`. */
+int ask_input(const struct ask *ask, const struct rec *rec, const struct bpf_insn *insns, u32 n,
+              struct tn_verify_in *in, void **ret_store);
+void ask_input_free(void *store);
 /* In a child. `shared` is a MAP_SHARED struct ask_result. */
 enum ask_answer ask_one(const struct ask *ask, const struct rec *rec, struct ask_result *shared);
 
+/* Did Linux's verifier speak at all? PROG_LOAD may fail before, by a kernel's policy or for its attributes.
+ */
+bool ask_judged(const struct rec *rec);
 /* Is the type of this program one that a process can host? */
 bool ask_in_process(const struct rec *rec);
 bool ask_gpl(const char *licence);
 /* Does `text` contain the expectation, with {{…}} as extended regular expressions? */
 bool ask_says(const char *text, const char *pattern);
+
+/* The last sentence of a log of the kernel's, before its statistics. */
+void ask_last_words(const char *log, char *to, size_t size);
 
 #endif

@@ -77,33 +77,6 @@ static int by_name(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* Lines of the kernel's log that say nothing of why. */
-static bool idle_words(const char *line)
-{
-    static const char *const starts[] = {"processed ", "verification time ", "stack depth ",
-                                         "cur state:", "old state:"};
-
-    for (size_t k = 0; k < TN_ARRAY_SIZE(starts); k++)
-        if (!strncmp(line, starts[k], strlen(starts[k])))
-            return true;
-    return false;
-}
-
-/* The kernel's last sentence before its statistics. */
-static void last_words(const char *log, char *to, size_t size)
-{
-    const char *best = "";
-
-    for (const char *at = log; *at;) {
-        size_t n = strcspn(at, "\n");
-
-        if (n && !idle_words(at))
-            best = at;
-        at += n + (at[n] == '\n');
-    }
-    snprintf(to, size, "%.*s", (int)strcspn(best, "\n"), best);
-}
-
 static void json_text(const char *key, const char *text)
 {
     printf("\"%s\":\"", key);
@@ -123,7 +96,7 @@ static void say(const struct options *o, const struct rec *rec, enum ask_answer 
 {
     char words[512];
 
-    last_words(rec->messages, words, sizeof(words));
+    ask_last_words(rec->messages, words, sizeof(words));
     if (o->json) {
         printf("{");
         json_text("corpus", rec->corpus);
@@ -228,9 +201,10 @@ int main(int argc, char **argv)
         if (!o.only || !answer_of(o.only) || !strcmp(ask_answer_name[answer], o.only)) {
             sums[answer]++;
             words += answer <= ASK_agree_refused && shared->words_missing;
-            hosted += ask_in_process(&rec);
+            hosted += ask_in_process(&rec) && ask_judged(&rec);
             hosted_accepts += ask_in_process(&rec) && !rec.verdict->error;
-            wanted = answer != ASK_agree_accepted && answer != ASK_agree_refused && answer != ASK_elsewhere;
+            wanted = answer != ASK_agree_accepted && answer != ASK_agree_refused && answer != ASK_elsewhere &&
+                     answer != ASK_unjudged;
             if (wanted || o.all || o.only ||
                 (o.words && answer <= ASK_agree_refused && shared->words_missing))
                 say(&o, &rec, answer, shared);

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: MIT */
+/* See oracle.h. Talks to bpf(2) without libbpf in between: what is asked is exactly what was recorded. */
+#include "tests/differential/oracle.h"
+
+#include <errno.h>
+#include <sys/syscall.h>
+
+static int bpf(int cmd, union bpf_attr *attr)
+{
+    long ret = syscall(__NR_bpf, cmd, attr, sizeof(*attr));
+
+    return ret < 0 ? -errno : (int)ret;
+}
+
+static u64 address(const void *p)
+{
+    return (u64)(uintptr_t)p;
+}
+
+const char *oracle_missing(void)
+{
+    static const struct bpf_insn ret0[] = {{.code = BPF_ALU64 | BPF_MOV | BPF_K},
+                                           {.code = BPF_JMP | BPF_EXIT}};
+    union bpf_attr attr = {
+        .prog_type = BPF_PROG_TYPE_KPROBE, .insns = address(ret0), .insn_cnt = 2, .license = address("GPL")};
+    int fd;
+
+    if (geteuid())
+        return "the kernel's verifier is asked as root only";
+    fd = bpf(BPF_PROG_LOAD, &attr);
+    if (fd < 0)
+        return "this kernel does not load programs (bpf(2) is missing or forbidden)";
+    close(fd);
+    return NULL;
+}
+
+static int make_map(const struct oracle *o, u32 number)
+{
+    const struct rec_map *m = o->rec->map[number];
+    union bpf_attr attr = {
+        .map_type = m->type,
+        .key_size = m->key_size,
+        .value_size = m->value_size,
+        .max_entries = m->max_entries,
+        .map_flags = m->map_flags,
+        .map_extra = m->map_extra,
+        .inner_map_fd = m->inner >= 0 ? (u32)o->map[m->inner] : 0,
+    };
+    int fd, e = 0;
+
+    if (m->btf >= 0 && o->btf[m->btf] >= 0 && (m->btf_value_type_id || m->btf_key_type_id)) {
+        attr.btf_fd = (u32)o->btf[m->btf];
+        attr.btf_key_type_id = m->btf_key_type_id;
+        attr.btf_value_type_id = m->btf_value_type_id;
+    }
+    memcpy(attr.map_name, m->name, sizeof(attr.map_name) - 1);
+    for (char *c = attr.map_name; *c; c++)
+        if (!((*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || (*c >= '0' && *c <= '9') || *c == '.'))
+            *c = '_';
+    fd = bpf(BPF_MAP_CREATE, &attr);
+    if (fd < 0)
+        return fd;
+    if (o->rec->contents[number].data) {
+        union bpf_attr put = {
+            .map_fd = (u32)fd, .key = address(&(u32){0}), .value = address(o->rec->contents[number].data)};
+
+        e = bpf(BPF_MAP_UPDATE_ELEM, &put);
+    }
+    if (!e && m->frozen) {
+        union bpf_attr freeze = {.map_fd = (u32)fd};
+
+        e = bpf(BPF_MAP_FREEZE, &freeze);
+    }
+    if (e) {
+        close(fd);
+        return e;
+    }
+    return fd;
+}
+
+int oracle_open(struct oracle *o, const struct rec *rec)
+{
+    int e = 0;
+
+    o->rec = rec;
+    memset(o->map, -1, sizeof(o->map));
+    memset(o->btf, -1, sizeof(o->btf));
+    for (u32 k = 0; k < rec->nbtfs; k++) {
+        union bpf_attr attr = {.btf = address(rec->btf[k].data), .btf_size = rec->btf[k].size};
+
+        o->btf[k] = bpf(BPF_BTF_LOAD, &attr);
+    }
+    for (u32 k = rec->nmaps; k-- && !e;) { /* inner maps come after their outer ones */
+        o->map[k] = make_map(o, k);
+        e = o->map[k] < 0 ? o->map[k] : 0;
+    }
+    if (e)
+        oracle_close(o);
+    return e;
+}
+
+void oracle_close(struct oracle *o)
+{
+    for (u32 k = 0; k < REC_MAX_MAPS; k++)
+        if (o->map[k] >= 0)
+            close(o->map[k]);
+    for (u32 k = 0; k < REC_MAX_BTFS; k++)
+        if (o->btf[k] >= 0)
+            close(o->btf[k]);
+    memset(o->map, -1, sizeof(o->map));
+    memset(o->btf, -1, sizeof(o->btf));
+}
+
+/* A program array belongs to the type of the first program that names it: each program gets a new one. */
+static void renew_program_arrays(struct oracle *o, const struct bpf_insn *insns, u32 n)
+{
+    for (u32 k = 0; k + 1 < n; k++) {
+        u32 map = (u32)insns[k].imm;
+
+        if (insns[k].code != (BPF_LD | BPF_IMM | BPF_DW))
+            continue;
+        if (insns[k].src_reg == BPF_PSEUDO_MAP_FD && map < o->rec->nmaps &&
+            o->rec->map[map]->type == BPF_MAP_TYPE_PROG_ARRAY) {
+            int fd = make_map(o, map);
+
+            if (fd >= 0) {
+                close(o->map[map]);
+                o->map[map] = fd;
+            }
+        }
+        k++;
+    }
+}
+
+int oracle_ask(struct oracle *o, const struct bpf_insn *insns, u32 n, bool bare, u32 level, char *log,
+               u32 log_size)
+{
+    const struct rec *rec = o->rec;
+    const struct rec_program *p = rec->program;
+    _free_ struct bpf_insn *copy = malloc(((size_t)n + 1) * sizeof(*copy));
+    union bpf_attr attr = {
+        .prog_type = p->prog_type,
+        .expected_attach_type = p->expected_attach_type,
+        .prog_flags = p->prog_flags,
+        .attach_btf_id = p->attach_btf_id,
+        .insns = address(copy),
+        .insn_cnt = n,
+        .license = address(p->licence),
+        .prog_name = "asked",
+    };
+    int fd;
+
+    if (!copy)
+        return -ENOMEM;
+    renew_program_arrays(o, insns, n);
+    memcpy(copy, insns, n * sizeof(*copy));
+    for (u32 k = 0; k + 1 < n; k++) {
+        struct bpf_insn *i = &copy[k];
+
+        if (i->code != (BPF_LD | BPF_IMM | BPF_DW))
+            continue;
+        if (i->src_reg == BPF_PSEUDO_MAP_FD || i->src_reg == BPF_PSEUDO_MAP_VALUE)
+            i->imm = i->imm >= 0 && (u32)i->imm < rec->nmaps ? o->map[i->imm] : -1;
+        k++;
+    }
+    if (p->btf >= 0 && o->btf[p->btf] >= 0)
+        attr.prog_btf_fd = (u32)o->btf[p->btf];
+    if (attr.prog_btf_fd && rec->func_info.size && !bare) {
+        attr.func_info = address(rec->func_info.data);
+        attr.func_info_rec_size = p->func_info_rec_size;
+        attr.func_info_cnt = rec->func_info.size / p->func_info_rec_size;
+    }
+    if (log) {
+        log[0] = 0;
+        attr.log_buf = address(log);
+        attr.log_size = log_size;
+        attr.log_level = level;
+    }
+    fd = bpf(BPF_PROG_LOAD, &attr);
+    if (fd < 0)
+        return fd;
+    close(fd);
+    return 0;
+}

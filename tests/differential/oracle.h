@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The running kernel, asked about a recording again: its maps and types are made anew, once, then any number
+ * of variants of its instructions are put to it. Needs root.
+ */
+#ifndef TESTS_DIFFERENTIAL_ORACLE_H
+#define TESTS_DIFFERENTIAL_ORACLE_H
+
+#include "tests/differential/recording.h"
+
+struct oracle {
+    const struct rec *rec;
+    int map[REC_MAX_MAPS], btf[REC_MAX_BTFS];
+};
+
+/* NULL, or why this kernel is not asked at all. */
+const char *oracle_missing(void);
+/* Makes the maps and types of `rec`, which is borrowed. −errno of what failed. */
+int oracle_open(struct oracle *o, const struct rec *rec);
+void oracle_close(struct oracle *o);
+/* Puts `n` instructions in place of the recorded ones; functions are described as recorded unless `bare`,
+   lines are not. 0: accepted, else −errno. `log` (may be NULL) gets the kernel's words at `level`. */
+int oracle_ask(struct oracle *o, const struct bpf_insn *insns, u32 n, bool bare, u32 level, char *log,
+               u32 log_size);
+
+#endif

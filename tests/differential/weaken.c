@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT */
+/* See weaken.h. */
+#include "tests/differential/weaken.h"
+
+static bool is_alu(const struct bpf_insn *i)
+{
+    return BPF_CLASS(i->code) == BPF_ALU || BPF_CLASS(i->code) == BPF_ALU64;
+}
+
+static bool concerned(enum weakening which, const struct bpf_insn *i)
+{
+    u8 class = BPF_CLASS(i->code), op = BPF_OP(i->code);
+
+    switch (which) {
+    case WEAK_DIVISION:
+        return is_alu(i) && (op == BPF_DIV || op == BPF_MOD);
+    case WEAK_SHIFT32:
+        return class == BPF_ALU && (op == BPF_LSH || op == BPF_RSH || op == BPF_ARSH) &&
+               BPF_SRC(i->code) == BPF_X;
+    case WEAK_SELF:
+        return (class == BPF_JMP || class == BPF_JMP32) && op != BPF_CALL && op != BPF_EXIT && op != BPF_JA &&
+               op < 0xe0 && BPF_SRC(i->code) == BPF_X && i->src_reg == i->dst_reg;
+    case WEAK_KEY:
+        return i->code == (BPF_JMP | BPF_CALL) && !i->src_reg && i->imm == BPF_FUNC_map_lookup_elem;
+    case WEAK_ALL:
+    case WEAK_NONE:
+        break;
+    }
+    return false;
+}
+
+static u32 replace(enum weakening which, const struct bpf_insn *i, u32 scratch, struct bpf_insn *to)
+{
+    u8 reg = i->dst_reg;
+
+    if (which == WEAK_SELF) {
+        to[0] = (struct bpf_insn){.code = BPF_JMP | 0xe0, .off = i->off}; /* may_goto: either way */
+        return 1;
+    }
+    if (which == WEAK_KEY)
+        reg = BPF_REG_3; /* the call takes two arguments and leaves none */
+    to[0] = (struct bpf_insn){.code = BPF_LD | BPF_IMM | BPF_DW,
+                              .dst_reg = reg & 15,
+                              .src_reg = BPF_PSEUDO_MAP_VALUE,
+                              .imm = (s32)scratch};
+    to[1] = (struct bpf_insn){0};
+    to[2] = (struct bpf_insn){.code = BPF_LDX | BPF_MEM | BPF_DW, .dst_reg = reg & 15, .src_reg = reg & 15};
+    if (which != WEAK_KEY)
+        return 3;
+    to[3] = (struct bpf_insn){.code = BPF_STX | BPF_MEM | BPF_W, .dst_reg = BPF_REG_2, .src_reg = BPF_REG_3};
+    to[4] = *i;
+    return 5;
+}
+
+static u32 weaken_one(enum weakening which, const struct bpf_insn *insns, u32 n, u32 scratch,
+                      struct bpf_insn *to, struct bpf_func_info *funcs, u32 nfuncs)
+{
+    _free_ u32 *at = calloc((size_t)n + 1, sizeof(*at)), *from = calloc((size_t)n * 3 + 1, sizeof(*from));
+    u32 m = 0, changed = 0;
+
+    if (!at || !from)
+        return 0;
+    for (u32 k = 0; k < n; k++) {
+        bool wide = insns[k].code == (BPF_LD | BPF_IMM | BPF_DW) && k + 1 < n;
+
+        at[k] = m;
+        if (concerned(which, &insns[k])) {
+            u32 width = replace(which, &insns[k], scratch, to + m);
+
+            for (u32 w = 0; w < width; w++)
+                from[m + w] = which == WEAK_SELF ? k : UINT32_MAX;
+            m += width;
+            changed++;
+            continue;
+        }
+        from[m] = k;
+        to[m++] = insns[k];
+        if (wide) {
+            from[m] = UINT32_MAX;
+            to[m++] = insns[++k];
+            at[k] = m - 1;
+        }
+    }
+    at[n] = m;
+    for (u32 k = 0; k < m; k++) { /* what jumped from old to old jumps from new to new */
+        struct bpf_insn *i = &to[k];
+        u8 class = BPF_CLASS(i->code), op = BPF_OP(i->code);
+        bool wide = (i->code == (BPF_LD | BPF_IMM | BPF_DW) && i->src_reg == BPF_PSEUDO_FUNC) ||
+                    i->code == (BPF_JMP32 | BPF_JA) ||
+                    (class == BPF_JMP && op == BPF_CALL && i->src_reg == BPF_PSEUDO_CALL);
+        s64 target;
+
+        if (from[k] == UINT32_MAX ||
+            (!wide && ((class != BPF_JMP && class != BPF_JMP32) || op == BPF_CALL || op == BPF_EXIT)))
+            continue;
+        target = (s64)from[k] + 1 + (wide ? i->imm : i->off);
+        if (target < 0 || target > n)
+            continue;
+        if (wide)
+            i->imm = (s32)(at[target] - k - 1);
+        else
+            i->off = (s16)(at[target] - k - 1);
+    }
+    for (u32 k = 0; k < nfuncs; k++)
+        if (funcs[k].insn_off < n)
+            funcs[k].insn_off = at[funcs[k].insn_off];
+    return changed ? m : 0;
+}
+
+u32 weaken(enum weakening which, const struct bpf_insn *insns, u32 n, u32 scratch, struct bpf_insn *to,
+           struct bpf_func_info *funcs, u32 nfuncs)
+{
+    _free_ struct bpf_insn *from = malloc((size_t)n * WEAK_GROWTH * sizeof(*from) + 16);
+    u32 kinds = 0;
+
+    if (which != WEAK_ALL)
+        return weaken_one(which, insns, n, scratch, to, funcs, nfuncs);
+    if (!from)
+        return 0;
+    memcpy(from, insns, n * sizeof(*from));
+    for (u32 k = 0; k < WEAK_ALL; k++) {
+        u32 m = weaken_one((enum weakening)k, from, n, scratch, to, funcs, nfuncs);
+
+        if (!m)
+            continue;
+        memcpy(from, to, m * sizeof(*from));
+        n = m;
+        kinds++;
+    }
+    memcpy(to, from, n * sizeof(*from));
+    return kinds > 1 ? n : 0;
+}

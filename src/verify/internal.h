@@ -19,6 +19,8 @@
  *            iter.c       open-coded iterators
  *            special.c    special fields (fields.h): locks, timers, kptrs in values and objects
  *            lock.c       locks, and sections in which a program does not sleep
+ *            kfunc.c      functions of the host by type; kfunc_args.c: their arguments
+ *            graph.c      objects that programs allocate, lists and trees of them
  *            types.c      pointers with a type: what a load through one yields
  *        attach.c   what a tracing program is attached to, and its context
  *        progtype.c a row a program type: its context, its result
@@ -38,6 +40,7 @@
 #include "verify/attach.h"
 #include "verify/cfg.h"
 #include "verify/fields.h"
+#include "verify/kfuncs.h"
 #include "verify/log.h"
 #include "verify/progtype.h"
 #include "verify/protos.h"
@@ -448,6 +451,8 @@ int tn_held_none(struct vf *v, const char *what);
    call takes, or releases. */
 int tn_lock_take(struct vf *v, u32 regno, enum tn_ref_kind kind);
 int tn_lock_release(struct vf *v, u32 regno, enum tn_ref_kind kind);
+/* A lock is held that lies in the very object that `reg` points into. */
+bool tn_lock_is_held(const struct vf *v, const struct tn_reg *reg);
 /* Argument: where the call saves the interrupt flag, or restores it from. `by_lock`: one of the locks'
  * functions. */
 int tn_irq_save(struct vf *v, u32 regno, bool by_lock);

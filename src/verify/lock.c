@@ -191,6 +191,19 @@ int tn_lock_release(struct vf *v, u32 regno, enum tn_ref_kind kind)
     return 0;
 }
 
+bool tn_lock_is_held(const struct vf *v, const struct tn_reg *reg)
+{
+    u64 of = reg->kind == TN_REG_MAP_VALUE ? OF_MAP(reg) : OF_OBJECT;
+
+    for (u32 k = 0; k < v->cur.nrefs; k++) {
+        const struct tn_ref *ref = &v->cur.ref[k];
+
+        if ((ref->kind == TN_REF_LOCK || is_resilient(ref->kind)) && ref->id == reg->id && ref->of == of)
+            return true;
+    }
+    return false;
+}
+
 /* --------------------------------------------------------------------------------------------- saved flags
  */
 

@@ -63,7 +63,8 @@
     /* calls */                                                                                                             \
     R(unknown_helper,         "there is no helper of this number")                                                          \
     R(gpl_only,               "the helper is for programs under a GPL-compatible licence")                                  \
-    R(kfunc,                  "calls of kernel functions by type information are not available")                            \
+    R(kfunc,                  "a function of the host is called that is not there, or not for this program or place")            \
+    R(kfunc_arg,              "an argument of a function of the host is not what its type or name asks for")                          \
     R(arg_type,               "an argument has not the type the function takes")                                            \
     R(arg_size,               "a size argument may be negative, zero or larger than the memory it speaks of")               \
     R(map_helper_mismatch,    "this helper cannot be used with a map of this type")                                         \

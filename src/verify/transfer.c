@@ -341,12 +341,9 @@ static int do_jump(struct vf *v, const struct bpf_insn *i, u32 *ret_next, bool *
         u32 before = v->cur.nframes;
         int err;
 
-        if (i->src_reg == BPF_PSEUDO_KFUNC_CALL)
-            return vf_refuse(
-                v, v->pc, TN_REASON_kfunc,
-                "calling kernel function #%d is not available: this host offers no functions by type",
-                i->imm);
-        err = i->src_reg == BPF_PSEUDO_CALL ? tn_call_subprog(v, i) : tn_call_helper(v, i);
+        err = i->src_reg == BPF_PSEUDO_CALL         ? tn_call_subprog(v, i)
+              : i->src_reg == BPF_PSEUDO_KFUNC_CALL ? tn_kfunc_call(v, i)
+                                                    : tn_call_helper(v, i);
         *ret_next = v->cur.nframes > before ? v->pc + 1 + (u32)i->imm : v->pc + 1;
         return err;
     }

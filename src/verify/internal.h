@@ -138,7 +138,9 @@ struct vf {
     bool sleepable;          /* loaded so */
     bool ret_checked;        /* its result lies in [ret_min, ret_max] */
     s64 ret_min, ret_max;
-    bool call_takes_packet; /* the call whose arguments are checked may be given pointers into the packet */
+    /* The call whose arguments are checked may be given pointers into the packet; the context, as the memory
+       that it is (kernel functions may). */
+    bool call_takes_packet, call_takes_ctx;
     struct tn_cfg cfg;
     struct tn_seen *seen;
     struct tn_src src;

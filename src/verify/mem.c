@@ -548,8 +548,8 @@ int tn_mem_helper(struct vf *v, u32 regno, u64 size, enum tn_mem_use use, bool e
     p.fixed = p.reg.delta;
     m = memory_of(&p.reg);
     if (!m || tn_reg_maybe_null(&p.reg) ||
-        (p.reg.kind == TN_REG_CTX && !(v->type->flags & TN_PT_CTX_PLAIN)) || m->check == check_socket ||
-        m->check == check_flow_keys || p.reg.kind == TN_REG_TP_BUFFER)
+        (p.reg.kind == TN_REG_CTX && !(v->call_takes_ctx && (v->type->flags & TN_PT_CTX_PLAIN))) ||
+        m->check == check_socket || m->check == check_flow_keys || p.reg.kind == TN_REG_TP_BUFFER)
         return vf_refuse(v, v->pc, tn_reg_maybe_null(&p.reg) ? TN_REASON_maybe_null : TN_REASON_arg_type,
                          "R%u type=%s expected=fp: the call needs %" PRIu64
                          " bytes of memory (stack, map value, reservation)%s",

@@ -355,6 +355,8 @@ static int set_result(struct vf *v, const struct tn_helper_call *c, const struct
     if (form->null && !(form->kind == TN_RK_VALUE && found_surely(c))) {
         r0->flags |= TN_PTR_MAYBE_NULL;
         r0->id = ++v->next_id;
+    } else if (form->kind == TN_RK_VALUE && tn_reg_has_lock(v, r0)) {
+        r0->id = ++v->next_id; /* each look-up finds another lock */
     }
     if (c->proto->flags & TN_PF_CASTS)
         r0->ref = c->use.ref;

@@ -302,6 +302,10 @@ int tn_kptr_match(struct vf *v, u32 regno, const struct tn_field *f)
     const struct tn_btf *is = reg->host ? v->in->host_btf : v->src.btf;
     const char *name = of ? tn_btf_name(of, f->type) : "";
 
+    if (reg->kind == TN_REG_SCALAR && tn_range_is_const(&reg->r) && !reg->r.umin) {
+        tn_track_precise(v, regno); /* NULL fits, and no other number would */
+        return 0;
+    }
     if (reg->kind == TN_REG_BTF && !tn_range_is_const(&reg->r))
         return vf_refuse(v, v->pc, TN_REASON_special_field,
                          "variable ptr_ access var_off disallowed: R%u varies", regno);
@@ -317,8 +321,6 @@ int tn_kptr_match(struct vf *v, u32 regno, const struct tn_field *f)
 
 int tn_kptr_store(struct vf *v, const struct bpf_insn *i, const struct tn_field *f)
 {
-    const struct tn_reg *reg;
-
     if (BPF_MODE(i->code) != BPF_MEM)
         return vf_refuse(v, v->pc, TN_REASON_special_field,
                          "kptr in map can only be accessed using BPF_MEM instruction mode");
@@ -332,11 +334,6 @@ int tn_kptr_store(struct vf *v, const struct bpf_insn *i, const struct tn_field 
             return 0;
         return vf_refuse(v, v->pc, TN_REASON_special_field,
                          "BPF_ST imm must be 0 when storing to kptr at off=%u", f->offset);
-    }
-    reg = vf_reg(v, i->src_reg);
-    if (reg->kind == TN_REG_SCALAR && tn_range_is_const(&reg->r) && !reg->r.umin) {
-        tn_track_precise(v, i->src_reg);
-        return 0;
     }
     return tn_kptr_match(v, i->src_reg, f);
 }

@@ -273,10 +273,18 @@ static void child(const struct ask *ask, const struct rec *rec, struct ask_resul
         fputs(verdict.log, stdout);
         fflush(stdout);
     }
+    r->time_ns = verdict.time_ns;
+    for (u32 k = 1; k < ask->best_of; k++) {
+        struct tn_verdict again = {0};
+
+        if (tn_verify(&in, &again))
+            _exit(1);
+        r->time_ns = TN_MIN(r->time_ns, again.time_ns);
+        tn_verdict_clear(&again);
+    }
     r->accepted = verdict.accepted;
     r->insns_processed = verdict.insns_processed;
     r->peak_states = verdict.peak_states;
-    r->time_ns = verdict.time_ns;
     if (!verdict.accepted) {
         snprintf(r->reason, sizeof(r->reason), "%s", verdict.refusal.reason);
         snprintf(r->message, sizeof(r->message), "%s", verdict.refusal.message);

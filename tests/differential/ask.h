@@ -48,6 +48,7 @@ struct ask_result {
 struct ask {
     const struct tn_btf *host_btf; /* NULL: none */
     u32 host_btf_size, host_btf_hash;
+    u32 best_of;   /* verifications of which the fastest counts; 0: one */
     u32 seconds;   /* bound for one verification */
     u32 log_level; /* in place of the recorded one, and the log goes to standard output; 0: as recorded */
 };

@@ -4,6 +4,8 @@
  * us.
  *
  *     differ [--from SEED] [--count N] [--seconds S] [--mutate FOLDER]… [--finds FOLDER] [--json]
+ *     differ --from SEED [--count N] --keep FOLDER     writes these programs, with the kernel's verdict, as
+ * recordings
  *
  * Without --mutate programs are generated; with it, COUNT mutants are made of the recordings below FOLDER in
  * turn. The same seeds give the same programs. Workers run in child processes, so that a crash costs one
@@ -62,7 +64,7 @@ struct board {
 
 struct options {
     u64 from, count, seconds;
-    const char *finds;
+    const char *finds, *keep;
     char **real; /* recordings to mutate */
     u32 nreal, room;
     bool json;
@@ -290,13 +292,51 @@ static u32 minimise(struct subject *s, struct bpf_insn *insns, u32 n, const char
 
 /* --------------------------------------------------------------------------------------------- finds */
 
+static int save_program(const struct subject *s, const struct bpf_insn *insns, u32 n, const char *name,
+                        const char *path)
+{
+    struct rec_verdict verdict = {0};
+    struct rec_out out = {0};
+    char words[200];
+    int e;
+
+    verdict.error = linux_says(s, insns, n, words, sizeof(words));
+    oracle_ask(s->oracle, insns, n, false, 2, s->log, LOG_SIZE);
+    rec_put_text(&out, REC_CORPUS, "finds");
+    rec_put_text(&out, REC_OBJECT, *s->rec->object ? s->rec->object : "generated");
+    rec_put_text(&out, REC_NAME, name);
+    rec_put(&out, REC_PROGRAM, s->rec->program, sizeof(*s->rec->program));
+    rec_put(&out, REC_INSNS, insns, n * (u32)sizeof(*insns));
+    if (s->rec->func_info.size)
+        rec_put(&out, REC_FUNC_INFO, s->rec->func_info.data, s->rec->func_info.size);
+    for (u32 k = 0; k < s->rec->nbtfs; k++)
+        rec_put(&out, REC_BTF, s->rec->btf[k].data, s->rec->btf[k].size);
+    for (u32 k = 0; k < s->rec->nmaps; k++)
+        rec_put(&out, REC_MAP, s->rec->map[k], sizeof(*s->rec->map[k]));
+    for (u32 k = 0; k < s->rec->nmaps; k++)
+        if (s->rec->contents[k].data) {
+            _free_ u8 *both = calloc(1, 8 + (size_t)s->rec->contents[k].size);
+
+            if (!both)
+                continue;
+            memcpy(both, &(u64){k}, 8);
+            memcpy(both + 8, s->rec->contents[k].data, s->rec->contents[k].size);
+            rec_put(&out, REC_CONTENTS, both, 8 + s->rec->contents[k].size);
+        }
+    rec_put(&out, REC_VERDICT, &verdict, sizeof(verdict));
+    rec_put_text(&out, REC_MESSAGES, verdict.error ? words : "");
+    if (strlen(s->log) > (1u << 20))
+        s->log[1u << 20] = 0;
+    rec_put_text(&out, REC_LOG, s->log);
+    e = rec_save(&out, path);
+    rec_out_clear(&out);
+    return e;
+}
+
 static void keep_find(struct board *b, const struct options *o, const struct subject *s,
                       enum ask_answer answer, u64 seed, const struct bpf_insn *insns, u32 n,
                       const char *words)
 {
-    struct rec_program program = *s->rec->program;
-    struct rec_verdict verdict = {0};
-    struct rec_out out = {0};
     struct find *f;
     char name[64];
 
@@ -307,37 +347,9 @@ static void keep_find(struct board *b, const struct options *o, const struct sub
     snprintf(f->words, sizeof(f->words), "%s", words);
     snprintf(name, sizeof(name), "%s-%llu", ask_answer_name[answer], (unsigned long long)seed);
     if (o->finds) {
-        verdict.error = oracle_ask(s->oracle, insns, n, false, 2, s->log, LOG_SIZE);
-        rec_put_text(&out, REC_CORPUS, "finds");
-        rec_put_text(&out, REC_OBJECT, *s->rec->object ? s->rec->object : "generated");
-        rec_put_text(&out, REC_NAME, name);
-        rec_put(&out, REC_PROGRAM, &program, sizeof(program));
-        rec_put(&out, REC_INSNS, insns, n * (u32)sizeof(*insns));
-        if (s->rec->func_info.size)
-            rec_put(&out, REC_FUNC_INFO, s->rec->func_info.data, s->rec->func_info.size);
-        for (u32 k = 0; k < s->rec->nbtfs; k++)
-            rec_put(&out, REC_BTF, s->rec->btf[k].data, s->rec->btf[k].size);
-        for (u32 k = 0; k < s->rec->nmaps; k++)
-            rec_put(&out, REC_MAP, s->rec->map[k], sizeof(*s->rec->map[k]));
-        for (u32 k = 0; k < s->rec->nmaps; k++)
-            if (s->rec->contents[k].data) {
-                _free_ u8 *both = calloc(1, 8 + (size_t)s->rec->contents[k].size);
-
-                if (!both)
-                    continue;
-                memcpy(both, &(u64){k}, 8);
-                memcpy(both + 8, s->rec->contents[k].data, s->rec->contents[k].size);
-                rec_put(&out, REC_CONTENTS, both, 8 + s->rec->contents[k].size);
-            }
-        rec_put(&out, REC_VERDICT, &verdict, sizeof(verdict));
-        rec_put_text(&out, REC_MESSAGES, words);
-        if (strlen(s->log) > (1u << 20))
-            s->log[1u << 20] = 0;
-        rec_put_text(&out, REC_LOG, s->log);
         snprintf(f->file, sizeof(f->file), "%.90s/%.60s.rec", o->finds, name);
-        if (rec_save(&out, f->file))
+        if (save_program(s, insns, n, name, f->file))
             f->file[0] = 0;
-        rec_out_clear(&out);
     }
     b->nfinds++;
 }
@@ -421,6 +433,18 @@ out:
 
 /* ------------------------------------------------------------------------------------------- workers */
 
+static void keep_program(struct board *b, const struct options *o, const struct subject *s,
+                         const struct bpf_insn *insns, u32 n)
+{
+    char name[64], path[4096];
+
+    snprintf(name, sizeof(name), "seed-%llu", (unsigned long long)b->next);
+    snprintf(path, sizeof(path), "%s/%s.rec", o->keep, name);
+    if (save_program(s, insns, n, name, path))
+        _exit(2);
+    b->next++;
+}
+
 static void worker_generated(struct board *b, const struct options *o, const struct ask *ask)
 {
     struct subject s = {.ask = ask, .log = malloc(LOG_SIZE)};
@@ -428,7 +452,7 @@ static void worker_generated(struct board *b, const struct options *o, const str
     struct oracle oracle;
     struct gen_world world;
 
-    if (!s.log || !p || gen_world_open(&world))
+    if (!s.log || !p || gen_world_open(&world, !o->keep))
         _exit(2);
     gen_program(&world, 0, p);
     if (oracle_open(&oracle, &p->rec))
@@ -439,6 +463,10 @@ static void worker_generated(struct board *b, const struct options *o, const str
         u64 seed = b->next;
 
         gen_program(&world, seed, p);
+        if (o->keep) {
+            keep_program(b, o, &s, p->insns, p->rec.ninsns);
+            continue;
+        }
         judge(b, o, &s, p->insns, p->rec.ninsns, seed);
         b->next = seed + 1;
     }
@@ -467,6 +495,10 @@ static void worker_mutants(struct board *b, const struct options *o, const struc
             while (insns && b->next < last && !b->over) {
                 memcpy(insns, rec->insns, rec->ninsns * sizeof(*insns));
                 mutate(insns, rec->ninsns, b->next);
+                if (o->keep) {
+                    keep_program(b, o, &s, insns, rec->ninsns);
+                    continue;
+                }
                 judge(b, o, &s, insns, rec->ninsns, b->next);
                 b->next++;
             }
@@ -594,7 +626,7 @@ static int by_name(const void *a, const void *b)
 
 int main(int argc, char **argv)
 {
-    struct options o = {.from = 1, .count = 1000000};
+    struct options o = {.from = 1};
     const char *why = oracle_missing();
     struct board *b;
     struct ask ask;
@@ -617,9 +649,15 @@ int main(int argc, char **argv)
             o.seconds = strtoull(value, NULL, 0);
         else if (!strcmp(argv[k - 1], "--finds"))
             o.finds = value;
-        else if (!strcmp(argv[k - 1], "--mutate"))
+        else if (!strcmp(argv[k - 1], "--keep"))
+            o.keep = value;
+        else if (!strcmp(argv[k - 1], "--mutate")) {
             collect(&o, value);
-        else {
+            if (!o.nreal) {
+                fprintf(stderr, "%s: no recordings there\n", value);
+                return 2;
+            }
+        } else {
             fprintf(stderr,
                     "usage: %s [--from SEED] [--count N] [--seconds S] [--mutate FOLDER]… [--finds FOLDER] "
                     "[--json]\n",
@@ -627,6 +665,8 @@ int main(int argc, char **argv)
             return 2;
         }
     }
+    if (!o.count)
+        o.count = o.keep ? 1 : 1000000;
     if (why) {
         printf("skipped: %s\n", why);
         return 77;
@@ -641,7 +681,7 @@ int main(int argc, char **argv)
     b->end = o.from + o.count;
     start = now_ns();
     run(b, &o, &ask);
-    status = report(b, &o, now_ns() - start);
+    status = o.keep ? 0 : report(b, &o, now_ns() - start);
     ask_close(&ask);
     return status;
 }

@@ -106,7 +106,7 @@ static void world_kfuncs(struct gen_kfuncs *k)
     btf__free(host);
 }
 
-int gen_world_open(struct gen_world *w)
+int gen_world_open(struct gen_world *w, bool host)
 {
     *w = (struct gen_world){0};
     memcpy(w->map, world_maps, sizeof(w->map));
@@ -117,7 +117,8 @@ int gen_world_open(struct gen_world *w)
     }
     for (u32 k = 0; k < sizeof(w->rodata); k++)
         w->rodata[k] = k % 8 ? 0 : (u8)(k * 5);
-    world_kfuncs(&w->kfuncs);
+    if (host)
+        world_kfuncs(&w->kfuncs);
     return world_types(w);
 }
 

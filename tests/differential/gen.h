@@ -54,7 +54,8 @@ struct gen_world {
     u32 func_static, func_global, func_main; /* their ids in it */
     struct gen_kfuncs kfuncs;
 };
-int gen_world_open(struct gen_world *w);
+/* `host`: with kernel functions of the running kernel; without, programs are the same on every machine. */
+int gen_world_open(struct gen_world *w, bool host);
 void gen_world_close(struct gen_world *w);
 
 struct gen_program {

@@ -2,18 +2,20 @@
 /*
  * Replays recordings: what does our verifier say where the kernel has spoken?
  *
- *     replay [--json] [--words] [--all] [--log LEVEL] [--seconds N] [--only TEXT] FOLDER|FILE…
+ *     replay [--json] [--words] [--all] [--log LEVEL] [--seconds N] [--best-of N] [--only TEXT] FOLDER|FILE…
  *
  * One line a disagreement, sorted by object and program, with the kernel's last words and ours; then the
  * sums.
  *     --words   also where both refuse (or accept), the kernel says what its selftest expects, and we do not
  *     --all     every program
+ *     --best-of the fastest of N verifications counts
  *     --log     our log of each, at that level
  *     --only    programs whose object/name contains TEXT, or whose answer is TEXT
  * Status 1 when there is an answer that must not be: accepted_here, crashed, hung.
  */
 #include <dirent.h>
 #include <errno.h>
+#include <math.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
@@ -133,6 +135,31 @@ static void say(const struct options *o, const struct rec *rec, enum ask_answer 
         printf("    lacks: %s\n", r->missing);
 }
 
+/* How long it took, ours ÷ Linux's own: over programs both accept, of which Linux tells a time. */
+struct times {
+    double log_sum, worst, ours_us;
+    u64 processed;
+    u32 n;
+    char name[200];
+};
+
+static void add_time(struct times *t, const struct rec *rec, const struct ask_result *r)
+{
+    double ratio;
+
+    if (!rec->verdict->usecs || !r->time_ns)
+        return;
+    ratio = (double)r->time_ns / 1000 / rec->verdict->usecs;
+    t->log_sum += log(ratio);
+    t->ours_us += (double)r->time_ns / 1000;
+    t->processed += r->insns_processed;
+    t->n++;
+    if (ratio > t->worst) {
+        t->worst = ratio;
+        snprintf(t->name, sizeof(t->name), "%s/%s", rec->object, rec->name);
+    }
+}
+
 static bool answer_of(const char *name)
 {
     for (int k = 0; k < ASK_ANSWER_COUNT; k++)
@@ -145,9 +172,11 @@ int main(int argc, char **argv)
 {
     struct options o = {0};
     struct list list = {0};
+    struct times times = {0};
     struct ask ask;
     struct ask_result *shared;
-    u32 sums[ASK_ANSWER_COUNT] = {0}, words = 0, hosted = 0, hosted_accepts = 0, seconds = 20, level = 0;
+    u32 sums[ASK_ANSWER_COUNT] = {0}, words = 0, hosted = 0, hosted_accepts = 0, seconds = 20, level = 0,
+        best_of = 0;
 
     for (int k = 1; k < argc; k++) {
         if (!strcmp(argv[k], "--json"))
@@ -160,16 +189,18 @@ int main(int argc, char **argv)
             o.only = argv[++k];
         else if (!strcmp(argv[k], "--log") && k + 1 < argc)
             level = (u32)atoi(argv[++k]);
+        else if (!strcmp(argv[k], "--best-of") && k + 1 < argc)
+            best_of = (u32)atoi(argv[++k]);
         else if (!strcmp(argv[k], "--seconds") && k + 1 < argc)
             seconds = (u32)atoi(argv[++k]);
         else
             collect(&list, argv[k]);
     }
     if (!list.n) {
-        fprintf(
-            stderr,
-            "usage: %s [--json] [--words] [--all] [--log LEVEL] [--seconds N] [--only TEXT] FOLDER|FILE…\n",
-            argv[0]);
+        fprintf(stderr,
+                "usage: %s [--json] [--words] [--all] [--log LEVEL] [--seconds N] [--best-of N] [--only "
+                "TEXT] FOLDER|FILE…\n",
+                argv[0]);
         return 2;
     }
     shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -178,6 +209,7 @@ int main(int argc, char **argv)
     if (ask_open(&ask))
         fprintf(stderr, "the kernel's types cannot be read: programs that name them will be refused\n");
     ask.seconds = seconds;
+    ask.best_of = best_of;
     ask.log_level = level;
     qsort(list.path, list.n, sizeof(*list.path), by_name);
     for (u32 k = 0; k < list.n; k++) {
@@ -203,6 +235,8 @@ int main(int argc, char **argv)
             words += answer <= ASK_agree_refused && shared->words_missing;
             hosted += ask_in_process(&rec) && ask_judged(&rec);
             hosted_accepts += ask_in_process(&rec) && !rec.verdict->error;
+            if (answer == ASK_agree_accepted)
+                add_time(&times, &rec, shared);
             wanted = answer != ASK_agree_accepted && answer != ASK_agree_refused && answer != ASK_elsewhere &&
                      answer != ASK_unjudged;
             if (wanted || o.all || o.only ||
@@ -222,6 +256,11 @@ int main(int argc, char **argv)
                hosted, hosted_accepts, sums[ASK_refused_here],
                hosted_accepts ? 100.0 * sums[ASK_refused_here] / hosted_accepts : 0.0);
     }
+    if (!o.json && times.n)
+        printf(
+            "%6u timed: ours ÷ Linux's %.2f (geometric mean), worst %.2f (%s); %.1f instructions a µs here\n",
+            times.n, exp(times.log_sum / times.n), times.worst, times.name,
+            (double)times.processed / times.ours_us);
     for (u32 k = 0; k < list.n; k++)
         free(list.path[k]);
     free(list.path);

@@ -84,6 +84,12 @@ static int check_ld_imm64(struct vf *v, u32 pc)
     vf_map_label(v, (u32)i->imm, label);
     if (i->src_reg == BPF_PSEUDO_MAP_FD)
         return 0;
+    if (tn_map_is_arena(map)) {
+        if ((u32)next->imm <= (u64)map->geo.max_entries * TN_PAGE)
+            return 0;
+        return vf_refuse(v, pc, TN_REASON_bad_map_offset, "offset %u of %s, which has %u pages",
+                         (u32)next->imm, label, map->geo.max_entries);
+    }
     if (map->geo.type != BPF_MAP_TYPE_ARRAY || map->geo.max_entries != 1)
         return vf_refuse(v, pc, TN_REASON_bad_map,
                          "%s is addressed directly: that needs an array with one element (global data)",
@@ -102,7 +108,7 @@ static int check_insns(struct vf *v)
     for (u32 pc = 0; pc < v->ninsns; pc++) {
         const struct bpf_insn *i = &v->insns[pc];
 
-        err = check_insn(v, pc);
+        err = tn_insn_is_cast(i) ? tn_arena_check_cast(v, pc) : check_insn(v, pc);
         if (err)
             return err;
         if (tn_insn_is_ld_imm64(i)) {

@@ -94,6 +94,11 @@ static inline bool tn_insn_is_store_release(const struct bpf_insn *insn)
     return BPF_CLASS(insn->code) == BPF_STX && BPF_MODE(insn->code) == BPF_ATOMIC &&
            insn->imm == BPF_STORE_REL;
 }
+/* Between the address spaces of user space and of arenas; imm says which way. */
+static inline bool tn_insn_is_cast(const struct bpf_insn *insn)
+{
+    return insn->code == (BPF_ALU64 | BPF_MOV | BPF_X) && insn->off == 1;
+}
 static inline u32 tn_size_bytes(u8 code)
 {
     static const u8 bytes[] = {4, 2, 1, 8}; /* BPF_W, BPF_H, BPF_B, BPF_DW */

@@ -21,6 +21,7 @@
  *            lock.c       locks, and sections in which a program does not sleep
  *            kfunc.c      functions of the host by type; kfunc_args.c: their arguments
  *            graph.c      objects that programs allocate, lists and trees of them
+ *            arena.c      memory shared with user space
  *            types.c      pointers with a type: what a load through one yields
  *        attach.c   what a tracing program is attached to, and its context
  *        progtype.c a row a program type: its context, its result
@@ -264,6 +265,13 @@ int tn_mem_helper(struct vf *v, u32 regno, u64 size, enum tn_mem_use use, bool e
 /* The context (ctx.c); one whose fields have types is attach.c's, typed pointers are types.c's. */
 int tn_ctx_access(struct vf *v, struct tn_place *p);
 
+/* ---- arena.c */
+bool tn_map_is_arena(const struct tn_verify_map *map);
+/* A cast between address spaces (tn_insn_is_cast): is it well-formed; what it does. */
+int tn_arena_check_cast(struct vf *v, u32 pc);
+void tn_arena_cast(struct vf *v, const struct bpf_insn *insn);
+int tn_arena_access(struct vf *v, struct tn_place *p);
+
 /* ---- packet.c */
 int tn_packet_access(struct vf *v, struct tn_place *p);
 /* A comparison of two pointers, seen from one side of it: what `s` learns about the packet. False: that side
@@ -397,10 +405,10 @@ struct tn_helper_call {
     s64 key;                         /* KEY: this number, of four bytes; −1: not known */
     u32 key_frame;                   /* … and where it lies on the stack */
     s64 key_at;
-    struct tn_dynptr dynptr;         /* DYNPTR */
-    const struct tn_field *kptr;     /* KPTR */
-    struct tn_reg percpu;            /* argument 1, as it was */
-    u32 func;                        /* FUNC: which function of the program */
+    struct tn_dynptr dynptr;     /* DYNPTR */
+    const struct tn_field *kptr; /* KPTR */
+    struct tn_reg percpu;        /* argument 1, as it was */
+    u32 func;                    /* FUNC: which function of the program */
     struct tn_ref_use use;
 };
 int tn_call_helper(struct vf *v, const struct bpf_insn *insn);

@@ -367,6 +367,8 @@ static int check_map(struct vf *v, struct tn_kcall *c, u32 arg)
     const struct tn_reg *reg = vf_reg(v, regno);
     int err;
 
+    if (reg->kind == TN_REG_BTF && type)
+        return check_typed(v, c, arg, type);
     if (reg->kind != TN_REG_MAP)
         return vf_refuse(v, v->pc, TN_REASON_kfunc_arg, "pointer in R%u isn't map pointer: it is a %s", regno,
                          TN_REG_NAME(reg));

@@ -256,6 +256,7 @@ static const struct memory {
     [TN_REG_MAP_VALUE] = {check_map_value, TN_MEM_MAP_VALUE, true},
     [TN_REG_MAP_KEY] = {check_map_key, TN_MEM_PLAIN, true},
     [TN_REG_MEM] = {check_mem, TN_MEM_RINGBUF, true},
+    [TN_REG_ARENA] = {tn_arena_access, TN_MEM_ARENA, true},
     [TN_REG_BTF] = {tn_types_access, TN_MEM_PLAIN, true},
     [TN_REG_MAP] = {tn_types_map_access, TN_MEM_PLAIN, false},
     [TN_REG_BUF] = {check_buffer, TN_MEM_PLAIN, true},
@@ -324,7 +325,8 @@ static int check_aligned(struct vf *v, const struct tn_place *p, const struct tn
     /* A frame from the wire begins two bytes before a multiple of four. */
     u64 start = packet ? 2 : 0, low = (at->var.value + start) | at->var.mask;
 
-    if (!(p->atomic || strict || p->reg.kind == TN_REG_STACK) || !(low & (p->size - 1)))
+    if (p->reg.kind == TN_REG_ARENA || !(p->atomic || strict || p->reg.kind == TN_REG_STACK) ||
+        !(low & (p->size - 1)))
         return 0;
     return vf_refuse(v, v->pc, TN_REASON_misaligned,
                      "misaligned %saccess off %s%s+%d+%d size %u through R%u: align it to its size",
@@ -360,6 +362,12 @@ static int check_access(struct vf *v, s32 off, struct tn_place *p)
     p->max = at.smax;
     p->fixed = (s64)p->reg.delta + off;
     p->mem_kind = m->mem_kind;
+    if (v->seen[v->pc].has_mem && (v->seen[v->pc].mem_kind == TN_MEM_ARENA) != (p->reg.kind == TN_REG_ARENA))
+        return vf_refuse(
+            v, v->pc, TN_REASON_opaque_access,
+            "same insn cannot be used with different pointers: R%u is a %s here, and was%s one into an "
+            "arena on another way",
+            p->regno, TN_REG_NAME(&p->reg), p->reg.kind == TN_REG_ARENA ? " not" : "");
     err = check_aligned(v, p, &at);
     if (!err)
         err = m->check(v, p);

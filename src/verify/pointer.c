@@ -16,11 +16,11 @@
 /* What numbers may be added to a pointer of a kind. */
 enum { NOTHING, ZERO, CONSTANTS, NUMBERS };
 static const u8 movable[] = {
-    [TN_REG_CTX] = NUMBERS,         [TN_REG_STACK] = NUMBERS,  [TN_REG_MAP_VALUE] = NUMBERS,
-    [TN_REG_MAP_KEY] = NUMBERS,     [TN_REG_MEM] = NUMBERS,    [TN_REG_BUF] = NUMBERS,
-    [TN_REG_BTF] = NUMBERS,         [TN_REG_PACKET] = NUMBERS, [TN_REG_PACKET_META] = NUMBERS,
-    [TN_REG_TP_BUFFER] = NUMBERS,   [TN_REG_FUNC] = NUMBERS,   [TN_REG_DYNPTR] = NUMBERS,
-    [TN_REG_FLOW_KEYS] = CONSTANTS, [TN_REG_MAP] = ZERO,
+    [TN_REG_CTX] = NUMBERS,       [TN_REG_STACK] = NUMBERS,       [TN_REG_MAP_VALUE] = NUMBERS,
+    [TN_REG_MAP_KEY] = NUMBERS,   [TN_REG_MEM] = NUMBERS,         [TN_REG_BUF] = NUMBERS,
+    [TN_REG_BTF] = NUMBERS,       [TN_REG_PACKET] = NUMBERS,      [TN_REG_PACKET_META] = NUMBERS,
+    [TN_REG_TP_BUFFER] = NUMBERS, [TN_REG_FUNC] = NUMBERS,        [TN_REG_DYNPTR] = NUMBERS,
+    [TN_REG_ARENA] = NUMBERS,     [TN_REG_FLOW_KEYS] = CONSTANTS, [TN_REG_MAP] = ZERO,
 };
 
 static const char *const symbol[16] = {
@@ -150,6 +150,6 @@ int tn_pointer_alu(struct vf *v, const struct bpf_insn *i, struct tn_reg *src)
                          &result)
                   : move(v, i, src, i->src_reg, &dst->r, i->dst_reg, &result);
     if (!err)
-        *dst = result;
+        *dst = result.kind == TN_REG_ARENA ? tn_reg_pointer(TN_REG_ARENA, 0) : result;
     return err;
 }

@@ -103,7 +103,9 @@ static int do_alu(struct vf *v, const struct bpf_insn *i)
         src = vf_reg(v, i->src_reg);
     }
     if (op == BPF_MOV) {
-        if (x)
+        if (tn_insn_is_cast(i))
+            tn_arena_cast(v, i);
+        else if (x)
             do_mov(v, i, dst);
         else
             *dst = tn_reg_scalar(tn_range_const(is64 ? (u64)(s64)i->imm : (u32)i->imm));
@@ -120,6 +122,8 @@ static int do_alu(struct vf *v, const struct bpf_insn *i)
         (i->imm < 0 || i->imm >= (is64 ? 64 : 32)))
         return vf_refuse(v, v->pc, TN_REASON_bad_shift,
                          "invalid shift %d: the operand has %d bits; shift by less", i->imm, is64 ? 64 : 32);
+    if (dst->kind == TN_REG_ARENA) /* stays one, whatever is done to it */
+        return 0;
     if (dst->kind != TN_REG_SCALAR || (!unary && src->kind != TN_REG_SCALAR))
         return tn_pointer_alu(v, i, src);
     if (op == BPF_NEG)
@@ -320,6 +324,8 @@ static void do_ld_imm64(struct vf *v, const struct bpf_insn *i)
         *dst = tn_reg_pointer(TN_REG_MAP_VALUE, (u32)i->imm);
         dst->r = tn_range_const(high);
         dst->delta = (s32)high;
+        if (tn_map_is_arena(&v->in->maps[i->imm])) /* as user space has it: to be cast before it is used */
+            *dst = tn_reg_scalar(tn_range_any());
         break;
     default:
         *dst = tn_reg_scalar(tn_range_const((u64)high << 32 | (u32)i->imm));

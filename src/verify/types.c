@@ -447,6 +447,8 @@ static const char *map_struct(u32 type)
 #define M(type, name) [BPF_MAP_TYPE_##type] = name,
         MAP_STRUCTS(M)
 #undef M
+            [32] = "bpf_local_storage_map", /* CGRP_STORAGE and ARENA: younger than the headers */
+        [33] = "bpf_arena",
     };
 
     return type < TN_ARRAY_SIZE(rows) ? rows[type] : NULL;

@@ -103,6 +103,7 @@ struct tn_verify_in {
     F(tail_call, "ends in a tail call")                                                                      \
     F(tracing,   "is attached to a function of the host by its type")                                        \
     F(probe,     "reads memory through a pointer that may not be good")                                      \
+    F(arena,     "reaches into an arena")                                                                    \
     F(symbol,    "takes the address of a variable of the host")                                              \
     F(kfunc,     "calls a function of the host by its type")
 // clang-format on
@@ -141,7 +142,15 @@ struct tn_insn_aux {
     u8 mem_kind;   /* loads and stores: enum tn_mem_kind */
     u8 pad[3];
 };
-enum tn_mem_kind { TN_MEM_PLAIN, TN_MEM_CTX, TN_MEM_STACK, TN_MEM_MAP_VALUE, TN_MEM_RINGBUF, TN_MEM_PROBE };
+enum tn_mem_kind {
+    TN_MEM_PLAIN,
+    TN_MEM_CTX,
+    TN_MEM_STACK,
+    TN_MEM_MAP_VALUE,
+    TN_MEM_RINGBUF,
+    TN_MEM_PROBE,
+    TN_MEM_ARENA
+};
 
 struct tn_subprog {
     u32 start, end; /* instructions [start, end) */

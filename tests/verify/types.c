@@ -192,6 +192,58 @@ static void test_authority(void **state)
     tn_verdict_clear(&v);
 }
 
+/* ---------------------------------------------------------------------------------------------- arenas */
+
+#define CAST(d, s, way) INSN(BPF_ALU64 | BPF_MOV | BPF_X, d, s, 1, way)
+#define ARENA           LDVAL(R1, 0, 64), CAST(R1, R1, 1)
+
+static const struct row arenas[] = {
+    P("a load, anywhere", 0, 0, NULL, ARENA, ALU(BPF_MUL, R1, 7), LDX(DW, R0, R1, -3), END),
+    P("a store", 0, 0, NULL, ARENA, STX(DW, R1, 0, R10), END),
+    P("an atomic operation", 0, 0, NULL, ARENA, MOV(R2, 1), ATOMIC(DW, R1, 0, R2, BPF_ADD | BPF_FETCH), END),
+    P("one that is not there", 0, 0, "BPF_ATOMIC stores into R1 arena is not allowed", ARENA, MOV(R2, 1),
+      ATOMIC(DW, R1, 0, R2, BPF_AND | BPF_FETCH), END),
+    P("not cast", 0, 0, "R1 invalid mem access 'scalar'", LDVAL(R1, 0, 64), LDX(DW, R0, R1, 0), END),
+    P("cast back", 0, 0, "R1 invalid mem access 'scalar'", ARENA, CAST(R1, R1, 1 << 16), LDX(DW, R0, R1, 0),
+      END),
+    P("cast to something else", 0, 0, "can only convert between address space 1 and 0", CAST(R1, R1, 2), END),
+    P("past the last page", 0, 0, "offset 8193 of map 0, which has 2 pages", LDVAL(R1, 0, 8193), END),
+    P("either this or that", 0, 0, "same insn cannot be used with different pointers", LDX(DW, R2, R1, 0),
+      ARENA, JMP(BPF_JEQ, R2, 0, 1), MOVX(R1, R10), ST(DW, R1, -8, 0), END),
+};
+
+static void test_arena(void **state)
+{
+    const struct tn_verify_map map = {.geo = {.type = 33, .max_entries = 2}};
+    u32 wrong = 0;
+
+    for (size_t k = 0; k < TN_ARRAY_SIZE(arenas); k++) {
+        struct tn_verify_in in = {.insns = arenas[k].insns,
+                                  .ninsns = arenas[k].ninsns,
+                                  .prog_type = BPF_PROG_TYPE_KPROBE,
+                                  .gpl = true,
+                                  .maps = &map,
+                                  .nmaps = 1};
+        struct tn_verdict v;
+
+        assert_int_equal(tn_verify(&in, &v), 0);
+        if (v.accepted != !arenas[k].says || (arenas[k].says && !strstr(v.refusal.message, arenas[k].says))) {
+            print_error("%s: %s\n", arenas[k].what, v.accepted ? "accepted" : v.refusal.message);
+            wrong++;
+        }
+        if (!k) {
+            assert_int_equal(v.aux[4].mem_kind, TN_MEM_ARENA);
+            assert_true(v.facts.features & 1 << TN_FEATURE_arena);
+        }
+        tn_verdict_clear(&v);
+        in.nmaps = 0;
+        assert_int_equal(tn_verify(&in, &v), 0);
+        assert_false(v.accepted);
+        tn_verdict_clear(&v);
+    }
+    assert_int_equal(wrong, 0);
+}
+
 static int open_host(void **state)
 {
     struct tn_error err = {0};
@@ -211,10 +263,8 @@ static int close_host(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rows),
-        cmocka_unit_test(test_licence),
-        cmocka_unit_test(test_facts),
-        cmocka_unit_test(test_authority),
+        cmocka_unit_test(test_rows),      cmocka_unit_test(test_licence), cmocka_unit_test(test_facts),
+        cmocka_unit_test(test_authority), cmocka_unit_test(test_arena),
     };
 
     return cmocka_run_group_tests(tests, open_host, close_host);

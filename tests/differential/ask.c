@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* See ask.h. */
-#include "tests/differential/ask.h"
+#include "tests/differential/explain.h"
 
 #include <errno.h>
 #include <regex.h>
@@ -36,9 +36,17 @@ bool ask_gpl(const char *licence)
 
 bool ask_in_process(const struct rec *rec)
 {
-    static const u32 rows[] = {BPF_PROG_TYPE_SOCKET_FILTER,  BPF_PROG_TYPE_KPROBE,  BPF_PROG_TYPE_SCHED_CLS,
-                               BPF_PROG_TYPE_TRACEPOINT,     BPF_PROG_TYPE_XDP,     BPF_PROG_TYPE_PERF_EVENT,
-                               BPF_PROG_TYPE_RAW_TRACEPOINT, BPF_PROG_TYPE_TRACING, BPF_PROG_TYPE_SYSCALL};
+    static const u32 rows[] = {BPF_PROG_TYPE_SOCKET_FILTER,
+                               BPF_PROG_TYPE_KPROBE,
+                               BPF_PROG_TYPE_SCHED_CLS,
+                               BPF_PROG_TYPE_TRACEPOINT,
+                               BPF_PROG_TYPE_XDP,
+                               BPF_PROG_TYPE_PERF_EVENT,
+                               BPF_PROG_TYPE_RAW_TRACEPOINT,
+                               BPF_PROG_TYPE_TRACING,
+                               BPF_PROG_TYPE_SYSCALL,
+                               BPF_PROG_TYPE_SCHED_ACT,
+                               BPF_PROG_TYPE_RAW_TRACEPOINT_WRITABLE};
 
     if (rec->program->flags & (REC_F_MODULE | REC_F_ATTACH_PROG))
         return false;
@@ -159,6 +167,25 @@ void ask_input_free(void *store)
         if (s->btf[k])
             tn_btf_close(s->btf[k]);
     free(s);
+}
+
+bool ask_accepts(const struct ask *ask, const struct rec *rec, const struct bpf_insn *insns, u32 n,
+                 struct tn_verdict *keep)
+{
+    struct tn_verdict verdict = {0};
+    struct tn_verify_in in;
+    bool accepted;
+    void *store;
+
+    if (ask_input(ask, rec, insns, n, &in, &store))
+        return false;
+    accepted = !tn_verify(&in, &verdict) && verdict.accepted;
+    ask_input_free(store);
+    if (keep)
+        *keep = verdict;
+    else
+        tn_verdict_clear(&verdict);
+    return accepted;
 }
 
 /* ------------------------------------------------------------------------------------ expected words */
@@ -290,6 +317,13 @@ static void child(const struct ask *ask, const struct rec *rec, struct ask_resul
         snprintf(r->message, sizeof(r->message), "%s", verdict.refusal.message);
         r->insn = verdict.refusal.insn;
     }
+    r->row = -1;
+    if (verdict.accepted && rec->verdict->error) {
+        char last[512];
+
+        ask_last_words(rec->messages, last, sizeof(last));
+        r->row = explain(ask, rec, NULL, 0, last);
+    }
     r->words_linux = !first_missing(rec, rec->log, rec->messages);
     if (words && !ask->log_level) {
         missing = first_missing(rec, verdict.log ? verdict.log : "", verdict.refusal.message);
@@ -323,6 +357,8 @@ enum ask_answer ask_one(const struct ask *ask, const struct rec *rec, struct ask
         return ASK_crashed;
     if (!ask_judged(rec))
         return ASK_unjudged;
+    if (shared->accepted && !linux_accepts && shared->row >= 0)
+        return ASK_explained;
     if (!ask_in_process(rec)) {
         if (shared->accepted)
             return linux_accepts ? ASK_unnamed : ASK_accepted_here;

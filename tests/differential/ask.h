@@ -16,6 +16,7 @@
     A(agree_refused,  "both refuse")                                                                         \
     A(refused_here,   "Linux accepts, we refuse")                                                            \
     A(accepted_here,  "we accept, Linux refuses")                                                            \
+    A(explained,      "we accept, Linux refuses, and a row of accepted-here.h proves that it is safe")         \
     A(elsewhere,      "no program for a process: refused by name")                                           \
     A(unnamed,        "no program for a process, and our refusal does not say so")                           \
     A(unjudged,       "Linux refused before its verifier looked: no verdict to compare")                     \
@@ -40,6 +41,7 @@ struct ask_result {
     bool words_linux;   /* the running kernel says what its selftest expects (true without expectations) */
     char missing[256];  /* the first expected message that is not in our log */
     char reason[48], message[512];
+    s32 row; /* of accepted-here.h; −1: none */
     u32 insn;
     u64 insns_processed, peak_states, time_ns;
 };
@@ -63,6 +65,9 @@ void ask_close(struct ask *ask);
 int ask_input(const struct ask *ask, const struct rec *rec, const struct bpf_insn *insns, u32 n,
               struct tn_verify_in *in, void **ret_store);
 void ask_input_free(void *store);
+/* In this process: is it accepted? `keep` (may be NULL) gets the verdict, to be cleared. */
+bool ask_accepts(const struct ask *ask, const struct rec *rec, const struct bpf_insn *insns, u32 n,
+                 struct tn_verdict *keep);
 /* In a child. `shared` is a MAP_SHARED struct ask_result. */
 enum ask_answer ask_one(const struct ask *ask, const struct rec *rec, struct ask_result *shared);
 

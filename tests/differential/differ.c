@@ -25,8 +25,8 @@
 #include <sys/wait.h>
 #include <time.h>
 
-#include "tests/differential/accepted-here.h"
 #include "tests/differential/ask.h"
+#include "tests/differential/explain.h"
 #include "tests/differential/gen.h"
 #include "tests/differential/mutate.h"
 #include "tests/differential/oracle.h"
@@ -89,21 +89,11 @@ struct subject {
 
 static bool we_accept(const struct subject *s, const struct bpf_insn *insns, u32 n, struct tn_verdict *keep)
 {
-    struct tn_verdict verdict = {0};
-    struct tn_verify_in in;
     bool accepted;
-    void *store;
 
-    if (ask_input(s->ask, s->rec, insns, n, &in, &store))
-        return false;
     alarm(SECONDS_EACH);
-    accepted = !tn_verify(&in, &verdict) && verdict.accepted;
+    accepted = ask_accepts(s->ask, s->rec, insns, n, keep);
     alarm(0);
-    ask_input_free(store);
-    if (keep)
-        *keep = verdict;
-    else
-        tn_verdict_clear(&verdict);
     return accepted;
 }
 
@@ -118,57 +108,6 @@ static int linux_says(const struct subject *s, const struct bpf_insn *insns, u32
             snprintf(words, size, "errno %d", -e);
     }
     return e;
-}
-
-/* ------------------------------------------------------------------------------------- explanations */
-
-/* Refused here too, once it knows no more than Linux at one place. */
-static bool refused_weakened(const struct subject *s, const struct bpf_insn *insns, u32 n,
-                             enum weakening which)
-{
-    static const struct rec_map numbers = {.type = BPF_MAP_TYPE_ARRAY,
-                                           .key_size = 4,
-                                           .value_size = 8,
-                                           .max_entries = 1,
-                                           .btf = -1,
-                                           .inner = -1,
-                                           .name = "unknown"};
-    _free_ struct bpf_insn *weak = malloc((size_t)n * WEAK_GROWTH * sizeof(*weak));
-    _free_ u8 *funcs = malloc(s->rec->func_info.size + 16);
-    _free_ struct rec *rec = malloc(sizeof(*rec));
-    struct subject other = *s;
-    struct rec_program program = *s->rec->program;
-    u32 m, last = s->rec->nmaps;
-
-    if (!weak || !funcs || !rec || last + 1 >= REC_MAX_MAPS)
-        return false;
-    *rec = *s->rec;
-    if (rec->func_info.size)
-        memcpy(funcs, rec->func_info.data, rec->func_info.size);
-    m = weaken(which, insns, n, last, weak, (struct bpf_func_info *)funcs,
-               program.func_info_rec_size == sizeof(struct bpf_func_info) ? rec->func_info.size / 8 : 0);
-    if (!m)
-        return false;
-    if (rec->func_info.size)
-        rec->func_info.data = funcs;
-    rec->map[rec->nmaps++] = &numbers;
-    program.nmaps = rec->nmaps; /* inner maps become nameable: no instruction names them */
-    rec->program = &program;
-    other.rec = rec;
-    return !we_accept(&other, weak, m, NULL);
-}
-
-/* The row of accepted-here.h; −1: none. */
-static int explained_by(const struct subject *s, const struct bpf_insn *insns, u32 n, const char *words)
-{
-    for (u32 k = 0; k < ACCEPTED_HERE_ROWS; k++) {
-        if (!strstr(words, accepted_here[k].words))
-            continue;
-        if (accepted_here[k].weakening == WEAK_NONE ||
-            refused_weakened(s, insns, n, accepted_here[k].weakening))
-            return (int)k;
-    }
-    return -1;
 }
 
 /* Numbers differ from place to place: what is said matters. */
@@ -192,7 +131,8 @@ static bool same_find(const struct subject *s, const struct bpf_insn *insns, u32
     if (!linux_says(s, insns, n, other, sizeof(other)))
         return false;
     without_numbers(other);
-    return !strcmp(other, words) && we_accept(s, insns, n, NULL) && explained_by(s, insns, n, other) < 0;
+    return !strcmp(other, words) && we_accept(s, insns, n, NULL) &&
+           explain(s->ask, s->rec, insns, n, other) < 0;
 }
 
 /* Takes instruction `at` (both halves) out and lets jumps and calls land where they did. */
@@ -412,7 +352,7 @@ static void judge(struct board *b, const struct options *o, struct subject *s, s
             b->sums[ASK_unjudged]++;
             goto out;
         }
-        row = explained_by(s, insns, n, words);
+        row = explain(s->ask, s->rec, insns, n, words);
         if (row >= 0) {
             b->explained[row]++;
             goto out;

@@ -82,6 +82,50 @@ void gen_number(struct gen *g, u8 reg, u64 max);
 void gen_after_call(struct gen *g);
 void gen_load_map(struct gen *g, u8 reg, u32 map);
 
+/* In statements.c, used by both halves of the grammar. */
+#define PUT(...) gen_put(g, (struct bpf_insn)__VA_ARGS__)
+#define REG(r)   (g->f->now.reg[r])
+s16 gen_slot_off(u32 slot);
+s32 gen_constant(struct gen *g);
+u8 gen_some_number(struct gen *g);      /* one that is there, or a new one */
+u8 gen_bounded(struct gen *g, u32 max); /* one that is not greater, with what proves it */
+
+// clang-format off
+/* S(weight, statement) */
+#define GEN_STATEMENTS(S) \
+    S(12, number)         \
+    S(22, arithmetic)     \
+    S(4,  ends)           \
+    S(14, load)           \
+    S(12, store)          \
+    S(4,  atomic)         \
+    S(9,  move_pointer)   \
+    S(10, spill)          \
+    S(9,  fill)           \
+    S(2,  stack_anywhere) \
+    S(8,  context)        \
+    S(9,  if)             \
+    S(4,  leave)          \
+    S(4,  loop)           \
+    S(1,  may_goto)       \
+    S(2,  iterator)       \
+    S(8,  lookup)         \
+    S(4,  lookup_or_leave)\
+    S(2,  nested)         \
+    S(4,  map_change)     \
+    S(6,  helper)         \
+    S(4,  ringbuf)        \
+    S(2,  lock)           \
+    S(6,  packet)         \
+    S(4,  call)           \
+    S(2,  callback)       \
+    S(1,  nonsense)
+// clang-format on
+
+#define S(weight, name) void say_##name(struct gen *g, u32 depth);
+GEN_STATEMENTS(S)
+#undef S
+
 void gen_block(struct gen *g, u32 statements, u32 depth);
 /* Writes a function with these arguments; its number. −1: no more of them. */
 int gen_function(struct gen *g, const struct gen_value *args, u32 nargs, bool global, bool callback);

@@ -19,7 +19,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-#include "tests/differential/ask.h"
+#include "tests/differential/explain.h"
 
 struct list {
     char **path;
@@ -127,7 +127,9 @@ static void say(const struct options *o, const struct rec *rec, enum ask_answer 
     printf("\n    linux: %s\n", rec->verdict->error ? words : "accepted");
     if (answer == ASK_crashed || answer == ASK_hung)
         return;
-    if (r->accepted)
+    if (answer == ASK_explained)
+        printf("    ours:  accepted: %s\n", accepted_here[r->row].what);
+    else if (r->accepted)
         printf("    ours:  accepted\n");
     else
         printf("    ours:  [%s] %s (insn %u)\n", r->reason, r->message, r->insn);
@@ -238,7 +240,7 @@ int main(int argc, char **argv)
             if (answer == ASK_agree_accepted)
                 add_time(&times, &rec, shared);
             wanted = answer != ASK_agree_accepted && answer != ASK_agree_refused && answer != ASK_elsewhere &&
-                     answer != ASK_unjudged;
+                     answer != ASK_unjudged && answer != ASK_explained;
             if (wanted || o.all || o.only ||
                 (o.words && answer <= ASK_agree_refused && shared->words_missing))
                 say(&o, &rec, answer, shared);

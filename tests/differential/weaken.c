@@ -14,9 +14,8 @@ static bool concerned(enum weakening which, const struct bpf_insn *i)
     switch (which) {
     case WEAK_DIVISION:
         return is_alu(i) && (op == BPF_DIV || op == BPF_MOD);
-    case WEAK_SHIFT32:
-        return class == BPF_ALU && (op == BPF_LSH || op == BPF_RSH || op == BPF_ARSH) &&
-               BPF_SRC(i->code) == BPF_X;
+    case WEAK_SHIFT:
+        return is_alu(i) && (op == BPF_LSH || op == BPF_RSH || op == BPF_ARSH);
     case WEAK_SELF:
         return (class == BPF_JMP || class == BPF_JMP32) && op != BPF_CALL && op != BPF_EXIT && op != BPF_JA &&
                op < 0xe0 && BPF_SRC(i->code) == BPF_X && i->src_reg == i->dst_reg;

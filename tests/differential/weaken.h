@@ -15,7 +15,7 @@
 #define WEAKENINGS(W)                                                                                                      \
     W(DIVISION,    "result of a division or modulus")                                                                      \
     W(SELF,        "a register compared with itself")                                                                      \
-    W(SHIFT32,     "result of a 32-bit shift by a register")                                                               \
+    W(SHIFT,       "result of a shift")                                                                                   \
     W(KEY,         "key of a look-up")
 // clang-format on
 

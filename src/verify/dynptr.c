@@ -171,13 +171,13 @@ int tn_dynptr_new(struct vf *v, u32 regno, enum tn_dynptr_kind kind, const struc
         err = tn_dynptr_overwritten(v, f, k - n);
     if (!err)
         err = tn_stack_fill(v, f, -8 * (s64)(k + 1), -8 * (s64)(k - 1));
+    obj.id = ++v->next_id;
     if (!err && cloned)
         obj.ref = cloned->ref;
     else if (!err && kinds[kind].refcounted)
         err = tn_ref_acquire(v, &obj.ref);
     if (err)
         return err;
-    obj.id = ++v->next_id;
     for (u32 n = 0; n < SLOTS; n++) {
         struct tn_stack_slot *s = &f->slot[k - n];
 

@@ -445,6 +445,16 @@ static void widen_reg(const struct tn_reg *old, struct tn_reg *reg)
         *reg = tn_reg_scalar(tn_range_any());
 }
 
+/* A number beside the start of its slot: Linux keeps nothing of it, and so nothing of it lives from round to
+   round. What decides something there would else keep rounds apart for ever. */
+static void widen_part(const struct tn_stack_slot *old, struct tn_stack_slot *slot)
+{
+    if (slot->size && slot->lo && slot->size == old->size && slot->lo == old->lo &&
+        slot->reg.kind == TN_REG_SCALAR && old->reg.kind == TN_REG_SCALAR &&
+        !reg_equal(&old->reg, &slot->reg))
+        slot->reg = tn_reg_scalar(tn_range_unsigned(0, tn_width_mask(slot->size * 8)));
+}
+
 static void widen(const struct tn_state *old, const struct tn_marks *mark, struct tn_state *next)
 {
     for (u32 k = 0; k < next->nframes; k++) {
@@ -458,6 +468,8 @@ static void widen(const struct tn_state *old, const struct tn_marks *mark, struc
             if (!(mark[k].slots >> s & 1) && a->slot[s].size == 8 && b->slot[s].size == 8 &&
                 a->slot[s].byte[0] == TN_BYTE_SPILL && b->slot[s].byte[0] == TN_BYTE_SPILL)
                 widen_reg(&a->slot[s].reg, &b->slot[s].reg);
+        for (u32 s = 0; s < a->nslots && s < b->nslots; s++)
+            widen_part(&a->slot[s], &b->slot[s]);
     }
 }
 

@@ -154,6 +154,10 @@ int tn_ref_arg(struct vf *v, u32 regno, bool releases, struct tn_ref_use *use)
     u32 ref = !tn_reg_is_pointer(reg) ? 0 : reg->flags & TN_PTR_DYNPTR_MEM ? reg->uid : reg->ref;
 
     if (releases) {
+        if (tn_reg_maybe_null(reg))
+            return vf_refuse(v, v->pc, TN_REASON_maybe_null,
+                             "Possibly NULL pointer passed to helper arg%u: test R%u (%s) against NULL first",
+                             regno, regno, TN_REG_NAME(reg));
         if (tn_reg_is_pointer(reg) && (!tn_range_is_const(&reg->r) || reg->r.smin))
             return vf_refuse(
                 v, v->pc, TN_REASON_bad_reference,

@@ -15,6 +15,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "btf/btf.h"
 #include "isa/insn.h"
 #include "verify/internal.h"
 
@@ -206,6 +207,41 @@ static void slot_bytes(const struct tn_stack_slot *slot, char ret[9])
     ret[8] = 0;
 }
 
+/* Objects of more than one slot are shown at their lowest. True: nothing more to say of the slot. */
+static bool show_object(struct vf *v, const struct tn_stack_slot *slot, u32 k)
+{
+    static const char *const dynptrs[] = {
+#define D(kind, name, ...) [TN_DYNPTR_##kind] = name,
+        TN_DYNPTR_KINDS(D)
+#undef D
+    };
+    char buf[128] = "";
+    struct tn_text t = {buf, sizeof(buf), 0};
+    const char *sep = "", *name;
+
+    if (slot->byte[0] == TN_BYTE_DYNPTR) {
+        if (!slot->tag[1] || slot->tag[0] >= TN_ARRAY_SIZE(dynptrs))
+            return true;
+        if (slot->reg.id) {
+            tn_text_add(&t, "id=%u", slot->reg.id);
+            sep = ",";
+        }
+        if (slot->reg.ref)
+            tn_text_add(&t, "%sref_id=%u", sep, slot->reg.ref);
+        tn_log_add(&v->log, " fp-%u=dynptr_%s(%s)", 8 * (k + 1), dynptrs[slot->tag[0]], buf);
+        return true;
+    }
+    if (slot->byte[0] == TN_BYTE_ITER) {
+        name = v->in->host_btf ? tn_btf_name(v->in->host_btf, slot->reg.obj) : "";
+        if (slot->reg.ref)
+            tn_log_add(&v->log, " fp-%u=%s(ref_id=%u,state=%s,depth=%u)", 8 * (k + 1),
+                       strncmp(name, "bpf_", 4) ? name : name + 4, slot->reg.ref,
+                       slot->tag[0] == 1 ? "active" : "drained", slot->depth);
+        return true;
+    }
+    return false;
+}
+
 static void show_slot(struct vf *v, const struct tn_frame *f, u32 frame, u32 k)
 {
     const struct tn_stack_slot *slot = &f->slot[k];
@@ -213,7 +249,7 @@ static void show_slot(struct vf *v, const struct tn_frame *f, u32 frame, u32 k)
     struct tn_text t = {buf, sizeof(buf), 0};
 
     slot_bytes(slot, bytes);
-    if (!strcmp(bytes, "????????"))
+    if (!strcmp(bytes, "????????") || show_object(v, slot, k))
         return;
     if (slot->size && slot->lo == 0 && slot->byte[0] == TN_BYTE_SPILL) {
         bytes[8 - slot->size] = 0; /* what lies above a narrower spill */

@@ -164,11 +164,7 @@ static int check_place(struct vf *v, u32 regno)
     if (moves(reg) || (tn_range_is_const(&reg->r) && (!reg->r.smin || reg->kind == TN_REG_BTF)))
         return 0;
     if (reg->kind == TN_REG_CTX)
-        return vf_refuse(
-            v, v->pc, TN_REASON_ctx_modified,
-            "dereference of modified ctx ptr R%u off=%lld disallowed: R%u is a modified ctx ptr; "
-            "pass the context as it came",
-            regno, (long long)reg->r.smin, regno);
+        return tn_ctx_unmoved(v, regno);
     return vf_refuse(v, v->pc, TN_REASON_arg_type,
                      "dereference of modified %s ptr R%u off=%lld disallowed: pass the pointer as it came",
                      TN_REG_NAME(reg), regno, (long long)reg->r.smin);

@@ -18,8 +18,6 @@ static const struct {
     {"unknown_opcode", TN_REASON_bad_opcode, "unknown opcode"},
     {"unknown_atomic", TN_REASON_bad_opcode, "BPF_ATOMIC uses an invalid atomic opcode"},
     {"bad_register", TN_REASON_bad_register, "R11 to R15 are invalid"},
-    {"frame_pointer_read_only", TN_REASON_frame_pointer_write,
-     "frame pointer is read only: copy R10, change the copy"},
     {"incomplete_two_slot_load", TN_REASON_bad_ld_imm64, "invalid bpf_ld_imm64 insn"},
     {"shift_out_of_range", TN_REASON_COUNT, NULL},
     {"constant_zero_divisor", TN_REASON_COUNT, NULL},
@@ -49,6 +47,9 @@ static int check_insn(struct vf *v, u32 pc)
     if (tn_insn_is_jump_class(i) && BPF_OP(i->code) == BPF_JCOND)
         return check_may_goto(v, pc);
     if (tn_decode(v->insns, v->ninsns, pc, &in, &err) == 0)
+        return 0;
+    v->cfg.flow[pc].writes_fp = !strcmp(err.reason, "frame_pointer_read_only");
+    if (v->cfg.flow[pc].writes_fp)
         return 0;
     for (size_t k = 0; k < TN_ARRAY_SIZE(faults); k++) {
         if (strcmp(faults[k].fault, err.reason))

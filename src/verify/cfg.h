@@ -34,8 +34,9 @@ struct tn_flow {
     bool second; /* second slot of a two-slot load */
     bool target; /* ways may meet here: the target of a jump, the start of a function, what follows a call */
     bool jump_target;
-    u8 loop;  /* enum tn_loop */
-    u16 live; /* registers read from here on, bit a register (live.c) */
+    bool writes_fp; /* refused where a path meets it: as in Linux, dead code may hold it */
+    u8 loop;        /* enum tn_loop */
+    u16 live;       /* registers read from here on, bit a register (live.c) */
 };
 
 struct tn_sub {

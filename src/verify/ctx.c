@@ -82,24 +82,24 @@ static int ask(struct vf *v, s64 off, u32 size, bool store)
 }
 
 /* The context is used as it came: its fields are rewritten, and a moved pointer names none of them. */
-static int check_unmoved(struct vf *v, const struct tn_place *p)
+int tn_ctx_unmoved(struct vf *v, u32 regno)
 {
-    const struct tn_range *r = &p->reg.r;
+    const struct tn_range *r = &vf_reg(v, regno)->r;
 
     if (!tn_range_is_const(r))
         return vf_refuse(v, v->pc, TN_REASON_ctx_modified,
                          "variable ctx access var_off=(0x%" PRIx64 "; 0x%" PRIx64
                          ") disallowed: name the fields of R%u by constants",
-                         r->var.value, r->var.mask, p->regno);
+                         r->var.value, r->var.mask, regno);
     if (r->smin < 0)
         return vf_refuse(v, v->pc, TN_REASON_ctx_modified,
                          "negative offset ctx ptr R%u off=%" PRId64 " disallowed: use the context as it came",
-                         p->regno, r->smin);
+                         regno, r->smin);
     if (r->smin)
         return vf_refuse(v, v->pc, TN_REASON_ctx_modified,
                          "dereference of modified ctx ptr R%u off=%" PRId64
                          " disallowed: use the context's fields directly",
-                         p->regno, r->smin);
+                         regno, r->smin);
     return 0;
 }
 
@@ -143,7 +143,7 @@ int tn_ctx_access(struct vf *v, struct tn_place *p)
 {
     bool store = p->use != TN_USE_READ;
     const struct tn_ctx_field *f;
-    int err = check_unmoved(v, p);
+    int err = tn_ctx_unmoved(v, p->regno);
 
     if (err)
         return err;

@@ -264,6 +264,8 @@ int tn_mem_helper(struct vf *v, u32 regno, u64 size, enum tn_mem_use use, bool e
 /* ---- seams of mem.c: who knows more of a kind of memory says so here */
 /* The context (ctx.c); one whose fields have types is attach.c's, typed pointers are types.c's. */
 int tn_ctx_access(struct vf *v, struct tn_place *p);
+/* Refuses a context (register `regno`) that was moved. */
+int tn_ctx_unmoved(struct vf *v, u32 regno);
 
 /* ---- arena.c */
 bool tn_map_is_arena(const struct tn_verify_map *map);

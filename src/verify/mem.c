@@ -216,32 +216,27 @@ static const char *access_name(const struct tn_place *p)
     return p->use == TN_USE_READ ? "read from" : "write to";
 }
 
-static int check_stack_bounds(struct vf *v, const struct tn_place *p)
+static int check_stack(struct vf *v, struct tn_place *p)
 {
     /* Not max + size ≤ 0: an offset bounded from below only reaches up to the largest number there is. */
     if (p->min >= -TN_STACK_BYTES && p->max <= -(s64)p->size)
         return 0;
+    if (fixed(p))
+        return vf_refuse(v, v->pc, TN_REASON_stack_bounds,
+                         "invalid %s stack R%u off=%" PRId64 " size=%u: a frame has the bytes [fp-%d, fp)",
+                         access_name(p), p->regno, p->min, p->size, TN_STACK_BYTES);
     if (p->max >= TN_MAX_OFFSET || p->min <= -TN_MAX_OFFSET)
         return vf_refuse(
             v, v->pc, TN_REASON_stack_bounds,
             "invalid unbounded variable-offset %s stack R%u: nothing keeps r%u inside the frame [fp-%d, "
             "fp); check the index before (if (i < N) …)",
             access_name(p), p->regno, p->regno, TN_STACK_BYTES);
-    if (fixed(p))
-        return vf_refuse(v, v->pc, TN_REASON_stack_bounds,
-                         "invalid %s stack R%u off=%" PRId64 " size=%u: a frame has the bytes [fp-%d, fp)",
-                         access_name(p), p->regno, p->min, p->size, TN_STACK_BYTES);
     return vf_refuse(v, v->pc, TN_REASON_stack_bounds,
                      "invalid variable-offset %s stack R%u var_off=%s off=%" PRId64
                      " size=%u: bytes from fp%+" PRId64 " to fp%+" PRId64
                      " may be touched, a frame has [fp-%d, fp)",
                      access_name(p), p->regno, TN_VAR_TEXT(p), p->fixed, p->size, p->min, p->max + p->size,
                      TN_STACK_BYTES);
-}
-
-static int check_stack(struct vf *v, struct tn_place *p)
-{
-    return p->size || !p->helper ? check_stack_bounds(v, p) : 0;
 }
 
 /* ------------------------------------------------------------------------------------------------- dispatch

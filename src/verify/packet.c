@@ -34,7 +34,9 @@ static s64 var_min(const struct tn_reg *reg)
 
 static s64 var_max(const struct tn_reg *reg)
 {
-    return reg->r.smax - reg->delta;
+    s64 max;
+
+    return __builtin_sub_overflow(reg->r.smax, reg->delta, &max) ? INT64_MAX : max;
 }
 
 int tn_packet_access(struct vf *v, struct tn_place *p)
@@ -157,8 +159,10 @@ int tn_packet_load(struct vf *v, const struct bpf_insn *i)
         return vf_refuse(v, v->pc, TN_REASON_reserved_field, "BPF_LD_[ABS|IND] uses reserved fields");
     if (v->cur.nframes > 1 || v->root)
         return vf_refuse(
-            v, v->pc, TN_REASON_bad_opcode,
-            "LD_ABS is not allowed in subprogs without BTF, nor with it: it may end the program");
+            v, v->pc, TN_REASON_bad_opcode, "%s: behind the packet's end it ends the function",
+            tn_src_func_is_void(&v->src, v->cfg.sub[tn_state_top(&v->cur)->subprog].start)
+                ? "LD_ABS is only allowed in functions that return 'int'., and here in the program's own"
+                : "LD_ABS is not allowed in subprogs without BTF, and here not with it");
     err = vf_need_init(v, 6);
     if (!err)
         err = tn_held_none(v, "BPF_LD_[ABS|IND]");

@@ -7,7 +7,8 @@
  *
  *      r      range of the whole offset             delta    what constants added of it
  *
- * Sane: within 2^29 of the start, as in Linux, so that no sum of offsets comes near to wrapping.
+ * Sane: within 2^29 of the start, for what constants add and for what numbers add, as in Linux, so that no
+ * sum of offsets comes near to wrapping.
  */
 #include <inttypes.h>
 
@@ -82,7 +83,7 @@ static int move(struct vf *v, const struct bpf_insn *i, const struct tn_reg *ptr
                 const struct tn_range *by, u32 by_no, struct tn_reg *ret)
 {
     u8 op = BPF_OP(i->code);
-    s64 delta = ptr->delta;
+    s64 delta = ptr->delta, var;
 
     if (tn_reg_maybe_null(ptr))
         return vf_refuse(v, v->pc, TN_REASON_maybe_null,
@@ -118,8 +119,15 @@ static int move(struct vf *v, const struct bpf_insn *i, const struct tn_reg *ptr
                              TN_REG_NAME(ptr), delta);
         ret->delta = (s32)delta;
     }
-    if (!sane(&ret->r))
+    if (ret->r.smin == INT64_MIN)
         return refuse_insane(v, ptr, &ret->r, by_no);
+    var = ret->r.smin - ret->delta;
+    if (var <= -TN_MAX_OFFSET || var >= TN_MAX_OFFSET)
+        return vf_refuse(v, v->pc, TN_REASON_pointer_unbounded,
+                         "value %" PRId64
+                         " makes %s pointer be out of bounds: offsets stay within 2^29 of the start; "
+                         "check r%u first",
+                         var, TN_REG_NAME(ptr), by_no);
     if (ptr->kind == TN_REG_PACKET || ptr->kind == TN_REG_PACKET_META)
         move_packet(v, ret, by, op);
     return 0;

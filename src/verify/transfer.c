@@ -371,6 +371,9 @@ int tn_transfer(struct vf *v, bool *ret_end)
     u32 next = v->pc + (tn_insn_is_ld_imm64(i) ? 2 : 1);
     int err = 0;
 
+    if (v->cfg.flow[v->pc].writes_fp)
+        return vf_refuse(v, v->pc, TN_REASON_frame_pointer_write,
+                         "frame pointer is read only: copy R10, change the copy");
     switch (BPF_CLASS(i->code)) {
     case BPF_LD:
         if (tn_insn_is_ld_imm64(i) && i->src_reg == BPF_PSEUDO_BTF_ID)

@@ -71,6 +71,7 @@ NO(ld64_unknown_kind, bad_ld_imm64, 0, INSN(BPF_LD | BPF_IMM | BPF_DW, 0, 9, 0, 
 NO(map_that_is_not_there, bad_map, 0, LDMAP(R1, 99), MOV(R0, 0), EXIT)
 NO(value_of_hash, bad_map, 0, LDVAL(R1, M_HASH, 0), MOV(R0, 0), EXIT)
 NO(value_offset_past_end, bad_map_offset, 0, LDVAL(R1, M_GLOBAL, 32), MOV(R0, 0), EXIT)
+OK(dead_write_of_frame_pointer, MOV(R2, 5), JMP(BPF_JGT, R2, 3, 1), MOV(R10, 0), MOV(R0, 0), EXIT)
 NO(load_into_frame_pointer, frame_pointer_write, 0, LDX(DW, R10, R1, 0), MOV(R0, 0), EXIT)
 NO(branch_last, falls_off_end, 2, MOV(R0, 0), JA(0), JMP(BPF_JEQ, R0, 0, -2))
 NO(call_nowhere, bad_call_target, 0, CALLP(7), EXIT)

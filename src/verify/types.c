@@ -407,6 +407,20 @@ static void set_yield(struct vf *v, struct tn_place *p, int found, const struct 
     }
 }
 
+/* Objects of the program's own have fields that only their functions touch. */
+static int check_fields(struct vf *v, const struct tn_place *p)
+{
+    const struct tn_fields *fields = tn_fields_of(v, &p->reg);
+    const struct tn_field *f = fields ? tn_fields_overlap(fields, p->fixed, p->fixed + p->size) : NULL;
+
+    if (!f)
+        return 0;
+    return vf_refuse(
+        v, v->pc, TN_REASON_special_field,
+        "direct access to %s is disallowed: it lies at offset %u of struct %s, and has functions of its own",
+        tn_field_name((enum tn_field_kind)f->kind), f->offset, tn_types_name(v, &p->reg));
+}
+
 int tn_types_access(struct vf *v, struct tn_place *p)
 {
     bool own = p->reg.flags & TN_PTR_ALLOC;
@@ -414,6 +428,8 @@ int tn_types_access(struct vf *v, struct tn_place *p)
     struct tn_error why = {0};
     int found, err = check_pointer(v, p);
 
+    if (!err && own)
+        err = check_fields(v, p);
     if (err)
         return err;
     found = find(&w, p->reg.obj, p->fixed, p->size, !own, &why);

@@ -115,7 +115,7 @@ struct row {
     u32 where;
     const char *name[4];
     u32 ninsns;
-    struct bpf_insn insns[24];
+    struct bpf_insn insns[40];
 };
 #define NAMES(...)                                                                                           \
     {                                                                                                        \
@@ -204,7 +204,7 @@ static void test_rows(void **state)
         skip();
     for (size_t k = 0; k < TN_ARRAY_SIZE(rows); k++) {
         const struct row *row = &rows[k];
-        struct bpf_insn insns[24];
+        struct bpf_insn insns[40];
         u32 n = resolve(row, insns);
         bool us;
         int kernel;
@@ -258,6 +258,203 @@ static void test_sets(void **state)
     assert_int_equal(wrong, 0);
 }
 
+/* ----------------------------------------------------------------------------------------------- objects */
+
+/*
+ * struct node { u64 key; struct bpf_list_node n; };
+ * struct value { struct bpf_spin_lock lock; struct bpf_list_head head __contains(node, n); };
+ */
+#define NAMES_OF(X)                                                                                          \
+    X(u64)                                                                                                   \
+    X(u32) X(bpf_spin_lock) X(bpf_list_head) X(bpf_list_node) X(node) X(value) X(key) X(n) X(lock) X(head)   \
+        X(a) X(b) X(c) X(prog)
+static const struct {
+    char zero[1];
+#define X(name) char name[sizeof(#name)];
+    NAMES_OF(X)
+#undef X
+    char contains[sizeof("contains:node:n")];
+} own_names = {
+#define X(name) .name = #name,
+    NAMES_OF(X)
+#undef X
+        .contains = "contains:node:n",
+};
+#define N(name) offsetof(__typeof__(own_names), name)
+enum { O_U64 = 1, O_U32, O_LOCK, O_HEAD, O_LIST_NODE, O_NODE, O_VALUE, O_TAG, O_PROTO, O_FUNC };
+#define OT(name, kind, vlen, size) (name), BTF_KIND_##kind << 24 | (vlen), (size)
+
+// clang-format off
+static const u32 own_types[] = {
+    OT(N(u64), INT, 0, 8), 64,
+    OT(N(u32), INT, 0, 4), 32,
+    OT(N(bpf_spin_lock), STRUCT, 1, 4), N(a), O_U32, 0,
+    OT(N(bpf_list_head), STRUCT, 2, 16), N(a), O_U64, 0, N(b), O_U64, 64,
+    OT(N(bpf_list_node), STRUCT, 3, 24), N(a), O_U64, 0, N(b), O_U64, 64, N(c), O_U64, 128,
+    OT(N(node), STRUCT, 2, 32), N(key), O_U64, 0, N(n), O_LIST_NODE, 64,
+    OT(N(value), STRUCT, 2, 24), N(lock), O_LOCK, 0, N(head), O_HEAD, 64,
+    OT(N(contains), DECL_TAG, 0, O_VALUE), 1,
+    OT(0, FUNC_PROTO, 0, O_U32),
+    OT(N(prog), FUNC, 0, O_PROTO),
+};
+
+#define LOCK      LDVAL(R1, 0, 0), CALL(93)
+#define UNLOCK    LDVAL(R1, 0, 0), CALL(94)
+#define NEW       MOV(R1, O_NODE), MOV(R2, 0), KF(0), JMP(BPF_JNE, R0, 0, 2), END, MOVX(R6, R0)
+#define DROP(reg) MOVX(R1, reg), MOV(R2, 0), KF(1)
+#define PUSH      LDVAL(R1, 0, 8), MOVX(R2, R6), ADD(R2, 8), MOV(R3, 0), MOV(R4, 0), KF(2)
+#define POP       LDVAL(R1, 0, 8), KF(3)
+#define LIST      NAMES("bpf_obj_new_impl", "bpf_obj_drop_impl", "bpf_list_push_front_impl", "bpf_list_pop_front")
+
+static const struct row objects[] = {
+    P("made and dropped", NULL, 2, LIST, NEW, ST(DW, R6, 0, 7), DROP(R6), END),
+    P("made and forgotten", "Unreleased reference", 2, LIST, NEW, END),
+    P("its node written", "direct access to bpf_list_node is disallowed", 2, LIST, NEW, ST(DW, R6, 8, 7), DROP(R6), END),
+    P("past its end", "access beyond struct node at off 32 size 8", 2, LIST, NEW, ST(DW, R6, 32, 7), DROP(R6), END),
+    P("used once dropped", "R6 invalid mem access 'scalar'", 2, LIST, NEW, DROP(R6), LDX(DW, R0, R6, 0), END),
+    P("pushed without the lock", "bpf_spin_lock at off=0 must be held for bpf_list_head", 2, LIST, NEW, PUSH, END),
+    P("pushed", NULL, 2, LIST, NEW, LOCK, PUSH, UNLOCK, END),
+    P("borrowed while it is locked", NULL, 2, LIST, NEW, LOCK, PUSH, ST(DW, R6, 0, 1), UNLOCK, END),
+    P("borrowed no longer", "R6 invalid mem access 'scalar'", 2, LIST, NEW, LOCK, PUSH, UNLOCK, LDX(DW, R0, R6, 0), END),
+    P("pushed twice", "arg#1 expected pointer to allocated object", 2, LIST, NEW, LOCK, PUSH, PUSH, UNLOCK, END),
+    P("popped and forgotten", "Unreleased reference", 2, LIST, LOCK, POP, MOVX(R6, R0), UNLOCK, END),
+    P("popped and dropped", NULL, 2, LIST, LOCK, POP, MOVX(R6, R0), UNLOCK, JMP(BPF_JEQ, R6, 0, 4), ADD(R6, -8),
+      DROP(R6), END),
+};
+// clang-format on
+
+struct own {
+    u8 btf[sizeof(struct btf_header) + sizeof(own_types) + sizeof(own_names)];
+    struct tn_btf *view;
+    int btf_fd, map_fd;
+};
+
+static int command(int cmd, union bpf_attr *attr)
+{
+    return (int)syscall(SYS_bpf, cmd, attr, sizeof(*attr));
+}
+
+static void make_own(struct own *o)
+{
+    struct btf_header h = {.magic = BTF_MAGIC,
+                           .version = 1,
+                           .hdr_len = sizeof(h),
+                           .type_len = sizeof(own_types),
+                           .str_off = sizeof(own_types),
+                           .str_len = sizeof(own_names)};
+    union bpf_attr load = {.btf = (u64)(uintptr_t)o->btf, .btf_size = sizeof(o->btf)};
+    union bpf_attr map = {.map_type = BPF_MAP_TYPE_ARRAY, .key_size = 4, .value_size = 24, .max_entries = 1};
+
+    memcpy(o->btf, &h, sizeof(h));
+    memcpy(o->btf + sizeof(h), own_types, sizeof(own_types));
+    memcpy(o->btf + sizeof(h) + sizeof(own_types), &own_names, sizeof(own_names));
+    assert_int_equal(tn_btf_open(o->btf, sizeof(o->btf), NULL, &o->view, NULL), 0);
+    o->btf_fd = command(BPF_BTF_LOAD, &load);
+    map.btf_fd = (u32)o->btf_fd;
+    map.btf_key_type_id = O_U32;
+    map.btf_value_type_id = O_VALUE;
+    o->map_fd = o->btf_fd < 0 ? -1 : command(BPF_MAP_CREATE, &map);
+}
+
+static bool object_here(const struct own *o, const struct bpf_insn *insns, u32 n, char *words, size_t size)
+{
+    static const struct bpf_func_info func = {0, O_FUNC};
+    const struct tn_verify_map map = {
+        .geo = {.type = BPF_MAP_TYPE_ARRAY, .key_size = 4, .value_size = 24, .max_entries = 1},
+        .btf = o->view,
+        .btf_key_type_id = O_U32,
+        .btf_value_type_id = O_VALUE};
+    struct tn_verify_in in = {.insns = insns,
+                              .ninsns = n,
+                              .prog_type = BPF_PROG_TYPE_SCHED_CLS,
+                              .host_btf = host,
+                              .gpl = true,
+                              .maps = &map,
+                              .nmaps = 1,
+                              .btf = o->btf,
+                              .btf_size = sizeof(o->btf),
+                              .func_info = &func,
+                              .func_info_cnt = 1,
+                              .func_info_rec_size = sizeof(func)};
+    struct tn_verdict v;
+    bool accepted;
+
+    assert_int_equal(tn_verify(&in, &v), 0);
+    accepted = v.accepted;
+    snprintf(words, size, "%s", v.refusal.message);
+    tn_verdict_clear(&v);
+    return accepted;
+}
+
+static int object_there(const struct own *o, const struct bpf_insn *insns, u32 n, char *log, u32 log_size)
+{
+    static const struct bpf_func_info func = {0, O_FUNC};
+    struct bpf_insn copy[40];
+    union bpf_attr attr = {0};
+    int fd;
+
+    memcpy(copy, insns, n * sizeof(*insns));
+    for (u32 k = 0; k < n; k++)
+        if (copy[k].code == (BPF_LD | BPF_IMM | BPF_DW) && copy[k].src_reg == BPF_PSEUDO_MAP_VALUE)
+            copy[k].imm = o->map_fd;
+    log[0] = 0;
+    attr.prog_type = BPF_PROG_TYPE_SCHED_CLS;
+    attr.insns = (u64)(uintptr_t)copy;
+    attr.insn_cnt = n;
+    attr.license = (u64)(uintptr_t) "GPL";
+    attr.log_buf = (u64)(uintptr_t)log;
+    attr.log_size = log_size;
+    attr.log_level = 1;
+    attr.prog_btf_fd = (u32)o->btf_fd;
+    attr.func_info = (u64)(uintptr_t)&func;
+    attr.func_info_cnt = 1;
+    attr.func_info_rec_size = sizeof(func);
+    fd = command(BPF_PROG_LOAD, &attr);
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0 ? 1 : log[0] ? 0 : -1;
+}
+
+static void test_objects(void **state)
+{
+    char words[1024], log[16384];
+    u32 wrong = 0, asked = 0;
+    struct own own = {0};
+
+    if (!host)
+        skip();
+    make_own(&own);
+    for (size_t k = 0; k < TN_ARRAY_SIZE(objects); k++) {
+        const struct row *row = &objects[k];
+        struct bpf_insn insns[40];
+        u32 n = resolve(row, insns);
+        int kernel = -1;
+        bool us;
+
+        if (!n)
+            continue;
+        us = object_here(&own, insns, n, words, sizeof(words));
+        if (own.map_fd >= 0)
+            kernel = object_there(&own, insns, n, log, sizeof(log));
+        asked += kernel >= 0;
+        if (us != !row->says || (row->says && !strstr(words, row->says))) {
+            print_error("%s: ours: %s\n", row->what, us ? "accepted" : words);
+            wrong++;
+        }
+        if (kernel >= 0 && (kernel != !row->says || (row->says && !strstr(log, row->says)))) {
+            print_error("%s: kernel: %s\n", row->what, kernel ? "accepted" : log);
+            wrong++;
+        }
+    }
+    print_message("# %u of %zu put to the kernel\n", asked, TN_ARRAY_SIZE(objects));
+    tn_btf_close(own.view);
+    if (own.btf_fd >= 0)
+        close(own.btf_fd);
+    if (own.map_fd >= 0)
+        close(own.map_fd);
+    assert_int_equal(wrong, 0);
+}
+
 static int open_host(void **state)
 {
     _fclose_ FILE *f = fopen("/sys/kernel/btf/vmlinux", "rb");
@@ -282,6 +479,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rows),
         cmocka_unit_test(test_sets),
+        cmocka_unit_test(test_objects),
     };
 
     return cmocka_run_group_tests(tests, open_host, close_host);

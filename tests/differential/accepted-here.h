@@ -21,6 +21,10 @@
       "Linux rewrites a context access into a load at another offset, so one instruction can only serve one kind of "       \
       "pointer. Contexts here are the structures themselves: the load is the same whichever way it was reached, and each "  \
       "path was checked with the pointer it has")                                                                           \
+    H("cannot use helper bpf_override_return", WEAK_NONE,                                                                   \
+      "a kernel built without the overriding of functions",                                                                 \
+      "Linux has the helper when CONFIG_BPF_KPROBE_OVERRIDE is set. It writes what the probed function returns, which "     \
+      "here is the attached function's own return register: an option of that kernel's build, not a rule")                  \
     H("BPF program is too large. Processed", WEAK_NONE,                                                                    \
       "Linux uses up its budget where we need fewer steps",                                                                 \
       "The budget bounds the time of a verification and says nothing of the program. We reached the end of every path "     \

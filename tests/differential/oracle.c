@@ -132,8 +132,8 @@ static void renew_program_arrays(struct oracle *o, const struct bpf_insn *insns,
     }
 }
 
-int oracle_ask(struct oracle *o, const struct bpf_insn *insns, u32 n, bool bare, u32 level, char *log,
-               u32 log_size)
+int oracle_load(struct oracle *o, const struct bpf_insn *insns, u32 n, bool bare, u32 level, char *log,
+                u32 log_size)
 {
     const struct rec *rec = o->rec;
     const struct rec_program *p = rec->program;
@@ -148,7 +148,6 @@ int oracle_ask(struct oracle *o, const struct bpf_insn *insns, u32 n, bool bare,
         .license = address(p->licence),
         .prog_name = "asked",
     };
-    int fd;
 
     if (!copy)
         return -ENOMEM;
@@ -176,9 +175,34 @@ int oracle_ask(struct oracle *o, const struct bpf_insn *insns, u32 n, bool bare,
         attr.log_size = log_size;
         attr.log_level = level;
     }
-    fd = bpf(BPF_PROG_LOAD, &attr);
+    return bpf(BPF_PROG_LOAD, &attr);
+}
+
+int oracle_ask(struct oracle *o, const struct bpf_insn *insns, u32 n, bool bare, u32 level, char *log,
+               u32 log_size)
+{
+    int fd = oracle_load(o, insns, n, bare, level, log, log_size);
+
     if (fd < 0)
         return fd;
     close(fd);
     return 0;
+}
+
+int oracle_run(int fd, u32 data_size, u32 *ret_retval)
+{
+    u8 in[64] = {0}, back[256];
+    union bpf_attr attr = {.test = {.prog_fd = (u32)fd}};
+    int e;
+
+    if (data_size) {
+        attr.test.data_size_in = TN_MIN(data_size, (u32)sizeof(in));
+        attr.test.data_in = address(in);
+        attr.test.data_size_out = sizeof(back);
+        attr.test.data_out = address(back);
+    }
+    e = bpf(BPF_PROG_TEST_RUN, &attr);
+    if (!e)
+        *ret_retval = attr.test.retval;
+    return e;
 }

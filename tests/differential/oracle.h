@@ -22,5 +22,10 @@ void oracle_close(struct oracle *o);
    lines are not. 0: accepted, else −errno. `log` (may be NULL) gets the kernel's words at `level`. */
 int oracle_ask(struct oracle *o, const struct bpf_insn *insns, u32 n, bool bare, u32 level, char *log,
                u32 log_size);
+/* The same, and the program stays: its descriptor. */
+int oracle_load(struct oracle *o, const struct bpf_insn *insns, u32 n, bool bare, u32 level, char *log,
+                u32 log_size);
+/* Runs it once (PROG_TEST_RUN) on so many zeros. */
+int oracle_run(int fd, u32 data_size, u32 *ret_retval);
 
 #endif

@@ -293,7 +293,7 @@ static u64 named_slots(const struct vf *v, const struct bpf_insn *i)
     const struct tn_frame *f = tn_state_top(&v->cur);
     u8 class = BPF_CLASS(i->code);
     const struct tn_reg *base = &f->reg[class == BPF_LDX ? i->src_reg : i->dst_reg];
-    s64 off = base->r.smin + i->off;
+    s64 off = (s64)((u64)base->r.smin + (u64)(s64)i->off); /* (base may be any number) */
 
     if ((class != BPF_LDX && class != BPF_ST && class != BPF_STX) || base->kind != TN_REG_STACK ||
         base->frame != v->cur.nframes - 1 || !tn_range_is_const(&base->r) || off >= 0 ||

@@ -251,11 +251,12 @@ bool tn_stack_const(const struct tn_frame *f, s64 off, u32 size, u64 *ret_value)
     if (size > 8)
         return false;
     for (u32 k = 0; k < size; k++) {
-        const struct tn_stack_slot *s = &f->slot[slot_of(off + k)];
+        const struct tn_stack_slot *s;
         u32 b = byte_of(off + k);
 
         if (slot_of(off + k) >= f->nslots)
             return false;
+        s = &f->slot[slot_of(off + k)];
         if (s->byte[b] == TN_BYTE_ZERO)
             continue;
         if (s->byte[b] != TN_BYTE_SPILL || s->reg.kind != TN_REG_SCALAR || !tn_range_is_const(&s->reg.r))

@@ -65,12 +65,12 @@ static struct tn_reg moved_by_const(const struct bpf_insn *i, const struct tn_re
                                     const struct tn_reg *src, struct tn_range sum)
 {
     struct tn_reg reg = tn_reg_scalar(sum);
-    s64 step = BPF_OP(i->code) == BPF_ADD ? src->r.smin : -src->r.smin, delta;
+    s64 delta;
 
     if (!dst->id || BPF_CLASS(i->code) != BPF_ALU64 || !tn_range_is_const(&src->r) ||
         src->r.smin < -INT32_MAX || src->r.smin > INT32_MAX || tn_range_is_const(&sum))
         return reg;
-    delta = dst->delta + step;
+    delta = dst->delta + (BPF_OP(i->code) == BPF_ADD ? src->r.smin : -src->r.smin);
     if (delta <= -MAX_DISTANCE || delta >= MAX_DISTANCE)
         return reg;
     reg.id = dst->id;

@@ -427,6 +427,14 @@ void tn_btf_close(struct tn_btf *b)
 
 /* ------------------------------------------------------------------------------------------- queries */
 
+bool tn_btf_same(const struct tn_btf *a, const struct tn_btf *b)
+{
+    if (a == b)
+        return true;
+    return a && b && a->base == b->base && a->types_len == b->types_len && a->str_len == b->str_len &&
+           !memcmp(a->types, b->types, (u64)a->types_len + a->str_len);
+}
+
 u32 tn_btf_count(const struct tn_btf *b)
 {
     return b->first + b->n;

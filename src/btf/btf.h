@@ -26,6 +26,9 @@ int tn_btf_open(const void *data, u64 size, const struct tn_btf *base, struct tn
                 struct tn_error *err);
 void tn_btf_close(struct tn_btf *btf);
 
+/* The same bytes over the same base: an id of one is that of the other. */
+bool tn_btf_same(const struct tn_btf *a, const struct tn_btf *b);
+
 /* Ids are 1 … count−1; base's included. */
 u32 tn_btf_count(const struct tn_btf *btf);
 /* NULL for an id that is not there; id 0 is void. What follows the type in memory (members, params …) is

@@ -353,7 +353,7 @@ static int check_typed(struct vf *v, struct tn_kcall *c, u32 arg, u32 wanted)
     strict = (c->row->flags & TN_KF_RELEASE && reg->ref) || no_cast(has, want);
     same = type && (!typed || reg->host) &&
            tn_types_match(c->b, type, reg->r.smin, wanted, strict, !(reg->flags & TN_PTR_ALLOC));
-    if (same || is_projection(want, has))
+    if (same || (reg->host && is_projection(want, has)))
         return 0;
     return vf_refuse(
         v, v->pc, TN_REASON_kfunc_arg,
@@ -408,7 +408,13 @@ static int check_sized(struct vf *v, struct tn_kcall *c, u32 arg)
     int err = 0;
 
     if (!is_null(vf_reg(v, arg + 1)) || !ends(c, arg, "__opt")) {
-        if (size->r.smin < 0)
+        if (is_null(vf_reg(v, arg + 1)) && size->r.umax)
+            err = vf_refuse(
+                v, v->pc, TN_REASON_arg_type,
+                "R%u type=scalar expected=fp, pkt, map_value, mem: NULL has no bytes: arg#%u arg#%u memory, "
+                "len pair leads to invalid memory access",
+                arg + 1, arg, arg + 1);
+        else if (size->r.smin < 0)
             err = vf_refuse(
                 v, v->pc, TN_REASON_arg_size,
                 "R%u min value is negative, either use unsigned or 'var &= const': arg#%u arg#%u memory, "

@@ -80,6 +80,13 @@ static int open_map(struct vf *v, u32 index, const struct tn_verify_map *map, st
     if (tn_fields_parse(map->btf, map->btf_value_type_id, TN_FIELDS_IN_MAP, map->geo.value_size,
                         v->in->host_btf, ret))
         return 0;
+    /* A register says but an id: of a type in the program's book. */
+    for (u32 k = 0; k < ret->n; k++)
+        if (ret->field[k].type && !ret->field[k].host && !tn_btf_same(map->btf, v->src.btf))
+            return vf_refuse(
+                v, 0, TN_REASON_bad_map,
+                "%s keeps objects of a type that is not the program's own: load both with the same types",
+                label);
     if (tn_fields_fit_map(ret, map->geo.type, map->rdonly_prog || map->wronly_prog, &kind))
         return vf_refuse(v, 0, TN_REASON_bad_map, "a map of this type cannot hold a %s, as %s does",
                          tn_field_name(kind), label);

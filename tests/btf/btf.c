@@ -491,6 +491,7 @@ static void test_queries(void **state)
     assert_int_equal(tn_btf_find(b, BTF_KIND_ENUM, "A"), 6);
     assert_int_equal(tn_btf_find(b, BTF_KIND_STRUCT, "B"), 0);
     assert_int_equal(tn_btf_find(b, BTF_KIND_UNION, ""), 0);
+    assert_true(tn_btf_same(b, b) && !tn_btf_same(b, NULL));
     assert_string_equal(tn_btf_tag(b, 13, 1, 0), "B");
     assert_null(tn_btf_tag(b, 13, 1, 1));
     assert_null(tn_btf_tag(b, 13, -1, 0));
@@ -526,6 +527,7 @@ static void test_split(void **state)
     assert_string_equal(tn_btf_name(b, 23), "new");
     assert_string_equal(tn_btf_name(b, 4), "A");
     assert_int_equal(tn_btf_size(b, 23), 24);
+    assert_true(!tn_btf_same(b, base));
     assert_int_equal(tn_btf_find(b, BTF_KIND_STRUCT, "new"), 23);
     assert_int_equal(tn_btf_find(b, BTF_KIND_STRUCT, "A"), 4);
     assert_int_equal(tn_btf_find(base, BTF_KIND_STRUCT, "new"), 0);

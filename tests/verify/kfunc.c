@@ -164,6 +164,10 @@ static const struct row rows[] = {
       ST(DW, R10, -8, 0), MOVX(R1, R10), ADD(R1, -8), MOV(R2, 9), MOV(R3, 0), MOV(R4, 0), KF(0), END),
     P("less than nothing", "R2 min value is negative", W_SYSCALL, NAMES("bpf_copy_from_user_str"), ST(DW, R10, -8, 0),
       LDX(DW, R2, R1, 0), MOVX(R1, R10), ADD(R1, -8), MOV(R3, 0), MOV(R4, 0), KF(0), END),
+    P("bytes at NULL", "R1 type=scalar expected=fp", W_SYSCALL, NAMES("bpf_copy_from_user_str"), MOV(R1, 0),
+      MOV(R2, 8), MOV(R3, 0), MOV(R4, 0), KF(0), END),
+    P("no bytes at NULL", NULL, W_SYSCALL, NAMES("bpf_copy_from_user_str"), MOV(R1, 0), MOV(R2, 0), MOV(R3, 0),
+      MOV(R4, 0), KF(0), END),
     P("no number", "R2 is not a scalar", W_TP_BTF, NAMES("bpf_rdonly_cast"), MOVX(R2, R10), KF(0), END),
     P("a number that is not known", "R2 must be a known constant", W_TP_BTF, NAMES("bpf_rdonly_cast"),
       LDX(DW, R2, R1, 8), KF(0), END),
@@ -266,8 +270,9 @@ static void test_sets(void **state)
  */
 #define NAMES_OF(X)                                                                                          \
     X(u64)                                                                                                   \
-    X(u32) X(bpf_spin_lock) X(bpf_list_head) X(bpf_list_node) X(node) X(value) X(key) X(n) X(lock) X(head)   \
-        X(a) X(b) X(c) X(prog)
+    X(u32)                                                                                                   \
+    X(bpf_spin_lock)                                                                                         \
+    X(bpf_list_head) X(bpf_list_node) X(node) X(value) X(key) X(n) X(lock) X(head) X(a) X(b) X(c) X(prog)
 static const struct {
     char zero[1];
 #define X(name) char name[sizeof(#name)];
@@ -354,6 +359,40 @@ static void make_own(struct own *o)
     map.btf_key_type_id = O_U32;
     map.btf_value_type_id = O_VALUE;
     o->map_fd = o->btf_fd < 0 ? -1 : command(BPF_MAP_CREATE, &map);
+}
+
+/* A map whose values hang together by types that the program did not bring. */
+static void test_other_types(void **state)
+{
+    const struct bpf_insn insns[] = {LDVAL(R1, 0, 8), END};
+    struct own own = {0};
+    struct tn_verify_map map = {
+        .geo = {.type = BPF_MAP_TYPE_ARRAY, .key_size = 4, .value_size = 24, .max_entries = 1},
+        .btf_key_type_id = O_U32,
+        .btf_value_type_id = O_VALUE};
+    struct tn_verify_in in = {.insns = insns,
+                              .ninsns = TN_ARRAY_SIZE(insns),
+                              .prog_type = BPF_PROG_TYPE_SCHED_CLS,
+                              .gpl = true,
+                              .maps = &map,
+                              .nmaps = 1};
+    struct tn_verdict v;
+
+    make_own(&own);
+    map.btf = own.view;
+    assert_int_equal(tn_verify(&in, &v), 0);
+    assert_string_equal(v.refusal.reason, "bad_map");
+    tn_verdict_clear(&v);
+    in.btf = own.btf;
+    in.btf_size = sizeof(own.btf);
+    assert_int_equal(tn_verify(&in, &v), 0);
+    assert_true(v.accepted);
+    tn_verdict_clear(&v);
+    tn_btf_close(own.view);
+    if (own.btf_fd >= 0)
+        close(own.btf_fd);
+    if (own.map_fd >= 0)
+        close(own.map_fd);
 }
 
 static bool object_here(const struct own *o, const struct bpf_insn *insns, u32 n, char *words, size_t size)
@@ -480,6 +519,7 @@ int main(void)
         cmocka_unit_test(test_rows),
         cmocka_unit_test(test_sets),
         cmocka_unit_test(test_objects),
+        cmocka_unit_test(test_other_types),
     };
 
     return cmocka_run_group_tests(tests, open_host, close_host);

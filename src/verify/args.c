@@ -299,7 +299,8 @@ int tn_arg_const_str(struct vf *v, u32 regno, const char **ret, u32 *ret_len)
     return 0;
 }
 
-/* The host's struct `from` has one of type `to` at that offset, itself or a first member of what lies there. */
+/* The host's struct `from` has one of type `to` at that offset, itself or a first member of what lies there.
+ */
 static bool holds_type(const struct tn_btf *btf, u32 from, u64 off, u32 to)
 {
     const struct btf_type *t;
@@ -336,7 +337,8 @@ static int arg_typed(struct vf *v, const struct tn_helper_call *c, u32 regno, u3
     if (id && reg->host && holds_type(v->in->host_btf, reg->obj, (u64)reg->r.smin, id))
         return 0;
     return vf_refuse(v, v->pc, TN_REASON_arg_type, "R%u is of type %s but %s is expected by %s()", regno,
-                     reg->host && v->in->host_btf ? tn_btf_name(v->in->host_btf, reg->obj) : "another program's",
+                     reg->host && v->in->host_btf ? tn_btf_name(v->in->host_btf, reg->obj)
+                                                  : "another program's",
                      want, c->proto->name);
 }
 
@@ -416,6 +418,9 @@ static int check_one(struct vf *v, struct tn_helper_call *c, u32 regno, const st
     }
 }
 
+/* The value of an element of a map of sockets. */
+static const struct tn_arg_form a_socket = {TN_AK_SK, 0, 0};
+
 static bool is_packet(const struct tn_reg *reg)
 {
     return reg->kind == TN_REG_PACKET || reg->kind == TN_REG_PACKET_META || reg->kind == TN_REG_PACKET_END;
@@ -427,6 +432,10 @@ static int check_arg(struct vf *v, struct tn_helper_call *c, u32 regno)
     const struct tn_reg *reg = vf_reg(v, regno);
     bool null;
     int err = vf_need_init(v, regno);
+
+    if (form->kind == TN_AK_VALUE && tn_vmap_by_type(c->map->geo.type) &&
+        tn_vmap_by_type(c->map->geo.type)->found == TN_FOUND_SOCKET)
+        form = &a_socket;
 
     if (err || form->kind == TN_AK_ANY)
         return err;

@@ -138,10 +138,36 @@ static int rule_for_each(struct vf *v, struct tn_helper_call *c)
                      "callback function not allowed for map: a %s cannot be gone through", type->name);
 }
 
+/* Sockets are put into maps, and taken out, by some types of programs only. */
+static bool keeps_sockets(const struct vf *v, u32 helper)
+{
+    switch (v->in->prog_type) {
+    case BPF_PROG_TYPE_TRACING:
+        return v->in->expected_attach_type == BPF_TRACE_ITER;
+    case BPF_PROG_TYPE_SOCK_OPS:
+        return helper == TN_PROTO_map_delete_elem;
+    case BPF_PROG_TYPE_SOCKET_FILTER:
+    case BPF_PROG_TYPE_SCHED_CLS:
+    case BPF_PROG_TYPE_SCHED_ACT:
+    case BPF_PROG_TYPE_XDP:
+    case BPF_PROG_TYPE_SK_REUSEPORT:
+    case BPF_PROG_TYPE_FLOW_DISSECTOR:
+    case BPF_PROG_TYPE_SK_LOOKUP:
+        return true;
+    default:
+        return false;
+    }
+}
+
 static int rule_write(struct vf *v, struct tn_helper_call *c)
 {
+    const struct tn_vmap *type = tn_vmap_by_type(c->map->geo.type);
     char label[TN_MAP_LABEL];
 
+    if (type->found == TN_FOUND_SOCKET && !keeps_sockets(v, c->proto->id))
+        return vf_refuse(v, v->pc, TN_REASON_map_helper_mismatch,
+                         "cannot pass map_type %u into func %s#%u: a %s program does not change a %s",
+                         type->type, c->proto->name, c->proto->id, v->type->name, type->name);
     if (!c->map->rdonly_prog)
         return 0;
     return vf_refuse(v, v->pc, TN_REASON_map_write_denied,
@@ -352,7 +378,10 @@ static int set_result(struct vf *v, const struct tn_helper_call *c, const struct
     }
     if (err)
         return err;
-    if (form->null && !(form->kind == TN_RK_VALUE && found_surely(c))) {
+    if (form->kind == TN_RK_VALUE && (!form->null || found_surely(c))) {
+        if (tn_reg_has_lock(v, r0)) /* by it an unlock will know the lock's owner */
+            r0->id = ++v->next_id;
+    } else if (form->null) {
         r0->flags |= TN_PTR_MAYBE_NULL;
         r0->id = ++v->next_id;
     } else if (form->kind == TN_RK_VALUE && tn_reg_has_lock(v, r0)) {
@@ -360,6 +389,8 @@ static int set_result(struct vf *v, const struct tn_helper_call *c, const struct
     }
     if (c->proto->flags & TN_PF_CASTS)
         r0->ref = c->use.ref;
+    if (form->kind == TN_RK_VALUE && tn_vmap_by_type(c->map->geo.type)->found == TN_FOUND_SOCKET)
+        return tn_ref_lend(v, r0);
     if (c->proto->flags & TN_PF_ACQUIRES || form->kind == TN_RK_RECORD)
         err = tn_ref_lend(v, r0);
     return err;
@@ -422,101 +453,14 @@ int tn_call_helper(struct vf *v, const struct bpf_insn *i)
     err = c.kptr ? tn_kptr_given(v, &c.use, func) : tn_ref_arg_done(v, &c.use, func);
     if (err)
         return err;
-    if (c.proto->flags & TN_PF_CHANGES || (c.proto->id == TN_PROTO_dynptr_write && tn_dynptr_is_packet(&c.dynptr)))
+    err = tn_callback_call(v, &c);
+    if (err)
+        return err;
+    if (c.proto->flags & TN_PF_CHANGES ||
+        (c.proto->id == TN_PROTO_dynptr_write && tn_dynptr_is_packet(&c.dynptr)))
         tn_packet_invalidate(v);
     c.percpu = *vf_reg(v, 1);
     clobber_args(v);
     note_call(v, &c);
     return set_result(v, &c, &facts);
-}
-
-/* ---------------------------------------------------------------------------------------------------
- * functions */
-
-static int bad_param(struct vf *v, u32 regno, const char *expected)
-{
-    return vf_refuse(v, v->pc, TN_REASON_arg_type,
-                     "R%u type=%s expected=%s: argument %u of the function is not what it takes", regno,
-                     TN_REG_NAME(vf_reg(v, regno)), expected, regno);
-}
-
-static int call_global(struct vf *v, struct tn_sub *sub)
-{
-    enum tn_param params[5];
-    int n = tn_src_params(&v->src, sub->start, v->type->ctx_type, params);
-    int err;
-
-    for (u32 a = 1; (int)a <= n; a++) {
-        const struct tn_reg *reg = vf_reg(v, a);
-
-        err = vf_need_init(v, a);
-        if (err)
-            return err;
-        if (params[a - 1] == TN_PARAM_SCALAR && reg->kind != TN_REG_SCALAR)
-            return bad_param(v, a, "scalar");
-        if (params[a - 1] == TN_PARAM_CTX &&
-            (reg->kind != TN_REG_CTX || !tn_range_is_const(&reg->r) || reg->r.smin))
-            return bad_param(v, a, "ctx");
-    }
-    clobber_args(v);
-    if (!tn_src_func_is_void(&v->src, sub->start))
-        vf_set_scalar(v, 0, tn_range_any());
-    v->depth += sub->longest;
-    return 0;
-}
-
-int tn_call_subprog(struct vf *v, const struct bpf_insn *i)
-{
-    u32 to = v->pc + 1 + (u32)i->imm, index = v->cfg.flow[to].subprog;
-    struct tn_frame *caller = tn_state_top(&v->cur);
-    int err;
-
-    if (v->cfg.sub[index].global)
-        return call_global(v, &v->cfg.sub[index]);
-    if (v->cur.nframes == TN_MAX_FRAMES)
-        return vf_refuse(v, v->pc, TN_REASON_call_depth, "the call stack of %u frames is too deep",
-                         TN_MAX_FRAMES + 1);
-    err = tn_state_push_frame(&v->cur, index, v->pc);
-    if (err)
-        return err;
-    for (u32 r = 1; r <= 5; r++)
-        tn_state_top(&v->cur)->reg[r] = caller->reg[r];
-    for (u32 r = 0; r <= 5; r++)
-        caller->reg[r] = (struct tn_reg){0};
-    return 0;
-}
-
-static int exit_root(struct vf *v)
-{
-    const struct tn_reg *r0 = vf_reg(v, 0);
-    int err = tn_held_none(v, "BPF_EXIT instruction in main prog");
-
-    if (err)
-        return err;
-    if (v->root && tn_src_func_is_void(&v->src, v->cfg.sub[v->root].start))
-        return 0;
-    err = vf_need_init(v, 0);
-    if (err)
-        return err;
-    if (v->root && r0->kind != TN_REG_SCALAR)
-        return vf_refuse(
-            v, v->pc, TN_REASON_return_value,
-            "At subprogram exit the register R0 is not a scalar value: a global function returns numbers");
-    return v->root ? 0 : tn_prog_result(v, 0);
-}
-
-int tn_call_exit(struct vf *v, bool *ret_end)
-{
-    struct tn_reg r0 = *vf_reg(v, 0);
-
-    if (v->cur.nframes == 1) {
-        *ret_end = true;
-        return exit_root(v);
-    }
-    if (r0.kind == TN_REG_STACK)
-        return vf_refuse(v, v->pc, TN_REASON_return_value,
-                         "cannot return stack pointer to the caller: pass the caller's memory down instead");
-    tn_state_pop_frame(&v->cur);
-    *vf_reg(v, 0) = r0;
-    return 0;
 }

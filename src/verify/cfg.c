@@ -72,11 +72,15 @@ static int check_ld_imm64(struct vf *v, u32 pc)
 
     if (i->src_reg == 0 || i->src_reg == BPF_PSEUDO_BTF_ID)
         return 0;
+    if (i->src_reg == BPF_PSEUDO_FUNC)
+        return next->imm ? vf_refuse(v, pc, TN_REASON_bad_ld_imm64,
+                                     "invalid bpf_ld_imm64 insn: a function is named by its distance alone")
+                         : 0;
     if (i->src_reg != BPF_PSEUDO_MAP_FD && i->src_reg != BPF_PSEUDO_MAP_VALUE)
         return vf_refuse(
             v, pc, TN_REASON_bad_ld_imm64,
-            "two-slot load of kind %u: constants, maps, map values and variables of the host can be "
-            "loaded; function addresses cannot",
+            "two-slot load of kind %u: constants, maps, map values, variables of the host and functions of "
+            "the program can be loaded",
             i->src_reg);
     if (i->imm < 0 || (u32)i->imm >= v->in->nmaps)
         return vf_refuse(v, pc, TN_REASON_bad_map, "map index %d, but the program comes with %u maps", i->imm,
@@ -159,9 +163,9 @@ static int find_functions(struct vf *v)
 
     c->nsubs = 1;
     for (pc = 0; pc < v->ninsns; pc++) {
-        if (c->flow[pc].second || !tn_insn_is_subprog_call(&v->insns[pc]))
+        if (c->flow[pc].second || !tn_insn_names_func(&v->insns[pc]))
             continue;
-        to = tn_jump_target(&v->insns[pc], pc);
+        to = (s64)pc + 1 + v->insns[pc].imm;
         if (to < 0 || to >= v->ninsns || c->flow[to].second)
             return vf_refuse(v, pc, TN_REASON_bad_call_target,
                              "call of instruction %lld: no function starts there", (long long)to);
@@ -290,7 +294,7 @@ static int check_reached(struct vf *v)
                 todo[n++] = next[k];
             }
         }
-        if (tn_insn_is_subprog_call(&v->insns[pc]) && !seen[pc + 1 + (u32)v->insns[pc].imm]) {
+        if (tn_insn_names_func(&v->insns[pc]) && !seen[pc + 1 + (u32)v->insns[pc].imm]) {
             seen[pc + 1 + (u32)v->insns[pc].imm] = true;
             todo[n++] = pc + 1 + (u32)v->insns[pc].imm;
         }
@@ -311,7 +315,7 @@ static u32 callee(const struct vf *v, u32 pc)
 }
 
 /* Depth-first over the call graph with an explicit stack: a function met while it is open calls itself. Fills
-   cfg.order, callees first. */
+   cfg.order, callees first. A function that is called back may name itself: a timer that starts anew. */
 static int order_functions(struct vf *v)
 {
     enum { NEW, OPEN, DONE };
@@ -326,7 +330,7 @@ static int order_functions(struct vf *v)
     while (n) {
         u32 f = stack[n - 1], pc = at[n - 1];
 
-        while (pc < c->sub[f].end && (c->flow[pc].second || !tn_insn_is_subprog_call(&v->insns[pc])))
+        while (pc < c->sub[f].end && (c->flow[pc].second || !tn_insn_names_func(&v->insns[pc])))
             pc++;
         if (pc == c->sub[f].end) {
             mark[f] = DONE;
@@ -336,7 +340,7 @@ static int order_functions(struct vf *v)
         }
         at[n - 1] = pc + 1;
         f = callee(v, pc);
-        if (mark[f] == OPEN)
+        if (mark[f] == OPEN && tn_insn_is_subprog_call(&v->insns[pc]))
             return vf_refuse(
                 v, pc, TN_REASON_recursion,
                 "this call closes a circle of calls: functions of a program may not recurse; use a loop");
@@ -346,40 +350,6 @@ static int order_functions(struct vf *v)
             at[n++] = c->sub[f].start;
         }
     }
-    return 0;
-}
-
-int tn_cfg_stack(struct vf *v)
-{
-    struct tn_cfg *c = &v->cfg;
-    u32 need[TN_MAX_SUBPROGS], own[TN_MAX_SUBPROGS], chain[TN_MAX_SUBPROGS];
-
-    for (u32 k = 0; k < c->nsubs; k++) { /* callees come first */
-        u32 f = c->order[k];
-
-        need[f] = own[f] = chain[f] = 0;
-        for (u32 pc = c->sub[f].start; pc < c->sub[f].end; pc++) {
-            if (c->flow[pc].second || !tn_insn_is_subprog_call(&v->insns[pc]))
-                continue;
-            need[f] = TN_MAX(need[f], need[callee(v, pc)]);
-            own[f] = TN_MAX(own[f], own[callee(v, pc)]);
-            chain[f] = TN_MAX(chain[f], chain[callee(v, pc)]);
-        }
-        /* Rounded as Linux does for its interpreter, so that what is accepted here fits there. */
-        need[f] += TN_ROUND_UP(TN_MAX(c->sub[f].depth, 1u), 32u);
-        own[f] += TN_ROUND_UP(c->sub[f].depth, 8u);
-        chain[f]++;
-    }
-    if (chain[0] > TN_MAX_FRAMES)
-        return vf_refuse(v, 0, TN_REASON_call_depth, "calls nest %u deep, %u frames are allowed", chain[0],
-                         TN_MAX_FRAMES);
-    if (need[0] > v->auth->limits.max_stack)
-        return vf_refuse(v, 0, TN_REASON_stack_limit,
-                         "combined stack size of the deepest call chain is %u bytes, %u are allowed (each "
-                         "frame counts in steps of "
-                         "32): keep large buffers in a map",
-                         need[0], v->auth->limits.max_stack);
-    v->facts.max_stack = own[0];
     return 0;
 }
 

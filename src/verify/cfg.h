@@ -43,6 +43,8 @@ struct tn_sub {
     u32 start, end;
     u32 depth;   /* bytes of stack its frame was seen to use */
     u64 zero;    /* slots of its frame that may be read before they are written, bit a slot */
+    bool sleeps, changes_packet; /* what a call in it, or below, may do */
+    bool async;  /* called back when the program is over */
     bool global; /* verified on its own; calls of it assume nothing of its result */
     u64 longest; /* global: instructions of its longest path */
 };
@@ -56,8 +58,6 @@ struct tn_cfg {
 };
 
 int tn_cfg_build(struct vf *v);
-/* Checks the stack of the deepest call chain against the limits, once the frames' sizes are known. */
-int tn_cfg_stack(struct vf *v);
 
 /* Where an instruction may go next inside its function: 0, 1 or 2 places. */
 u32 tn_cfg_next(const struct bpf_insn *insns, u32 pc, u32 ret_next[2]);
@@ -99,6 +99,16 @@ static inline bool tn_insn_is_store_release(const struct bpf_insn *insn)
 static inline bool tn_insn_is_cast(const struct bpf_insn *insn)
 {
     return insn->code == (BPF_ALU64 | BPF_MOV | BPF_X) && insn->off == 1;
+}
+/* A two-slot load of a function of the program, to be called back. */
+static inline bool tn_insn_is_func_ref(const struct bpf_insn *insn)
+{
+    return tn_insn_is_ld_imm64(insn) && insn->src_reg == BPF_PSEUDO_FUNC;
+}
+/* Both name a function by its distance from the instruction that follows. */
+static inline bool tn_insn_names_func(const struct bpf_insn *insn)
+{
+    return tn_insn_is_subprog_call(insn) || tn_insn_is_func_ref(insn);
 }
 static inline u32 tn_size_bytes(u8 code)
 {

@@ -604,8 +604,7 @@ static int step(struct vf *v, u64 *longest, bool *ret_done)
 
 static int enter(struct vf *v, u32 root)
 {
-    enum tn_param params[5];
-    int err, n;
+    int err;
 
     v->pc = v->cfg.sub[root].start;
     v->root = root;
@@ -623,20 +622,7 @@ static int enter(struct vf *v, u32 root)
         *vf_reg(v, 1) = tn_reg_pointer(TN_REG_CTX, 0);
         return 0;
     }
-    n = tn_src_params(&v->src, v->pc, v->type->ctx_type, params);
-    for (int k = 0; k < n; k++) {
-        if (params[k] == TN_PARAM_OTHER)
-            return vf_refuse(v, v->pc, TN_REASON_arg_type,
-                             "argument %d of global function %s() is neither a number nor the context: make "
-                             "the function static",
-                             k + 1, tn_src_func_name(&v->src, v->pc));
-        *vf_reg(v, (u32)k + 1) =
-            params[k] == TN_PARAM_CTX ? tn_reg_pointer(TN_REG_CTX, 0) : tn_reg_scalar(tn_range_any());
-    }
-    if (n < 0)
-        return vf_refuse(v, v->pc, TN_REASON_arg_type, "global function %s() has more than five arguments",
-                         tn_src_func_name(&v->src, v->pc));
-    return 0;
+    return tn_subprog_enter(v, root);
 }
 
 int tn_explore(struct vf *v, u32 root, u64 *ret_longest)

@@ -335,6 +335,12 @@ static void node(const struct tn_kcall *c, struct tn_reg *r0)
     r0->delta = (s32)c->root->node_offset;
 }
 
+void tn_graph_compared(const struct vf *v, const struct tn_kcall *c, struct tn_reg *ret)
+{
+    node(c, ret);
+    ret->flags |= borrowed(v, c->root->type);
+}
+
 int tn_graph_result(struct vf *v, struct tn_kcall *c, struct tn_reg *r0)
 {
     switch (c->row->special) {

@@ -12,7 +12,9 @@
  *            mem.c        loads, stores, atomics: bounds of every kind of memory
  *            stack.c      what stack bytes hold
  *            packet.c     packets: what comparisons with their end prove
- *            call.c       helpers, functions
+ *            call.c       helpers
+ *            subprog.c    functions of the program
+ *            callback.c   those that a helper calls back
  *            args.c       arguments of helpers, by rows of protos.h
  *            refs.c       what calls lend and take back
  *            dynptr.c     dynptrs and their slices
@@ -414,8 +416,27 @@ struct tn_helper_call {
     struct tn_ref_use use;
 };
 int tn_call_helper(struct vf *v, const struct bpf_insn *insn);
+
+/* ---- callback.c */
+/* The helper, whose arguments were checked, may call back: that way waits now. */
+int tn_callback_call(struct vf *v, const struct tn_helper_call *c);
+/* The same for a function that a kfunc may call, with these arguments; it returns 0 or 1. */
+int tn_callback_follow(struct vf *v, u32 func, const struct tn_reg arg[5]);
+int tn_callback_exit(struct vf *v, u32 *ret_next, bool *ret_end);
+/* Functions that are loaded as addresses are such as may be called back. */
+int tn_callback_check_refs(struct vf *v);
+
+/* ---- subprog.c */
+/* R1 … R5 of a global function that is verified on its own. */
+int tn_subprog_enter(struct vf *v, u32 root);
 int tn_call_subprog(struct vf *v, const struct bpf_insn *insn);
-int tn_call_exit(struct vf *v, bool *ret_end);
+int tn_call_exit(struct vf *v, u32 *ret_next, bool *ret_end);
+/* Fills cfg.sub[].sleeps and .changes_packet. */
+void tn_subprog_effects(struct vf *v);
+/* The stack of the deepest call chain, and tail calls on it; once the frames' sizes are known. */
+int tn_subprog_stack(struct vf *v);
+
+/* ---- call.c, again */
 /* refs.c: a pointer that was nullable, and not NULL, of the group `id`. */
 void tn_call_found(const struct vf *v, struct tn_reg *reg, u32 id);
 

@@ -158,9 +158,21 @@ static int check_here(struct vf *v, struct tn_kcall *c)
 
 /* ------------------------------------------------------------------------------------------- effects */
 
+/* The function that compares is called back any number of times. */
+static int follow_less(struct vf *v, const struct tn_kcall *c)
+{
+    struct tn_reg arg[5] = {0};
+
+    tn_graph_compared(v, c, &arg[0]);
+    arg[1] = arg[0];
+    return tn_callback_follow(v, c->callback, arg);
+}
+
 static int apply(struct vf *v, struct tn_kcall *c)
 {
     switch (c->row->special) {
+    case TN_KFUNC_RB_ADD:
+        return follow_less(v, c);
     case TN_KFUNC_RCU_LOCK:
         return tn_section_enter(v, TN_SECTION_RCU, c->name);
     case TN_KFUNC_RCU_UNLOCK:

@@ -38,6 +38,8 @@ bool tn_is_plain_struct(const struct tn_btf *b, u32 type);
 int tn_graph_arg(struct vf *v, struct tn_kcall *c, u32 arg, bool *ret_is);
 /* What was put into a list or tree is not the program's any more. */
 int tn_graph_given(struct vf *v, struct tn_kcall *c);
+/* What bpf_rbtree_add hands the function that compares: a node of the tree, borrowed. */
+void tn_graph_compared(const struct vf *v, const struct tn_kcall *c, struct tn_reg *ret);
 /* R0 but for NULL and the reference. */
 int tn_graph_result(struct vf *v, struct tn_kcall *c, struct tn_reg *r0);
 

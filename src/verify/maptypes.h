@@ -91,8 +91,8 @@
     C(cgrp_storage_delete,       CGRP_STORAGE)                                                               \
     C(map_lookup_elem,           PLAIN_TYPES | ARRAY_OF_MAPS | HASH_OF_MAPS | DEVMAP | DEVMAP_HASH |         \
                                  XSKMAP | SOCKMAP | SOCKHASH)                                                \
-    C(map_update_elem,           PLAIN_TYPES)                                                                \
-    C(map_delete_elem,           PLAIN_TYPES)
+    C(map_update_elem,           PLAIN_TYPES | SOCKMAP | SOCKHASH) /* what is put there is a socket */        \
+    C(map_delete_elem,           PLAIN_TYPES | SOCKMAP | SOCKHASH)
 // clang-format on
 
 enum tn_map_number {

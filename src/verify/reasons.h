@@ -67,6 +67,7 @@
     R(kfunc_arg,              "an argument of a function of the host is not what its type or name asks for")                          \
     R(arg_type,               "an argument has not the type the function takes")                                            \
     R(arg_size,               "a size argument may be negative, zero or larger than the memory it speaks of")               \
+    R(bad_parameter,          "a parameter of a global function is of a type that cannot be verified on its own")          \
     R(map_helper_mismatch,    "this helper cannot be used with a map of this type")                                         \
     R(bad_reference,          "an object is given back that was not acquired, was given back before, or was moved")         \
     R(leaked_reference,       "an acquired object is still held when the program ends")                                     \

@@ -174,16 +174,23 @@ void tn_src_locate(const struct tn_src *s, u32 insn, struct tn_refusal *ret)
     ret->text_column = at.column > at.indent ? at.column - at.indent : 0;
 }
 
-/* The type of the function that starts there, or NULL. */
-static const struct btf_type *func_type(const struct tn_src *s, u32 start)
+u32 tn_src_func_id(const struct tn_src *s, u32 start)
 {
     for (u32 k = 0; k < s->nfuncs; k++) {
         struct bpf_func_info f = func_at(s, k);
 
         if (f.insn_off == start)
-            return tn_btf_type(s->btf, f.type_id);
+            return f.type_id;
     }
-    return NULL;
+    return 0;
+}
+
+/* The type of the function that starts there, or NULL. */
+static const struct btf_type *func_type(const struct tn_src *s, u32 start)
+{
+    u32 id = tn_src_func_id(s, start);
+
+    return id ? tn_btf_type(s->btf, id) : NULL;
 }
 
 const struct btf_type *tn_src_func_proto(const struct tn_src *s, u32 start)
@@ -205,41 +212,4 @@ bool tn_src_func_is_global(const struct tn_src *s, u32 start)
     const struct btf_type *t = func_type(s, start);
 
     return t && tn_btf_vlen(t) == BTF_FUNC_GLOBAL;
-}
-
-bool tn_src_func_is_void(const struct tn_src *s, u32 start)
-{
-    const struct btf_type *proto = tn_src_func_proto(s, start);
-
-    return proto && !proto->type;
-}
-
-static enum tn_param param_kind(const struct tn_btf *btf, u32 id, const char *ctx_type)
-{
-    id = tn_btf_resolve(btf, id);
-    switch (tn_btf_kind_of(btf, id)) {
-    case BTF_KIND_INT:
-    case BTF_KIND_ENUM:
-    case BTF_KIND_ENUM64:
-        return TN_PARAM_SCALAR;
-    case BTF_KIND_PTR:
-        id = tn_btf_resolve(btf, tn_btf_type(btf, id)->type);
-        return tn_btf_kind_of(btf, id) == BTF_KIND_STRUCT && !strcmp(tn_btf_name(btf, id), ctx_type)
-                   ? TN_PARAM_CTX
-                   : TN_PARAM_OTHER;
-    default:
-        return TN_PARAM_OTHER;
-    }
-}
-
-int tn_src_params(const struct tn_src *s, u32 start, const char *ctx_type, enum tn_param ret_params[5])
-{
-    const struct btf_type *proto = tn_src_func_proto(s, start);
-    u32 n = proto ? tn_btf_vlen(proto) : 0;
-
-    if (!proto || n > 5)
-        return -1;
-    for (u32 k = 0; k < n; k++)
-        ret_params[k] = param_kind(s->btf, tn_btf_params(proto)[k].type, ctx_type);
-    return (int)n;
 }

@@ -38,16 +38,10 @@ void tn_src_locate(const struct tn_src *src, u32 insn, struct tn_refusal *ret);
 
 /* The prototype of the function that starts there (in src->btf), or NULL where no record tells. */
 const struct btf_type *tn_src_func_proto(const struct tn_src *src, u32 start);
+/* Its id; 0: not known. */
+u32 tn_src_func_id(const struct tn_src *src, u32 start);
 /* The program's own name for a function: "" where there is none. */
 const char *tn_src_func_name(const struct tn_src *src, u32 start);
 /* The function that starts there has global linkage. */
 bool tn_src_func_is_global(const struct tn_src *src, u32 start);
-/* … and returns nothing, so says its type. */
-bool tn_src_func_is_void(const struct tn_src *src, u32 start);
-
-enum tn_param { TN_PARAM_SCALAR, TN_PARAM_CTX, TN_PARAM_OTHER };
-/* Parameters of a global function; their number, at most 5, or −1 when there are more or the type is damaged.
- */
-int tn_src_params(const struct tn_src *src, u32 start, const char *ctx_type, enum tn_param ret_params[5]);
-
 #endif

@@ -577,6 +577,8 @@ static bool frame_covers(const u8 **at, bool bottom, const struct tn_frame *cur,
         old.callback != cur->callback || old.async != cur->async || old.exception != cur->exception ||
         old.callback_kind != cur->callback_kind || old.ret_min != cur->ret_min || old.ret_max != cur->ret_max)
         return false;
+    if (old.callback_depth > cur->callback_depth) /* it had fewer rounds to go than this one */
+        return false;
     for (u32 r = 0; r < TN_NREGS; r++) { /* R10 is always the frame's own */
         *at = get_reg(*at, &reg);
         if (r < 10 && need->live >> r & 1 && !reg_covers(&reg, &cur->reg[r], need->demand >> r & 1, maps))

@@ -26,7 +26,8 @@
  * called from the same places, in the same way
  *
  * Not compared: where a reference was taken (for messages); how often loops that the run bounds went round on
- * the path (depth, callback_depth, may_goto_depth: they tell an endless loop from one that is bounded).
+ * the path (depth, may_goto_depth: they tell an endless loop from one that is bounded). A frame whose helper has
+ * called back more often does not cover one where it has more rounds to go.
  *
  * At rest a state is kept small (struct tn_kept): a constant costs nine bytes, an unknown number one,
  * and of points (explore.c) registers that are not live are gone.

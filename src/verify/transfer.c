@@ -327,6 +327,9 @@ static void do_ld_imm64(struct vf *v, const struct bpf_insn *i)
         if (tn_map_is_arena(&v->in->maps[i->imm])) /* as user space has it: to be cast before it is used */
             *dst = tn_reg_scalar(tn_range_any());
         break;
+    case BPF_PSEUDO_FUNC:
+        *dst = tn_reg_pointer(TN_REG_FUNC, v->cfg.flow[v->pc + 1 + (u32)i->imm].subprog);
+        return;
     default:
         *dst = tn_reg_scalar(tn_range_const((u64)high << 32 | (u32)i->imm));
         return;
@@ -354,11 +357,7 @@ static int do_jump(struct vf *v, const struct bpf_insn *i, u32 *ret_next, bool *
         return err;
     }
     case BPF_EXIT: {
-        u32 back = v->cur.nframes > 1 ? tn_state_top(&v->cur)->callsite + 1 : 0;
-        int err = tn_call_exit(v, ret_end);
-
-        *ret_next = back;
-        return err;
+        return tn_call_exit(v, ret_next, ret_end);
     }
     default:
         return do_branch(v, i, ret_next, ret_end);

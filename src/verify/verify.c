@@ -57,6 +57,8 @@ static int explore_all(struct vf *v)
 
     for (u32 k = 0; !err && k < c->nsubs; k++)
         c->sub[k].global = k && tn_src_func_is_global(&v->src, c->sub[k].start);
+    err = tn_callback_check_refs(v);
+    tn_subprog_effects(v);
     for (u32 k = 0; !err && k < c->nsubs; k++) {
         u32 f = c->order[k];
 
@@ -127,7 +129,7 @@ static int run(struct vf *v)
     if (!err)
         err = explore_all(v);
     if (!err)
-        err = tn_cfg_stack(v);
+        err = tn_subprog_stack(v);
     if (!err)
         err = deliver(v);
     return err;

@@ -291,7 +291,7 @@ static void test_limits(void **state)
     accept(&frame, &v);
     tn_verdict_clear(&v);
     a.limits.max_stack = 63;
-    refuse(&frame, "stack_limit", 0, "64 bytes, 63 are allowed");
+    refuse(&frame, "stack_limit", 0, "64. Too large: 63 bytes are allowed");
 }
 
 /* ------------------------------------------------------------------------------------------------ log */

@@ -213,3 +213,10 @@ bool tn_src_func_is_global(const struct tn_src *s, u32 start)
 
     return t && tn_btf_vlen(t) == BTF_FUNC_GLOBAL;
 }
+
+bool tn_src_func_is_void(const struct tn_src *s, u32 start)
+{
+    const struct btf_type *proto = tn_src_func_proto(s, start);
+
+    return proto && !proto->type;
+}

@@ -44,4 +44,6 @@ u32 tn_src_func_id(const struct tn_src *src, u32 start);
 const char *tn_src_func_name(const struct tn_src *src, u32 start);
 /* The function that starts there has global linkage. */
 bool tn_src_func_is_global(const struct tn_src *src, u32 start);
+/* … and returns nothing, so says its type. */
+bool tn_src_func_is_void(const struct tn_src *src, u32 start);
 #endif

@@ -7,7 +7,10 @@
  *
  * Spilling: a pointer only as a whole aligned slot; a number of 1, 2, 4 or 8 aligned bytes, one spill a slot.
  * Any store into a slot ends the spill it overlaps or neighbours; what is left of a spilled number is data;
- * what is left of a pointer is data too, and reloading data yields a number, never a pointer.
+ * what is left of a pointer is data too, and reloading data yields a number, never a pointer. A number that
+ * does not lie at its slot's start is reloaded as one that nobody knows (but zero), as in Linux: counters of
+ * loops often lie there, and known ones would make every round look new. Whoever looks for constants there
+ * (tn_stack_const) finds them.
  *
  * Bytes never written may be read, as Linux has it for privileged programs, and are numbers nobody knows.
  * What earlier calls left there belongs to the host: the slots such a read may touch are noted in
@@ -193,7 +196,7 @@ static bool all_zero(const struct tn_frame *f, s64 min, s64 end, bool spilled)
         const struct tn_stack_slot *s = &f->slot[slot_of(o)];
         u8 byte = s->byte[byte_of(o)];
 
-        if (byte != TN_BYTE_ZERO && !(spilled && byte == TN_BYTE_SPILL && is_const(&s->reg, 0)))
+        if (byte != TN_BYTE_ZERO && !((spilled || s->lo) && byte == TN_BYTE_SPILL && is_const(&s->reg, 0)))
             return false;
     }
     return true;
@@ -219,7 +222,7 @@ int tn_stack_load(struct vf *v, struct tn_frame *f, s64 off, u32 size, struct tn
             v, v->pc, TN_REASON_spill_partial,
             "invalid size of register fill: part of the %s kept at fp-%u is read; load the whole slot",
             TN_REG_NAME(&s->reg), 8 * (slot_of(off) + 1));
-    if (!s->size || s->lo != byte_of(off) || s->size < size) {
+    if (!s->size || s->lo || byte_of(off) || s->size < size) {
         load_data(f, off, off + size, size, true, ret);
         return 0;
     }

@@ -541,10 +541,16 @@ static bool holds_known(const struct tn_frame *f, s64 min, s64 end)
 {
     for (s64 o = min; o < end; o++) {
         u32 k = (u32)(-o - 1) / 8;
+        const struct tn_stack_slot *s;
+        u8 byte;
 
-        if (k < f->nslots &&
-            (f->slot[k].byte[(u64)o % 8] == TN_BYTE_ZERO ||
-             (f->slot[k].byte[(u64)o % 8] == TN_BYTE_SPILL && f->slot[k].reg.kind == TN_REG_SCALAR)))
+        if (k >= f->nslots)
+            continue;
+        s = &f->slot[k];
+        byte = s->byte[(u64)o % 8];
+        /* What does not start its slot is known only when it is zero (stack.c). */
+        if (byte == TN_BYTE_ZERO || (byte == TN_BYTE_SPILL && s->reg.kind == TN_REG_SCALAR &&
+                                     (!s->lo || (tn_range_is_const(&s->reg.r) && !s->reg.r.umin))))
             return true;
     }
     return false;

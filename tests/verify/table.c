@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "isa/insn.h"
 #include "tests/verify/asm.h"
 #include "tests/verify/kernel.h"
 #include "tests/verify/maps.h"

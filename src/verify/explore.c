@@ -39,6 +39,7 @@
 #include "verify/internal.h"
 
 #define MAX_PENDING     8192u
+#define FRESH           8u
 #define POINT_MIN_INSNS 8u
 #define POINT_MIN_JUMPS 2u
 #define POINT_MAX_INSNS 256u
@@ -65,60 +66,104 @@ static int refuse_pending(struct vf *v)
                      v->npending + 1, MAX_PENDING);
 }
 
-int tn_explore_fork(struct vf *v, struct tn_state *state, u32 insn)
-{
-    static const u16 all[TN_MAX_FRAMES] = {0xffff, 0xffff, 0xffff, 0xffff, 0xffff, 0xffff, 0xffff, 0xffff};
-    struct tn_pending *p = v->npending < MAX_PENDING ? calloc(1, sizeof(*p)) : NULL;
-
-    if (!p) {
-        tn_state_clear(state);
-        return v->npending < MAX_PENDING ? -ENOMEM : refuse_pending(v);
-    }
-    p->state = tn_state_keep(state, all); /* logs show registers that are not live, too */
-    p->stretch = tn_stretch_get(tn_track_freeze(v, state->nframes));
-    p->nframes = state->nframes;
-    tn_state_clear(state);
-    if (!p->state || !p->stretch) {
-        free(p->state);
-        tn_stretch_put(p->stretch);
-        free(p);
-        return -ENOMEM;
-    }
-    p->insn = insn;
-    p->depth = v->depth;
-    p->parent = v->parent;
-    p->trail = v->trail;
-    tn_trail_add(&p->trail, v->pc, insn);
-    p->log_mark = v->log.len;
-    if (p->parent)
-        p->parent->branches++;
-    p->below = v->pending;
-    v->pending = p;
-    v->npending++;
-    return 0;
-}
-
 static void pending_free(struct tn_pending *p)
 {
+    if (p->fresh)
+        tn_state_clear(p->fresh);
+    free(p->fresh);
     free(p->state);
     tn_stretch_put(p->stretch);
     free(p);
 }
 
+/* The oldest of the fresh ones is packed, since many came after it. */
+static int pack_oldest(struct vf *v)
+{
+    static const u16 all[TN_MAX_FRAMES] = {0xffff, 0xffff, 0xffff, 0xffff, 0xffff, 0xffff, 0xffff, 0xffff};
+    struct tn_pending *p = v->oldest_fresh;
+
+    p->state = tn_state_keep(p->fresh, all); /* logs show registers that are not live, too */
+    if (!p->state)
+        return -ENOMEM;
+    tn_state_clear(p->fresh);
+    free(p->fresh);
+    p->fresh = NULL;
+    v->oldest_fresh = p->above;
+    v->nfresh--;
+    return 0;
+}
+
+static void pending_push(struct vf *v, struct tn_pending *p)
+{
+    if (p->parent)
+        p->parent->branches++;
+    p->below = v->pending;
+    if (p->below)
+        p->below->above = p;
+    if (!v->nfresh++)
+        v->oldest_fresh = p;
+    v->pending = p;
+    v->npending++;
+}
+
+static struct tn_pending *pending_pop(struct vf *v)
+{
+    struct tn_pending *p = v->pending;
+
+    v->pending = p->below;
+    v->npending--;
+    if (p->below)
+        p->below->above = NULL;
+    if (p->fresh && !--v->nfresh)
+        v->oldest_fresh = NULL;
+    return p;
+}
+
+int tn_explore_fork(struct vf *v, struct tn_state *state, u32 insn)
+{
+    struct tn_pending *p = v->npending < MAX_PENDING ? calloc(1, sizeof(*p)) : NULL;
+
+    if (p) {
+        p->fresh = malloc(sizeof(*p->fresh));
+        p->stretch = tn_stretch_get(tn_track_freeze(v, state->nframes));
+    }
+    if (!p || !p->fresh || !p->stretch) {
+        tn_state_clear(state);
+        free(p ? p->fresh : NULL);
+        tn_stretch_put(p ? p->stretch : NULL);
+        free(p);
+        return v->npending < MAX_PENDING ? -ENOMEM : refuse_pending(v);
+    }
+    tn_state_move(p->fresh, state);
+    p->nframes = p->fresh->nframes;
+    p->depth = v->depth;
+    p->parent = v->parent;
+    p->trail = v->trail;
+    tn_trail_add(&p->trail, v->pc, insn);
+    p->log_mark = v->log.len;
+    p->insn = insn;
+    pending_push(v, p);
+    return v->nfresh > FRESH ? pack_oldest(v) : 0;
+}
+
 /* *ret_done: nothing waits. */
 static int path_next(struct vf *v, bool *ret_done)
 {
-    struct tn_pending *p = v->pending;
-    int err;
+    struct tn_pending *p;
+    int err = 0;
 
-    *ret_done = !p;
-    if (!p)
+    *ret_done = !v->pending;
+    if (!v->pending)
         return 0;
-    err = tn_kept_revive(p->state, &v->pool, &v->cur);
-    if (err)
+    p = pending_pop(v);
+    if (p->fresh)
+        tn_state_move(&v->cur, p->fresh);
+    else
+        err = tn_kept_revive(p->state, &v->pool, &v->cur);
+    if (err) {
+        pending_free(p);
         return err;
-    v->pending = p->below;
-    v->npending--;
+    }
     v->pc = p->insn;
     v->depth = p->depth;
     v->parent = p->parent;

@@ -99,9 +99,10 @@ struct tn_round {
     struct tn_point *to;
 };
 
-/* A branch that waits to be followed. */
+/* A branch that waits to be followed. The newest are not packed: they are soon followed. */
 struct tn_pending {
-    struct tn_pending *below;
+    struct tn_pending *below, *above;
+    struct tn_state *fresh; /* or */
     struct tn_kept *state;
     struct tn_stretch *stretch;
     struct tn_point *parent;
@@ -164,8 +165,8 @@ struct vf {
     struct tn_pool pool;
     struct tn_track track;
 
-    struct tn_pending *pending;
-    u32 npending;
+    struct tn_pending *pending, *oldest_fresh;
+    u32 npending, nfresh;
     struct tn_point *open; /* the points that are not complete, newest first */
     struct tn_round *round;
     u32 nrounds, rounds_cap, next_index;

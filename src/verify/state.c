@@ -119,6 +119,12 @@ fail:
     return -ENOMEM;
 }
 
+void tn_state_move(struct tn_state *ret, struct tn_state *s)
+{
+    memcpy(ret, s, offsetof(struct tn_state, ref) + s->nrefs * sizeof(s->ref[0]));
+    s->nframes = s->nrefs = 0;
+}
+
 int tn_state_push_frame(struct tn_state *s, u32 subprog, u32 callsite)
 {
     struct tn_frame *f = frame_new(s->pool);
@@ -199,8 +205,16 @@ enum { SLOT_UNIFORM = 1, SLOT_REG = 2, SLOT_OBJECT = 4, SLOT_KIND_SHIFT = 4 };
      TN_MAX_FRAMES * (FRAME_HEAD + 1 + TN_NREGS * PACKED_REG_MAX +                                           \
                       TN_STACK_SLOTS * (sizeof(struct tn_stack_slot) + PACKED_REG_MAX)))
 
+/* Where the last comparison failed: the next one is likely to fail there, too. */
+struct hint {
+    u32 at; /* offset in data; 0: none */
+    u8 frame, index;
+    bool slot;
+};
+
 struct tn_kept {
     u32 size;
+    struct hint hint;
     u8 data[];
 };
 
@@ -216,22 +230,32 @@ static const u8 *get(const u8 *at, void *to, size_t size)
     return at + size;
 }
 
+/* As tn_range_const and tn_range_any make them. */
+static bool range_is_plain_const(const struct tn_range *r)
+{
+    u64 x = r->umin;
+
+    return r->umax == x && r->var.value == x && !r->var.mask && r->smin == (s64)x && r->smax == (s64)x &&
+           r->u32min == (u32)x && r->u32max == (u32)x && r->s32min == (s32)x && r->s32max == (s32)x;
+}
+
+static bool range_is_any(const struct tn_range *r)
+{
+    return r->var.mask == ~0ull && !r->umin && r->umax == ~0ull && r->smin == INT64_MIN &&
+           r->smax == INT64_MAX && !r->u32min && r->u32max == ~0u && r->s32min == INT32_MIN &&
+           r->s32max == INT32_MAX;
+}
+
 static u8 *put_reg(u8 *at, const struct tn_reg *reg)
 {
     u64 meta[META_WORDS];
     u8 *head = at++, form = FORM_RANGE;
-    struct tn_range r;
 
     memcpy(meta, reg, sizeof(meta));
-    if (tn_range_is_const(&reg->r)) {
-        r = tn_range_const(reg->r.umin);
-        if (!memcmp(&r, &reg->r, sizeof(r)))
-            form = FORM_CONST;
-    } else if (reg->r.var.mask == ~0ull) {
-        r = tn_range_any();
-        if (!memcmp(&r, &reg->r, sizeof(r)))
-            form = FORM_ANY;
-    }
+    if (range_is_plain_const(&reg->r))
+        form = FORM_CONST;
+    else if (range_is_any(&reg->r))
+        form = FORM_ANY;
     *head = form;
     for (u32 w = 0; w < META_WORDS; w++) {
         if (meta[w]) {
@@ -338,6 +362,43 @@ static const u8 *get_slot(const u8 *at, struct tn_stack_slot *s)
     return at;
 }
 
+static const u8 *skip_reg(const u8 *at)
+{
+    static const u8 words[32] = {0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4,
+                                 1, 2, 2, 3, 2, 3, 3, 4, 2, 3, 3, 4, 3, 4, 4, 5};
+    static const u8 range[FORM_MASK + 1] = {
+        [FORM_CONST] = 8,
+        [FORM_RANGE] = sizeof(struct tn_range),
+    };
+    u8 head = *at++;
+
+    return at + 8 * words[head >> FORM_BITS] + range[head & FORM_MASK];
+}
+
+static const u8 *skip_slot(const u8 *at)
+{
+    u8 head = *at++;
+
+    if (!(head & SLOT_UNIFORM))
+        at += 8;
+    if (head & SLOT_REG)
+        at = skip_reg(at + 2);
+    if (head & SLOT_OBJECT)
+        at += sizeof(((struct tn_stack_slot *)0)->tag) + sizeof(((struct tn_stack_slot *)0)->depth);
+    return at;
+}
+
+/* May a byte of it belong to an object? */
+static bool packed_object(const u8 *at)
+{
+    if (*at & SLOT_UNIFORM)
+        return *at >> SLOT_KIND_SHIFT >= TN_BYTE_DYNPTR;
+    for (u32 b = 1; b <= 8; b++)
+        if (at[b] >= TN_BYTE_DYNPTR)
+            return true;
+    return false;
+}
+
 struct tn_kept *tn_state_keep(const struct tn_state *s, const u16 live[TN_MAX_FRAMES])
 {
     struct tn_kept *kept;
@@ -367,6 +428,7 @@ struct tn_kept *tn_state_keep(const struct tn_state *s, const u16 live[TN_MAX_FR
     if (!kept)
         return NULL;
     kept->size = (u32)(at - start);
+    kept->hint = (struct hint){0};
     memcpy(kept->data, start, kept->size);
     return kept;
 }
@@ -497,12 +559,14 @@ static bool byte_is_zero(const struct tn_stack_slot *slot, u32 byte)
             slot->reg.r.umax == 0);
 }
 
+_Static_assert(TN_BYTE_SPILL == 3 && TN_BYTE_DYNPTR == 4 && TN_BYTE_IRQ_FLAG < 8, "one bit tells objects");
+
 static bool slot_is_object(const struct tn_stack_slot *slot)
 {
-    for (u32 b = 0; b < 8; b++)
-        if (slot->byte[b] >= TN_BYTE_DYNPTR)
-            return true;
-    return false;
+    u64 bytes;
+
+    memcpy(&bytes, slot->byte, 8);
+    return bytes & 0x0404040404040404ull;
 }
 
 /* Dynptrs, iterators, saved flags: what they are is told by all of the slot but how often it went round. */
@@ -544,47 +608,113 @@ static bool slot_covers(const struct tn_stack_slot *old, const struct tn_stack_s
     return true;
 }
 
-static bool slots_cover(const u8 **at, const struct tn_frame *cur, const struct tn_need *need,
-                        struct id_maps *maps)
+/* A comparison of one frame under way. */
+struct frame_pair {
+    const u8 *at; /* in the old one */
+    const struct tn_frame *cur;
+    const struct tn_need *need;
+    struct id_maps *maps;
+    struct hint failed;
+};
+
+/* The most frequent slot by far, a constant of eight bytes: 0, 1, or −1 where one has to look closer. */
+static int constant_covers(const u8 *at, const struct tn_stack_slot *cur, bool demand)
 {
-    static const struct tn_stack_slot empty;
-    u32 nslots = *(*at)++;
+    static const u64 scalar = TN_REG_SCALAR;
+    u64 meta, value;
 
-    for (u32 k = 0; k < nslots || k < cur->nslots; k++) {
-        const struct tn_stack_slot *here = k < cur->nslots ? &cur->slot[k] : &empty;
-        struct tn_stack_slot old = empty;
-
-        if (k < nslots)
-            *at = get_slot(*at, &old);
-        if (slot_is_object(&old) || slot_is_object(here)) {
-            if (!object_covers(&old, here, maps))
-                return false;
-        } else if (need->read >> k & 1 && !slot_covers(&old, here, need->slots >> k & 1, maps)) {
-            return false;
-        }
-    }
-    return true;
+    if (at[0] != (SLOT_UNIFORM | SLOT_REG | TN_BYTE_SPILL << SLOT_KIND_SHIFT) || at[2] != 8 ||
+        at[3] != (FORM_CONST | 1 << FORM_BITS) || cur->size != 8 || cur->reg.kind != TN_REG_SCALAR)
+        return -1;
+    get(get(at + 4, &meta, 8), &value, 8);
+    if (meta != scalar)
+        return -1;
+    return !demand || (cur->reg.r.umin == value && cur->reg.r.umax == value);
 }
 
-static bool frame_covers(const u8 **at, bool bottom, const struct tn_frame *cur, const struct tn_need *need,
-                         struct id_maps *maps)
+/* The slot at p->at, or, where there was none, an empty one. */
+static bool slot_at_covers(struct frame_pair *p, u32 k, bool there)
 {
-    struct tn_frame old;
-    struct tn_reg reg;
+    static const struct tn_stack_slot empty;
+    const struct tn_stack_slot *cur = k < p->cur->nslots ? &p->cur->slot[k] : &empty;
+    const u8 *at = p->at;
+    bool object = slot_is_object(cur) || (there && packed_object(at));
+    struct tn_stack_slot old;
 
-    *at = get(*at, (u8 *)&old + FRAME_HEAD_AT, FRAME_HEAD);
+    if (there)
+        p->at = skip_slot(at);
+    if (!object && (!there || !(p->need->read >> k & 1)))
+        return true;
+    if (there && !object) {
+        int known = constant_covers(at, cur, p->need->slots >> k & 1);
+
+        if (known >= 0)
+            return known;
+    }
+    if (there)
+        get_slot(at, &old);
+    else
+        old = empty;
+    return object ? object_covers(&old, cur, p->maps)
+                  : slot_covers(&old, cur, p->need->slots >> k & 1, p->maps);
+}
+
+static bool reg_at_covers(struct frame_pair *p, u32 r)
+{
+    const u8 *at = p->at;
+    struct tn_reg old;
+
+    if (r == 10 || *at == FORM_NONE || !(p->need->live >> r & 1)) { /* R10 is always the frame's own */
+        p->at = skip_reg(at);
+        return true;
+    }
+    p->at = get_reg(at, &old);
+    return reg_covers(&old, &p->cur->reg[r], p->need->demand >> r & 1, p->maps);
+}
+
+static bool frame_covers(struct frame_pair *p, bool bottom)
+{
+    const struct tn_frame *cur = p->cur;
+    struct tn_frame old;
+    const u8 *at;
+    u32 nslots;
+
+    p->at = get(p->at, (u8 *)&old + FRAME_HEAD_AT, FRAME_HEAD);
     if (old.subprog != cur->subprog || (!bottom && old.callsite != cur->callsite) ||
         old.callback != cur->callback || old.async != cur->async || old.exception != cur->exception ||
         old.callback_kind != cur->callback_kind || old.ret_min != cur->ret_min || old.ret_max != cur->ret_max)
         return false;
     if (old.callback_depth > cur->callback_depth) /* it had fewer rounds to go than this one */
         return false;
-    for (u32 r = 0; r < TN_NREGS; r++) { /* R10 is always the frame's own */
-        *at = get_reg(*at, &reg);
-        if (r < 10 && need->live >> r & 1 && !reg_covers(&reg, &cur->reg[r], need->demand >> r & 1, maps))
+    for (u32 r = 0; r < TN_NREGS; r++) {
+        at = p->at;
+        if (!reg_at_covers(p, r)) {
+            p->failed = (struct hint){.index = (u8)r};
+            p->at = at;
             return false;
+        }
     }
-    return slots_cover(at, cur, need, maps);
+    nslots = *p->at++;
+    for (u32 k = 0; k < nslots || k < cur->nslots; k++) {
+        at = p->at;
+        if (!slot_at_covers(p, k, k < nslots)) {
+            p->failed = (struct hint){.index = (u8)k, .slot = true};
+            p->at = k < nslots ? at : NULL;
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The place where the last comparison failed does so again. */
+static bool fails_at_hint(const struct tn_kept *kept, const struct tn_state *cur, const struct tn_need *need)
+{
+    const struct hint *h = &kept->hint;
+    struct id_maps maps;
+    struct frame_pair p = {kept->data + h->at, cur->frame[h->frame], &need[h->frame], &maps, {0}};
+
+    maps.link.n = maps.object.n = 0;
+    return h->slot ? !slot_at_covers(&p, h->index, true) : !reg_at_covers(&p, h->index);
 }
 
 static bool refs_cover(const struct tn_ref *old, const struct tn_ref *cur, struct id_maps *maps)
@@ -593,21 +723,32 @@ static bool refs_cover(const struct tn_ref *old, const struct tn_ref *cur, struc
            ids_match(&maps->object, (u32)old->of, (u32)cur->of) && ids_match(&maps->object, old->id, cur->id);
 }
 
-bool tn_kept_covers(const struct tn_kept *kept, const struct tn_state *cur, const struct tn_need *need)
+bool tn_kept_covers(struct tn_kept *kept, const struct tn_state *cur, const struct tn_need *need)
 {
     struct tn_state old;
     struct id_maps maps;
-    const u8 *at = get(kept->data, &old, STATE_HEAD);
+    struct frame_pair p = {.maps = &maps};
 
+    p.at = get(kept->data, &old, STATE_HEAD);
     if (old.nframes != cur->nframes || old.nrefs != cur->nrefs || old.rcu != cur->rcu ||
         old.preempt != cur->preempt || old.sleepable != cur->sleepable || old.nlocks != cur->nlocks ||
         old.speculative != cur->speculative)
         return false;
+    if (kept->hint.at && fails_at_hint(kept, cur, need))
+        return false;
     maps.link.n = maps.object.n = 0;
-    at = get(at, old.ref, old.nrefs * sizeof(old.ref[0]));
-    for (u32 i = 0; i < old.nframes; i++)
-        if (!frame_covers(&at, i == 0, cur->frame[i], &need[i], &maps))
-            return false;
+    p.at = get(p.at, old.ref, old.nrefs * sizeof(old.ref[0]));
+    for (u32 i = 0; i < old.nframes; i++) {
+        p.cur = cur->frame[i];
+        p.need = &need[i];
+        p.failed = (struct hint){0};
+        if (frame_covers(&p, i == 0))
+            continue;
+        kept->hint = p.failed;
+        kept->hint.frame = (u8)i;
+        kept->hint.at = p.at ? (u32)(p.at - kept->data) : 0;
+        return false;
+    }
     for (u32 i = 0; i < old.nrefs; i++)
         if (!refs_cover(&old.ref[i], &cur->ref[i], &maps))
             return false;

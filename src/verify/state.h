@@ -165,7 +165,7 @@ struct tn_ref {
 };
 
 /* Frames that are not in use, and room to pack a state in. */
-#define TN_POOL_FRAMES 16u
+#define TN_POOL_FRAMES 32u
 struct tn_pool {
     struct tn_frame *frame[TN_POOL_FRAMES];
     u32 nframes;
@@ -192,6 +192,8 @@ static inline struct tn_frame *tn_state_top(const struct tn_state *s)
 
 void tn_state_clear(struct tn_state *s);
 int tn_state_copy(struct tn_state *ret, const struct tn_state *s);
+/* *ret becomes *s, which is empty afterwards. */
+void tn_state_move(struct tn_state *ret, struct tn_state *s);
 /* A fresh frame on top: nothing known, R10 = its frame pointer. */
 int tn_state_push_frame(struct tn_state *s, u32 subprog, u32 callsite);
 void tn_state_pop_frame(struct tn_state *s);
@@ -234,8 +236,8 @@ static inline struct tn_need tn_need_all(u16 live)
 struct tn_kept;
 struct tn_kept *tn_state_keep(const struct tn_state *s, const u16 live[TN_MAX_FRAMES]);
 int tn_kept_revive(const struct tn_kept *kept, struct tn_pool *pool, struct tn_state *ret);
-/* `need` has one entry a frame of cur. */
-bool tn_kept_covers(const struct tn_kept *old, const struct tn_state *cur, const struct tn_need *need);
+/* `need` has one entry a frame of cur. (old remembers where it did not cover.) */
+bool tn_kept_covers(struct tn_kept *old, const struct tn_state *cur, const struct tn_need *need);
 u32 tn_kept_size(const struct tn_kept *kept); /* bytes */
 
 #endif

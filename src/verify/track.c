@@ -277,8 +277,12 @@ static void back(struct vf *v, const struct tn_step *s, struct walk *w)
         w->link_regs[s->frames] |= (u16)s->arg;
         w->linked = true;
         return;
-    case TN_STEP_LINK_SLOT:
-        w->link_slots[s->arg & 15] |= arg_slots(s->arg);
+    case TN_STEP_LINK_LOW:
+        w->link_slots[s->frames] |= s->arg;
+        w->linked = true;
+        return;
+    case TN_STEP_LINK_HIGH:
+        w->link_slots[s->frames] |= (u64)s->arg << 32;
         w->linked = true;
         return;
     case TN_STEP_SERIAL:
@@ -496,42 +500,44 @@ bool tn_track_inherit_at(struct vf *v, struct tn_stretch *s, const struct tn_mar
 /* ------------------------------------------------------------------------------------- the way forward */
 
 struct group {
-    struct tn_track *t;
-    u32 id1, id2, frame;
-    u16 regs;
+    u32 id1, id2;
 };
 
 static bool in_group(const struct group *g, const struct tn_reg *reg)
 {
-    return reg->kind == TN_REG_SCALAR && reg->id && (reg->id == g->id1 || reg->id == g->id2);
+    return reg->id && reg->kind == TN_REG_SCALAR && (reg->id == g->id1 || reg->id == g->id2);
+}
+
+static void add_link(struct tn_track *t, enum tn_step_kind kind, u32 frame, u32 which)
+{
+    if (which)
+        t->step[t->nsteps++] = (struct tn_step){.frames = frame & 15, .kind = (u8)kind, .arg = which};
 }
 
 /* A branch on numbers that others are linked to teaches these as well. */
 static int add_links(struct vf *v, const struct bpf_insn *i)
 {
-    struct tn_track *t = &v->track;
     const struct tn_reg *dst = vf_reg(v, i->dst_reg), *src = vf_reg(v, i->src_reg);
     bool x = BPF_SRC(i->code) == BPF_X;
-    struct group g = {t, dst->kind == TN_REG_SCALAR ? dst->id : 0,
-                      x && src->kind == TN_REG_SCALAR ? src->id : 0, 0, 0};
+    struct group g = {dst->kind == TN_REG_SCALAR ? dst->id : 0,
+                      x && src->kind == TN_REG_SCALAR ? src->id : 0};
 
     if (!g.id1 && !g.id2)
         return 0;
+    if (!room(&v->track, 3 * v->cur.nframes))
+        return -ENOMEM;
     for (u32 k = 0; k < v->cur.nframes; k++) {
         const struct tn_frame *f = v->cur.frame[k];
-        u16 regs = 0;
+        u64 slots = 0;
+        u32 regs = 0;
 
-        if (!room(t, 1 + f->nslots))
-            return -ENOMEM;
         for (u32 r = 0; r < 10; r++)
-            if (in_group(&g, &f->reg[r]))
-                regs |= (u16)(1u << r);
-        if (regs)
-            t->step[t->nsteps++] = (struct tn_step){.frames = k & 15, .kind = TN_STEP_LINK, .arg = regs};
+            regs |= (u32)in_group(&g, &f->reg[r]) << r;
         for (u32 s = 0; s < f->nslots; s++)
-            if (f->slot[s].size && in_group(&g, &f->slot[s].reg))
-                t->step[t->nsteps++] = (struct tn_step){.kind = TN_STEP_LINK_SLOT,
-                                                        .arg = slot_arg(k, -8 * ((s64)s + 1), -8 * (s64)s)};
+            slots |= (u64)(f->slot[s].size && in_group(&g, &f->slot[s].reg)) << s;
+        add_link(&v->track, TN_STEP_LINK, k, regs);
+        add_link(&v->track, TN_STEP_LINK_LOW, k, (u32)slots);
+        add_link(&v->track, TN_STEP_LINK_HIGH, k, (u32)(slots >> 32));
     }
     return 0;
 }

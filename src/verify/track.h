@@ -50,7 +50,8 @@ enum tn_step_kind {
     TN_STEP_LOAD,      /* of stack slots that hold something known: `arg` */
     TN_STEP_STORE,     /* to stack slots: `arg` */
     TN_STEP_LINK,      /* before a branch: registers that learn from it, bits in `arg`, of frame `frames` */
-    TN_STEP_LINK_SLOT, /* … and a stack slot: `arg` */
+    TN_STEP_LINK_LOW,  /* … and stack slots 0…31 */
+    TN_STEP_LINK_HIGH, /* … and 32…63 */
     TN_STEP_SERIAL,    /* probing: the number of the instruction that follows */
 };
 struct tn_step {

@@ -432,7 +432,7 @@ static void one_recording(const struct ask *ask, const char *path, struct sums *
 
     if (rec_read(path, &rec, &err))
         return;
-    if (ask_in_process(&rec) && !ask_input(ask, &rec, &in, &store)) {
+    if (ask_in_process(&rec) && !ask_input(ask, &rec, NULL, 0, &in, &store)) {
         in.log_level = 0;
         taken = best(&in, ROUNDS);
         sums->ns += taken.ns;
@@ -444,7 +444,7 @@ static void one_recording(const struct ask *ask, const char *path, struct sums *
             if (sums->theirs.worst > before)
                 snprintf(sums->worst, sizeof(sums->worst), "%.60s/%.60s", rec.object, rec.name);
         }
-        free(store);
+        ask_input_free(store);
     }
     rec_clear(&rec);
 }
@@ -606,9 +606,9 @@ static void stopped(void)
 
 int main(int argc, char **argv)
 {
+    memory(); /* first: a child's peak starts at what its parent has */
     speed(argc - 1, argv + 1);
     growth();
-    memory();
     stopped();
     return 0;
 }

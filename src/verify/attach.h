@@ -46,7 +46,9 @@
     I(task_file,          3, BTF, MAYBE_NULL)                                                                \
     I(task_vma,           1, BTF, MAYBE_NULL)                                                                \
     I(task_vma,           2, BTF, MAYBE_NULL)                                                                \
-    I(cgroup,             1, BTF, MAYBE_NULL | TRUSTED)
+    I(cgroup,             1, BTF, MAYBE_NULL | TRUSTED)                                                      \
+    I(tcp,                1, BTF, MAYBE_NULL | TRUSTED)                                                      \
+    I(udp,                1, BTF, MAYBE_NULL | TRUSTED)
 
 /*
  * Arguments of tracepoints that are not what their type says, four bits an argument, the first lowest: 1 it may be

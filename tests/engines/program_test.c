@@ -93,6 +93,39 @@ static void helpers_keep_what_they_must(void **state)
     }
 }
 
+/* What an earlier function left on the stack is not seen where the verdict says that slots are read first. */
+static void unwritten_slots_are_cleared(void **state)
+{
+    struct bpf_insn insns[] = {
+        CALL_FN(2), /* 0 → 3 */
+        CALL_FN(7), /* 1 → 9 */
+        EXIT,
+        /* 3: leaves something, and reads it */
+        ST(BPF_DW, 10, -8, -1),
+        ST(BPF_DW, 10, -24, -1),
+        LDX(BPF_DW, 0, 10, -8),
+        LDX(BPF_DW, 1, 10, -24),
+        ALU_X(BPF_ADD, 0, 1),
+        EXIT,
+        /* 9: reads what it never wrote */
+        LDX(BPF_DW, 0, 10, -8),
+        LDX(BPF_W, 1, 10, -20),
+        ALU_X(BPF_ADD, 0, 1),
+        EXIT,
+    };
+    struct engine e;
+
+    ENGINE_INIT(&e, insns);
+    assert_int_equal(e.prog.nsubprogs, 3);
+    for (u32 s = 0; s < 3; s++)
+        e.subprogs[s].stack = 24;
+    assert_int_not_equal(engine_vm(&e, NULL, NULL), 0);
+    e.subprogs[2].zero = 1 << 0 | 1 << 2;
+    assert_int_equal(engine_vm(&e, NULL, NULL), 0);
+    assert_int_equal(engine_jit(&e, NULL, NULL), 0);
+    engine_clear(&e);
+}
+
 static void values_are_reached_directly(void **state)
 {
     struct bpf_insn insns[] = {LDVALUE(1, 0, 16), LDX(BPF_DW, 0, 1, 8), ALU_K(BPF_ADD, 0, 1),
@@ -516,6 +549,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(functions_call_each_other),
         cmocka_unit_test(helpers_keep_what_they_must),
+        cmocka_unit_test(unwritten_slots_are_cleared),
         cmocka_unit_test(values_are_reached_directly),
         cmocka_unit_test(inlined_lookups_are_lookups),
         cmocka_unit_test(known_indices_are_addresses),

@@ -352,6 +352,8 @@ int tn_fields_parse(const struct tn_btf *btf, u32 type, u32 mask, u32 size, cons
     }
     if ((f->mask & TN_FIELD_ROOTS) && !(f->mask & (TN_FIELD_BIT(SPIN_LOCK) | TN_FIELD_BIT(RES_SPIN_LOCK))))
         return -EINVAL; /* nothing would guard it */
+    if ((f->mask & TN_FIELD_BIT(SPIN_LOCK)) && (f->mask & TN_FIELD_BIT(RES_SPIN_LOCK)))
+        return -EINVAL;
     if ((f->mask & TN_FIELD_NODES) == TN_FIELD_NODES && !(f->mask & TN_FIELD_BIT(REFCOUNT)))
         return -EINVAL; /* in a list and in a tree at once: it needs to count */
     *ret = *f;

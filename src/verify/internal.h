@@ -485,6 +485,8 @@ int tn_held_none(struct vf *v, const char *what);
    call takes, or releases. */
 int tn_lock_take(struct vf *v, u32 regno, enum tn_ref_kind kind);
 int tn_lock_release(struct vf *v, u32 regno, enum tn_ref_kind kind);
+/* A resilient lock may not be had: the path forks before it is taken, with an error in R0. */
+int tn_lock_may_fail(struct vf *v);
 /* A lock is held that lies in the very object that `reg` points into. */
 bool tn_lock_is_held(const struct vf *v, const struct tn_reg *reg);
 /* Argument: where the call saves the interrupt flag, or restores it from. `by_lock`: one of the locks'

@@ -351,6 +351,12 @@ static int ask_authority(struct vf *v, const struct tn_kcall *c, struct tn_call_
     return 0;
 }
 
+/* It was taken, or the path that goes on here is the other one. */
+static bool takes_lock(const struct tn_kcall *c)
+{
+    return c->row->special == TN_KFUNC_RES_LOCK || c->row->special == TN_KFUNC_RES_LOCK_IRQ;
+}
+
 int tn_kfunc_call(struct vf *v, const struct bpf_insn *i)
 {
     struct tn_kcall c = {0};
@@ -359,6 +365,8 @@ int tn_kfunc_call(struct vf *v, const struct bpf_insn *i)
 
     if (!err)
         err = check_here(v, &c);
+    if (!err && takes_lock(&c))
+        err = tn_lock_may_fail(v);
     if (!err)
         err = tn_kfunc_args(v, &c);
     if (!err)
@@ -376,6 +384,8 @@ int tn_kfunc_call(struct vf *v, const struct bpf_insn *i)
     for (u32 r = 0; r <= 5; r++)
         *vf_reg(v, r) = (struct tn_reg){0};
     err = set_result(v, &c, &facts);
+    if (!err && takes_lock(&c))
+        vf_set_scalar(v, 0, tn_range_const(0));
     if (!err && c.row->flags & TN_KF_ITER_NEXT)
         err = tn_iter_next(v, &c.iter);
     return err;

@@ -480,6 +480,7 @@ static int check_dynptr(struct vf *v, struct tn_kcall *c, u32 arg)
 static int check_iter(struct vf *v, struct tn_kcall *c, u32 arg)
 {
     u32 type = pointee(c, arg);
+    int err;
 
     if (c->row->special == TN_KFUNC_CSS_TASK && !v->sleepable &&
         v->in->expected_attach_type != BPF_TRACE_ITER)
@@ -498,7 +499,10 @@ static int check_iter(struct vf *v, struct tn_kcall *c, u32 arg)
         !c->iter.nslots || tn_btf_size(c->b, type) % 8)
         return vf_refuse(v, v->pc, TN_REASON_kfunc_arg, "arg#%u expected pointer to an iterator on stack",
                          arg);
-    return tn_iter_arg(v, arg + 1, &c->iter);
+    err = tn_iter_arg(v, arg + 1, &c->iter);
+    if (!err && c->iter.op == TN_ITER_NEXT)
+        c->use.ref = c->iter.ref; /* what is found lives no longer than the iterator */
+    return err;
 }
 
 static int check_lock(struct vf *v, const struct tn_kcall *c, u32 regno)

@@ -4,7 +4,7 @@
  *
  *      held               taken by               allowed meanwhile         ends with
  *      spin lock          bpf_spin_lock          no call but a few         the unlock of the same object
- *      RCU section        bpf_rcu_read_lock      nothing that sleeps       as many unlocks
+ *      RCU section        bpf_rcu_read_lock      nothing that sleeps       the unlock; not nested
  *      no preemption      bpf_preempt_disable    nothing that sleeps       as many enables
  *
  *      interrupts off     bpf_local_irq_save     nothing that sleeps       restore of the flag saved last
@@ -27,6 +27,8 @@
  * apart. */
 #define OF_MAP(reg) (((u64)(reg)->obj << 2 | ((reg)->uid ? 2u : 0u) | 1u) << 32)
 #define OF_OBJECT   0u
+
+#define MAX_ERRNO 4095
 
 /* What is held, and what Linux says where it may not be. */
 struct held {
@@ -53,8 +55,9 @@ int tn_section_enter(struct vf *v, enum tn_section section, const char *func)
 {
     u32 *depth = depth_of(&v->cur, section);
 
-    if (*depth == UINT32_MAX)
-        return vf_refuse(v, v->pc, TN_REASON_bad_section, "kernel function %s is nested too deep", func);
+    if (*depth && section == TN_SECTION_RCU)
+        return vf_refuse(v, v->pc, TN_REASON_bad_section,
+                         "nested rcu read lock (kernel function %s): the section is entered already", func);
     ++*depth;
     return 0;
 }
@@ -77,7 +80,8 @@ int tn_section_leave(struct vf *v, enum tn_section section, const char *func)
         return vf_refuse(
             v, v->pc, TN_REASON_bad_section, "unmatched %s (kernel function %s): nothing entered it",
             section == TN_SECTION_RCU ? "rcu read unlock" : "attempt to enable preemption", func);
-    if (!--*depth && section == TN_SECTION_RCU) {
+    --*depth;
+    if (section == TN_SECTION_RCU) {
         tn_state_each_reg(&v->cur, distrust, NULL);
         tn_iter_rcu_over(&v->cur);
     }
@@ -153,6 +157,19 @@ int tn_lock_take(struct vf *v, u32 regno, enum tn_ref_kind kind)
                          is_resilient(kind) ? "Acquiring the same lock again, AA deadlock detected"
                                             : "Locking two bpf_spin_locks are not allowed");
     return tn_ref_push(v, ref);
+}
+
+int tn_lock_may_fail(struct vf *v)
+{
+    struct tn_state failed;
+    int err = tn_state_copy(&failed, &v->cur);
+
+    if (err)
+        return err;
+    for (u32 r = 0; r <= 5; r++)
+        tn_state_top(&failed)->reg[r] = (struct tn_reg){0};
+    tn_state_top(&failed)->reg[0] = tn_reg_scalar(tn_range_signed(-MAX_ERRNO, -1));
+    return tn_explore_fork(v, &failed, v->pc + 1);
 }
 
 static void forget_borrowed(struct tn_reg *reg, void *arg)

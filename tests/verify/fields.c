@@ -72,6 +72,7 @@ static const struct row rows[] = {
     {"array_of_locks", HASH, 8, "malformed", false, {{T_LOCKS, 0}}},
     {"lock_of_another_size", HASH, 8, NULL, false, {{T_LOCK_WIDE, 0}}},
     {"resilient_lock", HASH, 8, "bpf_res_spin_lock@4", false, {{T_RES_LOCK, 4}}},
+    {"both_kinds_of_lock", HASH, 8, NULL, false, {{T_LOCK, 0}, {T_RES_LOCK, 4}}},
     {"timer", HASH, 24, "bpf_timer@8", false, {{T_INT, 0}, {T_TIMER, 8}}},
     {"timer_in_lru_map", BPF_MAP_TYPE_LRU_HASH, 16, "bpf_timer@0", false, {{T_TIMER, 0}}},
     {"timer_in_percpu_map", BPF_MAP_TYPE_PERCPU_HASH, 16, NULL, false, {{T_TIMER, 0}}},

@@ -399,7 +399,8 @@ static int check_arg(struct vf *v, u32 regno, const struct param *p)
                    : vf_refuse(v, v->pc, TN_REASON_arg_type, "arg#%u expects pointer to ctx: R%u type=%s",
                                regno - 1, regno, TN_REG_NAME(reg));
     case PARAM_DYNPTR:
-        return tn_dynptr_arg(v, regno, TN_DYNPTR_NONE, false, &dynptr);
+        err = reg->kind == TN_REG_DYNPTR ? not_moved(v, regno) : 0;
+        return err ? err : tn_dynptr_arg(v, regno, TN_DYNPTR_NONE, false, &dynptr);
     case PARAM_TYPED:
         return typed_arg(v, regno, p);
     case PARAM_MEM:

@@ -309,6 +309,7 @@ static void assume_any_bit(struct tn_word *a, const struct tn_word *b)
 
 static bool assume(enum relation rel, struct tn_word *a, struct tn_word *b, unsigned bits)
 {
+    s64 most, least;
     struct tn_word before = *a;
 
     switch (rel) {
@@ -336,7 +337,9 @@ static bool assume(enum relation rel, struct tn_word *a, struct tn_word *b, unsi
         clamp_u(b, 0, a->umax);
         break;
     case SGT:
-        if ((b->smin == tn_width_smax(bits)) | (a->smax == tn_width_smin(bits)))
+        most = tn_width_smax(bits);
+        least = tn_width_smin(bits);
+        if ((b->smin == most) | (a->smax == least))
             return false;
         clamp_s(a, b->smin + 1, tn_width_smax(bits));
         clamp_s(b, tn_width_smin(bits), a->smax - 1);

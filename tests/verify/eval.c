@@ -305,7 +305,7 @@ static bool seen(const struct machine *m, const struct eval_views *views)
 
             all = !matters || inside(m, reg, f->reg[r]);
         }
-        for (u32 k = 0; k < v->nslots && all; k++)
+        for (u32 k = 0; k < TN_MIN(v->nslots, VIEW_SLOTS) && all; k++)
             all = slot_inside(m, &v->slot[k], k, &v->need);
         if (all)
             return true;

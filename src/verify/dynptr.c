@@ -106,6 +106,11 @@ static int find(struct vf *v, u32 regno, struct tn_dynptr *ret)
     u32 k;
     int err;
 
+    if (reg->kind == TN_REG_DYNPTR && (!tn_range_is_const(&reg->r) || reg->r.smin))
+        return vf_refuse(
+            v, v->pc, TN_REASON_bad_object,
+            "%sdereference of modified dynptr_ptr ptr R%u off=%lld disallowed: pass it as it came",
+            reg->r.smin < 0 ? "negative offset dynptr_ptr ptr: " : "", regno, (long long)reg->r.smin);
     if (reg->kind == TN_REG_DYNPTR) {
         *ret = (struct tn_dynptr){.kind = reg->dynptr, .id = reg->id};
         return 0;

@@ -14,6 +14,7 @@
 #include "verify/internal.h"
 
 #include "btf/btf.h"
+#include "verify/maptypes.h"
 
 static const struct {
     u32 not_for;
@@ -69,12 +70,17 @@ static int check_prog_type(struct vf *v, const struct tn_fields *f, const char *
 
 static int open_map(struct vf *v, u32 index, const struct tn_verify_map *map, struct tn_fields *ret)
 {
+    const struct tn_vmap *type = tn_vmap_by_type(map->geo.type);
     char label[TN_MAP_LABEL];
     enum tn_field_kind kind;
 
+    vf_map_label(v, index, label);
+    if (v->sleepable && type && !(type->flags & TN_VM_SLEEP))
+        return vf_refuse(v, 0, TN_REASON_map_helper_mismatch,
+                         "Sleepable programs can only use array, hash, ringbuf and local storage maps: %s is a %s",
+                         label, type->name);
     if (!map->btf || !map->btf_value_type_id)
         return 0;
-    vf_map_label(v, index, label);
     /* A value that is malformed so has no special fields at all, in Linux and here: whoever asks for one is
      * refused. */
     if (tn_fields_parse(map->btf, map->btf_value_type_id, TN_FIELDS_IN_MAP, map->geo.value_size,

@@ -25,6 +25,10 @@
       "a kernel built without the overriding of functions",                                                                 \
       "Linux has the helper when CONFIG_BPF_KPROBE_OVERRIDE is set. It writes what the probed function returns, which "     \
       "here is the attached function's own return register: an option of that kernel's build, not a rule")                  \
+    H("cannot use helper bpf_probe_write_user", WEAK_NONE,                                                                  \
+      "a kernel locked down, or without the right to write its users' memory",                                              \
+      "Linux has the helper where its lockdown allows writing to user space. Here the memory is the host's own, and the "   \
+      "authority is asked before it is written (tn_authority.may_access)")                                                  \
     H("BPF program is too large. Processed", WEAK_NONE,                                                                    \
       "Linux uses up its budget where we need fewer steps",                                                                 \
       "The budget bounds the time of a verification and says nothing of the program. We reached the end of every path "     \

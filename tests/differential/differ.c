@@ -5,7 +5,7 @@
  *
  *     differ [--from SEED] [--count N] [--seconds S] [--mutate FOLDER]… [--finds FOLDER] [--json]
  *     differ --from SEED [--count N] --keep FOLDER     writes these programs, with the kernel's verdict, as
- * recordings
+ * recordings; they call no kernel function, unless --finds is there too recordings
  *
  * Without --mutate programs are generated; with it, COUNT mutants are made of the recordings below FOLDER in
  * turn. The same seeds give the same programs. Workers run in child processes, so that a crash costs one
@@ -392,7 +392,7 @@ static void worker_generated(struct board *b, const struct options *o, const str
     struct oracle oracle;
     struct gen_world world;
 
-    if (!s.log || !p || gen_world_open(&world, !o->keep))
+    if (!s.log || !p || gen_world_open(&world, !o->keep || o->finds))
         _exit(2);
     gen_program(&world, 0, p);
     if (oracle_open(&oracle, &p->rec))

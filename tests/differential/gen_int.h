@@ -114,6 +114,7 @@ u8 gen_bounded(struct gen *g, u32 max); /* one that is not greater, with what pr
     S(2,  nested)         \
     S(4,  map_change)     \
     S(6,  helper)         \
+    S(4,  any_helper)                                                                                        \
     S(4,  ringbuf)        \
     S(2,  lock)           \
     S(6,  packet)         \

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* The grammar of gen.h, its other half: where paths part and meet (branches, loops, checks for NULL, packets)
    and what is called. Each statement leaves beliefs that hold on every way that reaches its end. */
+#include "verify/protos.h"
+
 #include "tests/differential/gen_int.h"
 
 /* ------------------------------------------------------------------------------------------ ways */
@@ -437,6 +439,67 @@ void say_helper(struct gen *g, u32 depth)
         PUT(CALL(plain[gen_pick(g, TN_ARRAY_SIZE(plain))]));
     }
     gen_after_call(g);
+}
+
+/* What an argument of this form takes, put into its register. False: nothing of the kind can be had. */
+static bool argument(struct gen *g, u8 reg, const struct tn_arg_form *form)
+{
+    if (form->flags & TN_AF_NULL && gen_one_in(g, 4)) {
+        PUT(MOV(reg, 0));
+        return true;
+    }
+    switch ((enum tn_arg_kind)form->kind) {
+    case TN_AK_ANY:
+    case TN_AK_SCALAR:
+        PUT(MOV(reg, gen_constant(g)));
+        return true;
+    case TN_AK_CTX:
+        PUT(MOVX(reg, R6));
+        return REG(6).kind == B_CTX;
+    case TN_AK_MAP:
+        gen_load_map(g, reg, gen_pick(g, GEN_INNER));
+        return true;
+    case TN_AK_KEY:
+        return point_at(g, reg, 8);
+    case TN_AK_VALUE:
+        return point_at(g, reg, 64);
+    case TN_AK_MEM:
+        return point_at(g, reg, 32);
+    case TN_AK_FIXED:
+        return point_at(g, reg, form->n);
+    case TN_AK_SIZE:
+        PUT(MOV(reg, (s32)(gen_slip(g) ? 600 : gen_pick(g, 9) * 4)));
+        return true;
+    case TN_AK_ALLOC:
+        PUT(MOV(reg, 8));
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* Any helper there is, by its row: most for programs of this type, some not. */
+void say_any_helper(struct gen *g, u32 depth)
+{
+    struct gen_func before = *g->f;
+    u32 id = 1 + gen_pick(g, TN_PROTO_END - 1);
+    const struct tn_proto *proto = tn_proto_for(id, g->type, 0);
+
+    if (!proto && gen_slip(g))
+        proto = tn_proto_by_id(id);
+    if (!proto || !call_possible(g) || g->f->held || id == TN_PROTO_tail_call)
+        return;
+    if (tn_proto_ret(proto)->kind != TN_RK_SCALAR && !gen_slip(g))
+        return;
+    for (u32 k = 1; k <= tn_proto_nargs(proto); k++)
+        if (!argument(g, (u8)k, tn_proto_arg(proto, k)) && !gen_slip(g)) {
+            *g->f = before;
+            return;
+        }
+    PUT(CALL((s32)id));
+    gen_after_call(g);
+    if (tn_proto_ret(proto)->kind != TN_RK_SCALAR)
+        REG(0) = (struct gen_value){0};
 }
 
 void say_ringbuf(struct gen *g, u32 depth)

@@ -43,7 +43,17 @@ typedef int64_t s64;
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
+
+/* Nanoseconds of a clock that nobody sets. */
+static inline u64 tn_monotonic(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (u64)ts.tv_sec * 1000000000u + (u64)ts.tv_nsec;
+}
 
 static inline void tn_cleanup_free(void *p)
 {

@@ -53,6 +53,5 @@ bool tn_cli_utf8(void); /* may more than ASCII be printed? */
 int tn_parse_u64(const char *word, u64 max, u64 *ret_value);
 /* "0.5", "10", "1e3": seconds to nanoseconds. −EINVAL for what is no number, negative or more than a year. */
 int tn_parse_seconds(const char *word, u64 *ret_ns);
-u64 tn_cli_now_ns(void); /* CLOCK_MONOTONIC */
 
 #endif

@@ -558,14 +558,14 @@ static int all_ended(const struct attach *a)
  * status. */
 static int stay(struct attach *a, const sigset_t *signals, bool live)
 {
-    u64 start = tn_cli_now_ns(), interval = a->interval_ns ? a->interval_ns : live ? 1000000000ull : 0;
+    u64 start = tn_monotonic(), interval = a->interval_ns ? a->interval_ns : live ? 1000000000ull : 0;
     u64 next = start; /* the first frame at once */
     u32 lines = 0;
 
     if (!live)
         next += interval;
     for (;;) {
-        u64 now = tn_cli_now_ns(), until = now + 250000000ull;
+        u64 now = tn_monotonic(), until = now + 250000000ull;
         struct timespec pause;
         siginfo_t info;
         int status, r;

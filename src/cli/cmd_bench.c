@@ -89,13 +89,13 @@ static void child_main(int ask, int answer)
 
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     while (read(ask, &calls, sizeof(calls)) == sizeof(calls)) {
-        u64 sum = 0, start = tn_cli_now_ns();
+        u64 sum = 0, start = tn_monotonic();
         double each;
 
         for (u32 i = 0; i < calls; i++)
             sum = tn_bench_function(sum, i);
         __asm__ volatile("" ::"r"(sum));
-        each = (double)(tn_cli_now_ns() - start) / calls;
+        each = (double)(tn_monotonic() - start) / calls;
         if (write(answer, &each, sizeof(each)) != sizeof(each))
             break;
     }

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * tenon help: the rows of commands.h; for one command, its own --help.
+ * tenon help: the rows of commands.h; for one command, its own --help. Words that follow a command (map ls) are
+ * explained there too.
  */
 #include "cli/cli.h"
 
 static const struct argp argp = {
-    .args_doc = "[COMMAND]",
+    .args_doc = "[COMMAND [WORD...]]",
     .doc = "List the commands, or explain one.",
 };
 
@@ -13,9 +14,10 @@ int tn_cmd_help(int argc, char **argv)
 {
     const struct tn_command *command;
 
-    if (argc > 2 || (argc == 2 && argv[1][0] == '-'))
-        tn_cli_parse(&argp, argc, argv, 0, NULL);
-    if (argc == 2) {
+    for (int i = 1; i < argc; i++)
+        if (argv[i][0] == '-')
+            tn_cli_parse(&argp, argc, argv, 0, NULL);
+    if (argc > 1) {
         char name[64], option[] = "--help";
         char *words[] = {name, option, NULL};
 

@@ -203,14 +203,6 @@ int tn_parse_seconds(const char *word, u64 *ret_ns)
     return 0;
 }
 
-u64 tn_cli_now_ns(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (u64)ts.tv_sec * 1000000000ull + (u64)ts.tv_nsec;
-}
-
 int tn_cli_option_json(int key, char *arg, struct argp_state *state)
 {
     bool *json = state->input;

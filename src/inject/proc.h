@@ -10,7 +10,6 @@
 
 #include <sys/types.h>
 
-u64 tn_monotonic(void); /* CLOCK_MONOTONIC */
 
 /* One line of /proc/PID/maps. */
 struct tn_vma {

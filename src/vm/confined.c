@@ -158,18 +158,10 @@ static int give_up_everything(u32 limit_ms)
     return r ? r : lock_down((u32)getpid());
 }
 
-static u64 now_ns(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (u64)ts.tv_sec * 1000000000u + (u64)ts.tv_nsec;
-}
-
 static int run_all(const struct tn_confined_in *in, tn_prog_fn fn, void *ctx, struct answer *ret)
 {
     u32 repeat = in->repeat ? in->repeat : 1;
-    u64 r0 = 0, start = now_ns();
+    u64 r0 = 0, start = tn_monotonic();
 
     for (u32 i = 0; i < repeat; i++) {
         struct tn_run run = {.ctx = ctx, .cpu = in->cpu};
@@ -183,7 +175,7 @@ static int run_all(const struct tn_confined_in *in, tn_prog_fn fn, void *ctx, st
                 return r;
         }
     }
-    ret->duration_ns = (now_ns() - start) / repeat;
+    ret->duration_ns = (tn_monotonic() - start) / repeat;
     ret->retval = r0;
     return 0;
 }

@@ -20,6 +20,9 @@ commands() { sed -n 's/^    C(\([a-z]*\),.*/\1/p' "$SOURCE/src/cli/commands.h" |
         [ "$status" -eq 0 ]
         [[ $out == *"Usage: tenon $command"* ]]
     done
+    tenon help map ls # words of a command are explained where it is
+    [ "$status" -eq 0 ]
+    [[ $out == *"Usage: tenon map "* ]]
 }
 
 @test "no command, and one that is not there: status 2" {

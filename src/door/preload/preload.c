@@ -302,14 +302,6 @@ EXPORT int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event)
 /* ------------------------------------------------------------------------------------------------------------
  * poll */
 
-static u64 now_ns(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (u64)ts.tv_sec * 1000000000ull + (u64)ts.tv_nsec;
-}
-
 /* The eventfd to wait for instead of a descriptor that is ready only because it is a memfd; −1: not ours. */
 static int stand_in(int fd, bool *ret_ready)
 {
@@ -334,7 +326,7 @@ static int wait_ppoll(struct pollfd *fds, nfds_t count, const struct timespec *t
 static int poll_rings(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask,
                       int first)
 {
-    u64 until = timeout ? now_ns() + (u64)timeout->tv_sec * 1000000000ull + (u64)timeout->tv_nsec : 0;
+    u64 until = timeout ? tn_monotonic() + (u64)timeout->tv_sec * 1000000000ull + (u64)timeout->tv_nsec : 0;
     _free_ struct pollfd *mine = NULL;
     bool any = false;
     int r = first;
@@ -368,7 +360,7 @@ static int poll_rings(struct pollfd *fds, nfds_t count, const struct timespec *t
             mine[i].revents = ready;
             fds[i].revents = ready ? fds[i].events & (POLLIN | POLLRDNORM) : 0;
         }
-        now = now_ns();
+        now = tn_monotonic();
         if (until > now)
             left =
                 (struct timespec){(time_t)((until - now) / 1000000000), (long)((until - now) % 1000000000)};
@@ -381,7 +373,7 @@ static int poll_rings(struct pollfd *fds, nfds_t count, const struct timespec *t
                 fds[i].revents = mine[i].revents;
             r += fds[i].revents != 0;
         }
-        if (r || data || (timeout && now_ns() >= until))
+        if (r || data || (timeout && tn_monotonic() >= until))
             return r;
     }
 }

@@ -5,8 +5,8 @@
  * pair of abstract values of three bits with the very code that judges 32 and 64.
  *
  * It is also compiled a second time, as C++, over terms of an SMT solver instead of numbers
- * (tests/verify/smt.cc). TN_PICK is a choice between two values without side effects: there it becomes one
- * term, where an `if` would double the paths to be proved.
+ * (tests/verify/smt.cc, which defines TN_WIDTH_TERMS). TN_PICK is a choice between two values without side
+ * effects: there it becomes one term, where an `if` would double the paths to be proved.
  */
 #ifndef TN_VERIFY_WIDTH_H
 #define TN_VERIFY_WIDTH_H

@@ -69,8 +69,10 @@ static void sub_bounds(struct tn_word *r, const struct tn_word *a, const struct 
                bits);
 }
 
+#ifndef TN_WIDTH_TERMS /* see width.h */
 typedef unsigned __int128 wide_u;
 typedef __int128 wide_s;
+#endif
 
 static void mul_bounds(struct tn_word *r, const struct tn_word *a, const struct tn_word *b, unsigned bits)
 {

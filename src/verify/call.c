@@ -175,6 +175,22 @@ static int rule_write(struct vf *v, struct tn_helper_call *c)
                      vf_map_label(v, c->map_index, label));
 }
 
+/* R3 is the format, R5 the size of the numbers behind it. */
+static int rule_snprintf(struct vf *v, struct tn_helper_call *c)
+{
+    u32 numbers = (u32)(vf_reg(v, 5)->r.var.value / 8), len;
+    const char *fmt;
+    int err = tn_arg_const_str(v, 3, &fmt, &len);
+
+    if (err || tn_format_fits(fmt, numbers))
+        return err;
+    return vf_refuse(
+        v, v->pc, TN_REASON_arg_type,
+        "Invalid format string: \"%.60s\" with %u numbers: bpf_snprintf knows %%s %%c %%p and the "
+        "integer conversions, each with a number of eight bytes",
+        fmt, numbers);
+}
+
 /* R(helper, rule): asked once the arguments are what the row says. */
 static const struct {
     u32 id;
@@ -184,6 +200,7 @@ static const struct {
     {TN_PROTO_get_local_storage, rule_get_local_storage},
     {TN_PROTO_dynptr_from_mem, rule_dynptr_from_mem},
     {TN_PROTO_get_func_ip, rule_get_func_ip},
+    {TN_PROTO_snprintf, rule_snprintf},
     {TN_PROTO_for_each_map_elem, rule_for_each},
     {TN_PROTO_timer_init, rule_timer_init},
     {TN_PROTO_map_lookup_elem, rule_lookup},

@@ -446,6 +446,9 @@ int tn_args_check(struct vf *v, struct tn_helper_call *c);
 /* R<regno>, a MAP_VALUE, points to a string that never changes. */
 int tn_arg_const_str(struct vf *v, u32 regno, const char **ret, u32 *ret_len);
 
+/* ---- format.c */
+bool tn_format_fits(const char *fmt, u32 numbers);
+
 /* ---- special.c: special fields (fields.h) on a path */
 struct tn_object_type {
     u32 type; /* in the program's BTF */

@@ -218,8 +218,9 @@ static const char *access_name(const struct tn_place *p)
 
 static int check_stack(struct vf *v, struct tn_place *p)
 {
-    /* Not max + size ≤ 0: an offset bounded from below only reaches up to the largest number there is. */
-    if (p->min >= -TN_STACK_BYTES && p->max <= -(s64)p->size)
+    /* Not max + size ≤ 0: an offset bounded from below only reaches up to the largest number there is.
+       No bytes at the frame's very end are outside, as in Linux. */
+    if (p->min >= -TN_STACK_BYTES && p->max <= -(s64)TN_MAX(p->size, 1u))
         return 0;
     if (fixed(p))
         return vf_refuse(v, v->pc, TN_REASON_stack_bounds,

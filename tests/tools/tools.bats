@@ -102,7 +102,8 @@ hold() {
     run through "$TOOLS_BPFTOOL" feature probe
     [ "$status" -eq 0 ]
     [[ "$output" == *"eBPF program_type kprobe is available"* ]]
-    [[ "$output" == *"eBPF program_type xdp is NOT available"* ]]
+    [[ "$output" == *"eBPF program_type xdp is available"* ]]
+    [[ "$output" == *"eBPF program_type sock_ops is NOT available"* ]]
     [[ "$output" == *"eBPF map_type ringbuf is available"* ]]
     [[ "$output" == *"eBPF map_type lru_hash is NOT available"* ]]
     [[ "$output" == *"bpf_ringbuf_output"* ]]

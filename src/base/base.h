@@ -27,15 +27,15 @@ typedef int16_t s16;
 typedef int32_t s32;
 typedef int64_t s64;
 
-#define TN_ARRAY_SIZE(a)     (sizeof(a) / sizeof((a)[0]))
-#define TN_MIN(a, b)         ((a) < (b) ? (a) : (b))
-#define TN_MAX(a, b)         ((a) > (b) ? (a) : (b))
-#define TN_ROUND_UP(n, to)   (((n) + ((to) - 1)) / (to) * (to))
-#define TN_ROUND_DOWN(n, to) ((n) / (to) * (to))
-#define TN_PAGE              4096u
-#define TN_LIKELY(x)         __builtin_expect(!!(x), 1)
-#define TN_UNLIKELY(x)       __builtin_expect(!!(x), 0)
-#define TN_CONTAINER_OF(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
+#define TN_ARRAY_SIZE(a)                   (sizeof(a) / sizeof((a)[0]))
+#define TN_MIN(a, b)                       ((a) < (b) ? (a) : (b))
+#define TN_MAX(a, b)                       ((a) > (b) ? (a) : (b))
+#define TN_ROUND_UP(n, to)                 (((n) + ((to)-1)) / (to) * (to))
+#define TN_ROUND_DOWN(n, to)               ((n) / (to) * (to))
+#define TN_PAGE                            4096u
+#define TN_LIKELY(x)                       __builtin_expect(!!(x), 1)
+#define TN_UNLIKELY(x)                     __builtin_expect(!!(x), 0)
+#define TN_CONTAINER_OF(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
 #ifndef TN_FREESTANDING
 /* ------------------------------------------------------------------------- hosted only */
@@ -73,9 +73,9 @@ static inline void tn_cleanup_fclose(FILE **f)
 }
 
 /* Attach to a local variable: released when it goes out of scope. Pointers start NULL, descriptors −1. */
-#define _free_   __attribute__((cleanup(tn_cleanup_free)))
-#define _close_  __attribute__((cleanup(tn_cleanup_close)))
-#define _fclose_ __attribute__((cleanup(tn_cleanup_fclose)))
+#define _free_      __attribute__((cleanup(tn_cleanup_free)))
+#define _close_     __attribute__((cleanup(tn_cleanup_close)))
+#define _fclose_    __attribute__((cleanup(tn_cleanup_fclose)))
 #define _clean_(fn) __attribute__((cleanup(fn)))
 
 /* Hands the value over: returns it and leaves nothing behind for the cleanup to release. */

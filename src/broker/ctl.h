@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What our own command line asks of the broker beyond bpf(2): TN_CALL_CTL with b = enum tn_ctl, payload = the request
- * struct, answered by DONE with the reply struct(s) as payload. Everything that bpf(2) can say goes through bpf(2).
- * Fixed-size records, native endianness, one machine.
+ * What our own command line asks of the broker beyond bpf(2): TN_CALL_CTL with b = enum tn_ctl, payload = the
+ * request struct, answered by DONE with the reply struct(s) as payload. Everything that bpf(2) can say goes
+ * through bpf(2). Fixed-size records, native endianness, one machine.
  */
 #ifndef TN_BROKER_CTL_H
 #define TN_BROKER_CTL_H
@@ -11,72 +11,76 @@
 #include "verify/verify.h"
 
 enum tn_ctl {
-    TN_CTL_STATUS,      /* –                     → struct tn_ctl_status */
-    TN_CTL_OPTIONS,     /* struct tn_ctl_options → –   for links this connection makes from now on */
-    TN_CTL_LAST_ERROR,  /* –                     → struct tn_ctl_error: why the last call on this connection failed */
-    TN_CTL_LINK_NEXT,   /* u32 id (0: first)     → struct tn_ctl_link of the next higher id, or −ENOENT */
-    TN_CTL_LINK_KEEP,   /* u32 id                → –   the broker holds a reference until it is detached by id */
-    TN_CTL_LINK_DETACH, /* struct tn_ctl_detach  → –   closes the gate, restores bytes, waits for runs (bounded) */
+    TN_CTL_STATUS,     /* –                     → struct tn_ctl_status */
+    TN_CTL_OPTIONS,    /* struct tn_ctl_options → –   for links this connection makes from now on */
+    TN_CTL_LAST_ERROR, /* –                     → struct tn_ctl_error: why the last call on this connection
+                          failed */
+    TN_CTL_LINK_NEXT,  /* u32 id (0: first)     → struct tn_ctl_link of the next higher id, or −ENOENT */
+    TN_CTL_LINK_KEEP, /* u32 id                → –   the broker holds a reference until it is detached by id
+                       */
+    TN_CTL_LINK_DETACH, /* struct tn_ctl_detach  → –   closes the gate, restores bytes, waits for runs
+                           (bounded) */
     TN_CTL_HOLD,        /* s32 pid               → –   the process is caught at its next exec and held */
     TN_CTL_RELEASE,     /* s32 pid               → – */
     TN_CTL_PROG_FACTS,  /* u32 prog id           → struct tn_ctl_facts */
     TN_CTL_TRACE_READ,  /* –                     → text of trace_printk not read yet (may be empty) */
-    TN_CTL_VERDICT,     /* –                     → struct tn_ctl_verdict of the program that options.judged names */
-    TN_CTL_SHUTDOWN,    /* –                     → –   −EBUSY while kept links are there */
+    TN_CTL_VERDICT, /* –                     → struct tn_ctl_verdict of the program that options.judged names
+                     */
+    TN_CTL_SHUTDOWN, /* –                     → –   −EBUSY while kept links are there */
     TN_CTL_MAX,
 };
 
 struct tn_ctl_status {
     u32 pid, uid;
     u32 progs, maps, links, btfs, targets, connections;
-    u64 started_ns;     /* CLOCK_BOOTTIME */
+    u64 started_ns; /* CLOCK_BOOTTIME */
     char version[32];
 };
 struct tn_ctl_options {
-    u32 follow;         /* 0 or 1 */
-    u32 wait_ms;        /* for a thread that can be borrowed */
-    u32 interpret;      /* 1: test runs are interpreted, not compiled */
-    char judged[16];    /* PROG_LOAD of a program of this name gives a verdict and nothing that can run, and maps of types
-                           that are not served are shapes without memory; "": nothing is judged */
+    u32 follow;      /* 0 or 1 */
+    u32 wait_ms;     /* for a thread that can be borrowed */
+    u32 interpret;   /* 1: test runs are interpreted, not compiled */
+    char judged[16]; /* PROG_LOAD of a program of this name gives a verdict and nothing that can run, and maps
+                        of types that are not served are shapes without memory; "": nothing is judged */
 };
 struct tn_ctl_error {
-    struct tn_error why;        /* empty reason: nothing failed */
-    u32 has_refusal;            /* a verifier's refusal follows */
+    struct tn_error why; /* empty reason: nothing failed */
+    u32 has_refusal;     /* a verifier's refusal follows */
     u32 pad;
     u64 insns_processed;
     struct tn_refusal refusal;
 };
 struct tn_ctl_verdict {
-    u32 judged;                 /* 0: no such program was loaded yet, the rest is zero */
+    u32 judged; /* 0: no such program was loaded yet, the rest is zero */
     u32 accepted;
-    u32 available;              /* accepted, and PROG_LOAD would take it */
+    u32 available; /* accepted, and PROG_LOAD would take it */
     u32 pad;
-    struct tn_error missing;    /* why it is not available */
-    struct tn_refusal refusal;  /* when not accepted */
-    struct tn_facts facts;      /* when accepted */
+    struct tn_error missing;   /* why it is not available */
+    struct tn_refusal refusal; /* when not accepted */
+    struct tn_facts facts;     /* when accepted */
     u64 insns_processed, total_states, peak_states, max_states_per_insn, verify_ns;
     u32 nmaps;
-    char map[64][16];           /* their names, as facts.maps_used counts them */
+    char map[64][16]; /* their names, as facts.maps_used counts them */
 };
 struct tn_ctl_link {
     u32 id, prog_id;
-    s32 pid;                    /* −1: all processes of the file at the time of attaching */
+    s32 pid; /* −1: all processes of the file at the time of attaching */
     u32 kept, follow, is_exit;
-    u32 ended;                  /* the target has exited */
-    u32 targets;                /* processes it is in */
-    char prog[64];              /* full name from BTF where there is one */
-    char target[4096];          /* file */
+    u32 ended;         /* the target has exited */
+    u32 targets;       /* processes it is in */
+    char prog[64];     /* full name from BTF where there is one */
+    char target[4096]; /* file */
     char symbol[128];
-    u64 offset;                 /* from the symbol, or in the file where there is none */
+    u64 offset; /* from the symbol, or in the file where there is none */
     u64 file_offset, address, cookie;
-    char kind[16];              /* "uprobe", "uretprobe" */
+    char kind[16]; /* "uprobe", "uretprobe" */
     char tactic[32];
     u64 missed, recursion;
     u64 attach_ns, hold_ns_max; /* how long attaching took, and the longest time a thread was held */
 };
 struct tn_ctl_detach {
     u32 id;
-    u32 wait_ms;                /* for runs under way */
+    u32 wait_ms; /* for runs under way */
 };
 struct tn_ctl_facts {
     struct tn_facts facts;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * tenon help: the rows of commands.h; for one command, its own --help. Words that follow a command (map ls) are
- * explained there too.
+ * tenon help: the rows of commands.h; for one command, its own --help. Words that follow a command (map ls)
+ * are explained there too.
  */
 #include "cli/cli.h"
 

@@ -10,7 +10,6 @@
 
 #include <sys/types.h>
 
-
 /* One line of /proc/PID/maps. */
 struct tn_vma {
     u64 start, end, offset;

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * eBPF to x86-64. Output is position-independent text that reaches everything outside itself through a pool of
- * eight-byte words that stands right *before* it:
+ * eBPF to x86-64. Output is position-independent text that reaches everything outside itself through a pool
+ * of eight-byte words that stands right *before* it:
  *
  *        text − pool_size                      text (page aligned)
  *        │ slot 0 │ slot 1 │ … │ unused │      │ code … int3 │
  *
  * so that the text can be one sealed memfd, mapped by all targets, while each target has a pool of its own.
  *
- * Registers: R0 rax, R1 rdi, R2 rsi, R3 rdx, R4 rcx, R5 r8, R6 rbx, R7 r13, R8 r14, R9 r15, R10 rbp; r12 is the run
- * (struct tn_run *), passed to helpers in r9; r10 and r11 are scratch. rbx, rbp and r12 … r15 are saved by a function
- * only if it uses them, rsp is aligned to 16 at every call, and a function that calls nothing may use the red zone.
- * Vector registers are never touched; flags are lost.
+ * Registers: R0 rax, R1 rdi, R2 rsi, R3 rdx, R4 rcx, R5 r8, R6 rbx, R7 r13, R8 r14, R9 r15, R10 rbp; r12 is
+ * the run (struct tn_run *), passed to helpers in r9; r10 and r11 are scratch. rbx, rbp and r12 … r15 are
+ * saved by a function only if it uses them, rsp is aligned to 16 at every call, and a function that calls
+ * nothing may use the red zone. Vector registers are never touched; flags are lost.
  */
 #ifndef TN_JIT_H
 #define TN_JIT_H
@@ -31,8 +31,9 @@ struct tn_pool_entry {
 };
 
 /*
- * Where the engines find the packet of a __sk_buff: user space's struct, whose data and data_end are addresses below
- * 4 GiB, and behind it where the link and the network header begin, which the loads of classic BPF count from.
+ * Where the engines find the packet of a __sk_buff: user space's struct, whose data and data_end are
+ * addresses below 4 GiB, and behind it where the link and the network header begin, which the loads of
+ * classic BPF count from.
  */
 struct tn_skb {
     struct __sk_buff user;
@@ -55,23 +56,23 @@ struct tn_program {
     const struct tn_facts *facts;
 };
 
-/* tn_code.footprint. The low half: caller-saved general registers that the program, with all it calls, may leave
-   changed, a bit per enum tn_x86_reg; rax is always among them, so that 0 can stand for "not known". */
+/* tn_code.footprint. The low half: caller-saved general registers that the program, with all it calls, may
+   leave changed, a bit per enum tn_x86_reg; rax is always among them, so that 0 can stand for "not known". */
 #define TN_FOOT_REGS 0xffffu
 #define TN_FOOT_CTX  0x10000u /* takes its first argument */
 #define TN_FOOT_RUN  0x20000u /* takes its second */
 
 struct tn_code {
     u8 *text;
-    u32 text_len;   /* bytes, padded with int3 to a multiple of the page size */
-    u32 entry;      /* offset of the program's first instruction */
+    u32 text_len; /* bytes, padded with int3 to a multiple of the page size */
+    u32 entry;    /* offset of the program's first instruction */
     struct tn_pool_entry *pool;
     u32 npool;
-    u32 pool_size;  /* bytes before the text, a multiple of the page size, never 0 */
-    u32 *insn_off;  /* ninsns: offset of each instruction's code, for people */
-    u32 footprint;  /* what a run touches, so that whoever calls it saves and prepares no more: TN_FOOT_* */
-    u32 stack;      /* bytes of native stack a run needs, return addresses and callee-saved registers included; not
-                        what a helper uses itself */
+    u32 pool_size; /* bytes before the text, a multiple of the page size, never 0 */
+    u32 *insn_off; /* ninsns: offset of each instruction's code, for people */
+    u32 footprint; /* what a run touches, so that whoever calls it saves and prepares no more: TN_FOOT_* */
+    u32 stack; /* bytes of native stack a run needs, return addresses and callee-saved registers included; not
+                   what a helper uses itself */
 };
 
 /* −ENOTSUP with `err` for an instruction it cannot translate (none that the verifier accepts). */
@@ -79,8 +80,9 @@ int tn_jit(const struct tn_program *prog, struct tn_code *ret_code, struct tn_er
 void tn_code_clear(struct tn_code *code);
 
 /*
- * The same code object in this very process (tests, bench, the confined helper process): maps pool and text W^X and
- * resolves the pool with `maps` (this process's views) and the hosted helpers. Released by tn_code_unmap.
+ * The same code object in this very process (tests, bench, the confined helper process): maps pool and text
+ * W^X and resolves the pool with `maps` (this process's views) and the hosted helpers. Released by
+ * tn_code_unmap.
  */
 struct tn_code_map {
     void *mem;

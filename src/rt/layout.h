@@ -64,11 +64,11 @@ struct tn_map {
  * thread writes here. Bits are numbered by tn_hook.prog_bit. When no slot is free, one of the overflow slots
  * is claimed for the run.
  */
-#define TN_SLOT_COUNT    1024u /* power of two */
-#define TN_SLOT_PROBES   8u    /* neighbours looked at before overflow */
-#define TN_SLOT_OVERFLOW 32u
-#define TN_SLOT_BITS     320u /* programs a process can host at once */
-#define TN_SLOT_HASH_MUL 0x9E3779B1u /* 2³² ÷ golden ratio: Knuth's multiplicative hashing */
+#define TN_SLOT_COUNT      1024u /* power of two */
+#define TN_SLOT_PROBES     8u    /* neighbours looked at before overflow */
+#define TN_SLOT_OVERFLOW   32u
+#define TN_SLOT_BITS       320u        /* programs a process can host at once */
+#define TN_SLOT_HASH_MUL   0x9E3779B1u /* 2³² ÷ golden ratio: Knuth's multiplicative hashing */
 #define TN_SLOT_HASH_SHIFT 22u
 struct tn_slot {
     u64 owner; /* fs base; 0 = free */
@@ -85,10 +85,10 @@ _Static_assert(sizeof(struct tn_slot) == 64, "one cache line a thread");
  *     enter   if (slot->sp == 0) slot->sp = run;   then set the bit
  *     leave   clear the bit;   if (slot->sp == run) slot->sp = 0;
  *
- * (A trampoline stores the lowest address of its frame instead of the run's.) A bit found set with sp == 0, or
- * with sp not above the end of the present run on the same stack, belongs to nobody: a live outer frame lies
- * wholly above. tn_agent_enter applies this if the caller says TN_ENTER_SP, i.e. that whoever sets bits inline
- * keeps sp too.
+ * (A trampoline stores the lowest address of its frame instead of the run's.) A bit found set with sp == 0,
+ * or with sp not above the end of the present run on the same stack, belongs to nobody: a live outer frame
+ * lies wholly above. tn_agent_enter applies this if the caller says TN_ENTER_SP, i.e. that whoever sets bits
+ * inline keeps sp too.
  */
 
 /* Where a thread's slot is first looked for. `tp`: the thread pointer (fs base). */

@@ -41,12 +41,12 @@ struct tn_flow {
 
 struct tn_sub {
     u32 start, end;
-    u32 depth;   /* bytes of stack its frame was seen to use */
-    u64 zero;    /* slots of its frame that may be read before they are written, bit a slot */
+    u32 depth;                   /* bytes of stack its frame was seen to use */
+    u64 zero;                    /* slots of its frame that may be read before they are written, bit a slot */
     bool sleeps, changes_packet; /* what a call in it, or below, may do */
-    bool async;  /* called back when the program is over */
-    bool global; /* verified on its own; calls of it assume nothing of its result */
-    u64 longest; /* global: instructions of its longest path */
+    bool async;                  /* called back when the program is over */
+    bool global;                 /* verified on its own; calls of it assume nothing of its result */
+    u64 longest;                 /* global: instructions of its longest path */
 };
 
 struct tn_cfg {

@@ -458,7 +458,8 @@ static int check_points(struct vf *v, bool *ret_covered, u64 *ret_remain)
         if (p->branches && !forced && soon)
             add = false;
         keep = p->branches && forced ? MISSES_LOOP : MISSES;
-        p->misses += add; /* rounds of a loop that keep no point of theirs do not drive out those that were kept */
+        p->misses +=
+            add; /* rounds of a loop that keep no point of theirs do not drive out those that were kept */
         if (p->misses > p->hits * keep + keep)
             point_drop(v, at);
         else

@@ -48,7 +48,8 @@ static u16 before_alu(const struct bpf_insn *i, u16 live)
 static u16 before_call(const struct vf *v, u32 pc, u16 live)
 {
     const struct bpf_insn *i = &v->insns[pc];
-    const struct tn_proto *proto = i->src_reg ? NULL : tn_proto_by_id((u32)i->imm); /* its rows agree enough */
+    const struct tn_proto *proto =
+        i->src_reg ? NULL : tn_proto_by_id((u32)i->imm); /* its rows agree enough */
     u32 nargs = proto ? tn_proto_nargs(proto) : 5;
 
     live &= SAVED;

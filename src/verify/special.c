@@ -76,9 +76,10 @@ static int open_map(struct vf *v, u32 index, const struct tn_verify_map *map, st
 
     vf_map_label(v, index, label);
     if (v->sleepable && type && !(type->flags & TN_VM_SLEEP))
-        return vf_refuse(v, 0, TN_REASON_map_helper_mismatch,
-                         "Sleepable programs can only use array, hash, ringbuf and local storage maps: %s is a %s",
-                         label, type->name);
+        return vf_refuse(
+            v, 0, TN_REASON_map_helper_mismatch,
+            "Sleepable programs can only use array, hash, ringbuf and local storage maps: %s is a %s", label,
+            type->name);
     if (!map->btf || !map->btf_value_type_id)
         return 0;
     /* A value that is malformed so has no special fields at all, in Linux and here: whoever asks for one is

@@ -17,8 +17,8 @@
  * - a register that is not live (live.c): nothing is asked;
  * - a number that decided nothing (track.c): cur must be a number;
  * - a number that decided something: the range of cur ⊆ that of old, and links of old hold in cur;
- * - a pointer: same kind, object, frame, flags; offsets of cur ⊆ those of old; ids one to one; as many bytes of
- *   a packet proved, at least;
+ * - a pointer: same kind, object, frame, flags; offsets of cur ⊆ those of old; ids one to one; as many bytes
+ * of a packet proved, at least;
  * - a stack slot never read from here on: nothing, but objects are compared always;
  * - a stack byte never written in old: nothing, since old's future read it nowhere, or was refused;
  * - other stack bytes of old, data, zero, part of a spilled register, object: cur has there data; zero (data,
@@ -27,8 +27,8 @@
  * - frames: the same functions, called from the same places, in the same way. A frame whose helper has called
  *   back more often does not cover one where it has more rounds to go.
  *
- * Not compared: where a reference was taken (for messages); how often other loops that the run bounds went round
- * on the path (depth, may_goto_depth: they tell an endless loop from one that is bounded).
+ * Not compared: where a reference was taken (for messages); how often other loops that the run bounds went
+ * round on the path (depth, may_goto_depth: they tell an endless loop from one that is bounded).
  *
  * At rest a state is kept small (struct tn_kept): a constant costs nine bytes, an unknown number one,
  * and of points (explore.c) registers that are not live are gone.

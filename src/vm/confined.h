@@ -4,14 +4,13 @@
  * nothing but compute and answer.
  *
  *     caller                                    helper process (forked)
- *     tn_confined_start ──fork──────────────▶   limits: processor time, no more memory, no files, no descriptors
- *     result and data in one shared             seccomp: the helpers' listed calls, everything else kills
- *     anonymous mapping                         run `repeat` times, write result and data, exit
- *     poll pidfd: readable when it ended   ◀──
- *     tn_confined_finish: result, data
+ *     tn_confined_start ──fork──────────────▶   limits: processor time, no more memory, no files, no
+ * descriptors result and data in one shared             seccomp: the helpers' listed calls, everything else
+ * kills anonymous mapping                         run `repeat` times, write result and data, exit poll pidfd:
+ * readable when it ended   ◀── tn_confined_finish: result, data
  *
- *     the mapping:  │ answer │ context … │ … packet │ guard │      a page each at least; the packet ends at the
- *                                                                  guard, so that one byte too far is a fault
+ *     the mapping:  │ answer │ context … │ … packet │ guard │      a page each at least; the packet ends at
+ * the guard, so that one byte too far is a fault
  *
  * Never blocks: starting forks, finishing reaps what has ended. What the process wrote is untrusted, it may
  * have been any bytes: sizes are the caller's own, values are values. Refusals: "test_run_time_limit",
@@ -38,13 +37,13 @@ struct tn_confined_in {
     struct tn_map *const *maps; /* this process's views, prog->nmaps of them; shared mappings stay shared */
     const void *ctx;            /* context of the program, copied; it may write to its copy */
     u32 ctx_size;               /* bytes, at most TN_CONFINED_MAX_DATA; 0: the program gets an empty page */
-    const void *data;           /* a packet, copied to below 4 GiB with nothing readable right behind it; NULL: none */
-    u32 data_size;              /* bytes, at most TN_CONFINED_MAX_DATA */
+    const void *data; /* a packet, copied to below 4 GiB with nothing readable right behind it; NULL: none */
+    u32 data_size;    /* bytes, at most TN_CONFINED_MAX_DATA */
     const struct tn_confined_address *addresses;
     u32 naddresses;
-    u32 repeat;                 /* runs; 0 means 1 */
-    u32 limit_ms;               /* processor time of all runs; 0 means 1000 */
-    s32 cpu;                    /* per-CPU slot that the caller has claimed for it; −1 = none */
+    u32 repeat;   /* runs; 0 means 1 */
+    u32 limit_ms; /* processor time of all runs; 0 means 1000 */
+    s32 cpu;      /* per-CPU slot that the caller has claimed for it; −1 = none */
 };
 
 struct tn_confined {

@@ -5,8 +5,6 @@
  */
 #include "verify/verify.h"
 
-#include <time.h>
-
 #include "verify/internal.h"
 
 #ifndef BPF_F_TEST_REG_INVARIANTS /* newer than Debian's <linux/bpf.h> */
@@ -101,14 +99,6 @@ static int deliver(struct vf *v)
     return 0;
 }
 
-static u64 now_ns(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (u64)ts.tv_sec * 1000000000u + (u64)ts.tv_nsec;
-}
-
 /* *start: the clock when the program itself is looked at. Its types were checked before that, which Linux
    does when they are loaded, not when the program is. */
 static int run(struct vf *v, u64 *start)
@@ -124,7 +114,7 @@ static int run(struct vf *v, u64 *start)
     err = tn_attach_check(v);
     if (!err)
         err = tn_src_open(v);
-    *start = now_ns();
+    *start = tn_monotonic();
     if (!err)
         err = tn_cfg_build(v);
     if (!err)
@@ -151,7 +141,7 @@ int tn_verify_probed(const struct tn_verify_in *in, const struct tn_verify_probe
 {
     struct tn_verdict out = {0};
     struct vf *v = calloc(1, sizeof(*v));
-    u64 start = now_ns();
+    u64 start = tn_monotonic();
     int err;
 
     if (!v)
@@ -166,7 +156,7 @@ int tn_verify_probed(const struct tn_verify_in *in, const struct tn_verify_probe
     v->out = &out;
 
     err = run(v, &start);
-    out.time_ns = now_ns() - start;
+    out.time_ns = tn_monotonic() - start;
     tn_log_stats(v, out.time_ns);
     out.insns_processed = v->processed;
     out.total_states = v->nstates;

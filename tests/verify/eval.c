@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "isa/insn.h"
+#include "tests/verify/arith.h"
 
 #define MAX_MAPS    8u
 #define MAX_ENTRIES 4u
@@ -370,39 +371,16 @@ static u64 alu(const struct bpf_insn *i, u64 a, u64 b)
     }
 }
 
+/* Jumps without a condition, may_goto among them, are always taken. */
 static bool jumps(const struct bpf_insn *i, u64 a, u64 b)
 {
-    bool is64 = BPF_CLASS(i->code) == BPF_JMP;
-    s64 x = is64 ? (s64)a : (s32)a, y = is64 ? (s64)b : (s32)b;
+    unsigned bits = BPF_CLASS(i->code) == BPF_JMP ? 64 : 32;
+    u8 op = BPF_OP(i->code);
 
-    a = is64 ? a : (u32)a;
-    b = is64 ? b : (u32)b;
-    switch (BPF_OP(i->code)) {
-    case BPF_JEQ:
-        return a == b;
-    case BPF_JNE:
-        return a != b;
-    case BPF_JGT:
-        return a > b;
-    case BPF_JGE:
-        return a >= b;
-    case BPF_JLT:
-        return a < b;
-    case BPF_JLE:
-        return a <= b;
-    case BPF_JSGT:
-        return x > y;
-    case BPF_JSGE:
-        return x >= y;
-    case BPF_JSLT:
-        return x < y;
-    case BPF_JSLE:
-        return x <= y;
-    case BPF_JSET:
-        return a & b;
-    default:
-        return true;
-    }
+    for (u32 k = 0; k < TN_ARRAY_SIZE(arith_jumps); k++)
+        if (arith_jumps[k] == op)
+            return arith_jump(op, tn_width_trunc(a, bits), tn_width_trunc(b, bits), bits);
+    return true;
 }
 
 static const char *atomic(struct machine *m, const struct bpf_insn *i)

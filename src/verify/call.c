@@ -72,9 +72,18 @@ static int check_allowed(struct vf *v, const struct tn_proto *proto)
 /* -----------------------------------------------------------------------------------------------------
  * helpers: rules of their own */
 
+/* Where it is done the function that does it is over, with what that other program returns. */
 static int rule_tail_call(struct vf *v, struct tn_helper_call *c)
 {
-    return tn_held_none(v, "tail_call");
+    int err = tn_held_none(v, "tail_call");
+
+    if (!err && tn_state_top(&v->cur)->callback)
+        return vf_refuse(
+            v, v->pc, TN_REASON_held_at_end,
+            "tail_call cannot be used inside a callback: whoever called it back asks for 0 or 1, "
+            "and that other program returns anything");
+    tn_packet_invalidate(v); /* it had the packet, too */
+    return err ? err : tn_leave_returns(v, tn_range_any());
 }
 
 static int rule_get_local_storage(struct vf *v, struct tn_helper_call *c)

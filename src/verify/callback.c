@@ -12,8 +12,10 @@
  * alike (enum tn_loop), and what differs from round to round without deciding anything is forgotten, so that
  * all numbers of rounds are covered by a few.
  *
- * A callback that runs when the program is long over (a timer) is a path of its own, from nothing but its
- * arguments; its registers and its stack are nobody's.
+ * A callback that runs when the program is long over (a timer, queued work) is a path of its own, from
+ * nothing but its arguments; its registers and its stack are nobody's. What it is given is told by the kind
+ * of call and the map, so each function is followed once for each pair, after the program itself: it may put
+ * itself off again.
  */
 #include "verify/internal.h"
 
@@ -31,17 +33,23 @@ enum given {
     GIVEN_VMA,
 };
 
-static const struct callback {
-    u32 helper;
-    bool async;
+struct callback {
+    u32 caller; /* TN_PROTO_… of a helper, TN_KFUNC_… of what is special in a kfunc */
+    bool async, sleepable;
     u8 given[5]; /* enum given */
     s64 ret_min, ret_max;
-} callbacks[] = {
-    {TN_PROTO_for_each_map_elem, false, {GIVEN_MAP, GIVEN_KEY, GIVEN_VALUE, GIVEN_ARG3}, 0, 1},
-    {TN_PROTO_loop, false, {GIVEN_NUMBER, GIVEN_ARG3}, 0, 1},
-    {TN_PROTO_find_vma, false, {GIVEN_ARG1, GIVEN_VMA, GIVEN_ARG4}, 0, 1},
-    {TN_PROTO_user_ringbuf_drain, false, {GIVEN_DYNPTR, GIVEN_ARG3}, 0, 1},
-    {TN_PROTO_timer_set_callback, true, {GIVEN_MAP, GIVEN_KEY, GIVEN_VALUE}, 0, 0},
+};
+static const struct callback callbacks[] = {
+    {TN_PROTO_for_each_map_elem, false, false, {GIVEN_MAP, GIVEN_KEY, GIVEN_VALUE, GIVEN_ARG3}, 0, 1},
+    {TN_PROTO_loop, false, false, {GIVEN_NUMBER, GIVEN_ARG3}, 0, 1},
+    {TN_PROTO_find_vma, false, false, {GIVEN_ARG1, GIVEN_VMA, GIVEN_ARG4}, 0, 1},
+    {TN_PROTO_user_ringbuf_drain, false, false, {GIVEN_DYNPTR, GIVEN_ARG3}, 0, 1},
+    {TN_PROTO_timer_set_callback, true, false, {GIVEN_MAP, GIVEN_KEY, GIVEN_VALUE}, 0, 0},
+};
+/* Of kfuncs: work that is done later, where it may sleep. */
+static const struct callback later[] = {
+    {TN_KFUNC_ASYNC, true, true, {GIVEN_MAP, GIVEN_KEY, GIVEN_VALUE}, 0, 0},
+    {TN_KFUNC_TASK_WORK, true, true, {GIVEN_MAP, GIVEN_KEY, GIVEN_VALUE}, INT32_MIN, INT32_MAX},
 };
 
 static int of_map(struct vf *v, const struct tn_helper_call *c, enum tn_reg_kind kind, struct tn_reg *ret)
@@ -96,11 +104,20 @@ static int give(struct vf *v, const struct tn_helper_call *c, enum given what, s
     return 0;
 }
 
-static const struct callback *callback_of(u32 helper)
+/* To be followed once the program was. */
+struct tn_later {
+    const struct callback *row;
+    u32 func, insn; /* that put it off */
+    u32 map;
+    bool inner; /* … or one that such a map holds */
+    struct tn_reg arg[5];
+};
+
+static const struct callback *callback_of(const struct callback *rows, size_t n, u32 caller)
 {
-    for (size_t k = 0; k < TN_ARRAY_SIZE(callbacks); k++)
-        if (callbacks[k].helper == helper)
-            return &callbacks[k];
+    for (size_t k = 0; k < n; k++)
+        if (rows[k].caller == caller)
+            return &rows[k];
     return NULL;
 }
 
@@ -134,22 +151,68 @@ static bool one_more(struct vf *v, const struct tn_helper_call *c)
     return c->proto->id != TN_PROTO_loop || tn_state_top(&v->cur)->callback_depth < vf_reg(v, 1)->r.umax;
 }
 
-/* Either way waits: `v->cur` is the one where the call is over. */
-static int follow(struct vf *v, const struct callback *row, u32 func, const struct tn_reg arg[5])
+static int put_off(struct vf *v, const struct callback *row, const struct tn_helper_call *c, u32 func,
+                   const struct tn_reg arg[5])
 {
-    struct tn_state s = {.pool = &v->pool};
+    struct tn_later *grown, *l;
+    bool inner = c->map_uid != 0;
+
+    v->cfg.sub[func].async = true;
+    for (u32 k = 0; k < v->nlater; k++)
+        if (v->later[k].row == row && v->later[k].func == func && v->later[k].map == c->map_index &&
+            v->later[k].inner == inner)
+            return 0;
+    if (v->nlater == v->later_cap) {
+        u32 cap = TN_MAX(8u, 2 * v->later_cap);
+
+        grown = realloc(v->later, cap * sizeof(*grown));
+        if (!grown)
+            return -ENOMEM;
+        v->later = grown;
+        v->later_cap = cap;
+    }
+    l = &v->later[v->nlater++];
+    *l = (struct tn_later){row, func, v->pc, c->map_index, inner, {{0}}};
+    memcpy(l->arg, arg, sizeof(l->arg));
+    return 0;
+}
+
+int tn_callback_run_later(struct vf *v, u64 *longest)
+{
     int err = 0;
 
-    v->facts.features |= 1ull << TN_FEATURE_callback;
-    if (row->async) {
-        v->cfg.sub[func].async = true;
-    } else {
-        err = tn_state_copy(&s, &v->cur);
+    for (u32 k = 0; k < v->nlater && !err; k++) { /* it may grow meanwhile */
+        const struct tn_later l = v->later[k];
+        struct tn_state s = {.pool = &v->pool, .sleepable = l.row->sleepable};
+        u64 own = 0;
+
+        v->pc = l.insn;
+        err = enter(v, &s, l.row, l.func, l.arg);
         if (err)
-            return err;
-        tn_state_top(&s)->callback_depth++;
-        tn_state_top(&v->cur)->callback_depth = 0;
+            tn_state_clear(&s);
+        else
+            err = tn_explore_state(v, &s, v->cfg.sub[l.func].start, &own);
+        *longest = TN_MAX(*longest, own);
     }
+    return err;
+}
+
+/* Either way waits: `v->cur` is the one where the call is over. */
+static int follow(struct vf *v, const struct callback *row, const struct tn_helper_call *c, u32 func,
+                  const struct tn_reg arg[5])
+{
+    struct tn_state s = {.pool = &v->pool};
+    int err;
+
+    v->facts.features |= 1ull << TN_FEATURE_callback;
+    v->cfg.sub[func].callback = true;
+    if (row->async)
+        return put_off(v, row, c, func, arg);
+    err = tn_state_copy(&s, &v->cur);
+    if (err)
+        return err;
+    tn_state_top(&s)->callback_depth++;
+    tn_state_top(&v->cur)->callback_depth = 0;
     err = enter(v, &s, row, func, arg);
     if (err) {
         tn_state_clear(&s);
@@ -160,7 +223,7 @@ static int follow(struct vf *v, const struct callback *row, u32 func, const stru
 
 int tn_callback_call(struct vf *v, const struct tn_helper_call *c)
 {
-    const struct callback *row = callback_of(c->proto->id);
+    const struct callback *row = callback_of(callbacks, TN_ARRAY_SIZE(callbacks), c->proto->id);
     struct tn_reg arg[5] = {0};
     int err = 0;
 
@@ -172,14 +235,26 @@ int tn_callback_call(struct vf *v, const struct tn_helper_call *c)
     }
     for (u32 a = 0; a < 5 && !err; a++)
         err = give(v, c, (enum given)row->given[a], &arg[a]);
-    return err ? err : follow(v, row, c->func, arg);
+    return err ? err : follow(v, row, c, c->func, arg);
 }
 
 int tn_callback_follow(struct vf *v, u32 func, const struct tn_reg arg[5])
 {
     static const struct callback row = {.ret_min = 0, .ret_max = 1};
 
-    return follow(v, &row, func, arg);
+    return follow(v, &row, NULL, func, arg);
+}
+
+int tn_callback_later(struct vf *v, u32 special, u32 func, const struct tn_reg *in)
+{
+    const struct callback *row = callback_of(later, TN_ARRAY_SIZE(later), special);
+    const struct tn_helper_call c = {.map_index = in->obj, .map_uid = in->uid};
+    struct tn_reg arg[5] = {0};
+    int err = 0;
+
+    for (u32 a = 0; a < 5 && !err; a++)
+        err = give(v, &c, (enum given)row->given[a], &arg[a]);
+    return err ? err : follow(v, row, &c, func, arg);
 }
 
 static int check_callback_result(struct vf *v, const struct tn_frame *f)

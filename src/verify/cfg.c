@@ -155,29 +155,38 @@ static int by_start(const void *a, const void *b)
     return x->start < y->start ? -1 : x->start > y->start;
 }
 
+/* Named by the instruction at `pc`. */
+static int add_function(struct vf *v, u32 pc, s64 to)
+{
+    struct tn_cfg *c = &v->cfg;
+
+    if (to < 0 || to >= v->ninsns || c->flow[to].second)
+        return vf_refuse(v, pc, TN_REASON_bad_call_target,
+                         "call of instruction %lld: no function starts there", (long long)to);
+    for (u32 k = 0; k < c->nsubs; k++)
+        if (c->sub[k].start == to)
+            return 0;
+    if (c->nsubs == TN_MAX_SUBPROGS)
+        return vf_refuse(v, pc, TN_REASON_too_many_subprogs, "the program has more than %u functions",
+                         TN_MAX_SUBPROGS);
+    c->sub[c->nsubs++].start = (u32)to;
+    return 0;
+}
+
 static int find_functions(struct vf *v)
 {
     struct tn_cfg *c = &v->cfg;
-    s64 to;
-    u32 pc, k;
+    u32 pc, k, exception = 0;
+    int err = tn_src_exception_callback(v, &exception);
 
     c->nsubs = 1;
-    for (pc = 0; pc < v->ninsns; pc++) {
-        if (c->flow[pc].second || !tn_insn_names_func(&v->insns[pc]))
-            continue;
-        to = (s64)pc + 1 + v->insns[pc].imm;
-        if (to < 0 || to >= v->ninsns || c->flow[to].second)
-            return vf_refuse(v, pc, TN_REASON_bad_call_target,
-                             "call of instruction %lld: no function starts there", (long long)to);
-        for (k = 0; k < c->nsubs && c->sub[k].start != to; k++)
-            ;
-        if (k < c->nsubs)
-            continue;
-        if (c->nsubs == TN_MAX_SUBPROGS)
-            return vf_refuse(v, pc, TN_REASON_too_many_subprogs, "the program has more than %u functions",
-                             TN_MAX_SUBPROGS);
-        c->sub[c->nsubs++].start = (u32)to;
-    }
+    if (!err && exception)
+        err = add_function(v, 0, exception);
+    for (pc = 0; pc < v->ninsns && !err; pc++)
+        if (!c->flow[pc].second && tn_insn_names_func(&v->insns[pc]))
+            err = add_function(v, pc, (s64)pc + 1 + v->insns[pc].imm);
+    if (err)
+        return err;
     qsort(c->sub, c->nsubs, sizeof(c->sub[0]), by_start);
     for (k = 0; k < c->nsubs; k++) {
         c->sub[k].end = k + 1 < c->nsubs ? c->sub[k + 1].start : v->ninsns;
@@ -185,7 +194,22 @@ static int find_functions(struct vf *v)
         for (pc = c->sub[k].start; pc < c->sub[k].end; pc++)
             c->flow[pc].subprog = (u16)k;
     }
+    if (exception) {
+        c->exception = c->flow[exception].subprog;
+        c->sub[c->exception].callback = c->sub[c->exception].async = true;
+    }
     return 0;
+}
+
+bool tn_insn_throws(const struct vf *v, u32 pc)
+{
+    const struct bpf_insn *i = &v->insns[pc];
+    const struct tn_kfunc *kfunc;
+
+    if (v->cfg.flow[pc].second || !tn_insn_is_call(i) || i->src_reg != BPF_PSEUDO_KFUNC_CALL)
+        return false;
+    kfunc = tn_kfunc_of(v, i);
+    return kfunc && kfunc->special == TN_KFUNC_THROW;
 }
 
 static int check_jumps(struct vf *v)
@@ -278,12 +302,14 @@ static int check_reached(struct vf *v)
 {
     _free_ u32 *todo = calloc(v->ninsns, sizeof(*todo));
     _free_ bool *seen = calloc(v->ninsns, sizeof(*seen));
-    u32 n = 0, next[2], count;
+    u32 n = 0, next[2], count, exception = v->cfg.sub[v->cfg.exception].start;
 
     if (!todo || !seen)
         return -ENOMEM;
-    seen[0] = true;
+    seen[0] = seen[exception] = true;
     todo[n++] = 0;
+    if (exception)
+        todo[n++] = exception;
     while (n) {
         u32 pc = todo[--n];
 
@@ -314,19 +340,19 @@ static u32 callee(const struct vf *v, u32 pc)
     return v->cfg.flow[pc + 1 + (u32)v->insns[pc].imm].subprog;
 }
 
-/* Depth-first over the call graph with an explicit stack: a function met while it is open calls itself. Fills
-   cfg.order, callees first. A function that is called back may name itself: a timer that starts anew. */
-static int order_functions(struct vf *v)
+/* Depth-first over the call graph below `root` with an explicit stack: a function met while it is open calls
+   itself. Appends to cfg.order, callees first. A function that is called back may name itself: a timer that
+   starts anew. */
+enum { NEW, OPEN, DONE };
+static int order_below(struct vf *v, u32 root, u8 mark[TN_MAX_SUBPROGS], u32 *done)
 {
-    enum { NEW, OPEN, DONE };
     struct tn_cfg *c = &v->cfg;
-    u8 mark[TN_MAX_SUBPROGS] = {0};
     u16 stack[TN_MAX_SUBPROGS];
-    u32 at[TN_MAX_SUBPROGS], n = 0, done = 0;
+    u32 at[TN_MAX_SUBPROGS], n = 0;
 
-    stack[n] = 0;
-    at[n++] = 0;
-    mark[0] = OPEN;
+    stack[n] = (u16)root;
+    at[n++] = c->sub[root].start;
+    mark[root] = OPEN;
     while (n) {
         u32 f = stack[n - 1], pc = at[n - 1];
 
@@ -334,7 +360,7 @@ static int order_functions(struct vf *v)
             pc++;
         if (pc == c->sub[f].end) {
             mark[f] = DONE;
-            c->order[done++] = (u16)f;
+            c->order[(*done)++] = (u16)f;
             n--;
             continue;
         }
@@ -351,6 +377,16 @@ static int order_functions(struct vf *v)
         }
     }
     return 0;
+}
+
+/* What is called when something was thrown comes before all that may throw. */
+static int order_functions(struct vf *v)
+{
+    u8 mark[TN_MAX_SUBPROGS] = {0};
+    u32 done = 0;
+    int err = v->cfg.exception ? order_below(v, v->cfg.exception, mark, &done) : 0;
+
+    return err || mark[0] ? err : order_below(v, 0, mark, &done);
 }
 
 int tn_cfg_build(struct vf *v)

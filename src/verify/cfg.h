@@ -45,6 +45,8 @@ struct tn_sub {
     u64 zero;                    /* slots of its frame that may be read before they are written, bit a slot */
     bool sleeps, changes_packet; /* what a call in it, or below, may do */
     bool async;                  /* called back when the program is over */
+    bool callback;               /* called back by somebody else's code, now or later */
+    bool throws;                 /* global: something may be thrown in it, or below */
     bool global;                 /* verified on its own; calls of it assume nothing of its result */
     u64 longest;                 /* global: instructions of its longest path */
 };
@@ -53,11 +55,14 @@ struct tn_cfg {
     struct tn_flow *flow; /* one an instruction */
     struct tn_sub sub[TN_MAX_SUBPROGS];
     u32 nsubs;
+    u32 exception; /* the function called when something was thrown; 0: none, what was thrown is the result */
     /* Functions, callees before callers. */
     u16 order[TN_MAX_SUBPROGS];
 };
 
 int tn_cfg_build(struct vf *v);
+/* The instruction throws: a call of bpf_throw(). */
+bool tn_insn_throws(const struct vf *v, u32 pc);
 
 /* Where an instruction may go next inside its function: 0, 1 or 2 places. */
 u32 tn_cfg_next(const struct bpf_insn *insns, u32 pc, u32 ret_next[2]);

@@ -649,18 +649,23 @@ static int step(struct vf *v, u64 *longest, bool *ret_done)
     return ends || covered ? path_next(v, ret_done) : 0;
 }
 
-static int enter(struct vf *v, u32 root)
+static void begin(struct vf *v, u32 root, u32 insn)
 {
-    int err;
-
-    v->pc = v->cfg.sub[root].start;
+    v->pc = insn;
     v->root = root;
     v->depth = 0;
     v->trail.n = 0;
     v->parent = NULL;
     v->jumps_since = v->insns_since = 0;
-    v->cur = (struct tn_state){.pool = &v->pool};
     tn_track_resume(v, NULL, 1);
+}
+
+static int enter(struct vf *v, u32 root)
+{
+    int err;
+
+    begin(v, root, v->cfg.sub[root].start);
+    v->cur = (struct tn_state){.pool = &v->pool};
     err = tn_state_push_frame(&v->cur, root, 0);
     if (err)
         return err;
@@ -672,14 +677,14 @@ static int enter(struct vf *v, u32 root)
     return tn_subprog_enter(v, root);
 }
 
-int tn_explore(struct vf *v, u32 root, u64 *ret_longest)
+/* From v->cur at v->pc, and from all that comes to wait meanwhile. */
+static int walk(struct vf *v, u64 *ret_longest)
 {
     u64 longest = 0, mark = v->log.len;
     bool done = false;
-    int err = enter(v, root);
+    int err = 0;
 
-    if (!err)
-        tn_log_state(v, "");
+    tn_log_state(v, "");
     while (!err && !done)
         err = step(v, &longest, &done);
     if (!err)
@@ -687,6 +692,20 @@ int tn_explore(struct vf *v, u32 root, u64 *ret_longest)
     if (!err)
         *ret_longest = TN_MIN(longest, TN_ENDLESS);
     return err;
+}
+
+int tn_explore(struct vf *v, u32 root, u64 *ret_longest)
+{
+    int err = enter(v, root);
+
+    return err ? err : walk(v, ret_longest);
+}
+
+int tn_explore_state(struct vf *v, struct tn_state *state, u32 insn, u64 *ret_longest)
+{
+    begin(v, 0, insn);
+    tn_state_move(&v->cur, state);
+    return walk(v, ret_longest);
 }
 
 void tn_explore_clear(struct vf *v)

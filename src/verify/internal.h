@@ -14,6 +14,7 @@
  *            packet.c     packets: what comparisons with their end prove
  *            call.c       helpers
  *            subprog.c    functions of the program
+ *            leave.c      ways out of them other than their exit
  *            callback.c   those that a helper calls back
  *            args.c       arguments of helpers, by rows of protos.h
  *            refs.c       what calls lend and take back
@@ -171,6 +172,8 @@ struct vf {
     struct tn_round *round;
     u32 nrounds, rounds_cap, next_index;
     struct tn_special special;
+    struct tn_later *later; /* callback.c */
+    u32 nlater, later_cap;
     u64 processed, nstates, kept, peak_states, max_states_per_insn;
     u32 jumps_since, insns_since; /* since the last checkpoint */
 };
@@ -195,6 +198,8 @@ void tn_live_at(const struct vf *v, const struct tn_state *s, u32 insn, u16 ret_
 
 /* ---- explore.c */
 int tn_explore(struct vf *v, u32 root, u64 *ret_longest);
+/* The same from a state of its own (taken over), of one frame, that is about to execute `insn`. */
+int tn_explore_state(struct vf *v, struct tn_state *state, u32 insn, u64 *ret_longest);
 void tn_explore_clear(struct vf *v);
 /* The path forks: `state` (taken over) will go on at `insn`. */
 int tn_explore_fork(struct vf *v, struct tn_state *state, u32 insn);
@@ -423,6 +428,11 @@ int tn_call_helper(struct vf *v, const struct bpf_insn *insn);
 int tn_callback_call(struct vf *v, const struct tn_helper_call *c);
 /* The same for a function that a kfunc may call, with these arguments; it returns 0 or 1. */
 int tn_callback_follow(struct vf *v, u32 func, const struct tn_reg arg[5]);
+/* A kfunc (its `special`) has a function of the program run later, about the map whose value `in` points to.
+ */
+int tn_callback_later(struct vf *v, u32 special, u32 func, const struct tn_reg *in);
+/* Follows what was put off so, and what that puts off; *longest becomes the longest path of all, if it is. */
+int tn_callback_run_later(struct vf *v, u64 *longest);
 int tn_callback_exit(struct vf *v, u32 *ret_next, bool *ret_end);
 /* Functions that are loaded as addresses are such as may be called back. */
 int tn_callback_check_refs(struct vf *v);
@@ -434,8 +444,22 @@ int tn_call_subprog(struct vf *v, const struct bpf_insn *insn);
 int tn_call_exit(struct vf *v, u32 *ret_next, bool *ret_end);
 /* Fills cfg.sub[].sleeps and .changes_packet. */
 void tn_subprog_effects(struct vf *v);
+/* The function that the instruction may open a frame of while its own is open; or none. */
+bool tn_subprog_opens(const struct vf *v, u32 pc, u32 *ret);
 /* The stack of the deepest call chain, and tail calls on it; once the frames' sizes are known. */
 int tn_subprog_stack(struct vf *v);
+
+/* ---- leave.c */
+bool tn_insn_is_tail_call(const struct vf *v, u32 pc);
+/* The function may end at this instruction, with such a number: that way waits now. */
+int tn_leave_returns(struct vf *v, struct tn_range result);
+/* R1 is thrown: the path ends here, whatever functions are open. */
+int tn_throw(struct vf *v);
+/* By the text: functions that may end before their exit return numbers, so that their callers get one. */
+int tn_leave_check_types(struct vf *v);
+/* By the text, once it is known which functions are called back: below those and in them nothing leaves but by
+   an exit. */
+int tn_leave_check_callers(struct vf *v);
 
 /* ---- call.c, again */
 /* refs.c: a pointer that was nullable, and not NULL, of the group `id`. */

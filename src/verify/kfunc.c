@@ -173,6 +173,9 @@ static int apply(struct vf *v, struct tn_kcall *c)
     switch (c->row->special) {
     case TN_KFUNC_RB_ADD:
         return follow_less(v, c);
+    case TN_KFUNC_ASYNC:
+    case TN_KFUNC_TASK_WORK:
+        return tn_callback_later(v, c->row->special, c->callback, vf_reg(v, c->field_arg));
     case TN_KFUNC_RCU_LOCK:
         return tn_section_enter(v, TN_SECTION_RCU, c->name);
     case TN_KFUNC_RCU_UNLOCK:
@@ -186,10 +189,7 @@ static int apply(struct vf *v, struct tn_kcall *c)
         tn_dynptr_packet_changed(&v->cur);
         return 0;
     case TN_KFUNC_THROW:
-    case TN_KFUNC_ASYNC:
-    case TN_KFUNC_TASK_WORK:
-        return vf_refuse(v, v->pc, TN_REASON_kfunc,
-                         "%s is not available: it runs a function of the program later", c->name);
+        return tn_throw(v);
     default:
         return 0;
     }
@@ -357,7 +357,7 @@ static bool takes_lock(const struct tn_kcall *c)
     return c->row->special == TN_KFUNC_RES_LOCK || c->row->special == TN_KFUNC_RES_LOCK_IRQ;
 }
 
-int tn_kfunc_call(struct vf *v, const struct bpf_insn *i)
+int tn_kfunc_call(struct vf *v, const struct bpf_insn *i, bool *ret_end)
 {
     struct tn_kcall c = {0};
     struct tn_call_facts facts = {INT64_MIN, INT64_MAX};
@@ -381,6 +381,9 @@ int tn_kfunc_call(struct vf *v, const struct bpf_insn *i)
         return err;
     v->facts.calls_host = true;
     v->facts.features |= 1ull << TN_FEATURE_kfunc;
+    *ret_end = c.row->special == TN_KFUNC_THROW;
+    if (*ret_end)
+        return 0;
     for (u32 r = 0; r <= 5; r++)
         *vf_reg(v, r) = (struct tn_reg){0};
     err = set_result(v, &c, &facts);

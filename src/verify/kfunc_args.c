@@ -536,6 +536,10 @@ static int check_field(struct vf *v, struct tn_kcall *c, u32 arg, enum tn_field_
     if (vf_reg(v, arg + 1)->kind != TN_REG_MAP_VALUE)
         return vf_refuse(v, v->pc, TN_REASON_kfunc_arg, "arg#%u doesn't point to a map value: it is a %s",
                          arg, TN_REG_NAME(vf_reg(v, arg + 1)));
+    if (tn_reg_maybe_null(vf_reg(v, arg + 1)))
+        return vf_refuse(v, v->pc, TN_REASON_maybe_null,
+                         "arg#%u doesn't point to a map value: it is a %s; test it against NULL first", arg,
+                         TN_REG_NAME(vf_reg(v, arg + 1)));
     c->field_arg = arg + 1;
     return tn_field_arg(v, arg + 1, kind, tn_field_name(kind));
 }

@@ -142,8 +142,8 @@ void tn_packet_invalidate(struct vf *v)
 
 /* ------------------------------------------------------------------------------- loads of classic BPF */
 
-/* R0 = what the packet holds at imm (+ src); behind its end the program is over, with 0. So nothing may be
-   held, and a function that is not the program itself cannot have one. */
+/* R0 = what the packet holds at imm (+ src); behind its end the function is over, with 0: its caller goes on
+   with that, or the program is over. So nothing may be held. */
 int tn_packet_load(struct vf *v, const struct bpf_insn *i)
 {
     struct tn_place p = {.regno = 6, .size = 1, .use = TN_USE_READ};
@@ -157,12 +157,6 @@ int tn_packet_load(struct vf *v, const struct bpf_insn *i)
             v->type->name);
     if (i->dst_reg || i->off || (!indirect && i->src_reg))
         return vf_refuse(v, v->pc, TN_REASON_reserved_field, "BPF_LD_[ABS|IND] uses reserved fields");
-    if (v->cur.nframes > 1 || v->root)
-        return vf_refuse(
-            v, v->pc, TN_REASON_bad_opcode, "%s: behind the packet's end it ends the function",
-            tn_src_func_is_void(&v->src, v->cfg.sub[tn_state_top(&v->cur)->subprog].start)
-                ? "LD_ABS is only allowed in functions that return 'int'., and here in the program's own"
-                : "LD_ABS is not allowed in subprogs without BTF, and here not with it");
     err = vf_need_init(v, 6);
     if (!err)
         err = tn_held_none(v, "BPF_LD_[ABS|IND]");
@@ -180,6 +174,7 @@ int tn_packet_load(struct vf *v, const struct bpf_insn *i)
     v->facts.ctx_escapes = true;
     for (u32 r = 1; r <= 5; r++)
         *vf_reg(v, r) = (struct tn_reg){0};
+    err = tn_leave_returns(v, tn_range_const(0));
     vf_set_scalar(v, 0, tn_range_unsigned(0, tn_width_mask(tn_size_bytes(i->code) * 8)));
-    return 0;
+    return err;
 }

@@ -11,6 +11,8 @@ static bool string_ok(const struct tn_src *s, u32 off)
     return s->btf && tn_btf_string_ok(s->btf, off);
 }
 
+static int open_funcs(struct vf *v);
+
 int tn_src_open(struct vf *v)
 {
     const struct tn_verify_in *in = v->in;
@@ -24,7 +26,9 @@ int tn_src_open(struct vf *v)
         return 0;
     }
     r = tn_btf_open(in->btf, in->btf_size, NULL, &v->src.btf, &err);
-    return r && r != -ENOMEM ? vf_refuse(v, 0, TN_REASON_bad_btf, "%s", err.message) : r;
+    if (r)
+        return r == -ENOMEM ? r : vf_refuse(v, 0, TN_REASON_bad_btf, "%s", err.message);
+    return open_funcs(v);
 }
 
 void tn_src_close(struct tn_src *s)
@@ -89,10 +93,10 @@ static int check_lines(struct vf *v)
     return 0;
 }
 
-static int check_funcs(struct vf *v)
+/* That there are records; what they say comes later. */
+static int open_funcs(struct vf *v)
 {
     const struct tn_verify_in *in = v->in;
-    struct tn_src *s = &v->src;
 
     if (!in->func_info_cnt)
         return 0;
@@ -100,12 +104,67 @@ static int check_funcs(struct vf *v)
         in->func_info_rec_size > MAX_REC_SIZE || in->func_info_rec_size % 4)
         return vf_refuse(v, 0, TN_REASON_bad_func_info, "function records of %u bytes",
                          in->func_info_rec_size);
+    v->src.funcs = in->func_info;
+    v->src.func_size = in->func_info_rec_size;
+    return 0;
+}
+
+static int find_record(struct vf *v, const char *name, u32 *ret_start)
+{
+    const struct tn_src *s = &v->src;
+    u32 id = tn_btf_find(s->btf, BTF_KIND_FUNC, name), start = 0;
+    bool found = false;
+
+    if (!id)
+        return vf_refuse(v, 0, TN_REASON_bad_func_info,
+                         "exception callback '%.80s' could not be found in BTF", name);
+    if (tn_btf_vlen(tn_btf_type(s->btf, id)) != BTF_FUNC_GLOBAL)
+        return vf_refuse(v, 0, TN_REASON_bad_func_info, "exception callback '%.80s' must have global linkage",
+                         name);
+    for (u32 k = 0; k < v->in->func_info_cnt; k++) {
+        if (func_at(s, k).type_id != id)
+            continue;
+        found = true;
+        start = func_at(s, k).insn_off;
+    }
+    if (!found)
+        return vf_refuse(v, 0, TN_REASON_bad_func_info, "exception callback type id not found in func_info");
+    if (!start || start >= v->ninsns)
+        return vf_refuse(v, 0, TN_REASON_bad_func_info,
+                         "invalid exception callback insn_off in func_info: %u", start);
+    *ret_start = start;
+    return 0;
+}
+
+int tn_src_exception_callback(struct vf *v, u32 *ret_start)
+{
+    static const char tag[] = "exception_callback:";
+    const char *name = NULL, *text;
+
+    if (!v->in->func_info_cnt)
+        return 0;
+    for (u32 k = 0; (text = tn_btf_tag(v->src.btf, func_at(&v->src, 0).type_id, -1, k)); k++) {
+        if (strncmp(text, tag, sizeof(tag) - 1) != 0)
+            continue;
+        if (name)
+            return vf_refuse(v, 0, TN_REASON_bad_func_info,
+                             "multiple exception callback tags for main subprog: one is enough");
+        name = text + sizeof(tag) - 1;
+    }
+    return name ? find_record(v, name, ret_start) : 0;
+}
+
+static int check_funcs(struct vf *v)
+{
+    const struct tn_verify_in *in = v->in;
+    struct tn_src *s = &v->src;
+
+    if (!in->func_info_cnt)
+        return 0;
     if (in->func_info_cnt != v->cfg.nsubs)
         return vf_refuse(v, 0, TN_REASON_bad_func_info,
                          "number of funcs in func_info (%u) doesn't match number of subprogs (%u)",
                          in->func_info_cnt, v->cfg.nsubs);
-    s->funcs = in->func_info;
-    s->func_size = in->func_info_rec_size;
     for (u32 k = 0; k < in->func_info_cnt; k++) {
         struct bpf_func_info f = func_at(s, k);
 

@@ -22,6 +22,9 @@ struct tn_src {
 
 /* Reads BTF alone; its instruction records come after the functions are known. */
 int tn_src_open(struct vf *v);
+/* Where the function starts that a tag of the program's own names to be called when something was thrown; 0:
+   none. Before the functions are known. */
+int tn_src_exception_callback(struct vf *v, u32 *ret_start);
 int tn_src_check_records(struct vf *v);
 void tn_src_close(struct tn_src *src);
 

@@ -310,6 +310,12 @@ int tn_subprog_enter(struct vf *v, u32 root)
     u32 n = 0;
     int err = params_of(v, v->cfg.sub[root].start, param, &n);
 
+    if (!err && root == v->cfg.exception) {
+        tn_state_top(&v->cur)->exception = true;
+        if (n != 1 || param[0].kind != PARAM_NUMBER)
+            return vf_refuse(v, v->pc, TN_REASON_bad_parameter,
+                             "exception cb only supports single integer argument: what was thrown");
+    }
     for (u32 k = 0; k < n && !err; k++)
         *vf_reg(v, k + 1) = inside(v, &param[k]);
     return err;
@@ -436,6 +442,12 @@ static int call_global(struct vf *v, struct tn_sub *sub)
         err = check_arg(v, k + 1, &param[k]);
     if (err)
         return err;
+    if (sub->throws) { /* what this path holds would be held for ever */
+        err = tn_held_none(v, "call of a global function that throws");
+        if (err)
+            return err;
+        v->cfg.sub[v->root].throws = true;
+    }
     if (sub->changes_packet)
         tn_packet_invalidate(v);
     for (u32 r = 0; r <= 5; r++)
@@ -477,11 +489,13 @@ static int exit_root(struct vf *v)
         err = vf_need_init(v, 0);
     if (err)
         return err;
-    if (v->root && r0->kind != TN_REG_SCALAR)
+    if (!v->root || v->root == v->cfg.exception)
+        return tn_prog_result(v, 0);
+    if (r0->kind != TN_REG_SCALAR)
         return vf_refuse(
             v, v->pc, TN_REASON_return_value,
             "At subprogram exit the register R0 is not a scalar value: a global function returns numbers");
-    return v->root ? 0 : tn_prog_result(v, 0);
+    return 0;
 }
 
 int tn_call_exit(struct vf *v, u32 *ret_next, bool *ret_end)
@@ -563,8 +577,7 @@ static void add_callee(struct deepest *to, const struct deepest *from)
     to->calls = TN_MAX(to->calls, from->calls);
 }
 
-/* The function that the instruction may open a frame of while its own is open; or none. */
-static bool opens(const struct vf *v, u32 pc, u32 *ret)
+bool tn_subprog_opens(const struct vf *v, u32 pc, u32 *ret)
 {
     return names(v, pc, ret) && (tn_insn_is_subprog_call(&v->insns[pc]) || !v->cfg.sub[*ret].async);
 }
@@ -575,7 +588,7 @@ static int stack_of(struct vf *v, u32 f, struct deepest *d, const u16 *place)
     u32 g;
 
     for (u32 pc = sub->start; pc < sub->end; pc++) {
-        if (!opens(v, pc, &g))
+        if (!tn_subprog_opens(v, pc, &g))
             continue;
         if (place[g] >= place[f]) /* one that is called back leads here again */
             return vf_refuse(v, pc, TN_REASON_call_depth,
@@ -592,8 +605,7 @@ static int stack_of(struct vf *v, u32 f, struct deepest *d, const u16 *place)
 static bool calls_tail(const struct vf *v, const struct tn_sub *sub)
 {
     for (u32 pc = sub->start; pc < sub->end; pc++)
-        if (!v->cfg.flow[pc].second && tn_insn_is_call(&v->insns[pc]) && !v->insns[pc].src_reg &&
-            v->insns[pc].imm == TN_PROTO_tail_call)
+        if (tn_insn_is_tail_call(v, pc))
             return true;
     return false;
 }
@@ -617,7 +629,7 @@ static int check_tail_calls(struct vf *v, struct deepest *d)
                 "%u are allowed",
                 d[f].before, TAIL_CALL_STACK - 1);
         for (u32 pc = c->sub[f].start; pc < c->sub[f].end; pc++)
-            if (opens(v, pc, &g))
+            if (tn_subprog_opens(v, pc, &g))
                 d[g].before = TN_MAX(d[g].before, d[f].before + counted(&c->sub[f]));
     }
     return 0;

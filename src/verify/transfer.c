@@ -351,7 +351,7 @@ static int do_jump(struct vf *v, const struct bpf_insn *i, u32 *ret_next, bool *
         int err;
 
         err = i->src_reg == BPF_PSEUDO_CALL         ? tn_call_subprog(v, i)
-              : i->src_reg == BPF_PSEUDO_KFUNC_CALL ? tn_kfunc_call(v, i)
+              : i->src_reg == BPF_PSEUDO_KFUNC_CALL ? tn_kfunc_call(v, i, ret_end)
                                                     : tn_call_helper(v, i);
         *ret_next = v->cur.nframes > before ? v->pc + 1 + (u32)i->imm : v->pc + 1;
         return err;

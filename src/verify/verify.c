@@ -63,7 +63,9 @@ static int explore_all(struct vf *v)
         if (f && c->sub[f].global)
             err = tn_explore(v, f, &c->sub[f].longest);
     }
-    return err ? err : tn_explore(v, 0, &v->facts.longest_path);
+    if (!err)
+        err = tn_explore(v, 0, &v->facts.longest_path);
+    return err ? err : tn_callback_run_later(v, &v->facts.longest_path);
 }
 
 static int deliver(struct vf *v)
@@ -122,6 +124,8 @@ static int run(struct vf *v, u64 *start)
     if (!err)
         err = tn_src_check_records(v);
     if (!err)
+        err = tn_leave_check_types(v);
+    if (!err)
         tn_iter_mark_loops(v);
     if (!err)
         err = tn_special_open(v);
@@ -131,6 +135,8 @@ static int run(struct vf *v, u64 *start)
         err = explore_all(v);
     if (!err)
         err = tn_subprog_stack(v);
+    if (!err)
+        err = tn_leave_check_callers(v);
     if (!err)
         err = deliver(v);
     return err;
@@ -168,6 +174,7 @@ int tn_verify_probed(const struct tn_verify_in *in, const struct tn_verify_probe
         err = -ENOMEM;
 
     tn_explore_clear(v);
+    free(v->later);
     tn_special_close(v);
     tn_src_close(&v->src);
     free(v->cfg.flow);

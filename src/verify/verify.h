@@ -104,6 +104,7 @@ struct tn_verify_in {
     F(tracing,   "is attached to a function of the host by its type")                                        \
     F(probe,     "reads memory through a pointer that may not be good")                                      \
     F(arena,     "reaches into an arena")                                                                    \
+    F(exception, "throws: it ends from inside of its functions")                                             \
     F(symbol,    "takes the address of a variable of the host")                                              \
     F(kfunc,     "calls a function of the host by its type")
 // clang-format on

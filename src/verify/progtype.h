@@ -18,15 +18,15 @@
 // clang-format off
 #define TN_PROG_TYPES(P)                                                                                     \
     P(SOCKET_FILTER,           1,  "socket_filter",  "__sk_buff",               SK_BUFF,    TN_PT_LD_ABS)    \
-    P(KPROBE,                  2,  "kprobe",         "pt_regs",                 PT_REGS,    TN_PT_CTX_PLAIN | TN_PT_MAY_SLEEP) \
+    P(KPROBE,                  2,  "kprobe",         "pt_regs",                 PT_REGS,    TN_PT_CTX_PLAIN | TN_PT_MAY_SLEEP | TN_PT_PRIVATE_STACK) \
     P(SCHED_CLS,               3,  "sched_cls",      "__sk_buff",               SK_BUFF_TC, TN_PT_LD_ABS | TN_PT_PKT_READ | TN_PT_PKT_WRITE) \
     P(SCHED_ACT,               4,  "sched_act",      "__sk_buff",               SK_BUFF_TC, TN_PT_LD_ABS | TN_PT_PKT_READ | TN_PT_PKT_WRITE) \
-    P(TRACEPOINT,              5,  "tracepoint",     "",                        TRACEPOINT, TN_PT_CTX_PLAIN) \
+    P(TRACEPOINT,              5,  "tracepoint",     "",                        TRACEPOINT, TN_PT_CTX_PLAIN | TN_PT_PRIVATE_STACK) \
     P(XDP,                     6,  "xdp",            "xdp_md",                  XDP_MD,     TN_PT_PKT_READ | TN_PT_PKT_WRITE) \
-    P(PERF_EVENT,              7,  "perf_event",     "bpf_perf_event_data",     PERF_EVENT, 0)               \
-    P(RAW_TRACEPOINT,          17, "raw_tracepoint", "bpf_raw_tracepoint_args", RAW_ARGS,   TN_PT_CTX_PLAIN) \
+    P(PERF_EVENT,              7,  "perf_event",     "bpf_perf_event_data",     PERF_EVENT, TN_PT_PRIVATE_STACK) \
+    P(RAW_TRACEPOINT,          17, "raw_tracepoint", "bpf_raw_tracepoint_args", RAW_ARGS,   TN_PT_CTX_PLAIN | TN_PT_PRIVATE_STACK) \
     P(RAW_TRACEPOINT_WRITABLE, 24, "raw_tracepoint_writable", "bpf_raw_tracepoint_args", RAW_ARGS_BUFFER, TN_PT_CTX_PLAIN) \
-    P(TRACING,                 26, "tracing",        "",                        TYPED,      TN_PT_CTX_PLAIN | TN_PT_MAY_SLEEP) \
+    P(TRACING,                 26, "tracing",        "",                        TYPED,      TN_PT_CTX_PLAIN | TN_PT_MAY_SLEEP | TN_PT_PRIVATE_STACK) \
     P(SYSCALL,                 31, "syscall",        "",                        OWN,        TN_PT_CTX_PLAIN | TN_PT_MAY_SLEEP | TN_PT_MUST_SLEEP)
 
 /*
@@ -42,12 +42,13 @@
 // clang-format on
 
 enum {
-    TN_PT_CTX_PLAIN = 1 << 0,  /* the context is memory as it is read: helpers may be given parts of it */
-    TN_PT_LD_ABS = 1 << 1,     /* has the packet loads of classic BPF */
-    TN_PT_PKT_READ = 1 << 2,   /* reaches the packet by pointers */
-    TN_PT_PKT_WRITE = 1 << 3,  /* … and may write to it */
-    TN_PT_MAY_SLEEP = 1 << 4,  /* may be loaded with BPF_F_SLEEPABLE */
-    TN_PT_MUST_SLEEP = 1 << 5, /* … or not at all */
+    TN_PT_CTX_PLAIN = 1 << 0,     /* the context is memory as it is read: helpers may be given parts of it */
+    TN_PT_LD_ABS = 1 << 1,        /* has the packet loads of classic BPF */
+    TN_PT_PKT_READ = 1 << 2,      /* reaches the packet by pointers */
+    TN_PT_PKT_WRITE = 1 << 3,     /* … and may write to it */
+    TN_PT_MAY_SLEEP = 1 << 4,     /* may be loaded with BPF_F_SLEEPABLE */
+    TN_PT_MUST_SLEEP = 1 << 5,    /* … or not at all */
+    TN_PT_PRIVATE_STACK = 1 << 6, /* large frames do not count as stack (subprog.c); of iterators they do */
 };
 
 /* Of expected_attach_type: newer than Debian's <linux/bpf.h>. */

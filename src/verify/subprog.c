@@ -16,8 +16,10 @@
  *      T * arg:arena                                     anywhere in the arena  that, or a number
  *      T * (arg:nonnull)                                 sizeof(T) bytes        as many, that may be written
  *
- * The stack of all functions that may be open at once is one budget; what runs when the program is over has
- * its own.
+ * The stack of all functions that may be open at once is one budget, as Linux counts it; what runs when the
+ * program is over has its own. Programs that are only called at probes have, in Linux, a stack of their own
+ * for each frame of some size (private), which does not count: but for functions that may run later as well,
+ * and where a function calls another program in place of itself.
  */
 #include "verify/internal.h"
 #include "verify/kfuncs.h"
@@ -520,6 +522,8 @@ int tn_call_exit(struct vf *v, u32 *ret_next, bool *ret_end)
 
 /* ------------------------------------------------------------------------------------------------- stack */
 
+#define PRIVATE_STACK_MIN 64u
+
 struct deepest {
     u32 counted, own; /* bytes: as Linux counts frames for its compiler; as they are */
     u32 calls;
@@ -582,7 +586,44 @@ bool tn_subprog_opens(const struct vf *v, u32 pc, u32 *ret)
     return names(v, pc, ret) && (tn_insn_is_subprog_call(&v->insns[pc]) || !v->cfg.sub[*ret].async);
 }
 
-static int stack_of(struct vf *v, u32 f, struct deepest *d, const u16 *place)
+static bool calls_tail(const struct vf *v, const struct tn_sub *sub)
+{
+    for (u32 pc = sub->start; pc < sub->end; pc++)
+        if (tn_insn_is_tail_call(v, pc))
+            return true;
+    return false;
+}
+
+static bool has_private_stacks(const struct vf *v)
+{
+    for (u32 k = 0; k < v->cfg.nsubs; k++)
+        if (calls_tail(v, &v->cfg.sub[k]))
+            return false;
+    return v->type->flags & TN_PT_PRIVATE_STACK &&
+           (v->in->prog_type != BPF_PROG_TYPE_TRACING || v->in->expected_attach_type != BPF_TRACE_ITER);
+}
+
+/* Which frames count in the budget. */
+static void find_counted(const struct vf *v, bool ret[TN_MAX_SUBPROGS])
+{
+    const struct tn_cfg *c = &v->cfg;
+    bool private = has_private_stacks(v);
+    u32 g;
+
+    for (u32 k = 0; k < c->nsubs; k++)
+        ret[k] = !private || c->sub[k].async;
+    for (u32 k = c->nsubs; k-- > 0;) { /* callers come first */
+        u32 f = c->order[k];
+
+        for (u32 pc = c->sub[f].start; ret[f] && pc < c->sub[f].end; pc++)
+            if (tn_subprog_opens(v, pc, &g))
+                ret[g] = true;
+    }
+    for (u32 k = 0; k < c->nsubs; k++)
+        ret[k] |= counted(&c->sub[k]) < PRIVATE_STACK_MIN;
+}
+
+static int stack_of(struct vf *v, u32 f, struct deepest *d, const u16 *place, bool counts)
 {
     const struct tn_sub *sub = &v->cfg.sub[f];
     u32 g;
@@ -596,18 +637,10 @@ static int stack_of(struct vf *v, u32 f, struct deepest *d, const u16 *place)
                              TN_MAX_FRAMES + 1);
         add_callee(&d[f], &d[g]);
     }
-    d[f].counted += counted(sub);
+    d[f].counted += counts ? counted(sub) : 0;
     d[f].own += TN_ROUND_UP(sub->depth, 8u);
     d[f].calls++;
     return 0;
-}
-
-static bool calls_tail(const struct vf *v, const struct tn_sub *sub)
-{
-    for (u32 pc = sub->start; pc < sub->end; pc++)
-        if (tn_insn_is_tail_call(v, pc))
-            return true;
-    return false;
 }
 
 /* A tail call replaces the frame of the function that makes it, not those of its callers: 33 in a row on top
@@ -640,12 +673,15 @@ int tn_subprog_stack(struct vf *v)
     struct tn_cfg *c = &v->cfg;
     struct deepest d[TN_MAX_SUBPROGS] = {0};
     u16 place[TN_MAX_SUBPROGS] = {0};
+    bool counts[TN_MAX_SUBPROGS];
+    u32 limit = v->auth->limits.max_stack;
     int err = 0;
 
+    find_counted(v, counts);
     for (u32 k = 0; k < c->nsubs; k++)
         place[c->order[k]] = (u16)k;
     for (u32 k = 0; k < c->nsubs && !err; k++) /* callees come first */
-        err = stack_of(v, c->order[k], d, place);
+        err = stack_of(v, c->order[k], d, place, counts[c->order[k]]);
     for (u32 f = 0; f < c->nsubs && !err; f++) {
         if (f && !c->sub[f].async)
             continue;
@@ -653,13 +689,20 @@ int tn_subprog_stack(struct vf *v)
             err = vf_refuse(v, c->sub[f].start, TN_REASON_call_depth,
                             "the call stack of %u frames is too deep: %u are allowed", d[f].calls,
                             TN_MAX_FRAMES);
-        else if (d[f].counted > v->auth->limits.max_stack)
+        else if (d[f].counted > TN_STACK_BYTES)
             err = vf_refuse(
                 v, c->sub[f].start, TN_REASON_stack_limit,
                 "combined stack size of %u calls is %u. Too large: %u bytes are allowed (each frame "
                 "counts in steps of 16); keep large buffers in a map",
-                d[f].calls, d[f].counted, v->auth->limits.max_stack);
+                d[f].calls, d[f].counted, TN_STACK_BYTES);
+        else if (limit && d[f].own > limit)
+            err = vf_refuse(v, c->sub[f].start, TN_REASON_stack_limit,
+                            "combined stack size of %u calls is %u. Too large: %u bytes are allowed by the "
+                            "authority; keep large buffers in a map",
+                            d[f].calls, d[f].own, limit);
         v->facts.max_stack = TN_MAX(v->facts.max_stack, d[f].own);
     }
+    if (v->facts.max_stack > TN_STACK_BYTES)
+        v->facts.features |= 1ull << TN_FEATURE_deep_stack;
     return err ? err : check_tail_calls(v, d);
 }

@@ -39,7 +39,7 @@ struct tn_call_facts {
 struct tn_limits {
     u64 max_insns_processed; /* the verifier's own budget */
     u64 max_path_insns;      /* longest path a run may take; 0 = no limit */
-    u32 max_stack;           /* bytes over all frames of a call chain */
+    u32 max_stack;           /* bytes over all frames of a call chain; 0 = what Linux allows */
 };
 /* Filled by the caller. Each question returns 0 (yes) or −EACCES with `err` filled, and answers the same
    whenever it is asked the same during one verification: a path that is pruned asks nothing again. `tag`
@@ -53,7 +53,7 @@ struct tn_authority {
     int (*may_call)(void *self, const struct tn_call *call, struct tn_call_facts *ret_facts,
                     struct tn_error *err);
 };
-/* Says yes to everything, with Linux's limits (one million processed instructions, 512 bytes of stack). */
+/* Says yes to everything, with Linux's limits (one million processed instructions, its rules for the stack). */
 extern const struct tn_authority tn_authority_all;
 
 /* --------------------------------------------------------------------------------------------------- in */
@@ -105,6 +105,7 @@ struct tn_verify_in {
     F(probe,     "reads memory through a pointer that may not be good")                                      \
     F(arena,     "reaches into an arena")                                                                    \
     F(exception, "throws: it ends from inside of its functions")                                             \
+    F(deep_stack, "has frames of more than 512 bytes together")                                              \
     F(symbol,    "takes the address of a variable of the host")                                              \
     F(kfunc,     "calls a function of the host by its type")
 // clang-format on

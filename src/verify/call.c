@@ -461,7 +461,7 @@ int tn_call_helper(struct vf *v, const struct bpf_insn *i)
     struct tn_call question = {(u32)i->imm, 0};
     struct tn_call_facts facts = {INT64_MIN, INT64_MAX};
     struct tn_error denied = {0};
-    char func[64];
+    char func[64] = "";
     int err;
 
     if (!c.proto)
@@ -475,7 +475,8 @@ int tn_call_helper(struct vf *v, const struct bpf_insn *i)
         return err;
     if (v->auth->may_call(v->auth->self, &question, &facts, &denied))
         return vf_refuse_denied(v, TN_REASON_call_denied, &denied);
-    snprintf(func, sizeof(func), "%s#%u", c.proto->name, c.proto->id);
+    if (c.use.release || c.kptr) /* else nobody speaks of it */
+        snprintf(func, sizeof(func), "%s#%u", c.proto->name, c.proto->id);
     err = c.kptr ? tn_kptr_given(v, &c.use, func) : tn_ref_arg_done(v, &c.use, func);
     if (err)
         return err;

@@ -39,7 +39,7 @@
 #include "verify/internal.h"
 
 #define MAX_PENDING     8192u
-#define FRESH           8u
+#define FRESH           64u
 #define POINT_MIN_INSNS 8u
 #define POINT_MIN_JUMPS 2u
 #define POINT_MAX_INSNS 256u

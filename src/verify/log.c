@@ -208,14 +208,21 @@ int vf_refuse(struct vf *v, u32 insn, enum tn_reason reason, const char *fmt, ..
     return -EACCES;
 }
 
+#define TN_MAP_NAME 32u
+_Static_assert(4 + TN_MAP_NAME < TN_MAP_LABEL, "\"map \", the name, NUL");
+
 const char *vf_map_label(const struct vf *v, u32 map, char buf[TN_MAP_LABEL])
 {
     const char *name = v->in->maps[map].name;
+    size_t len = name ? strnlen(name, TN_MAP_NAME) : 0;
 
-    if (name && *name)
-        snprintf(buf, TN_MAP_LABEL, "map %.32s", name);
-    else
+    if (len) { /* by hand: it is made for every instruction that names a map */
+        memcpy(buf, "map ", 4);
+        memcpy(buf + 4, name, len);
+        buf[4 + len] = 0;
+    } else {
         snprintf(buf, TN_MAP_LABEL, "map %u", map);
+    }
     return buf;
 }
 

@@ -111,17 +111,16 @@ static int check_map_value(struct vf *v, struct tn_place *p)
     char label[TN_MAP_LABEL];
     int err;
 
-    vf_map_label(v, p->reg.obj, label);
     if (p->use != TN_USE_READ && map->rdonly_prog)
         return vf_refuse(v, v->pc, TN_REASON_map_write_denied,
                          "write into map forbidden, value_size=%u off=%" PRId64
                          " size=%u: %s is read-only for programs",
-                         map->geo.value_size, p->min, p->size, label);
+                         map->geo.value_size, p->min, p->size, vf_map_label(v, p->reg.obj, label));
     if (p->use != TN_USE_WRITE && map->wronly_prog)
         return vf_refuse(v, v->pc, TN_REASON_map_read_denied,
                          "read from map forbidden, value_size=%u off=%" PRId64
                          " size=%u: %s is write-only for programs",
-                         map->geo.value_size, p->min, p->size, label);
+                         map->geo.value_size, p->min, p->size, vf_map_label(v, p->reg.obj, label));
     err = tn_region_check(v, p, map->geo.value_size, "map value", "value_size", TN_REASON_map_bounds);
     return err ? err : tn_special_access(v, &p->reg, p->min, p->max, p->size, !p->helper, &p->kptr);
 }
@@ -335,10 +334,19 @@ static int check_aligned(struct vf *v, const struct tn_place *p, const struct tn
                      p->size, p->regno);
 }
 
+static struct tn_range moved(const struct tn_range *r, s32 off)
+{
+    struct tn_range add = tn_reg_const((u64)(s64)off).r;
+
+    if (tn_range_is_const(r)) /* most by far */
+        return tn_reg_const(r->umin + add.umin).r;
+    return tn_range_alu(BPF_ADD, true, r, &add);
+}
+
 /* An access by an instruction; `p` has regno, size, use, atomic, sext. */
 static int check_access(struct vf *v, s32 off, struct tn_place *p)
 {
-    struct tn_range at, add = tn_range_const((u64)(s64)off);
+    struct tn_range at;
     const struct memory *m;
     int err = vf_need_init(v, p->regno);
 
@@ -353,7 +361,7 @@ static int check_access(struct vf *v, s32 off, struct tn_place *p)
             v, v->pc, TN_REASON_bad_atomic,
             "BPF_ATOMIC %s R%u %s is not allowed: atomics work on maps, the stack and reservations",
             p->use == TN_USE_READ ? "loads from" : "stores into", p->regno, TN_REG_NAME(&p->reg));
-    at = tn_range_alu(BPF_ADD, true, &p->reg.r, &add);
+    at = moved(&p->reg.r, off);
     p->min = at.smin;
     p->max = at.smax;
     p->fixed = (s64)p->reg.delta + off;
@@ -385,13 +393,29 @@ static bool frozen_value(const struct vf *v, const struct tn_place *p, u64 *ret)
     return true;
 }
 
+/* A number of so many bytes, of which nothing is known; as tn_range_unsigned says it, which takes longer. */
+static struct tn_range any_of_size(u32 size)
+{
+    u64 most = tn_width_mask(size * 8);
+
+    if (size == 8)
+        return tn_range_any();
+    return (struct tn_range){
+        .var = {0, most},
+        .umax = most,
+        .smax = (s64)most,
+        .u32max = (u32)most,
+        .s32min = size == 4 ? INT32_MIN : 0,
+        .s32max = size == 4 ? INT32_MAX : (s32)most,
+    };
+}
+
 /* What the bytes at `p` (checked) hold. */
 static int read_value(struct vf *v, const struct tn_place *p, struct tn_reg *ret)
 {
     u64 known;
     int err;
 
-    *ret = tn_reg_scalar(tn_range_unsigned(0, tn_width_mask(p->size * 8)));
     if (p->reg.kind == TN_REG_STACK) {
         struct tn_frame *f = v->cur.frame[p->reg.frame];
 
@@ -406,7 +430,9 @@ static int read_value(struct vf *v, const struct tn_place *p, struct tn_reg *ret
     if (p->yields.kind != TN_REG_NONE)
         *ret = p->yields;
     else if (frozen_value(v, p, &known))
-        *ret = tn_reg_scalar(tn_range_const(known));
+        *ret = tn_reg_const(known);
+    else
+        *ret = tn_reg_scalar(any_of_size(p->size));
     return 0;
 }
 
@@ -462,7 +488,7 @@ static int store(struct vf *v, const struct bpf_insn *i, bool atomic)
 {
     struct tn_place p = {
         .regno = i->dst_reg, .size = tn_size_bytes(i->code), .use = TN_USE_WRITE, .atomic = atomic};
-    struct tn_reg value = tn_reg_scalar(tn_range_const((u64)(s64)i->imm));
+    struct tn_reg value;
     bool imm = BPF_CLASS(i->code) == BPF_ST;
     int err = 0;
 
@@ -473,6 +499,8 @@ static int store(struct vf *v, const struct bpf_insn *i, bool atomic)
         if (!err && src->kind == TN_REG_SCALAR && !src->id && !tn_range_is_const(&src->r))
             src->id = ++v->next_id; /* so that the spilled copy learns with it */
         value = *src;
+    } else {
+        value = tn_reg_const((u64)(s64)i->imm);
     }
     if (!err)
         err = check_access(v, i->off, &p);

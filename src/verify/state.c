@@ -32,14 +32,13 @@ const char *tn_reg_name(const struct tn_reg *reg, char buf[TN_REG_NAME_LEN])
     return buf;
 }
 
-struct tn_reg tn_reg_scalar(struct tn_range r)
-{
-    return (struct tn_reg){.kind = TN_REG_SCALAR, .r = r};
-}
-
 struct tn_reg tn_reg_pointer(enum tn_reg_kind kind, u32 obj)
 {
-    return (struct tn_reg){.kind = (u8)kind, .obj = obj, .r = tn_range_const(0)};
+    struct tn_reg reg = tn_reg_const(0);
+
+    reg.kind = (u8)kind;
+    reg.obj = obj;
+    return reg;
 }
 
 /* ------------------------------------------------------------------------------------------------ frames */
@@ -183,9 +182,11 @@ void tn_state_each_reg(struct tn_state *s, void (*fn)(struct tn_reg *reg, void *
 /* ------------------------------------------------------------------------------------------------ at rest
  *
  *   state   its head │ refs │ frame …
- *   frame   its fields between registers and slots │ 11 registers │ number of slots │ slots
+ *   frame   what is asked of it at once, and where its parts lie │ 11 registers │ slots
  *   register   a byte: form, and which of the words before the range are not zero │ those words │ range
  *   slot       a byte: what follows │ kinds of bytes (1 or 8) │ place and register │ object
+ *
+ * A comparison goes to the registers and slots that it asks for, and reads no others.
  */
 
 #define META_WORDS (offsetof(struct tn_reg, r) / 8)
@@ -193,23 +194,33 @@ _Static_assert(offsetof(struct tn_reg, r) % 8 == 0 && META_WORDS <= 5, "a bit a 
 _Static_assert(offsetof(struct tn_reg, r) + sizeof(struct tn_range) == sizeof(struct tn_reg),
                "nothing behind");
 
-enum { FORM_NONE, FORM_ANY, FORM_CONST, FORM_RANGE, FORM_MASK = 7, FORM_BITS = 3 };
+enum { FORM_ANY, FORM_CONST, FORM_RANGE, FORM_MASK = 7, FORM_BITS = 3 };
 enum { SLOT_UNIFORM = 1, SLOT_REG = 2, SLOT_OBJECT = 4, SLOT_KIND_SHIFT = 4 };
 
 #define FRAME_HEAD_AT  offsetof(struct tn_frame, callsite)
 #define FRAME_HEAD     (offsetof(struct tn_frame, nslots) - FRAME_HEAD_AT)
 #define STATE_HEAD     offsetof(struct tn_state, pool)
+#define PARTS          (TN_NREGS + TN_STACK_SLOTS)
 #define PACKED_REG_MAX (1 + sizeof(struct tn_reg))
+#define PACKED_FRAME_MAX                                                                                     \
+    (sizeof(struct packed_frame) + PARTS * sizeof(u16) + TN_NREGS * PACKED_REG_MAX +                         \
+     TN_STACK_SLOTS * (sizeof(struct tn_stack_slot) + PACKED_REG_MAX))
 #define SCRATCH_BYTES                                                                                        \
-    (STATE_HEAD + TN_MAX_REFS * sizeof(struct tn_ref) +                                                      \
-     TN_MAX_FRAMES * (FRAME_HEAD + 1 + TN_NREGS * PACKED_REG_MAX +                                           \
-                      TN_STACK_SLOTS * (sizeof(struct tn_stack_slot) + PACKED_REG_MAX)))
+    (STATE_HEAD + TN_MAX_REFS * sizeof(struct tn_ref) + TN_MAX_FRAMES * PACKED_FRAME_MAX)
+
+struct packed_frame {
+    u8 head[FRAME_HEAD];
+    u64 objects;          /* slots that hold part of an object, a bit each */
+    u16 there, numbers;   /* registers that are kept, a bit each; of these, those that are numbers */
+    u16 nslots, size;     /* of all that belongs to the frame, in bytes */
+    /* then u16 at[TN_NREGS + nslots]: where registers and slots lie, from the frame's start */
+};
+_Static_assert(PACKED_FRAME_MAX <= UINT16_MAX, "at[] reaches");
 
 /* Where the last comparison failed: the next one is likely to fail there, too. */
 struct hint {
-    u32 at; /* offset in data; 0: none */
-    u8 frame, index;
-    bool slot;
+    u32 at; /* the frame's offset in data; 0: none */
+    u8 frame, part;
 };
 
 struct tn_kept {
@@ -270,26 +281,31 @@ static u8 *put_reg(u8 *at, const struct tn_reg *reg)
     return at;
 }
 
-static const u8 *get_reg(const u8 *at, struct tn_reg *reg)
+/* All of a register but its range, which follows. */
+static const u8 *get_meta(const u8 *at, u8 head, struct tn_reg *reg)
 {
-    u8 head = *at++;
-    u64 meta[META_WORDS] = {0}, value;
+    u64 meta[META_WORDS] = {0};
 
-    if (head == FORM_NONE) {
-        *reg = (struct tn_reg){0};
-        return at;
-    }
     for (u32 w = 0; w < META_WORDS; w++)
         if (head >> (FORM_BITS + w) & 1)
             at = get(at, &meta[w], 8);
     memcpy(reg, meta, sizeof(meta));
+    return at;
+}
+
+static const u8 *get_reg(const u8 *at, struct tn_reg *reg)
+{
+    u8 head = *at++;
+    u64 value;
+
+    at = get_meta(at, head, reg);
     switch (head & FORM_MASK) {
     case FORM_ANY:
         reg->r = tn_range_any();
         return at;
     case FORM_CONST:
         at = get(at, &value, 8);
-        reg->r = tn_range_const(value);
+        reg->r = tn_reg_const(value).r;
         return at;
     default:
         return get(at, &reg->r, sizeof(reg->r));
@@ -362,41 +378,83 @@ static const u8 *get_slot(const u8 *at, struct tn_stack_slot *s)
     return at;
 }
 
-static const u8 *skip_reg(const u8 *at)
-{
-    static const u8 words[32] = {0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4,
-                                 1, 2, 2, 3, 2, 3, 3, 4, 2, 3, 3, 4, 3, 4, 4, 5};
-    static const u8 range[FORM_MASK + 1] = {
-        [FORM_CONST] = 8,
-        [FORM_RANGE] = sizeof(struct tn_range),
-    };
-    u8 head = *at++;
+_Static_assert(TN_BYTE_SPILL == 3 && TN_BYTE_DYNPTR == 4 && TN_BYTE_IRQ_FLAG < 8, "one bit tells objects");
 
-    return at + 8 * words[head >> FORM_BITS] + range[head & FORM_MASK];
+static bool slot_is_object(const struct tn_stack_slot *slot)
+{
+    u64 bytes;
+
+    memcpy(&bytes, slot->byte, 8);
+    return bytes & 0x0404040404040404ull;
 }
 
-static const u8 *skip_slot(const u8 *at)
+static u64 objects_of(const struct tn_frame *f)
 {
-    u8 head = *at++;
+    u64 objects = 0;
 
-    if (!(head & SLOT_UNIFORM))
-        at += 8;
-    if (head & SLOT_REG)
-        at = skip_reg(at + 2);
-    if (head & SLOT_OBJECT)
-        at += sizeof(((struct tn_stack_slot *)0)->tag) + sizeof(((struct tn_stack_slot *)0)->depth);
+    for (u32 k = 0; k < f->nslots; k++)
+        objects |= (u64)slot_is_object(&f->slot[k]) << k;
+    return objects;
+}
+
+static u8 *put_frame(u8 *start, const struct tn_frame *f, u16 live)
+{
+    struct packed_frame p = {.objects = objects_of(f), .nslots = (u16)f->nslots};
+    u16 where[PARTS];
+    u8 *at = start + sizeof(p) + (TN_NREGS + f->nslots) * sizeof(where[0]);
+
+    memcpy(p.head, (const u8 *)f + FRAME_HEAD_AT, FRAME_HEAD);
+    for (u32 r = 0; r < TN_NREGS; r++) {
+        where[r] = (u16)(at - start);
+        if (f->reg[r].kind == TN_REG_NONE || !(live >> r & 1 || r == 10))
+            continue;
+        p.there |= (u16)(1u << r);
+        p.numbers |= (u16)((f->reg[r].kind == TN_REG_SCALAR) << r);
+        at = put_reg(at, &f->reg[r]);
+    }
+    for (u32 k = 0; k < f->nslots; k++) {
+        where[TN_NREGS + k] = (u16)(at - start);
+        at = put_slot(at, &f->slot[k]);
+    }
+    p.size = (u16)(at - start);
+    put(put(start, &p, sizeof(p)), where, (TN_NREGS + f->nslots) * sizeof(where[0]));
     return at;
 }
 
-/* May a byte of it belong to an object? */
-static bool packed_object(const u8 *at)
+static const u8 *part_at(const u8 *frame, u32 part)
 {
-    if (*at & SLOT_UNIFORM)
-        return *at >> SLOT_KIND_SHIFT >= TN_BYTE_DYNPTR;
-    for (u32 b = 1; b <= 8; b++)
-        if (at[b] >= TN_BYTE_DYNPTR)
-            return true;
-    return false;
+    u16 where;
+
+    memcpy(&where, frame + sizeof(struct packed_frame) + part * sizeof(where), sizeof(where));
+    return frame + where;
+}
+
+/* False: no memory. */
+static bool get_frame(const u8 *start, struct tn_frame *f)
+{
+    struct packed_frame p;
+    const u8 *at = get(start, &p, sizeof(p)) + (TN_NREGS + p.nslots) * sizeof(u16);
+
+    memcpy((u8 *)f + FRAME_HEAD_AT, p.head, FRAME_HEAD);
+    for (u32 r = 0; r < TN_NREGS; r++) {
+        if (p.there >> r & 1)
+            at = get_reg(at, &f->reg[r]);
+        else
+            f->reg[r] = (struct tn_reg){0};
+    }
+    if (frame_room(f, p.nslots))
+        return false;
+    for (u32 k = 0; k < p.nslots; k++)
+        at = get_slot(at, &f->slot[k]);
+    return true;
+}
+
+static u32 frame_size(const u8 *start)
+{
+    struct packed_frame p;
+
+    get(start, &p, sizeof(p));
+    return p.size;
 }
 
 struct tn_kept *tn_state_keep(const struct tn_state *s, const u16 live[TN_MAX_FRAMES])
@@ -410,20 +468,8 @@ struct tn_kept *tn_state_keep(const struct tn_state *s, const u16 live[TN_MAX_FR
         return NULL;
     at = put(start, s, STATE_HEAD);
     at = put(at, s->ref, s->nrefs * sizeof(s->ref[0]));
-    for (u32 i = 0; i < s->nframes; i++) {
-        const struct tn_frame *f = s->frame[i];
-
-        at = put(at, (const u8 *)f + FRAME_HEAD_AT, FRAME_HEAD);
-        for (u32 r = 0; r < TN_NREGS; r++) {
-            if (f->reg[r].kind != TN_REG_NONE && (live[i] >> r & 1 || r == 10))
-                at = put_reg(at, &f->reg[r]);
-            else
-                *at++ = FORM_NONE;
-        }
-        *at++ = (u8)f->nslots;
-        for (u32 k = 0; k < f->nslots; k++)
-            at = put_slot(at, &f->slot[k]);
-    }
+    for (u32 i = 0; i < s->nframes; i++)
+        at = put_frame(at, s->frame[i], live[i]);
     kept = malloc(sizeof(*kept) + (size_t)(at - start));
     if (!kept)
         return NULL;
@@ -452,13 +498,9 @@ int tn_kept_revive(const struct tn_kept *kept, struct tn_pool *pool, struct tn_s
         if (!f)
             goto fail;
         s.frame[s.nframes++] = f;
-        at = get(at, (u8 *)f + FRAME_HEAD_AT, FRAME_HEAD);
-        for (u32 r = 0; r < TN_NREGS; r++)
-            at = get_reg(at, &f->reg[r]);
-        if (frame_room(f, *at++))
+        if (!get_frame(at, f))
             goto fail;
-        for (u32 k = 0; k < f->nslots; k++)
-            at = get_slot(at, &f->slot[k]);
+        at += frame_size(at);
     }
     memcpy(ret, &s, offsetof(struct tn_state, ref) + s.nrefs * sizeof(s.ref[0]));
     return 0;
@@ -521,7 +563,8 @@ struct id_maps {
     struct id_map link, object;
 };
 
-static bool pointer_covers(const struct tn_reg *old, const struct tn_reg *cur, struct id_maps *maps)
+/* All but the offset. */
+static bool pointer_meta_covers(const struct tn_reg *old, const struct tn_reg *cur, struct id_maps *maps)
 {
     bool packet = old->kind == TN_REG_PACKET || old->kind == TN_REG_PACKET_META;
     /* More bytes proved do as well, from the same base. */
@@ -530,8 +573,13 @@ static bool pointer_covers(const struct tn_reg *old, const struct tn_reg *cur, s
     return old->kind == cur->kind && old->frame == cur->frame && old->flags == cur->flags &&
            old->host == cur->host && (old->obj == cur->obj || more) &&
            (!packet || old->delta == cur->delta) && old->dynptr == cur->dynptr &&
-           tn_range_includes(&old->r, &cur->r) && ids_match(&maps->object, old->uid, cur->uid) &&
-           ids_match(&maps->object, old->id, cur->id) && ids_match(&maps->object, old->ref, cur->ref);
+           ids_match(&maps->object, old->uid, cur->uid) && ids_match(&maps->object, old->id, cur->id) &&
+           ids_match(&maps->object, old->ref, cur->ref);
+}
+
+static bool pointer_covers(const struct tn_reg *old, const struct tn_reg *cur, struct id_maps *maps)
+{
+    return tn_range_includes(&old->r, &cur->r) && pointer_meta_covers(old, cur, maps);
 }
 
 static bool reg_covers(const struct tn_reg *old, const struct tn_reg *cur, bool demand, struct id_maps *maps)
@@ -543,6 +591,41 @@ static bool reg_covers(const struct tn_reg *old, const struct tn_reg *cur, bool 
     if (old->kind == TN_REG_SCALAR)
         return !demand || (tn_range_includes(&old->r, &cur->r) && links_match(&maps->link, old, cur));
     return pointer_covers(old, cur, maps);
+}
+
+static bool packed_range_includes(const u8 *at, u8 head, const struct tn_range *cur)
+{
+    struct tn_range old;
+    u64 value;
+
+    switch (head & FORM_MASK) {
+    case FORM_ANY:
+        return true;
+    case FORM_CONST:
+        get(at, &value, 8);
+        return cur->umin == value && cur->umax == value;
+    default:
+        get(at, &old, sizeof(old));
+        return tn_range_includes(&old, cur);
+    }
+}
+
+/* reg_covers, of one at rest. */
+static bool packed_reg_covers(const u8 *at, const struct tn_reg *cur, bool demand, struct id_maps *maps)
+{
+    u8 head = *at++;
+    struct tn_reg old;
+
+    at = get_meta(at, head, &old);
+    if (old.kind == TN_REG_NONE)
+        return true;
+    if (old.kind != cur->kind)
+        return false;
+    if (old.kind == TN_REG_SCALAR && !demand)
+        return true;
+    return packed_range_includes(at, head, &cur->r) &&
+           (old.kind == TN_REG_SCALAR ? links_match(&maps->link, &old, cur)
+                                      : pointer_meta_covers(&old, cur, maps));
 }
 
 /* The byte holds data of any kind but a pointer. */
@@ -559,16 +642,6 @@ static bool byte_is_zero(const struct tn_stack_slot *slot, u32 byte)
             slot->reg.r.umax == 0);
 }
 
-_Static_assert(TN_BYTE_SPILL == 3 && TN_BYTE_DYNPTR == 4 && TN_BYTE_IRQ_FLAG < 8, "one bit tells objects");
-
-static bool slot_is_object(const struct tn_stack_slot *slot)
-{
-    u64 bytes;
-
-    memcpy(&bytes, slot->byte, 8);
-    return bytes & 0x0404040404040404ull;
-}
-
 /* Dynptrs, iterators, saved flags: what they are is told by all of the slot but how often it went round. */
 static bool object_covers(const struct tn_stack_slot *old, const struct tn_stack_slot *cur,
                           struct id_maps *maps)
@@ -583,9 +656,13 @@ static bool slot_covers(const struct tn_stack_slot *old, const struct tn_stack_s
 {
     bool as_data = !old->size || (!demand && old->reg.kind == TN_REG_SCALAR);
 
+    if (!old->size && !memcmp(old->byte, cur->byte, sizeof(old->byte)))
+        return true;
     if (old->size && !as_data) {
         if (old->lo != cur->lo || old->size != cur->size || !reg_covers(&old->reg, &cur->reg, demand, maps))
             return false;
+        if (old->size == 8)
+            return true;
     }
     for (u32 b = 0; b < 8; b++) {
         switch (old->byte[b]) {
@@ -610,100 +687,101 @@ static bool slot_covers(const struct tn_stack_slot *old, const struct tn_stack_s
 
 /* A comparison of one frame under way. */
 struct frame_pair {
-    const u8 *at; /* in the old one */
+    const u8 *at; /* the old one */
+    struct packed_frame old;
     const struct tn_frame *cur;
     const struct tn_need *need;
     struct id_maps *maps;
-    struct hint failed;
 };
 
-/* The most frequent slot by far, a constant of eight bytes: 0, 1, or −1 where one has to look closer. */
-static int constant_covers(const u8 *at, const struct tn_stack_slot *cur, bool demand)
+/* The most frequent slot by far, eight bytes spilled: *ret_covers. False: it is another one, or `cur` is. */
+static bool spill_covers(const u8 *at, const struct tn_stack_slot *cur, bool demand, struct id_maps *maps,
+                         bool *ret_covers)
 {
-    static const u64 scalar = TN_REG_SCALAR;
-    u64 meta, value;
-
-    if (at[0] != (SLOT_UNIFORM | SLOT_REG | TN_BYTE_SPILL << SLOT_KIND_SHIFT) || at[2] != 8 ||
-        at[3] != (FORM_CONST | 1 << FORM_BITS) || cur->size != 8 || cur->reg.kind != TN_REG_SCALAR)
-        return -1;
-    get(get(at + 4, &meta, 8), &value, 8);
-    if (meta != scalar)
-        return -1;
-    return !demand || (cur->reg.r.umin == value && cur->reg.r.umax == value);
+    if (at[0] != (SLOT_UNIFORM | SLOT_REG | TN_BYTE_SPILL << SLOT_KIND_SHIFT) || at[2] != 8 || cur->size != 8)
+        return false;
+    *ret_covers = packed_reg_covers(at + 3, &cur->reg, demand, maps);
+    return true;
 }
 
-/* The slot at p->at, or, where there was none, an empty one. */
-static bool slot_at_covers(struct frame_pair *p, u32 k, bool there)
+static bool slot_k_covers(const struct frame_pair *p, u32 k)
 {
     static const struct tn_stack_slot empty;
+    bool demand = p->need->slots >> k & 1;
     const struct tn_stack_slot *cur = k < p->cur->nslots ? &p->cur->slot[k] : &empty;
-    const u8 *at = p->at;
-    bool object = slot_is_object(cur) || (there && packed_object(at));
+    bool object = slot_is_object(cur) || p->old.objects >> k & 1;
     struct tn_stack_slot old;
+    bool covers;
+    const u8 *at;
 
-    if (there)
-        p->at = skip_slot(at);
-    if (!object && (!there || !(p->need->read >> k & 1)))
+    if (k >= p->old.nslots)
+        return !object;
+    if (!object && !(p->need->read >> k & 1))
         return true;
-    if (there && !object) {
-        int known = constant_covers(at, cur, p->need->slots >> k & 1);
-
-        if (known >= 0)
-            return known;
-    }
-    if (there)
-        get_slot(at, &old);
-    else
-        old = empty;
-    return object ? object_covers(&old, cur, p->maps)
-                  : slot_covers(&old, cur, p->need->slots >> k & 1, p->maps);
+    at = part_at(p->at, TN_NREGS + k);
+    if (!object && spill_covers(at, cur, demand, p->maps, &covers))
+        return covers;
+    get_slot(at, &old);
+    return object ? object_covers(&old, cur, p->maps) : slot_covers(&old, cur, demand, p->maps);
 }
 
-static bool reg_at_covers(struct frame_pair *p, u32 r)
+static bool reg_r_covers(const struct frame_pair *p, u32 r)
 {
-    const u8 *at = p->at;
-    struct tn_reg old;
+    u16 asked = p->old.there & p->need->live; /* R10 is always the frame's own */
+    const struct tn_reg *cur = &p->cur->reg[r];
 
-    if (r == 10 || *at == FORM_NONE || !(p->need->live >> r & 1)) { /* R10 is always the frame's own */
-        p->at = skip_reg(at);
+    if (r == 10 || !(asked >> r & 1))
         return true;
-    }
-    p->at = get_reg(at, &old);
-    return reg_covers(&old, &p->cur->reg[r], p->need->demand >> r & 1, p->maps);
+    if (p->old.numbers >> r & 1 && (cur->kind != TN_REG_SCALAR || !(p->need->demand >> r & 1)))
+        return cur->kind == TN_REG_SCALAR;
+    return packed_reg_covers(part_at(p->at, r), cur, true, p->maps);
 }
 
-static bool frame_covers(struct frame_pair *p, bool bottom)
+static bool part_covers(const struct frame_pair *p, u32 part)
+{
+    return part < TN_NREGS ? reg_r_covers(p, part) : slot_k_covers(p, part - TN_NREGS);
+}
+
+static bool same_call(const struct frame_pair *p, bool bottom)
 {
     const struct tn_frame *cur = p->cur;
     struct tn_frame old;
-    const u8 *at;
-    u32 nslots;
 
-    p->at = get(p->at, (u8 *)&old + FRAME_HEAD_AT, FRAME_HEAD);
-    if (old.subprog != cur->subprog || (!bottom && old.callsite != cur->callsite) ||
-        old.callback != cur->callback || old.async != cur->async || old.exception != cur->exception ||
-        old.callback_kind != cur->callback_kind || old.ret_min != cur->ret_min || old.ret_max != cur->ret_max)
-        return false;
-    if (old.callback_depth > cur->callback_depth) /* it had fewer rounds to go than this one */
-        return false;
-    for (u32 r = 0; r < TN_NREGS; r++) {
-        at = p->at;
-        if (!reg_at_covers(p, r)) {
-            p->failed = (struct hint){.index = (u8)r};
-            p->at = at;
+    memcpy((u8 *)&old + FRAME_HEAD_AT, p->old.head, FRAME_HEAD);
+    return old.subprog == cur->subprog && (bottom || old.callsite == cur->callsite) &&
+           old.callback == cur->callback && old.async == cur->async && old.exception == cur->exception &&
+           old.callback_kind == cur->callback_kind && old.ret_min == cur->ret_min &&
+           old.ret_max == cur->ret_max &&
+           old.callback_depth <= cur->callback_depth; /* else it had fewer rounds to go than this one */
+}
+
+/* *ret_part: which one does not. */
+static bool parts_cover(const struct frame_pair *p, u32 *ret_part)
+{
+    u32 regs = p->old.there & p->need->live & ((1u << 10) - 1);
+    u64 first = p->old.nslots < 64 ? (1ull << p->old.nslots) - 1 : ~0ull, slots;
+
+    for (; regs; regs &= regs - 1) {
+        *ret_part = (u32)__builtin_ctz(regs);
+        if (!reg_r_covers(p, *ret_part))
             return false;
-        }
     }
-    nslots = *p->at++;
-    for (u32 k = 0; k < nslots || k < cur->nslots; k++) {
-        at = p->at;
-        if (!slot_at_covers(p, k, k < nslots)) {
-            p->failed = (struct hint){.index = (u8)k, .slot = true};
-            p->at = k < nslots ? at : NULL;
+    slots = (p->need->read & first) | p->old.objects | objects_of(p->cur);
+    for (; slots; slots &= slots - 1) {
+        *ret_part = TN_NREGS + (u32)__builtin_ctzll(slots);
+        if (!slot_k_covers(p, *ret_part - TN_NREGS))
             return false;
-        }
     }
     return true;
+}
+
+static void frame_pair_open(struct frame_pair *p, const u8 *at, const struct tn_frame *cur,
+                            const struct tn_need *need)
+{
+    p->at = at;
+    memcpy(&p->old, at, sizeof(p->old));
+    p->cur = cur;
+    p->need = need;
 }
 
 /* The place where the last comparison failed does so again. */
@@ -711,10 +789,12 @@ static bool fails_at_hint(const struct tn_kept *kept, const struct tn_state *cur
 {
     const struct hint *h = &kept->hint;
     struct id_maps maps;
-    struct frame_pair p = {kept->data + h->at, cur->frame[h->frame], &need[h->frame], &maps, {0}};
+    struct frame_pair p;
 
+    frame_pair_open(&p, kept->data + h->at, cur->frame[h->frame], &need[h->frame]);
+    p.maps = &maps;
     maps.link.n = maps.object.n = 0;
-    return h->slot ? !slot_at_covers(&p, h->index, true) : !reg_at_covers(&p, h->index);
+    return !part_covers(&p, h->part);
 }
 
 static bool refs_cover(const struct tn_ref *old, const struct tn_ref *cur, struct id_maps *maps)
@@ -727,9 +807,9 @@ bool tn_kept_covers(struct tn_kept *kept, const struct tn_state *cur, const stru
 {
     struct tn_state old;
     struct id_maps maps;
-    struct frame_pair p = {.maps = &maps};
+    struct frame_pair p;
+    const u8 *at = get(kept->data, &old, STATE_HEAD);
 
-    p.at = get(kept->data, &old, STATE_HEAD);
     if (old.nframes != cur->nframes || old.nrefs != cur->nrefs || old.rcu != cur->rcu ||
         old.preempt != cur->preempt || old.sleepable != cur->sleepable || old.nlocks != cur->nlocks ||
         old.speculative != cur->speculative)
@@ -737,16 +817,18 @@ bool tn_kept_covers(struct tn_kept *kept, const struct tn_state *cur, const stru
     if (kept->hint.at && fails_at_hint(kept, cur, need))
         return false;
     maps.link.n = maps.object.n = 0;
-    p.at = get(p.at, old.ref, old.nrefs * sizeof(old.ref[0]));
+    p.maps = &maps;
+    at = get(at, old.ref, old.nrefs * sizeof(old.ref[0]));
     for (u32 i = 0; i < old.nframes; i++) {
-        p.cur = cur->frame[i];
-        p.need = &need[i];
-        p.failed = (struct hint){0};
-        if (frame_covers(&p, i == 0))
+        u32 part = 0;
+
+        frame_pair_open(&p, at, cur->frame[i], &need[i]);
+        at += p.old.size;
+        if (!same_call(&p, i == 0))
+            return false;
+        if (parts_cover(&p, &part))
             continue;
-        kept->hint = p.failed;
-        kept->hint.frame = (u8)i;
-        kept->hint.at = p.at ? (u32)(p.at - kept->data) : 0;
+        kept->hint = (struct hint){(u32)(p.at - kept->data), (u8)i, (u8)part};
         return false;
     }
     for (u32 i = 0; i < old.nrefs; i++)

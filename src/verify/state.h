@@ -166,7 +166,7 @@ struct tn_ref {
 };
 
 /* Frames that are not in use, and room to pack a state in. */
-#define TN_POOL_FRAMES 32u
+#define TN_POOL_FRAMES 64u
 struct tn_pool {
     struct tn_frame *frame[TN_POOL_FRAMES];
     u32 nframes;
@@ -201,7 +201,17 @@ void tn_state_pop_frame(struct tn_state *s);
 /* Slots 0…n−1 exist afterwards. */
 int tn_frame_grow(struct tn_frame *f, u32 nslots);
 
-struct tn_reg tn_reg_scalar(struct tn_range r);
+static inline struct tn_reg tn_reg_scalar(struct tn_range r)
+{
+    return (struct tn_reg){.kind = TN_REG_SCALAR, .r = r};
+}
+static inline struct tn_reg tn_reg_const(u64 x)
+{
+    return (struct tn_reg){
+        .kind = TN_REG_SCALAR,
+        .r = {{x, 0}, x, x, (s64)x, (s64)x, (u32)x, (u32)x, (s32)x, (s32)x},
+    };
+}
 struct tn_reg tn_reg_pointer(enum tn_reg_kind kind, u32 obj);
 static inline bool tn_reg_maybe_null(const struct tn_reg *reg)
 {

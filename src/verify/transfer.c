@@ -91,8 +91,7 @@ static int do_alu(struct vf *v, const struct bpf_insn *i)
 {
     bool is64 = BPF_CLASS(i->code) == BPF_ALU64, x = BPF_SRC(i->code) == BPF_X;
     u8 op = BPF_OP(i->code);
-    struct tn_reg *dst = vf_reg(v, i->dst_reg), imm = tn_reg_scalar(tn_range_const((u64)(s64)i->imm)),
-                  *src = &imm;
+    struct tn_reg *dst = vf_reg(v, i->dst_reg), *src, imm;
     bool unary = op == BPF_NEG || op == BPF_END;
     int err;
 
@@ -101,6 +100,9 @@ static int do_alu(struct vf *v, const struct bpf_insn *i)
         if (err)
             return err;
         src = vf_reg(v, i->src_reg);
+    } else if (op != BPF_MOV) {
+        imm = tn_reg_const((u64)(s64)i->imm);
+        src = &imm;
     }
     if (op == BPF_MOV) {
         if (tn_insn_is_cast(i))
@@ -108,7 +110,7 @@ static int do_alu(struct vf *v, const struct bpf_insn *i)
         else if (x)
             do_mov(v, i, dst);
         else
-            *dst = tn_reg_scalar(tn_range_const(is64 ? (u64)(s64)i->imm : (u32)i->imm));
+            *dst = tn_reg_const(is64 ? (u64)(s64)i->imm : (u32)i->imm);
         return 0;
     }
     err = vf_need_init(v, i->dst_reg);
@@ -151,18 +153,31 @@ struct link {
 
 /* reg = the number that was refined + the distance between the two; and reg was known to be something itself.
  */
-static void refine_linked(struct tn_reg *reg, void *arg)
+static void refine_linked(struct tn_reg *reg, struct link *link)
 {
-    struct link *link = arg;
     struct tn_range at = *link->r, distance;
 
-    if (reg->kind != TN_REG_SCALAR || reg->id != link->id)
+    if (reg->id != link->id || reg->kind != TN_REG_SCALAR)
         return;
     if (reg->delta != link->delta) {
         distance = tn_range_const((u64)((s64)reg->delta - link->delta));
         at = tn_range_alu(BPF_ADD, true, &at, &distance);
     }
     link->empty |= !tn_range_intersect(&reg->r, &at, &reg->r);
+}
+
+static void refine_all_linked(struct tn_state *s, struct link *link)
+{
+    for (u32 k = 0; k < s->nframes; k++) {
+        struct tn_frame *f = s->frame[k];
+
+        for (u32 r = 0; r < 10; r++)
+            if (f->reg[r].id == link->id)
+                refine_linked(&f->reg[r], link);
+        for (u32 n = 0; n < f->nslots; n++)
+            if (f->slot[n].reg.id == link->id && f->slot[n].size)
+                refine_linked(&f->slot[n].reg, link);
+    }
 }
 
 /* False: what is learnt contradicts what is known of a linked number. */
@@ -174,7 +189,7 @@ static bool put_refined(struct tn_state *s, u32 regno, const struct tn_range *r)
     if (!reg->id)
         reg->r = *r;
     else if (memcmp(&reg->r, r, sizeof(*r)))
-        tn_state_each_reg(s, refine_linked, &link);
+        refine_all_linked(s, &link);
     return !link.empty;
 }
 
@@ -237,36 +252,37 @@ static bool learn(struct vf *v, struct tn_state *s, const struct bpf_insn *i, bo
     bool x = BPF_SRC(i->code) == BPF_X, is64 = BPF_CLASS(i->code) == BPF_JMP;
     bool equal = (BPF_OP(i->code) == BPF_JEQ && taken) || (BPF_OP(i->code) == BPF_JNE && !taken);
     bool differ = (BPF_OP(i->code) == BPF_JNE && taken) || (BPF_OP(i->code) == BPF_JEQ && !taken);
-    struct tn_reg dst = tn_state_top(s)->reg[i->dst_reg],
-                  src = x ? tn_state_top(s)->reg[i->src_reg] : (struct tn_reg){0};
+    static const struct tn_reg nothing;
+    const struct tn_reg *dst = &tn_state_top(s)->reg[i->dst_reg];
+    const struct tn_reg *src = x ? &tn_state_top(s)->reg[i->src_reg] : &nothing;
 
-    if (dst.kind == TN_REG_SCALAR && (!x || src.kind == TN_REG_SCALAR)) {
+    if (dst->kind == TN_REG_SCALAR && (!x || src->kind == TN_REG_SCALAR)) {
         if (x && i->dst_reg == i->src_reg)
             return true;
         return put_refined(s, i->dst_reg, &side->dst) && (!x || put_refined(s, i->src_reg, &side->src));
     }
-    if (tn_reg_is_pointer(&dst) && tn_reg_is_pointer(&src) && !tn_packet_compare(v, s, i, taken))
+    if (tn_reg_is_pointer(dst) && tn_reg_is_pointer(src) && !tn_packet_compare(v, s, i, taken))
         return false;
-    if (!is64 || !(equal || differ) || !tn_reg_is_pointer(&dst))
+    if (!is64 || !(equal || differ) || !tn_reg_is_pointer(dst))
         return true;
     if (!x) {
-        if (i->imm == 0 && tn_reg_maybe_null(&dst))
-            tn_null_resolved(v, s, dst.id, equal);
+        if (i->imm == 0 && tn_reg_maybe_null(dst))
+            tn_null_resolved(v, s, dst->id, equal);
         return true;
     }
     /* One that may be NULL equals one that is not. (Typed pointers may be NULL without saying so.) */
-    if (equal && tn_reg_is_pointer(&src) && tn_reg_maybe_null(&dst) != tn_reg_maybe_null(&src) &&
-        dst.kind != TN_REG_BTF && src.kind != TN_REG_BTF && !((dst.flags | src.flags) & TN_PTR_UNTRUSTED))
-        tn_null_resolved(v, s, tn_reg_maybe_null(&dst) ? dst.id : src.id, false);
+    if (equal && tn_reg_is_pointer(src) && tn_reg_maybe_null(dst) != tn_reg_maybe_null(src) &&
+        dst->kind != TN_REG_BTF && src->kind != TN_REG_BTF && !((dst->flags | src->flags) & TN_PTR_UNTRUSTED))
+        tn_null_resolved(v, s, tn_reg_maybe_null(dst) ? dst->id : src->id, false);
     return true;
 }
 
 static int do_branch(struct vf *v, const struct bpf_insn *i, u32 *ret_next, bool *ret_end)
 {
     u32 to = (u32)((s64)v->pc + 1 + i->off);
-    struct tn_reg imm = tn_reg_scalar(tn_range_const((u64)(s64)i->imm));
+    struct tn_reg imm = tn_reg_const((u64)(s64)i->imm);
     const struct tn_reg *src = BPF_SRC(i->code) == BPF_X ? vf_reg(v, i->src_reg) : &imm;
-    struct tn_state taken = {0};
+    struct tn_state taken;
     struct side go, pass;
     int err = vf_need_init(v, i->dst_reg);
 
@@ -284,7 +300,7 @@ static int do_branch(struct vf *v, const struct bpf_insn *i, u32 *ret_next, bool
         pass.may = learn(v, &v->cur, i, false, &pass);
         if (go.may && !pass.may) {
             tn_state_clear(&v->cur);
-            v->cur = taken;
+            tn_state_move(&v->cur, &taken);
         } else if (!go.may) {
             tn_state_clear(&taken);
         }

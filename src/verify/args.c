@@ -460,7 +460,7 @@ static int check_arg(struct vf *v, struct tn_helper_call *c, u32 regno)
 static int ask_process(struct vf *v, const struct tn_helper_call *c)
 {
     struct tn_access access = {TN_ACCESS_READ, 0, "", 0, 0, true};
-    struct tn_error err = {0};
+    struct tn_error err;
     u32 nargs = tn_proto_nargs(c->proto);
 
     access.size = (u32)TN_MIN(c->longest, (u64)UINT32_MAX);
@@ -469,6 +469,7 @@ static int ask_process(struct vf *v, const struct tn_helper_call *c)
     for (u32 a = 1; a <= nargs; a++)
         if (tn_proto_arg(c->proto, a)->kind == TN_AK_ANY && vf_reg(v, a)->kind == TN_REG_CTX)
             v->facts.ctx_escapes = true; /* its bytes are read as the host's memory */
+    vf_error_empty(&err);
     if (v->auth->may_access(v->auth->self, &access, &err))
         return vf_refuse_denied(v, TN_REASON_access_denied, &err);
     return 0;

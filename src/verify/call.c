@@ -460,7 +460,7 @@ int tn_call_helper(struct vf *v, const struct bpf_insn *i)
                                    tn_proto_for((u32)i->imm, v->in->prog_type, v->in->expected_attach_type)};
     struct tn_call question = {(u32)i->imm, 0};
     struct tn_call_facts facts = {INT64_MIN, INT64_MAX};
-    struct tn_error denied = {0};
+    struct tn_error denied;
     char func[64] = "";
     int err;
 
@@ -473,6 +473,7 @@ int tn_call_helper(struct vf *v, const struct bpf_insn *i)
         err = check_rules(v, &c);
     if (err)
         return err;
+    vf_error_empty(&denied);
     if (v->auth->may_call(v->auth->self, &question, &facts, &denied))
         return vf_refuse_denied(v, TN_REASON_call_denied, &denied);
     if (c.use.release || c.kptr) /* else nobody speaks of it */

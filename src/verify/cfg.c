@@ -37,17 +37,13 @@ static int check_may_goto(struct vf *v, u32 pc)
         i->imm, i->dst_reg, i->src_reg);
 }
 
-/* The one table of instructions is the decoder's. */
-static int check_insn(struct vf *v, u32 pc)
+static int refuse_insn(struct vf *v, u32 pc)
 {
     const struct bpf_insn *i = &v->insns[pc];
     struct tn_error err = {0};
     struct tn_insn in;
 
-    if (tn_insn_is_jump_class(i) && BPF_OP(i->code) == BPF_JCOND)
-        return check_may_goto(v, pc);
-    if (tn_decode(v->insns, v->ninsns, pc, &in, &err) == 0)
-        return 0;
+    (void)tn_decode(v->insns, v->ninsns, pc, &in, &err);
     v->cfg.flow[pc].writes_fp = !strcmp(err.reason, "frame_pointer_read_only");
     if (v->cfg.flow[pc].writes_fp)
         return 0;
@@ -62,6 +58,17 @@ static int check_insn(struct vf *v, u32 pc)
     return vf_refuse(v, pc, tn_insn_is_ld_imm64(i) ? TN_REASON_bad_ld_imm64 : TN_REASON_reserved_field,
                      "instruction %02x uses a reserved field (dst r%u, src r%u, off %d, imm %d): %s", i->code,
                      i->dst_reg, i->src_reg, i->off, i->imm, err.message);
+}
+
+/* The one table of instructions is the decoder's. */
+static int check_insn(struct vf *v, u32 pc)
+{
+    const struct bpf_insn *i = &v->insns[pc];
+    struct tn_insn in;
+
+    if (tn_insn_is_jump_class(i) && BPF_OP(i->code) == BPF_JCOND)
+        return check_may_goto(v, pc);
+    return tn_decode(v->insns, v->ninsns, pc, &in, NULL) ? refuse_insn(v, pc) : 0; /* words cost more */
 }
 
 static int check_ld_imm64(struct vf *v, u32 pc)
@@ -85,10 +92,10 @@ static int check_ld_imm64(struct vf *v, u32 pc)
     if (i->imm < 0 || (u32)i->imm >= v->in->nmaps)
         return vf_refuse(v, pc, TN_REASON_bad_map, "map index %d, but the program comes with %u maps", i->imm,
                          v->in->nmaps);
-    map = &v->in->maps[i->imm];
-    vf_map_label(v, (u32)i->imm, label);
     if (i->src_reg == BPF_PSEUDO_MAP_FD)
         return 0;
+    map = &v->in->maps[i->imm];
+    vf_map_label(v, (u32)i->imm, label);
     if (tn_map_is_arena(map)) {
         if ((u32)next->imm <= (u64)map->geo.max_entries * TN_PAGE)
             return 0;

@@ -73,8 +73,9 @@ static void note_words(struct vf *v, u64 words[4], s64 first, s64 end)
 static int ask(struct vf *v, s64 off, u32 size, bool store)
 {
     struct tn_access access = {store ? TN_ACCESS_WRITE : TN_ACCESS_READ, 0, "", (u32)off, size, false};
-    struct tn_error err = {0};
+    struct tn_error err;
 
+    vf_error_empty(&err);
     if (v->auth->may_access(v->auth->self, &access, &err))
         return vf_refuse_denied(v, TN_REASON_access_denied, &err);
     note_words(v, store ? v->facts.ctx_written : v->facts.ctx_read, off, off + size);

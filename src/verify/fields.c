@@ -93,7 +93,7 @@ static int keep_pointer(const struct search *s, struct tn_field *field)
 }
 
 /* *ret_is: a pointer with a tag that means something. */
-static int find_pointer(const struct search *s, u32 type, u32 offset, struct tn_field *ret, bool *ret_is)
+static int find_pointer(const struct tn_btf *btf, u32 type, u32 offset, struct tn_field *ret, bool *ret_is)
 {
     static const struct {
         const char *tag;
@@ -104,26 +104,26 @@ static int find_pointer(const struct search *s, u32 type, u32 offset, struct tn_
         {"percpu_kptr", TN_FIELD_KPTR_PERCPU},
         {"uptr", TN_FIELD_UPTR},
     };
-    const struct btf_type *t = tn_btf_type(s->btf, type);
+    const struct btf_type *t = tn_btf_type(btf, type);
     const char *tag;
 
     *ret_is = false;
     if (t && tn_btf_kind(t) == BTF_KIND_VOLATILE)
-        t = tn_btf_type(s->btf, t->type);
+        t = tn_btf_type(btf, t->type);
     if (!t || tn_btf_kind(t) != BTF_KIND_PTR)
         return 0;
-    t = tn_btf_type(s->btf, t->type);
+    t = tn_btf_type(btf, t->type);
     if (!t || tn_btf_kind(t) != BTF_KIND_TYPE_TAG || BTF_INFO_KFLAG(t->info))
         return 0;
-    if (tn_btf_kind_of(s->btf, t->type) == BTF_KIND_TYPE_TAG)
+    if (tn_btf_kind_of(btf, t->type) == BTF_KIND_TYPE_TAG)
         return -EINVAL;
-    tag = tn_btf_string(s->btf, t->name_off);
+    tag = tn_btf_string(btf, t->name_off);
     for (size_t k = 0; k < TN_ARRAY_SIZE(tags); k++) {
         if (strcmp(tag, tags[k].tag))
             continue;
         *ret = (struct tn_field){
-            .kind = tags[k].kind, .offset = offset, .type = tn_btf_resolve(s->btf, t->type)};
-        if (!is_struct(tn_btf_kind_of(s->btf, ret->type)))
+            .kind = tags[k].kind, .offset = offset, .type = tn_btf_resolve(btf, t->type)};
+        if (!is_struct(tn_btf_kind_of(btf, ret->type)))
             return -EINVAL;
         *ret_is = true;
         return 0;
@@ -256,7 +256,7 @@ static int search_one(struct search *s, u32 type, u32 owner, s32 component, u32 
         return 0;
     field.kind = (u8)kind;
     if (TN_FIELD_BIT(KPTR_REF) == 1u << kind) {
-        err = find_pointer(s, type, offset, &field, &is);
+        err = find_pointer(s->btf, type, offset, &field, &is);
     } else {
         const struct btf_type *t = tn_btf_type(s->btf, type);
 
@@ -364,18 +364,22 @@ int tn_fields_parse(const struct tn_btf *btf, u32 type, u32 mask, u32 size, cons
 static bool makes_special(const struct tn_btf *btf, u32 type)
 {
     const struct btf_type *t = tn_btf_type(btf, type);
-    struct search s = {.btf = btf};
+    u32 kind = t ? tn_btf_kind(t) : BTF_KIND_UNKN;
     struct tn_field field;
+    const char *name;
     bool is;
 
-    if (t && tn_btf_kind(t) == BTF_KIND_STRUCT) {
+    if (kind == BTF_KIND_STRUCT) {
+        name = tn_btf_string(btf, t->name_off);
+        if (strncmp(name, "bpf_", 4)) /* as all of them begin */
+            return false;
         for (u32 k = 0; k < TN_FIELD_KINDS_COUNT; k++)
-            if (((TN_FIELDS_IN_OBJECT & ~TN_FIELD_KPTRS) >> k & 1) &&
-                !strcmp(tn_btf_string(btf, t->name_off), kinds[k].name))
+            if (((TN_FIELDS_IN_OBJECT & ~TN_FIELD_KPTRS) >> k & 1) && !strcmp(name, kinds[k].name))
                 return true;
         return false;
     }
-    return !find_pointer(&s, type, 0, &field, &is) && is;
+    return (kind == BTF_KIND_PTR || kind == BTF_KIND_VOLATILE) && !find_pointer(btf, type, 0, &field, &is) &&
+           is;
 }
 
 int tn_fields_of_object(const struct tn_btf *btf, u32 type, const struct tn_btf *host, struct tn_fields *ret)

@@ -188,6 +188,11 @@ int vf_refuse(struct vf *v, u32 insn, enum tn_reason reason, const char *fmt, ..
 /* "map counts", or "map 0" where it has no name. */
 #define TN_MAP_LABEL 40u
 const char *vf_map_label(const struct vf *v, u32 map, char buf[TN_MAP_LABEL]);
+/* Nothing was said yet; without clearing all of the kilobyte, for questions that are asked often. */
+static inline void vf_error_empty(struct tn_error *err)
+{
+    err->reason[0] = err->message[0] = 0;
+}
 /* A refusal whose words an authority has chosen. */
 int vf_refuse_denied(struct vf *v, enum tn_reason reason, const struct tn_error *err);
 

@@ -10,10 +10,13 @@
  *   exit            R0: whoever returns it, somebody may ask
  *   ld_abs, ld_ind  R6 (the context), and R0…R5 are gone
  *
- * The least fixed point, by a worklist: an instruction is looked at again when one that follows it has learnt
- * something; each can learn eleven times.
+ * The least fixed point: by sweeps from the end to the start, of which text without loops needs one and text with
+ * ordinary loops a few; whatever is not settled then by a worklist, where an instruction is looked at again when
+ * one that follows it has learnt something; each can learn eleven times.
  */
 #include "verify/internal.h"
+
+#define SWEEPS 4u
 
 #define REG(n) ((u16)(1u << (n)))
 #define ARGS   (REG(1) | REG(2) | REG(3) | REG(4) | REG(5))
@@ -134,6 +137,20 @@ static int list_before(const struct vf *v, struct before_list *list)
     return 0;
 }
 
+/* *ret_backwards is set where what follows lies before it. */
+static u16 live_before(const struct vf *v, u32 pc, bool *ret_backwards)
+{
+    u32 next[2];
+    u16 live = 0;
+
+    for (u32 k = tn_cfg_next(v->insns, pc, next); k-- > 0;) {
+        live |= v->cfg.flow[next[k]].live;
+        *ret_backwards |= next[k] <= pc;
+    }
+    *ret_backwards |= tn_insn_is_subprog_call(&v->insns[pc]) && v->insns[pc].imm < 0;
+    return before(v, pc, live);
+}
+
 /* `todo` has every instruction, those worth looking at first on top. */
 static void fixed_point(struct vf *v, const struct before_list *list, u32 *todo, bool *waits)
 {
@@ -146,13 +163,11 @@ static void fixed_point(struct vf *v, const struct before_list *list, u32 *todo,
         }
     }
     while (n) {
-        u32 pc = todo[--n], next[2];
-        u16 live = 0;
+        u32 pc = todo[--n];
+        bool backwards = false;
+        u16 live = live_before(v, pc, &backwards);
 
         waits[pc] = false;
-        for (u32 k = tn_cfg_next(v->insns, pc, next); k-- > 0;)
-            live |= v->cfg.flow[next[k]].live;
-        live = before(v, pc, live);
         if (live == v->cfg.flow[pc].live)
             continue;
         v->cfg.flow[pc].live = live;
@@ -165,7 +180,25 @@ static void fixed_point(struct vf *v, const struct before_list *list, u32 *todo,
     }
 }
 
-int tn_live_compute(struct vf *v)
+/* From the end to the start, once: all there is to do where nothing leads backwards, and most of it elsewhere.
+   True: it is done. */
+static bool sweep(struct vf *v)
+{
+    bool backwards = false, changed = false;
+
+    for (u32 pc = v->ninsns; pc-- > 0;) {
+        u16 live;
+
+        if (v->cfg.flow[pc].second)
+            continue;
+        live = live_before(v, pc, &backwards);
+        changed |= live != v->cfg.flow[pc].live;
+        v->cfg.flow[pc].live = live;
+    }
+    return !backwards || !changed;
+}
+
+static int compute_in_any_order(struct vf *v)
 {
     struct before_list list = {0};
     u32 *todo = malloc(v->ninsns * sizeof(*todo));
@@ -179,6 +212,14 @@ int tn_live_compute(struct vf *v)
     free(todo);
     free(waits);
     return err;
+}
+
+int tn_live_compute(struct vf *v)
+{
+    for (u32 n = 0; n < SWEEPS; n++)
+        if (sweep(v))
+            return 0;
+    return compute_in_any_order(v);
 }
 
 void tn_live_at(const struct vf *v, const struct tn_state *s, u32 insn, u16 ret_live[TN_MAX_FRAMES])

@@ -124,9 +124,10 @@ static int open_object(struct vf *v, const struct tn_btf *btf, u32 type)
 static int open_objects(struct vf *v)
 {
     const struct tn_btf *btf = v->src.btf;
+    u32 n = btf ? tn_btf_count(btf) : 0;
     int err = 0;
 
-    for (u32 type = 1; btf && !err && type < tn_btf_count(btf); type++)
+    for (u32 type = 1; !err && type < n; type++)
         if (tn_btf_kind_of(btf, type) == BTF_KIND_STRUCT || tn_btf_kind_of(btf, type) == BTF_KIND_UNION)
             err = open_object(v, btf, type);
     return err;

@@ -379,8 +379,9 @@ static int ask_authority(struct vf *v, const struct tn_place *p, const struct wa
                                (u32)p->fixed,
                                p->size,
                                false};
-    struct tn_error err = {0};
+    struct tn_error err;
 
+    vf_error_empty(&err);
     if (!p->reg.host || !v->auth->may_access(v->auth->self, &access, &err))
         return 0;
     return vf_refuse_denied(v, TN_REASON_access_denied, &err);

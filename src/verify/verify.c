@@ -101,8 +101,8 @@ static int deliver(struct vf *v)
     return 0;
 }
 
-/* *start: the clock when the program itself is looked at. Its types were checked before that, which Linux
-   does when they are loaded, not when the program is. */
+/* *start: the clock when the program itself is looked at. Its types, and its maps' special fields, were checked
+   before that, which Linux does when they are loaded and made, not when the program is. */
 static int run(struct vf *v, u64 *start)
 {
     int err = check_input(v);
@@ -116,6 +116,8 @@ static int run(struct vf *v, u64 *start)
     err = tn_attach_check(v);
     if (!err)
         err = tn_src_open(v);
+    if (!err)
+        err = tn_special_open(v);
     *start = tn_monotonic();
     if (!err)
         err = tn_cfg_build(v);
@@ -127,8 +129,6 @@ static int run(struct vf *v, u64 *start)
         err = tn_leave_check_types(v);
     if (!err)
         tn_iter_mark_loops(v);
-    if (!err)
-        err = tn_special_open(v);
     if (!err)
         err = tn_live_compute(v);
     if (!err)

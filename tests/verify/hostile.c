@@ -3,7 +3,7 @@
  * Input that nobody would send by accident: type information cut at every byte and with every bit turned,
  * records of functions and lines full of anything, programs cut at every instruction, counts that cannot be;
  * and memory that runs out at the first allocation, the second, the third … Each time a verdict, or −ENOMEM
- * with nothing left behind (the allocator is counted here: at link time malloc and its kin are this file's).
+ * with nothing left behind (tests/shortage.h).
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -15,58 +15,9 @@
 #include <cmocka.h>
 #include <linux/btf.h>
 
+#include "tests/shortage.h"
 #include "tests/verify/gen.h"
 #include "verify/verify.h"
-
-/* ------------------------------------------------------------------------------------------------ allocator
- */
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t n, size_t size);
-void *__real_realloc(void *p, size_t size);
-void __real_free(void *p);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t n, size_t size);
-void *__wrap_realloc(void *p, size_t size);
-void __wrap_free(void *p);
-
-static s64 countdown = -1; /* allocations that still succeed; negative: all */
-static s64 in_use;
-
-static bool fails(void)
-{
-    return countdown >= 0 && countdown-- == 0 ? (countdown = 0, true) : false;
-}
-
-void *__wrap_malloc(size_t size)
-{
-    void *p = fails() ? NULL : __real_malloc(size);
-
-    in_use += p != NULL;
-    return p;
-}
-
-void *__wrap_calloc(size_t n, size_t size)
-{
-    void *p = fails() ? NULL : __real_calloc(n, size);
-
-    in_use += p != NULL;
-    return p;
-}
-
-void *__wrap_realloc(void *old, size_t size)
-{
-    void *p = fails() ? NULL : __real_realloc(old, size);
-
-    in_use += p && !old;
-    return p;
-}
-
-void __wrap_free(void *p)
-{
-    in_use -= p != NULL;
-    __real_free(p);
-}
 
 /* ------------------------------------------------------------------------------------------------ a program
  * with everything */
@@ -337,23 +288,23 @@ static void test_program_every_bit_turned(void **state)
 /* Every allocation fails once; what was taken is given back each time. */
 static void runs_out(const struct tn_verify_in *in)
 {
-    s64 before = in_use, n;
+    s64 before = shortage_in_use(), n;
 
     for (n = 0; n < 20000; n++) {
         struct tn_verdict v = {0};
         int err;
 
-        countdown = n;
+        shortage_at(n, false);
         err = tn_verify(in, &v);
-        countdown = -1;
+        shortage_end();
         if (!err) {
             tn_verdict_clear(&v);
-            assert_int_equal(in_use, before);
+            assert_int_equal(shortage_in_use(), before);
             break;
         }
         assert_int_equal(err, -ENOMEM);
         assert_true(!v.accepted && !v.aux && !v.subprogs && !v.log);
-        assert_int_equal(in_use, before);
+        assert_int_equal(shortage_in_use(), before);
     }
     assert_true(n > 5 && n < 20000);
 }

@@ -6,7 +6,7 @@
 #include <stdarg.h>
 
 static s64 countdown = -1; /* that still succeed; negative: all */
-static bool one_only;
+static bool one_only, fired;
 static u64 asked;
 static s64 in_use;
 
@@ -14,6 +14,7 @@ void shortage_at(s64 n, bool once)
 {
     countdown = n;
     one_only = once;
+    fired = false;
 }
 
 void shortage_end(void)
@@ -31,12 +32,18 @@ s64 shortage_in_use(void)
     return in_use;
 }
 
-static bool fails(void)
+bool shortage_fired(void)
+{
+    return fired;
+}
+
+bool shortage_now(void)
 {
     asked++;
     if (countdown < 0 || countdown-- > 0)
         return false;
     countdown = one_only ? -1 : 0;
+    fired = true;
     errno = ENOMEM;
     return true;
 }
@@ -55,7 +62,7 @@ void __wrap_free(void *p);
 
 void *__wrap_malloc(size_t size)
 {
-    void *p = fails() ? NULL : __real_malloc(size);
+    void *p = shortage_now() ? NULL : __real_malloc(size);
 
     in_use += p != NULL;
     return p;
@@ -63,7 +70,7 @@ void *__wrap_malloc(size_t size)
 
 void *__wrap_calloc(size_t n, size_t size)
 {
-    void *p = fails() ? NULL : __real_calloc(n, size);
+    void *p = shortage_now() ? NULL : __real_calloc(n, size);
 
     in_use += p != NULL;
     return p;
@@ -71,7 +78,7 @@ void *__wrap_calloc(size_t n, size_t size)
 
 void *__wrap_realloc(void *old, size_t size)
 {
-    void *p = fails() ? NULL : __real_realloc(old, size);
+    void *p = shortage_now() ? NULL : __real_realloc(old, size);
 
     in_use += p && !old;
     return p;
@@ -79,7 +86,7 @@ void *__wrap_realloc(void *old, size_t size)
 
 void *__wrap_reallocarray(void *old, size_t n, size_t size)
 {
-    void *p = fails() ? NULL : __real_reallocarray(old, n, size);
+    void *p = shortage_now() ? NULL : __real_reallocarray(old, n, size);
 
     in_use += p && !old;
     return p;
@@ -90,7 +97,7 @@ int __wrap_asprintf(char **ret, const char *fmt, ...)
     va_list ap;
     int n = -1;
 
-    if (fails())
+    if (shortage_now())
         return n;
     va_start(ap, fmt);
     n = vasprintf(ret, fmt, ap);

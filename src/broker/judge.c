@@ -76,32 +76,42 @@ static int refusal_errno(const char *reason)
 
 /* What the tools' type identifiers speak of: the types of this machine's kernel, which they read from the
    same file. NULL where there are none. Read once; a program that is to run here has nothing to do with them.
- */
-static const struct tn_btf *kernel_types(struct tn_broker *broker)
+   −ENOMEM: asked for again next time. */
+static int kernel_types(struct tn_broker *broker, const struct tn_btf **ret_types)
 {
     _fclose_ FILE *file = NULL;
     _free_ u8 *data = NULL;
     size_t size = 0, cap = 0;
+    int r = 0;
 
-    if (broker->kernel_btf || broker->kernel_btf_tried)
-        return broker->kernel_btf;
-    broker->kernel_btf_tried = true;
+    if (broker->kernel_btf || broker->kernel_btf_tried) {
+        *ret_types = broker->kernel_btf;
+        return 0;
+    }
     file = fopen("/sys/kernel/btf/vmlinux", "re");
+    if (!file && (errno == ENOMEM || errno == EMFILE || errno == ENFILE))
+        return -ENOMEM;
     while (file && !feof(file) && !ferror(file)) {
         u8 *grown;
 
         if (size == cap) {
             cap = cap ? cap * 2 : 4u << 20;
-            grown = cap <= KERNEL_BTF_MAX ? realloc(data, cap) : NULL;
+            if (cap > KERNEL_BTF_MAX)
+                break;
+            grown = realloc(data, cap);
             if (!grown)
-                return NULL;
+                return -ENOMEM;
             data = grown;
         }
         size += fread(data + size, 1, cap - size, file);
     }
-    if (size && !ferror(file))
-        (void)tn_btf_open(data, size, NULL, &broker->kernel_btf, NULL);
-    return broker->kernel_btf;
+    if (size && feof(file))
+        r = tn_btf_open(data, size, NULL, &broker->kernel_btf, NULL);
+    if (r == -ENOMEM)
+        return r;
+    broker->kernel_btf_tried = true;
+    *ret_types = broker->kernel_btf;
+    return 0;
 }
 
 /* Does anything in it name a type of the host, or may its rules? Helpers that are built here know none. */
@@ -199,10 +209,11 @@ static int refuse_missing(const struct tn_verify_in *in, struct tn_verdict *verd
     return 0;
 }
 
-static void remember(struct tn_caller *caller, const struct tn_verify_in *in, const struct tn_prog *prog)
+static int remember(struct tn_caller *caller, const struct tn_verify_in *in, const struct tn_prog *prog)
 {
     const struct tn_verdict *v = &prog->verdict;
     struct tn_ctl_verdict *said = &caller->verdict;
+    int r;
 
     *said = (struct tn_ctl_verdict){
         .judged = 1,
@@ -218,11 +229,14 @@ static void remember(struct tn_caller *caller, const struct tn_verify_in *in, co
         memcpy(said->map[i], prog->maps[i]->name, sizeof(said->map[i]) - 1);
     if (!v->accepted) {
         said->refusal = v->refusal;
-        return;
+        return 0;
     }
     said->facts = v->facts;
-    if (!tn_prog_type_served(prog->type, prog->attach_type, &said->missing))
-        said->available = availability(in, v, prog, &said->missing) == 0;
+    r = tn_prog_type_served(prog->type, prog->attach_type, &said->missing);
+    if (!r)
+        r = availability(in, v, prog, &said->missing);
+    said->available = !r;
+    return r == -ENOMEM ? r : 0; /* not known is not "no" */
 }
 
 int tn_judge(struct tn_caller *caller, const union bpf_attr *attr, const struct tn_log_attr *log_attr,
@@ -250,14 +264,16 @@ int tn_judge(struct tn_caller *caller, const union bpf_attr *attr, const struct 
         .log_size = tn_log_window(log_attr),
     };
     struct tn_ctl_error *last = &caller->last;
-    int r, log_r;
+    int r = 0, log_r;
 
     if (!maps)
         return -ENOMEM;
     for (u32 i = 0; i < prog->nmaps; i++)
         describe_map(prog->maps[i], &maps[TN_PROG_MAPS_MAX + i], &maps[i]);
     if (prog->object.kind == TN_KIND_JUDGED && names_types(attr, prog))
-        in.host_btf = kernel_types(caller->broker);
+        r = kernel_types(caller->broker, &in.host_btf);
+    if (r)
+        return r;
     if (prog->btf) {
         in.btf = prog->btf->data;
         in.btf_size = prog->btf->size;
@@ -270,7 +286,9 @@ int tn_judge(struct tn_caller *caller, const union bpf_attr *attr, const struct 
     log_r =
         tn_log_give(caller, log_attr, prog->verdict.log, prog->verdict.log_size, prog->verdict.log_true_size);
     if (prog->object.kind == TN_KIND_JUDGED)
-        remember(caller, &in, prog);
+        r = remember(caller, &in, prog);
+    if (r)
+        return r;
 
     last->insns_processed = prog->verdict.insns_processed;
     if (!prog->verdict.accepted) {

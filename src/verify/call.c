@@ -46,6 +46,40 @@ static int unknown_helper(struct vf *v, u32 id)
                      name, (s32)id, name, (s32)id, v->type->name);
 }
 
+/* Where Linux's own locks are known not to be in the way. */
+static const char *const path_functions[] = {"security_file_permission",
+                                             "security_inode_getattr",
+                                             "security_file_open",
+                                             "security_path_truncate",
+                                             "vfs_truncate",
+                                             "vfs_fallocate",
+                                             "dentry_open",
+                                             "vfs_getattr",
+                                             "filp_close"};
+
+static bool is_listed(const struct vf *v, const struct tn_proto *proto)
+{
+    static const char storage[] = "bpf_sk_storage";
+    u32 attach = v->in->expected_attach_type;
+    bool observes = attach == BPF_TRACE_FENTRY || attach == BPF_TRACE_FEXIT;
+    const char *on = v->in->host_btf ? tn_btf_name(v->in->host_btf, v->in->attach_btf_id) : "";
+
+    if (attach == BPF_TRACE_ITER)
+        return true;
+    switch (proto->id) {
+    case TN_PROTO_sk_storage_get:
+    case TN_PROTO_sk_storage_delete:
+        return attach == BPF_TRACE_RAW_TP || (observes && strncmp(on, storage, sizeof(storage) - 1) != 0);
+    case TN_PROTO_d_path:
+        for (size_t k = 0; k < TN_ARRAY_SIZE(path_functions); k++)
+            if (attach != BPF_TRACE_RAW_TP && !strcmp(on, path_functions[k]))
+                return true;
+        return false;
+    default:
+        return false;
+    }
+}
+
 static int check_allowed(struct vf *v, const struct tn_proto *proto)
 {
     char who[64];
@@ -55,7 +89,7 @@ static int check_allowed(struct vf *v, const struct tn_proto *proto)
         return vf_refuse(v, v->pc, TN_REASON_gpl_only,
                          "cannot call GPL-restricted function from non-GPL compatible program: %s is one",
                          proto->name);
-    if ((proto->flags & TN_PF_LISTED) && v->in->expected_attach_type != BPF_TRACE_ITER)
+    if ((proto->flags & TN_PF_LISTED) && !is_listed(v, proto))
         return vf_refuse(v, v->pc, TN_REASON_unknown_helper,
                          "helper call is not allowed in probe: %s is for listed functions and iterators only",
                          proto->name);

@@ -43,6 +43,8 @@ NO(throw_in_dead_part_of_callback, TC, held_at_end, F(MAIN, S(8, "int(int,ptr)",
 NO(throw_below_callback, TC, held_at_end, F(MAIN, S(8, "int(int,ptr)", ""), S(11, "int(int)", "")), MOV(R1, 3), LDFUNC(R2, 6), MOV(R3, 0), MOV(R4, 0), CALL(181), MOV(R0, 0), EXIT, CALLP(2), MOV(R0, 0), EXIT, THROW(0), END)
 NO(global_throws_below_callback, TC, held_at_end, F(MAIN, S(8, "int(int,ptr)", ""), G(11, "int(int)", "")), MOV(R1, 3), LDFUNC(R2, 6), MOV(R3, 0), MOV(R4, 0), CALL(181), MOV(R0, 0), EXIT, CALLP(2), MOV(R0, 0), EXIT, THROW(0), END)
 NO(throw_in_timer, TC, held_at_end, F(MAIN, S(13, "int(ptr,ptr,ptr)", "")), LOOKUP(M_TIMED), JMP(BPF_JEQ, R0, 0, 4), MOVX(R1, R0), LDFUNC(R2, 4), CALL(170), MOV(R0, 0), EXIT, THROW(0), END)
+NO(thrown_result_too_large_at_entry, ENTRY, return_value, F(MAIN), THROW(64), END)
+OK(thrown_result_good_at_entry, ENTRY, F(MAIN), THROW(0), END)
 /* ---- what is done with it */
 OK(thrown_to_callback, TC, F(THROWS_TO(1), G(4, "int(u64)", "")), THROW(7), END, MOVX(R0, R1), EXIT)
 OK(thrown_to_callback_by_name_only, TC, F(THROWS_TO(1), G(2, "int(u64)", "")), END, MOVX(R0, R1), EXIT)
@@ -183,3 +185,9 @@ OK(stack_of_eight_512_at_a_probe, PROBE, F8, EIGHT(512))
 #define WORK_OF(n, m) FOUND(M_WORK), CALL(158), MOVX(R7, R0), WORK(bpf_task_work_schedule_resume_impl, M_WORK, 5), MOV(R0, 0), EXIT, TWO(n, m)
 OK(stack_512_of_work, RAW_BTF, F(MAIN, S(22, CB, ""), S(26, "int()", "")), WORK_OF(256, 256))
 NO(stack_528_of_work, RAW_BTF, stack_limit, F(MAIN, S(22, CB, ""), S(26, "int()", "")), WORK_OF(256, 264))
+/* ---- at listed functions only */
+#define PATH LDX(DW, R1, R1, 0), ST(DW, R10, -8, 0), MOVX(R2, R10), ADD(R2, -8), MOV(R3, 8), CALL(147)
+OK(path_at_truncate, TRUNCATE, F(MAIN), PATH, END)
+OK(path_at_open, OPEN, F(MAIN), PATH, END)
+NO(path_elsewhere, ENTRY, unknown_helper, F(MAIN), PATH, END)
+NO(path_at_tracepoint, RAW_BTF, unknown_helper, F(MAIN), PATH, END)

@@ -61,6 +61,8 @@ struct tn_ctl_verdict {
     u64 insns_processed, total_states, peak_states, max_states_per_insn, verify_ns;
     u32 nmaps;
     char map[64][16]; /* their names, as facts.maps_used counts them */
+    u32 nkfuncs;      /* functions of the host that it calls; of these, as many names as there is room for */
+    char kfunc[32][64];
 };
 struct tn_ctl_link {
     u32 id, prog_id;

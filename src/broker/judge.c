@@ -232,6 +232,9 @@ static int remember(struct tn_caller *caller, const struct tn_verify_in *in, con
         return 0;
     }
     said->facts = v->facts;
+    said->nkfuncs = v->nkfuncs;
+    for (u32 k = 0; k < v->nkfuncs && k < TN_ARRAY_SIZE(said->kfunc); k++)
+        snprintf(said->kfunc[k], sizeof(said->kfunc[k]), "%s", tn_btf_name(in->host_btf, v->kfuncs[k]));
     r = tn_prog_type_served(prog->type, prog->attach_type, &said->missing);
     if (!r)
         r = availability(in, v, prog, &said->missing);

@@ -46,6 +46,7 @@ static json_t *facts_json(const struct tn_ctl_verdict *v)
 {
     const struct tn_facts *f = &v->facts;
     json_t *helpers = json_array(), *maps = json_array(), *features = json_array();
+    json_t *kfuncs = json_array();
 
 #define F(name, ...)                                                                                         \
     if (f->features >> TN_FEATURE_##name & 1)                                                                \
@@ -56,15 +57,18 @@ static json_t *facts_json(const struct tn_ctl_verdict *v)
     for (u32 id = 1; id < TN_HELPER_MAX; id++)
         if (bit(f->helpers, id))
             json_array_append_new(helpers, TEXT(helper_name(id)));
+    for (u32 k = 0; k < v->nkfuncs && k < TN_ARRAY_SIZE(v->kfunc); k++)
+        json_array_append_new(kfuncs, TEXT(v->kfunc[k]));
     for (u32 m = 0; m < v->nmaps; m++)
         if (f->maps_used >> m & 1)
             json_array_append_new(maps, TEXT(v->map[m]));
-    return json_pack("{s:I, s:o, s:o, s:o, s:b, s:o, s:o, s:I, s:o, s:b, s:b, s:b, s:b}", "context_bytes",
-                     (json_int_t)f->ctx_end, "features", features, "context_read", words_json(f->ctx_read),
-                     "context_written", words_json(f->ctx_written), "context_escapes", (int)f->ctx_escapes,
-                     "helpers", helpers, "maps", maps, "stack", (json_int_t)f->max_stack, "longest_path",
-                     tn_json_u64(f->longest_path), "may_fault", (int)f->may_fault, "percpu", (int)f->percpu,
-                     "calls_host", (int)f->calls_host, "syscalls", (int)f->syscalls);
+    return json_pack("{s:I, s:o, s:o, s:o, s:b, s:o, s:o, s:o, s:I, s:o, s:b, s:b, s:b, s:b, s:b}",
+                     "context_bytes", (json_int_t)f->ctx_end, "features", features, "context_read",
+                     words_json(f->ctx_read), "context_written", words_json(f->ctx_written),
+                     "context_escapes", (int)f->ctx_escapes, "helpers", helpers, "kfuncs", kfuncs, "maps",
+                     maps, "stack", (json_int_t)f->max_stack, "longest_path", tn_json_u64(f->longest_path),
+                     "may_fault", (int)f->may_fault, "percpu", (int)f->percpu, "calls_host",
+                     (int)f->calls_host, "sleeps", (int)f->sleeps, "syscalls", (int)f->syscalls);
 }
 
 json_t *tn_verdict_json(const struct tn_outcome *o)
@@ -117,15 +121,21 @@ static void print_facts(const struct tn_ctl_verdict *v)
     const struct tn_facts *f = &v->facts;
     const char *sep = "";
 
-    printf("  a run       at most %" PRIu64 " instructions, %u bytes of stack%s%s%s%s\n", f->longest_path,
+    printf("  a run       at most %" PRIu64 " instructions, %u bytes of stack%s%s%s%s%s\n", f->longest_path,
            f->max_stack, f->may_fault ? ", may read memory that is not there" : "",
            f->percpu ? ", takes a per-CPU slot" : "", f->calls_host ? ", calls the host" : "",
-           f->syscalls ? ", may make system calls" : "");
+           f->sleeps ? ", may sleep" : "", f->syscalls ? ", may make system calls" : "");
     for (u32 id = 1; id < TN_HELPER_MAX; id++)
         if (bit(f->helpers, id)) {
             printf("%s%s", *sep ? sep : "  calls       ", helper_name(id));
             sep = ", ";
         }
+    for (u32 k = 0; k < v->nkfuncs && k < TN_ARRAY_SIZE(v->kfunc); k++) {
+        printf("%s%s", *sep ? sep : "  calls       ", v->kfunc[k]);
+        sep = ", ";
+    }
+    if (v->nkfuncs > TN_ARRAY_SIZE(v->kfunc))
+        printf(", and %u more", v->nkfuncs - (u32)TN_ARRAY_SIZE(v->kfunc));
     printf("%s", *sep ? "\n" : "");
     sep = "";
     for (u32 m = 0; m < v->nmaps; m++)

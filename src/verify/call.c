@@ -333,6 +333,8 @@ static void note_call(struct vf *v, const struct tn_helper_call *c)
         note_map(v, c);
     if (id == TN_PROTO_map_lookup_elem)
         note_key(v, c);
+    v->facts.sleeps |=
+        c->proto->flags & TN_PF_SLEEPS || (c->proto->flags & TN_PF_SLEEPS_IF_CAN && v->cur.sleepable);
     v->facts.helpers[id / 64] |= 1ull << (id % 64);
     v->facts.percpu |= (built & TN_HF_PERCPU) != 0;
     v->facts.syscalls |= (built & TN_HF_SYSCALL) != 0;

@@ -49,6 +49,7 @@ struct tn_sub {
     bool throws;                 /* global: something may be thrown in it, or below */
     bool global;                 /* verified on its own; calls of it assume nothing of its result */
     u64 longest;                 /* global: instructions of its longest path */
+    u64 calls[4]; /* global, and the program itself: which global functions it calls, a bit each */
 };
 
 struct tn_cfg {

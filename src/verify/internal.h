@@ -172,6 +172,9 @@ struct vf {
     struct tn_round *round;
     u32 nrounds, rounds_cap, next_index;
     struct tn_special special;
+    struct tn_facts *root_facts; /* one a function: of the global ones, what their calls add */
+    struct tn_kfunc_use *kfunc;  /* verify.c */
+    u32 nkfuncs, kfuncs_cap;
     struct tn_later *later; /* callback.c */
     u32 nlater, later_cap;
     u64 processed, nstates, kept, peak_states, max_states_per_insn;
@@ -181,6 +184,10 @@ struct vf {
 /* Like tn_verify, with a probe (may be NULL). */
 int tn_verify_probed(const struct tn_verify_in *in, const struct tn_verify_probe *probe,
                      struct tn_verdict *ret);
+
+/* ---- verify.c: what is true of the function being verified on its own (v->root), and so of its callers */
+int tn_note_kfunc(struct vf *v, u32 btf_id);
+void tn_note_global(struct vf *v, u32 callee);
 
 /* ---- log.c: the first refusal stays; returns −EACCES. */
 int vf_refuse(struct vf *v, u32 insn, enum tn_reason reason, const char *fmt, ...)
@@ -462,8 +469,8 @@ int tn_leave_returns(struct vf *v, struct tn_range result);
 int tn_throw(struct vf *v);
 /* By the text: functions that may end before their exit return numbers, so that their callers get one. */
 int tn_leave_check_types(struct vf *v);
-/* By the text, once it is known which functions are called back: below those and in them nothing leaves but by
-   an exit. */
+/* By the text, once it is known which functions are called back: below those and in them nothing leaves but
+   by an exit. */
 int tn_leave_check_callers(struct vf *v);
 
 /* ---- call.c, again */

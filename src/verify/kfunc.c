@@ -379,7 +379,11 @@ int tn_kfunc_call(struct vf *v, const struct bpf_insn *i, bool *ret_end)
         err = tn_ref_arg_done(v, &c.use, c.name);
     if (err)
         return err;
+    err = tn_note_kfunc(v, c.id);
+    if (err)
+        return err;
     v->facts.calls_host = true;
+    v->facts.sleeps |= (c.row->flags & TN_KF_SLEEPABLE) != 0;
     v->facts.features |= 1ull << TN_FEATURE_kfunc;
     *ret_end = c.row->special == TN_KFUNC_THROW;
     if (*ret_end)

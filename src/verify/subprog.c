@@ -423,8 +423,9 @@ static int check_arg(struct vf *v, u32 regno, const struct param *p)
     return 0;
 }
 
-static int call_global(struct vf *v, struct tn_sub *sub)
+static int call_global(struct vf *v, u32 index)
 {
+    struct tn_sub *sub = &v->cfg.sub[index];
     struct param param[5];
     u32 n = 0;
     int err;
@@ -450,6 +451,7 @@ static int call_global(struct vf *v, struct tn_sub *sub)
             return err;
         v->cfg.sub[v->root].throws = true;
     }
+    tn_note_global(v, index);
     if (sub->changes_packet)
         tn_packet_invalidate(v);
     for (u32 r = 0; r <= 5; r++)
@@ -466,7 +468,7 @@ int tn_call_subprog(struct vf *v, const struct bpf_insn *i)
     int err;
 
     if (v->cfg.sub[index].global)
-        return call_global(v, &v->cfg.sub[index]);
+        return call_global(v, index);
     if (v->cur.nframes == TN_MAX_FRAMES)
         return vf_refuse(v, v->pc, TN_REASON_call_depth, "the call stack of %u frames is too deep",
                          TN_MAX_FRAMES + 1);

@@ -47,11 +47,102 @@ static int check_input(struct vf *v)
     return tn_prog_type_check(v);
 }
 
+/* One call of a function of the host. */
+struct tn_kfunc_use {
+    u16 root; /* made by this function, or by one that it calls */
+    u32 id;
+};
+
+int tn_note_kfunc(struct vf *v, u32 btf_id)
+{
+    for (u32 k = 0; k < v->nkfuncs; k++)
+        if (v->kfunc[k].id == btf_id && v->kfunc[k].root == v->root)
+            return 0;
+    if (v->nkfuncs == v->kfuncs_cap) {
+        u32 cap = TN_MAX(16u, 2 * v->kfuncs_cap);
+        struct tn_kfunc_use *grown = realloc(v->kfunc, cap * sizeof(*grown));
+
+        if (!grown)
+            return -ENOMEM;
+        v->kfunc = grown;
+        v->kfuncs_cap = cap;
+    }
+    v->kfunc[v->nkfuncs++] = (struct tn_kfunc_use){(u16)v->root, btf_id};
+    return 0;
+}
+
+static void join(struct tn_facts *to, const struct tn_facts *from)
+{
+    for (u32 w = 0; w < TN_ARRAY_SIZE(to->ctx_read); w++) {
+        to->ctx_read[w] |= from->ctx_read[w];
+        to->ctx_written[w] |= from->ctx_written[w];
+    }
+    for (u32 w = 0; w < TN_ARRAY_SIZE(to->helpers); w++)
+        to->helpers[w] |= from->helpers[w];
+    to->ctx_end = TN_MAX(to->ctx_end, from->ctx_end);
+    to->tp_access = TN_MAX(to->tp_access, from->tp_access);
+    to->rdonly_access = TN_MAX(to->rdonly_access, from->rdonly_access);
+    to->rdwr_access = TN_MAX(to->rdwr_access, from->rdwr_access);
+    to->ctx_escapes |= from->ctx_escapes;
+    to->maps_used |= from->maps_used;
+    to->features |= from->features;
+    to->percpu |= from->percpu;
+    to->may_fault |= from->may_fault;
+    to->calls_host |= from->calls_host;
+    to->sleeps |= from->sleeps;
+    to->syscalls |= from->syscalls;
+}
+
+/* Callees were verified before. */
+void tn_note_global(struct vf *v, u32 callee)
+{
+    v->cfg.sub[v->root].calls[callee / 64] |= 1ull << (callee % 64);
+    join(&v->facts, &v->root_facts[callee]);
+}
+
+/* Callers come last in the order, so that who is called is known when it is looked at. */
+static int list_kfuncs(struct vf *v, struct tn_verdict *out)
+{
+    const struct tn_cfg *c = &v->cfg;
+    u64 called[4] = {1};
+    u32 k;
+
+    for (u32 n = c->nsubs; n-- > 0;) {
+        u32 f = c->order[n];
+
+        if (called[f / 64] >> (f % 64) & 1)
+            for (u32 w = 0; w < TN_ARRAY_SIZE(called); w++)
+                called[w] |= c->sub[f].calls[w];
+    }
+    out->kfuncs = calloc(v->nkfuncs + 1, sizeof(*out->kfuncs));
+    if (!out->kfuncs)
+        return -ENOMEM;
+    for (u32 n = 0; n < v->nkfuncs; n++) {
+        const struct tn_kfunc_use *use = &v->kfunc[n];
+
+        if (!(called[use->root / 64] >> (use->root % 64) & 1))
+            continue;
+        for (k = 0; k < out->nkfuncs && out->kfuncs[k] < use->id; k++)
+            ;
+        if (k < out->nkfuncs && out->kfuncs[k] == use->id)
+            continue;
+        memmove(&out->kfuncs[k + 1], &out->kfuncs[k], (out->nkfuncs - k) * sizeof(out->kfuncs[0]));
+        out->kfuncs[k] = use->id;
+        out->nkfuncs++;
+    }
+    return 0;
+}
+
 /* Global functions first, callees before callers, then the program itself. */
 static int explore_all(struct vf *v)
 {
     struct tn_cfg *c = &v->cfg;
+    struct tn_facts own = v->facts;
     int err = 0;
+
+    v->root_facts = calloc(c->nsubs, sizeof(*v->root_facts));
+    if (!v->root_facts)
+        return -ENOMEM;
 
     for (u32 k = 0; !err && k < c->nsubs; k++)
         c->sub[k].global = k && tn_src_func_is_global(&v->src, c->sub[k].start);
@@ -60,12 +151,22 @@ static int explore_all(struct vf *v)
     for (u32 k = 0; !err && k < c->nsubs; k++) {
         u32 f = c->order[k];
 
-        if (f && c->sub[f].global)
+        if (f && c->sub[f].global) {
+            v->facts = (struct tn_facts){0};
             err = tn_explore(v, f, &c->sub[f].longest);
+            v->root_facts[f] = v->facts;
+        }
     }
+    v->facts = own;
     if (!err)
         err = tn_explore(v, 0, &v->facts.longest_path);
-    return err ? err : tn_callback_run_later(v, &v->facts.longest_path);
+    if (!err)
+        err = tn_callback_run_later(v, &v->facts.longest_path);
+    if (!err && v->facts.features >> TN_FEATURE_exception & 1 && c->exception) { /* it may follow */
+        v->root = 0;
+        tn_note_global(v, c->exception);
+    }
+    return err;
 }
 
 static int deliver(struct vf *v)
@@ -96,6 +197,8 @@ static int deliver(struct vf *v)
         v->facts.reads_uninit_stack |= c->sub[k].zero != 0;
     }
     out->nsubprogs = c->nsubs;
+    if (list_kfuncs(v, out))
+        return -ENOMEM;
     out->facts = v->facts;
     out->accepted = true;
     return 0;
@@ -175,6 +278,8 @@ int tn_verify_probed(const struct tn_verify_in *in, const struct tn_verify_probe
 
     tn_explore_clear(v);
     free(v->later);
+    free(v->kfunc);
+    free(v->root_facts);
     tn_special_close(v);
     tn_src_close(&v->src);
     free(v->cfg.flow);
@@ -197,6 +302,7 @@ void tn_verdict_clear(struct tn_verdict *verdict)
 {
     free(verdict->aux);
     free(verdict->subprogs);
+    free(verdict->kfuncs);
     free(verdict->log);
     *verdict = (struct tn_verdict){0};
 }

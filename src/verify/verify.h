@@ -53,7 +53,8 @@ struct tn_authority {
     int (*may_call)(void *self, const struct tn_call *call, struct tn_call_facts *ret_facts,
                     struct tn_error *err);
 };
-/* Says yes to everything, with Linux's limits (one million processed instructions, its rules for the stack). */
+/* Says yes to everything, with Linux's limits (one million processed instructions, its rules for the stack).
+ */
 extern const struct tn_authority tn_authority_all;
 
 /* --------------------------------------------------------------------------------------------------- in */
@@ -115,7 +116,8 @@ enum tn_feature {
 #undef F
 };
 
-/* What the rest of the house builds on. */
+/* What the rest of the house builds on. What stands in code that no run reaches is no fact: nor is what a
+   global function does that is called from nowhere else. */
 struct tn_facts {
     u64 ctx_read[4]; /* bitmap of 8-byte words of the context that may be read (word 0 = offset 0) */
     u64 ctx_written[4];
@@ -131,7 +133,8 @@ struct tn_facts {
     u64 features;                           /* bitmap of enum tn_feature */
     bool percpu;                            /* touches a per-CPU map, or calls a helper with TN_HF_PERCPU */
     bool may_fault;                         /* reads memory that may not be there */
-    bool calls_host;                        /* calls a function of the host */
+    bool calls_host;                        /* calls a function of the host: tn_verdict.kfuncs */
+    bool sleeps;                            /* calls something that may sleep, now or in work done later */
     bool syscalls;                          /* calls a helper with TN_HF_SYSCALL */
 };
 
@@ -181,6 +184,8 @@ struct tn_verdict {
     struct tn_insn_aux *aux;     /* ninsns, owned; when accepted */
     struct tn_subprog *subprogs; /* owned; subprogs[0] starts at 0 */
     u32 nsubprogs;
+    u32 *kfuncs; /* owned; ids in host_btf of the functions of the host that it calls, ascending */
+    u32 nkfuncs;
     u64 insns_processed;
     u64 total_states, peak_states, max_states_per_insn;
     u64 time_ns;

@@ -116,12 +116,16 @@ static bool is_struct(const struct tn_btf *btf, u32 id, const char *name)
     return t && tn_btf_kind(t) == BTF_KIND_STRUCT && !strcmp(tn_btf_name(btf, id), name);
 }
 
-/* By its type alone. */
+/* By its type alone. Probes have two: what is called so on every machine may stand for the registers. */
+static bool is_context_struct(const struct vf *v, u32 pointee, const char *name)
+{
+    return *name && is_struct(v->src.btf, tn_btf_resolve(v->src.btf, pointee), name);
+}
+
 static bool is_context(const struct vf *v, u32 pointee)
 {
-    const char *ctx = v->type->ctx_type;
-
-    return *ctx && is_struct(v->src.btf, tn_btf_resolve(v->src.btf, pointee), ctx);
+    return is_context_struct(v, pointee, v->type->ctx_type) ||
+           (v->in->prog_type == BPF_PROG_TYPE_KPROBE && is_context_struct(v, pointee, "bpf_user_pt_regs_t"));
 }
 
 /* With arg:ctx: void, what the type of the program calls its context, an array of words for programs that get
@@ -133,7 +137,7 @@ static bool may_be_context(const struct vf *v, u32 pointee)
     const struct btf_type *t = tn_btf_type(btf, id);
     bool word = id && tn_btf_kind(t) == BTF_KIND_INT && t->size == 8;
 
-    if (!id || is_context(v, pointee))
+    if (!id || is_context_struct(v, pointee, v->type->ctx_type))
         return true;
     switch (v->in->prog_type) {
     case BPF_PROG_TYPE_TRACEPOINT:

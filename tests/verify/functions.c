@@ -291,6 +291,7 @@ static void make_program(const struct row *row, struct program *ret)
         {"ctx", pointer_to(b, "__sk_buff", 4, word)},
         {"foo", pointer_to(b, "foo", 16, word)},
         {"regs", pointer_to(b, "pt_regs", 168, word)},
+        {"uregs", pointer_to(b, "bpf_user_pt_regs_t", 4, word)},
         {"dynptr", pointer_to(b, "bpf_dynptr", 16, word)},
         {"task", pointer_to(b, "task_struct", 4, word)},
         {NULL, 0},

@@ -2,18 +2,22 @@
 /*
  * What verifying costs.
  *
- *   speed     programs as people write them (recordings, tests/differential; without any, those made here):
- *             instructions processed in a µs, all in all
- *   linux     the same programs: our time ÷ the "verification time" of the kernel's own statistics. Made
- * here: asked now; recorded: asked then growth    straight-line code of 10^3 to 10^6 instructions: the
- * exponent of time over length; 1 is linear memory    one million processed instructions, each program in a
- * process of its own: how much it grew hostile   programs built to explode the number of states, or the cost
- * of one: the longest time to a verdict
+ *      speed     programs as people write them (recordings, tests/differential; without any, those made here):
+ *                instructions processed in a µs, all in all
+ *      linux     the same programs: our time ÷ the "verification time" of the kernel's own statistics (made here: asked
+ *                now; recorded: asked then)
+ *      growth    text of 10^3 to 10^6 instructions without a branch, and 10^3 to 10^6 instructions processed in loops
+ *                with branches: the exponent of time over length; 1 is linear
+ *      memory    one million processed instructions, each program in a process of its own: how much it grew
+ *      hostile   programs built to explode the number of states, or the cost of one: the longest time to a verdict
  *
- * One JSON object a figure. Programs are made by a few lines of generator each (struct maker), since what
- * matters is their shape: what forks, what is compared, what is looked back for.
+ * One JSON object a figure. Programs are made by a few lines of generator each (struct maker), since what matters is
+ * their shape: what forks, what is compared, what is looked back for. Times are the lesser of two that both bound what
+ * was spent: by the verdict's own clock, and by the processor's for the whole call, which others at work do not lengthen.
  *
- *     bench-verify [FOLDER OF RECORDINGS…]
+ *     bench-verify [-p PART]… [-v] [-o NAME] [FOLDER OF RECORDINGS…]
+ *
+ * PART: memory, speed, growth or hostile; -v tells each program; -o: of the hostile ones this one.
  */
 #include <bpf/bpf.h>
 #include <dirent.h>
@@ -30,8 +34,7 @@
 
 #define ROUNDS 5u
 
-/* ------------------------------------------------------------------------------------------- text of a
- * program */
+/* --------------------------------------------------------------------------------- text of a program */
 
 struct text {
     struct bpf_insn *insn;
@@ -62,8 +65,21 @@ static const struct tn_verify_map bench_map = {
 
 /* ------------------------------------------------------------------------------------------------- shapes */
 
-/* Straight-line: numbers, the stack, a pointer, a branch that joins at once. */
+/* Straight-line: numbers, the stack, a pointer. */
 static void straight(struct text *t, u32 n)
+{
+    PUT(t, MOVX(R6, R1), MOV(R7, 1), MOV(R0, 0));
+    while (t->n + 12 < n)
+        PUT(t, LDX(DW, R2, R6, 8), ALU(BPF_AND, R2, 255), STX(DW, R10, -16, R2), ADDX(R7, R2),
+            LDX(DW, R3, R10, -16), ALU(BPF_LSH, R7, 1), MOVX(R4, R3), ALUX(BPF_XOR, R4, R7),
+            STX(W, R10, -24, R4), ADD(R3, 5));
+    while (t->n + 1 < n)
+        PUT(t, MOV(R0, 0));
+    PUT(t, EXIT);
+}
+
+/* The same with branches that join at once. */
+static void joining(struct text *t, u32 n)
 {
     PUT(t, MOVX(R6, R1), MOV(R7, 1), MOV(R0, 0));
     while (t->n + 12 < n)
@@ -87,6 +103,14 @@ static void parting(struct text *t, u32 n)
 {
     PUT(t, MOVX(R6, R1), MOV(R7, 0), MOV(R8, 0), LDX(DW, R2, R6, 0), JMP(BPF_JSET, R2, 1, 2), MOV(R3, 1),
         JA(1), MOV(R3, 2), ADDX(R8, R3), ADD(R7, 1), JMP(BPF_JLT, R7, (s32)n, -8), MOVX(R0, R8), EXIT);
+}
+
+/* One that may be left in each round, and does something on either way: n rounds of eleven instructions processed. */
+static void checking(struct text *t, u32 n)
+{
+    PUT(t, MOVX(R6, R1), MOV(R7, 0), MOV(R8, 0), LDX(DW, R2, R6, 0), JMP(BPF_JSET, R2, 1, 2), MOVX(R0, R8), EXIT,
+        ALU(BPF_AND, R2, 255), STX(DW, R10, -16, R2), ADDX(R8, R2), LDX(DW, R3, R10, -16), ADDX(R8, R3), ADD(R7, 1),
+        JMP(BPF_JLT, R7, (s32)n, -11), MOVX(R0, R8), EXIT);
 }
 
 /* Two loops, one in the other, over a map's value. */
@@ -122,8 +146,7 @@ static void calls(struct text *t, u32 n)
         LDX(DW, R0, R10, -8), EXIT);
 }
 
-/* ----------------------------------------------------------------------------------------------- hostile
- * ones */
+/* -------------------------------------------------------------------------------------- hostile ones */
 
 /* Never ends; nothing stands still. */
 static void endless(struct text *t, u32 n)
@@ -197,6 +220,117 @@ static void linked(struct text *t, u32 n)
     PUT(t, MOV(R0, 0), EXIT);
 }
 
+/* The same in every frame of seven calls, round by round. */
+static void linked_frames(struct text *t, u32 n)
+{
+    for (u32 f = 0; f < 8; f++) {
+        if (!f)
+            PUT(t, LDX(DW, R6, R1, 0), ALU(BPF_AND, R6, 0xffff));
+        else
+            PUT(t, MOVX(R6, R1));
+        for (u32 k = 0; k < 8; k++)
+            PUT(t, STX(DW, R10, -8 * ((s32)k + 1), R6));
+        if (f < 7) {
+            PUT(t, MOVX(R1, R6), CALLP(2), MOV(R0, 0), EXIT);
+            continue;
+        }
+        PUT(t, MOV(R7, 0), MOVX(R8, R6), ADDX(R8, R7), JMPX(BPF_JGT, R6, R8, 1), MOV(R3, 0), ADD(R7, 1),
+            JMP(BPF_JLT, R7, (s32)n, -6), MOV(R0, 0), EXIT);
+    }
+}
+
+/* `n` slots of each frame of seven calls are ranges of their own, and ways part and meet there for ever. */
+static void full_frames(struct text *t, u32 n)
+{
+    for (u32 f = 0; f < 8; f++) {
+        PUT(t, MOVX(R6, R1));
+        for (u32 k = 0; k < n; k++)
+            PUT(t, LDX(DW, R2, R6, 0), ALU(BPF_AND, R2, 0x3fffffff), ADD(R2, (s32)(64 * f + k)),
+                STX(DW, R10, -8 * ((s32)k + 1), R2));
+        if (f < 7) {
+            PUT(t, MOVX(R1, R6), CALLP(2), MOV(R0, 0), EXIT);
+            continue;
+        }
+        /* One side of the fork is covered where the other has been: it waits no longer than that. */
+        PUT(t, MOV(R7, 0), MOV(R8, 0), LDX(DW, R2, R6, 0), JMP(BPF_JSET, R2, 1, 2), MOV(R0, 0), EXIT, ADD(R7, 1),
+            JMP(BPF_JNE, R7, -1, -6), MOV(R0, 0), EXIT);
+    }
+}
+
+/* As many branches as can wait, each with a whole frame of ranges; then the rest of the budget. */
+static void heavy_waiting(struct text *t, u32 n)
+{
+    PUT(t, MOVX(R6, R1));
+    for (u32 k = 0; k < 64; k++)
+        PUT(t, LDX(DW, R2, R6, 0), ALU(BPF_AND, R2, 0x3fffffff), ADD(R2, (s32)k),
+            STX(DW, R10, -8 * ((s32)k + 1), R2));
+    PUT(t, MOV(R7, 0));
+    for (u32 k = 0; k < n; k++)
+        PUT(t, LDX(DW, R2, R6, 0), JMP(BPF_JEQ, R2, (s32)k, 0));
+    PUT(t, ADD(R7, 1), JMP(BPF_JNE, R7, -1, -2), MOV(R0, 0), EXIT);
+}
+
+/* Numbers that grow under conditions, in loops in a loop, and decide after it. */
+static void conditional(struct text *t, u32 n)
+{
+    PUT(t, MOVX(R6, R1), MOV(R7, 0), MOV(R8, 0), MOV(R9, 0));
+    PUT(t, LDX(DW, R2, R6, 0), JMP(BPF_JSET, R2, 1, 1), ADD(R8, 1), JMP(BPF_JSET, R2, 2, 1), ADD(R9, 1), ADD(R7, 1),
+        JMP(BPF_JLT, R7, (s32)n, -7), MOVX(R3, R10), JMP(BPF_JGT, R8, 400, 2), JMP(BPF_JGT, R9, 400, 1),
+        ADDX(R3, R8), MOV(R0, 0), EXIT);
+}
+
+/* n numbers, each met often at one place, so that its state is kept there; then all the others come by. */
+static void crowded(struct text *t, u32 n)
+{
+    const s32 ways = 100;
+    u32 jump[128], at, choose;
+
+    PUT(t, MOVX(R6, R1), MOV(R7, 0));
+    choose = t->n;
+    for (s32 k = 0; k < ways; k++) {
+        PUT(t, LDX(DW, R2, R6, 0), MOV(R8, k), JMP(BPF_JSET, R2, 1, 0));
+        jump[k] = t->n - 1;
+    }
+    PUT(t, ADD(R7, 1), JMP(BPF_JLT, R7, (s32)n, (s16)((s32)choose - (s32)t->n - 2)));
+    at = t->n;
+    PUT(t, JMP(BPF_JEQ, R7, 1 << 30, 0), MOV(R3, 0), MOV(R4, 0), JMP(BPF_JEQ, R7, 1 << 29, 0), MOV(R5, 0),
+        MOV(R3, 0), MOV(R4, 0), JMP(BPF_JEQ, R8, 1 << 30, 0), MOV(R0, 0), EXIT);
+    for (s32 k = 0; k < ways; k++)
+        t->insn[jump[k]].off = (s16)(at - jump[k] - 1);
+}
+
+/* A number goes through all slots of a frame, one a round of a loop that the run bounds; at its end it decides. */
+static void handed_on(struct text *t, u32 n)
+{
+    u32 start;
+
+    PUT(t, MOVX(R6, R1));
+    for (u32 k = 0; k < 64; k++)
+        PUT(t, ST(DW, R10, -8 * ((s32)k + 1), 0));
+    for (u32 loop = 0; loop < n; loop++) {
+        start = t->n;
+        PUT(t, MAY_GOTO(0));
+        for (u32 k = 63; k > 0; k--)
+            PUT(t, LDX(DW, R2, R10, -8 * (s32)k), STX(DW, R10, -8 * ((s32)k + 1), R2));
+        PUT(t, LDX(DW, R2, R6, 0), JMP(BPF_JSET, R2, 1, 1), ST(DW, R10, -8, 1), LDX(DW, R2, R10, -512),
+            ALU(BPF_AND, R2, 1), MOVX(R3, R10), ADDX(R3, R2), JA((s16)((s32)start - (s32)t->n - 8)));
+        t->insn[start].off = (s16)(t->n - start - 1);
+    }
+    PUT(t, MOV(R0, 0), EXIT);
+}
+
+/* As many instructions as there may be, calls of as many functions. */
+static void calling_all(struct text *t, u32 n)
+{
+    u32 funcs = 255, calls = n - 2 - 2 * funcs;
+
+    for (u32 k = 0; k < calls; k++)
+        PUT(t, CALLP((s32)(calls + 2 + 2 * (k % funcs) - k - 1)));
+    PUT(t, MOV(R0, 0), EXIT);
+    for (u32 k = 0; k < funcs; k++)
+        PUT(t, MOV(R0, (s32)k), EXIT);
+}
+
 /* Branches that all wait. */
 static void waiting(struct text *t, u32 n)
 {
@@ -230,18 +364,15 @@ struct maker {
 };
 
 static const struct maker people[] = {
-    {"straight-line", straight, 20000},    {"counted loop", counted, 20000},
-    {"loop with branches", parting, 2000}, {"nested loops", nested, 100},
-    {"look-ups", look_ups, 1000},          {"calls", calls, 500},
+    {"straight-line", straight, 20000},    {"branches that join", joining, 20000},
+    {"counted loop", counted, 20000},      {"loop with branches", parting, 2000},
+    {"nested loops", nested, 100},         {"look-ups", look_ups, 1000},
+    {"calls", calls, 500},
 };
+/* A million instructions processed, or all but a few; accepted. */
 static const struct maker million[] = {
-    {"straight-line", straight, 1000000},
-    {"counted loop", counted, 1000000},
-    {"nested loops", nested, 1000000},
-    {"doubling", doubling, 30},
-    {"doubling on the stack", doubling_stack, 300},
-    {"deep calls", deep, 300},
-    {"endless", endless, 0},
+    {"straight-line", straight, 1000000},    {"counted loop", counted, 199998},
+    {"loop with branches", checking, 90900}, {"nested loops", nested, 3299},
 };
 static const struct maker hostile[] = {
     {"endless", endless, 0},
@@ -251,13 +382,24 @@ static const struct maker hostile[] = {
     {"deep calls", deep, 3000},
     {"looking back", looking_back, 1000000},
     {"linked slots", linked, 20000},
+    {"linked slots in all frames", linked_frames, 1000000},
     {"waiting branches", waiting, 0},
+    {"waiting branches, full frame", heavy_waiting, 8000},
+    {"full frames", full_frames, 8},
+    {"frames that are too large", full_frames, 64},
+    {"counting under conditions", conditional, 1000},
+    {"crowded place", crowded, 80},
     {"may_goto in may_goto", may_gotos, 8},
+    {"may_goto, handing on", handed_on, 100},
     {"nested loops", nested, 1000000},
+    {"branches that join", joining, 1000000},
+    {"calls of all functions", calling_all, 1000000},
 };
 
-/* ----------------------------------------------------------------------------------------------- measuring
- */
+/* ----------------------------------------------------------------------------------------- measuring */
+
+static bool verbose;
+static const char *only; /* of the hostile ones; NULL: all */
 
 static void print(const char *name, const char *unit, double value, double low, double high, u32 rounds)
 {
@@ -269,10 +411,27 @@ static void print(const char *name, const char *unit, double value, double low, 
 struct taken {
     u64 ns, insns;
     bool accepted;
+    char why[sizeof(((struct tn_refusal *)0)->reason)];
 };
+
+static void say(const char *name, const struct taken *t)
+{
+    if (verbose)
+        fprintf(stderr, "%40s: %8llu insns, %8llu us, %s\n", name, (unsigned long long)t->insns,
+                (unsigned long long)t->ns / 1000, t->accepted ? "accepted" : t->why);
+}
+
+static u64 processor_ns(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (u64)t.tv_sec * 1000000000u + (u64)t.tv_nsec;
+}
 
 static struct taken once(const struct tn_verify_in *in)
 {
+    u64 start = processor_ns();
     struct tn_verdict v;
     struct taken taken;
 
@@ -280,11 +439,8 @@ static struct taken once(const struct tn_verify_in *in)
         fprintf(stderr, "out of memory\n");
         exit(1);
     }
-    taken = (struct taken){v.time_ns, v.insns_processed, v.accepted};
-    if (getenv("BENCH_VERIFY_SAYS"))
-        fprintf(stderr, "%llu insns, %llu us, %s %.100s\n", (unsigned long long)v.insns_processed,
-                (unsigned long long)v.time_ns / 1000, v.accepted ? "accepted" : v.refusal.reason,
-                v.refusal.message);
+    taken = (struct taken){TN_MIN(v.time_ns, processor_ns() - start), v.insns_processed, v.accepted, ""};
+    snprintf(taken.why, sizeof(taken.why), "%s", v.refusal.reason);
     tn_verdict_clear(&v);
     return taken;
 }
@@ -321,12 +477,12 @@ static struct taken measure(const struct maker *m, u32 rounds)
     m->make(&t, m->n);
     in = input(&t);
     taken = best(&in, rounds);
+    say(m->name, &taken);
     free(t.insn);
     return taken;
 }
 
-/* ------------------------------------------------------------------------------------------------- the
- * kernel */
+/* ---------------------------------------------------------------------------------------- the kernel */
 
 struct ratios {
     double log_sum, worst, least;
@@ -411,8 +567,7 @@ static void ask_kernel(struct ratios *r)
     close(map_fd);
 }
 
-/* -------------------------------------------------------------------------------------------------
- * recordings */
+/* ---------------------------------------------------------------------------------------- recordings */
 
 struct sums {
     u64 ns, insns;
@@ -435,6 +590,9 @@ static void one_recording(const struct ask *ask, const char *path, struct sums *
     if (ask_in_process(&rec) && !ask_input(ask, &rec, NULL, 0, &in, &store)) {
         in.log_level = 0;
         taken = best(&in, ROUNDS);
+        if (verbose)
+            fprintf(stderr, "Linux %5u us ", rec.verdict->usecs);
+        say(path, &taken);
         sums->ns += taken.ns;
         sums->insns += taken.insns;
         sums->programs++;
@@ -474,8 +632,7 @@ static void recordings(const struct ask *ask, const char *path, struct sums *sum
         closedir(dir);
 }
 
-/* ------------------------------------------------------------------------------------------------- figures
- */
+/* ------------------------------------------------------------------------------------------- figures */
 
 static void made_here(struct sums *sums)
 {
@@ -525,24 +682,36 @@ static void speed(int n, char **folders)
     }
 }
 
+/* The slope of a line through the logarithms: time over instructions processed, 10^3 to 10^6 of them. */
+static double exponent(const struct maker *made, const u32 *length)
+{
+    double sx = 0, sy = 0, sxx = 0, sxy = 0;
+
+    for (u32 k = 0; k < 4; k++) {
+        struct maker m = {made->name, made->make, length[k]};
+        struct taken taken = measure(&m, ROUNDS);
+        double x = log((double)taken.insns), y = log((double)taken.ns);
+
+        if (!taken.accepted) {
+            fprintf(stderr, "growth, %s %u: refused\n", m.name, m.n);
+            exit(1);
+        }
+        sx += x;
+        sy += y;
+        sxx += x * x;
+        sxy += x * y;
+    }
+    return (4 * sxy - sx * sy) / (4 * sxx - sx * sx);
+}
+
 static void growth(void)
 {
-    double x[4], y[4], sx = 0, sy = 0, sxx = 0, sxy = 0, slope;
-    u32 n = 1000;
+    static const struct maker line = {"straight-line", straight, 0}, loop = {"loop with branches", checking, 0};
+    double slope = exponent(&line, (const u32[]){1000, 10000, 100000, 1000000});
 
-    for (u32 k = 0; k < 4; k++, n *= 10) {
-        struct maker m = {"straight-line", straight, n};
-        struct taken taken = measure(&m, ROUNDS);
-
-        x[k] = log((double)n);
-        y[k] = log((double)taken.ns);
-        sx += x[k];
-        sy += y[k];
-        sxx += x[k] * x[k];
-        sxy += x[k] * y[k];
-    }
-    slope = (4 * sxy - sx * sy) / (4 * sxx - sx * sx);
     print("growth: straight-line code, 10³ to 10⁶ instructions", "", slope, slope, slope, ROUNDS);
+    slope = exponent(&loop, (const u32[]){91, 909, 9090, 90900});
+    print("growth: a loop with branches, 10³ to 10⁶ instructions processed", "", slope, slope, slope, ROUNDS);
 }
 
 /* How much a process grows by verifying it, MiB. */
@@ -557,13 +726,19 @@ static double grown(const struct maker *m)
     if (pid == 0) {
         struct text t = {0};
         struct tn_verify_in in;
+        struct taken taken;
         long before;
 
         m->make(&t, m->n);
         in = input(&t);
         getrusage(RUSAGE_SELF, &usage);
         before = usage.ru_maxrss;
-        once(&in);
+        taken = once(&in);
+        if (!taken.accepted || taken.insns < 990000) {
+            fprintf(stderr, "memory, %s: %llu instructions, %s\n", m->name, (unsigned long long)taken.insns,
+                    taken.accepted ? "accepted" : "refused");
+            _exit(255);
+        }
         getrusage(RUSAGE_SELF, &usage);
         _exit((int)TN_MIN((usage.ru_maxrss - before) / 1024, 255l));
     }
@@ -579,7 +754,7 @@ static void memory(void)
     for (size_t k = 0; k < TN_ARRAY_SIZE(million); k++) {
         double mib = grown(&million[k]);
 
-        if (getenv("BENCH_VERIFY_SAYS"))
+        if (verbose)
             fprintf(stderr, "  %s: %.0f MiB\n", million[k].name, mib);
         most = fmax(most, mib);
         least = fmin(least, mib);
@@ -594,8 +769,8 @@ static void stopped(void)
     for (size_t k = 0; k < TN_ARRAY_SIZE(hostile); k++) {
         struct taken taken;
 
-        if (getenv("BENCH_VERIFY_SAYS"))
-            fprintf(stderr, "  %s: ", hostile[k].name);
+        if (only && strcmp(only, hostile[k].name))
+            continue;
         taken = measure(&hostile[k], 1);
         most = fmax(most, (double)taken.ns / 1e9);
         least = fmin(least, (double)taken.ns / 1e9);
@@ -604,11 +779,29 @@ static void stopped(void)
           TN_ARRAY_SIZE(hostile));
 }
 
+static const char *const parts[] = {"memory", "speed", "growth", "hostile"};
+
 int main(int argc, char **argv)
 {
-    memory(); /* first: a child's peak starts at what its parent has */
-    speed(argc - 1, argv + 1);
-    growth();
-    stopped();
+    u32 which = 0;
+    int c;
+
+    while ((c = getopt(argc, argv, "p:vo:")) != -1) {
+        verbose |= c == 'v';
+        only = c == 'o' ? optarg : only;
+        for (u32 k = 0; c == 'p' && k < TN_ARRAY_SIZE(parts); k++)
+            which |= (u32)!strcmp(optarg, parts[k]) << k;
+        if (c == '?' || (c == 'p' && !which))
+            return 2;
+    }
+    which = which ? which : ~0u;
+    if (which & 1)
+        memory(); /* first: a child's peak starts at what its parent has */
+    if (which & 2)
+        speed(argc - optind, argv + optind);
+    if (which & 4)
+        growth();
+    if (which & 8)
+        stopped();
     return 0;
 }

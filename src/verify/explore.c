@@ -48,6 +48,7 @@
 #define LOOP_MIN_JUMPS  20u
 /* A point is forgotten after so many misses, and as many more for each hit. */
 #define MISSES          3u
+#define CROWD           32u
 #define MISSES_LOOP     64u
 
 void tn_trail_add(struct tn_trail *trail, u32 insn, u32 to)
@@ -458,8 +459,9 @@ static int check_points(struct vf *v, bool *ret_covered, u64 *ret_remain)
         if (p->branches && !forced && soon)
             add = false;
         keep = p->branches && forced ? MISSES_LOOP : MISSES;
-        p->misses +=
-            add; /* rounds of a loop that keep no point of theirs do not drive out those that were kept */
+        /* Rounds of a loop that keep no point of theirs do not drive out those that were kept, unless there are
+           many of them: hits pay for comparisons. */
+        p->misses += add || count >= CROWD;
         if (p->misses > p->hits * keep + keep)
             point_drop(v, at);
         else

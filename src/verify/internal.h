@@ -141,6 +141,7 @@ struct vf {
     const struct tn_prog_type *type;
     struct tn_attach attach; /* of tracing programs */
     bool sleepable;          /* loaded so */
+    bool private_stacks;     /* large frames do not add up: each may have a stack of its own */
     bool ret_checked;        /* its result lies in [ret_min, ret_max] */
     s64 ret_min, ret_max;
     /* The call whose arguments are checked may be given pointers into the packet; the context, as the memory
@@ -460,6 +461,13 @@ void tn_subprog_effects(struct vf *v);
 bool tn_subprog_opens(const struct vf *v, u32 pc, u32 *ret);
 /* The stack of the deepest call chain, and tail calls on it; once the frames' sizes are known. */
 int tn_subprog_stack(struct vf *v);
+/* So many frames, open at once, have so many bytes: too many. */
+int tn_subprog_stack_refuse(struct vf *v, u32 insn, u32 calls, u32 bytes);
+/* What one frame counts. */
+static inline u32 tn_frame_counted(const struct tn_sub *sub)
+{
+    return TN_ROUND_UP(sub->depth, 16u);
+}
 
 /* ---- leave.c */
 bool tn_insn_is_tail_call(const struct vf *v, u32 pc);

@@ -38,11 +38,35 @@ static u8 *byte_at(struct tn_frame *f, s64 off)
     return &f->slot[slot_of(off)].byte[byte_of(off)];
 }
 
+/* The frames that are open by calls (what is called back when the program is over stands on none). */
+static u32 open_frames(const struct vf *v, u32 *ret_calls)
+{
+    u32 sum = 0, k = v->cur.nframes;
+
+    *ret_calls = 0;
+    while (k-- > 0) {
+        const struct tn_frame *f = v->cur.frame[k];
+
+        sum += tn_frame_counted(&v->cfg.sub[f->subprog]);
+        ++*ret_calls;
+        if (f->async || f->exception)
+            break;
+    }
+    return sum;
+}
+
+/* A stack that grows too large is refused at once: at the end it would be (tn_subprog_stack), and until then
+   every state would be dragging it along. */
 static int reach(struct vf *v, struct tn_frame *f, s64 off)
 {
-    u32 depth = TN_ROUND_UP((u32)-off, 8u);
+    u32 depth = TN_ROUND_UP((u32)-off, 8u), calls, sum;
 
-    v->cfg.sub[f->subprog].depth = TN_MAX(v->cfg.sub[f->subprog].depth, depth);
+    if (depth > v->cfg.sub[f->subprog].depth) {
+        v->cfg.sub[f->subprog].depth = depth;
+        sum = open_frames(v, &calls);
+        if (calls > 1 && sum > TN_STACK_BYTES && !v->private_stacks)
+            return tn_subprog_stack_refuse(v, v->pc, calls, sum);
+    }
     return tn_frame_grow(f, depth / 8);
 }
 

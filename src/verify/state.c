@@ -210,7 +210,7 @@ enum { SLOT_UNIFORM = 1, SLOT_REG = 2, SLOT_OBJECT = 4, SLOT_KIND_SHIFT = 4 };
 
 struct packed_frame {
     u8 head[FRAME_HEAD];
-    u64 objects;          /* slots that hold part of an object, a bit each */
+    u64 objects, plain;   /* slots, a bit each: part of an object; a constant of eight bytes, linked to nothing */
     u16 there, numbers;   /* registers that are kept, a bit each; of these, those that are numbers */
     u16 nslots, size;     /* of all that belongs to the frame, in bytes */
     /* then u16 at[TN_NREGS + nslots]: where registers and slots lie, from the frame's start */
@@ -353,6 +353,38 @@ static u8 *put_slot(u8 *at, const struct tn_stack_slot *s)
     return at;
 }
 
+/* A constant of eight bytes that is linked to nothing: what most slots hold. It comes first as these bytes. */
+static const u8 plain_head[] = {SLOT_UNIFORM | SLOT_REG | TN_BYTE_SPILL << SLOT_KIND_SHIFT, 0, 8,
+                                FORM_CONST | 1 << FORM_BITS, TN_REG_SCALAR, 0, 0, 0, 0, 0, 0, 0};
+_Static_assert(offsetof(struct tn_reg, kind) == 0, "the first byte of its first word");
+
+static bool slot_plain(const struct tn_stack_slot *s)
+{
+    static const u64 number[META_WORDS] = {TN_REG_SCALAR};
+
+    return s->size == 8 && !s->tag[0] && !s->tag[1] && !s->depth && range_is_plain_const(&s->reg.r) &&
+           !memcmp(&s->reg, number, sizeof(number));
+}
+
+static u8 *put_plain(u8 *at, const struct tn_stack_slot *s)
+{
+    return put(put(at, plain_head, sizeof(plain_head)), &s->reg.r.umin, 8);
+}
+
+static const u8 *get_plain(const u8 *at, struct tn_stack_slot *s)
+{
+    u64 value;
+
+    at = get(at + sizeof(plain_head), &value, 8);
+    memset(s->byte, TN_BYTE_SPILL, 8);
+    s->lo = 0;
+    s->size = 8;
+    s->tag[0] = s->tag[1] = 0;
+    s->depth = 0;
+    s->reg = tn_reg_const(value);
+    return at;
+}
+
 static const u8 *get_slot(const u8 *at, struct tn_stack_slot *s)
 {
     u8 head = *at++;
@@ -413,8 +445,11 @@ static u8 *put_frame(u8 *start, const struct tn_frame *f, u16 live)
         at = put_reg(at, &f->reg[r]);
     }
     for (u32 k = 0; k < f->nslots; k++) {
+        bool plain = slot_plain(&f->slot[k]);
+
         where[TN_NREGS + k] = (u16)(at - start);
-        at = put_slot(at, &f->slot[k]);
+        p.plain |= (u64)plain << k;
+        at = plain ? put_plain(at, &f->slot[k]) : put_slot(at, &f->slot[k]);
     }
     p.size = (u16)(at - start);
     put(put(start, &p, sizeof(p)), where, (TN_NREGS + f->nslots) * sizeof(where[0]));
@@ -445,7 +480,7 @@ static bool get_frame(const u8 *start, struct tn_frame *f)
     if (frame_room(f, p.nslots))
         return false;
     for (u32 k = 0; k < p.nslots; k++)
-        at = get_slot(at, &f->slot[k]);
+        at = p.plain >> k & 1 ? get_plain(at, &f->slot[k]) : get_slot(at, &f->slot[k]);
     return true;
 }
 
@@ -613,9 +648,12 @@ static bool packed_range_includes(const u8 *at, u8 head, const struct tn_range *
 /* reg_covers, of one at rest. */
 static bool packed_reg_covers(const u8 *at, const struct tn_reg *cur, bool demand, struct id_maps *maps)
 {
+    static const u64 number = TN_REG_SCALAR; /* the first word of one that is alone */
     u8 head = *at++;
     struct tn_reg old;
 
+    if (head == (FORM_CONST | 1 << FORM_BITS) && !memcmp(at, &number, 8)) /* most by far */
+        return cur->kind == TN_REG_SCALAR && (!demand || packed_range_includes(at + 8, head, &cur->r));
     at = get_meta(at, head, &old);
     if (old.kind == TN_REG_NONE)
         return true;
@@ -755,11 +793,23 @@ static bool same_call(const struct frame_pair *p, bool bottom)
            old.callback_depth <= cur->callback_depth; /* else it had fewer rounds to go than this one */
 }
 
+static bool plain_covers(const struct frame_pair *p, u32 k)
+{
+    const struct tn_stack_slot *cur = &p->cur->slot[k];
+    u64 value;
+
+    if (cur->size != 8) /* other bytes may do as well */
+        return slot_k_covers(p, k);
+    get(part_at(p->at, TN_NREGS + k) + sizeof(plain_head), &value, 8);
+    return cur->reg.kind == TN_REG_SCALAR &&
+           (!(p->need->slots >> k & 1) || (cur->reg.r.umin == value && cur->reg.r.umax == value));
+}
+
 /* *ret_part: which one does not. */
 static bool parts_cover(const struct frame_pair *p, u32 *ret_part)
 {
     u32 regs = p->old.there & p->need->live & ((1u << 10) - 1);
-    u64 first = p->old.nslots < 64 ? (1ull << p->old.nslots) - 1 : ~0ull, slots;
+    u64 first = p->old.nslots < 64 ? (1ull << p->old.nslots) - 1 : ~0ull, slots, plain, k;
 
     for (; regs; regs &= regs - 1) {
         *ret_part = (u32)__builtin_ctz(regs);
@@ -767,6 +817,15 @@ static bool parts_cover(const struct frame_pair *p, u32 *ret_part)
             return false;
     }
     slots = (p->need->read & first) | p->old.objects | objects_of(p->cur);
+    plain = slots & p->old.plain & (p->cur->nslots < 64 ? (1ull << p->cur->nslots) - 1 : ~0ull);
+    slots &= ~plain;
+    for (; plain; plain &= plain - 1) {
+        k = (u64)__builtin_ctzll(plain);
+        if (!plain_covers(p, (u32)k)) {
+            *ret_part = TN_NREGS + (u32)k;
+            return false;
+        }
+    }
     for (; slots; slots &= slots - 1) {
         *ret_part = TN_NREGS + (u32)__builtin_ctzll(slots);
         if (!slot_k_covers(p, *ret_part - TN_NREGS))

@@ -545,12 +545,31 @@ static bool names(const struct vf *v, u32 pc, u32 *ret)
     return true;
 }
 
-/* By the text: which functions, or those they call, may sleep, and which may move packet data. */
+static bool calls_tail(const struct vf *v, const struct tn_sub *sub)
+{
+    for (u32 pc = sub->start; pc < sub->end; pc++)
+        if (tn_insn_is_tail_call(v, pc))
+            return true;
+    return false;
+}
+
+static bool has_private_stacks(const struct vf *v)
+{
+    for (u32 k = 0; k < v->cfg.nsubs; k++)
+        if (calls_tail(v, &v->cfg.sub[k]))
+            return false;
+    return v->type->flags & TN_PT_PRIVATE_STACK &&
+           (v->in->prog_type != BPF_PROG_TYPE_TRACING || v->in->expected_attach_type != BPF_TRACE_ITER);
+}
+
+/* By the text: which functions, or those they call, may sleep, and which may move packet data; how stacks are
+ * counted. */
 void tn_subprog_effects(struct vf *v)
 {
     struct tn_cfg *c = &v->cfg;
     u32 g;
 
+    v->private_stacks = has_private_stacks(v);
     for (u32 k = 0; k < c->nsubs; k++) { /* callees come first */
         struct tn_sub *sub = &c->sub[c->order[k]];
 
@@ -574,10 +593,13 @@ void tn_subprog_effects(struct vf *v)
     }
 }
 
-/* What one frame counts. */
-static u32 counted(const struct tn_sub *sub)
+int tn_subprog_stack_refuse(struct vf *v, u32 insn, u32 calls, u32 bytes)
 {
-    return TN_ROUND_UP(sub->depth, 16u);
+    return vf_refuse(
+        v, insn, TN_REASON_stack_limit,
+        "combined stack size of %u calls is %u. Too large: %u bytes are allowed (each frame counts in "
+        "steps of 16); keep large buffers in a map",
+        calls, bytes, TN_STACK_BYTES);
 }
 
 static void add_callee(struct deepest *to, const struct deepest *from)
@@ -592,32 +614,14 @@ bool tn_subprog_opens(const struct vf *v, u32 pc, u32 *ret)
     return names(v, pc, ret) && (tn_insn_is_subprog_call(&v->insns[pc]) || !v->cfg.sub[*ret].async);
 }
 
-static bool calls_tail(const struct vf *v, const struct tn_sub *sub)
-{
-    for (u32 pc = sub->start; pc < sub->end; pc++)
-        if (tn_insn_is_tail_call(v, pc))
-            return true;
-    return false;
-}
-
-static bool has_private_stacks(const struct vf *v)
-{
-    for (u32 k = 0; k < v->cfg.nsubs; k++)
-        if (calls_tail(v, &v->cfg.sub[k]))
-            return false;
-    return v->type->flags & TN_PT_PRIVATE_STACK &&
-           (v->in->prog_type != BPF_PROG_TYPE_TRACING || v->in->expected_attach_type != BPF_TRACE_ITER);
-}
-
 /* Which frames count in the budget. */
 static void find_counted(const struct vf *v, bool ret[TN_MAX_SUBPROGS])
 {
     const struct tn_cfg *c = &v->cfg;
-    bool private = has_private_stacks(v);
     u32 g;
 
     for (u32 k = 0; k < c->nsubs; k++)
-        ret[k] = !private || c->sub[k].async;
+        ret[k] = !v->private_stacks || c->sub[k].async;
     for (u32 k = c->nsubs; k-- > 0;) { /* callers come first */
         u32 f = c->order[k];
 
@@ -626,7 +630,7 @@ static void find_counted(const struct vf *v, bool ret[TN_MAX_SUBPROGS])
                 ret[g] = true;
     }
     for (u32 k = 0; k < c->nsubs; k++)
-        ret[k] |= counted(&c->sub[k]) < PRIVATE_STACK_MIN;
+        ret[k] |= tn_frame_counted(&c->sub[k]) < PRIVATE_STACK_MIN;
 }
 
 static int stack_of(struct vf *v, u32 f, struct deepest *d, const u16 *place, bool counts)
@@ -643,7 +647,7 @@ static int stack_of(struct vf *v, u32 f, struct deepest *d, const u16 *place, bo
                              TN_MAX_FRAMES + 1);
         add_callee(&d[f], &d[g]);
     }
-    d[f].counted += counts ? counted(sub) : 0;
+    d[f].counted += counts ? tn_frame_counted(sub) : 0;
     d[f].own += TN_ROUND_UP(sub->depth, 8u);
     d[f].calls++;
     return 0;
@@ -669,7 +673,7 @@ static int check_tail_calls(struct vf *v, struct deepest *d)
                 d[f].before, TAIL_CALL_STACK - 1);
         for (u32 pc = c->sub[f].start; pc < c->sub[f].end; pc++)
             if (tn_subprog_opens(v, pc, &g))
-                d[g].before = TN_MAX(d[g].before, d[f].before + counted(&c->sub[f]));
+                d[g].before = TN_MAX(d[g].before, d[f].before + tn_frame_counted(&c->sub[f]));
     }
     return 0;
 }
@@ -696,11 +700,7 @@ int tn_subprog_stack(struct vf *v)
                             "the call stack of %u frames is too deep: %u are allowed", d[f].calls,
                             TN_MAX_FRAMES);
         else if (d[f].counted > TN_STACK_BYTES)
-            err = vf_refuse(
-                v, c->sub[f].start, TN_REASON_stack_limit,
-                "combined stack size of %u calls is %u. Too large: %u bytes are allowed (each frame "
-                "counts in steps of 16); keep large buffers in a map",
-                d[f].calls, d[f].counted, TN_STACK_BYTES);
+            err = tn_subprog_stack_refuse(v, c->sub[f].start, d[f].calls, d[f].counted);
         else if (limit && d[f].own > limit)
             err = vf_refuse(v, c->sub[f].start, TN_REASON_stack_limit,
                             "combined stack size of %u calls is %u. Too large: %u bytes are allowed by the "

@@ -8,10 +8,15 @@
 #define ARGS      0x3eu
 #define CLOBBERED 0x3fu
 #define ALL_SLOTS (~0ull)
+/* A stretch without a fork ends here, too: so that walks meet marks, and steps are moved about no more. */
+#define LONG_STRETCH 4096u
 
 _Static_assert(sizeof(struct tn_step) == 8, "a million of them fit");
 _Static_assert(TN_MAX_INSNS <= 1u << 20 && TN_MAX_FRAMES <= 15, "fit a step");
 _Static_assert(TN_STACK_SLOTS == 64, "one bit a slot");
+_Static_assert(TN_STEP_INSN == 0 && TN_STEP_RETURN < TN_STEP_STORE && TN_STEP_LOAD < TN_STEP_STORE &&
+                   TN_STEP_STORE < TN_STEP_LINK,
+               "instructions come first");
 
 /* ------------------------------------------------------------------------------------------------ slots */
 
@@ -352,9 +357,42 @@ static bool mark_end(struct tn_stretch *s, struct walk *w)
     return some;
 }
 
+/* Most steps touch nothing that is wanted, and that is told without following them. */
+static bool passes_by(const struct vf *v, const struct walk *w, const struct tn_step *s)
+{
+    const struct bpf_insn *i = &v->insns[s->insn];
+    u16 regs;
+
+    if (s->kind > TN_STEP_STORE || s->kind == TN_STEP_RETURN || w->linked || w->after != s->frames)
+        return false;
+    regs = w->regs[s->frames - 1];
+    if (s->kind == TN_STEP_INSN && regs & s->arg)
+        return false;
+    switch (BPF_CLASS(i->code)) {
+    case BPF_LDX:
+    case BPF_ALU:
+    case BPF_ALU64:
+        return !(regs >> i->dst_reg & 1);
+    case BPF_STX:
+        if (BPF_MODE(i->code) == BPF_ATOMIC)
+            return false;
+        __attribute__((fallthrough));
+    case BPF_ST:
+        return s->kind != TN_STEP_STORE || !(w->slots[s->arg & 15] & arg_slots(s->arg));
+    case BPF_JMP:
+    case BPF_JMP32:
+        return BPF_OP(i->code) != BPF_CALL && BPF_OP(i->code) != BPF_EXIT &&
+               !(regs >> i->dst_reg & 1) && !(BPF_SRC(i->code) == BPF_X && regs >> i->src_reg & 1);
+    default:
+        return false;
+    }
+}
+
 static bool walk_steps(struct vf *v, struct walk *w, const struct tn_step *steps, u32 n)
 {
     while (n-- > 0) {
+        if (passes_by(v, w, &steps[n]))
+            continue;
         back(v, &steps[n], w);
         if (walk_done(w))
             return false;
@@ -632,6 +670,8 @@ int tn_track_step(struct vf *v)
     struct tn_step *s;
     u8 op = BPF_OP(i->code);
 
+    if (t->nsteps >= LONG_STRETCH && !tn_track_freeze(v, 0))
+        return -ENOMEM;
     if (!room(t, 2))
         return -ENOMEM;
     t->nframes = v->cur.nframes;

@@ -2,18 +2,18 @@
 /*
  * What verifying costs.
  *
- *      speed     programs as people write them (recordings, tests/differential; without any, those made here):
- *                instructions processed in a µs, all in all
- *      linux     the same programs: our time ÷ the "verification time" of the kernel's own statistics (made here: asked
- *                now; recorded: asked then)
- *      growth    text of 10^3 to 10^6 instructions without a branch, and 10^3 to 10^6 instructions processed in loops
- *                with branches: the exponent of time over length; 1 is linear
- *      memory    one million processed instructions, each program in a process of its own: how much it grew
- *      hostile   programs built to explode the number of states, or the cost of one: the longest time to a verdict
+ *      speed     programs as people write them (recordings, tests/differential; without any, those made
+ * here): instructions processed in a µs, all in all linux     the same programs: our time ÷ the "verification
+ * time" of the kernel's own statistics (made here: asked now; recorded: asked then) growth    text of 10^3 to
+ * 10^6 instructions without a branch, and 10^3 to 10^6 instructions processed in loops with branches: the
+ * exponent of time over length; 1 is linear memory    one million processed instructions, each program in a
+ * process of its own: how much it grew hostile   programs built to explode the number of states, or the cost
+ * of one: the longest time to a verdict
  *
- * One JSON object a figure. Programs are made by a few lines of generator each (struct maker), since what matters is
- * their shape: what forks, what is compared, what is looked back for. Times are the lesser of two that both bound what
- * was spent: by the verdict's own clock, and by the processor's for the whole call, which others at work do not lengthen.
+ * One JSON object a figure. Programs are made by a few lines of generator each (struct maker), since what
+ * matters is their shape: what forks, what is compared, what is looked back for. Times are the lesser of two
+ * that both bound what was spent: by the verdict's own clock, and by the processor's for the whole call,
+ * which others at work do not lengthen.
  *
  *     bench-verify [-p PART]… [-v] [-o NAME] [FOLDER OF RECORDINGS…]
  *
@@ -105,12 +105,13 @@ static void parting(struct text *t, u32 n)
         JA(1), MOV(R3, 2), ADDX(R8, R3), ADD(R7, 1), JMP(BPF_JLT, R7, (s32)n, -8), MOVX(R0, R8), EXIT);
 }
 
-/* One that may be left in each round, and does something on either way: n rounds of eleven instructions processed. */
+/* One that may be left in each round, and does something on either way: n rounds of eleven instructions
+ * processed. */
 static void checking(struct text *t, u32 n)
 {
-    PUT(t, MOVX(R6, R1), MOV(R7, 0), MOV(R8, 0), LDX(DW, R2, R6, 0), JMP(BPF_JSET, R2, 1, 2), MOVX(R0, R8), EXIT,
-        ALU(BPF_AND, R2, 255), STX(DW, R10, -16, R2), ADDX(R8, R2), LDX(DW, R3, R10, -16), ADDX(R8, R3), ADD(R7, 1),
-        JMP(BPF_JLT, R7, (s32)n, -11), MOVX(R0, R8), EXIT);
+    PUT(t, MOVX(R6, R1), MOV(R7, 0), MOV(R8, 0), LDX(DW, R2, R6, 0), JMP(BPF_JSET, R2, 1, 2), MOVX(R0, R8),
+        EXIT, ALU(BPF_AND, R2, 255), STX(DW, R10, -16, R2), ADDX(R8, R2), LDX(DW, R3, R10, -16), ADDX(R8, R3),
+        ADD(R7, 1), JMP(BPF_JLT, R7, (s32)n, -11), MOVX(R0, R8), EXIT);
 }
 
 /* Two loops, one in the other, over a map's value. */
@@ -252,8 +253,8 @@ static void full_frames(struct text *t, u32 n)
             continue;
         }
         /* One side of the fork is covered where the other has been: it waits no longer than that. */
-        PUT(t, MOV(R7, 0), MOV(R8, 0), LDX(DW, R2, R6, 0), JMP(BPF_JSET, R2, 1, 2), MOV(R0, 0), EXIT, ADD(R7, 1),
-            JMP(BPF_JNE, R7, -1, -6), MOV(R0, 0), EXIT);
+        PUT(t, MOV(R7, 0), MOV(R8, 0), LDX(DW, R2, R6, 0), JMP(BPF_JSET, R2, 1, 2), MOV(R0, 0), EXIT,
+            ADD(R7, 1), JMP(BPF_JNE, R7, -1, -6), MOV(R0, 0), EXIT);
     }
 }
 
@@ -274,9 +275,9 @@ static void heavy_waiting(struct text *t, u32 n)
 static void conditional(struct text *t, u32 n)
 {
     PUT(t, MOVX(R6, R1), MOV(R7, 0), MOV(R8, 0), MOV(R9, 0));
-    PUT(t, LDX(DW, R2, R6, 0), JMP(BPF_JSET, R2, 1, 1), ADD(R8, 1), JMP(BPF_JSET, R2, 2, 1), ADD(R9, 1), ADD(R7, 1),
-        JMP(BPF_JLT, R7, (s32)n, -7), MOVX(R3, R10), JMP(BPF_JGT, R8, 400, 2), JMP(BPF_JGT, R9, 400, 1),
-        ADDX(R3, R8), MOV(R0, 0), EXIT);
+    PUT(t, LDX(DW, R2, R6, 0), JMP(BPF_JSET, R2, 1, 1), ADD(R8, 1), JMP(BPF_JSET, R2, 2, 1), ADD(R9, 1),
+        ADD(R7, 1), JMP(BPF_JLT, R7, (s32)n, -7), MOVX(R3, R10), JMP(BPF_JGT, R8, 400, 2),
+        JMP(BPF_JGT, R9, 400, 1), ADDX(R3, R8), MOV(R0, 0), EXIT);
 }
 
 /* n numbers, each met often at one place, so that its state is kept there; then all the others come by. */
@@ -299,7 +300,8 @@ static void crowded(struct text *t, u32 n)
         t->insn[jump[k]].off = (s16)(at - jump[k] - 1);
 }
 
-/* A number goes through all slots of a frame, one a round of a loop that the run bounds; at its end it decides. */
+/* A number goes through all slots of a frame, one a round of a loop that the run bounds; at its end it
+ * decides. */
 static void handed_on(struct text *t, u32 n)
 {
     u32 start;
@@ -364,15 +366,20 @@ struct maker {
 };
 
 static const struct maker people[] = {
-    {"straight-line", straight, 20000},    {"branches that join", joining, 20000},
-    {"counted loop", counted, 20000},      {"loop with branches", parting, 2000},
-    {"nested loops", nested, 100},         {"look-ups", look_ups, 1000},
+    {"straight-line", straight, 20000},
+    {"branches that join", joining, 20000},
+    {"counted loop", counted, 20000},
+    {"loop with branches", parting, 2000},
+    {"nested loops", nested, 100},
+    {"look-ups", look_ups, 1000},
     {"calls", calls, 500},
 };
 /* A million instructions processed, or all but a few; accepted. */
 static const struct maker million[] = {
-    {"straight-line", straight, 1000000},    {"counted loop", counted, 199998},
-    {"loop with branches", checking, 90900}, {"nested loops", nested, 3299},
+    {"straight-line", straight, 1000000},
+    {"counted loop", counted, 199998},
+    {"loop with branches", checking, 90900},
+    {"nested loops", nested, 3299},
 };
 static const struct maker hostile[] = {
     {"endless", endless, 0},
@@ -706,7 +713,8 @@ static double exponent(const struct maker *made, const u32 *length)
 
 static void growth(void)
 {
-    static const struct maker line = {"straight-line", straight, 0}, loop = {"loop with branches", checking, 0};
+    static const struct maker line = {"straight-line", straight, 0},
+                              loop = {"loop with branches", checking, 0};
     double slope = exponent(&line, (const u32[]){1000, 10000, 100000, 1000000});
 
     print("growth: straight-line code, 10³ to 10⁶ instructions", "", slope, slope, slope, ROUNDS);

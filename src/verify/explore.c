@@ -459,8 +459,8 @@ static int check_points(struct vf *v, bool *ret_covered, u64 *ret_remain)
         if (p->branches && !forced && soon)
             add = false;
         keep = p->branches && forced ? MISSES_LOOP : MISSES;
-        /* Rounds of a loop that keep no point of theirs do not drive out those that were kept, unless there are
-           many of them: hits pay for comparisons. */
+        /* Rounds of a loop that keep no point of theirs do not drive out those that were kept, unless there
+           are many of them: hits pay for comparisons. */
         p->misses += add || count >= CROWD;
         if (p->misses > p->hits * keep + keep)
             point_drop(v, at);

@@ -121,8 +121,8 @@ static int find_pointer(const struct tn_btf *btf, u32 type, u32 offset, struct t
     for (size_t k = 0; k < TN_ARRAY_SIZE(tags); k++) {
         if (strcmp(tag, tags[k].tag))
             continue;
-        *ret = (struct tn_field){
-            .kind = tags[k].kind, .offset = offset, .type = tn_btf_resolve(btf, t->type)};
+        *ret =
+            (struct tn_field){.kind = tags[k].kind, .offset = offset, .type = tn_btf_resolve(btf, t->type)};
         if (!is_struct(tn_btf_kind_of(btf, ret->type)))
             return -EINVAL;
         *ret_is = true;

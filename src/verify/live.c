@@ -10,9 +10,9 @@
  *   exit            R0: whoever returns it, somebody may ask
  *   ld_abs, ld_ind  R6 (the context), and R0…R5 are gone
  *
- * The least fixed point: by sweeps from the end to the start, of which text without loops needs one and text with
- * ordinary loops a few; whatever is not settled then by a worklist, where an instruction is looked at again when
- * one that follows it has learnt something; each can learn eleven times.
+ * The least fixed point: by sweeps from the end to the start, of which text without loops needs one and text
+ * with ordinary loops a few; whatever is not settled then by a worklist, where an instruction is looked at
+ * again when one that follows it has learnt something; each can learn eleven times.
  */
 #include "verify/internal.h"
 
@@ -180,8 +180,8 @@ static void fixed_point(struct vf *v, const struct before_list *list, u32 *todo,
     }
 }
 
-/* From the end to the start, once: all there is to do where nothing leads backwards, and most of it elsewhere.
-   True: it is done. */
+/* From the end to the start, once: all there is to do where nothing leads backwards, and most of it
+   elsewhere. True: it is done. */
 static bool sweep(struct vf *v)
 {
     bool backwards = false, changed = false;

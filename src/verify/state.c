@@ -205,22 +205,25 @@ enum { SLOT_UNIFORM = 1, SLOT_REG = 2, SLOT_OBJECT = 4, SLOT_KIND_SHIFT = 4 };
 #define PACKED_FRAME_MAX                                                                                     \
     (sizeof(struct packed_frame) + PARTS * sizeof(u16) + TN_NREGS * PACKED_REG_MAX +                         \
      TN_STACK_SLOTS * (sizeof(struct tn_stack_slot) + PACKED_REG_MAX))
-#define SCRATCH_BYTES                                                                                        \
-    (STATE_HEAD + TN_MAX_REFS * sizeof(struct tn_ref) + TN_MAX_FRAMES * PACKED_FRAME_MAX)
+#define SCRATCH_BYTES (STATE_HEAD + TN_MAX_REFS * sizeof(struct tn_ref) + TN_MAX_FRAMES * PACKED_FRAME_MAX)
 
 struct packed_frame {
     u8 head[FRAME_HEAD];
-    u64 objects, plain;   /* slots, a bit each: part of an object; a constant of eight bytes, linked to nothing */
-    u16 there, numbers;   /* registers that are kept, a bit each; of these, those that are numbers */
-    u16 nslots, size;     /* of all that belongs to the frame, in bytes */
+    u64 objects,
+        plain; /* slots, a bit each: part of an object; a constant of eight bytes, linked to nothing */
+    u16 there, numbers; /* registers that are kept, a bit each; of these, those that are numbers */
+    u16 nslots, size;   /* of all that belongs to the frame, in bytes */
     /* then u16 at[TN_NREGS + nslots]: where registers and slots lie, from the frame's start */
 };
 _Static_assert(PACKED_FRAME_MAX <= UINT16_MAX, "at[] reaches");
 
-/* Where the last comparison failed: the next one is likely to fail there, too. */
+/* Where the last comparison failed: the next one is likely to fail there, too. A constant that stood there is
+   at hand here: what else is kept need not be touched. */
 struct hint {
     u32 at; /* the frame's offset in data; 0: none */
     u8 frame, part;
+    bool constant;
+    u64 value;
 };
 
 struct tn_kept {
@@ -353,9 +356,22 @@ static u8 *put_slot(u8 *at, const struct tn_stack_slot *s)
     return at;
 }
 
-/* A constant of eight bytes that is linked to nothing: what most slots hold. It comes first as these bytes. */
-static const u8 plain_head[] = {SLOT_UNIFORM | SLOT_REG | TN_BYTE_SPILL << SLOT_KIND_SHIFT, 0, 8,
-                                FORM_CONST | 1 << FORM_BITS, TN_REG_SCALAR, 0, 0, 0, 0, 0, 0, 0};
+/* A constant of eight bytes that is linked to nothing: what most slots hold. It comes first as these bytes.
+ */
+static const u8 plain_head[] = {SLOT_UNIFORM | SLOT_REG | TN_BYTE_SPILL << SLOT_KIND_SHIFT,
+                                0,
+                                8,
+                                FORM_CONST | 1 << FORM_BITS,
+                                TN_REG_SCALAR,
+                                0,
+                                0,
+                                0,
+                                0,
+                                0,
+                                0,
+                                0};
+#define PLAIN_REG_AT 3u /* of that, the register */
+#define PLAIN_REG    (sizeof(plain_head) - PLAIN_REG_AT)
 _Static_assert(offsetof(struct tn_reg, kind) == 0, "the first byte of its first word");
 
 static bool slot_plain(const struct tn_stack_slot *s)
@@ -648,12 +664,13 @@ static bool packed_range_includes(const u8 *at, u8 head, const struct tn_range *
 /* reg_covers, of one at rest. */
 static bool packed_reg_covers(const u8 *at, const struct tn_reg *cur, bool demand, struct id_maps *maps)
 {
-    static const u64 number = TN_REG_SCALAR; /* the first word of one that is alone */
-    u8 head = *at++;
+    u8 head = *at;
     struct tn_reg old;
 
-    if (head == (FORM_CONST | 1 << FORM_BITS) && !memcmp(at, &number, 8)) /* most by far */
-        return cur->kind == TN_REG_SCALAR && (!demand || packed_range_includes(at + 8, head, &cur->r));
+    if (!memcmp(at, plain_head + PLAIN_REG_AT, PLAIN_REG)) /* most by far */
+        return cur->kind == TN_REG_SCALAR &&
+               (!demand || packed_range_includes(at + PLAIN_REG, head, &cur->r));
+    at++;
     at = get_meta(at, head, &old);
     if (old.kind == TN_REG_NONE)
         return true;
@@ -843,17 +860,52 @@ static void frame_pair_open(struct frame_pair *p, const u8 *at, const struct tn_
     p->need = need;
 }
 
+/* The register or slot that failed, in the present state, where its number matters; NULL: look closer. */
+static const struct tn_reg *hinted_number(const struct hint *h, const struct tn_frame *f,
+                                          const struct tn_need *need)
+{
+    u32 k = h->part - TN_NREGS;
+    const struct tn_reg *reg = NULL;
+
+    if (h->part < TN_NREGS)
+        reg = need->live & need->demand & 1u << h->part ? &f->reg[h->part] : NULL;
+    else if ((need->read & need->slots) >> k & 1 && k < f->nslots && f->slot[k].size == 8)
+        reg = &f->slot[k].reg;
+    return reg && reg->kind == TN_REG_SCALAR ? reg : NULL;
+}
+
 /* The place where the last comparison failed does so again. */
 static bool fails_at_hint(const struct tn_kept *kept, const struct tn_state *cur, const struct tn_need *need)
 {
     const struct hint *h = &kept->hint;
+    const struct tn_reg *now = h->constant ? hinted_number(h, cur->frame[h->frame], &need[h->frame]) : NULL;
     struct id_maps maps;
     struct frame_pair p;
 
+    if (now)
+        return now->r.umin != h->value || now->r.umax != h->value;
     frame_pair_open(&p, kept->data + h->at, cur->frame[h->frame], &need[h->frame]);
     p.maps = &maps;
     maps.link.n = maps.object.n = 0;
     return !part_covers(&p, h->part);
+}
+
+static struct hint hint_at(const struct tn_kept *kept, const struct frame_pair *p, u32 frame, u32 part)
+{
+    struct hint h = {.at = (u32)(p->at - kept->data), .frame = (u8)frame, .part = (u8)part};
+    const u8 *at;
+
+    if (part < TN_NREGS) {
+        at = part_at(p->at, part);
+        h.constant = (p->old.there >> part & 1) && !memcmp(at, plain_head + PLAIN_REG_AT, PLAIN_REG);
+        at += PLAIN_REG;
+    } else {
+        h.constant = part - TN_NREGS < p->old.nslots && p->old.plain >> (part - TN_NREGS) & 1;
+        at = h.constant ? part_at(p->at, part) + sizeof(plain_head) : NULL;
+    }
+    if (h.constant)
+        get(at, &h.value, 8);
+    return h;
 }
 
 static bool refs_cover(const struct tn_ref *old, const struct tn_ref *cur, struct id_maps *maps)
@@ -887,7 +939,7 @@ bool tn_kept_covers(struct tn_kept *kept, const struct tn_state *cur, const stru
             return false;
         if (parts_cover(&p, &part))
             continue;
-        kept->hint = (struct hint){(u32)(p.at - kept->data), (u8)i, (u8)part};
+        kept->hint = hint_at(kept, &p, i, part);
         return false;
     }
     for (u32 i = 0; i < old.nrefs; i++)

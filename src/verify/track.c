@@ -4,10 +4,10 @@
 
 #include "verify/internal.h"
 
-#define REGS      0x3ffu /* R0…R9: R10 is no number */
-#define ARGS      0x3eu
-#define CLOBBERED 0x3fu
-#define ALL_SLOTS (~0ull)
+#define REGS         0x3ffu /* R0…R9: R10 is no number */
+#define ARGS         0x3eu
+#define CLOBBERED    0x3fu
+#define ALL_SLOTS    (~0ull)
 /* A stretch without a fork ends here, too: so that walks meet marks, and steps are moved about no more. */
 #define LONG_STRETCH 4096u
 
@@ -381,8 +381,8 @@ static bool passes_by(const struct vf *v, const struct walk *w, const struct tn_
         return s->kind != TN_STEP_STORE || !(w->slots[s->arg & 15] & arg_slots(s->arg));
     case BPF_JMP:
     case BPF_JMP32:
-        return BPF_OP(i->code) != BPF_CALL && BPF_OP(i->code) != BPF_EXIT &&
-               !(regs >> i->dst_reg & 1) && !(BPF_SRC(i->code) == BPF_X && regs >> i->src_reg & 1);
+        return BPF_OP(i->code) != BPF_CALL && BPF_OP(i->code) != BPF_EXIT && !(regs >> i->dst_reg & 1) &&
+               !(BPF_SRC(i->code) == BPF_X && regs >> i->src_reg & 1);
     default:
         return false;
     }

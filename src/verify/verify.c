@@ -204,8 +204,8 @@ static int deliver(struct vf *v)
     return 0;
 }
 
-/* *start: the clock when the program itself is looked at. Its types, and its maps' special fields, were checked
-   before that, which Linux does when they are loaded and made, not when the program is. */
+/* *start: the clock when the program itself is looked at. Its types, and its maps' special fields, were
+   checked before that, which Linux does when they are loaded and made, not when the program is. */
 static int run(struct vf *v, u64 *start)
 {
     int err = check_input(v);

@@ -180,6 +180,45 @@ bool tn_btf_identifier(const char *s)
     return !*p && p - s < (ptrdiff_t)NAME_LEN + 1;
 }
 
+/* What a name and a kind are found by: the kind, then byte by byte, then the end. */
+static u32 hash_begin(u32 kind)
+{
+    return 2166136261u ^ kind;
+}
+
+static u32 hash_byte(u32 h, char c)
+{
+    return (h ^ (u8)c) * 16777619u;
+}
+
+static u32 hash_end(u32 h)
+{
+    return h ^ h >> 15;
+}
+
+static u32 hash(const char *s, u32 kind)
+{
+    u32 h = hash_begin(kind);
+
+    while (*s)
+        h = hash_byte(h, *s++);
+    return hash_end(h);
+}
+
+/* tn_btf_identifier and hash, of the same bytes at once. */
+static bool hash_identifier(const char *s, u32 kind, u32 *ret_hash)
+{
+    u32 h = hash_byte(hash_begin(kind), *s);
+    const char *p = s;
+
+    if (!(identifier_char[(u8)*p++] & 1))
+        return false;
+    while (identifier_char[(u8)*p] & 2)
+        h = hash_byte(h, *p++);
+    *ret_hash = hash_end(h);
+    return !*p && p - s < (ptrdiff_t)NAME_LEN + 1;
+}
+
 static bool is_section_name(const char *s)
 {
     const char *p = s;
@@ -189,29 +228,26 @@ static bool is_section_name(const char *s)
     return p != s && !*p && p - s < (ptrdiff_t)NAME_LEN + 1;
 }
 
-static bool name_fits(const struct tn_btf *b, u32 off, u32 naming)
+/* *ret_hash: of a name that there is. */
+static bool name_fits(const struct tn_btf *b, u32 off, u32 kind, u32 *ret_hash)
 {
-    const char *s = tn_btf_string(b, off);
+    u32 naming = tn_btf_rows[kind].naming;
+    const char *s;
 
-    switch (naming) {
-    case TN_BTF_NAME_NONE:
-        return !off;
-    case TN_BTF_NAME_TEXT:
-        return *s;
-    case TN_BTF_NAME_IDENT:
-        return off && tn_btf_identifier(s);
-    case TN_BTF_NAME_OPT:
-        return !off || tn_btf_identifier(s);
-    case TN_BTF_NAME_SECTION:
-        return off && is_section_name(s);
-    default:
-        return true;
-    }
+    if (!off)
+        return naming == TN_BTF_NAME_NONE || naming == TN_BTF_NAME_OPT || naming == TN_BTF_NAME_ANY;
+    if (naming == TN_BTF_NAME_NONE)
+        return false;
+    s = tn_btf_string(b, off);
+    if (naming == TN_BTF_NAME_IDENT || naming == TN_BTF_NAME_OPT)
+        return hash_identifier(s, kind, ret_hash);
+    *ret_hash = hash(s, kind);
+    return naming == TN_BTF_NAME_TEXT ? *s : naming == TN_BTF_NAME_SECTION ? is_section_name(s) : true;
 }
 
 /* ------------------------------------------------------------------------------------------- types */
 
-/* The number of own types; with `off`, where each begins. Nothing is read that lies outside the section. */
+/* The number of own types, and where each begins. Nothing is read that lies outside the section. */
 static int walk(struct tn_btf *b, u32 *off, u32 *ret_n, struct tn_error *err)
 {
     const u8 *types = b->types;
@@ -240,8 +276,7 @@ static int walk(struct tn_btf *b, u32 *off, u32 *ret_n, struct tn_error *err)
                            b->first + n, left - (u32)sizeof(*t), len - (u32)sizeof(*t));
         if (b->first + n > MAX_TYPES)
             return tn_fail(err, -E2BIG, "btf_invalid", "Exceeded max num of types: %u", MAX_TYPES);
-        if (off)
-            off[n] = at;
+        off[n] = at;
         at += len;
         left -= len;
     }
@@ -249,7 +284,7 @@ static int walk(struct tn_btf *b, u32 *off, u32 *ret_n, struct tn_error *err)
     return 0;
 }
 
-/* What a type says by itself. */
+/* What a type says by itself. b->next has the hash of its name afterwards. */
 static int check_head(struct tn_btf *b, u32 k, struct tn_error *err)
 {
     const struct btf_type *t = tn_btf_own(b, k);
@@ -263,7 +298,7 @@ static int check_head(struct tn_btf *b, u32 k, struct tn_error *err)
         return tn_btf_fault(b, err, k, "vlen != 0", "nothing is counted in this kind");
     if (!(row->flags & TN_BTF_KFLAG) && BTF_INFO_KFLAG(t->info))
         return tn_btf_fault(b, err, k, "Invalid btf_info kind_flag", "it has no meaning in this kind");
-    if (!name_fits(b, t->name_off, row->naming)) {
+    if (!name_fits(b, t->name_off, kind, &b->next[k])) {
         if (kind == BTF_KIND_DECL_TAG)
             return tn_btf_fault(b, err, k, "Invalid value", "a tag without a text");
         return tn_btf_fault(b, err, k, "Invalid name",
@@ -279,24 +314,18 @@ static int check_head(struct tn_btf *b, u32 k, struct tn_error *err)
 
 /* ------------------------------------------------------------------------------------------- index */
 
-static u32 hash(const char *s, u32 kind)
-{
-    u32 h = 2166136261u ^ kind;
-
-    while (*s)
-        h = (h ^ (u8)*s++) * 16777619u;
-    return h ^ h >> 15;
-}
-
+/* By the hashes that check_head left in b->next, which become links. Buckets are far apart: they are asked
+   for some types ahead. */
+#define AHEAD 16u
 static void index_names(struct tn_btf *b)
 {
     for (u32 k = b->n; k-- > 0;) {
-        const struct btf_type *t = tn_btf_own(b, k);
-        u32 *bucket;
+        u32 *bucket = &b->bucket[b->next[k] & b->mask];
 
-        if (!t->name_off)
+        if (k >= AHEAD)
+            __builtin_prefetch(&b->bucket[b->next[k - AHEAD] & b->mask], 1);
+        if (!tn_btf_own(b, k)->name_off)
             continue;
-        bucket = &b->bucket[hash(tn_btf_string(b, t->name_off), tn_btf_kind(t)) & b->mask];
         b->next[k] = *bucket;
         *bucket = k + 1;
     }
@@ -343,20 +372,23 @@ static int index_tags(struct tn_btf *b)
 
 static int make_index(struct tn_btf *b, struct tn_error *err)
 {
-    int r = walk(b, NULL, &b->n, err);
+    u32 most = b->types_len / (u32)sizeof(struct btf_type);
+    int r;
 
+    b->off = malloc(((u64)most + 1) * sizeof(u32));
+    if (!b->off)
+        return -ENOMEM;
+    r = walk(b, b->off, &b->n, err);
     if (r)
         return r;
     b->mask = 15;
     while (b->mask < b->n)
         b->mask = b->mask * 2 + 1;
-    b->off = calloc(3 * (u64)b->n + b->mask + 1, sizeof(u32));
-    if (!b->off)
+    b->to = calloc(2 * (u64)b->n + b->mask + 1, sizeof(u32));
+    if (!b->to)
         return -ENOMEM;
-    b->to = b->off + b->n;
     b->next = b->to + b->n;
     b->bucket = b->next + b->n;
-    r = walk(b, b->off, &b->n, err);
     for (u32 k = 0; !r && k < b->n; k++)
         r = check_head(b, k, err);
     return r;
@@ -421,6 +453,7 @@ void tn_btf_close(struct tn_btf *b)
         return;
     free(b->types);
     free(b->off);
+    free(b->to);
     free(b->tag);
     free(b);
 }

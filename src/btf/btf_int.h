@@ -43,8 +43,8 @@ struct tn_btf {
     u8 *types; /* then the strings: one allocation */
     const char *strings;
     u32 types_len;
-    u32 *off;           /* n: where a type begins in types; then, in the same allocation: */
-    u32 *to;            /* n: of a modifier, the id of the type it ends at; of an array, its bytes */
+    u32 *off;           /* n: where a type begins in types */
+    u32 *to;            /* n: of a modifier, the id of the type it ends at; of an array, its bytes. Then: */
     u32 *next, *bucket; /* n, mask + 1: named types of one hash, lowest id first; number + 1, 0 ends */
     u32 mask;
     u32 *tag; /* ntags: numbers of declaration tags, by (target, component, number) */

@@ -238,6 +238,7 @@ int tn_broker_run(int listen_fd, u32 linger_ms, struct tn_error *err)
     int r;
 
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a map larger than whoever started us may make files is refused: −EFBIG */
     raise_nofile();
     fcntl(listen_fd, F_SETFL, fcntl(listen_fd, F_GETFL) | O_NONBLOCK);
     r = broker_new(listen_fd, &broker, err);

@@ -4,6 +4,7 @@
  * costs that connection; the broker goes on and others are served meanwhile.
  */
 #include <poll.h>
+#include <sys/resource.h>
 
 #include "tests/broker/common.h"
 
@@ -359,6 +360,19 @@ static void what_grows_while_it_is_described(void **state)
     assert_soon(status().maps == 0 && status().progs == 0);
 }
 
+/* Whoever starts the broker hands his limits down; what a map may not have is refused, and nobody dies. */
+static void a_limit_of_the_size_of_files(void **state)
+{
+    const struct rlimit little = {65536, RLIM_INFINITY};
+    pid_t pid = (pid_t)status().pid;
+    struct rlimit before;
+
+    assert_int_equal(prlimit(pid, RLIMIT_FSIZE, &little, &before), 0);
+    assert_int_equal(map_create(BPF_MAP_TYPE_ARRAY, 4, 4096, 64, 0), -EFBIG);
+    assert_int_equal(prlimit(pid, RLIMIT_FSIZE, &before, NULL), 0);
+    assert_int_equal(status().pid, pid);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -372,6 +386,7 @@ int main(void)
         cmocka_unit_test(a_flood_of_descriptors),
         cmocka_unit_test(two_descriptors_in_one_answer),
         cmocka_unit_test(what_grows_while_it_is_described),
+        cmocka_unit_test(a_limit_of_the_size_of_files),
     };
 
     return cmocka_run_group_tests_name("broker/hostile", tests, start_open, finish);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Every program of a test of the verifier, while memory runs out: linked with such a test in kernel.c's
- * place. Each question that it puts to tn_verify is put many times before it is answered, each time with
- * another allocation that fails: the first, the second, the third … alone, and every one that follows as
- * well. Each time −ENOMEM, the verdict untouched, nothing left behind; an allocation that can be done without
- * leaves the verdict what it is. Then the test gets its answer, which must be the right one still.
+ * Every program of a test of the verifier, while memory runs out: linked with such a test, and no_kernel.c in
+ * kernel.c's place. Each question that it puts to tn_verify is put many times before it is answered, each
+ * time with another allocation that fails: the first, the second, the third … alone, and every one that
+ * follows as well. Each time −ENOMEM, the verdict untouched, nothing left behind; an allocation that can be
+ * done without leaves the verdict what it is. Then the test gets its answer, which must be the right one
+ * still.
  *
  * Where a program is so long, or allocates so often, that this would come to more than SHORTAGE_WORK
  * instructions, fewer places, evenly apart, stand for all; and a policy that counts what it is asked is left
@@ -19,13 +20,12 @@
 #include <cmocka.h>
 
 #include "tests/shortage.h"
-#include "tests/verify/kernel.h"
+#include "verify/verify.h"
 
 #define SHORTAGE_WORK 200000u
 
 int __real_tn_verify(const struct tn_verify_in *in, struct tn_verdict *ret);
 int __wrap_tn_verify(const struct tn_verify_in *in, struct tn_verdict *ret);
-long __wrap_syscall(long number, ...);
 
 static u64 questions, in_part, failures, done_without;
 
@@ -76,34 +76,6 @@ int __wrap_tn_verify(const struct tn_verify_in *in, struct tn_verdict *ret)
     }
     tn_verdict_clear(&whole);
     return __real_tn_verify(in, ret);
-}
-
-/* ------------------------------------------------------------------------------------- no kernel, and how
- * many */
-
-const char *kernel_open(struct kernel *k, const struct tn_verify_map *maps, u32 nmaps)
-{
-    return "this run is about memory";
-}
-
-void kernel_close(struct kernel *k) {}
-
-bool kernel_accepts(const struct kernel *k, u32 type, const struct bpf_insn *insns, u32 n, char *log,
-                    u32 log_size)
-{
-    return false;
-}
-
-bool kernel_log(const struct kernel *k, u32 type, const struct bpf_insn *insns, u32 n, u32 level, char *log,
-                u32 log_size)
-{
-    return false;
-}
-
-long __wrap_syscall(long number, ...)
-{
-    errno = EPERM;
-    return -1;
 }
 
 static void __attribute__((destructor)) tell(void)

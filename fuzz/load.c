@@ -272,12 +272,15 @@ struct row {
 #define P(...)                                                                                               \
     (const struct bpf_insn[]){__VA_ARGS__},                                                                  \
         sizeof((const struct bpf_insn[]){__VA_ARGS__}) / sizeof(struct bpf_insn)
-#define OK(name, ...)                               {#name, P(__VA_ARGS__)},
-#define NO(name, reason, at, ...)                   {#name, P(__VA_ARGS__)},
-#define US(name, reason, at, ...)                   {#name, P(__VA_ARGS__)},
-#define UNSAFE(...)                                 P(__VA_ARGS__)
-#define SAFE(...)                                   P(__VA_ARGS__)
-#define CLASS(name, published, reason, unsafe, ...) {#name, unsafe}, {#name "-safe", __VA_ARGS__},
+#define OK(name, ...)             {#name, P(__VA_ARGS__)},
+#define NO(name, reason, at, ...) {#name, P(__VA_ARGS__)},
+#define US(name, reason, at, ...) {#name, P(__VA_ARGS__)},
+#define UNSAFE(...)               P(__VA_ARGS__)
+#define SAFE(...)                 P(__VA_ARGS__)
+// clang-format off
+#define CLASS_IN(type, name, published, reason, unsafe, ...) {#name, unsafe}, {#name "-safe", __VA_ARGS__},
+#define CLASS(name, published, reason, unsafe, ...)          {#name, unsafe}, {#name "-safe", __VA_ARGS__},
+// clang-format on
 static const struct row rows[] = {
 #include "tests/verify/history.h"
 #include "tests/verify/programs.h"
@@ -308,15 +311,17 @@ static int save(struct rec_out *out, const char *dir, const char *prefix, u32 nu
 static int write_row(const struct row *row, const char *dir, u32 number)
 {
     struct rec_program program = {
-        .prog_type = BPF_PROG_TYPE_KPROBE, .nmaps = M_COUNT, .btf = -1, .licence = "GPL"};
+        .prog_type = BPF_PROG_TYPE_KPROBE, .nmaps = M_ALL, .btf = -1, .licence = "GPL"};
     struct load_how how = {.judged = number & 1, .log_level = number % 8, .log_size = number % 8 ? 65536 : 0};
+    struct tn_verify_map maps[M_ALL];
     struct rec_out out = {0};
 
     put(&out, LOAD_HOW, &how, sizeof(how));
     put(&out, REC_PROGRAM, &program, sizeof(program));
     put(&out, REC_INSNS, row->insns, row->ninsns * (u32)sizeof(*row->insns));
-    for (u32 m = 0; m < M_COUNT; m++) {
-        const struct tn_map_geo *geo = &test_maps[m].geo;
+    all_maps(maps);
+    for (u32 m = 0; m < M_ALL; m++) {
+        const struct tn_map_geo *geo = &maps[m].geo;
         struct rec_map map = {.type = geo->type,
                               .key_size = geo->key_size,
                               .value_size = geo->value_size,
@@ -324,7 +329,7 @@ static int write_row(const struct row *row, const char *dir, u32 number)
                               .map_flags = geo->map_flags,
                               .btf = -1,
                               .inner = -1,
-                              .frozen = test_maps[m].frozen != NULL};
+                              .frozen = maps[m].frozen != NULL};
         u8 contents[8 + sizeof(rodata)] = {(u8)m};
 
         put(&out, REC_MAP, &map, sizeof(map));

@@ -5,9 +5,16 @@
  * refusal is for the right cause. Linux judges both as well.
  *
  *      CLASS(name, where it was published, reason of the refusal, UNSAFE(insns…), SAFE(insns…))
+ *      CLASS_IN(type, …)     the same for a program of another type than KPROBE
  *
  * Registers at the start of most: r6 the context, r9 a value of 64 bytes in an array, r7 an unknown 64-bit number
  * of the context's. POKE(r) writes the byte r[number] of the value: with 64 or more it is somebody else's.
+ *
+ * Not here, since no verdict can show them: what processors do ahead of a check (CVE-2019-7308 and those that
+ * followed it) matters where programs are loaded without privileges, which is nowhere; instructions that the
+ * verifier rewrote wrongly (CVE-2016-2383), since ours rewrites none; wrong code of compilers and wrong
+ * behaviour of helpers and maps, which tests/engines and tests/rt look for; rules of hooks that no process has
+ * (CVE-2024-47703, CVE-2024-50063).
  */
 // clang-format off
 #define VALUE   MOVX(R6, R1), LOOKUP(M_ARRAY), JMP(BPF_JNE, R0, 0, 2), MOV(R0, 0), EXIT, MOVX(R9, R0)
@@ -197,4 +204,76 @@ CLASS(release_twice, "a reference that ended twice", arg_type,
 CLASS(read_only_map_written, "CVE-2024-49861: a helper's write into a map that programs may only read", map_write_denied,
       UNSAFE(LDVAL(R1, M_RODATA, 0), MOV(R2, 8), MOV(R3, 0), CALL(112), END),
       SAFE(LDVAL(R1, M_GLOBAL, 0), MOV(R2, 8), MOV(R3, 0), CALL(112), END))
+CLASS(filled_map_is_read_only, "CVE-2024-50164: memory that a helper fills was not asked to be writable", map_write_denied,
+      UNSAFE(LDVAL(R1, M_RODATA, 0), MOV(R2, 16), CALL(16), END),
+      SAFE(LDVAL(R1, M_GLOBAL, 0), MOV(R2, 16), CALL(16), END))
+CLASS(contents_not_frozen, "CVE-2021-4001: what a map holds taken for constant while it can be written", map_bounds,
+      UNSAFE(IN, LDVAL(R1, M_GLOBAL, 0), LDX(W, R7, R1, 0), POKE(R7), END),
+      SAFE(IN, LDVAL(R1, M_RODATA, 0), LDX(W, R7, R1, 0), POKE(R7), END))
+CLASS(end_overflows_32_bits, "CVE-2023-52676: the end of an access to the stack computed on 32 bits", arg_size,
+      UNSAFE(MOVX(R1, R10), ADD(R1, -16), MOV(R2, 0x7fffffff), MOV(R3, 0), CALL(112), END),
+      SAFE(MOVX(R1, R10), ADD(R1, -16), MOV(R2, 16), MOV(R3, 0), CALL(112), END))
+CLASS(size_of_32_bits, "CVE-2024-35905: a size of 2 GiB or more taken for a negative one", arg_size,
+      UNSAFE(LDX(DW, R2, R1, 0), MOVX32(R2, R2), MOVX(R1, R10), ADD(R1, -16), MOV(R3, 0), CALL(112), END),
+      SAFE(LDX(DW, R2, R1, 0), MOVX32(R2, R2), JMP(BPF_JGT, R2, 16, 4), MOVX(R1, R10), ADD(R1, -16), MOV(R3, 0), CALL(112), END))
+CLASS_IN(SCHED_CLS, depth_of_variable_access, "CVE-2023-52452: an access at a variable offset not counted as depth of the stack", stack_limit,
+      UNSAFE(LDX(W, R7, R1, 0), ALU(BPF_AND, R7, 7), MOVX(R3, R10), ADD(R3, -512), ADDX(R3, R7), ST(B, R3, 0, 1), CALLP(2), END, ST(DW, R10, -64, 0), END),
+      SAFE(LDX(W, R7, R1, 0), ALU(BPF_AND, R7, 7), MOVX(R3, R10), ADD(R3, -256), ADDX(R3, R7), ST(B, R3, 0, 1), CALLP(2), END, ST(DW, R10, -64, 0), END))
+CLASS(tail_call_below_deep_frames, "tail calls from functions whose callers' frames are deep (Linux 5.10)", stack_limit,
+      UNSAFE(ST(DW, R10, -264, 0), CALLP(2), END, LDMAP(R2, M_PROGS), MOV(R3, 0), CALL(12), END),
+      SAFE(ST(DW, R10, -64, 0), CALLP(2), END, LDMAP(R2, M_PROGS), MOV(R3, 0), CALL(12), END))
+CLASS(spilled_copy_after_release, "a copy on the stack used after the reference ended", not_a_pointer,
+      UNSAFE(RESERVE, STX(DW, R10, -16, R0), SUBMIT(R0), LDX(DW, R8, R10, -16), ST(B, R8, 0, 1), END),
+      SAFE(RESERVE, STX(DW, R10, -16, R0), LDX(DW, R8, R10, -16), ST(B, R8, 0, 1), SUBMIT(R8), END))
+/* ---- dynptrs */
+#define DYNPTR(off)  LDMAP(R1, M_RINGBUF), MOV(R2, 8), MOV(R3, 0), MOVX(R4, R10), ADD(R4, off), CALL(198)
+#define DISCARD(off) MOVX(R1, R10), ADD(R1, off), MOV(R2, 0), CALL(200)
+#define SLICE(off)   MOVX(R1, R10), ADD(R1, off), MOV(R2, 0), MOV(R3, 8), CALL(203)
+CLASS(dynptr_overwritten, "CVE-2023-39191: a dynptr believed after the program wrote over it", bad_object,
+      UNSAFE(DYNPTR(-16), ST(DW, R10, -8, 0), DISCARD(-16), END),
+      SAFE(DYNPTR(-16), ST(DW, R10, -24, 0), DISCARD(-16), END))
+CLASS(slice_outlives_dynptr, "a slice used after its dynptr was given back", not_a_pointer,
+      UNSAFE(DYNPTR(-16), SLICE(-16), MOVX(R6, R0), DISCARD(-16), JMP(BPF_JEQ, R6, 0, 1), ST(B, R6, 0, 1), END),
+      SAFE(DYNPTR(-16), SLICE(-16), MOVX(R6, R0), JMP(BPF_JEQ, R6, 0, 1), ST(B, R6, 0, 1), DISCARD(-16), END))
+/* ---- functions that are called back */
+#define LDFUNC(d, rel) INSN(BPF_LD | BPF_IMM | BPF_DW, d, BPF_PSEUDO_FUNC, 0, rel), INSN(0, 0, 0, 0, 0)
+#define LOOP(n, rel)   MOV(R1, n), LDFUNC(R2, rel), MOVX(R3, R10), ADD(R3, -8), MOV(R4, 0), CALL(181)
+#define DRAIN(rel)     LDMAP(R1, M_USER_RINGBUF), LDFUNC(R2, rel), MOV(R3, 0), MOV(R4, 0), CALL(209)
+#define READ_INTO      MOVX(R1, R10), ADD(R1, -8), MOV(R2, 8), MOV(R4, 0), MOV(R5, 0), CALL(201)
+CLASS(dynptr_argument_moved, "CVE-2024-43910: a dynptr that was lent, passed on with an offset", arg_type,
+      UNSAFE(DRAIN(6), MOV(R0, 0), EXIT, MOVX(R3, R1), ADD(R3, 8), READ_INTO, END),
+      SAFE(DRAIN(6), MOV(R0, 0), EXIT, MOVX(R3, R1), READ_INTO, END))
+CLASS(callback_once, "functions called back followed once, whatever the number of rounds (Linux 6.7)", map_bounds,
+      UNSAFE(IN, ST(DW, R10, -8, 0), LOOP(100, 10), LDX(DW, R8, R10, -8), POKE(R8), END, LDX(DW, R3, R2, 0), ADD(R3, 1), STX(DW, R2, 0, R3), END),
+      SAFE(IN, ST(DW, R10, -8, 0), LOOP(100, 11), LDX(DW, R8, R10, -8), ALU(BPF_AND, R8, 63), POKE(R8), END, LDX(DW, R3, R2, 0), ADD(R3, 1), STX(DW, R2, 0, R3), END))
+CLASS(callback_leaves_reference, "a reference taken in each round and never given back (Linux 6.1)", leaked_reference,
+      UNSAFE(ST(DW, R10, -8, 0), LOOP(5, 7), END, RESERVE, ST(B, R0, 0, 1), END),
+      SAFE(ST(DW, R10, -8, 0), LOOP(5, 7), END, RESERVE, ST(B, R0, 0, 1), SUBMIT(R0), END))
+CLASS(callback_ends_reference, "the caller's reference ended in a round, and again in the next (Linux 6.1)", arg_type,
+      UNSAFE(RESERVE, STX(DW, R10, -8, R0), LOOP(5, 10), LDX(DW, R1, R10, -8), MOV(R2, 0), CALL(132), END, LDX(DW, R1, R2, 0), MOV(R2, 0), CALL(132), END),
+      SAFE(RESERVE, STX(DW, R10, -8, R0), LOOP(5, 10), LDX(DW, R1, R10, -8), MOV(R2, 0), CALL(132), END, LDX(DW, R1, R2, 0), END))
+/* ---- what is not followed, again */
+CLASS(pointer_pruned_against_number, "CVE-2017-17864: a path with a pointer pruned against one with a number", pointer_arithmetic,
+      UNSAFE(IN, MOV(R8, 5), JMP(BPF_JEQ, R7, 0, 1), MOVX(R8, R9), FILL, POKE(R8), END),
+      SAFE(IN, MOV(R8, 5), JMP(BPF_JEQ, R7, 0, 1), MOV(R8, 6), FILL, POKE(R8), END))
+CLASS(pruned_through_another_pointer, "CVE-2023-52920: precision lost where a number is spilled through a copy of the frame's pointer", map_bounds,
+      UNSAFE(IN, MOVX(R5, R10), ADD(R5, -16), MOV(R8, 0), JMP(BPF_JEQ, R7, 0, 1), MOV(R8, 100), STX(DW, R5, 0, R8), FILL, LDX(DW, R8, R5, 0), POKE(R8), END),
+      SAFE(IN, MOVX(R5, R10), ADD(R5, -16), MOV(R8, 0), JMP(BPF_JEQ, R7, 0, 1), MOV(R8, 50), STX(DW, R5, 0, R8), FILL, LDX(DW, R8, R5, 0), POKE(R8), END))
+CLASS(pruned_size_of_allocation, "the size of a reservation not taken for precise (Linux 6.0)", mem_bounds,
+      UNSAFE(IN, MOV(R8, 16), JMP(BPF_JEQ, R7, 0, 1), MOV(R8, 8), FILL, LDMAP(R1, M_RINGBUF), MOVX(R2, R8), MOV(R3, 0), CALL(131), JMP(BPF_JEQ, R0, 0, 4), ST(DW, R0, 8, 1), SUBMIT(R0), END),
+      SAFE(IN, MOV(R8, 16), JMP(BPF_JEQ, R7, 0, 1), MOV(R8, 8), FILL, LDMAP(R1, M_RINGBUF), MOVX(R2, R8), MOV(R3, 0), CALL(131), JMP(BPF_JEQ, R0, 0, 4), ST(DW, R0, 0, 1), SUBMIT(R0), END))
+CLASS(linked_through_narrow_spill, "the bounds of a 32-bit spill taken for those of the register it came from (Linux 6.4)", pointer_unbounded,
+      UNSAFE(IN, STX(W, R10, -8, R7), LDX(W, R8, R10, -8), JMP(BPF_JGT, R8, 63, 2), POKE(R7), END),
+      SAFE(IN, MOVX32(R7, R7), STX(W, R10, -8, R7), LDX(W, R8, R10, -8), JMP(BPF_JGT, R8, 63, 2), POKE(R8), END))
+CLASS(index_grows_in_may_goto, "a loop by may_goto taken for done while its index still grows", stack_bounds,
+      UNSAFE(MOV(R6, 0), MAY_GOTO(5), MOVX(R3, R10), ADDX(R3, R6), ST(B, R3, -8, 1), ADD(R6, 1), JA(-6), END),
+      SAFE(MOV(R6, 0), MAY_GOTO(6), MOVX(R3, R10), ADDX(R3, R6), ST(B, R3, -8, 1), ADD(R6, 1), ALU(BPF_AND, R6, 7), JA(-7), END))
+/* ---- packets */
+#define PACKET LDX(W, R7, R1, 76), LDX(W, R8, R1, 80), MOVX(R6, R1), MOVX(R2, R7), ADD(R2, 8)
+CLASS_IN(SCHED_CLS, packet_on_the_wrong_side, "what a comparison with the packet's end teaches, on the other branch", packet_bounds,
+      UNSAFE(PACKET, JMPX(BPF_JGT, R2, R8, 1), JA(1), LDX(DW, R0, R7, 0), END),
+      SAFE(PACKET, JMPX(BPF_JGT, R2, R8, 1), LDX(DW, R0, R7, 0), END))
+CLASS_IN(SCHED_CLS, packet_moved_by_function, "CVE-2024-58098: a function that moves the packet left its caller's pointers good", not_a_pointer,
+      UNSAFE(PACKET, JMPX(BPF_JGT, R2, R8, 3), MOVX(R1, R6), CALLP(3), LDX(DW, R0, R7, 0), END, MOV(R2, 0), CALL(39), END),
+      SAFE(PACKET, JMPX(BPF_JGT, R2, R8, 3), MOVX(R1, R6), CALLP(3), LDX(DW, R0, R7, 0), END, MOV(R2, 0), END))
 // clang-format on

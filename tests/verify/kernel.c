@@ -11,7 +11,7 @@ const char *kernel_open(struct kernel *k, const struct tn_verify_map *maps, u32 
                                            {.code = BPF_JMP | BPF_EXIT}};
     int fd;
 
-    k->nmaps = 0;
+    *k = (struct kernel){.btf = -1};
     if (geteuid())
         return "the kernel's verifier is asked as root only";
     fd = bpf_prog_load(BPF_PROG_TYPE_KPROBE, "probe", "GPL", ret0, 2, NULL);
@@ -41,6 +41,8 @@ void kernel_close(struct kernel *k)
 {
     while (k->nmaps)
         close(k->map[--k->nmaps]);
+    if (k->btf >= 0)
+        close(k->btf);
 }
 
 static int load(const struct kernel *k, u32 type, const struct bpf_insn *insns, u32 n, u32 level, char *log,
@@ -48,6 +50,13 @@ static int load(const struct kernel *k, u32 type, const struct bpf_insn *insns, 
 {
     LIBBPF_OPTS(bpf_prog_load_opts, opts, .log_level = level, .log_buf = log, .log_size = log_size);
     _free_ struct bpf_insn *copy = malloc(n * sizeof(*copy));
+
+    if (k->func_info_cnt) {
+        opts.prog_btf_fd = (u32)k->btf;
+        opts.func_info = k->func_info;
+        opts.func_info_cnt = k->func_info_cnt;
+        opts.func_info_rec_size = sizeof(*k->func_info);
+    }
 
     if (!copy)
         abort();

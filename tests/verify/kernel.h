@@ -10,6 +10,10 @@
 struct kernel {
     int map[KERNEL_MAX_MAPS];
     u32 nmaps;
+    /* Set by whoever has more to say of a program than its instructions; func_info_cnt 0: nothing. */
+    int btf;
+    const struct bpf_func_info *func_info;
+    u32 func_info_cnt;
 };
 
 /* NULL, or why the kernel cannot be asked. */

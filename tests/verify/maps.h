@@ -6,6 +6,8 @@
 #include "verify/verify.h"
 
 enum { M_ARRAY, M_HASH, M_RINGBUF, M_GLOBAL, M_RODATA, M_PERCPU, M_WRONLY, M_COUNT };
+/* Behind them, for tests that take all_maps: what the evaluator has no model of. */
+enum { M_PROGS = M_COUNT, M_USER_RINGBUF, M_ALL };
 
 static u8 rodata[16] = {4, 0, 0, 0, 200, 255, 255, 255, 1, 2, 3, 4, 5, 6, 7, 8};
 
@@ -30,5 +32,15 @@ static const struct tn_verify_map test_maps[M_COUNT] = {
                           .map_flags = BPF_F_WRONLY_PROG},
                   .wronly_prog = true},
 };
+
+static inline void all_maps(struct tn_verify_map ret[M_ALL])
+{
+    for (u32 m = 0; m < M_COUNT; m++)
+        ret[m] = test_maps[m];
+    ret[M_PROGS] = (struct tn_verify_map){
+        .geo = {.type = BPF_MAP_TYPE_PROG_ARRAY, .key_size = 4, .value_size = 4, .max_entries = 2}};
+    ret[M_USER_RINGBUF] =
+        (struct tn_verify_map){.geo = {.type = BPF_MAP_TYPE_USER_RINGBUF, .max_entries = 4096}};
+}
 
 #endif

@@ -542,7 +542,10 @@ int tn_mem_atomic(struct vf *v, const struct bpf_insn *i)
         err = read_value(v, &p, &old);
     if (!err)
         err = write_value(v, &p, &unknown, false);
-    if (!err && (i->imm & BPF_FETCH)) /* of the stack too: nothing here follows a number through an atomic */
+    if (!err && (i->imm & BPF_FETCH) && tn_reg_is_pointer(&old))
+        *vf_reg(v, gets) = old; /* a pointer that was spilled there */
+    else if (!err &&
+             (i->imm & BPF_FETCH)) /* of the stack too: nothing here follows a number through an atomic */
         vf_set_scalar(v, gets, tn_range_unsigned(0, tn_width_mask(p.size * 8)));
     return err;
 }

@@ -79,7 +79,7 @@ static int write_seeds(const char *dir)
         struct gen g;
         FILE *f;
 
-        gen_program(&g, k * 0x9e3779b97f4a7c15ull, false, k % 2);
+        gen_program(&g, k * 0x9e3779b97f4a7c15ull, k % 2);
         snprintf(path, sizeof(path), "%s/%03u", dir, k);
         f = fopen(path, "wb");
         if (!f)

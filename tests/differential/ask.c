@@ -62,6 +62,7 @@ bool ask_judged(const struct rec *rec)
 }
 
 struct store {
+    struct tn_authority authority;
     struct tn_verify_map map[REC_MAX_MAPS], named[REC_MAX_MAPS];
     struct bpf_insn *insns;
     struct tn_btf *btf[REC_MAX_BTFS];
@@ -150,8 +151,11 @@ int ask_input(const struct ask *ask, const struct rec *rec, const struct bpf_ins
         .line_info_cnt = rec->line_info.size ? rec->line_info.size / p->line_info_rec_size : 0,
         .host_btf = ask->host_btf,
         .attach_btf_id = p->attach_btf_id,
-        .authority = &tn_authority_all,
+        .authority = &s->authority,
     };
+    s->authority = tn_authority_all;
+    if (ask->budget)
+        s->authority.limits.max_insns_processed = ask->budget;
     only_named_maps(in, s);
     *ret_store = s;
     return 0;

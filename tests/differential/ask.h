@@ -17,6 +17,7 @@
     A(refused_here,   "Linux accepts, we refuse")                                                            \
     A(accepted_here,  "we accept, Linux refuses")                                                            \
     A(explained,      "we accept, Linux refuses, and a row of accepted-here.h proves that it is safe")         \
+    A(costly,        "not judged: one of the two did not come to an end within the run's bounds")             \
     A(elsewhere,      "no program for a process: refused by name")                                           \
     A(unnamed,        "no program for a process, and our refusal does not say so")                           \
     A(unjudged,       "Linux refused before its verifier looked: no verdict to compare")                     \
@@ -51,6 +52,7 @@ struct ask {
     const struct tn_btf *host_btf; /* NULL: none */
     u32 host_btf_size, host_btf_hash;
     u32 best_of;   /* verifications of which the fastest counts; 0: one */
+    u64 budget;    /* instructions to be processed; 0: Linux's million */
     u32 seconds;   /* bound for one verification */
     u32 log_level; /* in place of the recorded one, and the log goes to standard output; 0: as recorded */
 };

@@ -2,38 +2,221 @@
 /* See explain.h. */
 #include "tests/differential/explain.h"
 
-/* Refused here too, once it knows no more than Linux at one place. */
-static bool refused_weakened(const struct ask *ask, const struct rec *as_is, const struct bpf_insn *insns,
-                             u32 n, enum weakening which)
-{
-    static const struct rec_map numbers = {.type = BPF_MAP_TYPE_ARRAY,
-                                           .key_size = 4,
-                                           .value_size = 8,
-                                           .max_entries = 1,
-                                           .btf = -1,
-                                           .inner = -1,
-                                           .name = "unknown"};
-    _free_ struct bpf_insn *weak = malloc((size_t)n * WEAK_GROWTH * sizeof(*weak));
-    _free_ u8 *funcs = malloc(as_is->func_info.size + 16);
-    _free_ struct rec *rec = malloc(sizeof(*rec));
-    struct rec_program program = *as_is->program;
-    u32 m, last = as_is->nmaps;
+#include "tests/differential/oracle.h"
+#include "tests/verify/told.h"
+#include "verify/internal.h"
 
-    if (!weak || !funcs || !rec || last + 1 >= REC_MAX_MAPS)
-        return false;
-    *rec = *as_is;
+/* A recording with other instructions: functions lie elsewhere, and there is a map of numbers nobody knows.
+ */
+struct changed {
+    struct rec rec;
+    struct rec_program program;
+    struct rec_map thawed[REC_MAX_MAPS];
+    struct bpf_insn *insns;
+    u32 n;
+    struct bpf_func_info *funcs;
+};
+
+static const struct rec_map numbers = {.type = BPF_MAP_TYPE_ARRAY,
+                                       .key_size = 4,
+                                       .value_size = 8,
+                                       .max_entries = 1,
+                                       .btf = -1,
+                                       .inner = -1,
+                                       .name = "unknown"};
+
+static struct changed *change(const struct rec *rec)
+{
+    struct changed *c = calloc(1, sizeof(*c));
+
+    if (c)
+        c->funcs = malloc(rec->func_info.size + 16);
+    if (!c || !c->funcs || rec->nmaps + 1 >= REC_MAX_MAPS) {
+        free(c ? c->funcs : NULL);
+        free(c);
+        return NULL;
+    }
+    c->rec = *rec;
+    c->program = *rec->program;
     if (rec->func_info.size)
-        memcpy(funcs, rec->func_info.data, rec->func_info.size);
-    m = weaken(which, insns, n, last, weak, (struct bpf_func_info *)funcs,
-               program.func_info_rec_size == sizeof(struct bpf_func_info) ? rec->func_info.size / 8 : 0);
-    if (!m)
+        memcpy(c->funcs, rec->func_info.data, rec->func_info.size);
+    c->rec.func_info.data = rec->func_info.size ? (const u8 *)c->funcs : NULL;
+    c->rec.map[c->rec.nmaps++] = &numbers;
+    c->program.nmaps = c->rec.nmaps; /* inner maps become nameable: no instruction names them */
+    c->rec.program = &c->program;
+    return c;
+}
+
+static u32 nfuncs(const struct changed *c)
+{
+    u32 size = c->program.func_info_rec_size;
+
+    return size == sizeof(struct bpf_func_info) ? c->rec.func_info.size / size : 0;
+}
+
+static void changed_free(struct changed *c)
+{
+    if (!c)
+        return;
+    free(c->insns);
+    free(c->funcs);
+    free(c);
+}
+
+static bool linux_accepts(const struct changed *c)
+{
+    struct oracle *o = malloc(sizeof(*o));
+    bool accepts;
+
+    if (!o || oracle_missing() || oracle_open(o, &c->rec)) {
+        free(o);
         return false;
-    if (rec->func_info.size)
-        rec->func_info.data = funcs;
-    rec->map[rec->nmaps++] = &numbers;
-    program.nmaps = rec->nmaps; /* inner maps become nameable: no instruction names them */
-    rec->program = &program;
-    return !ask_accepts(ask, rec, weak, m, NULL);
+    }
+    o->bound_ms = 1500;
+    accepts = !oracle_ask(o, c->insns, c->n, false, 0, NULL, 0);
+    oracle_close(o);
+    free(o);
+    return accepts;
+}
+
+/* Words without their numbers: those differ once the program is another. */
+static void plain(const char *from, char *to, size_t size)
+{
+    size_t n = 0;
+
+    for (bool before = false; *from && n + 1 < size; from++) {
+        bool digit = (*from >= '0' && *from <= '9') || (*from == '-' && from[1] >= '0' && from[1] <= '9');
+
+        if (!digit)
+            to[n++] = *from;
+        else if (!before)
+            to[n++] = 'N';
+        before = digit;
+    }
+    to[n] = 0;
+}
+
+/* Refused here too, and in Linux's words, once it knows no more than Linux at one kind of instruction. */
+static bool refused_alike(const struct ask *ask, const struct changed *c, const char *words)
+{
+    struct tn_verdict v = {0};
+    char theirs[512], ours[512];
+    bool alike;
+
+    alike = !ask_accepts(ask, &c->rec, c->insns, c->n, &v) && strcmp(v.refusal.reason, "too_complex") != 0;
+    plain(words, theirs, sizeof(theirs));
+    plain(v.refusal.message, ours, sizeof(ours));
+    alike = alike && *theirs && strstr(ours, theirs);
+    tn_verdict_clear(&v);
+    return alike;
+}
+
+/* No frozen arrays of several elements any more. False: there were none. */
+static bool thaw(struct changed *c)
+{
+    bool thawed = false;
+
+    for (u32 k = 0; k < c->rec.nmaps; k++) {
+        const struct rec_map *m = c->rec.map[k];
+
+        if (!m->frozen || m->type != BPF_MAP_TYPE_ARRAY || m->max_entries < 2)
+            continue;
+        c->thawed[k] = *m;
+        c->thawed[k].frozen = 0;
+        c->rec.map[k] = &c->thawed[k];
+        thawed = true;
+    }
+    return thawed;
+}
+
+/* ------------------------------------------------------------------------------- accesses that are mixed */
+
+struct bases {
+    u8 *seen; /* one an instruction: 1 the context was the base, 2 something else was */
+    const struct bpf_insn *insns;
+};
+
+static void note_base(void *arg, u32 insn, const struct tn_state *state, const struct tn_need *need)
+{
+    const struct bases *b = arg;
+    const struct bpf_insn *i = &b->insns[insn];
+    u8 class = BPF_CLASS(i->code), base = class == BPF_LDX ? i->src_reg : i->dst_reg;
+
+    (void)need;
+    if ((class == BPF_LDX || class == BPF_STX || class == BPF_ST) && base <= BPF_REG_10)
+        b->seen[insn] |= tn_state_top(state)->reg[base].kind == TN_REG_CTX ? 1 : 2;
+}
+
+/* Which instructions have the context as their base on one way, other memory on another? */
+static bool *mixed(const struct tn_verify_in *in)
+{
+    _free_ u8 *seen = calloc(in->ninsns, 1);
+    bool *chosen = calloc(in->ninsns, sizeof(*chosen));
+    struct bases b = {seen, in->insns};
+    struct tn_verify_probe probe = {note_base, &b, NULL};
+    struct tn_verdict v = {0};
+
+    if (seen && chosen && !tn_verify_probed(in, &probe, &v))
+        for (u32 k = 0; k < in->ninsns; k++)
+            chosen[k] = seen[k] == 3;
+    tn_verdict_clear(&v);
+    return chosen;
+}
+
+/* ------------------------------------------------------------------------------------------------- rows */
+
+static bool told(struct changed *c, const struct tn_verify_in *in, const struct rec *rec,
+                 const struct bpf_insn *insns)
+{
+    bool answer = false;
+
+    for (enum told how = 0; !answer && how < TOLD_WAYS; how++) {
+        u32 left;
+
+        free(c->insns);
+        c->insns = NULL;
+        if (rec->func_info.size)
+            memcpy(c->funcs, rec->func_info.data, rec->func_info.size);
+        c->rec.func_info.size = rec->func_info.size;
+        left = nfuncs(c);
+        answer = !tell(in, insns, how, &c->insns, &c->n, c->funcs, &left);
+        if (rec->func_info.size)
+            c->rec.func_info.size = left * (u32)sizeof(*c->funcs);
+        answer = answer && linux_accepts(c);
+    }
+    return answer;
+}
+
+static bool holds(const struct ask *ask, const struct rec *rec, const struct bpf_insn *insns, u32 n,
+                  enum weakening which, const char *words)
+{
+    struct changed *c = change(rec);
+    struct tn_verify_in in;
+    void *store = NULL;
+    bool *chosen = NULL, answer = false;
+
+    if (!c || ask_input(ask, rec, insns, n, &in, &store)) {
+        changed_free(c);
+        return false;
+    }
+    if (weakening_how[which] == WEAK_TOLD) {
+        answer = told(c, &in, rec, insns) || (thaw(c) && told(c, &in, rec, insns));
+    } else {
+        if (which == WEAK_MIXED)
+            chosen = mixed(&in);
+        c->insns = malloc((size_t)n * WEAK_GROWTH * sizeof(*c->insns) + 16);
+        if (c->insns && which == WEAK_FROZEN && thaw(c)) {
+            memcpy(c->insns, insns, n * sizeof(*insns));
+            c->n = n;
+        } else if (c->insns && which != WEAK_FROZEN)
+            c->n = weaken(which, chosen, insns, n, rec->nmaps, c->insns, c->funcs, nfuncs(c));
+        if (c->n)
+            answer = weakening_how[which] == WEAK_RELAXED ? linux_accepts(c) : refused_alike(ask, c, words);
+    }
+    free(chosen);
+    ask_input_free(store);
+    changed_free(c);
+    return answer;
 }
 
 int explain(const struct ask *ask, const struct rec *rec, const struct bpf_insn *insns, u32 n,
@@ -43,12 +226,10 @@ int explain(const struct ask *ask, const struct rec *rec, const struct bpf_insn 
         insns = rec->insns;
         n = rec->ninsns;
     }
-    for (u32 k = 0; k < ACCEPTED_HERE_ROWS; k++) {
-        if (!strstr(words, accepted_here[k].words))
-            continue;
-        if (accepted_here[k].weakening == WEAK_NONE ||
-            refused_weakened(ask, rec, insns, n, accepted_here[k].weakening))
+    for (u32 k = 0; k < ACCEPTED_HERE_ROWS; k++)
+        if (strstr(words, accepted_here[k].words) &&
+            (weakening_how[accepted_here[k].weakening] == WEAK_WORDS ||
+             holds(ask, rec, insns, n, accepted_here[k].weakening, words)))
             return (int)k;
-    }
     return -1;
 }

@@ -28,6 +28,13 @@ static const struct rec_map world_maps[GEN_MAPS] = {
                     .map_flags = BPF_F_RDONLY_PROG,
                     .frozen = 1,
                     .name = "rodata"},
+    [GEN_TABLE] = {.type = BPF_MAP_TYPE_ARRAY,
+                   .key_size = 4,
+                   .value_size = 24,
+                   .max_entries = 3,
+                   .map_flags = BPF_F_RDONLY_PROG,
+                   .frozen = 1,
+                   .name = "table"},
     [GEN_PROGS] =
         {.type = BPF_MAP_TYPE_PROG_ARRAY, .key_size = 4, .value_size = 4, .max_entries = 2, .name = "progs"},
     [GEN_EVENTS] = {.type = BPF_MAP_TYPE_PERF_EVENT_ARRAY,

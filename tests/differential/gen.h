@@ -30,6 +30,7 @@ enum gen_map {
     GEN_LRU,
     GEN_RINGBUF,
     GEN_RODATA,
+    GEN_TABLE,
     GEN_PROGS,
     GEN_EVENTS,
     GEN_QUEUE,

@@ -3,7 +3,10 @@
 #include "tests/differential/oracle.h"
 
 #include <errno.h>
+#include <signal.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 
 static int bpf(int cmd, union bpf_attr *attr)
 {
@@ -66,6 +69,14 @@ static int make_map(const struct oracle *o, u32 number)
 
         e = bpf(BPF_MAP_UPDATE_ELEM, &put);
     }
+    if (m->type == 33 /* BPF_MAP_TYPE_ARENA */) { /* its user address is that of the first mapping */
+        size_t size = (size_t)m->max_entries * (size_t)sysconf(_SC_PAGESIZE);
+        void *at = mmap((void *)(uintptr_t)m->map_extra, size, PROT_READ | PROT_WRITE,
+                        MAP_SHARED | (m->map_extra ? MAP_FIXED_NOREPLACE : 0), fd, 0);
+
+        if (at != MAP_FAILED)
+            munmap(at, size);
+    }
     if (!e && m->frozen) {
         union bpf_attr freeze = {.map_fd = (u32)fd};
 
@@ -83,6 +94,7 @@ int oracle_open(struct oracle *o, const struct rec *rec)
     int e = 0;
 
     o->rec = rec;
+    o->bound_ms = 0;
     memset(o->map, -1, sizeof(o->map));
     memset(o->btf, -1, sizeof(o->btf));
     for (u32 k = 0; k < rec->nbtfs; k++) {
@@ -132,6 +144,26 @@ static void renew_program_arrays(struct oracle *o, const struct bpf_insn *insns,
     }
 }
 
+static void woken(int signal)
+{
+    (void)signal;
+}
+
+/* The kernel's verifier looks for signals as it goes, and gives up. */
+static void bound(u32 ms)
+{
+    static bool once;
+    struct itimerval timer = {.it_value = {ms / 1000, ms % 1000 * 1000}};
+
+    if (!once) {
+        struct sigaction action = {.sa_handler = woken};
+
+        sigaction(SIGALRM, &action, NULL);
+        once = true;
+    }
+    setitimer(ITIMER_REAL, &timer, NULL);
+}
+
 int oracle_load(struct oracle *o, const struct bpf_insn *insns, u32 n, bool bare, u32 level, char *log,
                 u32 log_size)
 {
@@ -148,6 +180,7 @@ int oracle_load(struct oracle *o, const struct bpf_insn *insns, u32 n, bool bare
         .license = address(p->licence),
         .prog_name = "asked",
     };
+    int fd;
 
     if (!copy)
         return -ENOMEM;
@@ -175,7 +208,12 @@ int oracle_load(struct oracle *o, const struct bpf_insn *insns, u32 n, bool bare
         attr.log_size = log_size;
         attr.log_level = level;
     }
-    return bpf(BPF_PROG_LOAD, &attr);
+    if (o->bound_ms)
+        bound(o->bound_ms);
+    fd = bpf(BPF_PROG_LOAD, &attr);
+    if (o->bound_ms)
+        bound(0);
+    return fd;
 }
 
 int oracle_ask(struct oracle *o, const struct bpf_insn *insns, u32 n, bool bare, u32 level, char *log,

@@ -11,6 +11,7 @@
 struct oracle {
     const struct rec *rec;
     int map[REC_MAX_MAPS], btf[REC_MAX_BTFS];
+    u32 bound_ms; /* of time for one question, which is −EAGAIN then; 0: none */
 };
 
 /* NULL, or why this kernel is not asked at all. */

@@ -130,7 +130,7 @@ void say_ends(struct gen *g, u32 depth)
     gen_number(g, r, UINT64_MAX);
 }
 
-/* A number between 0 and `max`, by mask, by modulus or by a comparison that leaves. */
+/* A number between 0 and `max`, by modulus, by mask or by a comparison that leaves. */
 u8 gen_bounded(struct gen *g, u32 max)
 {
     u8 r = own_number(g);
@@ -145,7 +145,11 @@ u8 gen_bounded(struct gen *g, u32 max)
     switch (gen_pick(g, g->f->held ? 3 : 5)) {
     case 0:
     case 1:
-    case 2: /* no modulus: since 6.18 Linux knows nothing of its result */
+    case 2:
+        if (gen_one_in(g, 16)) { /* seldom: Linux 6.18 knows nothing of its result, and has to be told */
+            PUT(ALU(BPF_MOD, r, (s32)max + 1));
+            break;
+        }
         PUT(ALU(BPF_AND, r, (s32)mask));
         max = mask;
         break;
@@ -222,7 +226,7 @@ static bool offset_in(struct gen *g, const struct gen_value *v, u32 size, s16 *r
 
 static bool writable(const struct gen_value *v)
 {
-    return v->kind != B_VALUE || v->map != GEN_RODATA;
+    return v->kind != B_VALUE || (v->map != GEN_RODATA && v->map != GEN_TABLE);
 }
 
 static bool over_lock(const struct gen_value *v, s16 off, u32 size)

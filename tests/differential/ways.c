@@ -266,7 +266,8 @@ static bool point_at(struct gen *g, u8 reg, u32 size)
     return true;
 }
 
-static const u8 looked_up[] = {GEN_ARRAY, GEN_HASH, GEN_PERCPU, GEN_LRU, GEN_RODATA, GEN_LOCKED, GEN_ARRAY};
+static const u8 looked_up[] = {GEN_ARRAY, GEN_HASH, GEN_PERCPU, GEN_LRU, GEN_RODATA, GEN_LOCKED,
+                               GEN_ARRAY, GEN_HASH, GEN_PERCPU, GEN_LRU, GEN_TABLE,  GEN_LOCKED};
 
 static void after_null_check(struct gen *g, u32 at, struct gen_state *otherwise)
 {

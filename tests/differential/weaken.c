@@ -7,33 +7,51 @@ static bool is_alu(const struct bpf_insn *i)
     return BPF_CLASS(i->code) == BPF_ALU || BPF_CLASS(i->code) == BPF_ALU64;
 }
 
-static bool concerned(enum weakening which, const struct bpf_insn *i)
+const u8 weakening_how[WEAK_COUNT] = {
+#define W(name, how, what) [WEAK_##name] = WEAK_##how,
+    WEAKENINGS(W)
+#undef W
+};
+
+static bool is_helper(const struct bpf_insn *i, s32 id)
 {
-    u8 class = BPF_CLASS(i->code), op = BPF_OP(i->code);
+    return i->code == (BPF_JMP | BPF_CALL) && !i->src_reg && i->imm == id;
+}
+
+static bool concerned(enum weakening which, const struct bpf_insn *i, bool chosen)
+{
+    u8 op = BPF_OP(i->code);
 
     switch (which) {
     case WEAK_DIVISION:
         return is_alu(i) && (op == BPF_DIV || op == BPF_MOD);
     case WEAK_SHIFT:
         return is_alu(i) && (op == BPF_LSH || op == BPF_RSH || op == BPF_ARSH);
-    case WEAK_SELF:
-        return (class == BPF_JMP || class == BPF_JMP32) && op != BPF_CALL && op != BPF_EXIT && op != BPF_JA &&
-               op < 0xe0 && BPF_SRC(i->code) == BPF_X && i->src_reg == i->dst_reg;
+    case WEAK_ALU32:
+        return BPF_CLASS(i->code) == BPF_ALU && (op != BPF_MOV || i->off);
     case WEAK_KEY:
-        return i->code == (BPF_JMP | BPF_CALL) && !i->src_reg && i->imm == BPF_FUNC_map_lookup_elem;
-    case WEAK_ALL:
-    case WEAK_NONE:
-        break;
+        return is_helper(i, BPF_FUNC_map_lookup_elem);
+    case WEAK_OVERRIDE:
+        return is_helper(i, BPF_FUNC_override_return);
+    case WEAK_WRITE_USER:
+        return is_helper(i, BPF_FUNC_probe_write_user);
+    case WEAK_MIXED:
+        return chosen;
+    default:
+        return false;
     }
-    return false;
 }
 
 static u32 replace(enum weakening which, const struct bpf_insn *i, u32 scratch, struct bpf_insn *to)
 {
-    u8 reg = i->dst_reg;
+    u8 class = BPF_CLASS(i->code), reg = i->dst_reg;
 
-    if (which == WEAK_SELF) {
-        to[0] = (struct bpf_insn){.code = BPF_JMP | 0xe0, .off = i->off}; /* may_goto: either way */
+    if (which == WEAK_OVERRIDE || which == WEAK_WRITE_USER) {
+        to[0] = (struct bpf_insn){.code = BPF_JMP | BPF_CALL, .imm = BPF_FUNC_get_prandom_u32};
+        return 1;
+    }
+    if (which == WEAK_MIXED && class != BPF_LDX) {
+        to[0] = (struct bpf_insn){.code = BPF_JMP | BPF_JA};
         return 1;
     }
     if (which == WEAK_KEY)
@@ -44,6 +62,8 @@ static u32 replace(enum weakening which, const struct bpf_insn *i, u32 scratch, 
                               .imm = (s32)scratch};
     to[1] = (struct bpf_insn){0};
     to[2] = (struct bpf_insn){.code = BPF_LDX | BPF_MEM | BPF_DW, .dst_reg = reg & 15, .src_reg = reg & 15};
+    if (which == WEAK_ALU32 || which == WEAK_MIXED) /* as many bits as there were */
+        to[2].code = (u8)(BPF_LDX | BPF_MEM | (which == WEAK_MIXED ? BPF_SIZE(i->code) : BPF_W));
     if (which != WEAK_KEY)
         return 3;
     to[3] = (struct bpf_insn){.code = BPF_STX | BPF_MEM | BPF_W, .dst_reg = BPF_REG_2, .src_reg = BPF_REG_3};
@@ -51,10 +71,11 @@ static u32 replace(enum weakening which, const struct bpf_insn *i, u32 scratch, 
     return 5;
 }
 
-static u32 weaken_one(enum weakening which, const struct bpf_insn *insns, u32 n, u32 scratch,
-                      struct bpf_insn *to, struct bpf_func_info *funcs, u32 nfuncs)
+static u32 weaken_one(enum weakening which, const bool *chosen, const struct bpf_insn *insns, u32 n,
+                      u32 scratch, struct bpf_insn *to, struct bpf_func_info *funcs, u32 nfuncs)
 {
-    _free_ u32 *at = calloc((size_t)n + 1, sizeof(*at)), *from = calloc((size_t)n * 3 + 1, sizeof(*from));
+    _free_ u32 *at = calloc((size_t)n + 1, sizeof(*at)),
+               *from = calloc((size_t)n * WEAK_GROWTH + 1, sizeof(*from));
     u32 m = 0, changed = 0;
 
     if (!at || !from)
@@ -63,11 +84,11 @@ static u32 weaken_one(enum weakening which, const struct bpf_insn *insns, u32 n,
         bool wide = insns[k].code == (BPF_LD | BPF_IMM | BPF_DW) && k + 1 < n;
 
         at[k] = m;
-        if (concerned(which, &insns[k])) {
+        if (concerned(which, &insns[k], chosen && chosen[k])) {
             u32 width = replace(which, &insns[k], scratch, to + m);
 
             for (u32 w = 0; w < width; w++)
-                from[m + w] = which == WEAK_SELF ? k : UINT32_MAX;
+                from[m + w] = UINT32_MAX;
             m += width;
             changed++;
             continue;
@@ -106,19 +127,19 @@ static u32 weaken_one(enum weakening which, const struct bpf_insn *insns, u32 n,
     return changed ? m : 0;
 }
 
-u32 weaken(enum weakening which, const struct bpf_insn *insns, u32 n, u32 scratch, struct bpf_insn *to,
-           struct bpf_func_info *funcs, u32 nfuncs)
+u32 weaken(enum weakening which, const bool *chosen, const struct bpf_insn *insns, u32 n, u32 scratch,
+           struct bpf_insn *to, struct bpf_func_info *funcs, u32 nfuncs)
 {
     _free_ struct bpf_insn *from = malloc((size_t)n * WEAK_GROWTH * sizeof(*from) + 16);
     u32 kinds = 0;
 
     if (which != WEAK_ALL)
-        return weaken_one(which, insns, n, scratch, to, funcs, nfuncs);
+        return weaken_one(which, chosen, insns, n, scratch, to, funcs, nfuncs);
     if (!from)
         return 0;
     memcpy(from, insns, n * sizeof(*from));
     for (u32 k = 0; k < WEAK_ALL; k++) {
-        u32 m = weaken_one((enum weakening)k, from, n, scratch, to, funcs, nfuncs);
+        u32 m = weaken_one((enum weakening)k, NULL, from, n, scratch, to, funcs, nfuncs);
 
         if (!m)
             continue;

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Why do we accept what Linux refuses? Our numbers know more than Linux's in a few places, each of which is a
- * row of accepted-here.h. To tell whether a program is accepted *because* of one, its text is weakened: each
- * instruction of the row is replaced by something that both verifiers know nothing about (a load of a number
- * from a map; a branch that may go either way), and we are asked again. A program that is refused then was
- * accepted for what the row names.
+ * Why do we accept what Linux refuses? A program is written anew so that the answer shows in a verdict:
+ *
+ *     told       Linux is told what we know of its numbers (tests/verify/told.h), and accepts: it has proved all the rest
+ *     relaxed    what Linux does not have or takes at its word is replaced by something it takes, and it accepts
+ *     weakened   we are made to know as little as Linux at one kind of instruction: it is replaced by what both know
+ *                nothing about (a load of a number from a map), and we refuse in Linux's words
  */
 #ifndef TESTS_DIFFERENTIAL_WEAKEN_H
 #define TESTS_DIFFERENTIAL_WEAKEN_H
@@ -13,26 +14,35 @@
 
 // clang-format off
 #define WEAKENINGS(W)                                                                                                      \
-    W(DIVISION,    "result of a division or modulus")                                                                      \
-    W(SELF,        "a register compared with itself")                                                                      \
-    W(SHIFT,       "result of a shift")                                                                                   \
-    W(KEY,         "key of a look-up")
+    /*  name         how       what is replaced */                                                                         \
+    W(DIVISION,    WEAKENED, "result of a division or modulus")                                                            \
+    W(SHIFT,       WEAKENED, "result of a shift")                                                                          \
+    W(ALU32,       WEAKENED, "result of a 32-bit operation")                                                               \
+    W(KEY,         WEAKENED, "key of a look-up")                                                                           \
+    W(ALL,         WEAKENED, "all of the above")                                                                           \
+    W(OVERRIDE,    RELAXED,  "bpf_override_return: what it answers is any number")                                         \
+    W(WRITE_USER,  RELAXED,  "bpf_probe_write_user: likewise")                                                             \
+    W(MIXED,       RELAXED,  "loads and stores that reach the context on one way and other memory on another")             \
+    W(FROZEN,      RELAXED,  "maps that are frozen: they are not")                                                         \
+    W(NUMBERS,     TOLD,     "nothing: it is told what we know")                                                           \
+    W(NOTHING,     WORDS,    "nothing: the words say it")
 // clang-format on
 
 enum weakening {
-#define W(name, what) WEAK_##name,
+#define W(name, how, what) WEAK_##name,
     WEAKENINGS(W)
 #undef W
-        WEAK_ALL, /* all of them at once */
-    WEAK_NONE
+        WEAK_COUNT
 };
+enum weakening_how { WEAK_WEAKENED, WEAK_RELAXED, WEAK_TOLD, WEAK_WORDS };
+extern const u8 weakening_how[WEAK_COUNT];
 
-#define WEAK_GROWTH 6u /* an instruction is of one kind only */
+#define WEAK_GROWTH 6u /* instructions for one, of one kind */
 
-/* Writes the weakened program into `to`, which has room for 3 × n, and its functions' places into `starts`
-   (may be NULL, `nstarts` of them). `scratch`: the map of numbers nobody knows, an array of one element. Its
-   length; 0 when the program has no such instruction. */
-u32 weaken(enum weakening which, const struct bpf_insn *insns, u32 n, u32 scratch, struct bpf_insn *to,
-           struct bpf_func_info *funcs, u32 nfuncs);
+/* Writes the changed program into `to`, which has room for WEAK_GROWTH × n, and moves its functions' places along.
+   `scratch`: the map of numbers nobody knows, an array of one element. `which` WEAK_MIXED: `chosen` says which
+   instructions. Its length; 0 when the program has no such instruction. */
+u32 weaken(enum weakening which, const bool *chosen, const struct bpf_insn *insns, u32 n, u32 scratch,
+           struct bpf_insn *to, struct bpf_func_info *funcs, u32 nfuncs);
 
 #endif

@@ -61,12 +61,6 @@ static void renew(struct gen *g)
     }
 }
 
-/* A result that Linux knows less of than we do. */
-static void forget(struct gen *g, u8 reg)
-{
-    PUT(LDX(BPF_DW, reg, R6, (s16)(8 * pick(g, 5))));
-}
-
 static void piece_unary(struct gen *g)
 {
     static const s32 swap[] = {16, 32, 64};
@@ -85,13 +79,9 @@ static void piece_unary(struct gen *g)
         break;
     case 3:
         PUT(INSN(BPF_ALU | BPF_END | (pick(g, 2) ? BPF_TO_BE : BPF_TO_LE), d, 0, 0, swap[pick(g, 3)]));
-        if (g->like_linux)
-            forget(g, d);
         break;
     default:
         PUT(INSN(BPF_ALU64 | BPF_END, d, 0, 0, swap[pick(g, 3)]));
-        if (g->like_linux)
-            forget(g, d);
         break;
     }
 }
@@ -114,12 +104,10 @@ static void piece_alu(struct gen *g)
         imm = (s32)pick(g, class == BPF_ALU64 ? 64 : 32);
     if (divide && !imm)
         imm = 3;
-    if (pick(g, 2) && !(g->like_linux && shift))
+    if (pick(g, 2))
         PUT(INSN(class | op | BPF_X, d, scalar(g), off, 0));
     else
         PUT(INSN(class | op | BPF_K, d, 0, off, imm));
-    if (g->like_linux && divide)
-        forget(g, d);
 }
 
 static void piece_jump(struct gen *g)
@@ -129,7 +117,7 @@ static void piece_jump(struct gen *g)
     u8 op = ops[pick(g, sizeof(ops))], class = pick(g, 2) ? BPF_JMP : BPF_JMP32;
     u8 a = scalar(g), b = scalar(g);
 
-    if (pick(g, 3) == 0 && (a != b || !g->like_linux))
+    if (pick(g, 3) == 0)
         PUT(INSN(class | op | BPF_X, a, b, 0, 0));
     else
         PUT(INSN(class | op | BPF_K, a, 0, 0, number(g)));
@@ -245,8 +233,6 @@ static void piece_atomic(struct gen *g)
     bool stack = pick(g, 2);
     s32 op = ops[pick(g, TN_ARRAY_SIZE(ops))];
 
-    if (g->like_linux && stack && op & BPF_FETCH) /* Linux gives a pointer back that lay there, we a number */
-        op = BPF_XOR;
     PUT(ATOMIC(pick(g, 2) ? BPF_DW : BPF_W, stack ? R10 : R8, stack ? (s16)(-8 * (1 + (s32)pick(g, 4))) : 0,
                scalar(g), op));
 }
@@ -538,12 +524,12 @@ static void function(struct gen *g, u32 what)
     PUT(EXIT);
 }
 
-void gen_program(struct gen *g, u64 seed, bool like_linux, bool plain)
+void gen_program(struct gen *g, u64 seed, bool plain)
 {
     const struct bpf_insn lookup[] = {LOOKUP(M_ARRAY)};
     u32 at[4] = {0}, main_end;
 
-    *g = (struct gen){.seed = seed ? seed : 1, .like_linux = like_linux, .plain = plain};
+    *g = (struct gen){.seed = seed ? seed : 1, .plain = plain};
     PUT(MOVX(R6, R1));
     put_all(g, lookup, TN_ARRAY_SIZE(lookup));
     PUT(JMP(BPF_JNE, R0, 0, 1));

@@ -20,14 +20,12 @@ struct gen {
     struct bpf_insn insn[GEN_MAX_PROG];
     u32 n;
     u64 seed;
-    bool like_linux; /* leave out what this verifier knows and Linux 6.18 does not: docs/verifier.md,
-                        "Differences" */
-    bool plain;      /* arithmetic and memory alone */
+    bool plain; /* arithmetic and memory alone */
     /* while it is made */
     bool in_callee;
     u32 loops, ncalls, call[8], callee[8];
 };
 
-void gen_program(struct gen *g, u64 seed, bool like_linux, bool plain);
+void gen_program(struct gen *g, u64 seed, bool plain);
 
 #endif

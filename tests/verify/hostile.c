@@ -322,7 +322,7 @@ static void test_memory_runs_out(void **state)
         struct gen g;
         struct tn_verify_in in = f.in;
 
-        gen_program(&g, seed * 0x9e3779b97f4a7c15ull, false, false);
+        gen_program(&g, seed * 0x9e3779b97f4a7c15ull, false);
         in.btf = NULL;
         in.func_info_cnt = in.line_info_cnt = 0;
         in.insns = g.insn;

@@ -78,8 +78,12 @@ static int keep_pointer(const struct search *s, struct tn_field *field)
     const char *name = tn_btf_string(s->btf, t->name_off);
     u32 host = s->host ? tn_btf_find(s->host, tn_btf_kind(t), name) : 0;
 
-    if (field->kind == TN_FIELD_UPTR)
+    if (field->kind == TN_FIELD_UPTR) {
+        s64 size = tn_btf_size(s->btf, field->type);
+
+        field->size = size > 0 && size <= UINT32_MAX ? (u32)size : 0;
         return host ? -EINVAL : 0;
+    }
     if (!host)
         return 0;
     field->type = host;

@@ -64,6 +64,7 @@ struct tn_field {
     u32 offset;
     u32 type;        /* kptrs: what it points to; roots: what hangs there */
     u32 node_offset; /* roots: where the node lies in that */
+    u32 size;        /* uptrs: bytes of what it points to; 0: not known */
 };
 #define TN_FIELDS_MAX 11u
 struct tn_fields {

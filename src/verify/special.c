@@ -87,9 +87,10 @@ static int open_map(struct vf *v, u32 index, const struct tn_verify_map *map, st
     if (tn_fields_parse(map->btf, map->btf_value_type_id, TN_FIELDS_IN_MAP, map->geo.value_size,
                         v->in->host_btf, ret))
         return 0;
-    /* A register says but an id: of a type in the program's book. */
+    /* A register says but an id: of a type in the program's book. (What user space fills is but bytes.) */
     for (u32 k = 0; k < ret->n; k++)
-        if (ret->field[k].type && !ret->field[k].host && !tn_btf_same(map->btf, v->src.btf))
+        if (ret->field[k].type && ret->field[k].kind != TN_FIELD_UPTR && !ret->field[k].host &&
+            !tn_btf_same(map->btf, v->src.btf))
             return vf_refuse(
                 v, 0, TN_REASON_bad_map,
                 "%s keeps objects of a type that is not the program's own: load both with the same types",
@@ -243,12 +244,10 @@ int tn_kptr_load(struct vf *v, const struct bpf_insn *i, const struct tn_field *
         return vf_refuse(v, v->pc, TN_REASON_special_field,
                          "kptr in map can only be accessed using BPF_MEM instruction mode");
     if (f->kind == TN_FIELD_UPTR) {
-        s64 size = v->src.btf ? tn_btf_size(v->src.btf, f->type) : -1;
-
-        if (size < 0)
+        if (!f->size)
             return vf_refuse(v, v->pc, TN_REASON_special_field,
                              "the size of what the uptr points to is not known");
-        reg = tn_reg_pointer(TN_REG_MEM, (u32)size);
+        reg = tn_reg_pointer(TN_REG_MEM, f->size);
         reg.flags = TN_PTR_MAYBE_NULL;
     } else {
         reg = tn_reg_pointer(TN_REG_BTF, f->type);

@@ -59,6 +59,7 @@ enum {
     M_WORK,
     M_WORK_TOO,
     M_LOCKED,
+    M_USER,
     M_RING,
     M_USER_RING,
     M_PROGS,
@@ -165,6 +166,7 @@ static void make_types(struct world *w)
     struct tn_error err = {0};
     const void *data;
     u32 size;
+    int user;
 
     w->key = btf__add_int(b, "int", 4, BTF_INT_SIGNED);
     w->value[M_PLAIN] = add_value(b, "plain", 16, w->key);
@@ -173,6 +175,8 @@ static void make_types(struct world *w)
 
         w->value[special[k].map] = add_value(b, "value", 16, field);
     }
+    user = btf__add_type_tag(b, "uptr", add_value(b, "user", 16, w->key));
+    w->value[M_USER] = add_value(b, "value", 16, btf__add_ptr(b, user));
     data = btf__raw_data(b, &size);
     assert_int_equal(tn_btf_open(data, size, NULL, &w->types, &err), 0);
 }
@@ -188,6 +192,7 @@ static void make_maps(struct world *w, bool kernel)
         u32 type = m == M_RING        ? BPF_MAP_TYPE_RINGBUF
                    : m == M_USER_RING ? BPF_MAP_TYPE_USER_RINGBUF
                    : m == M_PROGS     ? BPF_MAP_TYPE_PROG_ARRAY
+                   : m == M_USER      ? BPF_MAP_TYPE_TASK_STORAGE
                                       : BPF_MAP_TYPE_HASH;
 
         w->maps[m] = (struct tn_verify_map){
@@ -196,7 +201,10 @@ static void make_maps(struct world *w, bool kernel)
                     .value_size = ring    ? 0
                                   : typed ? 16
                                           : 4,
-                    .max_entries = ring ? 4096 : 4},
+                    .max_entries = ring          ? 4096
+                                   : m == M_USER ? 0
+                                                 : 4,
+                    .map_flags = m == M_USER ? BPF_F_NO_PREALLOC : 0},
             .name = "test",
             .btf = typed ? w->types : NULL,
             .btf_key_type_id = typed ? (u32)w->key : 0,
@@ -206,7 +214,8 @@ static void make_maps(struct world *w, bool kernel)
         if (kernel) {
             LIBBPF_OPTS(bpf_map_create_opts, opts, .btf_fd = typed ? (u32)types : 0,
                         .btf_key_type_id = w->maps[m].btf_key_type_id,
-                        .btf_value_type_id = w->maps[m].btf_value_type_id);
+                        .btf_value_type_id = w->maps[m].btf_value_type_id,
+                        .map_flags = w->maps[m].geo.map_flags);
 
             w->fd[m] = bpf_map_create((enum bpf_map_type)type, "test", w->maps[m].geo.key_size,
                                       w->maps[m].geo.value_size, w->maps[m].geo.max_entries, &opts);

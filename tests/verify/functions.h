@@ -289,3 +289,16 @@ NO(drained_read_directly, TC, opaque_access, F_DRAIN, DRAIN, LDX(DW, R0, R1, 0),
 NO(drained_of_plain_ring, TC, map_helper_mismatch, F_DRAIN, LDMAP(R1, M_RING), LDFUNC(R2, 6), MOV(R3, 0), MOV(R4, 0), CALL(209), MOV(R0, 0), EXIT, END)
 NO(drained_keeps_reference, TC, leaked_reference, F_DRAIN, DRAIN, MOV(R1, 1), KF(bpf_task_from_pid), END)
 NO(drained_slice_kept, TC, not_a_pointer, F(MAIN, S(11, "int(dynptr,ptr)", "")), ST(DW, R10, -8, 0), LDMAP(R1, M_USER_RING), LDFUNC(R2, 7), MOVX(R3, R10), MOV(R4, 0), CALL(209), LDX(DW, R1, R10, -8), LDX(DW, R0, R1, 0), EXIT, MOVX(R6, R2), MOV(R2, 0), MOV(R3, 8), CALL(203), STX(DW, R6, -8, R0), END)
+/* ---- memory of user space: a pointer to 16 bytes at 0 of a task's value */
+#define USER CALL(158), MOVX(R2, R0), LDMAP(R1, M_USER), MOV(R3, 0), MOV(R4, 1), CALL(156), JMP(BPF_JNE, R0, 0, 2), MOV(R0, 0), EXIT, MOVX(R6, R0)
+#define USERS USER, LDX(DW, R1, R6, 0), JMP(BPF_JNE, R1, 0, 2), MOV(R0, 0), EXIT
+OK(uptr_read, RAW_BTF, F(MAIN), USERS, LDX(W, R0, R1, 12), END)
+OK(uptr_written, RAW_BTF, F(MAIN), USERS, ST(W, R1, 8, 1), END)
+OK(uptr_to_helper, RAW_BTF, F(MAIN), USERS, MOV(R2, 16), CALL(16), END)
+NO(uptr_to_helper_too_far, RAW_BTF, mem_bounds, F(MAIN), USERS, MOV(R2, 17), CALL(16), END)
+NO(uptr_too_far, RAW_BTF, mem_bounds, F(MAIN), USERS, LDX(DW, R0, R1, 12), END)
+NO(uptr_unchecked, RAW_BTF, maybe_null, F(MAIN), USER, LDX(DW, R1, R6, 0), LDX(W, R0, R1, 0), END)
+NO(uptr_stored, RAW_BTF, special_field, F(MAIN), USER, MOV(R1, 0), STX(DW, R6, 0, R1), END)
+NO(uptr_half, RAW_BTF, special_field, F(MAIN), USER, LDX(W, R1, R6, 0), END)
+NO(uptr_exchanged, RAW_BTF, special_field, F(MAIN), USER, MOVX(R1, R6), MOV(R2, 0), CALL(194), END)
+NO(uptr_by_helper, RAW_BTF, special_field, F(MAIN), USER, MOVX(R1, R6), MOV(R2, 8), CALL(16), END)

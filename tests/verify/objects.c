@@ -27,6 +27,8 @@
     K(bpf_local_irq_save)                                                                                    \
     K(bpf_local_irq_restore)                                                                                 \
     K(bpf_res_spin_lock)                                                                                     \
+    K(bpf_res_spin_lock_irqsave)                                                                             \
+    K(bpf_res_spin_unlock_irqrestore)                                                                        \
     K(bpf_res_spin_unlock)                                                                                   \
     K(bpf_dynptr_clone)                                                                                      \
     K(bpf_iter_num_new)                                                                                      \

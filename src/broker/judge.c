@@ -262,6 +262,7 @@ int tn_judge(struct tn_caller *caller, const union bpf_attr *attr, const struct 
         .line_info_rec_size = prog->line_info_size,
         .line_info_cnt = prog->line_info_cnt,
         .attach_btf_id = attr->attach_btf_id,
+        .ncpu = caller->broker->ncpu,
         .authority = &tn_authority_all,
         .log_level = log_attr->level,
         .log_size = tn_log_window(log_attr),

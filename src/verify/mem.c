@@ -153,6 +153,8 @@ static int check_mem(struct vf *v, struct tn_place *p)
         tn_types_probe(v, p);
         return 0;
     }
+    if (!(p->reg.flags & TN_PTR_RINGBUF)) /* a slice, an argument, an iterator's element: anywhere */
+        p->mem_kind = TN_MEM_PLAIN;
     return err ? err : tn_region_check(v, p, p->reg.obj, "memory", "mem_size", TN_REASON_mem_bounds);
 }
 

@@ -172,8 +172,15 @@ static void test_live_and_kinds(void **state)
             EXIT);
     PROGRAM(ring, LDMAP(R1, M_RINGBUF), MOV(R2, 16), MOV(R3, 0), CALL(131), JMP(BPF_JEQ, R0, 0, 4),
             ST(DW, R0, 8, 1), MOVX(R1, R0), MOV(R2, 0), CALL(132), MOV(R0, 0), EXIT);
+    /* a slice of a dynptr may lie in a map's value, too */
+    PROGRAM(slice, LDVAL(R1, M_GLOBAL, 0), MOV(R2, 16), MOV(R3, 0), MOVX(R4, R10), ADD(R4, -16), CALL(197),
+            MOVX(R1, R10), ADD(R1, -16), MOV(R2, 0), MOV(R3, 8), CALL(203), JMP(BPF_JEQ, R0, 0, 1),
+            ST(DW, R0, 0, 1), MOV(R0, 0), EXIT);
     struct tn_verdict v;
 
+    accept(&slice, &v);
+    assert_int_equal(v.aux[13].mem_kind, TN_MEM_PLAIN);
+    tn_verdict_clear(&v);
     accept(&dead, &v);
     assert_false(v.aux[2].live);
     assert_true(v.aux[3].live && v.aux[3].jump_target && !v.aux[1].jump_target);

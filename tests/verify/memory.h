@@ -110,5 +110,5 @@ NO(FILTER, ld_abs_takes_r1, uninit_register, 2, MOVX(R6, R1), INSN(BPF_LD | BPF_
 NO(FILTER, ld_abs_with_src, reserved_field, 1, MOVX(R6, R1), INSN(BPF_LD | BPF_ABS | BPF_B, 0, 1, 0, 9), EXIT)
 NO(FILTER, ld_ind_uninit, uninit_register, 1, MOVX(R6, R1), INSN(BPF_LD | BPF_IND | BPF_B, 0, R7, 0, 9), EXIT)
 NO(FILTER, ld_abs_double, bad_opcode, 1, MOVX(R6, R1), INSN(BPF_LD | BPF_ABS | BPF_DW, 0, 0, 0, 9), EXIT)
-NO(FILTER, ld_abs_in_function, bad_opcode, 4, MOVX(R6, R1), CALLP(1), EXIT, MOVX(R6, R1), INSN(BPF_LD | BPF_ABS | BPF_B, 0, 0, 0, 9), EXIT)
+NO(FILTER, ld_abs_in_function, bad_func_info, 4, MOVX(R6, R1), CALLP(1), EXIT, MOVX(R6, R1), INSN(BPF_LD | BPF_ABS | BPF_B, 0, 0, 0, 9), EXIT)
 // clang-format on

@@ -111,21 +111,38 @@ static enum tn_ctx_layout layout_of(const struct vf *v)
     return (enum tn_ctx_layout)v->type->layout;
 }
 
+/* One past the last byte that has a field. */
+static u32 end_of(enum tn_ctx_layout layout)
+{
+    u32 end = 0;
+
+    for (u8 l = (u8)layout; l != TN_CTX_NOTHING; l = base[l])
+        for (size_t k = 0; k < TN_ARRAY_SIZE(fields); k++)
+            if (fields[k].layout == l)
+                end = TN_MAX(end, (u32)fields[k].end);
+    return end;
+}
+
 static int refuse_field(struct vf *v, const struct tn_place *p)
 {
     bool store = p->use != TN_USE_READ;
     bool other = false;
+    char what[64] = "read a field whole, from its start";
 
     for (u32 size = 1; size <= 8 && !p->helper; size *= 2)
         other |= tn_ctx_field(layout_of(v), p->min, size, store, p->sext) != NULL;
+    if (!other)
+        snprintf(what, sizeof(what), "its fields end at byte %u", end_of(layout_of(v)));
+    else if (store)
+        snprintf(what, sizeof(what), "write a field whole, from its start");
     return vf_refuse(v, v->pc,
                      other   ? TN_REASON_misaligned
                      : store ? TN_REASON_ctx_write
                              : TN_REASON_ctx_bounds,
                      "invalid bpf_context access off=%" PRId64
                      " size=%u: the context of a %s program has no field "
-                     "that can be %s so",
-                     p->min, p->size, v->type->name, store ? "written" : "read");
+                     "that can be %s so; %s",
+                     p->min, p->size, v->type->name, store ? "written" : "read", what);
 }
 
 /* What a helper gets of a context that is plain memory: all of it up to the last byte, as Linux asks. */

@@ -225,7 +225,8 @@ static int check_stack(struct vf *v, struct tn_place *p)
         return 0;
     if (fixed(p))
         return vf_refuse(v, v->pc, TN_REASON_stack_bounds,
-                         "invalid %s stack R%u off=%" PRId64 " size=%u: a frame has the bytes [fp-%d, fp)",
+                         "invalid %s stack R%u off=%" PRId64 " size=%u: a frame has the bytes [fp-%d, fp); "
+                         "keep what is larger in a map",
                          access_name(p), p->regno, p->min, p->size, TN_STACK_BYTES);
     if (p->max >= TN_MAX_OFFSET || p->min <= -TN_MAX_OFFSET)
         return vf_refuse(
@@ -236,7 +237,7 @@ static int check_stack(struct vf *v, struct tn_place *p)
     return vf_refuse(v, v->pc, TN_REASON_stack_bounds,
                      "invalid variable-offset %s stack R%u var_off=%s off=%" PRId64
                      " size=%u: bytes from fp%+" PRId64 " to fp%+" PRId64
-                     " may be touched, a frame has [fp-%d, fp)",
+                     " may be touched, a frame has [fp-%d, fp); bound the index tighter",
                      access_name(p), p->regno, TN_VAR_TEXT(p), p->fixed, p->size, p->min, p->max + p->size,
                      TN_STACK_BYTES);
 }

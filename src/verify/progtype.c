@@ -113,6 +113,7 @@ int tn_prog_type_check(struct vf *v)
 
 int tn_check_result(struct vf *v, u32 regno, const char *when, s64 min, s64 max)
 {
+    bool inside = tn_state_top(&v->cur)->callback || tn_state_top(&v->cur)->async;
     const struct tn_reg *reg = vf_reg(v, regno);
     char is[96] = "";
     struct tn_text t = {is, sizeof(is), 0};
@@ -129,11 +130,10 @@ int tn_check_result(struct vf *v, u32 regno, const char *when, s64 min, s64 max)
         tn_text_add(&t, " smax=%" PRId64, reg->r.smax);
     if (!is[0])
         tn_text_add(&t, " unknown scalar value");
-    return vf_refuse(
-        v, v->pc, TN_REASON_return_value,
-        "%s the register R%u has%s should have been in [%lld, %lld]: that is what a %s program may "
-        "answer",
-        when, regno, is, (long long)min, (long long)max, v->type->name);
+    return vf_refuse(v, v->pc, TN_REASON_return_value,
+                     "%s the register R%u has%s should have been in [%lld, %lld]: return nothing else %s",
+                     when, regno, is, (long long)min, (long long)max,
+                     inside ? "from a function that is called back" : "from a program of this type");
 }
 
 int tn_prog_result(struct vf *v, u32 regno)

@@ -37,7 +37,7 @@
     R(bad_line_info,          "the line information is damaged or does not fit the program")                                \
     /* what a path does */                                                                                                  \
     R(uninit_register,        "a register is read before anything was written to it")                                       \
-    R(return_value,           "R0 at exit is not a number in the range the program type demands")                           \
+    R(return_value,           "what is returned is not a number in the range that is asked for there")                        \
     R(pointer_arithmetic,     "an operation on a pointer whose result would not be a pointer into the same object")         \
     R(pointer_unbounded,      "a number without useful bounds is added to a pointer")                                       \
     R(maybe_null,             "a pointer that may be NULL is used before it was compared with NULL")                        \
@@ -61,7 +61,7 @@
     R(bad_shift,              "a shift by a constant that is not smaller than the operand")                                 \
     R(division_by_zero,       "a division by the constant zero")                                                            \
     /* calls */                                                                                                             \
-    R(unknown_helper,         "there is no helper of this number")                                                          \
+    R(unknown_helper,         "there is no helper of this number, or not for programs of this type or at this place")          \
     R(gpl_only,               "the helper is for programs under a GPL-compatible licence")                                  \
     R(kfunc,                  "a function of the host is called that is not there, or not for this program or place")            \
     R(kfunc_arg,              "an argument of a function of the host is not what its type or name asks for")                          \

@@ -6,8 +6,10 @@ int vf_need_init(struct vf *v, u32 regno)
 {
     if (vf_reg(v, regno)->kind != TN_REG_NONE)
         return 0;
-    return vf_refuse(v, v->pc, TN_REASON_uninit_register,
-                     "R%u !read_ok: r%u is read, but nothing was written to it on this path", regno, regno);
+    return vf_refuse(
+        v, v->pc, TN_REASON_uninit_register,
+        "R%u !read_ok: r%u is read, but nothing was written to it on this path; give it a value first", regno,
+        regno);
 }
 
 void vf_set_scalar(struct vf *v, u32 regno, struct tn_range r)

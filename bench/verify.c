@@ -222,7 +222,7 @@ static void linked(struct text *t, u32 n)
     for (u32 k = 0; k < 64; k++)
         PUT(t, STX(DW, R10, -8 * ((s32)k + 1), R6));
     while (t->n + 6 < n)
-        PUT(t, JMP(BPF_JEQ, R6, (s32)t->n, 1), MOV(R3, 0), MOV(R2, 0));
+        PUT(t, JMP(BPF_JNE, R6, (s32)t->n, 2), MOV(R0, 0), EXIT, MOV(R2, 0));
     PUT(t, MOV(R0, 0), EXIT);
 }
 
@@ -240,8 +240,8 @@ static void linked_frames(struct text *t, u32 n)
             PUT(t, MOVX(R1, R6), CALLP(2), MOV(R0, 0), EXIT);
             continue;
         }
-        PUT(t, MOV(R7, 0), MOVX(R8, R6), ADDX(R8, R7), JMPX(BPF_JGT, R6, R8, 1), MOV(R3, 0), ADD(R7, 1),
-            JMP(BPF_JLT, R7, (s32)n, -6), MOV(R0, 0), EXIT);
+        PUT(t, MOV(R7, 0), JMPX(BPF_JNE, R6, R7, 2), MOV(R0, 0), EXIT, ADD(R7, 1),
+            JMP(BPF_JLT, R7, (s32)n, -5), MOV(R0, 0), EXIT);
     }
 }
 
@@ -285,22 +285,22 @@ static void conditional(struct text *t, u32 n)
         JMP(BPF_JGT, R9, 400, 1), ADDX(R3, R8), MOV(R0, 0), EXIT);
 }
 
-/* n numbers, each met often at one place, so that its state is kept there; then all the others come by. */
+/* n numbers, each met often at one place, so that its state is kept there; then many others come by. */
 static void crowded(struct text *t, u32 n)
 {
-    const s32 ways = 100;
-    u32 jump[128], at, choose;
+    const s32 ways = 50;
+    u32 jump[64], at, choose;
 
     PUT(t, MOVX(R6, R1), MOV(R7, 0));
     choose = t->n;
     for (s32 k = 0; k < ways; k++) {
-        PUT(t, LDX(DW, R2, R6, 0), MOV(R8, k), JMP(BPF_JSET, R2, 1, 0));
+        PUT(t, LDX(DW, R2, R6, 0), JMP(BPF_JSET, R2, 1, 1), JA(0));
         jump[k] = t->n - 1;
     }
     PUT(t, ADD(R7, 1), JMP(BPF_JLT, R7, (s32)n, (s16)((s32)choose - (s32)t->n - 2)));
     at = t->n;
-    PUT(t, JMP(BPF_JEQ, R7, 1 << 30, 0), MOV(R3, 0), MOV(R4, 0), JMP(BPF_JEQ, R7, 1 << 29, 0), MOV(R5, 0),
-        MOV(R3, 0), MOV(R4, 0), JMP(BPF_JEQ, R8, 1 << 30, 0), MOV(R0, 0), EXIT);
+    PUT(t, JMP(BPF_JEQ, R7, 1 << 30, 0), MOV(R3, 0), MOV(R4, 0), JMP(BPF_JEQ, R7, 1 << 29, 0), ADD(R7, 1),
+        JMP(BPF_JLT, R7, 1 << 28, -6), MOV(R0, 0), EXIT);
     for (s32 k = 0; k < ways; k++)
         t->insn[jump[k]].off = (s16)(at - jump[k] - 1);
 }
@@ -393,14 +393,14 @@ static const struct maker hostile[] = {
     {"doubling on the stack", doubling_stack, 300},
     {"deep calls", deep, 3000},
     {"looking back", looking_back, 1000000},
-    {"linked slots", linked, 20000},
+    {"linked slots", linked, 1000000},
     {"linked slots in all frames", linked_frames, 1000000},
     {"waiting branches", waiting, 0},
     {"waiting branches, full frame", heavy_waiting, 8000},
     {"full frames", full_frames, 8},
     {"frames that are too large", full_frames, 64},
     {"counting under conditions", conditional, 1000},
-    {"crowded place", crowded, 80},
+    {"crowded place", crowded, 2000},
     {"may_goto in may_goto", may_gotos, 8},
     {"may_goto, handing on", handed_on, 100},
     {"nested loops", nested, 1000000},

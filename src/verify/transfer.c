@@ -149,7 +149,7 @@ static int do_alu(struct vf *v, const struct bpf_insn *i)
 struct link {
     u32 id;
     s32 delta;
-    const struct tn_range *r;
+    const struct tn_range *r, *before; /* that number, and what it was */
     bool empty;
 };
 
@@ -161,6 +161,11 @@ static void refine_linked(struct tn_reg *reg, struct link *link)
 
     if (reg->id != link->id || reg->kind != TN_REG_SCALAR)
         return;
+    if (reg->delta == link->delta &&
+        !memcmp(&reg->r, link->before, sizeof(reg->r))) { /* known alike until now */
+        reg->r = at;
+        return;
+    }
     if (reg->delta != link->delta) {
         distance = tn_range_const((u64)((s64)reg->delta - link->delta));
         at = tn_range_alu(BPF_ADD, true, &at, &distance);
@@ -186,7 +191,8 @@ static void refine_all_linked(struct tn_state *s, struct link *link)
 static bool put_refined(struct tn_state *s, u32 regno, const struct tn_range *r)
 {
     struct tn_reg *reg = &tn_state_top(s)->reg[regno];
-    struct link link = {reg->id, reg->delta, r, false};
+    struct tn_range before = reg->r;
+    struct link link = {reg->id, reg->delta, r, &before, false};
 
     if (!reg->id)
         reg->r = *r;

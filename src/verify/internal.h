@@ -7,6 +7,7 @@
  *        live.c     which registers can still matter where
  *        explore.c  follows the paths: worklist, points, pruning, loops, budget
  *        track.c    which numbers and stack slots mattered, backwards along the path
+ *        state.c    what is known on a path; kept.c: at rest, and compared with the present one
  *          transfer.c   one instruction: dispatch, numbers, branches
  *            pointer.c    arithmetic on pointers
  *            mem.c        loads, stores, atomics: bounds of every kind of memory

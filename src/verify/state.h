@@ -198,6 +198,10 @@ void tn_state_move(struct tn_state *ret, struct tn_state *s);
 /* A fresh frame on top: nothing known, R10 = its frame pointer. */
 int tn_state_push_frame(struct tn_state *s, u32 subprog, u32 callsite);
 void tn_state_pop_frame(struct tn_state *s);
+/* Only slot and cap mean something in it. NULL: no memory. */
+struct tn_frame *tn_frame_new(struct tn_pool *pool);
+/* Room for nslots slots, whose contents are not kept. */
+int tn_frame_room(struct tn_frame *f, u32 nslots);
 /* Slots 0…n−1 exist afterwards. */
 int tn_frame_grow(struct tn_frame *f, u32 nslots);
 

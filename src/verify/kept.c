@@ -7,6 +7,7 @@
  *   frame   what is asked of it at once, and where its parts lie │ 11 registers │ slots
  *   register   a byte: form, and which of the words before the range are not zero │ those words │ range
  *   slot       a byte: what follows │ kinds of bytes (1 or 8) │ place and register │ object
+ *              of a constant of eight bytes nothing but its value
  *
  * A comparison goes to the registers and slots that it asks for, and reads no others.
  */
@@ -182,22 +183,9 @@ static u8 *put_slot(u8 *at, const struct tn_stack_slot *s)
     return at;
 }
 
-/* A constant of eight bytes that is linked to nothing: what most slots hold. It comes first as these bytes.
- */
-static const u8 plain_head[] = {SLOT_UNIFORM | SLOT_REG | TN_BYTE_SPILL << SLOT_KIND_SHIFT,
-                                0,
-                                8,
-                                FORM_CONST | 1 << FORM_BITS,
-                                TN_REG_SCALAR,
-                                0,
-                                0,
-                                0,
-                                0,
-                                0,
-                                0,
-                                0};
-#define PLAIN_REG_AT 3u /* of that, the register */
-#define PLAIN_REG    (sizeof(plain_head) - PLAIN_REG_AT)
+/* A constant that is linked to nothing, at rest, before its value: what most registers and slots are. Of a
+   slot that is one of eight bytes (struct packed_frame, plain) the value alone is kept. */
+static const u8 plain_reg[] = {FORM_CONST | 1 << FORM_BITS, TN_REG_SCALAR, 0, 0, 0, 0, 0, 0, 0};
 _Static_assert(offsetof(struct tn_reg, kind) == 0, "the first byte of its first word");
 
 static bool slot_plain(const struct tn_stack_slot *s)
@@ -210,14 +198,14 @@ static bool slot_plain(const struct tn_stack_slot *s)
 
 static u8 *put_plain(u8 *at, const struct tn_stack_slot *s)
 {
-    return put(put(at, plain_head, sizeof(plain_head)), &s->reg.r.umin, 8);
+    return put(at, &s->reg.r.umin, 8);
 }
 
 static const u8 *get_plain(const u8 *at, struct tn_stack_slot *s)
 {
     u64 value;
 
-    at = get(at + sizeof(plain_head), &value, 8);
+    at = get(at, &value, 8);
     memset(s->byte, TN_BYTE_SPILL, 8);
     s->lo = 0;
     s->size = 8;
@@ -493,9 +481,9 @@ static bool packed_reg_covers(const u8 *at, const struct tn_reg *cur, bool deman
     u8 head = *at;
     struct tn_reg old;
 
-    if (!memcmp(at, plain_head + PLAIN_REG_AT, PLAIN_REG)) /* most by far */
+    if (!memcmp(at, plain_reg, sizeof(plain_reg))) /* most by far */
         return cur->kind == TN_REG_SCALAR &&
-               (!demand || packed_range_includes(at + PLAIN_REG, head, &cur->r));
+               (!demand || packed_range_includes(at + sizeof(plain_reg), head, &cur->r));
     at++;
     at = get_meta(at, head, &old);
     if (old.kind == TN_REG_NONE)
@@ -600,9 +588,12 @@ static bool slot_k_covers(const struct frame_pair *p, u32 k)
     if (!object && !(p->need->read >> k & 1))
         return true;
     at = part_at(p->at, TN_NREGS + k);
-    if (!object && spill_covers(at, cur, demand, p->maps, &covers))
+    if (p->old.plain >> k & 1)
+        get_plain(at, &old);
+    else if (!object && spill_covers(at, cur, demand, p->maps, &covers))
         return covers;
-    get_slot(at, &old);
+    else
+        get_slot(at, &old);
     return object ? object_covers(&old, cur, p->maps) : slot_covers(&old, cur, demand, p->maps);
 }
 
@@ -643,7 +634,7 @@ static bool plain_covers(const struct frame_pair *p, u32 k)
 
     if (cur->size != 8) /* other bytes may do as well */
         return slot_k_covers(p, k);
-    get(part_at(p->at, TN_NREGS + k) + sizeof(plain_head), &value, 8);
+    get(part_at(p->at, TN_NREGS + k), &value, 8);
     return cur->reg.kind == TN_REG_SCALAR &&
            (!(p->need->slots >> k & 1) || (cur->reg.r.umin == value && cur->reg.r.umax == value));
 }
@@ -723,11 +714,11 @@ static struct hint hint_at(const struct tn_kept *kept, const struct frame_pair *
 
     if (part < TN_NREGS) {
         at = part_at(p->at, part);
-        h.constant = (p->old.there >> part & 1) && !memcmp(at, plain_head + PLAIN_REG_AT, PLAIN_REG);
-        at += PLAIN_REG;
+        h.constant = (p->old.there >> part & 1) && !memcmp(at, plain_reg, sizeof(plain_reg));
+        at += sizeof(plain_reg);
     } else {
         h.constant = part - TN_NREGS < p->old.nslots && p->old.plain >> (part - TN_NREGS) & 1;
-        at = h.constant ? part_at(p->at, part) + sizeof(plain_head) : NULL;
+        at = h.constant ? part_at(p->at, part) : NULL;
     }
     if (h.constant)
         get(at, &h.value, 8);

@@ -12,6 +12,7 @@
  *   fuzz-load -seeds=DIR [RECORDINGS…]    writes a corpus into DIR: rows of the verifier's tests, generated
  *                                         programs, and the recordings in these folders (tests/differential)
  *   fuzz-load -max_total_time=60 DIR      libFuzzer's own main
+ *   TN_FUZZ_SAY=1 fuzz-load INPUT         what each call answers
  *
  * Verifications end after 30 000 instructions, so that many fit into an hour; with log level 8 alone, which
  * no tool asks for, after the million that Linux allows.
@@ -43,6 +44,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv);
 static struct inside tool;
 static struct tn_btf *kernel, *by_hand; /* types of a host; `kernel` may be the other */
 static u32 budget;
+static bool say;
 
 /* ------------------------------------------------------------------------------------------------ the load
  */
@@ -90,6 +92,8 @@ static int call(enum load_call which, u32 command, union bpf_attr *attr, u32 siz
             memcpy(bytes + t.at, &t.value, sizeof(t.value));
     }
     r = inside_command(&tool, command, bytes, size, number);
+    if (say)
+        fprintf(stderr, "command %u: %d %s\n", command, r, tool.caller.why.message);
     must(r <= 0 && r >= -4095, "an answer that is neither 0 nor an errno");
     must((number < 0 || tool.fd[number] >= 0) == (r == 0) || number < 0, "a descriptor and a refusal");
     return r;
@@ -460,6 +464,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     /* A map has the memory that is asked for: no more than the machine can spare. */
     const struct rlimit size = {16u << 20, 16u << 20};
 
+    say = getenv("TN_FUZZ_SAY") != NULL;
     open_hosts();
     for (u32 k = 0; k < TN_ARRAY_SIZE(names); k++)
         if ((ids[load_nkfuncs] = tn_btf_find(kernel, BTF_KIND_FUNC, names[k])))

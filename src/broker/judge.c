@@ -114,11 +114,29 @@ static int kernel_types(struct tn_broker *broker, const struct tn_btf **ret_type
     return 0;
 }
 
-/* Does anything in it name a type of the host, or may its rules? Helpers that are built here know none. */
+static bool has_tag(const struct tn_bbtf *btf, u32 kind, const char *prefix)
+{
+    for (u32 id = 1; btf && id < tn_btf_count(btf->view); id++)
+        if (tn_btf_kind_of(btf->view, id) == kind &&
+            !strncmp(tn_btf_name(btf->view, id), prefix, strlen(prefix)))
+            return true;
+    return false;
+}
+
+/* Does anything in it name a type of the host, or may its rules? Helpers that are built here know none;
+   values may keep pointers to the host's objects, functions take them. */
 static bool names_types(const union bpf_attr *attr, const struct tn_prog *prog)
 {
-    if (attr->attach_btf_id || prog->type == BPF_PROG_TYPE_TRACING)
+    if (attr->attach_btf_id || prog->type == BPF_PROG_TYPE_TRACING ||
+        has_tag(prog->btf, BTF_KIND_DECL_TAG, "arg:"))
         return true;
+    for (u32 i = 0; i < prog->nmaps; i++) {
+        const struct tn_bmap *map = prog->maps[i];
+
+        if (has_tag(map->btf, BTF_KIND_TYPE_TAG, "") ||
+            (map->inner && has_tag(map->inner->btf, BTF_KIND_TYPE_TAG, "")))
+            return true;
+    }
     for (u32 i = 0; i < prog->ninsns; i++) {
         const struct bpf_insn *insn = &prog->insns[i];
 

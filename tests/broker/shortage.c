@@ -72,7 +72,7 @@ int __wrap_epoll_ctl(int epfd, int op, int fd, struct epoll_event *event)
 /* ------------------------------------------------------------------------------------------------- one call
  */
 
-enum { BTF_FD = 100, ARRAY, HASH, RINGBUF, PERCPU, RODATA, LOCKED, INNER, NESTED, PROG };
+enum { BTF_FD = 100, ARRAY, HASH, RINGBUF, PERCPU, RODATA, LOCKED, KEPT, INNER, NESTED, PROG };
 
 static u64 failures;
 
@@ -130,13 +130,13 @@ static void call(struct inside *in, u32 command, const union bpf_attr *attr, s32
 
 struct types {
     struct btf *built;
-    u32 word, locked, main, score;
+    u32 word, locked, kept, main, score;
 };
 
 static void make_types(struct types *t)
 {
     struct btf *b = t->built = btf__new_empty();
-    int lock, ctx, proto;
+    int lock, task, ctx, proto;
 
     t->word = (u32)btf__add_int(b, "int", 4, BTF_INT_SIGNED);
     lock = btf__add_struct(b, "bpf_spin_lock", 4);
@@ -144,6 +144,11 @@ static void make_types(struct types *t)
     t->locked = (u32)btf__add_struct(b, "locked", 8);
     btf__add_field(b, "lock", lock, 0, 0);
     btf__add_field(b, "count", (int)t->word, 32, 0);
+    task = btf__add_struct(b, "task_struct", 4);
+    btf__add_field(b, "pid", (int)t->word, 0, 0);
+    task = btf__add_ptr(b, btf__add_type_tag(b, "kptr_untrusted", task));
+    t->kept = (u32)btf__add_struct(b, "kept", 8);
+    btf__add_field(b, "task", task, 0, 0);
     btf__add_struct(b, "pt_regs", 168);
     ctx = btf__add_ptr(b, btf__type_cnt(b) - 1);
     proto = btf__add_func_proto(b, (int)t->word);
@@ -155,15 +160,15 @@ static void make_types(struct types *t)
 }
 
 static void make_map(struct inside *in, s32 number, u32 type, u32 key, u32 value, u32 entries, u32 flags,
-                     const struct types *t)
+                     u32 word, u32 value_type)
 {
     union bpf_attr attr = {
         .map_type = type, .key_size = key, .value_size = value, .max_entries = entries, .map_flags = flags};
 
-    if (t) {
+    if (value_type) {
         attr.btf_fd = BTF_FD;
-        attr.btf_key_type_id = t->word;
-        attr.btf_value_type_id = t->locked;
+        attr.btf_key_type_id = word;
+        attr.btf_value_type_id = value_type;
     }
     if (type == BPF_MAP_TYPE_ARRAY_OF_MAPS)
         attr.inner_map_fd = INNER;
@@ -185,14 +190,15 @@ static void make_world(struct inside *in, struct types *t)
     attr.btf_size = size;
     attr.btf_log_buf = inside_lend(in, NULL, 65536);
     call(in, BPF_BTF_LOAD, &attr, BTF_FD);
-    make_map(in, ARRAY, BPF_MAP_TYPE_ARRAY, 4, 8, 1, BPF_F_MMAPABLE, NULL);
-    make_map(in, HASH, BPF_MAP_TYPE_HASH, 4, 8, 16, 0, NULL);
-    make_map(in, RINGBUF, BPF_MAP_TYPE_RINGBUF, 0, 0, 4096, 0, NULL);
-    make_map(in, PERCPU, BPF_MAP_TYPE_PERCPU_ARRAY, 4, 8, 2, 0, NULL);
-    make_map(in, RODATA, BPF_MAP_TYPE_ARRAY, 4, 8, 1, BPF_F_RDONLY_PROG, NULL);
-    make_map(in, LOCKED, BPF_MAP_TYPE_HASH, 4, 8, 4, 0, t);
-    make_map(in, INNER, BPF_MAP_TYPE_ARRAY, 4, 8, 1, 0, NULL);
-    make_map(in, NESTED, BPF_MAP_TYPE_ARRAY_OF_MAPS, 4, 4, 2, 0, NULL);
+    make_map(in, ARRAY, BPF_MAP_TYPE_ARRAY, 4, 8, 1, BPF_F_MMAPABLE, 0, 0);
+    make_map(in, HASH, BPF_MAP_TYPE_HASH, 4, 8, 16, 0, 0, 0);
+    make_map(in, RINGBUF, BPF_MAP_TYPE_RINGBUF, 0, 0, 4096, 0, 0, 0);
+    make_map(in, PERCPU, BPF_MAP_TYPE_PERCPU_ARRAY, 4, 8, 2, 0, 0, 0);
+    make_map(in, RODATA, BPF_MAP_TYPE_ARRAY, 4, 8, 1, BPF_F_RDONLY_PROG, 0, 0);
+    make_map(in, LOCKED, BPF_MAP_TYPE_HASH, 4, 8, 4, 0, t->word, t->locked);
+    make_map(in, KEPT, BPF_MAP_TYPE_HASH, 4, 8, 4, 0, t->word, t->kept);
+    make_map(in, INNER, BPF_MAP_TYPE_ARRAY, 4, 8, 1, 0, 0, 0);
+    make_map(in, NESTED, BPF_MAP_TYPE_ARRAY_OF_MAPS, 4, 4, 2, 0, 0, 0);
     attr = (union bpf_attr){.map_fd = RODATA};
     attr.key = inside_lend(in, &zero, sizeof(zero));
     attr.value = inside_lend(in, "\7\0\0\0\0\0\0", 8);
@@ -286,14 +292,16 @@ static void test_judged(void **state)
         ST(W, R6, 4, 1), MOVX(R1, R6), CALL(94), JA(0), MOV(R0, 0), EXIT);
 }
 
-/* The kernel's types are read for it. */
+/* The kernel's types are read for it: a value keeps a pointer to one of its objects, and nothing else says
+ * so. */
 static void test_judged_by_types(void **state)
 {
     if (access("/sys/kernel/btf/vmlinux", R_OK)) {
         print_message("# skipped: the kernel does not tell its types\n");
         skip();
     }
-    RUN("judged", SCHED_CLS, 0, CALL(19), MOV(R0, 0), EXIT);
+    RUN("judged", SCHED_CLS, 0, LOOKUP(KEPT), JMP(BPF_JEQ, R0, 0, 2), MOV(R1, 0), STX(DW, R0, 0, R1),
+        MOV(R0, 0), EXIT);
 }
 
 int main(void)

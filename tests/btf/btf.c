@@ -23,51 +23,7 @@
 #include <linux/bpf.h>
 
 #include "btf/btf.h"
-
-/* ---------------------------------------------------------------------------------------- allocator */
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t n, size_t size);
-void __real_free(void *p);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t n, size_t size);
-void __wrap_free(void *p);
-
-static s64 countdown = -1; /* allocations that still succeed; negative: all */
-static s64 in_use;
-
-static bool fails(void)
-{
-    if (countdown < 0)
-        return false;
-    if (countdown > 0) {
-        countdown--;
-        return false;
-    }
-    return true;
-}
-
-void *__wrap_malloc(size_t size)
-{
-    void *p = fails() ? NULL : __real_malloc(size);
-
-    in_use += p != NULL;
-    return p;
-}
-
-void *__wrap_calloc(size_t n, size_t size)
-{
-    void *p = fails() ? NULL : __real_calloc(n, size);
-
-    in_use += p != NULL;
-    return p;
-}
-
-void __wrap_free(void *p)
-{
-    in_use -= p != NULL;
-    __real_free(p);
-}
+#include "tests/shortage.h"
 
 /* ------------------------------------------------------------------------------------------- builder */
 
@@ -620,25 +576,44 @@ static void test_vmlinux(void **state)
 
 /* -------------------------------------------------------------------------------------------- memory */
 
+/* Each allocation fails, alone and with all that follow it: of types of their own, and of a layer above some.
+ */
+static void fail_each(const struct blob *blob, const struct tn_btf *base)
+{
+    const s64 before = shortage_in_use();
+
+    for (int once = 0; once < 2; once++) {
+        struct tn_btf *b = NULL;
+        s64 n = 0;
+        int r;
+
+        do {
+            struct tn_error err = {0};
+
+            shortage_at(n++, once);
+            r = tn_btf_open(blob->data, blob->size, base, &b, &err);
+            shortage_end();
+            assert_int_equal(r, shortage_fired() ? -ENOMEM : 0);
+            assert_true(!r || (!b && shortage_in_use() == before));
+        } while (r);
+        assert_true(n > 4);
+        tn_btf_close(b);
+        assert_int_equal(shortage_in_use(), before);
+    }
+}
+
 static void test_memory(void **state)
 {
     struct tn_error err = {0};
     struct tn_btf *b = NULL;
-    s64 before = in_use;
     struct blob blob;
-    int r = -ENOMEM;
-    u32 n = 0;
 
     mended(&blob);
-    for (; r; n++) {
-        countdown = n;
-        r = tn_btf_open(blob.data, blob.size, NULL, &b, &err);
-        countdown = -1;
-        assert_true(!r || (r == -ENOMEM && !b && in_use == before));
-    }
-    assert_true(n > 4);
+    fail_each(&blob, NULL);
+    assert_int_equal(tn_btf_open(blob.data, blob.size, NULL, &b, &err), 0);
+    fail_each(&blob, b);
     tn_btf_close(b);
-    assert_int_equal(in_use, before);
+    b = NULL;
     assert_int_equal(tn_btf_open(blob.data, TN_BTF_SIZE_MAX + 1, NULL, &b, &err), -E2BIG);
 }
 

@@ -32,6 +32,11 @@
       "pointer. Contexts here are the structures themselves: the load is the same whichever way it was reached, and each "  \
       "path was checked with the pointer it has. With those accesses out of the way (a load yields any number of its "      \
       "size) Linux accepts the program")                                                                                    \
+    H("unbounded memory access, make sure to bounds check any such access", WEAK_BEHIND,                                    \
+      "a pointer went on by a constant and back by a number: together it lies inside",                                      \
+      "Linux keeps the two apart and refuses where the second alone, as an unsigned number, is past every object. Ours "    \
+      "is one range of offsets, and that lies inside the object. With those accesses out of the way Linux accepts the "     \
+      "program")                                                                                                            \
     H("", WEAK_FROZEN,                                                                                                      \
       "a constant place in a frozen array of several elements is read",                                                     \
       "Linux asks the array for the address of such a value, which only arrays of one element tell, and gives up with "     \

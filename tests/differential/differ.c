@@ -358,6 +358,10 @@ static void judge(struct board *b, const struct options *o, struct subject *s, s
         b->sums[ASK_costly]++;
         goto out;
     }
+    if (e == -ENOTTY) {
+        b->sums[ASK_unjudged]++;
+        goto out;
+    }
     if (ours == !e) {
         b->sums[ours ? ASK_agree_accepted : ASK_agree_refused]++;
     } else if (!e) {
@@ -404,25 +408,38 @@ static void keep_program(struct board *b, const struct options *o, const struct 
     b->next++;
 }
 
+static bool of_function(const struct rec *rec)
+{
+    u32 attach = rec->program->expected_attach_type;
+
+    return rec->program->prog_type == BPF_PROG_TYPE_TRACING &&
+           (attach == BPF_TRACE_FENTRY || attach == BPF_TRACE_FEXIT);
+}
+
 static void worker_generated(struct board *b, const struct options *o, const struct ask *ask)
 {
     struct subject s = {.ask = ask, .log = malloc(LOG_SIZE)};
     struct gen_program *p = malloc(sizeof(*p));
-    struct oracle oracle;
+    static struct oracle plain, typed; /* typed: programs for functions of the kernel, perhaps by a detour */
     struct gen_world world;
 
     if (!s.log || !p || gen_world_open(&world, !o->keep || o->finds))
         _exit(2);
     gen_program(&world, 0, p);
-    if (oracle_open(&oracle, &p->rec))
+    p->program.prog_type = BPF_PROG_TYPE_KPROBE;
+    if (oracle_open(&plain, &p->rec))
         _exit(2);
-    oracle.bound_ms = KERNEL_MOST;
+    p->program.prog_type = BPF_PROG_TYPE_TRACING;
+    p->program.expected_attach_type = BPF_TRACE_FENTRY;
+    p->program.attach_btf_id = 1;
+    if (oracle_open(&typed, &p->rec))
+        _exit(2);
     s.rec = &p->rec;
-    s.oracle = &oracle;
     while (b->next < b->end && !b->over) {
         u64 seed = b->next;
 
         gen_program(&world, seed, p);
+        s.oracle = of_function(&p->rec) ? &typed : &plain;
         if (o->keep) {
             keep_program(b, o, &s, p->insns, p->rec.ninsns);
             continue;

@@ -129,10 +129,10 @@ static bool thaw(struct changed *c)
     return thawed;
 }
 
-/* ------------------------------------------------------------------------------- accesses that are mixed */
+/* ---------------------------------------------------------------------------------- accesses of a kind */
 
 struct bases {
-    u8 *seen; /* one an instruction: 1 the context was the base, 2 something else was */
+    u8 *seen; /* one an instruction: 1 the context was the base, 2 something else was, 4 it went back */
     const struct bpf_insn *insns;
 };
 
@@ -143,12 +143,17 @@ static void note_base(void *arg, u32 insn, const struct tn_state *state, const s
     u8 class = BPF_CLASS(i->code), base = class == BPF_LDX ? i->src_reg : i->dst_reg;
 
     (void)need;
-    if ((class == BPF_LDX || class == BPF_STX || class == BPF_ST) && base <= BPF_REG_10)
-        b->seen[insn] |= tn_state_top(state)->reg[base].kind == TN_REG_CTX ? 1 : 2;
+    if ((class == BPF_LDX || class == BPF_STX || class == BPF_ST) && base <= BPF_REG_10) {
+        const struct tn_reg *reg = &tn_state_top(state)->reg[base];
+
+        b->seen[insn] |= reg->kind == TN_REG_CTX ? 1 : 2;
+        b->seen[insn] |= reg->r.smin + i->off >= 0 && reg->r.smin < reg->delta ? 4 : 0;
+    }
 }
 
-/* Which instructions have the context as their base on one way, other memory on another? */
-static bool *mixed(const struct tn_verify_in *in)
+/* Which instructions have the context as their base on one way, other memory on another? Or: a pointer that
+   went back, but not behind its object's start? */
+static bool *choose(const struct tn_verify_in *in, enum weakening which)
 {
     _free_ u8 *seen = calloc(in->ninsns, 1);
     bool *chosen = calloc(in->ninsns, sizeof(*chosen));
@@ -158,7 +163,7 @@ static bool *mixed(const struct tn_verify_in *in)
 
     if (seen && chosen && !tn_verify_probed(in, &probe, &v))
         for (u32 k = 0; k < in->ninsns; k++)
-            chosen[k] = seen[k] == 3;
+            chosen[k] = which == WEAK_MIXED ? (seen[k] & 3) == 3 : seen[k] & 4;
     tn_verdict_clear(&v);
     return chosen;
 }
@@ -202,8 +207,8 @@ static bool holds(const struct ask *ask, const struct rec *rec, const struct bpf
     if (weakening_how[which] == WEAK_TOLD) {
         answer = told(c, &in, rec, insns) || (thaw(c) && told(c, &in, rec, insns));
     } else {
-        if (which == WEAK_MIXED)
-            chosen = mixed(&in);
+        if (which == WEAK_MIXED || which == WEAK_BEHIND)
+            chosen = choose(&in, which);
         c->insns = malloc((size_t)n * WEAK_GROWTH * sizeof(*c->insns) + 16);
         if (c->insns && which == WEAK_FROZEN && thaw(c)) {
             memcpy(c->insns, insns, n * sizeof(*insns));

@@ -95,22 +95,112 @@ static int world_types(struct gen_world *w)
     return w->btf ? 0 : -ENOMEM;
 }
 
-static void world_kfuncs(struct gen_kfuncs *k)
+/* The struct that a type points to, or 0. */
+static u32 struct_behind(const struct btf *host, u32 id)
 {
-    struct btf *host = btf__load_vmlinux_btf();
+    const struct btf_type *t = btf__type_by_id(host, id);
+
+    while (t && btf_is_mod(t))
+        t = btf__type_by_id(host, t->type);
+    if (!t || !btf_is_ptr(t))
+        return 0;
+    id = t->type;
+    t = btf__type_by_id(host, id);
+    while (t && (btf_is_mod(t) || btf_is_typedef(t))) {
+        id = t->type;
+        t = btf__type_by_id(host, id);
+    }
+    return t && btf_is_struct(t) && btf_vlen(t) ? id : 0;
+}
+
+bool gen_member(const struct gen_world *w, u32 type, u64 random, u32 *ret_off, u32 *ret_size, u32 *ret_to)
+{
+    u32 off = 0;
+
+    for (u32 depth = 0; depth < 8; depth++) {
+        const struct btf_type *t = btf__type_by_id(w->host, type);
+        const struct btf_member *m;
+        u32 k;
+        s64 size;
+
+        if (!t || !btf_is_composite(t) || !btf_vlen(t))
+            return false;
+        k = (u32)((random >> 8 * depth) % btf_vlen(t));
+        m = &btf_members(t)[k];
+        if (btf_member_bitfield_size(t, k))
+            return false;
+        off += btf_member_bit_offset(t, k) / 8;
+        *ret_to = struct_behind(w->host, m->type);
+        type = (u32)btf__resolve_type(w->host, m->type);
+        t = btf__type_by_id(w->host, type);
+        size = btf__resolve_size(w->host, type);
+        if (btf_is_array(t))
+            size = btf__resolve_size(w->host, btf_array(t)->type);
+        if (btf_is_composite(t))
+            continue;
+        *ret_off = off;
+        *ret_size = (u32)size;
+        return off < 32768 && (size == 1 || size == 2 || size == 4 || size == 8);
+    }
+    return false;
+}
+
+/* Arguments by the prototype, from parameter `skip` on. */
+static void add_hook(struct gen_world *w, u32 attach, s32 id, const struct btf_type *proto, u32 skip)
+{
+    struct gen_hook *h = &w->hook[w->nhooks];
+    u32 n = proto ? btf_vlen(proto) : 0;
+
+    if (!proto || n < skip || n - skip > GEN_MAX_ARGS || w->nhooks == TN_ARRAY_SIZE(w->hook))
+        return;
+    *h = (struct gen_hook){.attach = attach, .btf_id = (u32)id, .nargs = n - skip};
+    for (u32 k = skip; k < n; k++)
+        h->arg[k - skip] = struct_behind(w->host, btf_params(proto)[k].type);
+    h->arg[h->nargs] = struct_behind(w->host, proto->type);
+    w->nhooks++;
+}
+
+static void world_hooks(struct gen_world *w)
+{
+    static const char *const functions[] = {
+        "vfs_read",         "vfs_open",     "tcp_v4_connect", "wake_up_new_task",
+        "bpf_fentry_test6", "do_filp_open", "tcp_sendmsg",    "alloc_skb_with_frags"};
+    static const char *const points[] = {"btf_trace_sched_switch",    "btf_trace_sched_process_fork",
+                                         "btf_trace_kfree_skb",       "btf_trace_block_rq_issue",
+                                         "btf_trace_sys_enter",       "btf_trace_tcp_probe",
+                                         "btf_trace_signal_generate", "btf_trace_sched_process_exec"};
+
+    for (u32 k = 0; k < TN_ARRAY_SIZE(functions); k++) {
+        s32 id = btf__find_by_name_kind(w->host, functions[k], BTF_KIND_FUNC);
+        const struct btf_type *t = id > 0 ? btf__type_by_id(w->host, (u32)id) : NULL;
+
+        if (!t)
+            continue;
+        add_hook(w, BPF_TRACE_FENTRY, id, btf__type_by_id(w->host, t->type), 0);
+        add_hook(w, BPF_TRACE_FEXIT, id, btf__type_by_id(w->host, t->type), 0);
+    }
+    for (u32 k = 0; k < TN_ARRAY_SIZE(points); k++) {
+        s32 id = btf__find_by_name_kind(w->host, points[k], BTF_KIND_TYPEDEF);
+        const struct btf_type *t = id > 0 ? btf__type_by_id(w->host, (u32)id) : NULL;
+
+        t = t ? btf__type_by_id(w->host, t->type) : NULL;
+        if (t && btf_is_ptr(t))
+            add_hook(w, BPF_TRACE_RAW_TP, id, btf__type_by_id(w->host, t->type), 1);
+    }
+}
+
+static void world_kfuncs(struct gen_kfuncs *k, const struct btf *host)
+{
 
 #define FIND(name)                                                                                           \
     ({                                                                                                       \
         s32 id_ = btf__find_by_name_kind(host, name, BTF_KIND_FUNC);                                         \
         id_ > 0 ? (u32)id_ : 0;                                                                              \
     })
-    if (!host)
-        return;
     *k =
         (struct gen_kfuncs){FIND("bpf_iter_num_new"), FIND("bpf_iter_num_next"), FIND("bpf_iter_num_destroy"),
                             FIND("bpf_rcu_read_lock"), FIND("bpf_rcu_read_unlock")};
 #undef FIND
-    btf__free(host);
 }
 
 int gen_world_open(struct gen_world *w, bool host)
@@ -125,12 +215,17 @@ int gen_world_open(struct gen_world *w, bool host)
     for (u32 k = 0; k < sizeof(w->rodata); k++)
         w->rodata[k] = k % 8 ? 0 : (u8)(k * 5);
     if (host)
-        world_kfuncs(&w->kfuncs);
+        w->host = btf__load_vmlinux_btf();
+    if (w->host) {
+        world_kfuncs(&w->kfuncs, w->host);
+        world_hooks(w);
+    }
     return world_types(w);
 }
 
 void gen_world_close(struct gen_world *w)
 {
+    btf__free(w->host);
     free(w->btf);
     *w = (struct gen_world){0};
 }
@@ -179,7 +274,7 @@ void gen_land(struct gen *g, u32 at)
 
 static void join_value(struct gen_value *a, const struct gen_value *b)
 {
-    bool same = a->kind == b->kind && a->map == b->map;
+    bool same = a->kind == b->kind && a->map == b->map && (a->kind != B_TYPED || a->room == b->room);
 
     if (same && a->kind == B_NUM) {
         a->max = TN_MAX(a->max, b->max);
@@ -267,9 +362,9 @@ static void leave(struct gen *g)
 {
     if (g->f->now.dead)
         return;
-    if (g->f->now.reg[0].kind != B_NUM || g->f->callback || g->type != BPF_PROG_TYPE_SOCKET_FILTER)
+    if (g->f->now.reg[0].kind != B_NUM || g->f->callback || g->hook || g->type != BPF_PROG_TYPE_SOCKET_FILTER)
         if (!gen_slip(g))
-            gen_put(g, (struct bpf_insn)MOV(R0, (s32)gen_pick(g, 2)));
+            gen_put(g, (struct bpf_insn)MOV(R0, g->hook ? 0 : (s32)gen_pick(g, 2)));
     gen_put(g, (struct bpf_insn)EXIT);
 }
 
@@ -343,6 +438,7 @@ static const struct {
     {BPF_PROG_TYPE_SCHED_CLS, 0, 4},  {BPF_PROG_TYPE_XDP, 0, 4},
     {BPF_PROG_TYPE_TRACEPOINT, 0, 2}, {BPF_PROG_TYPE_RAW_TRACEPOINT, 0, 2},
     {BPF_PROG_TYPE_PERF_EVENT, 0, 1}, {BPF_PROG_TYPE_SYSCALL, 0, 1},
+    {BPF_PROG_TYPE_TRACING, 0, 4},
 };
 
 void gen_program(const struct gen_world *w, u64 seed, struct gen_program *p)
@@ -365,6 +461,12 @@ void gen_program(const struct gen_world *w, u64 seed, struct gen_program *p)
         }
         at -= types[k].weight;
     }
+    if (g.type == BPF_PROG_TYPE_TRACING && w->nhooks) {
+        g.hook = &w->hook[gen_pick(&g, w->nhooks)];
+        g.attach_type = g.hook->attach;
+    } else if (g.type == BPF_PROG_TYPE_TRACING) {
+        g.type = BPF_PROG_TYPE_KPROBE;
+    }
     g.slips = p->slips = gen_one_in(&g, 3);
     g.budget = 12 + gen_pick(&g, 60);
     gen_function(&g, &ctx, 1, false, false);
@@ -372,6 +474,7 @@ void gen_program(const struct gen_world *w, u64 seed, struct gen_program *p)
     p->program = (struct rec_program){
         .prog_type = g.type,
         .expected_attach_type = g.attach_type,
+        .attach_btf_id = g.hook ? g.hook->btf_id : 0,
         .prog_flags = g.type == BPF_PROG_TYPE_SYSCALL ? BPF_F_SLEEPABLE : 0,
         .nmaps = GEN_INNER,
         .func_info_rec_size = sizeof(struct bpf_func_info),

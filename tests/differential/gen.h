@@ -46,6 +46,13 @@ struct gen_kfuncs {
     u32 iter_new, iter_next, iter_destroy, rcu_lock, rcu_unlock;
 };
 
+/* What typed programs are attached to: a function of the kernel's or a tracepoint, with its arguments. */
+#define GEN_MAX_ARGS 6u
+struct gen_hook {
+    u32 attach, btf_id, nargs;
+    u32 arg[GEN_MAX_ARGS + 1]; /* the struct it points to; 0: a number. Behind the last: what is returned */
+};
+
 /* What never changes between programs: maps, types. */
 struct gen_world {
     struct rec_map map[GEN_MAPS];
@@ -54,10 +61,16 @@ struct gen_world {
     u32 btf_size;
     u32 func_static, func_global, func_main; /* their ids in it */
     struct gen_kfuncs kfuncs;
+    struct btf *host; /* owned; NULL: none */
+    struct gen_hook hook[64];
+    u32 nhooks;
 };
 /* `host`: with kernel functions of the running kernel; without, programs are the same on every machine. */
 int gen_world_open(struct gen_world *w, bool host);
 void gen_world_close(struct gen_world *w);
+/* Some member of a struct of the host's: where it lies, how large it is, and the struct it points to (0: a
+   number). False: none that can be read. */
+bool gen_member(const struct gen_world *w, u32 type, u64 random, u32 *ret_off, u32 *ret_size, u32 *ret_to);
 
 struct gen_program {
     struct rec rec; /* borrows all below and the world */

@@ -18,6 +18,7 @@ enum belief {
     B_PACKET_END,
     B_RECORD,
     B_SHARED, /* `room` bytes of a caller's frame */
+    B_TYPED,  /* a pointer to the host's struct `room` */
 };
 
 struct gen_value {
@@ -57,6 +58,7 @@ struct gen {
     const struct gen_world *world;
     u64 random;
     u32 type, attach_type;
+    const struct gen_hook *hook; /* of typed programs */
     bool slips;
     u32 budget; /* statements left over all functions */
     struct gen_func *func[GEN_MAX_SUBS + 1];
@@ -104,6 +106,7 @@ u8 gen_bounded(struct gen *g, u32 max); /* one that is not greater, with what pr
     S(9,  fill)           \
     S(2,  stack_anywhere) \
     S(8,  context)        \
+    S(8,  walk)           \
     S(9,  if)             \
     S(4,  leave)          \
     S(4,  loop)           \

@@ -95,6 +95,7 @@ int oracle_open(struct oracle *o, const struct rec *rec)
 
     o->rec = rec;
     o->bound_ms = 0;
+    o->detour.btf = -1;
     memset(o->map, -1, sizeof(o->map));
     memset(o->btf, -1, sizeof(o->btf));
     for (u32 k = 0; k < rec->nbtfs; k++) {
@@ -106,6 +107,8 @@ int oracle_open(struct oracle *o, const struct rec *rec)
         o->map[k] = make_map(o, k);
         e = o->map[k] < 0 ? o->map[k] : 0;
     }
+    if (!e && detour_needed(rec))
+        e = detour_open(&o->detour, rec);
     if (e)
         oracle_close(o);
     return e;
@@ -121,6 +124,7 @@ void oracle_close(struct oracle *o)
             close(o->btf[k]);
     memset(o->map, -1, sizeof(o->map));
     memset(o->btf, -1, sizeof(o->btf));
+    detour_close(&o->detour);
 }
 
 /* A program array belongs to the type of the first program that names it: each program gets a new one. */
@@ -164,6 +168,70 @@ static void bound(u32 ms)
     setitimer(ITIMER_REAL, &timer, NULL);
 }
 
+static void name_maps(const struct oracle *o, struct bpf_insn *insns, u32 n)
+{
+    for (u32 k = 0; k + 1 < n; k++) {
+        struct bpf_insn *i = &insns[k];
+
+        if (i->code != (BPF_LD | BPF_IMM | BPF_DW))
+            continue;
+        if (i->src_reg == BPF_PSEUDO_MAP_FD || i->src_reg == BPF_PSEUDO_MAP_VALUE)
+            i->imm = i->imm >= 0 && (u32)i->imm < o->rec->nmaps ? o->map[i->imm] : -1;
+        k++;
+    }
+}
+
+static int load_bounded(const struct oracle *o, union bpf_attr *attr)
+{
+    int fd;
+
+    if (o->bound_ms)
+        bound(o->bound_ms);
+    fd = bpf(BPF_PROG_LOAD, attr);
+    if (o->bound_ms)
+        bound(0);
+    return fd;
+}
+
+/* −EPROTO: accepted, but there is no program to show for it. */
+static int load_detour(struct oracle *o, const struct bpf_insn *insns, u32 n, u32 level, char *log,
+                       u32 log_size)
+{
+    static char words[1u << 20];
+    const struct rec_program *p = o->rec->program;
+    _free_ struct bpf_insn *text = NULL;
+    _free_ struct bpf_func_info *funcs = NULL;
+    union bpf_attr attr = {
+        .prog_type = p->prog_type,
+        .expected_attach_type = DETOUR_ATTACH,
+        .prog_flags = p->prog_flags,
+        .attach_btf_id = p->attach_btf_id,
+        .license = address(p->licence),
+        .prog_btf_fd = (u32)o->detour.btf,
+        .func_info_rec_size = sizeof(*funcs),
+        .prog_name = "asked",
+    };
+    int e = detour_write(&o->detour, o->rec, insns, n, &text, &attr.insn_cnt, &funcs, &attr.func_info_cnt);
+
+    if (e)
+        return e;
+    renew_program_arrays(o, insns, n);
+    name_maps(o, text, attr.insn_cnt);
+    attr.insns = address(text);
+    attr.func_info = address(funcs);
+    words[0] = 0;
+    attr.log_buf = address(log ? log : words);
+    attr.log_size = log ? log_size : sizeof(words);
+    attr.log_level = level ? level : 1;
+    if (log)
+        log[0] = 0;
+    e = load_bounded(o, &attr);
+    if (e == -ENOSPC) { /* of a log that is too long: its end is there */
+        e = detour_accepted(log ? log : words) ? -DETOUR_ERRNO : e;
+    }
+    return e == -DETOUR_ERRNO && detour_accepted(log ? log : words) ? -EPROTO : e;
+}
+
 int oracle_load(struct oracle *o, const struct bpf_insn *insns, u32 n, bool bare, u32 level, char *log,
                 u32 log_size)
 {
@@ -180,21 +248,14 @@ int oracle_load(struct oracle *o, const struct bpf_insn *insns, u32 n, bool bare
         .license = address(p->licence),
         .prog_name = "asked",
     };
-    int fd;
 
     if (!copy)
         return -ENOMEM;
+    if (o->detour.btf >= 0)
+        return load_detour(o, insns, n, level, log, log_size);
     renew_program_arrays(o, insns, n);
     memcpy(copy, insns, n * sizeof(*copy));
-    for (u32 k = 0; k + 1 < n; k++) {
-        struct bpf_insn *i = &copy[k];
-
-        if (i->code != (BPF_LD | BPF_IMM | BPF_DW))
-            continue;
-        if (i->src_reg == BPF_PSEUDO_MAP_FD || i->src_reg == BPF_PSEUDO_MAP_VALUE)
-            i->imm = i->imm >= 0 && (u32)i->imm < rec->nmaps ? o->map[i->imm] : -1;
-        k++;
-    }
+    name_maps(o, copy, n);
     if (p->btf >= 0 && o->btf[p->btf] >= 0)
         attr.prog_btf_fd = (u32)o->btf[p->btf];
     if (attr.prog_btf_fd && rec->func_info.size && !bare) {
@@ -208,12 +269,7 @@ int oracle_load(struct oracle *o, const struct bpf_insn *insns, u32 n, bool bare
         attr.log_size = log_size;
         attr.log_level = level;
     }
-    if (o->bound_ms)
-        bound(o->bound_ms);
-    fd = bpf(BPF_PROG_LOAD, &attr);
-    if (o->bound_ms)
-        bound(0);
-    return fd;
+    return load_bounded(o, &attr);
 }
 
 int oracle_ask(struct oracle *o, const struct bpf_insn *insns, u32 n, bool bare, u32 level, char *log,
@@ -221,6 +277,8 @@ int oracle_ask(struct oracle *o, const struct bpf_insn *insns, u32 n, bool bare,
 {
     int fd = oracle_load(o, insns, n, bare, level, log, log_size);
 
+    if (fd == -EPROTO && o->detour.btf >= 0)
+        return 0;
     if (fd < 0)
         return fd;
     close(fd);

@@ -420,6 +420,17 @@ void say_context(struct gen *g, u32 depth)
 
     if (ctx < 0)
         return;
+    if (g->hook) {
+        u32 n = g->hook->nargs + (g->attach_type == BPF_TRACE_FEXIT || gen_slip(g)), arg = gen_pick(g, n);
+
+        if (!n)
+            return;
+        PUT(LDX(BPF_DW, r, (u8)ctx, (s16)(8 * arg)));
+        gen_number(g, r, UINT64_MAX);
+        if (g->hook->arg[arg])
+            REG(r) = (struct gen_value){.kind = B_TYPED, .room = g->hook->arg[arg]};
+        return;
+    }
     for (u32 tries = 0; tries < 24; tries++) {
         k = gen_pick(g, TN_ARRAY_SIZE(rows));
         if (rows[k].type != g->type)
@@ -436,6 +447,35 @@ void say_context(struct gen *g, u32 depth)
         gen_number(g, r, rows[k].size == 3 ? UINT64_MAX : UINT32_MAX);
         return;
     }
+}
+
+/* From a struct of the host's to one of its members. */
+void say_walk(struct gen *g, u32 depth)
+{
+    int from = gen_find(g, B_TYPED);
+    u32 off, size, to, z = 3;
+    u8 r = gen_target(g);
+
+    if (from < 0 || !gen_member(g->world, REG(from).room, gen_random(g) >> 5, &off, &size, &to))
+        return;
+    while (bytes[z] > size)
+        z--;
+    if (gen_slip(g))
+        off += gen_pick(g, 16);
+    if (gen_slip(g)) {
+        PUT(STX(sizes[z], (u8)from, (s16)off, gen_some_number(g)));
+        return;
+    }
+    if (gen_one_in(g, 3)) /* may be NULL or not, as its type says: sometimes asked */
+        PUT(JMP(BPF_JEQ, (u8)from, 0, 1));
+    PUT(LDX(sizes[z], r, (u8)from, (s16)off));
+    if (g->f->insn[g->f->n - 2].code == (BPF_JMP | BPF_JEQ | BPF_K)) {
+        REG(r) = (struct gen_value){0}; /* on the other way it is what it was */
+        return;
+    }
+    gen_number(g, r, UINT64_MAX);
+    if (to)
+        REG(r) = (struct gen_value){.kind = B_TYPED, .room = to};
 }
 
 static const struct {

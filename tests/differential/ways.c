@@ -67,7 +67,7 @@ void say_leave(struct gen *g, u32 depth)
     if (g->f->held && !gen_slip(g))
         return;
     at = comparison(g);
-    PUT(MOV(R0, (s32)gen_pick(g, 2)));
+    PUT(MOV(R0, g->hook ? 0 : (s32)gen_pick(g, 2)));
     PUT(EXIT);
     gen_land(g, at);
     for (u32 r = 0; r < 10; r++)
@@ -563,7 +563,8 @@ void say_lock(struct gen *g, u32 depth)
 
     if (!call_possible(g) || g->f->held || g->f->level || REG(9).pinned || g->type == BPF_PROG_TYPE_KPROBE ||
         g->type == BPF_PROG_TYPE_TRACEPOINT || g->type == BPF_PROG_TYPE_RAW_TRACEPOINT ||
-        g->type == BPF_PROG_TYPE_PERF_EVENT || g->type == BPF_PROG_TYPE_SOCKET_FILTER || !point_at(g, R2, 4))
+        g->type == BPF_PROG_TYPE_PERF_EVENT || g->type == BPF_PROG_TYPE_SOCKET_FILTER || g->hook ||
+        !point_at(g, R2, 4))
         return;
     gen_load_map(g, R1, GEN_LOCKED);
     PUT(CALL(BPF_FUNC_map_lookup_elem));

@@ -36,6 +36,7 @@ static bool concerned(enum weakening which, const struct bpf_insn *i, bool chose
     case WEAK_WRITE_USER:
         return is_helper(i, BPF_FUNC_probe_write_user);
     case WEAK_MIXED:
+    case WEAK_BEHIND:
         return chosen;
     default:
         return false;
@@ -50,7 +51,7 @@ static u32 replace(enum weakening which, const struct bpf_insn *i, u32 scratch, 
         to[0] = (struct bpf_insn){.code = BPF_JMP | BPF_CALL, .imm = BPF_FUNC_get_prandom_u32};
         return 1;
     }
-    if (which == WEAK_MIXED && class != BPF_LDX) {
+    if ((which == WEAK_MIXED || which == WEAK_BEHIND) && class != BPF_LDX) {
         to[0] = (struct bpf_insn){.code = BPF_JMP | BPF_JA};
         return 1;
     }
@@ -62,8 +63,10 @@ static u32 replace(enum weakening which, const struct bpf_insn *i, u32 scratch, 
                               .imm = (s32)scratch};
     to[1] = (struct bpf_insn){0};
     to[2] = (struct bpf_insn){.code = BPF_LDX | BPF_MEM | BPF_DW, .dst_reg = reg & 15, .src_reg = reg & 15};
-    if (which == WEAK_ALU32 || which == WEAK_MIXED) /* as many bits as there were */
-        to[2].code = (u8)(BPF_LDX | BPF_MEM | (which == WEAK_MIXED ? BPF_SIZE(i->code) : BPF_W));
+    if (class == BPF_LDX) /* as many bits as there were */
+        to[2].code = (u8)(BPF_LDX | BPF_MEM | BPF_SIZE(i->code));
+    else if (which == WEAK_ALU32)
+        to[2].code = BPF_LDX | BPF_MEM | BPF_W;
     if (which != WEAK_KEY)
         return 3;
     to[3] = (struct bpf_insn){.code = BPF_STX | BPF_MEM | BPF_W, .dst_reg = BPF_REG_2, .src_reg = BPF_REG_3};

@@ -23,6 +23,7 @@
     W(OVERRIDE,    RELAXED,  "bpf_override_return: what it answers is any number")                                         \
     W(WRITE_USER,  RELAXED,  "bpf_probe_write_user: likewise")                                                             \
     W(MIXED,       RELAXED,  "loads and stores that reach the context on one way and other memory on another")             \
+    W(BEHIND,      RELAXED,  "accesses through pointers that went back from where a constant had brought them")               \
     W(FROZEN,      RELAXED,  "maps that are frozen: they are not")                                                         \
     W(NUMBERS,     TOLD,     "nothing: it is told what we know")                                                           \
     W(NOTHING,     WORDS,    "nothing: the words say it")
@@ -40,8 +41,8 @@ extern const u8 weakening_how[WEAK_COUNT];
 #define WEAK_GROWTH 6u /* instructions for one, of one kind */
 
 /* Writes the changed program into `to`, which has room for WEAK_GROWTH × n, and moves its functions' places along.
-   `scratch`: the map of numbers nobody knows, an array of one element. `which` WEAK_MIXED: `chosen` says which
-   instructions. Its length; 0 when the program has no such instruction. */
+   `scratch`: the map of numbers nobody knows, an array of one element. `which` WEAK_MIXED, WEAK_BEHIND: `chosen` says
+   which instructions. Its length; 0 when the program has no such instruction. */
 u32 weaken(enum weakening which, const bool *chosen, const struct bpf_insn *insns, u32 n, u32 scratch,
            struct bpf_insn *to, struct bpf_func_info *funcs, u32 nfuncs);
 

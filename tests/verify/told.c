@@ -14,7 +14,8 @@
 /* What is known of the registers before one instruction, whichever way it was reached. */
 struct known {
     bool seen;
-    u16 other; /* registers that are no number on some way */
+    u16 other; /* registers that are not live, or no number on some way */
+    bool odd;  /* r2, where a key may be: not at a multiple of four on the stack */
     struct tn_range r[TN_NREGS];
 };
 
@@ -23,12 +24,13 @@ static void remember(void *arg, u32 insn, const struct tn_state *state, const st
     struct known *k = (struct known *)arg + insn;
     const struct tn_reg *reg = tn_state_top(state)->reg;
 
-    (void)need;
+    k->other |= (u16)~need->live; /* of those a way that was covered may know nothing */
     for (u32 n = 0; n < TN_NREGS; n++) {
         if (reg[n].kind != TN_REG_SCALAR)
             k->other |= (u16)(1u << n);
         k->r[n] = k->seen ? tn_range_union(&k->r[n], &reg[n].r) : reg[n].r;
     }
+    k->odd |= reg[2].kind != TN_REG_STACK || !tn_range_is_const(&reg[2].r) || reg[2].r.umin % 4;
     k->seen = true;
 }
 
@@ -135,6 +137,15 @@ static void tell_register(struct text *t, u8 reg, const struct tn_range *r, enum
         clamp(t, BPF_JMP32, BPF_JSLE, reg, r->s32max, otherwise);
 }
 
+/* Linux takes a key that was stored as a word, or zeros. */
+static void tell_key(struct text *t, s32 key, bool odd)
+{
+    if (!odd)
+        put(t, BPF_ST | BPF_MEM | BPF_W, BPF_REG_2, 0, 0, key);
+    for (s16 k = 0; odd && !key && k < 4; k++)
+        put(t, BPF_ST | BPF_MEM | BPF_B, BPF_REG_2, 0, k, 0);
+}
+
 static bool is_branch(const struct bpf_insn *i)
 {
     u8 class = BPF_CLASS(i->code), op = BPF_OP(i->code);
@@ -235,7 +246,7 @@ static int write_told(const struct bpf_insn *insns, u32 n, const struct tn_verdi
                 tell_register(t, reg, &known[k].r[reg], how);
         if (i.code == (BPF_JMP | BPF_CALL) && !i.src_reg && i.imm == BPF_FUNC_map_lookup_elem &&
             v->aux[k].live && v->aux[k].const_key >= 0)
-            put(t, BPF_ST | BPF_MEM | BPF_W, BPF_REG_2, 0, 0, v->aux[k].const_key);
+            tell_key(t, v->aux[k].const_key, known[k].odd);
         self[k] = t->n;
         t->to[t->n++] = one_way(i, k, n, v->aux);
         if (is_wide(&i) && k + 1 < n) {

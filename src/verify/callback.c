@@ -137,6 +137,7 @@ static int enter(struct vf *v, struct tn_state *s, const struct callback *row, u
     if (err)
         return err;
     f = tn_state_top(s);
+    f->calling = ++v->next_call;
     f->callback = !row->async;
     f->async = row->async;
     f->ret_min = row->ret_min;
@@ -149,6 +150,14 @@ static int enter(struct vf *v, struct tn_state *s, const struct callback *row, u
 static bool one_more(struct vf *v, const struct tn_helper_call *c)
 {
     return c->proto->id != TN_PROTO_loop || tn_state_top(&v->cur)->callback_depth < vf_reg(v, 1)->r.umax;
+}
+
+static void call_over(struct vf *v)
+{
+    struct tn_frame *f = tn_state_top(&v->cur);
+
+    f->callback_depth = 0;
+    f->calling = ++v->next_call;
 }
 
 static int put_off(struct vf *v, const struct callback *row, const struct tn_helper_call *c, u32 func,
@@ -212,7 +221,7 @@ static int follow(struct vf *v, const struct callback *row, const struct tn_help
     if (err)
         return err;
     tn_state_top(&s)->callback_depth++;
-    tn_state_top(&v->cur)->callback_depth = 0;
+    call_over(v);
     err = enter(v, &s, row, func, arg);
     if (err) {
         tn_state_clear(&s);
@@ -230,7 +239,7 @@ int tn_callback_call(struct vf *v, const struct tn_helper_call *c)
     if (!row)
         return 0;
     if (!one_more(v, c)) {
-        tn_state_top(&v->cur)->callback_depth = 0;
+        call_over(v);
         return 0;
     }
     for (u32 a = 0; a < 5 && !err; a++)

@@ -330,17 +330,21 @@ static bool covers_marked(const struct vf *v, const struct tn_point *p, const u1
     return tn_kept_covers(p->state, &v->cur, need);
 }
 
-/* How often rounds were gone that the run bounds. */
-static u64 rounds_gone(const struct tn_state *s)
+/* Was a round gone between the two, later on the same path, that the run bounds? It has to be the same
+   iterator, the same call that calls back: one that was made anew, in a loop around it, counts from the
+   beginning. */
+static bool round_gone(const struct tn_state *before, const struct tn_state *now)
 {
-    u64 n = s->may_goto_depth;
+    bool gone = before->may_goto_depth != now->may_goto_depth;
 
-    for (u32 f = 0; f < s->nframes; f++) {
-        n += s->frame[f]->callback_depth;
-        for (u32 k = 0; k < s->frame[f]->nslots; k++)
-            n += s->frame[f]->slot[k].depth;
+    for (u32 f = 0; f < before->nframes && f < now->nframes && !gone; f++) {
+        const struct tn_frame *a = before->frame[f], *b = now->frame[f];
+
+        gone = a->callback_depth != b->callback_depth && a->calling == b->calling;
+        for (u32 k = 0; k < a->nslots && k < b->nslots && !gone; k++)
+            gone = a->slot[k].depth != b->slot[k].depth && a->slot[k].reg.ref == b->slot[k].reg.ref;
     }
-    return n;
+    return gone;
 }
 
 /* `p`, an ancestor, covers the present state; and the other way round, with no such round between? */
@@ -357,26 +361,36 @@ static int stands_still(struct vf *v, const struct tn_point *p, const u16 *live,
     for (u32 f = 0; f < before.nframes; f++)
         need[f] = tn_need_all(live[f]);
     if (now)
-        *ret = tn_kept_covers(now, &before, need) && rounds_gone(&before) == rounds_gone(&v->cur);
+        *ret = tn_kept_covers(now, &before, need) && !round_gone(&before, &v->cur);
     tn_state_clear(&before);
     free(now);
     return now ? 0 : -ENOMEM;
 }
 
 /* A loop that the run bounds has come back to `p`, an ancestor that covers the present state. */
-static bool round_closes(const struct vf *v, const struct tn_point *p)
+static int round_closes(struct vf *v, const struct tn_point *p, bool *ret)
 {
+    struct tn_state before;
+    int err;
+
+    *ret = false;
     switch ((enum tn_loop)v->cfg.flow[v->pc].loop) {
-    case TN_LOOP_ITER:
-        return tn_iter_active(&v->cur);
-    case TN_LOOP_MAY_GOTO:
-        return p->may_goto_depth != v->cur.may_goto_depth;
-    case TN_LOOP_CALLBACK:
-        return true;
     case TN_LOOP_NONE:
+        return 0;
+    case TN_LOOP_ITER:
+        if (!tn_iter_active(&v->cur))
+            return 0;
+        break;
+    case TN_LOOP_MAY_GOTO:
+    case TN_LOOP_CALLBACK:
         break;
     }
-    return false;
+    err = tn_kept_revive(p->state, &v->pool, &before);
+    if (err)
+        return err;
+    *ret = round_gone(&before, &v->cur);
+    tn_state_clear(&before);
+    return 0;
 }
 
 /* The path ends at `to`, whose marks are not final. */
@@ -405,17 +419,18 @@ static int round_add(struct vf *v, struct tn_point *to)
 /* An ancestor, or a point of a circle that is not closed. */
 static int check_open(struct vf *v, struct tn_point *p, const u16 *live, bool *ret_covered)
 {
-    bool still = false;
+    bool still = false, closes = false;
     int err;
 
     if (!covers_all(p, &v->cur, live))
         return 0;
-    if (!p->branches || round_closes(v, p)) {
+    err = p->branches ? round_closes(v, p, &closes) : 0;
+    if (err)
+        return err;
+    if (!p->branches || closes) {
         *ret_covered = true;
         return round_add(v, p);
     }
-    if (v->cfg.flow[v->pc].loop == TN_LOOP_ITER || v->cfg.flow[v->pc].loop == TN_LOOP_CALLBACK)
-        return 0;
     err = stands_still(v, p, live, &still);
     if (err || !still)
         return err;

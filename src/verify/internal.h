@@ -162,7 +162,8 @@ struct vf {
     u64 depth; /* instructions since the start */
     struct tn_trail trail;
     struct tn_point *parent;
-    u32 root; /* the function being verified on its own: 0, or a global one */
+    u32 root;      /* the function being verified on its own: 0, or a global one */
+    u32 next_call; /* tn_frame.calling */
     u32 next_id;
     bool exact; /* every live number is compared: somebody watches (probe) */
     struct tn_pool pool;

@@ -151,6 +151,7 @@ struct tn_frame {
     bool callback, async, exception; /* entered from a helper's or kfunc's callback argument */
     u8 callback_kind;
     u32 callback_depth;   /* how often this call site has called back on this path */
+    u32 calling;          /* which call that is: another number once it is over */
     s64 ret_min, ret_max; /* callback: what it may return */
     u32 nslots, cap;
     struct tn_stack_slot *slot;

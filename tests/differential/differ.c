@@ -36,7 +36,7 @@
 #define MAX_FINDS    64u
 #define MAX_ANALYSED 200u
 #define SECONDS_EACH 20   /* of one verification: more is a hang */
-#define KERNEL_MS    300  /* with --budget: of time for one question to the kernel, which gives up then */
+#define KERNEL_MS    100  /* with --budget: of time for one question to the kernel, which gives up then */
 #define KERNEL_MOST  9000 /* in any case */
 #define FULL_ONE_IN  128  /* of the programs that use up --budget are followed to the end all the same */
 #define LOG_SIZE     (4u << 20)

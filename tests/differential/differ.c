@@ -9,8 +9,8 @@
  *
  * Without --mutate programs are generated; with it, COUNT mutants are made of the recordings below FOLDER in
  * turn. The same seeds give the same programs. Workers run in child processes, so that a crash costs one
- * program. Ends after N programs or S seconds; prints the sums, our reasons where Linux accepts, and every
- * find:
+ * program. Ends after N programs or S seconds, or with SIGTERM; prints the sums, our reasons where Linux
+ * accepts, and every find:
  *
  *     accepted_here   we accept, Linux refuses: minimised, written to FOLDER as a recording that `replay`
  * takes crashed, hung   ours; likewise
@@ -21,6 +21,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -491,15 +492,26 @@ static void worker_mutants(struct board *b, const struct options *o, const struc
     _exit(0);
 }
 
+static volatile sig_atomic_t enough;
+
+static void stop(int signal)
+{
+    (void)signal;
+    enough = 1;
+}
+
 static void run(struct board *b, const struct options *o, const struct ask *ask)
 {
     u64 until = o->seconds ? now_ns() + o->seconds * 1000000000u : UINT64_MAX;
 
-    while (b->next < b->end && now_ns() < until) {
+    signal(SIGTERM, stop); /* what was done by then is reported */
+    while (b->next < b->end && now_ns() < until && !enough) {
         pid_t pid = fork();
         int status = 0;
 
         if (!pid) {
+            signal(SIGTERM, SIG_IGN); /* its parent tells it */
+            prctl(PR_SET_PDEATHSIG, SIGKILL);
             if (o->nreal)
                 worker_mutants(b, o, ask);
             worker_generated(b, o, ask);
@@ -509,7 +521,7 @@ static void run(struct board *b, const struct options *o, const struct ask *ask)
         while (!waitpid(pid, &status, WNOHANG)) {
             struct timespec nap = {0, 20000000};
 
-            if (now_ns() > until)
+            if (now_ns() > until || enough)
                 b->over = true;
             nanosleep(&nap, NULL);
         }

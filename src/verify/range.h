@@ -20,6 +20,8 @@
 #ifndef TN_VERIFY_RANGE_H
 #define TN_VERIFY_RANGE_H
 
+#include <linux/bpf.h>
+
 #include "verify/word.h"
 
 struct tn_range {
@@ -51,15 +53,14 @@ bool tn_range_sync(struct tn_range *r);
 /* op: BPF_ADD…; is64: else the 32-bit form, whose result is zero-extended. Shift amounts are masked, and zero
    divides, as RFC 9669 says. */
 struct tn_range tn_range_alu(u8 op, bool is64, const struct tn_range *a, const struct tn_range *b);
-/* Signed BPF_DIV or BPF_MOD. */
-struct tn_range tn_range_sdiv(u8 op, bool is64, const struct tn_range *a, const struct tn_range *b);
+/* What an instruction of class ALU or ALU64 makes of two numbers, or of one; `src`: the register or the
+   immediate. BPF_MOV with an offset extends the sign. */
+struct tn_range tn_range_insn(const struct bpf_insn *i, const struct tn_range *dst,
+                              const struct tn_range *src);
 /* `dst op src` is `taken`: sharpens both. False: that branch is never gone. */
 bool tn_range_assume(u8 op, bool is64, bool taken, struct tn_range *dst, struct tn_range *src);
 /* The low `bits` bits (8, 16 or 32), zero-extended or sign-extended to all 64. */
 struct tn_range tn_range_zext(const struct tn_range *r, unsigned bits);
 struct tn_range tn_range_sext(const struct tn_range *r, unsigned bits);
-struct tn_range tn_range_neg(bool is64, const struct tn_range *r);
-/* The low `bits` bits (16, 32, 64) with their bytes in reverse order, zero-extended. */
-struct tn_range tn_range_bswap(const struct tn_range *r, unsigned bits);
 
 #endif

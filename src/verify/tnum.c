@@ -5,32 +5,49 @@
 
 #include "verify/width.h"
 
-struct tn_tnum tn_tnum_mul(struct tn_tnum a, struct tn_tnum b)
-{
-    struct tn_tnum sure = tn_tnum_const(a.value * b.value), doubt = tn_tnum_const(0), joined = doubt,
-                   with = a;
+/* Long multiplication, twice. `doubt`: the product of the known parts is exact; each partial product adds
+   what may differ. `joined`: each partial product is added, or may have been.
 
-    if (tn_tnum_is_const(b)) { /* the fewer bits, the fewer rounds */
-        a = b;
-        b = with;
+   Of members x of a and y of b, with u and v the known parts of a and b, this stays the same from step to
+   step, modulo 2^64: a member of `joined` + x·y; a member of `doubt` + x·y − u·v. */
+struct product {
+    struct tn_tnum a, b, doubt, joined;
+};
+
+static void product_step(struct product *p)
+{
+    struct tn_tnum with = tn_tnum_add(p->joined, p->b);
+
+    if (p->a.value & 1) {
+        p->doubt = tn_tnum_add(p->doubt, (struct tn_tnum){0, p->b.mask});
+        p->joined = with;
+    } else if (p->a.mask & 1) {
+        p->doubt = tn_tnum_add(p->doubt, (struct tn_tnum){0, p->b.value | p->b.mask});
+        p->joined = tn_tnum_union(p->joined, with);
     }
-    /* Long multiplication, twice. `doubt`: the product of the known parts is exact; each partial product adds
-     * what may differ. `joined`: each partial product is added, or may have been. */
-    for (; a.value | a.mask; a = tn_tnum_rsh(a, 1), b = tn_tnum_lsh(b, 1)) {
-        with = tn_tnum_add(joined, b);
-        if (a.value & 1) {
-            doubt = tn_tnum_add(doubt, (struct tn_tnum){0, b.mask});
-            joined = with;
-        } else if (a.mask & 1) {
-            doubt = tn_tnum_add(doubt, (struct tn_tnum){0, b.value | b.mask});
-            joined = tn_tnum_union(joined, with);
-        }
-    }
-    doubt = tn_tnum_add(sure, doubt);
-    return (struct tn_tnum){doubt.value | joined.value, doubt.mask & joined.mask};
+    p->a = tn_tnum_rsh(p->a, 1);
+    p->b = tn_tnum_lsh(p->b, 1);
 }
 
-struct tn_tnum tn_tnum_arsh(struct tn_tnum a, unsigned shift, unsigned bits)
+/* `sure`: the product of the known parts. A product is a member of both sums. */
+static struct tn_tnum product_end(const struct product *p, u64 sure)
+{
+    struct tn_tnum doubt = tn_tnum_add(tn_tnum_const(sure), p->doubt);
+
+    return (struct tn_tnum){doubt.value | p->joined.value, doubt.mask & p->joined.mask};
+}
+
+struct tn_tnum tn_tnum_mul(struct tn_tnum a, struct tn_tnum b)
+{
+    bool swap = tn_tnum_is_const(b); /* the fewer bits, the fewer rounds */
+    struct product p = {swap ? b : a, swap ? a : b, tn_tnum_const(0), tn_tnum_const(0)};
+
+    while (p.a.value | p.a.mask)
+        product_step(&p);
+    return product_end(&p, a.value * b.value);
+}
+
+struct tn_tnum tn_tnum_arsh(struct tn_tnum a, u64 shift, unsigned bits)
 {
     /* An unknown sign bit smears as unknown, since it is set in the mask. */
     return tn_tnum_cast((struct tn_tnum){(u64)(tn_width_sext(a.value, bits) >> shift),

@@ -90,15 +90,15 @@ static inline struct tn_tnum tn_tnum_xor(struct tn_tnum a, struct tn_tnum b)
     return (struct tn_tnum){(a.value ^ b.value) & ~unknown, unknown};
 }
 struct tn_tnum tn_tnum_mul(struct tn_tnum a, struct tn_tnum b);
-static inline struct tn_tnum tn_tnum_lsh(struct tn_tnum a, unsigned shift)
+static inline struct tn_tnum tn_tnum_lsh(struct tn_tnum a, u64 shift)
 {
     return (struct tn_tnum){a.value << shift, a.mask << shift};
 }
-static inline struct tn_tnum tn_tnum_rsh(struct tn_tnum a, unsigned shift)
+static inline struct tn_tnum tn_tnum_rsh(struct tn_tnum a, u64 shift)
 {
     return (struct tn_tnum){a.value >> shift, a.mask >> shift};
 }
-struct tn_tnum tn_tnum_arsh(struct tn_tnum a, unsigned shift, unsigned bits);
+struct tn_tnum tn_tnum_arsh(struct tn_tnum a, u64 shift, unsigned bits);
 /* The low `bits` bits (16, 32, 64) with their bytes in reverse order; the others are zero. */
 struct tn_tnum tn_tnum_bswap(struct tn_tnum a, unsigned bits);
 /* The least member that is ≥ x; the greatest that is ≤ x. False: there is none. */

@@ -34,18 +34,10 @@ static void do_mov(struct vf *v, const struct bpf_insn *i, struct tn_reg *dst)
             return;
         }
         r = tn_range_any();
-        r = i->off ? tn_range_sext(&r, bits) : tn_range_zext(&r, 32);
-        if (i->off && !is64)
-            r = tn_range_zext(&r, 32);
-        *dst = tn_reg_scalar(r);
+        *dst = tn_reg_scalar(tn_range_insn(i, &r, &r));
         return;
     }
-    if (!i->off)
-        r = is64 ? src->r : tn_range_zext(&src->r, 32);
-    else
-        r = tn_range_sext(&src->r, bits);
-    if (i->off && !is64)
-        r = tn_range_zext(&r, 32);
+    r = tn_range_insn(i, &dst->r, &src->r);
     /* A cut or extended number whose range stays the same was not changed. An exact copy is linked to its
        source: what is learnt of one holds for the other. */
     if (memcmp(&r, &src->r, sizeof(r)) || tn_range_is_const(&r)) {
@@ -78,15 +70,6 @@ static struct tn_reg moved_by_const(const struct bpf_insn *i, const struct tn_re
     reg.id = dst->id;
     reg.delta = (s32)delta;
     return reg;
-}
-
-static struct tn_range byte_swap(const struct bpf_insn *i, const struct tn_range *r)
-{
-    bool swap = BPF_CLASS(i->code) == BPF_ALU64 || BPF_SRC(i->code) == BPF_TO_BE;
-
-    if (swap)
-        return tn_range_bswap(r, (unsigned)i->imm);
-    return i->imm == 64 ? *r : tn_range_zext(r, (unsigned)i->imm);
 }
 
 static int do_alu(struct vf *v, const struct bpf_insn *i)
@@ -130,16 +113,10 @@ static int do_alu(struct vf *v, const struct bpf_insn *i)
         return 0;
     if (dst->kind != TN_REG_SCALAR || (!unary && src->kind != TN_REG_SCALAR))
         return tn_pointer_alu(v, i, src);
-    if (op == BPF_NEG)
-        *dst = tn_reg_scalar(tn_range_neg(is64, &dst->r));
-    else if (op == BPF_END)
-        *dst = tn_reg_scalar(byte_swap(i, &dst->r));
-    else if ((op == BPF_DIV || op == BPF_MOD) && i->off == 1)
-        *dst = tn_reg_scalar(tn_range_sdiv(op, is64, &dst->r, &src->r));
-    else if (op == BPF_ADD || op == BPF_SUB)
-        *dst = moved_by_const(i, dst, src, tn_range_alu(op, is64, &dst->r, &src->r));
+    if (op == BPF_ADD || op == BPF_SUB)
+        *dst = moved_by_const(i, dst, src, tn_range_insn(i, &dst->r, &src->r));
     else
-        *dst = tn_reg_scalar(tn_range_alu(op, is64, &dst->r, &src->r));
+        *dst = tn_reg_scalar(tn_range_insn(i, &dst->r, &src->r));
     return 0;
 }
 

@@ -4,18 +4,6 @@
 
 #include <linux/bpf.h>
 
-static void clamp_u(struct tn_word *w, u64 min, u64 max)
-{
-    w->umin = TN_PICK(w->umin < min, min, w->umin);
-    w->umax = TN_PICK(w->umax > max, max, w->umax);
-}
-
-static void clamp_s(struct tn_word *w, s64 min, s64 max)
-{
-    w->smin = TN_PICK(w->smin < min, min, w->smin);
-    w->smax = TN_PICK(w->smax > max, max, w->smax);
-}
-
 /* ------------------------------------------------------------------------------------------------ refinement
  */
 
@@ -33,18 +21,6 @@ bool tn_word_sync(struct tn_word *w, unsigned bits)
 
 /* ------------------------------------------------------------------------------------------------ arithmetic
  */
-
-/* Numbers between lo and hi going upwards form a range, unsigned or signed, where the way does not pass the
-   end of the numbers in that order. Either may be lost; both may hold. */
-void tn_word_clamp_circle(struct tn_word *w, u64 lo, u64 hi, unsigned bits)
-{
-    s64 slo = tn_width_sext(lo, bits), shi = tn_width_sext(hi, bits);
-
-    lo = tn_width_trunc(lo, bits);
-    hi = tn_width_trunc(hi, bits);
-    clamp_u(w, TN_PICK(lo <= hi, lo, 0ull), TN_PICK(lo <= hi, hi, tn_width_mask(bits)));
-    clamp_s(w, TN_PICK(slo <= shi, slo, tn_width_smin(bits)), TN_PICK(slo <= shi, shi, tn_width_smax(bits)));
-}
 
 /* From `lo` on, `more` + `and_more` numbers further: unless that is once round, and so says nothing. */
 static void add_circle(struct tn_word *r, u64 lo, u64 more, u64 and_more, unsigned bits)
@@ -86,9 +62,9 @@ static void mul_bounds(struct tn_word *r, const struct tn_word *a, const struct 
     min = TN_PICK(t < min, t, min);
     max = TN_PICK(t > max, t, max);
     if (umax <= (wide_u)tn_width_mask(bits))
-        clamp_u(r, a->umin * b->umin, a->umax * b->umax);
+        tn_word_clamp_u(r, a->umin * b->umin, a->umax * b->umax);
     if (min >= (wide_s)tn_width_smin(bits) && max <= (wide_s)tn_width_smax(bits))
-        clamp_s(r, (s64)min, (s64)max);
+        tn_word_clamp_s(r, (s64)min, (s64)max);
 }
 
 /* All ones from the highest bit that differs from the sign, of either end of either operand. */
@@ -105,18 +81,18 @@ static void bitwise_bounds(u8 op, struct tn_word *r, const struct tn_word *a, co
 {
     u64 top = magnitude(a, b);
 
-    clamp_s(r, (s64)~top, (s64)top);
+    tn_word_clamp_s(r, (s64)~top, (s64)top);
     if (op == BPF_AND) {
-        clamp_u(r, 0, TN_PICK(a->umax < b->umax, a->umax, b->umax));
-        clamp_s(r, (s64)~top, TN_PICK(a->smax > b->smax, a->smax, b->smax));
+        tn_word_clamp_u(r, 0, TN_PICK(a->umax < b->umax, a->umax, b->umax));
+        tn_word_clamp_s(r, (s64)~top, TN_PICK(a->smax > b->smax, a->smax, b->smax));
     } else if (op == BPF_OR) {
-        clamp_u(r, TN_PICK(a->umin > b->umin, a->umin, b->umin), r->umax);
-        clamp_s(r, TN_PICK(a->smin < b->smin, a->smin, b->smin), (s64)top);
+        tn_word_clamp_u(r, TN_PICK(a->umin > b->umin, a->umin, b->umin), r->umax);
+        tn_word_clamp_s(r, TN_PICK(a->smin < b->smin, a->smin, b->smin), (s64)top);
     }
 }
 
 /* By an amount in [least, most], below `bits`. */
-static void shift_bounds(u8 op, struct tn_word *r, const struct tn_word *a, unsigned least, unsigned most,
+static void shift_bounds(u8 op, struct tn_word *r, const struct tn_word *a, u64 least, u64 most,
                          unsigned bits)
 {
     u64 mask = tn_width_mask(bits), steps = a->umax - a->umin;
@@ -125,7 +101,7 @@ static void shift_bounds(u8 op, struct tn_word *r, const struct tn_word *a, unsi
     switch (op) {
     case BPF_LSH:
         if (a->umax <= mask >> most)
-            clamp_u(r, a->umin << least, a->umax << most);
+            tn_word_clamp_u(r, a->umin << least, a->umax << most);
         if (least == most && steps <= mask >> most)
             tn_word_clamp_circle(r, a->umin << most, (a->umin << most) + (steps << most), bits);
         steps = (u64)a->smax - (u64)a->smin;
@@ -133,12 +109,12 @@ static void shift_bounds(u8 op, struct tn_word *r, const struct tn_word *a, unsi
             tn_word_clamp_circle(r, (u64)a->smin << most, ((u64)a->smin << most) + (steps << most), bits);
         break;
     case BPF_RSH:
-        clamp_u(r, a->umin >> most, a->umax >> least);
+        tn_word_clamp_u(r, a->umin >> most, a->umax >> least);
         break;
     default:
         low = TN_PICK(a->smin < 0, a->smin >> least, a->smin >> most);
         high = TN_PICK(a->smax < 0, a->smax >> most, a->smax >> least);
-        clamp_s(r, low, high);
+        tn_word_clamp_s(r, low, high);
         break;
     }
 }
@@ -156,14 +132,14 @@ static void shift(u8 op, struct tn_word *r, const struct tn_word *a, const struc
         *r = tn_word_const(0, bits);
     if (to >= bits)
         return;
-    shift_bounds(op, r, a, (unsigned)from, (unsigned)to, bits);
+    shift_bounds(op, r, a, from, to, bits);
     if (from == to) {
-        r->t = op == BPF_LSH   ? tn_tnum_cast(tn_tnum_lsh(a->t, (unsigned)to), bits)
-               : op == BPF_RSH ? tn_tnum_rsh(a->t, (unsigned)to)
-                               : tn_tnum_arsh(a->t, (unsigned)to, bits);
+        r->t = op == BPF_LSH   ? tn_tnum_cast(tn_tnum_lsh(a->t, to), bits)
+               : op == BPF_RSH ? tn_tnum_rsh(a->t, to)
+                               : tn_tnum_arsh(a->t, to, bits);
     } else if (op == BPF_LSH) {
         r->t.mask &= ~(((a->t.value | a->t.mask) & (0 - (a->t.value | a->t.mask))) - 1);
-        r->t.mask &= ~tn_width_mask((unsigned)from);
+        r->t.mask &= ~0ull << from;
     }
 }
 
@@ -176,13 +152,13 @@ static void divide(u8 op, struct tn_word *r, const struct tn_word *a, const stru
     if (b->umax == 0) {
         *r = op == BPF_DIV ? tn_word_const(0, bits) : *a;
     } else if (op == BPF_DIV) {
-        clamp_u(r, b->umin ? a->umin / b->umax : 0, a->umax / TN_MAX(b->umin, 1u));
+        tn_word_clamp_u(r, b->umin ? a->umin / b->umax : 0, a->umax / TN_MAX(b->umin, 1u));
         for (u64 d = b->umin; power && d > 1; d >>= 1)
             r->t = tn_tnum_rsh(d == b->umin ? a->t : r->t, 1);
     } else if (a->umax < b->umin) {
         *r = *a;
     } else {
-        clamp_u(r, 0, b->umin ? TN_MIN(a->umax, b->umax - 1) : a->umax);
+        tn_word_clamp_u(r, 0, b->umin ? TN_MIN(a->umax, b->umax - 1) : a->umax);
         /* Below the lowest one of the divisor, the dividend's bits go through. */
         twos = b->t.value | b->t.mask;
         twos = (twos & (0 - twos)) - 1;
@@ -215,20 +191,20 @@ static void divide_signed(u8 op, struct tn_word *r, const struct tn_word *a, con
         if (op == BPF_MOD)
             *r = tn_word_const(0, bits);
         if (op == BPF_DIV && a->smin > tn_width_smin(bits))
-            clamp_s(r, -a->smax, -a->smin);
+            tn_word_clamp_s(r, -a->smax, -a->smin);
     } else if (op == BPF_DIV && constant) {
-        clamp_s(r, d > 0 ? a->smin / d : a->smax / d, d > 0 ? a->smax / d : a->smin / d);
+        tn_word_clamp_s(r, d > 0 ? a->smin / d : a->smax / d, d > 0 ? a->smax / d : a->smin / d);
     } else if (op == BPF_DIV) {
         if (a->smin >= 0 && b->smin >= 0)
             divide(op, r, a, b, bits);
         else if (limit <= (u64)tn_width_smax(bits))
-            clamp_s(r, -(s64)limit, (s64)limit);
+            tn_word_clamp_s(r, -(s64)limit, (s64)limit);
     } else {
         if (b->umin) /* never zero */
             limit = TN_MIN(limit, divisor - 1);
-        clamp_s(r, limit > (u64)tn_width_smax(bits) ? tn_width_smin(bits) : -(s64)limit,
-                limit > (u64)tn_width_smax(bits) ? tn_width_smax(bits) : (s64)limit);
-        clamp_s(r, TN_MIN(a->smin, 0), TN_MAX(a->smax, 0));
+        tn_word_clamp_s(r, limit > (u64)tn_width_smax(bits) ? tn_width_smin(bits) : -(s64)limit,
+                        limit > (u64)tn_width_smax(bits) ? tn_width_smax(bits) : (s64)limit);
+        tn_word_clamp_s(r, TN_MIN(a->smin, 0), TN_MAX(a->smax, 0));
     }
 }
 
@@ -318,8 +294,8 @@ static bool assume(enum relation rel, struct tn_word *a, struct tn_word *b, unsi
     case EQ:
         if (!tn_tnum_intersect(a->t, b->t, &a->t))
             return false;
-        clamp_u(a, b->umin, b->umax);
-        clamp_s(a, b->smin, b->smax);
+        tn_word_clamp_u(a, b->umin, b->umax);
+        tn_word_clamp_s(a, b->smin, b->smax);
         *b = *a;
         break;
     case NE:
@@ -331,24 +307,24 @@ static bool assume(enum relation rel, struct tn_word *a, struct tn_word *b, unsi
     case UGT:
         if ((b->umin == tn_width_mask(bits)) | (a->umax == 0))
             return false;
-        clamp_u(a, b->umin + 1, tn_width_mask(bits));
-        clamp_u(b, 0, a->umax - 1);
+        tn_word_clamp_u(a, b->umin + 1, tn_width_mask(bits));
+        tn_word_clamp_u(b, 0, a->umax - 1);
         break;
     case UGE:
-        clamp_u(a, b->umin, tn_width_mask(bits));
-        clamp_u(b, 0, a->umax);
+        tn_word_clamp_u(a, b->umin, tn_width_mask(bits));
+        tn_word_clamp_u(b, 0, a->umax);
         break;
     case SGT:
         most = tn_width_smax(bits);
         least = tn_width_smin(bits);
         if ((b->smin == most) | (a->smax == least))
             return false;
-        clamp_s(a, b->smin + 1, tn_width_smax(bits));
-        clamp_s(b, tn_width_smin(bits), a->smax - 1);
+        tn_word_clamp_s(a, b->smin + 1, tn_width_smax(bits));
+        tn_word_clamp_s(b, tn_width_smin(bits), a->smax - 1);
         break;
     case SGE:
-        clamp_s(a, b->smin, tn_width_smax(bits));
-        clamp_s(b, tn_width_smin(bits), a->smax);
+        tn_word_clamp_s(a, b->smin, tn_width_smax(bits));
+        tn_word_clamp_s(b, tn_width_smin(bits), a->smax);
         break;
     case ANY_BIT:
         if (((a->t.value | a->t.mask) & (b->t.value | b->t.mask)) == 0)

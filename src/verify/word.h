@@ -42,6 +42,13 @@ static inline bool tn_span_any(struct tn_span s)
 {
     return s.lo <= s.hi;
 }
+/* The span over both. */
+static inline struct tn_span tn_span_hull(struct tn_span a, struct tn_span b)
+{
+    if (!tn_span_any(a) || !tn_span_any(b))
+        return tn_span_any(a) ? a : b;
+    return (struct tn_span){TN_MIN(a.lo, b.lo), TN_MAX(a.hi, b.hi)};
+}
 /* The ranges of a word, without its known bits; and back: the ends that hold all of both spans, which are not
    both empty. */
 static inline struct tn_spans tn_word_spans(const struct tn_word *w, unsigned bits)
@@ -101,8 +108,30 @@ static inline bool tn_word_contains(const struct tn_word *w, u64 x, unsigned bit
    satisfies all three. */
 bool tn_word_sync(struct tn_word *w, unsigned bits);
 
-/* x is known to lie on the circle of numbers between lo and hi, going upwards from lo. */
-void tn_word_clamp_circle(struct tn_word *w, u64 lo, u64 hi, unsigned bits);
+/* x is known to lie in [min, max] as well. */
+static inline void tn_word_clamp_u(struct tn_word *w, u64 min, u64 max)
+{
+    w->umin = TN_PICK(w->umin < min, min, w->umin);
+    w->umax = TN_PICK(w->umax > max, max, w->umax);
+}
+static inline void tn_word_clamp_s(struct tn_word *w, s64 min, s64 max)
+{
+    w->smin = TN_PICK(w->smin < min, min, w->smin);
+    w->smax = TN_PICK(w->smax > max, max, w->smax);
+}
+/* x is known to lie on the circle of numbers between lo and hi, going upwards from lo. These numbers form a
+   range, unsigned or signed, where the way does not pass the end of the numbers in that order: either may be
+   lost, both may hold. */
+static inline void tn_word_clamp_circle(struct tn_word *w, u64 lo, u64 hi, unsigned bits)
+{
+    s64 slo = tn_width_sext(lo, bits), shi = tn_width_sext(hi, bits);
+
+    lo = tn_width_trunc(lo, bits);
+    hi = tn_width_trunc(hi, bits);
+    tn_word_clamp_u(w, TN_PICK(lo <= hi, lo, 0ull), TN_PICK(lo <= hi, hi, tn_width_mask(bits)));
+    tn_word_clamp_s(w, TN_PICK(slo <= shi, slo, tn_width_smin(bits)),
+                    TN_PICK(slo <= shi, shi, tn_width_smax(bits)));
+}
 
 /* op: BPF_ADD … BPF_ARSH, BPF_DIV and BPF_MOD of an ALU instruction; `is_signed`: of the last two. Operands
    are synced and not empty. A shift's amount is taken modulo `modulus` (a power of two ≥ bits, as the

@@ -1,31 +1,54 @@
 /* SPDX-License-Identifier: MIT */
-/* What instructions do to words of any width: the arithmetic that the number domain is held against. */
+/*
+ * What instructions do to words of any width: the arithmetic that the number domain is held against. Which
+ * there are is told by the rows of isa/ops.h; that these functions say the same as the rows' equations, which
+ * know 64 and 32 bits only, is proved in smt.cc, where this is compiled over a solver's terms.
+ */
 #ifndef TESTS_VERIFY_ARITH_H
 #define TESTS_VERIFY_ARITH_H
 
 #include <linux/bpf.h>
 
+#include "isa/ops.h"
 #include "verify/width.h"
 
-/* One a binary operation. */
+/* One a binary operation: the opcode's operation and offset. (Moving is one, too.) */
 struct arith_op {
+    u8 op, off;
+    const char *name;
+};
+#define ARITH_OP(o, name, op, off, ...) {op, off, #name},
+static const struct arith_op arith_ops[] = {TN_ALU(ARITH_OP, )};
+#undef ARITH_OP
+
+struct arith_jump {
     u8 op;
-    bool is_signed; /* BPF_DIV, BPF_MOD */
+    const char *name;
 };
-static const struct arith_op arith_ops[] = {
-    {BPF_ADD, false}, {BPF_SUB, false}, {BPF_MUL, false}, {BPF_AND, false},  {BPF_OR, false},
-    {BPF_XOR, false}, {BPF_LSH, false}, {BPF_RSH, false}, {BPF_ARSH, false}, {BPF_DIV, false},
-    {BPF_MOD, false}, {BPF_DIV, true},  {BPF_MOD, true},
-};
-static const u8 arith_jumps[] = {BPF_JEQ,  BPF_JNE,  BPF_JGT,  BPF_JGE,  BPF_JLT, BPF_JLE,
-                                 BPF_JSGT, BPF_JSGE, BPF_JSLT, BPF_JSLE, BPF_JSET};
+#define ARITH_JUMP(o, name, op, ...) {op, #name},
+static const struct arith_jump arith_jumps[] = {TN_JUMPS(ARITH_JUMP, )};
+#undef ARITH_JUMP
+
+/* The instruction on two registers. */
+static inline struct bpf_insn arith_insn(u8 class_, u8 op, s16 off)
+{
+    return (struct bpf_insn){(u8)(class_ | op | BPF_X), 0, 0, off, 0};
+}
+
+static inline u64 arith_divide(struct arith_op o, u64 a, u64 b, unsigned bits)
+{
+    s64 x = tn_width_sext(a, bits), y = tn_width_sext(b, bits);
+
+    if (o.op == BPF_DIV)
+        return o.off ? TN_PICK(b == 0, 0ull, TN_PICK(y == -1, 0 - a, (u64)(x / y)))
+                     : TN_PICK(b == 0, 0ull, a / b);
+    return o.off ? TN_PICK(b == 0, a, TN_PICK(y == -1, 0ull, (u64)(x % y))) : TN_PICK(b == 0, a, a % b);
+}
 
 /* a and b are of `bits` bits; shift amounts are taken modulo `modulus`. */
 static inline u64 arith_alu(struct arith_op o, u64 a, u64 b, unsigned bits, unsigned modulus)
 {
-    s64 x = tn_width_sext(a, bits), y = tn_width_sext(b, bits);
-    unsigned amount = (unsigned)b & (modulus - 1);
-    u64 r;
+    u64 amount = b & (modulus - 1), r;
 
     switch (o.op) {
     case BPF_ADD:
@@ -53,23 +76,13 @@ static inline u64 arith_alu(struct arith_op o, u64 a, u64 b, unsigned bits, unsi
         r = a >> amount;
         break;
     case BPF_ARSH:
-        r = (u64)(x >> amount);
+        r = (u64)(tn_width_sext(a, bits) >> amount);
         break;
-    case BPF_DIV:
-        if (!b)
-            r = 0;
-        else if (o.is_signed)
-            r = y == -1 ? 0 - a : (u64)(x / y);
-        else
-            r = a / b;
+    case BPF_MOV:
+        r = b;
         break;
     default:
-        if (!b)
-            r = a;
-        else if (o.is_signed)
-            r = y == -1 ? 0 : (u64)(x % y);
-        else
-            r = a % b;
+        r = arith_divide(o, a, b, bits);
         break;
     }
     return tn_width_trunc(r, bits);
@@ -101,7 +114,7 @@ static inline bool arith_jump(u8 op, u64 a, u64 b, unsigned bits)
     case BPF_JSLE:
         return x <= y;
     default:
-        return a & b;
+        return (a & b) != 0;
     }
 }
 

@@ -80,7 +80,7 @@ static void test_alu_exhaustive(void **state)
             for (size_t i = 0; i < nwords; i++)
                 for (size_t j = 0; j < nwords; j++) {
                     struct arith_op op = arith_ops[o];
-                    struct tn_word r = tn_word_alu(op.op, op.is_signed, &words[i], &words[j], BITS, modulus);
+                    struct tn_word r = tn_word_alu(op.op, op.off, &words[i], &words[j], BITS, modulus);
                     u8 set = members_of(&r), again;
 
                     for (u64 x = 0; x < VALUES; x++)
@@ -89,8 +89,7 @@ static void test_alu_exhaustive(void **state)
                                 continue;
                             checked++;
                             if (!(set >> arith_alu(op, x, y, BITS, modulus) & 1))
-                                fail_msg("op %02x signed=%d: %d op %d is missing from the result", op.op,
-                                         op.is_signed, (int)x, (int)y);
+                                fail_msg("%s: %d, %d is missing from the result", op.name, (int)x, (int)y);
                         }
                     assert_true(tn_word_sync(&r, BITS));
                     again = members_of(&r);
@@ -103,24 +102,24 @@ static void test_branch_exhaustive(void **state)
 {
     u64 checked = 0;
 
-    for (size_t o = 0; o < sizeof(arith_jumps); o++)
+    for (size_t o = 0; o < TN_ARRAY_SIZE(arith_jumps); o++)
         for (int taken = 0; taken < 2; taken++)
             for (size_t i = 0; i < nwords; i++)
                 for (size_t j = 0; j < nwords; j++) {
                     struct tn_word a = words[i], b = words[j];
-                    bool may = tn_word_assume(arith_jumps[o], taken, &a, &b, BITS) &&
+                    bool may = tn_word_assume(arith_jumps[o].op, taken, &a, &b, BITS) &&
                                tn_word_sync(&a, BITS) && tn_word_sync(&b, BITS);
                     u8 in_a = may ? members_of(&a) : 0, in_b = may ? members_of(&b) : 0;
 
                     for (u64 x = 0; x < VALUES; x++)
                         for (u64 y = 0; y < VALUES; y++) {
                             if (!(members[i] >> x & 1) || !(members[j] >> y & 1) ||
-                                arith_jump(arith_jumps[o], x, y, BITS) != (bool)taken)
+                                arith_jump(arith_jumps[o].op, x, y, BITS) != (bool)taken)
                                 continue;
                             checked++;
                             if (!(in_a >> x & 1) || !(in_b >> y & 1))
-                                fail_msg("jump %02x taken=%d: %d, %d is missing", arith_jumps[o], taken,
-                                         (int)x, (int)y);
+                                fail_msg("%s taken=%d: %d, %d is missing", arith_jumps[o].name, taken, (int)x,
+                                         (int)y);
                         }
                     /* Refinement never adds. */
                     assert_int_equal(in_a & ~members[i], 0);
@@ -237,6 +236,15 @@ static struct tn_range rnd_range(u64 ret_members[3])
     return r;
 }
 
+static void check_insn(struct bpf_insn i, const struct tn_range *a, u64 expected)
+{
+    struct tn_range r = tn_range_insn(&i, a, a);
+
+    if (!tn_range_contains(&r, expected))
+        fail_msg("opcode %02x, off %d, imm %d: %#llx is missing", i.code, i.off, i.imm,
+                 (unsigned long long)expected);
+}
+
 static void check_unary(const struct tn_range *a, u64 x)
 {
     struct tn_range r;
@@ -248,16 +256,22 @@ static void check_unary(const struct tn_range *a, u64 x)
         r = tn_range_sext(a, width);
         assert_true(tn_range_contains(&r, (u64)tn_width_sext(x, width)));
     }
-    r = tn_range_neg(true, a);
-    assert_true(tn_range_contains(&r, 0 - x));
-    r = tn_range_neg(false, a);
-    assert_true(tn_range_contains(&r, (u32)(0 - x)));
-    r = tn_range_bswap(a, 16);
-    assert_true(tn_range_contains(&r, __builtin_bswap16((u16)x)));
-    r = tn_range_bswap(a, 32);
-    assert_true(tn_range_contains(&r, __builtin_bswap32((u32)x)));
-    r = tn_range_bswap(a, 64);
-    assert_true(tn_range_contains(&r, __builtin_bswap64(x)));
+    check_insn((struct bpf_insn){.code = BPF_ALU64 | BPF_NEG}, a, 0 - x);
+    check_insn((struct bpf_insn){.code = BPF_ALU | BPF_NEG}, a, (u32)(0 - x));
+    for (unsigned width = 16; width <= 64; width *= 2) {
+        u64 swapped = __builtin_bswap64(x) >> (64 - width), cut = tn_width_trunc(x, width);
+
+        check_insn((struct bpf_insn){.code = BPF_ALU64 | BPF_END, .imm = (s32)width}, a, swapped);
+        check_insn((struct bpf_insn){.code = BPF_ALU | BPF_END | BPF_TO_BE, .imm = (s32)width}, a, swapped);
+        check_insn((struct bpf_insn){.code = BPF_ALU | BPF_END | BPF_TO_LE, .imm = (s32)width}, a, cut);
+    }
+    for (s16 width = 8; width <= 32; width *= 2) {
+        u64 extended = (u64)tn_width_sext(x, (unsigned)width);
+
+        check_insn((struct bpf_insn){.code = BPF_ALU64 | BPF_MOV | BPF_X, .off = width}, a, extended);
+        if (width < 32)
+            check_insn((struct bpf_insn){.code = BPF_ALU | BPF_MOV | BPF_X, .off = width}, a, (u32)extended);
+    }
 }
 
 static void test_range_random(void **state)
@@ -267,9 +281,10 @@ static void test_range_random(void **state)
     for (int round = 0; round < 300000; round++) {
         struct tn_range a = rnd_range(x), b = rnd_range(y), r;
         struct arith_op op = arith_ops[rnd() % TN_ARRAY_SIZE(arith_ops)];
-        u8 jmp = arith_jumps[rnd() % sizeof(arith_jumps)];
+        u8 jmp = arith_jumps[rnd() % TN_ARRAY_SIZE(arith_jumps)].op;
         bool is64 = rnd() % 2;
         unsigned bits = is64 ? 64 : 32;
+        struct bpf_insn insn = arith_insn(is64 ? BPF_ALU64 : BPF_ALU, op.op, op.off);
 
         for (int i = 0; i < 3; i++) {
             check_unary(&a, x[i]);
@@ -278,10 +293,10 @@ static void test_range_random(void **state)
                 bool taken = arith_jump(jmp, ca, cb, bits);
                 struct tn_range p = a, q = b;
 
-                r = op.is_signed ? tn_range_sdiv(op.op, is64, &a, &b) : tn_range_alu(op.op, is64, &a, &b);
+                r = tn_range_insn(&insn, &a, &b);
                 if (!tn_range_contains(&r, arith_alu(op, ca, cb, bits, bits)))
-                    fail_msg("op %02x/%u signed=%d: %#llx, %#llx", op.op, bits, op.is_signed,
-                             (unsigned long long)x[i], (unsigned long long)y[j]);
+                    fail_msg("%s/%u: %#llx, %#llx", op.name, bits, (unsigned long long)x[i],
+                             (unsigned long long)y[j]);
                 if (!tn_range_assume(jmp, is64, taken, &p, &q) || !tn_range_contains(&p, x[i]) ||
                     !tn_range_contains(&q, y[j]))
                     fail_msg("jump %02x/%u: %#llx, %#llx", jmp, bits, (unsigned long long)x[i],

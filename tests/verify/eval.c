@@ -378,7 +378,7 @@ static bool jumps(const struct bpf_insn *i, u64 a, u64 b)
     u8 op = BPF_OP(i->code);
 
     for (u32 k = 0; k < TN_ARRAY_SIZE(arith_jumps); k++)
-        if (arith_jumps[k] == op)
+        if (arith_jumps[k].op == op)
             return arith_jump(op, tn_width_trunc(a, bits), tn_width_trunc(b, bits), bits);
     return true;
 }

@@ -20,6 +20,7 @@
 
 #include "tests/verify/arith.h"
 #include "verify/range.c"
+#include "verify/refine.c"
 #include "verify/tnum.c"
 #include "verify/word.c"
 
@@ -221,7 +222,9 @@ static bool is_tight(const struct tn_range *r)
 static void check_unary(u32 i)
 {
     const struct tn_range *a = &ranges[i];
-    struct tn_range z[BITS + 1], s[BITS + 1], n64 = tn_range_neg(true, a), n32 = tn_range_neg(false, a);
+    struct bpf_insn neg64 = {.code = BPF_ALU64 | BPF_NEG}, neg32 = {.code = BPF_ALU | BPF_NEG};
+    struct tn_range z[BITS + 1], s[BITS + 1], n64 = tn_range_insn(&neg64, a, a),
+                                              n32 = tn_range_insn(&neg32, a, a);
 
     for (unsigned b = 1; b <= HALF; b++) {
         z[b] = tn_range_zext(a, b);
@@ -247,7 +250,8 @@ static void check_unary(u32 i)
 static void check_alu(u32 i, u32 j, struct arith_op o, bool is64)
 {
     const struct tn_range *a = &ranges[i], *b = &ranges[j];
-    struct tn_range r = o.is_signed ? tn_range_sdiv(o.op, is64, a, b) : tn_range_alu(o.op, is64, a, b);
+    struct bpf_insn insn = arith_insn(is64 ? BPF_ALU64 : BPF_ALU, o.op, o.off);
+    struct tn_range r = tn_range_insn(&insn, a, b);
     unsigned bits = is64 ? BITS : HALF;
     u64 set = members_of(&r);
 
@@ -260,12 +264,12 @@ static void check_alu(u32 i, u32 j, struct arith_op o, bool is64)
             show("a", a);
             show("b", b);
             show("result", &r);
-            fail_msg("op %02x signed=%d of %u bits: %llu, %llu → %llu is missing", o.op, o.is_signed, bits,
-                     (unsigned long long)x, (unsigned long long)y, (unsigned long long)c);
+            fail_msg("%s of %u bits: %llu, %llu → %llu is missing", o.name, bits, (unsigned long long)x,
+                     (unsigned long long)y, (unsigned long long)c);
         }
     if (!tight(&r, set)) {
         show("result", &r);
-        fail_msg("op %02x: the result is not tight", o.op);
+        fail_msg("%s: the result is not tight", o.name);
     }
 }
 
@@ -313,7 +317,7 @@ static void check_pair(u32 i, u32 j)
                 check_alu(i, j, arith_ops[o], is64);
         for (size_t o = 0; o < TN_ARRAY_SIZE(arith_jumps); o++)
             for (int taken = 0; taken < 2; taken++)
-                check_jump(i, j, arith_jumps[o], is64, taken);
+                check_jump(i, j, arith_jumps[o].op, is64, taken);
     }
 }
 

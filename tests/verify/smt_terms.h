@@ -6,7 +6,7 @@
  *      a + b, a < b, (u64)a …      a new term
  *      TN_PICK, TN_MIN, TN_MAX     if-then-else inside a term
  *      if (…), &&, ?:, for (…)     the run goes one way; prove() runs the body again for each other way that
- * is possible (unsigned)a                 one run for each value that is possible (shift amounts)
+ *                                  is possible
  *
  * A run is a conjunction of what was decided; a proof is one query a run: nothing satisfies what was assumed,
  * what was decided, and the negation of what was to be proved.
@@ -14,12 +14,15 @@
 #ifndef TESTS_VERIFY_SMT_TERMS_H
 #define TESTS_VERIFY_SMT_TERMS_H
 
-#include <chrono>
+#include <array>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <functional>
+#include <map>
+#include <set>
 #include <string>
 #include <type_traits>
 #include <vector>
@@ -37,6 +40,13 @@ struct run {
     unsigned names = 0;
     z3::solver solver{smt};
 
+    run()
+    {
+        z3::params p(smt);
+
+        p.set("timeout", 3000u);
+        solver.set(p);
+    }
     void add(const z3::expr &e) { solver.add(e); }
     bool possible(const z3::expr &e)
     {
@@ -61,6 +71,19 @@ struct run {
         add(went ? e : !e);
         return went;
     }
+    /* A number below n: a way for each. */
+    unsigned each(unsigned n)
+    {
+        unsigned k = 0;
+
+        for (; k + 1 < n; k++) {
+            if (at == trail.size())
+                trail.push_back({true, true});
+            if (trail[at++].went)
+                break;
+        }
+        return k;
+    }
     /* On to the next way; false: all were gone. */
     bool next()
     {
@@ -79,6 +102,74 @@ struct run {
     }
 };
 static run *now;
+
+/*
+ * Shifts, products and quotients that are only known by what is promised of them (smt.cc proves the
+ * promises): each is a number of its own, and of any two of them the promises are written down that bind
+ * them.
+ */
+struct abstract {
+    struct result {
+        z3::expr x, y, is; /* operands of 64 bits; a product has 128 */
+    };
+    bool on = false;
+    unsigned bits = 64; /* of the words that are shifted */
+    std::vector<result> shifted, products[2], quotients,
+        remainders; /* products: of unsigned, of signed numbers */
+
+    static z3::expr to(const z3::expr &e, unsigned bits, bool is_signed)
+    {
+        unsigned from = e.get_sort().bv_size();
+
+        return (from >= bits ? e.extract(bits - 1, 0)
+                : is_signed  ? z3::sext(e, bits - from)
+                             : z3::zext(e, bits - from))
+            .simplify();
+    }
+    static z3::expr known(std::vector<result> &all, const z3::expr &x, const z3::expr &y, unsigned bits)
+    {
+        for (const result &r : all)
+            if (z3::eq(r.x, x) && z3::eq(r.y, y))
+                return r.is;
+        all.push_back({x, y, smt.bv_const(("result" + std::to_string(now->names++)).c_str(), bits)});
+        return all.back().is;
+    }
+    z3::expr product(const z3::expr &x, const z3::expr &y, bool is_signed)
+    {
+        unsigned bits = x.get_sort().bv_size();
+
+        is_signed = is_signed && bits > 64;
+        return known(products[is_signed], to(x, 64, is_signed), to(y, 64, is_signed), 128)
+            .extract(bits - 1, 0);
+    }
+    z3::expr divide(const z3::expr &x, const z3::expr &y, bool is_signed, bool quotient)
+    {
+        unsigned bits = x.get_sort().bv_size();
+        z3::expr zero = smt.bv_val(0, 64), a = to(x, 64, is_signed), b = to(y, 64, is_signed);
+        z3::expr flip = is_signed ? quotient ? (a < zero) != (b < zero) : a < zero : smt.bool_val(false);
+
+        if (is_signed) {
+            a = z3::ite(a < zero, -a, a).simplify();
+            b = z3::ite(b < zero, -b, b).simplify();
+        }
+        z3::expr r = known(quotient ? quotients : remainders, a, b, 64);
+        return z3::ite(flip, -r, r).extract(bits - 1, 0);
+    }
+    z3::expr shift_left(const z3::expr &x, const z3::expr &amount)
+    {
+        return known(shifted, x.simplify(), amount.simplify(), 64);
+    }
+    void restart()
+    {
+        shifted.clear();
+        products[0].clear();
+        products[1].clear();
+        quotients.clear();
+        remainders.clear();
+        on = false;
+    }
+};
+static struct abstract abstract;
 
 struct truth {
     z3::expr e;
@@ -112,20 +203,6 @@ template <unsigned W, bool S> struct num {
                            : z3::zext(e, W - from);
     }
     explicit operator bool() const { return now->decide(e != smt.bv_val(0u, W)); }
-    explicit operator unsigned() const
-    {
-        z3::expr known = e.simplify();
-        uint64_t v;
-
-        while (!known.is_numeral_u64(v)) {
-            if (now->solver.check() != z3::sat)
-                std::abort();
-            v = now->solver.get_model().eval(e, true).get_numeral_uint64();
-            if (now->decide(e == smt.bv_val(v, W)))
-                break;
-        }
-        return (unsigned)v;
-    }
     num operator~() const { return num(~e); }
     num operator-() const { return num(-e); }
 #define SMT_ASSIGN(op)                                                                                       \
@@ -167,12 +244,15 @@ template <unsigned W, bool S> struct signed_num<num<W, S>> : std::integral_const
     }
 SMT_ARITH(+, x + y, x + y)
 SMT_ARITH(-, x - y, x - y)
-SMT_ARITH(*, x *y, x *y)
 SMT_ARITH(&, x &y, x &y)
 SMT_ARITH(|, x | y, x | y)
 SMT_ARITH(^, x ^ y, x ^ y)
-SMT_ARITH(/, x / y, z3::udiv(x, y))
-SMT_ARITH(%, z3::srem(x, y), z3::urem(x, y))
+SMT_ARITH(*, abstract.on ? abstract.product(x, y, true) : x *y,
+          abstract.on ? abstract.product(x, y, false) : x *y)
+SMT_ARITH(/, abstract.on ? abstract.divide(x, y, true, true) : x / y,
+          abstract.on ? abstract.divide(x, y, false, true) : z3::udiv(x, y))
+SMT_ARITH(%, abstract.on ? abstract.divide(x, y, true, false) : z3::srem(x, y),
+          abstract.on ? abstract.divide(x, y, false, false) : z3::urem(x, y))
 
 #define SMT_COMPARE(op, s, u)                                                                                \
     template <typename A, typename B, typename = of_terms<A, B>> truth operator op(const A &a, const B &b)   \
@@ -192,7 +272,11 @@ template <typename A, typename B, typename = of_terms<A, B>>
 typename as<A>::type operator<<(const A &a, const B &b)
 {
     using T = typename as<A>::type;
-    return T(z3::shl(T(a).e, T(b).e));
+    z3::expr x = T(a).e, amount = T(b).e;
+
+    if (abstract.on && x.get_sort().bv_size() == 64 && !amount.simplify().is_numeral())
+        return T(abstract.shift_left(x, amount));
+    return T(z3::shl(x, amount));
 }
 template <typename A, typename B, typename = of_terms<A, B>>
 typename as<A>::type operator>>(const A &a, const B &b)
@@ -210,6 +294,9 @@ template <typename A, typename B> join<A, B> pick(const truth &c, const A &a, co
 #define TN_MAX(a, b)     pick(truth((a) > (b)), (a), (b))
 
 typedef uint8_t u8;
+typedef uint16_t u16;
+typedef int8_t s8;
+typedef int16_t s16;
 typedef num<32, false> u32;
 typedef num<64, false> u64;
 typedef num<32, true> s32;

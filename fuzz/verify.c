@@ -14,31 +14,34 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "tests/verify/eval.h"
+#include "tests/verify/eval.h" /* before the words of asm.h */
+
 #include "tests/verify/gen.h"
 
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size);
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 
-static const u32 prog_types[] = {BPF_PROG_TYPE_KPROBE, BPF_PROG_TYPE_RAW_TRACEPOINT, BPF_PROG_TYPE_PERF_EVENT,
-                                 BPF_PROG_TYPE_SOCKET_FILTER};
+static const u32 prog_types[] = {BPF_PROG_TYPE_KPROBE, BPF_PROG_TYPE_SCHED_CLS, BPF_PROG_TYPE_XDP,
+                                 BPF_PROG_TYPE_TRACING};
+static struct world world;
 
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 {
     struct bpf_insn insns[EVAL_MAX_PROG];
     struct tn_authority authority = tn_authority_all;
-    struct tn_verify_in in = {.maps = test_maps, .nmaps = M_COUNT, .authority = &authority};
-    struct eval_views views = {0};
+    struct tn_verify_in in;
+    static struct eval_views views;
+    struct eval_end end;
     struct tn_verify_probe probe = {eval_remember, &views, data[0] & 8 ? eval_mark : NULL};
     struct tn_verdict v;
     const char *wrong = NULL;
     size_t info, text;
-    u32 pc = 0;
 
     if (size < 2 + sizeof(insns[0]))
         return 0;
     authority.limits.max_insns_processed = 3000;
-    in.prog_type = prog_types[data[0] & 3];
+    world_in(&world, prog_types[data[0] & 3], NULL, 0, NULL, &in);
+    in.authority = &authority;
     in.gpl = data[0] & 4;
     in.log_level = data[0] >> 4 & 7;
     info = (size - 2) * (data[1] & 15) / 16;
@@ -62,9 +65,9 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
         abort();
     if (v.accepted)
         for (u64 seed = 1; seed <= 3 && !wrong; seed++)
-            wrong = eval_run(&in, &v, &views, seed * 0x9e3779b97f4a7c15ull, &pc);
+            wrong = eval_run(&in, &v, &views, seed * 0x9e3779b97f4a7c15ull, &end);
     if (wrong) {
-        fprintf(stderr, "instruction %u: %s\n", pc, wrong);
+        fprintf(stderr, "instruction %u: %s\n", end.pc, wrong);
         abort();
     }
     eval_forget(&views);
@@ -76,15 +79,20 @@ static int write_seeds(const char *dir)
 {
     for (u32 k = 1; k <= 200; k++) {
         char path[4096];
+        u8 head[2] = {0};
         struct gen g;
         FILE *f;
 
-        gen_program(&g, k * 0x9e3779b97f4a7c15ull, k % 2);
+        if (k % 2)
+            gen_program(&g, k * 0x9e3779b97f4a7c15ull, k % 4 == 1);
+        else
+            gen_in_world(&g, k * 0x9e3779b97f4a7c15ull, &world, prog_types[k / 2 % 4]);
         snprintf(path, sizeof(path), "%s/%03u", dir, k);
         f = fopen(path, "wb");
         if (!f)
             return 1;
-        fwrite("\4\0", 1, 2, f);
+        head[0] = (u8)(4 | (k % 2 ? 0 : k / 2 % 4));
+        fwrite(head, 1, 2, f);
         fwrite(g.insn, sizeof(g.insn[0]), g.n, f);
         if (fclose(f))
             return 1;
@@ -94,6 +102,7 @@ static int write_seeds(const char *dir)
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
+    world_open(&world);
     if (*argc == 2 && !strncmp((*argv)[1], "-seeds=", 7))
         exit(write_seeds((*argv)[1] + 7));
     return 0;

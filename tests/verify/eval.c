@@ -1,56 +1,104 @@
 /* SPDX-License-Identifier: MIT */
-/* The watched run; see eval.h. */
+/* The watched run; see eval.h, and machine.h for what is under it. */
 #include "tests/verify/eval.h"
 
 #include <stdlib.h>
 
 #include "isa/insn.h"
 #include "tests/verify/arith.h"
+#include "tests/verify/machine.h"
 
-#define MAX_MAPS    8u
-#define MAX_ENTRIES 4u
-#define MAX_RECORDS 8u
-#define GAP         4096u
-#define MAX_STEPS   2000000u
-#define MAP_TOKEN   0x4d41500000000000ull
+#define MAY_GOTO_OP 0xe0
 
 /* ------------------------------------------------------------------------------------------------ views */
 
-#define VIEW_SLOTS 8u
+#define VIEW_SLOTS 12u
 struct eval_view {
     struct eval_view *next;
     struct tn_need need;
     u32 nframes, nslots;
+    u32 nobjects, nlocks, nres, nirq, rcu, preempt; /* held */
+    u16 pointers, numbers, linked; /* registers; numbers: those of which something is known */
+    u16 told;                      /* slots of which something is known */
+    bool strict;                   /* all slots are compared when paths are */
     struct tn_reg reg[10];
     struct tn_stack_slot slot[VIEW_SLOTS];
 };
+#define CHUNK 256u
+
+static struct eval_view *view_new(struct eval_views *views)
+{
+    if (views->n == views->cap) {
+        u32 chunks = views->cap / CHUNK;
+
+        views->chunk = realloc(views->chunk, (chunks + 1) * sizeof(views->chunk[0]));
+        if (!views->chunk)
+            abort();
+        views->chunk[chunks] = malloc(CHUNK * sizeof(struct eval_view));
+        if (!views->chunk[chunks])
+            abort();
+        views->cap += CHUNK;
+    }
+    views->n++;
+    return &views->chunk[(views->n - 1) / CHUNK][(views->n - 1) % CHUNK];
+}
+
+static bool says_something(const struct tn_reg *reg)
+{
+    const struct tn_range *r = &reg->r;
+
+    return r->umin || r->umax != UINT64_MAX || r->smin != INT64_MIN || r->smax != INT64_MAX || r->u32min ||
+           r->u32max != UINT32_MAX || r->s32min != INT32_MIN || r->s32max != INT32_MAX ||
+           r->var.mask != UINT64_MAX;
+}
+
+static void note_what_is_told(struct eval_view *view)
+{
+    view->pointers = view->numbers = view->linked = view->told = 0;
+    for (u32 r = 0; r < 10; r++) {
+        const struct tn_reg *reg = &view->reg[r];
+
+        view->pointers |= (u16)(tn_reg_is_pointer(reg) << r);
+        view->numbers |= (u16)((reg->kind == TN_REG_SCALAR && says_something(reg)) << r);
+        view->linked |= (u16)((reg->kind == TN_REG_SCALAR && reg->id) << r);
+    }
+    for (u32 k = 0; k < view->nslots; k++) {
+        const struct tn_stack_slot *s = &view->slot[k];
+        bool told = s->size && (s->reg.kind != TN_REG_SCALAR || says_something(&s->reg));
+
+        for (u32 b = 0; b < 8; b++)
+            told |= s->byte[b] == TN_BYTE_ZERO || s->byte[b] >= TN_BYTE_DYNPTR;
+        view->told |= (u16)(told << k);
+    }
+}
 
 void eval_remember(void *arg, u32 insn, const struct tn_state *state, const struct tn_need *need)
 {
     struct eval_views *views = arg;
     const struct tn_frame *f = tn_state_top(state);
-    struct eval_view *view;
+    struct eval_view *view = view_new(views);
 
     if (insn >= EVAL_MAX_PROG)
         abort();
-    view = calloc(1, sizeof(*view));
-    if (!view)
-        abort();
     view->need = *need;
+    view->strict = need->slots == ~0ull;
     view->nframes = state->nframes;
     view->nslots = TN_MIN(f->nslots, VIEW_SLOTS);
+    view->nobjects = view->nlocks = view->nres = view->nirq = 0;
+    for (u32 k = 0; k < state->nrefs; k++) {
+        view->nobjects += state->ref[k].kind == TN_REF_OBJECT;
+        view->nlocks += state->ref[k].kind == TN_REF_LOCK;
+        view->nres += state->ref[k].kind == TN_REF_RES_LOCK || state->ref[k].kind == TN_REF_RES_LOCK_IRQ;
+        view->nirq += state->ref[k].kind == TN_REF_IRQ;
+    }
+    view->rcu = state->rcu;
+    view->preempt = state->preempt;
     memcpy(view->reg, f->reg, sizeof(view->reg));
     if (view->nslots)
         memcpy(view->slot, f->slot, view->nslots * sizeof(view->slot[0]));
+    note_what_is_told(view);
     view->next = views->at[insn];
     views->at[insn] = view;
-    if (views->n == views->cap) {
-        views->cap = TN_MAX(1024u, 2 * views->cap);
-        views->by_position = realloc(views->by_position, views->cap * sizeof(struct eval_view *));
-        if (!views->by_position)
-            abort();
-    }
-    views->by_position[views->n++] = view;
 }
 
 void eval_mark(void *arg, u64 position, u32 nframes, const struct tn_marks *mark)
@@ -60,7 +108,7 @@ void eval_mark(void *arg, u64 position, u32 nframes, const struct tn_marks *mark
 
     if (!position || position > views->n)
         abort();
-    view = views->by_position[position - 1];
+    view = &views->chunk[(position - 1) / CHUNK][(position - 1) % CHUNK];
     if (nframes != view->nframes)
         abort();
     view->need.demand |= mark[nframes - 1].regs;
@@ -69,249 +117,244 @@ void eval_mark(void *arg, u64 position, u32 nframes, const struct tn_marks *mark
 
 void eval_forget(struct eval_views *views)
 {
-    struct eval_view *view;
-
-    for (u32 k = 0; k < EVAL_MAX_PROG; k++) {
-        while ((view = views->at[k])) {
-            views->at[k] = view->next;
-            free(view);
-        }
-    }
-    free(views->by_position);
-    views->by_position = NULL;
-    views->n = views->cap = 0;
+    memset(views->at, 0, sizeof(views->at));
+    views->n = 0;
 }
 
-/* ------------------------------------------------------------------------------------------------ machine */
-
-struct object {
-    u64 start, size;
-    u8 kind; /* enum tn_reg_kind */
-    u32 index;
-    bool there, read, write;
-};
-
-struct frame {
-    u64 reg[11];
-    u16 written; /* registers */
-    u32 back, sub;
-    bool init[TN_STACK_BYTES];
-};
-
-struct machine {
-    const struct tn_verify_in *in;
-    const struct tn_verdict *verdict;
-    u64 seed, steps;
-    u32 pc, nframes, nobjects, ctx, records, frames; /* indices of the first object of a kind */
-    struct object object[1 + MAX_MAPS * MAX_ENTRIES + MAX_RECORDS + TN_MAX_FRAMES];
-    struct frame frame[TN_MAX_FRAMES];
-    u8 arena[64 * (GAP + 512)];
-    u64 used;
-    bool done;
-};
-
-static u64 rnd(struct machine *m)
+void eval_free(struct eval_views *views)
 {
-    m->seed ^= m->seed << 13;
-    m->seed ^= m->seed >> 7;
-    m->seed ^= m->seed << 17;
-    return m->seed;
+    for (u32 k = 0; k < views->cap / CHUNK; k++)
+        free(views->chunk[k]);
+    free(views->chunk);
+    *views = (struct eval_views){0};
 }
 
-static u64 some_number(struct machine *m)
+/* ---------------------------------------------------------------------------------- abstract ∋ concrete */
+
+static bool number_inside(const struct tn_range *r, u64 x)
 {
-    switch (rnd(m) >> 20 & 3) {
-    case 0:
-        return rnd(m) >> 30 & 0x7f;
-    case 1:
-        return (u64)(s64)((s32)(rnd(m) >> 24 & 0xff) - 128);
-    case 2:
-        return rnd(m) >> (rnd(m) & 63);
-    default:
-        return rnd(m);
-    }
+    return x >= r->umin && x <= r->umax && (s64)x >= r->smin && (s64)x <= r->smax && (u32)x >= r->u32min &&
+           (u32)x <= r->u32max && (s32)x >= r->s32min && (s32)x <= r->s32max &&
+           !((x ^ r->var.value) & ~r->var.mask);
 }
 
-static u32 add_object(struct machine *m, enum tn_reg_kind kind, u32 index, u64 size, bool there, bool write)
+/* What the verifier believes to be proved of a packet is there. */
+static bool packet_inside(const struct machine *m, const struct tn_reg *a, u64 x)
 {
-    m->used += GAP;
-    m->object[m->nobjects] =
-        (struct object){(u64)m->arena + m->used, size, (u8)kind, index, there, true, write};
-    m->used += TN_ROUND_UP(size, 8u);
-    return m->nobjects++;
+    bool meta = a->kind == TN_REG_PACKET_META;
+    u64 data = machine_packet_data(m), end = meta ? data : machine_packet_end(m);
+    u64 start = meta ? m->object[m->now].start : data;
+
+    if (!number_inside(&a->r, x - start))
+        return false;
+    if (a->obj == TN_PKT_PAST_END)
+        return (s64)(x - end) > 0;
+    if (a->obj == TN_PKT_AT_END)
+        return (s64)(x - end) >= 0;
+    return !a->obj || (s64)(end - (x - (u64)(s64)a->delta)) >= (s64)a->obj;
 }
 
-static void machine_init(struct machine *m)
+static bool mem_inside(const struct machine *m, const struct tn_reg *a, u64 x)
 {
-    const struct tn_verify_in *in = m->in;
-
-    m->used = (8 - (u64)m->arena % 8) % 8;
-    m->ctx = add_object(m, TN_REG_CTX, 0, 512, true, false);
-    for (u32 k = 0; k < in->nmaps && k < MAX_MAPS; k++) {
-        for (u32 e = 0; e < TN_MIN(in->maps[k].geo.max_entries, MAX_ENTRIES); e++) {
-            u32 o = add_object(m, TN_REG_MAP_VALUE, k, TN_MIN(in->maps[k].geo.value_size, 512u), true,
-                               !in->maps[k].rdonly_prog);
-            m->object[o].read = !in->maps[k].wronly_prog;
-        }
-    }
-    m->records = m->nobjects;
-    for (u32 k = 0; k < MAX_RECORDS; k++)
-        add_object(m, TN_REG_MEM, k, 512, false, true);
-    m->frames = m->nobjects;
-    for (u32 k = 0; k < TN_MAX_FRAMES; k++)
-        add_object(m, TN_REG_STACK, k, TN_STACK_BYTES, false, true);
-    for (u64 k = 0; k + 8 <= sizeof(m->arena); k += 8) {
-        u64 x = some_number(m);
-
-        memcpy(m->arena + k, &x, 8);
-    }
-    for (u32 o = 0; o < m->nobjects; o++) {
-        const struct object *b = &m->object[o];
-
-        if (b->kind == TN_REG_MAP_VALUE && in->maps[b->index].frozen)
-            memcpy((void *)b->start, in->maps[b->index].frozen, b->size);
-    }
-}
-
-static u64 value_of(const struct machine *m, u32 map, u32 entry)
-{
-    for (u32 o = 0; o < m->nobjects; o++)
-        if (m->object[o].kind == TN_REG_MAP_VALUE && m->object[o].index == map && !entry--)
-            return m->object[o].start;
-    return 0;
-}
-
-static void push_frame(struct machine *m, u32 sub, u32 back)
-{
-    struct frame *f = &m->frame[m->nframes];
-    struct object *stack = &m->object[m->frames + m->nframes];
-
-    *f = (struct frame){.sub = sub, .back = back};
-    stack->there = true;
-    f->reg[10] = stack->start + stack->size;
-    for (u64 left = m->verdict->subprogs[sub].zero; left; left &= left - 1) {
-        u32 slot = (u32)__builtin_ctzll(left);
-
-        memset((u8 *)f->reg[10] - 8 * (slot + 1), 0, 8);
-        memset(&f->init[TN_STACK_BYTES - 8 * (slot + 1)], true, 8);
-    }
-    f->written = 1u << 10;
-    m->nframes++;
-}
-
-static struct frame *top(struct machine *m)
-{
-    return &m->frame[m->nframes - 1];
-}
-
-/* NULL: the bytes are inside one object and may be used so. */
-static const char *touch(struct machine *m, u64 addr, u64 size, bool read, bool write, bool by_insn)
-{
-    static const u8 mem_kind[] = {[TN_REG_CTX] = TN_MEM_CTX,
-                                  [TN_REG_STACK] = TN_MEM_STACK,
-                                  [TN_REG_MAP_VALUE] = TN_MEM_MAP_VALUE,
-                                  [TN_REG_MEM] = TN_MEM_RINGBUF};
-    const struct tn_facts *facts = &m->verdict->facts;
-    const struct object *o = NULL;
-    u64 off;
-
-    for (u32 k = 0; k < m->nobjects && !o; k++)
-        if (m->object[k].there && addr >= m->object[k].start &&
-            addr - m->object[k].start <= m->object[k].size &&
-            size <= m->object[k].size - (addr - m->object[k].start))
-            o = &m->object[k];
-    if (!o)
-        return "access outside";
-    if ((read && !o->read) || (write && !o->write))
-        return "access of the wrong kind";
-    if (by_insn && m->verdict->aux[m->pc].mem_kind != TN_MEM_PLAIN &&
-        m->verdict->aux[m->pc].mem_kind != mem_kind[o->kind])
-        return "mem_kind is wrong";
-    off = addr - o->start;
-    if (o->kind == TN_REG_CTX)
-        for (u64 w = off / 8; w < (off + size + 7) / 8; w++)
-            if (w < 256 && !facts->ctx_escapes && !(facts->ctx_read[w / 64] >> (w % 64) & 1))
-                return "ctx_read lacks a word";
-    if (o->kind == TN_REG_MAP_VALUE && o->index < 64 && !(facts->maps_used >> o->index & 1))
-        return "maps_used lacks a map";
-    if (o->kind == TN_REG_STACK) {
-        struct frame *f = &m->frame[o->index];
-
-        if (size && TN_STACK_BYTES - off > m->verdict->subprogs[f->sub].stack)
-            return "below what the frame was given";
-        for (u64 b = off; b < off + size; b++) {
-            if (read && !f->init[b])
-                return "stack byte never written is read";
-            f->init[b] |= write;
-        }
-    }
-    return NULL;
-}
-
-/* ------------------------------------------------------------------------------------------------ abstract ∋
- * concrete */
-
-static bool inside(const struct machine *m, const struct tn_reg *a, u64 x)
-{
-    switch (a->kind) {
-    case TN_REG_SCALAR:
-        return tn_range_contains(&a->r, x);
-    case TN_REG_CTX:
-        return tn_range_contains(&a->r, x - m->object[m->ctx].start);
-    case TN_REG_STACK:
-        return tn_range_contains(&a->r, x - m->frame[a->frame].reg[10]);
-    case TN_REG_MAP:
-        return x == MAP_TOKEN + a->obj;
-    case TN_REG_NONE:
+    if (a->flags & TN_PTR_UNTRUSTED)
         return true;
-    default:
-        if (tn_reg_maybe_null(a) && !x)
+    for (u32 k = 0; k < m->nparts && a->flags & TN_PTR_DYNPTR_MEM; k++)
+        if (m->part[k].there && m->part[k].size == a->obj && number_inside(&a->r, x - m->part[k].start))
             return true;
-        break;
-    }
+    for (u32 k = m->records; k < m->sockets && !(a->flags & TN_PTR_DYNPTR_MEM); k++)
+        if (m->object[k].there && m->object[k].kind == TN_REG_MEM && m->object[k].index == a->obj &&
+            number_inside(&a->r, x - m->object[k].start))
+            return true;
+    return false;
+}
+
+static bool map_inside(const struct machine *m, const struct tn_reg *a, u64 x)
+{
+    const struct tn_verify_map *map = machine_map(m, x);
+
+    return map && MAP_OF(x) == a->obj && (INNER_OF(x) != 0) == (a->uid != 0);
+}
+
+static bool object_inside(const struct machine *m, const struct tn_reg *a, u64 x)
+{
+    u8 kind = a->kind == TN_REG_SOCK_COMMON || a->kind == TN_REG_TCP_SOCK ? TN_REG_SOCKET : a->kind;
+
     for (u32 k = 0; k < m->nobjects; k++) {
         const struct object *o = &m->object[k];
-        bool ring = o->kind == TN_REG_MEM;
 
-        if (!o->there || a->kind != o->kind || (ring ? a->obj != o->size : a->obj != o->index))
-            continue;
-        if (tn_range_contains(&a->r, x - o->start))
+        if (o->there && o->kind == kind && (kind == TN_REG_SOCKET || o->index == a->obj) &&
+            (kind != TN_REG_MAP_VALUE || (o->inner != 0) == (a->uid != 0)) &&
+            number_inside(&a->r, x - o->start))
             return true;
     }
     return false;
 }
 
-static bool slot_inside(const struct machine *m, const struct tn_stack_slot *s, u32 index,
-                        const struct tn_need *need)
+/* What a look-up in a map of maps found is still called a value while it may be NULL. */
+static bool is_map_maybe(const struct machine *m, const struct tn_reg *a)
 {
-    const u8 *at = (const u8 *)m->frame[m->nframes - 1].reg[10] - 8 * (index + 1);
+    return a->kind == TN_REG_MAP_VALUE && !a->uid && m->in->maps[a->obj].inner;
+}
+
+static bool inside(const struct machine *m, const struct tn_reg *a, u64 x)
+{
+    if (a->kind > TN_REG_SCALAR && tn_reg_maybe_null(a) && !x)
+        return true;
+    switch ((enum tn_reg_kind)a->kind) {
+    case TN_REG_NONE:
+        return true;
+    case TN_REG_SCALAR:
+        return number_inside(&a->r, x);
+    case TN_REG_CTX:
+        return number_inside(&a->r, x - m->object[m->ctx].start);
+    case TN_REG_STACK:
+        return number_inside(&a->r, x - m->frame[a->frame].reg[10]);
+    case TN_REG_MAP:
+        return map_inside(m, a, x);
+    case TN_REG_PACKET:
+    case TN_REG_PACKET_META:
+        return packet_inside(m, a, x);
+    case TN_REG_PACKET_END:
+        return x == machine_packet_end(m);
+    case TN_REG_MEM:
+        return mem_inside(m, a, x);
+    case TN_REG_BTF:
+        return !(a->flags & (TN_PTR_TRUSTED | TN_PTR_RCU)) || a->flags & TN_PTR_UNTRUSTED ||
+               object_inside(m, a, x);
+    case TN_REG_FUNC:
+        return x == FUNC_TOKEN + a->obj;
+    case TN_REG_DYNPTR:
+        return x - DYN_TOKEN < m->nnamed && m->named[x - DYN_TOKEN].live;
+    case TN_REG_MAP_VALUE:
+        if (is_map_maybe(m, a))
+            return machine_map(m, x) && MAP_OF(x) == a->obj && INNER_OF(x);
+        return object_inside(m, a, x);
+    default:
+        return object_inside(m, a, x);
+    }
+}
+
+static bool bytes_inside(const struct tn_stack_slot *s, const u8 *at, const u8 *state, bool decides)
+{
+    for (u32 b = 0; b < 8; b++) {
+        switch ((enum tn_byte_kind)s->byte[b]) {
+        case TN_BYTE_ZERO:
+            if (decides && at[b])
+                return false;
+            break;
+        case TN_BYTE_DYNPTR:
+        case TN_BYTE_ITER:
+        case TN_BYTE_IRQ_FLAG:
+            if (state[b] != OBJECT)
+                return false;
+            break;
+        default:
+            break;
+        }
+    }
+    return true;
+}
+
+static bool slot_inside(const struct machine *m, const struct tn_stack_slot *s, u32 index, bool decides)
+{
+    const struct frame *f = &m->frame[m->nframes - 1];
+    const u8 *at = (const u8 *)f->reg[10] - 8 * (index + 1);
     u64 x = 0;
 
-    if (!s->size || !((s->reg.kind == TN_REG_SCALAR ? need->slots : need->read) >> index & 1))
+    if (!bytes_inside(s, at, &f->state[TN_STACK_BYTES - 8 * (index + 1)], decides))
+        return false;
+    if (!s->size || (s->reg.kind == TN_REG_SCALAR && !decides))
         return true;
     memcpy(&x, at + s->lo, s->size);
     return inside(m, &s->reg, x);
 }
 
-static bool seen(const struct machine *m, const struct eval_views *views)
+/* Numbers that are said to be one, but for a distance. */
+static bool links_hold(const struct eval_view *v, const struct frame *f, u32 linked)
 {
-    const struct frame *f = &m->frame[m->nframes - 1];
+    for (; linked & (linked - 1); linked &= linked - 1) {
+        u32 a = (u32)__builtin_ctz(linked);
 
-    for (const struct eval_view *v = views->at[m->pc]; v; v = v->next) {
-        bool all = v->nframes == m->nframes;
+        for (u32 rest = linked & (linked - 1); rest; rest &= rest - 1) {
+            u32 b = (u32)__builtin_ctz(rest);
 
-        for (u32 r = 0; r < 10 && all; r++) {
-            const struct tn_reg *reg = &v->reg[r];
-            bool matters = v->need.live >> r & 1 && (v->need.demand >> r & 1 || tn_reg_is_pointer(reg));
-
-            all = !matters || inside(m, reg, f->reg[r]);
+            if (v->reg[a].id == v->reg[b].id &&
+                f->reg[a] - (u64)(s64)v->reg[a].delta != f->reg[b] - (u64)(s64)v->reg[b].delta)
+                return false;
         }
-        for (u32 k = 0; k < TN_MIN(v->nslots, VIEW_SLOTS) && all; k++)
-            all = slot_inside(m, &v->slot[k], k, &v->need);
-        if (all)
-            return true;
     }
-    return false;
+    return true;
+}
+
+static bool held_as_told(const struct machine *m, const struct eval_view *v)
+{
+    /* What was asked for and not had (NULL) is held until the program has looked. */
+    return m->nheld <= v->nobjects && (m->lock != 0) == v->nlocks && m->nres == v->nres &&
+           m->nirq == v->nirq && m->rcu == v->rcu && m->preempt == v->preempt;
+}
+
+/* NULL: nothing; otherwise what is outside. A lazy verifier does not compare stack slots that are overwritten
+   before they are read, so of these it is told which are outside: reading one is wrong. */
+static const char *outside_of(const struct machine *m, const struct eval_view *v, u16 *ret_slots)
+{
+    static const char *const reg[] = {"r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9"};
+    const struct frame *f = &m->frame[m->nframes - 1];
+    u32 decide = v->need.live & v->need.demand;
+
+    *ret_slots = 0;
+    if (v->nframes != m->nframes)
+        return "so many frames";
+    if (!held_as_told(m, v))
+        return "what is held";
+    for (u32 left = decide & v->numbers; left; left &= left - 1) {
+        u32 r = (u32)__builtin_ctz(left);
+
+        if (!number_inside(&v->reg[r].r, f->reg[r]))
+            return reg[r];
+    }
+    for (u32 left = v->need.live & v->pointers; left; left &= left - 1) {
+        u32 r = (u32)__builtin_ctz(left);
+
+        if (!inside(m, &v->reg[r], f->reg[r]))
+            return reg[r];
+    }
+    for (u32 left = v->told; left; left &= left - 1) {
+        u32 k = (u32)__builtin_ctz(left);
+
+        if (slot_inside(m, &v->slot[k], k, v->need.slots >> k & 1))
+            continue;
+        if (v->strict)
+            return "the stack";
+        *ret_slots |= (u16)(1u << k);
+    }
+    return links_hold(v, f, decide & v->linked) ? NULL : "numbers that should be one";
+}
+
+/* The one that fits goes to the front: the next run is likely to need it. NULL: there is one; otherwise what
+   is wrong with the last. */
+static const char *unseen(struct machine *m, struct eval_views *views)
+{
+    struct eval_view **at = &views->at[m->pc], **best = NULL, *v;
+    const char *what = "an instruction that was not seen", *wrong;
+    u16 slots, least = 0;
+
+    for (; (v = *at) && !(best && !least); at = &v->next) {
+        wrong = outside_of(m, v, &slots);
+        if (wrong) {
+            what = wrong;
+        } else if (!best || __builtin_popcount(slots) < __builtin_popcount(least)) {
+            best = at;
+            least = slots;
+        }
+    }
+    if (!best)
+        return what;
+    v = *best;
+    *best = v->next;
+    v->next = views->at[m->pc];
+    views->at[m->pc] = v;
+    machine_top(m)->suspect = least;
+    return NULL;
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -371,7 +414,7 @@ static u64 alu(const struct bpf_insn *i, u64 a, u64 b)
     }
 }
 
-/* Jumps without a condition, may_goto among them, are always taken. */
+/* Jumps without a condition are always taken. */
 static bool jumps(const struct bpf_insn *i, u64 a, u64 b)
 {
     unsigned bits = BPF_CLASS(i->code) == BPF_JMP ? 64 : 32;
@@ -385,10 +428,10 @@ static bool jumps(const struct bpf_insn *i, u64 a, u64 b)
 
 static const char *atomic(struct machine *m, const struct bpf_insn *i)
 {
-    struct frame *f = top(m);
+    struct frame *f = machine_top(m);
     u64 addr = f->reg[i->dst_reg] + (u64)(s64)i->off, size = tn_size_bytes(i->code), old = 0, new,
         operand = f->reg[i->src_reg];
-    const char *wrong = touch(m, addr, size, true, true, true);
+    const char *wrong = machine_touch(m, addr, size, TOUCH_READ | TOUCH_WRITE | TOUCH_INSN);
 
     if (wrong)
         return wrong;
@@ -414,6 +457,7 @@ static const char *atomic(struct machine *m, const struct bpf_insn *i)
         break;
     }
     memcpy((void *)addr, &new, size);
+    machine_learn(m, old);
     if (i->imm == BPF_CMPXCHG)
         f->reg[0] = old;
     else if (i->imm & BPF_FETCH)
@@ -421,171 +465,22 @@ static const char *atomic(struct machine *m, const struct bpf_insn *i)
     return NULL;
 }
 
-/* ------------------------------------------------------------------------------------------------ helpers */
-
-static const char *reserve(struct machine *m, u64 size, u64 *ret)
-{
-    *ret = 0;
-    if (size > 512 || !(rnd(m) >> 33 & 3))
-        return NULL;
-    for (u32 k = m->records; k < m->frames; k++) {
-        if (m->object[k].there)
-            continue;
-        m->object[k].there = true;
-        m->object[k].size = size;
-        *ret = m->object[k].start;
-        break;
-    }
-    return NULL;
-}
-
-static const char *release(struct machine *m, u64 addr)
-{
-    for (u32 k = m->records; k < m->frames; k++) {
-        if (m->object[k].there && m->object[k].start == addr) {
-            m->object[k].there = false;
-            return NULL;
-        }
-    }
-    return "release of what is not held";
-}
-
-static const char *look_up(struct machine *m, u32 map, u64 key_addr, u64 *ret)
-{
-    const struct tn_map_geo *geo = &m->in->maps[map].geo;
-    const struct tn_insn_aux *aux = &m->verdict->aux[m->pc];
-    u64 key = 0;
-
-    memcpy(&key, (void *)key_addr, TN_MIN(geo->key_size, 8u));
-    if (aux->const_key >= 0 && (geo->key_size != 4 || (u64)(u32)aux->const_key != key))
-        return "const_key is wrong";
-    if (geo->type == BPF_MAP_TYPE_HASH)
-        key = rnd(m) >> 30 & 7;
-    *ret = key < TN_MIN(geo->max_entries, MAX_ENTRIES) ? value_of(m, map, (u32)key) : 0;
-    return NULL;
-}
-
-static u32 built_flags(u32 id)
-{
-    static const struct {
-        u32 id, flags;
-    } built[] = {
-#define H(id, name, ret, a1, a2, a3, a4, a5, flags) {id, (u32)(flags)},
-        TN_HELPERS(H)
-#undef H
-    };
-
-    for (size_t k = 0; k < TN_ARRAY_SIZE(built); k++)
-        if (built[k].id == id)
-            return built[k].flags;
-    return 0;
-}
-
-/* What a call does with one argument, by what the row says of it. */
-static const char *argument(struct machine *m, const struct tn_arg_form *form, u64 x, u64 size,
-                            const struct tn_map_geo *geo)
-{
-    bool write = form->flags & TN_AF_WRITE, read = !(form->flags & TN_AF_UNINIT);
-    const char *wrong = NULL;
-
-    switch ((enum tn_arg_kind)form->kind) {
-    case TN_AK_CTX:
-        return x == m->object[m->ctx].start ? NULL : "argument is not the context";
-    case TN_AK_KEY:
-        size = geo ? geo->key_size : 0;
-        break;
-    case TN_AK_VALUE:
-        size = geo ? geo->value_size : 0;
-        break;
-    case TN_AK_FIXED:
-        size = form->n;
-        break;
-    case TN_AK_MEM:
-        break;
-    case TN_AK_RECORD:
-        return release(m, x);
-    default:
-        return NULL;
-    }
-    if (!x && form->flags & TN_AF_NULL)
-        return NULL;
-    wrong = size ? touch(m, x, size, read, write, false) : NULL;
-    for (u64 b = 0; b < size && write && !wrong; b++)
-        *(u8 *)(x + b) = (u8)some_number(m);
-    return wrong;
-}
-
-static const char *helper(struct machine *m, const struct bpf_insn *i)
-{
-    const struct tn_proto *proto = tn_proto_for((u32)i->imm, m->in->prog_type, m->in->expected_attach_type);
-    const struct tn_facts *facts = &m->verdict->facts;
-    const struct tn_insn_aux *aux = &m->verdict->aux[m->pc];
-    struct frame *f = top(m);
-    const struct tn_map_geo *geo = NULL;
-    const char *wrong = NULL;
-    u64 result = some_number(m), longest = 0;
-    u32 map = 0, flags;
-
-    if (!proto || !(facts->helpers[proto->id / 64] >> (proto->id % 64) & 1))
-        return "facts.helpers lacks a helper";
-    flags = built_flags(proto->id);
-    if (((flags & TN_HF_SYSCALL) && !facts->syscalls) || ((flags & TN_HF_PERCPU) && !facts->percpu) ||
-        ((flags & TN_HF_READS_PROCESS) && !facts->may_fault))
-        return "facts lack what a helper needs";
-    for (u32 a = 1; a <= tn_proto_nargs(proto) && !wrong; a++) {
-        const struct tn_arg_form *form = tn_proto_arg(proto, a);
-
-        if (!(f->written >> a & 1))
-            return "argument never written";
-        if (form->kind == TN_AK_SIZE)
-            longest = f->reg[a];
-        if (form->kind == TN_AK_MAP) {
-            map = (u32)(f->reg[a] - MAP_TOKEN);
-            if (map >= m->in->nmaps)
-                return "argument is not a map";
-            geo = &m->in->maps[map].geo;
-            if (aux->const_map >= 0 && (u32)aux->const_map != map)
-                return "const_map is wrong";
-            if ((geo->type == BPF_MAP_TYPE_PERCPU_ARRAY || geo->type == BPF_MAP_TYPE_PERCPU_HASH) &&
-                !facts->percpu)
-                return "facts.percpu is wrong";
-            continue;
-        }
-        wrong = argument(m, form, f->reg[a], a < 5 ? f->reg[a + 1] : 0, geo);
-    }
-    if (proto->flags & TN_PF_RET_LENGTH)
-        result = longest && rnd(m) >> 40 & 1 ? rnd(m) % (longest + 1) : (u64)-14;
-    if (!wrong && proto->id == TN_PROTO_map_lookup_elem)
-        wrong = look_up(m, map, f->reg[2], &result);
-    if (!wrong && proto->id == TN_PROTO_ringbuf_reserve)
-        wrong = reserve(m, f->reg[2], &result);
-    for (u32 a = 1; a <= 5; a++)
-        f->reg[a] = some_number(m);
-    f->reg[0] = result;
-    f->written = (u16)((f->written & ~0x3fu) | (tn_proto_ret(proto)->kind != TN_RK_VOID));
-    return wrong;
-}
-
-/* ------------------------------------------------------------------------------------------------ run */
-
 static const char *call(struct machine *m, const struct bpf_insn *i)
 {
-    struct frame *caller = top(m);
+    struct frame *caller = machine_top(m);
     u32 to = m->pc + 1 + (u32)i->imm, sub = 0, stack = 0;
-    const char *wrong;
 
-    if (i->src_reg != BPF_PSEUDO_CALL) {
-        wrong = helper(m, i);
-        m->pc++;
-        return wrong;
-    }
+    if (i->src_reg == 0)
+        return model_helper(m, i);
+    if (i->src_reg == BPF_PSEUDO_KFUNC_CALL)
+        return model_kfunc(m, i);
     while (sub < m->verdict->nsubprogs && m->verdict->subprogs[sub].start != to)
         sub++;
     if (sub == m->verdict->nsubprogs || m->nframes == TN_MAX_FRAMES)
         return "call of no function, or too deep";
-    push_frame(m, sub, m->pc + 1);
-    memcpy(&top(m)->reg[1], &caller->reg[1], 5 * sizeof(caller->reg[0]));
-    top(m)->written |= caller->written & 0x3e;
+    machine_push_frame(m, sub, m->pc + 1);
+    memcpy(&machine_top(m)->reg[1], &caller->reg[1], 5 * sizeof(caller->reg[0]));
+    machine_top(m)->written |= caller->written & 0x3e;
     for (u32 k = 0; k < m->nframes; k++)
         stack += m->verdict->subprogs[m->frame[k].sub].stack;
     if (stack > m->verdict->facts.max_stack)
@@ -594,49 +489,80 @@ static const char *call(struct machine *m, const struct bpf_insn *i)
     return NULL;
 }
 
+static const char *balanced(const struct machine *m)
+{
+    if (m->nheld)
+        return "a reference leaks";
+    if (m->lock || m->nres)
+        return "a lock is held at the end";
+    return m->rcu || m->preempt || m->nirq ? "a section is open at the end" : NULL;
+}
+
 static const char *leave(struct machine *m)
 {
-    struct frame *from = top(m), *to;
+    struct frame *from = machine_top(m), *to;
 
     if (!(from->written & 1))
         return "R0 never written at exit";
     if (m->nframes == 1) {
         m->done = true;
-        for (u32 k = m->records; k < m->frames; k++)
-            if (m->object[k].there)
-                return "a reservation leaks";
         return NULL;
     }
     m->object[m->frames + --m->nframes].there = false;
-    to = top(m);
+    to = machine_top(m);
+    m->pc = from->back;
+    if (from->callback) {
+        to->rounds.answer = from->reg[0];
+        return from->reg[0] > 1 ? "a callback returns what it must not" : NULL;
+    }
     to->reg[0] = from->reg[0];
     to->written = (u16)((to->written & ~0x3fu) | 1);
-    m->pc = from->back;
     return NULL;
 }
 
 static const char *load_imm(struct machine *m, const struct bpf_insn *i)
 {
     u64 x = (u32)i->imm | (u64)(u32)i[1].imm << 32;
+    bool map = i->src_reg == BPF_PSEUDO_MAP_FD || i->src_reg == BPF_PSEUDO_MAP_VALUE;
 
-    if (i->src_reg == BPF_PSEUDO_MAP_FD)
-        x = MAP_TOKEN + (u32)i->imm;
-    else if (i->src_reg == BPF_PSEUDO_MAP_VALUE)
-        x = value_of(m, (u32)i->imm, 0) + (u32)i[1].imm;
-    if (i->src_reg && i->imm < 64 && !(m->verdict->facts.maps_used >> i->imm & 1))
+    if (i->src_reg == BPF_PSEUDO_MAP_FD) {
+        x = TOKEN((u32)i->imm, 0);
+    } else if (i->src_reg == BPF_PSEUDO_MAP_VALUE) {
+        x = machine_value(m, TOKEN((u32)i->imm, 0), 0) + (u32)i[1].imm;
+    } else if (i->src_reg == BPF_PSEUDO_FUNC) {
+        for (u32 s = 0; s < m->verdict->nsubprogs; s++)
+            if (m->verdict->subprogs[s].start == m->pc + 1 + (u32)i->imm)
+                x = FUNC_TOKEN + s;
+    }
+    if (map && i->imm < 64 && !(m->verdict->facts.maps_used >> i->imm & 1))
         return "maps_used lacks a map";
-    top(m)->reg[i->dst_reg] = x;
-    top(m)->written |= (u16)(1u << i->dst_reg);
+    machine_top(m)->reg[i->dst_reg] = x;
+    machine_top(m)->written |= (u16)(1u << i->dst_reg);
     m->pc += 2;
     return NULL;
 }
 
+/* Fields of contexts that are addresses, though the program names four bytes. */
+static u64 context_pointer(const struct machine *m, u64 off, u64 otherwise)
+{
+    bool tc = m->in->prog_type == BPF_PROG_TYPE_SCHED_CLS, xdp = m->in->prog_type == BPF_PROG_TYPE_XDP;
+
+    if ((tc && off == 76) || (xdp && off == 0))
+        return machine_packet_data(m);
+    if ((tc && off == 80) || (xdp && off == 4))
+        return machine_packet_end(m);
+    if ((tc && off == 140) || (xdp && off == 8))
+        return m->object[m->now].start;
+    return otherwise;
+}
+
 static const char *memory(struct machine *m, const struct bpf_insn *i)
 {
-    struct frame *f = top(m);
-    bool load = BPF_CLASS(i->code) == BPF_LDX;
+    struct frame *f = machine_top(m);
+    bool load = BPF_CLASS(i->code) == BPF_LDX, probe = m->verdict->aux[m->pc].mem_kind == TN_MEM_PROBE;
     u64 size = tn_size_bytes(i->code), x;
     u64 addr = f->reg[load ? i->src_reg : i->dst_reg] + (u64)(s64)i->off;
+    const struct object *o = machine_object(m, addr, size);
     const char *wrong;
 
     if (BPF_CLASS(i->code) == BPF_STX && BPF_MODE(i->code) == BPF_ATOMIC) {
@@ -644,18 +570,30 @@ static const char *memory(struct machine *m, const struct bpf_insn *i)
         m->pc++;
         return wrong;
     }
-    wrong = touch(m, addr, size, load, !load, true);
-    if (wrong)
-        return wrong;
+    if (probe && (!load || !m->verdict->facts.may_fault))
+        return "a store, or a program that may not fault, reads with care";
+    x = 0;
+    if (!probe || o) {
+        wrong = machine_touch(m, addr, size, (load ? TOUCH_READ : TOUCH_WRITE) | TOUCH_INSN);
+        if (wrong && probe && o->kind != TN_REG_BTF)
+            wrong = NULL; /* an address that went astray and met something of ours */
+        if (wrong)
+            return wrong;
+        if (load)
+            memcpy(&x, (void *)addr, size);
+    }
     m->pc++;
     if (!load) {
         x = BPF_CLASS(i->code) == BPF_STX ? f->reg[i->src_reg] : (u64)(s64)i->imm;
         memcpy((void *)addr, &x, size);
         return NULL;
     }
-    x = 0;
-    memcpy(&x, (void *)addr, size);
-    f->reg[i->dst_reg] = BPF_MODE(i->code) == BPF_MEMSX ? (u64)tn_width_sext(x, (unsigned)size * 8) : x;
+    if (BPF_MODE(i->code) == BPF_MEMSX)
+        x = (u64)tn_width_sext(x, (unsigned)size * 8);
+    if (o && o->kind == TN_REG_CTX)
+        x = context_pointer(m, addr - o->start, x);
+    machine_learn(m, x);
+    f->reg[i->dst_reg] = x;
     f->written |= (u16)(1u << i->dst_reg);
     return NULL;
 }
@@ -680,14 +618,16 @@ static u16 reads(const struct bpf_insn *i)
     case BPF_ALU64:
         return (u16)((op == BPF_MOV ? 0 : dst) | (x && op != BPF_END ? src : 0));
     default:
-        return op == BPF_CALL || op == BPF_EXIT || op == BPF_JA ? 0 : (u16)(dst | (x ? src : 0));
+        return op == BPF_CALL || op == BPF_EXIT || op == BPF_JA || op == MAY_GOTO_OP
+                   ? 0
+                   : (u16)(dst | (x ? src : 0));
     }
 }
 
 static const char *step(struct machine *m)
 {
     const struct bpf_insn *i = &m->in->insns[m->pc];
-    struct frame *f = top(m);
+    struct frame *f = machine_top(m);
     bool x = BPF_SRC(i->code) == BPF_X;
     u64 operand = x ? f->reg[i->src_reg] : (u64)(s64)i->imm;
 
@@ -695,6 +635,8 @@ static const char *step(struct machine *m)
         return "register never written is read";
     switch (BPF_CLASS(i->code)) {
     case BPF_LD:
+        if (BPF_MODE(i->code) != BPF_IMM)
+            return "";
         return load_imm(m, i);
     case BPF_LDX:
     case BPF_ST:
@@ -717,6 +659,11 @@ static const char *step(struct machine *m)
     case BPF_JA:
         m->pc += 1 + (u32)(BPF_CLASS(i->code) == BPF_JMP32 ? i->imm : i->off);
         return NULL;
+    case MAY_GOTO_OP: /* at some time the run has had enough */
+        operand = !(machine_rnd(m) & 7);
+        machine_learn(m, operand);
+        m->pc += 1 + (operand ? (u32)(s32)i->off : 0);
+        return NULL;
     default:
         m->pc += 1 + (jumps(i, f->reg[i->dst_reg], operand) ? (u32)(s32)i->off : 0);
         return NULL;
@@ -724,33 +671,36 @@ static const char *step(struct machine *m)
 }
 
 const char *eval_run(const struct tn_verify_in *in, const struct tn_verdict *verdict,
-                     const struct eval_views *views, u64 seed, u32 *ret_pc)
+                     struct eval_views *views, u64 seed, struct eval_end *ret)
 {
-    _free_ struct machine *m = calloc(1, sizeof(*m));
+    static struct machine machine;
+    struct machine *m = &machine;
     const char *wrong = NULL;
 
-    if (!m)
-        abort();
-    m->in = in;
-    m->verdict = verdict;
-    m->seed = seed | 1;
-    machine_init(m);
-    push_frame(m, 0, 0);
+    machine_start(m, in, verdict, seed);
+    machine_push_frame(m, 0, 0);
     for (u32 r = 0; r < 10; r++)
-        top(m)->reg[r] = some_number(m);
-    top(m)->reg[1] = m->object[m->ctx].start;
-    top(m)->written |= 2;
+        machine_top(m)->reg[r] = machine_number(m);
+    machine_top(m)->reg[1] = m->object[m->ctx].start;
+    machine_top(m)->written |= 2;
     if (verdict->subprogs[0].stack > verdict->facts.max_stack)
         wrong = "more stack than max_stack";
     while (!wrong && !m->done && m->steps < MAX_STEPS) {
-        *ret_pc = m->pc;
+        ret->pc = m->pc;
         if (++m->steps > verdict->facts.longest_path)
             return "longer than the longest path";
-        if (!verdict->aux[m->pc].live)
+        if (m->pc >= in->ninsns || !verdict->aux[m->pc].live)
             return "an instruction that is not live is reached";
-        if (views && !seen(m, views))
-            return "no abstract state contains the registers";
+        ret->outside = unseen(m, views);
+        if (ret->outside)
+            return "no abstract state contains the concrete one";
         wrong = step(m);
     }
-    return wrong;
+    if (!wrong && m->done)
+        wrong = balanced(m);
+    ret->steps = m->steps;
+    ret->course = m->course;
+    ret->whole = m->done;
+    memcpy(ret->helpers, m->helpers, sizeof(ret->helpers));
+    return wrong && *wrong ? wrong : NULL;
 }

@@ -2,12 +2,14 @@
 /*
  * Random programs (gen.h), judged three ways.
  *
- *   soundness   what is accepted is run, watched (eval.h)
- *   facts       so is everything the verdict says of it
- *   kernel      as root: what is accepted here the kernel accepts, but for the differences told in
- * docs/verifier.md
+ *   soundness   what is accepted is run on a machine, watched (eval.h): many times, with other contexts,
+ * packets, memory and answers of helpers each time. Counted are the runs of a program that got something from
+ * outside that no run before them got facts       so is everything the verdict says of it kernel      as
+ * root: what is accepted here the kernel accepts, but for the differences told in docs/verifier.md
  *
- * TN_RANDOM_FROM and TN_RANDOM_ROUNDS choose other programs, and how many: for long runs.
+ * For long runs: TN_RANDOM_FROM is the first program, TN_RANDOM_RUNS how many runs are to be gone,
+ * TN_RANDOM_EACH at most so many a program; TN_RANDOM_ROUNDS how many programs the kernel is asked.
+ * TN_RANDOM_WHY tells why programs are refused.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,7 +19,8 @@
 
 #include <cmocka.h>
 
-#include "tests/verify/eval.h"
+#include "tests/verify/eval.h" /* before the words of asm.h */
+
 #include "tests/verify/gen.h"
 #include "tests/verify/kernel.h"
 #include "tests/verify/told.h"
@@ -36,70 +39,193 @@ static void dump(const struct gen *g)
                       g->insn[k].src_reg, g->insn[k].off, g->insn[k].imm);
 }
 
-/* `lazy`: numbers that decide nothing are not compared, as without a probe. */
-static void judge(const struct gen *g, bool lazy, struct tn_authority *authority, struct tn_verify_in *in,
-                  struct eval_views *views, struct tn_verdict *ret)
-{
-    struct tn_verify_probe probe = {eval_remember, views, lazy ? eval_mark : NULL};
+/* ------------------------------------------------------------------------------------------ on a machine */
 
-    *authority = tn_authority_all;
-    authority->limits.max_insns_processed = 5000;
-    *in = (struct tn_verify_in){
-        .insns = g->insn,
-        .ninsns = g->n,
-        .prog_type = BPF_PROG_TYPE_KPROBE,
-        .gpl = true,
-        .maps = test_maps,
-        .nmaps = M_COUNT,
-        .authority = authority,
-    };
-    *views = (struct eval_views){0};
-    assert_int_equal(tn_verify_probed(in, &probe, ret), 0);
+/* What program `number` is: of the narrow world (numbers and memory, memory alone), or of the wide one; with
+   numbers that decide nothing compared or not (as without a probe). */
+struct variant {
+    bool wide, plain, lazy;
+    u32 type;
+};
+static struct variant variant_of(u64 number)
+{
+    u64 k = number % 20;
+
+    if (k < 6)
+        return (struct variant){false, k % 3 == 2, k % 2, BPF_PROG_TYPE_KPROBE};
+    return (struct variant){true, false, k % 2, world_types[(k - 6) / 2]};
 }
 
-static void accepted_runs_stay_inside(bool plain, bool lazy, int rounds, int least_accepted)
+struct trial {
+    struct gen g;
+    struct variant variant;
+    struct tn_authority authority;
+    struct bpf_func_info func[GEN_FUNCS];
+    struct tn_verify_in in;
+    struct tn_verdict v;
+};
+
+static void judge(struct trial *t, const struct world *w, u64 number, struct eval_views *views)
 {
-    u64 from = setting("TN_RANDOM_FROM", 1);
-    int accepted = 0, called = 0;
+    struct tn_verify_probe probe = {eval_remember, views, NULL};
+    struct variant how = t->variant = variant_of(number);
 
-    rounds = (int)setting("TN_RANDOM_ROUNDS", (u64)rounds);
-    for (int k = 0; k < rounds; k++) {
-        struct tn_authority authority;
-        struct tn_verify_in in;
-        struct tn_verdict v;
-        struct eval_views views;
-        struct gen g;
-        const char *wrong = NULL;
-        u32 pc = 0;
+    if (how.wide)
+        gen_in_world(&t->g, 0x9e3779b97f4a7c15ull * number, w, how.type);
+    else
+        gen_program(&t->g, 0x9e3779b97f4a7c15ull * number, how.plain);
+    world_in(w, how.type, t->g.func, t->g.nfuncs, t->func, &t->in);
+    t->authority = tn_authority_all;
+    t->authority.limits.max_insns_processed = 5000;
+    t->in.authority = &t->authority;
+    t->in.insns = t->g.insn;
+    t->in.ninsns = t->g.n;
+    probe.mark = how.lazy ? eval_mark : NULL;
+    assert_int_equal(tn_verify_probed(&t->in, &probe, &t->v), 0);
+}
 
-        gen_program(&g, 0x9e3779b97f4a7c15ull * (from + (u64)k), plain);
-        judge(&g, lazy, &authority, &in, &views, &v);
-        for (u64 run = 1; v.accepted && !wrong && run <= 12; run++)
-            wrong = eval_run(&in, &v, &views, run * 0xd1342543de82ef95ull, &pc);
-        accepted += v.accepted;
-        called += v.accepted && v.nsubprogs > 1;
-        eval_forget(&views);
-        tn_verdict_clear(&v);
-        if (wrong) {
-            dump(&g);
-            fail_msg("program %llu, insn %u: %s", (unsigned long long)(from + (u64)k), pc, wrong);
+/* The courses that one program's runs took. */
+#define COURSES 4096u
+struct courses {
+    u64 seen[COURSES];
+    u32 n;
+};
+static bool is_new(struct courses *c, u64 course)
+{
+    u32 k = (u32)(course >> 40) % COURSES;
+
+    course |= !course;
+    for (; c->seen[k]; k = (k + 1) % COURSES)
+        if (c->seen[k] == course)
+            return false;
+    if (c->n == COURSES / 2)
+        return false;
+    c->seen[k] = course;
+    c->n++;
+    return true;
+}
+
+static const char *missing_model(u32 type, u32 id)
+{
+    const struct tn_proto *p = tn_proto_for(id, type, type == BPF_PROG_TYPE_TRACING ? BPF_TRACE_FENTRY : 0);
+
+    return !p || model_of(id, tn_proto_nargs(p)) || model_missing(id) ? NULL : p->name;
+}
+
+/* Every helper that such a program may call has a model, or a reason not to. */
+static void test_every_helper_has_a_model(void **state)
+{
+    int missing = 0;
+
+    for (size_t t = 0; t < TN_ARRAY_SIZE(world_types); t++) {
+        for (u32 id = 1; id < TN_PROTO_END; id++) {
+            const char *name = missing_model(world_types[t], id);
+
+            if (name)
+                print_message("# %s (program type %u) has no model\n", name, world_types[t]);
+            missing += name != NULL;
         }
     }
-    print_message("# %d of %d random programs accepted, %d with functions\n", accepted, rounds, called);
-    assert_true(accepted >= rounds / 100 * least_accepted);
+    assert_int_equal(missing, 0);
+}
+
+struct tally {
+    u64 made, accepted, runs, twice, cut, steps, helpers[4], of_type[32];
+};
+
+/* As many runs as bring something new, and no more than `most`. */
+static const char *run_often(struct trial *t, struct eval_views *views, u64 most, struct tally *tally,
+                             struct eval_end *end, u64 *ret_seed)
+{
+    static struct courses courses;
+    const char *wrong = NULL;
+    u32 idle = 0;
+
+    memset(&courses, 0, sizeof(courses));
+    for (u64 run = 1; run <= most && idle < 12 && !wrong; run++) {
+        *ret_seed = run * 0xd1342543de82ef95ull;
+        wrong = eval_run(&t->in, &t->v, views, *ret_seed, end);
+        for (u32 k = 0; k < TN_ARRAY_SIZE(tally->helpers); k++)
+            tally->helpers[k] |= end->helpers[k];
+        tally->steps += end->steps;
+        tally->cut += !end->whole && !wrong;
+        idle = is_new(&courses, end->course) ? 0 : idle + 1;
+        if (idle)
+            tally->twice++;
+        else
+            tally->runs++;
+    }
+    return wrong;
+}
+
+static void report(const struct tally *t)
+{
+    u32 called = 0, models = 0;
+
+    for (u32 id = 1; id < TN_PROTO_END; id++) {
+        bool has = false;
+
+        for (u32 n = 0; n <= 5; n++)
+            has |= model_of(id, n) != NULL;
+        models += has;
+        called += t->helpers[id / 64] >> (id % 64) & 1;
+    }
+    print_message(
+        "# %llu programs, %llu accepted; %llu runs that differ (%llu more did not, %llu were cut at "
+        "their length), %llu instructions; %u of %u helpers with a model were called\n",
+        (unsigned long long)t->made, (unsigned long long)t->accepted, (unsigned long long)t->runs,
+        (unsigned long long)t->twice, (unsigned long long)t->cut, (unsigned long long)t->steps, called,
+        models);
+    for (u32 k = 0; k < TN_ARRAY_SIZE(world_types); k++)
+        print_message("#   program type %u: %llu accepted\n", world_types[k],
+                      (unsigned long long)t->of_type[world_types[k]]);
 }
 
 static void test_accepted_runs_stay_inside(void **state)
 {
-    accepted_runs_stay_inside(false, false, 4000, 8);
-    accepted_runs_stay_inside(false, true, 4000, 8);
+    u64 from = setting("TN_RANDOM_FROM", 1), goal = setting("TN_RANDOM_RUNS", 300000);
+    u64 most = setting("TN_RANDOM_EACH", 100);
+    struct eval_views views = {0};
+    struct tally tally = {0};
+    struct world world;
+    static struct trial t;
+
+    world_open(&world);
+    for (u64 number = from; tally.runs < goal; number++) {
+        const char *wrong = NULL;
+        struct eval_end end = {0};
+        u64 seed = 0;
+
+        judge(&t, &world, number, &views);
+        tally.made++;
+        if (t.v.accepted) {
+            tally.accepted++;
+            tally.of_type[t.variant.type]++;
+            wrong = run_often(&t, &views, most, &tally, &end, &seed);
+        } else if (getenv("TN_RANDOM_WHY") && t.variant.wide) {
+            print_message("# %s: %s\n", t.v.refusal.reason, t.v.refusal.message);
+        }
+        eval_forget(&views);
+        tn_verdict_clear(&t.v);
+        if (wrong) {
+            dump(&t.g);
+            report(&tally);
+            fail_msg("program %llu (type %u), seed %#llx, insn %u: %s%s%s", (unsigned long long)number,
+                     t.variant.type, (unsigned long long)seed, end.pc, wrong, end.outside ? ": " : "",
+                     end.outside ? end.outside : "");
+        }
+        if (tally.made % 100000 == 0)
+            report(&tally);
+    }
+    report(&tally);
+    eval_free(&views);
+    world_close(&world);
+    assert_true(tally.accepted * 100 >= tally.made * 10);
+    for (size_t k = 0; k < TN_ARRAY_SIZE(world_types); k++)
+        assert_true(tally.of_type[world_types[k]] * 200 >= tally.accepted);
 }
 
-static void test_accepted_plain_runs_stay_inside(void **state)
-{
-    accepted_runs_stay_inside(true, false, 2000, 10);
-    accepted_runs_stay_inside(true, true, 2000, 10);
-}
+/* ------------------------------------------------------------------------------------------ by the kernel */
 
 /* We know numbers more exactly (docs/verifier.md): Linux accepts once it is told. */
 static bool told_accepted(const struct kernel *kernel, const struct tn_verify_in *in)
@@ -130,17 +256,22 @@ static void test_kernel_accepts_what_we_accept(void **state)
         skip();
     }
     for (int k = 0; k < rounds; k++) {
-        struct tn_authority authority;
-        struct tn_verify_in in;
+        struct tn_authority authority = tn_authority_all;
+        struct tn_verify_in in = {.prog_type = BPF_PROG_TYPE_KPROBE,
+                                  .gpl = true,
+                                  .maps = test_maps,
+                                  .nmaps = M_COUNT,
+                                  .authority = &authority};
         struct tn_verdict v;
-        struct eval_views views;
         struct gen g;
         static char log[4 << 20];
         bool accepts;
 
         gen_program(&g, 0xd1342543de82ef95ull * (from + (u64)k), (from + (u64)k) % 2);
-        judge(&g, true, &authority, &in, &views, &v);
-        eval_forget(&views);
+        authority.limits.max_insns_processed = 5000;
+        in.insns = g.insn;
+        in.ninsns = g.n;
+        assert_int_equal(tn_verify(&in, &v), 0);
         log[0] = 0;
         accepts = kernel_accepts(&kernel, BPF_PROG_TYPE_KPROBE, g.insn, g.n, log, sizeof(log));
         ours += v.accepted;
@@ -163,13 +294,16 @@ static void test_kernel_accepts_what_we_accept(void **state)
     assert_int_equal(unsound, 0);
 }
 
-int main(void)
+/* An argument: only the tests of that name. */
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_helper_has_a_model),
         cmocka_unit_test(test_accepted_runs_stay_inside),
-        cmocka_unit_test(test_accepted_plain_runs_stay_inside),
         cmocka_unit_test(test_kernel_accepts_what_we_accept),
     };
 
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

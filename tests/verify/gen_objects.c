@@ -151,6 +151,40 @@ static void piece_move(struct gen *g)
 
 /* ------------------------------------------------------------------------------------------------ sockets */
 
+/* The socket at AT_SPILL − 8 is handed to something, or seen as something else. */
+static void socket_use(struct gen *g)
+{
+    static const u8 sees[] = {95, 96, 98};
+
+    switch (gen_pick(g, 4)) {
+    case 0: /* what is kept beside it */
+        ALL(LDMAP(R1, M_SK_STORAGE), LDX(BPF_DW, R2, R10, AT_SPILL - 8));
+        if (gen_pick(g, 3)) {
+            ALL(MOV(R3, 0), MOV(R4, 1), CALL(107), JMP(BPF_JEQ, R0, 0, 1));
+            PUT(LDX(BPF_W, R9, R0, (s16)(4 * gen_pick(g, 4))));
+        } else {
+            PUT(CALL(108));
+        }
+        break;
+    case 1:
+        ALL(MOVX(R1, R6), LDX(BPF_DW, R2, R10, AT_SPILL - 8), MOV(R3, 0), CALL(124));
+        break;
+    case 2: /* headers of 20 bytes each */
+        PUT(LDX(BPF_DW, R1, R10, AT_SPILL - 8));
+        stack_arg(g, R2, -40);
+        PUT(MOV(R3, 20));
+        PUT(MOVX(R4, R8));
+        ALL(MOV(R5, 20), CALL(gen_pick(g, 2) ? 100 : 110));
+        break;
+    default:
+        PUT(LDX(BPF_DW, R1, R10, AT_SPILL - 8));
+        PUT(CALL(sees[gen_pick(g, 3)]));
+        PUT(JMP(BPF_JEQ, R0, 0, 1));
+        PUT(LDX(BPF_W, R9, R0, (s16)(4 * gen_pick(g, 12))));
+        break;
+    }
+}
+
 static void piece_socket(struct gen *g)
 {
     u32 null, seen = 0;
@@ -170,7 +204,7 @@ static void piece_socket(struct gen *g)
     }
     ALL(ST(BPF_DW, R10, AT_BUFFER, 1), ST(BPF_DW, R10, AT_BUFFER + 8, 2), MOVX(R1, R6));
     stack_arg(g, R2, AT_BUFFER);
-    ALL(MOV(R3, 12), MOV(R4, -1), MOV(R5, 0), CALL(84 + (s32)gen_pick(g, 2)));
+    ALL(MOV(R3, 12), MOV(R4, -1), MOV(R5, 0), CALL(gen_pick(g, 3) ? 84 + (s32)gen_pick(g, 2) : 99));
     PUT(STX(BPF_DW, R10, AT_SPILL - 8, R0));
     null = g->n;
     if (!slip(g, 30))
@@ -179,12 +213,9 @@ static void piece_socket(struct gen *g)
         PUT(JMP(BPF_JEQ, R9, 0, 0));
     PUT(LDX(BPF_W, R9, R0, (s16)(4 * gen_pick(g, 6))));
     filler(g);
-    if (!gen_pick(g, 3) && g->type == BPF_PROG_TYPE_SCHED_CLS) {
-        PUT(LDX(BPF_DW, R1, R10, AT_SPILL - 8));
-        PUT(CALL(96));
-        seen = g->n;
-        PUT(JMP(BPF_JEQ, R0, 0, 1));
-        PUT(LDX(BPF_W, R9, R0, (s16)(4 * gen_pick(g, 12))));
+    if (gen_pick(g, 2) && g->type == BPF_PROG_TYPE_SCHED_CLS) {
+        socket_use(g);
+        seen = 1;
     }
     PUT(LDX(BPF_DW, R1, R10, AT_SPILL - 8));
     if (!slip(g, 20))
@@ -294,6 +325,8 @@ static void piece_dynptr(struct gen *g)
         gen_renew(g);
         dynptr_use(g, AT_DYN2, what == 2);
     }
+    if (slip(g, 20)) /* looked into */
+        PUT(LDX(sizes[gen_pick(g, 4)], R9, R10, (s16)(at + 8 * (s32)gen_pick(g, 2))));
     if (slip(g, 15)) /* spoiled */
         PUT(ST(sizes[gen_pick(g, 4)], R10, (s16)(at + 8 * (s32)gen_pick(g, 2)), 0));
     if (what == 2 && gen_pick(g, 2))
@@ -322,6 +355,8 @@ static void piece_iter(struct gen *g)
     if (!gen_pick(g, 3))
         PUT(MOVX(R3, R9));
     call_host(g, W_bpf_iter_num_new);
+    if (slip(g, 20))
+        PUT(LDX(sizes[gen_pick(g, 4)], R9, R10, AT_ITER));
     PUT(MOV(R7, 0));
     gen_renew(g);
     top = g->n;
@@ -557,7 +592,10 @@ static void piece_edge(struct gen *g)
 {
     u32 k = gen_pick(g, 4), check;
 
-    switch (gen_pick(g, 4)) {
+    switch (gen_pick(g, 5)) {
+    case 4: /* what was perhaps never written */
+        PUT(LDX(sizes[k], R9, R10, (s16)(AT_BUFFER + 8 * (s32)gen_pick(g, 4))));
+        break;
     case 0:
         PUT(ST(sizes[k], R10, (s16) - (1 << k), gen_number(g)));
         PUT(LDX(sizes[k], R9, R10, (s16)(-(1 << k) + (slip(g, 10) ? 1 : 0))));
@@ -629,6 +667,99 @@ static void piece_linked(struct gen *g)
     PUT(ADDX(R1, gen_pick(g, 3) ? R5 : R4));
     PUT(LDX(sizes[gen_pick(g, 4)], R9, R1, 0));
     here(g, check);
+    PUT(MOV(R1, 0));
+}
+
+/* Two ways meet; on the first of them something holds that is needed afterwards, on the other perhaps not:
+   two numbers are one, a pointer is not NULL, bytes of a packet are there, a slot or register holds a small
+   number, which goes through a sum, the stack, or a comparison before it decides. */
+static void piece_join(struct gen *g)
+{
+    u32 what = gen_pick(g, 7), fork, join, out[2] = {0};
+    bool right = gen_pick(g, 3);
+
+    if (what == 2 && (g->in_callee || !is_packet_type(g->type)))
+        what = 0;
+    if (what == 0)
+        gen_context(g, R4);
+    if (what == 1) {
+        PUT(STX(BPF_W, R10, -4, R9));
+        stack_arg(g, R2, -4);
+        ALL(LDMAP(R1, M_ARRAY), CALL(1));
+        PUT(STX(BPF_DW, R10, AT_SPILL - 8, R0));
+        gen_renew(g);
+    }
+    if (what == 2) {
+        packet_ends(g, false);
+        PUT(MOVX(R4, R2));
+        PUT(ADD(R4, 8));
+    }
+    fork = g->n;
+    PUT(JMP(BPF_JGT, R9, gen_number(g), 0));
+    if (what == 0)
+        PUT(MOVX(R5, R4));
+    if (what == 1)
+        PUT(MOVX(R1, R8));
+    if (what == 2) {
+        out[0] = g->n;
+        PUT(JMPX(BPF_JGT, R4, R3, 0));
+    }
+    if (what == 3)
+        PUT(ST(BPF_DW, R10, -24, 4));
+    if (what > 3)
+        PUT(MOV(R5, 4));
+    for (u32 k = gen_pick(g, 12); k > 0; k--) {
+        PUT(ALU(BPF_XOR, R0, gen_number(g)));
+        if (k == 3 || k == 7) {
+            PUT(JMP(BPF_JGT, R0, gen_number(g), 1));
+            PUT(ADD(R0, 1));
+        }
+    }
+    join = g->n;
+    PUT(JA(0));
+    here(g, fork);
+    if (what == 0 && right)
+        PUT(MOVX(R5, R4));
+    else if (what == 0)
+        gen_context(g, R5);
+    if (what == 1) {
+        PUT(LDX(BPF_DW, R1, R10, AT_SPILL - 8));
+        if (right)
+            ALL(JMP(BPF_JNE, R1, 0, 1), MOVX(R1, R8));
+    }
+    if (what == 2 && right) {
+        out[1] = g->n;
+        PUT(JMPX(BPF_JGT, R4, R3, 0));
+    }
+    if (what == 3 && right)
+        PUT(ST(BPF_DW, R10, -24, 8));
+    else if (what == 3)
+        PUT(STX(BPF_DW, R10, -24, R9));
+    if (what > 3 && right)
+        PUT(MOV(R5, 8));
+    else if (what > 3)
+        PUT(MOVX(R5, R9));
+    here(g, join);
+    if (what == 0)
+        ALL(JMP(BPF_JGT, R4, 40, 3), MOVX(R1, R8), ADDX(R1, R5), LDX(BPF_W, R9, R1, 0));
+    if (what == 1)
+        PUT(LDX(sizes[gen_pick(g, 4)], R9, R1, 0));
+    if (what == 2)
+        PUT(LDX(BPF_B, R9, R2, (s16)gen_pick(g, 8)));
+    if (what == 3)
+        ALL(LDX(BPF_DW, R5, R10, -24), MOVX(R1, R8), ADDX(R1, R5), LDX(BPF_W, R9, R1, 0));
+    if (what == 4)
+        ALL(MOV(R4, 3), ADDX(R4, R5), MOVX(R1, R8), ADDX(R1, R4), LDX(BPF_W, R9, R1, 0));
+    if (what == 5)
+        ALL(STX(BPF_DW, R10, -24, R5), MOV(R5, 0), LDX(BPF_DW, R4, R10, -24), MOVX(R1, R8), ADDX(R1, R4),
+            LDX(BPF_W, R9, R1, 0));
+    if (what == 6) {
+        gen_context(g, R4);
+        ALL(JMPX(BPF_JGT, R4, R5, 3), MOVX(R1, R8), ADDX(R1, R4), LDX(BPF_W, R9, R1, 0));
+    }
+    for (u32 k = 0; k < 2; k++)
+        if (out[k])
+            here(g, out[k]);
     PUT(MOV(R1, 0));
 }
 
@@ -776,11 +907,12 @@ static void piece_helper(struct gen *g)
 void gen_object(struct gen *g)
 {
     static void (*const pieces[])(struct gen *) = {
-        piece_packet,   piece_packet,   piece_packet, piece_move,    piece_socket, piece_dynptr,
-        piece_dynptr,   piece_iter,     piece_iter,   piece_typed,   piece_typed,  piece_may_goto,
-        piece_callback, piece_callback, piece_lock,   piece_lock,    piece_edge,   piece_edge,
-        piece_linked,   piece_linked,   piece_inner,  piece_frozen,  piece_tail,   piece_helper,
-        piece_helper,   piece_helper,   piece_helper, piece_section,
+        piece_packet,   piece_packet,   piece_packet, piece_move,   piece_socket, piece_dynptr,
+        piece_dynptr,   piece_iter,     piece_iter,   piece_typed,  piece_typed,  piece_may_goto,
+        piece_callback, piece_callback, piece_lock,   piece_lock,   piece_edge,   piece_edge,
+        piece_linked,   piece_linked,   piece_join,   piece_join,   piece_join,   piece_inner,
+        piece_frozen,   piece_tail,     piece_helper, piece_helper, piece_helper, piece_helper,
+        piece_section,
     };
 
     pieces[gen_pick(g, TN_ARRAY_SIZE(pieces))](g);

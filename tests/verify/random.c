@@ -158,7 +158,8 @@ static const char *run_often(struct trial *t, struct eval_views *views, u64 most
     return wrong;
 }
 
-static void report(const struct tally *t)
+/* `all`: with those helpers that no run called. */
+static void report(const struct tally *t, bool all)
 {
     u32 called = 0, models = 0;
 
@@ -169,6 +170,8 @@ static void report(const struct tally *t)
             has |= model_of(id, n) != NULL;
         models += has;
         called += t->helpers[id / 64] >> (id % 64) & 1;
+        if (all && has && !(t->helpers[id / 64] >> (id % 64) & 1))
+            print_message("# %s was not called\n", tn_proto_name(id));
     }
     print_message(
         "# %llu programs, %llu accepted; %llu runs that differ (%llu more did not, %llu were cut at "
@@ -209,20 +212,64 @@ static void test_accepted_runs_stay_inside(void **state)
         tn_verdict_clear(&t.v);
         if (wrong) {
             dump(&t.g);
-            report(&tally);
+            report(&tally, false);
             fail_msg("program %llu (type %u), seed %#llx, insn %u: %s%s%s", (unsigned long long)number,
                      t.variant.type, (unsigned long long)seed, end.pc, wrong, end.outside ? ": " : "",
                      end.outside ? end.outside : "");
         }
         if (tally.made % 100000 == 0)
-            report(&tally);
+            report(&tally, false);
     }
-    report(&tally);
+    report(&tally, true);
     eval_free(&views);
     world_close(&world);
     assert_true(tally.accepted * 100 >= tally.made * 10);
     for (size_t k = 0; k < TN_ARRAY_SIZE(world_types); k++)
         assert_true(tally.of_type[world_types[k]] * 200 >= tally.accepted);
+}
+
+/* What two rounds of callbacks are handed are two values, with a lock each: the inner round, under the lock
+   of the outer one's value, may not release that of its own. */
+#define FUNC_AT(reg, rel) INSN(BPF_LD | BPF_IMM | BPF_DW, reg, BPF_PSEUDO_FUNC, 0, rel), INSN(0, 0, 0, 0, 0)
+#define NESTED(released)                                                                                     \
+    /* 0: main */ LDMAP(R1, M_LOCKS), FUNC_AT(R2, 6), MOV(R3, 0), MOV(R4, 0), CALL(164), MOV(R0, 0), EXIT,   \
+        /* 9: outer */ STX(BPF_DW, R10, -8, R3), LDMAP(R1, M_LOCKS), FUNC_AT(R2, 7), MOVX(R3, R10),          \
+        ADD(R3, -8), MOV(R4, 0), CALL(164), MOV(R0, 0), EXIT, /* 20: inner */ LDX(BPF_DW, R7, R4, 0),        \
+        MOVX(R6, R3), MOVX(R1, R7), CALL(93), MOVX(R1, released), CALL(94), MOV(R0, 0), EXIT
+
+static void test_locks_of_nested_callbacks(void **state)
+{
+    static const struct bpf_insn right[] = {NESTED(R7)}, wrong[] = {NESTED(R6)};
+    static const u32 func[] = {0, 9, 20};
+    struct bpf_func_info room[3];
+    struct eval_views views = {0};
+    struct tn_verify_probe probe = {eval_remember, &views, NULL};
+    struct tn_verify_in in;
+    struct tn_verdict v;
+    struct world world;
+
+    world_open(&world);
+    world_in(&world, BPF_PROG_TYPE_SCHED_CLS, func, 3, room, &in);
+    in.authority = &tn_authority_all;
+    in.insns = wrong;
+    in.ninsns = TN_ARRAY_SIZE(wrong);
+    assert_int_equal(tn_verify(&in, &v), 0);
+    assert_string_equal(v.refusal.reason, "bad_lock");
+    tn_verdict_clear(&v);
+    in.insns = right;
+    assert_int_equal(tn_verify_probed(&in, &probe, &v), 0);
+    if (!v.accepted)
+        fail_msg("insn %u: %s", v.refusal.insn, v.refusal.message);
+    for (u64 seed = 1; seed < 100; seed++) {
+        struct eval_end end;
+        const char *why = eval_run(&in, &v, &views, seed * 0xd1342543de82ef95ull, &end);
+
+        if (why)
+            fail_msg("insn %u: %s", end.pc, why);
+    }
+    tn_verdict_clear(&v);
+    eval_free(&views);
+    world_close(&world);
 }
 
 /* ------------------------------------------------------------------------------------------ by the kernel */
@@ -299,6 +346,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_helper_has_a_model),
+        cmocka_unit_test(test_locks_of_nested_callbacks),
         cmocka_unit_test(test_accepted_runs_stay_inside),
         cmocka_unit_test(test_kernel_accepts_what_we_accept),
     };

@@ -88,7 +88,7 @@ static void piece_packet(struct gen *g)
     static const u8 ops[] = {BPF_JGT, BPF_JGE, BPF_JLT, BPF_JLE};
     s32 bytes = 1 + (s32)gen_pick(g, 40), size, off, limit;
     u8 op = ops[gen_pick(g, 4)];
-    bool swapped = gen_pick(g, 2), varies = !gen_pick(g, 3), skips, strict;
+    bool swapped = gen_pick(g, 2), varies = !gen_pick(g, 3), other = slip(g, 8), skips, strict;
     u32 check;
 
     if (!is_packet_type(g->type) || g->in_callee)
@@ -103,6 +103,8 @@ static void piece_packet(struct gen *g)
         PUT(ADDX(R2, R4));
     }
     perhaps_spill(g, R2);
+    if (other) /* of which the check says nothing */
+        ALL(MOVX(R0, R2), LDX(BPF_B, R5, R8, 4), ALU(BPF_AND, R5, 63), ADDX(R0, R5));
     PUT(MOVX(R4, R2));
     PUT(ADD(R4, bytes));
     check = g->n;
@@ -113,14 +115,17 @@ static void piece_packet(struct gen *g)
     /* Where r4 > end or r4 >= end is taken, what follows is inside; else an else is needed. */
     skips = swapped ? op == BPF_JLT || op == BPF_JLE : op == BPF_JGT || op == BPF_JGE;
     strict = swapped ? op == BPF_JLE || op == BPF_JGT : op == BPF_JGE || op == BPF_JLT;
+    if (slip(g, 20)) /* the wrong side */
+        skips = !skips;
     if (!skips) {
         PUT(JA(0));
         here(g, check);
         check = g->n - 1;
     }
     if (slip(g, 25) && is_packet_type(g->type)) { /* the packet moves under it */
+        PUT(STX(BPF_DW, R10, AT_SPILL, R2));
         ALL(MOVX(R1, R6), MOV(R2, 20), MOV(R3, 0), CALL(g->type == BPF_PROG_TYPE_XDP ? 65 : 39));
-        PUT(MOVX(R2, R0));
+        PUT(LDX(BPF_DW, R2, R10, AT_SPILL));
     }
     for (u32 k = 1 + gen_pick(g, 2); k > 0; k--) {
         size = 1 << gen_pick(g, 4);
@@ -129,9 +134,9 @@ static void piece_packet(struct gen *g)
             continue;
         off = gen_pick(g, 2) ? limit : (s32)gen_pick(g, (u32)limit + 1);
         if (gen_pick(g, 3))
-            PUT(LDX(sizes[__builtin_ctz((u32)size)], gen_pick(g, 2) ? R9 : R5, R2, (s16)off));
+            PUT(LDX(sizes[__builtin_ctz((u32)size)], gen_pick(g, 2) ? R9 : R5, other ? R0 : R2, (s16)off));
         else
-            PUT(STX(sizes[__builtin_ctz((u32)size)], R2, (s16)off, R9));
+            PUT(STX(sizes[__builtin_ctz((u32)size)], other ? R0 : R2, (s16)off, R9));
     }
     here(g, check);
     PUT(MOV(R0, gen_number(g)));
@@ -291,10 +296,33 @@ static void dynptr_use(struct gen *g, s32 at, bool packet)
     gen_renew(g);
 }
 
+/* A slice of a packet, over something that may move the packet. */
+static void slice_kept(struct gen *g)
+{
+    u32 null;
+
+    stack_arg(g, R1, AT_DYN);
+    PUT(MOV(R2, 0));
+    stack_arg(g, R3, AT_BUFFER);
+    PUT(MOV(R4, 8));
+    call_host(g, W_bpf_dynptr_slice);
+    null = g->n;
+    PUT(JMP(BPF_JEQ, R0, 0, 0));
+    PUT(STX(BPF_DW, R10, AT_SPILL, R0));
+    if (slip(g, 2))
+        piece_move(g);
+    else
+        PUT(CALL(7));
+    ALL(LDX(BPF_DW, R1, R10, AT_SPILL), LDX(BPF_W, R9, R1, 4));
+    here(g, null);
+    PUT(MOV(R0, gen_number(g)));
+    gen_renew(g);
+}
+
 static void piece_dynptr(struct gen *g)
 {
     u32 what = gen_pick(g, 3);
-    bool cloned;
+    bool cloned, kept;
     s32 at = AT_DYN;
 
     if (what == 2 && (g->in_callee || (!is_packet_type(g->type) && g->type != BPF_PROG_TYPE_SOCKET_FILTER)))
@@ -329,12 +357,22 @@ static void piece_dynptr(struct gen *g)
         PUT(LDX(sizes[gen_pick(g, 4)], R9, R10, (s16)(at + 8 * (s32)gen_pick(g, 2))));
     if (slip(g, 15)) /* spoiled */
         PUT(ST(sizes[gen_pick(g, 4)], R10, (s16)(at + 8 * (s32)gen_pick(g, 2)), 0));
+    if (what == 2 && is_packet_type(g->type) && slip(g, 3))
+        slice_kept(g);
     if (what == 2 && gen_pick(g, 2))
         piece_move(g);
+    kept = what == 1 && slip(g, 10);
+    if (kept) { /* a slice that outlives what it is part of */
+        stack_arg(g, R1, at);
+        ALL(MOV(R2, 0), MOV(R3, 8), CALL(203), STX(BPF_DW, R10, AT_SPILL, R0));
+        gen_renew(g);
+    }
     if (what == 1 && !slip(g, 20)) {
         stack_arg(g, R1, cloned && gen_pick(g, 2) ? AT_DYN2 : at);
         PUT(MOV(R2, 0));
         PUT(CALL(199 + (s32)gen_pick(g, 2)));
+        if (kept)
+            ALL(LDX(BPF_DW, R1, R10, AT_SPILL), JMP(BPF_JEQ, R1, 0, 1), LDX(BPF_W, R9, R1, 0));
         gen_renew(g);
         if (slip(g, 15))
             dynptr_use(g, at, false);
@@ -438,7 +476,9 @@ static void piece_lock(struct gen *g)
     PUT(JMP(BPF_JEQ, R0, 0, 0));
     PUT(STX(BPF_DW, R10, AT_SPILL - 8, R0));
     if (slip(g, 10)) { /* another one */
-        ALL(LOOKUP(resilient ? M_RESILIENT : M_LOCKS));
+        PUT(ST(BPF_W, R10, -4, 1));
+        stack_arg(g, R2, -4);
+        ALL(LDMAP(R1, resilient ? M_RESILIENT : M_LOCKS), CALL(1));
         PUT(JMP(BPF_JNE, R0, 0, 1));
         PUT(LDX(BPF_DW, R0, R10, AT_SPILL - 8));
     }
@@ -592,7 +632,31 @@ static void piece_edge(struct gen *g)
 {
     u32 k = gen_pick(g, 4), check;
 
-    switch (gen_pick(g, 5)) {
+    switch (gen_pick(g, 7)) {
+    case 6: /* one map or another, one key or another */
+        PUT(ST(BPF_W, R10, -4, 0));
+        PUT(JMP(BPF_JGT, R9, gen_number(g), 3));
+        ALL(LDMAP(R1, M_SINGLE), JA(gen_pick(g, 2) ? 3 : 2), LDMAP(R1, M_ARRAY));
+        PUT(ST(BPF_W, R10, -4, (s32)gen_pick(g, 2)));
+        stack_arg(g, R2, -4);
+        PUT(CALL(1));
+        PUT(JMP(BPF_JEQ, R0, 0, 1));
+        PUT(LDX(sizes[k], R9, R0, (s16)gen_pick(g, 57)));
+        PUT(MOV(R0, gen_number(g)));
+        gen_renew(g);
+        break;
+    case 5: /* moved before it is known to be there, or after */
+        PUT(STX(BPF_W, R10, -4, R9));
+        stack_arg(g, R2, -4);
+        ALL(LDMAP(R1, M_ARRAY), CALL(1));
+        if (slip(g, 4))
+            ALL(ADD(R0, 8), JMP(BPF_JEQ, R0, 0, 1));
+        else
+            ALL(JMP(BPF_JEQ, R0, 0, 2), ADD(R0, 8));
+        PUT(LDX(sizes[k], R9, R0, (s16)gen_pick(g, 48)));
+        PUT(MOV(R0, gen_number(g)));
+        gen_renew(g);
+        break;
     case 4: /* what was perhaps never written */
         PUT(LDX(sizes[k], R9, R10, (s16)(AT_BUFFER + 8 * (s32)gen_pick(g, 4))));
         break;

@@ -510,7 +510,7 @@ static void piece_lock(struct gen *g)
     PUT(LDX(BPF_DW, R1, R10, AT_SPILL - 8));
     if (resilient)
         call_host(g, W_bpf_res_spin_unlock);
-    else if (!slip(g, 25))
+    else if (!slip(g, 12))
         PUT(CALL(94));
     if (resilient)
         here(g, taken);
@@ -632,7 +632,17 @@ static void piece_edge(struct gen *g)
 {
     u32 k = gen_pick(g, 4), check;
 
-    switch (gen_pick(g, 7)) {
+    switch (gen_pick(g, 8)) {
+    case 7: /* memory of one kind or another */
+        PUT(MOVX(R1, R8));
+        PUT(JMP(BPF_JGT, R9, gen_number(g), 2));
+        stack_arg(g, R1, -8);
+        if (gen_pick(g, 2))
+            PUT(LDX(sizes[k], R9, R1, 0));
+        else
+            PUT(STX(sizes[k], R1, 0, R9));
+        PUT(MOV(R1, 0));
+        break;
     case 6: /* one map or another, one key or another */
         PUT(ST(BPF_W, R10, -4, 0));
         PUT(JMP(BPF_JGT, R9, gen_number(g), 3));

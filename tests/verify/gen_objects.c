@@ -620,7 +620,7 @@ static void piece_tail(struct gen *g)
     if (g->in_callee)
         return;
     PUT(MOVX(R1, R6));
-    ALL(LDMAP(R2, M_PROGS));
+    ALL(LDMAP(R2, M_TAIL_CALLS));
     PUT(MOVX(R3, R9));
     PUT(CALL(12));
     PUT(MOV(R0, gen_number(g)));

@@ -141,7 +141,7 @@ void world_open(struct world *w)
             {.geo = {.type = BPF_MAP_TYPE_HASH, .key_size = 4, .value_size = 32, .max_entries = 3}},
         [M_OUTER - M_COUNT] =
             {.geo = {.type = BPF_MAP_TYPE_ARRAY_OF_MAPS, .key_size = 4, .value_size = 4, .max_entries = 3}},
-        [M_PROGS - M_COUNT] =
+        [M_TAIL_CALLS - M_COUNT] =
             {.geo = {.type = BPF_MAP_TYPE_PROG_ARRAY, .key_size = 4, .value_size = 4, .max_entries = 3}},
         [M_EVENTS - M_COUNT] = {.geo = {.type = BPF_MAP_TYPE_PERF_EVENT_ARRAY,
                                         .key_size = 4,

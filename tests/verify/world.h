@@ -20,7 +20,7 @@ struct tn_btf;
 /* After the maps of maps.h. */
 enum {
     M_OUTER = M_COUNT,
-    M_PROGS,
+    M_TAIL_CALLS,
     M_EVENTS,
     M_STACKS,
     M_CGROUPS,

@@ -543,9 +543,10 @@ int tn_explore_widen(struct vf *v, struct tn_state *next, u32 insn)
     bool same;
     int err;
 
-    for (const struct tn_point *p = v->parent; p; p = p->parent) {
+    /* The nearest ancestor there (invariant 4): the way up may be long, those at one instruction are few. */
+    for (const struct tn_point *p = v->seen[insn].points; p; p = p->next) {
         /* The point of the present round is not the last one's. */
-        if (p->insn != insn || !p->state || (insn == v->pc && p->depth + 1 == v->depth))
+        if (!p->branches || (insn == v->pc && p->depth + 1 == v->depth))
             continue;
         err = tn_kept_revive(p->state, &v->pool, &old);
         if (err)

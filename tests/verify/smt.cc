@@ -270,7 +270,7 @@ static void circles(unsigned bits)
 {
     u64 mask = tn_width_mask(bits);
 
-    prove("circles: sums", bits, QUICK, [&] {
+    prove("circles: sums", bits, bits == 32 ? QUICK : LONG, [&] {
         u64 p = fresh("p"), q = fresh("q"), d = fresh("d", bits), e = fresh("e", bits), m = fresh("m", bits),
             n = fresh("n", bits);
 
@@ -348,6 +348,14 @@ static void products(void)
                                  q <= p)) &
                truth(z3::implies(x == qy + r && r >= 0 && y >= 1 && q >= 0 && z3::implies(y >= 1, qy >= q),
                                  q <= x));
+    });
+    prove("quotients: half at most, but by one", 64, QUICK, [] {
+        z3::expr x = whole_number("x"), y = whole_number("y"), q = whole_number("q"), r = whole_number("r"),
+                 qy = whole_number("qy");
+
+        by("smt");
+        return truth(z3::implies(
+            x == qy + r && r >= 0 && y >= 2 && q >= 0 && z3::implies(y >= 2, qy >= 2 * q), 2 * q <= x));
     });
     prove("quotients: of powers of two", 64, QUICK, [] {
         unsigned k = now->each(64);
@@ -498,10 +506,25 @@ static void word_op(const struct arith_op &o, unsigned bits, unsigned modulus, e
           });
 }
 
+static void branches(unsigned bits, enum speed speed)
+{
+    for (const struct arith_jump &j : arith_jumps)
+        for (bool taken : {true, false})
+            prove(std::string("tn_word_assume: ") + j.name + (taken ? " taken" : " not taken"), bits, speed,
+                  [&] {
+                      u64 x, y;
+                      struct tn_word a = any_word(bits, &x), b = any_word(bits, &y);
+
+                      assume_that(truth(arith_jump(j.op, x, y, bits).e == smt.bool_val(taken)));
+                      truth may = real_word_assume(j.op, truth(taken), &a, &b, bits);
+                      return may & tn_word_contains(&a, x, bits) & tn_word_contains(&b, y, bits);
+                  });
+}
+
 static void words(void)
 {
     for (unsigned bits : {32u, 64u})
-        prove("tn_word_clamp_circle", bits, QUICK, [&] {
+        prove("tn_word_clamp_circle", bits, bits == 32 ? QUICK : LONG, [&] {
             u64 x, lo = fresh("lo"), hi = fresh("hi");
             struct tn_word w = any_word(bits, &x);
 
@@ -509,6 +532,8 @@ static void words(void)
             real_clamp_circle(&w, lo, hi, bits);
             return in_ranges(&w, x, bits);
         });
+    branches(64, QUICK);
+    branches(32, LONG);
     circles(32);
     circles(64);
     for (unsigned bits : {32u, 64u})
@@ -541,7 +566,7 @@ static void ranges(void)
 
         return in_range(&r, x) & in_range(&r, y);
     });
-    prove("tn_range_intersect", 64, QUICK, [] {
+    prove("tn_range_intersect", 64, LONG, [] {
         at_word({"tn_range_sync"});
         u64 x;
         struct tn_range a = any_range(&x), b = fresh_range(), r = tn_range_any();
@@ -735,19 +760,18 @@ static void jump_row(const struct row &row)
     u8 op = BPF_OP(row.code);
 
     for (bool taken : {true, false})
-        prove(std::string("instruction ") + row.name + (taken ? " taken" : " not taken"), bits,
-              BPF_SRC(row.code) == BPF_X && bits == 64 ? QUICK : LONG, [&] {
-                  at_word({"tn_range_sync"});
-                  u64 x, y;
-                  struct tn_range a = any_range(&x), b = operand(row.code, &y);
+        prove(std::string("instruction ") + row.name + (taken ? " taken" : " not taken"), bits, LONG, [&] {
+            at_word({"tn_range_sync", "tn_word_assume"});
+            u64 x, y;
+            struct tn_range a = any_range(&x), b = operand(row.code, &y);
 
-                  watch({x, y});
-                  assume_that(
-                      truth(arith_jump(op, tn_width_trunc(x, bits), tn_width_trunc(y, bits), bits).e ==
-                            smt.bool_val(taken)));
-                  truth may = tn_range_assume(op, truth(bits == 64), truth(taken), &a, &b);
-                  return may & in_range(&a, x) & in_range(&b, y);
-              });
+            watch({x, y});
+            goal.ops.push_back({x, y, x, y});
+            assume_that(truth(arith_jump(op, tn_width_trunc(x, bits), tn_width_trunc(y, bits), bits).e ==
+                              smt.bool_val(taken)));
+            truth may = tn_range_assume(op, truth(bits == 64), truth(taken), &a, &b);
+            return may & in_range(&a, x) & in_range(&b, y);
+        });
 }
 
 /* What memory holds is a number of its size, whatever else; and its sign may be extended. */

@@ -191,6 +191,7 @@ SMT_TNUM_OP(mul, *)
 #define tn_word_clamp_circle real_clamp_circle
 #define tn_word_sync         real_word_sync
 #define tn_word_alu          real_word_alu
+#define tn_word_assume       real_word_assume
 #include "verify/word.h"
 #undef tn_word_spans
 #undef tn_word_set_spans
@@ -316,6 +317,7 @@ static void tn_word_clamp_circle(struct tn_word *w, u64 lo, u64 hi, unsigned bit
 #include "verify/word.c"
 #undef tn_word_sync
 #undef tn_word_alu
+#undef tn_word_assume
 
 static truth tn_word_sync(struct tn_word *w, unsigned bits)
 {
@@ -351,6 +353,27 @@ static struct tn_word tn_word_alu(u8 op, truth is_signed, const struct tn_word *
         assume_that(implies(tn_word_contains(a, o[0], bits) & tn_word_contains(b, o[1], bits),
                             tn_word_contains(&r, bits == 64 ? o[2] : o[3], bits)));
     return r;
+}
+
+static truth tn_word_assume(u8 op, truth taken, struct tn_word *a, struct tn_word *b, unsigned bits)
+{
+    if (!promised("tn_word_assume", bits))
+        return real_word_assume(op, taken, a, b, bits);
+    struct tn_word p = *a, q = *b;
+    truth may = fresh_truth("may");
+
+    a->t = fresh_tnum(bits);
+    b->t = fresh_tnum(bits);
+    forget_ranges(a, bits);
+    forget_ranges(b, bits);
+    for (const auto &o : goal.ops) {
+        u64 x = tn_width_trunc(o[0], bits), y = tn_width_trunc(o[1], bits);
+
+        assume_that(implies(truth(arith_jump(op, x, y, bits).e == taken.e) & tn_word_contains(&p, x, bits) &
+                                tn_word_contains(&q, y, bits),
+                            may & tn_word_contains(a, x, bits) & tn_word_contains(b, y, bits)));
+    }
+    return may;
 }
 
 /* -------------------------------------------------------------------------------------------- registers */

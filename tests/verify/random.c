@@ -186,7 +186,7 @@ static void report(const struct tally *t, bool all)
 
 static void test_accepted_runs_stay_inside(void **state)
 {
-    u64 from = setting("TN_RANDOM_FROM", 1), goal = setting("TN_RANDOM_RUNS", 300000);
+    u64 from = setting("TN_RANDOM_FROM", 1), goal = setting("TN_RANDOM_RUNS", 200000);
     u64 most = setting("TN_RANDOM_EACH", 100);
     struct eval_views views = {0};
     struct tally tally = {0};

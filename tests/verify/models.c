@@ -322,6 +322,36 @@ static u64 result(struct machine *m, struct call *c)
 
 /* ------------------------------------------------------------------------------------------------ besides */
 
+static void give(struct frame *cb, const u64 *arg, u32 n)
+{
+    memcpy(&cb->reg[1], arg, n * sizeof(arg[0]));
+    cb->written |= (u16)(((1u << n) - 1) << 1);
+}
+
+/* Where a copy of key `n` lies, for the frame that was just entered. */
+static u64 key_of(struct machine *m, const struct call *c, u64 n)
+{
+    struct object *key = &m->object[m->keys + m->nframes - 1];
+
+    key->there = true;
+    key->size = c->geo->geo.key_size;
+    key->index = MAP_OF(c->map);
+    memset((void *)key->start, 0, key->size);
+    memcpy((void *)key->start, &n, TN_MIN(key->size, 8u));
+    return key->start;
+}
+
+/* A dynptr of the caller's: some bytes that user space wrote. */
+static u32 sample_of(struct machine *m)
+{
+    m->named[m->nnamed] = (struct named){.kind = NAME_DYNPTR,
+                                         .live = true,
+                                         .start = m->object[m->sample].start,
+                                         .size = machine_rnd(m) % 65,
+                                         .group = m->ngroups++};
+    return m->nnamed++;
+}
+
 /* The function is entered, or the rounds are over and *ret_over. Each round comes back to the call. */
 static const char *call_back(struct machine *m, struct call *c, bool *ret_over)
 {
@@ -357,41 +387,14 @@ static const char *call_back(struct machine *m, struct call *c, bool *ret_over)
     machine_push_frame(m, (u32)(func - FUNC_TOKEN), m->pc);
     cb = machine_top(m);
     cb->callback = true;
-    if (c->row->besides == THEN_LOOP) {
-        cb->reg[1] = n;
-        cb->reg[2] = c->arg[2];
-        cb->written |= 6;
-    } else if (c->row->besides == THEN_EACH) {
-        u64 value = machine_value(m, c->map, n);
-        struct object *key = &m->object[m->keys + m->nframes - 1];
-
-        key->there = true;
-        key->size = c->geo->geo.key_size;
-        key->index = MAP_OF(c->map);
-        memset((void *)key->start, 0, key->size);
-        memcpy((void *)key->start, &n, TN_MIN(key->size, 8u));
-        cb->reg[1] = c->map;
-        cb->reg[2] = key->start;
-        cb->reg[3] = value;
-        cb->reg[4] = c->arg[2];
-        cb->written |= 0x1e;
-    } else {
-        struct named *d = &m->named[m->nnamed];
-
-        if (m->nnamed == MAX_NAMED) {
-            m->steps = MAX_STEPS;
-            return "";
-        }
-        *d = (struct named){.kind = NAME_DYNPTR,
-                            .live = true,
-                            .start = m->object[m->sample].start,
-                            .size = machine_rnd(m) % 65,
-                            .group = m->ngroups++};
-        f->rounds.dyn = m->nnamed;
-        cb->reg[1] = DYN_TOKEN + m->nnamed++;
-        cb->reg[2] = c->arg[2];
-        cb->written |= 6;
-    }
+    if (c->row->besides == THEN_LOOP)
+        give(cb, (u64[]){n, c->arg[2]}, 2);
+    else if (c->row->besides == THEN_EACH)
+        give(cb, (u64[]){c->map, key_of(m, c, n), machine_value(m, c->map, n), c->arg[2]}, 4);
+    else if (m->nnamed < MAX_NAMED)
+        give(cb, (u64[]){DYN_TOKEN + (f->rounds.dyn = sample_of(m)), c->arg[2]}, 2);
+    else
+        m->steps = MAX_STEPS; /* the run is over; nothing is wrong */
     for (u32 r = 0; r < 10; r++)
         if (!(cb->written >> r & 1))
             cb->reg[r] = machine_rnd(m);

@@ -1,22 +1,25 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What helpers do, as the evaluator plays them: one row each, written down without regard to what the verifier
- * believes of them (src/verify/protos.h).
+ * What helpers do, as the evaluator plays them: a row each.
  *
  *      M(helper, result, what it does with argument 1 … 5, what happens besides)
  *
- *   result   which numbers it may be:  U64 any · U32 of 32 bits · STATUS 0 or an error · COUNT small, or an error
- *            LENGTH an error, or at most what argument SIZE says · CPU a processor · VOID no result
- *            or an address or NULL:    FOUND an element of MAP · RECORD a reservation of argument 2 bytes, held
- *            SOCKET one that is held · SEEN argument 1 itself · SLICE argument 3 bytes of the dynptr
- *            ROUNDS how often it called back
- *   argument READ, FILL, BOTH: as many bytes as the next says are read, written, read and written; …_IF: or
- *            NULL; FILL8, BOTH4, READ20, READ40: so many; KEY, VALUE, FILL_VALUE: of the map
- *            …_BACK: what is held is given back; LOCK, UNLOCK; DYNPTR, DYNPTR_NEW
- *   besides  MOVES the packet; LOOP, EACH, DRAIN: calls back; TAIL_CALL; DYNPTR_OF_…: what was made
+ *   result    which numbers it may be:   U64 any · U32 of 32 bits · STATUS 0 or an error · COUNT small,
+ *             or an error · LENGTH an error, or at most what argument SIZE says · CPU a processor ·
+ *             VOID no result · ROUNDS how often it called back
+ *             or an address, or NULL:    FOUND an element of MAP · RECORD a reservation of argument 2
+ *             bytes, held · SOCKET one that is held · SEEN argument 1 itself · SLICE argument 3 bytes of
+ *             the dynptr
+ *   argument  READ, FILL, BOTH: as many bytes as the next says are read, written, read and written; …_IF:
+ *             or NULL; FILL8, BOTH4, READ20, READ40: so many; KEY, VALUE, FILL_VALUE: of the map; …_BACK:
+ *             what is held is given back; LOCK, UNLOCK; DYNPTR, DYNPTR_NEW
+ *   besides   MOVES the packet; LOOP, EACH, DRAIN: calls back; TAIL_CALL; DYNPTR_OF_…: what was made
+ *
+ * Results say what can happen and nothing of what the verifier makes of it. What arguments are is told in
+ * src/verify/protos.h as well, from the same sources: an error that both have is not found here.
  *
  * A helper that a program of the evaluator's types may call and that has no row stands in NOT_MODELLED, with
- * the reason; tests/verify/machine_test.c sees to it.
+ * the reason; random.c sees to it.
  */
 #ifndef TESTS_VERIFY_MODELS_H
 #define TESTS_VERIFY_MODELS_H

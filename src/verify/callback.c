@@ -137,7 +137,7 @@ static int enter(struct vf *v, struct tn_state *s, const struct callback *row, u
     if (err)
         return err;
     f = tn_state_top(s);
-    f->calling = ++v->next_call;
+    f->calling = f->entered = ++v->next_call;
     f->callback = !row->async;
     f->async = row->async;
     f->ret_min = row->ret_min;

@@ -287,7 +287,6 @@ static int point_add(struct vf *v, const u16 live[TN_MAX_FRAMES])
     }
     p->nframes = v->cur.nframes;
     p->insn = v->pc;
-    p->may_goto_depth = v->cur.may_goto_depth;
     p->depth = v->depth;
     p->branches = 1;
     p->parent = v->parent;
@@ -330,17 +329,18 @@ static bool covers_marked(const struct vf *v, const struct tn_point *p, const u1
     return tn_kept_covers(p->state, &v->cur, need);
 }
 
-/* Was a round gone between the two, later on the same path, that the run bounds? It has to be the same
-   iterator, the same call that calls back: one that was made anew, in a loop around it, counts from the
-   beginning. */
+/* Was a round gone between the two, later on the same path, that the run bounds? It has to be one of the same
+   iterator, the same call that calls back, the same entry into a function with may_goto: one that was made
+   anew, in a loop around it, counts from the beginning. */
 static bool round_gone(const struct tn_state *before, const struct tn_state *now)
 {
-    bool gone = before->may_goto_depth != now->may_goto_depth;
+    bool gone = false;
 
     for (u32 f = 0; f < before->nframes && f < now->nframes && !gone; f++) {
         const struct tn_frame *a = before->frame[f], *b = now->frame[f];
 
-        gone = a->callback_depth != b->callback_depth && a->calling == b->calling;
+        gone = (a->callback_depth != b->callback_depth && a->calling == b->calling) ||
+               (a->may_goto_depth != b->may_goto_depth && a->entered == b->entered);
         for (u32 k = 0; k < a->nslots && k < b->nslots && !gone; k++)
             gone = a->slot[k].depth != b->slot[k].depth && a->slot[k].reg.ref == b->slot[k].reg.ref;
     }
@@ -568,7 +568,7 @@ int tn_explore_may_goto(struct vf *v, const struct bpf_insn *i, u32 *ret_next)
 
     if (err)
         return err;
-    round.may_goto_depth++;
+    tn_state_top(&round)->may_goto_depth++;
     err = tn_explore_widen(v, &round, v->pc);
     if (err) {
         tn_state_clear(&round);

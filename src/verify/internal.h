@@ -80,7 +80,7 @@ struct tn_point {
     struct tn_point *below;     /* made before this one and not complete either */
     struct tn_kept *state;      /* NULL once dropped */
     struct tn_stretch *stretch; /* ends here; NULL once complete */
-    u32 insn, may_goto_depth;
+    u32 insn;
     u32 branches;      /* paths through here that are not finished */
     u32 index, low;    /* its number; the least number of a point that can be reached and is not complete */
     u32 rounds_before; /* how many rounds were known when it was made */
@@ -163,7 +163,7 @@ struct vf {
     struct tn_trail trail;
     struct tn_point *parent;
     u32 root;      /* the function being verified on its own: 0, or a global one */
-    u32 next_call; /* tn_frame.calling */
+    u32 next_call; /* tn_frame.calling and entered */
     u32 next_id;
     bool exact; /* every live number is compared: somebody watches (probe) */
     struct tn_pool pool;

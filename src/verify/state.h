@@ -152,6 +152,8 @@ struct tn_frame {
     u8 callback_kind;
     u32 callback_depth;   /* how often this call site has called back on this path */
     u32 calling;          /* which call that is: another number once it is over */
+    u32 entered;          /* which entry into the function this is */
+    u32 may_goto_depth;   /* how often its may_goto let a loop go round on this path */
     s64 ret_min, ret_max; /* callback: what it may return */
     u32 nslots, cap;
     struct tn_stack_slot *slot;
@@ -181,7 +183,6 @@ struct tn_state {
     u32 rcu, preempt; /* depth of sections the program entered */
     u32 irq_id;       /* the IRQ flag to be restored next */
     bool speculative, sleepable;
-    u32 may_goto_depth;
     struct tn_pool *pool; /* its frames come from there; NULL: from malloc */
     struct tn_frame *frame[TN_MAX_FRAMES];
     struct tn_ref ref[TN_MAX_REFS];

@@ -479,7 +479,7 @@ int tn_call_subprog(struct vf *v, const struct bpf_insn *i)
     err = tn_state_push_frame(&v->cur, index, v->pc);
     if (err)
         return err;
-    tn_state_top(&v->cur)->calling = ++v->next_call;
+    tn_state_top(&v->cur)->calling = tn_state_top(&v->cur)->entered = ++v->next_call;
     for (u32 r = 1; r <= 5; r++)
         tn_state_top(&v->cur)->reg[r] = caller->reg[r];
     for (u32 r = 0; r <= 5; r++)

@@ -42,6 +42,8 @@ struct row {
     MOV(R1, n), INSN(BPF_LD | BPF_IMM | BPF_DW, R2, BPF_PSEUDO_FUNC, 0, (to) + 5), INSN(0, 0, 0, 0, 0),      \
         MOVX(R3, R10), ADD(R3, -8), MOV(R4, 0), CALL(BPF_FUNC_loop)
 
+#define CALLS(to) INSN(BPF_JMP | BPF_CALL, 0, BPF_PSEUDO_CALL, 0, to)
+
 // clang-format off
 static const struct row rows[] = {
     ROW(once, BOTH_ACCEPT, NULL, 9,
@@ -56,6 +58,16 @@ static const struct row rows[] = {
         BPF_LOOP(1, 6), LDX(BPF_DW, R7, R10, -8), JMP(BPF_JEQ, R7, 3, 2), MOV(R0, 0), EXIT,
         ST(BPF_DW, R10, -8, 5), JA(-13),
         MOVX(R6, R2), CALL(BPF_FUNC_get_prandom_u32), ALU(BPF_AND, R0, 7), STX(BPF_DW, R6, 0, R0), MOV(R0, 0), EXIT),
+    /* Each entry into a function has its rounds anew, and the first goes round. */
+    ROW(function_with_rounds, BOTH_ACCEPT, NULL, 3,
+        CALLS(2), MOV(R0, 0), EXIT,
+        INSN(BPF_JMP | 0xe0, 0, 0, 1, 0), JA(-2), MOV(R0, 0), EXIT),
+    ROW(rounds_of_each_entry, LINUX_ACCEPTS, "infinite_loop", 4,
+        CALLS(3), JMP(BPF_JEQ, R0, 0, -2), MOV(R0, 0), EXIT,
+        INSN(BPF_JMP | 0xe0, 0, 0, 2, 0), MOV(R0, 0), EXIT, MOV(R0, 1), EXIT),
+    ROW(rounds_of_each_entry_and_state, LINUX_ACCEPTS, "infinite_loop", 6,
+        MOV(R6, 0), MOV(R7, 0), CALLS(3), JMP(BPF_JEQ, R0, 0, -2), MOV(R0, 0), EXIT,
+        INSN(BPF_JMP | 0xe0, 0, 0, 3, 0), CALL(BPF_FUNC_ktime_get_ns), MOV(R0, 0), EXIT, MOV(R0, 1), EXIT),
 };
 // clang-format on
 

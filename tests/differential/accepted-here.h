@@ -57,6 +57,10 @@
       "that are never taken; it does what it did, and Linux has proved the rest itself. So it is with results of "          \
       "divisions, shifts, 32-bit operations, a register compared with itself, branches that are never gone, and keys of "   \
       "look-ups that are constants")                                                                                        \
+    H("", WEAK_SEVERAL,                                                                                                     \
+      "several of the rows above at once",                                                                                  \
+      "Each of them is proved in its row. Told what we know, with other calls in place of the two helpers and no frozen "   \
+      "array of several elements, Linux accepts the program")                                                               \
     H("", WEAK_DIVISION,                                                                                                    \
       "results of divisions are known here",                                                                                \
       "Since 6.18 Linux knows nothing of a quotient or a remainder. Ours follow from the operands' ranges by the functions "\

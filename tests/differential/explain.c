@@ -170,8 +170,17 @@ static bool *choose(const struct tn_verify_in *in, enum weakening which)
 
 /* ------------------------------------------------------------------------------------------------- rows */
 
+/* Other calls in place of those of the two helpers. */
+static void without_helpers(struct bpf_insn *insns, u32 n)
+{
+    for (u32 k = 0; k < n; k++)
+        if (insns[k].code == (BPF_JMP | BPF_CALL) && !insns[k].src_reg &&
+            (insns[k].imm == BPF_FUNC_override_return || insns[k].imm == BPF_FUNC_probe_write_user))
+            insns[k].imm = BPF_FUNC_get_prandom_u32;
+}
+
 static bool told(struct changed *c, const struct tn_verify_in *in, const struct rec *rec,
-                 const struct bpf_insn *insns)
+                 const struct bpf_insn *insns, bool helpers)
 {
     bool answer = false;
 
@@ -187,6 +196,8 @@ static bool told(struct changed *c, const struct tn_verify_in *in, const struct 
         answer = !tell(in, insns, how, &c->insns, &c->n, c->funcs, &left);
         if (rec->func_info.size)
             c->rec.func_info.size = left * (u32)sizeof(*c->funcs);
+        if (answer && helpers)
+            without_helpers(c->insns, c->n);
         answer = answer && linux_accepts(c);
     }
     return answer;
@@ -205,7 +216,9 @@ static bool holds(const struct ask *ask, const struct rec *rec, const struct bpf
         return false;
     }
     if (weakening_how[which] == WEAK_TOLD) {
-        answer = told(c, &in, rec, insns) || (thaw(c) && told(c, &in, rec, insns));
+        bool several = which == WEAK_SEVERAL;
+
+        answer = told(c, &in, rec, insns, several) || (thaw(c) && told(c, &in, rec, insns, several));
     } else {
         if (which == WEAK_MIXED || which == WEAK_BEHIND)
             chosen = choose(&in, which);

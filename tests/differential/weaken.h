@@ -26,6 +26,7 @@
     W(BEHIND,      RELAXED,  "accesses through pointers that went back from where a constant had brought them")               \
     W(FROZEN,      RELAXED,  "maps that are frozen: they are not")                                                         \
     W(NUMBERS,     TOLD,     "nothing: it is told what we know")                                                           \
+    W(SEVERAL,     TOLD,     "calls of the two helpers, frozen maps; and it is told what we know")                           \
     W(NOTHING,     WORDS,    "nothing: the words say it")
 // clang-format on
 

@@ -5,9 +5,10 @@
  *
  *     H(words, how it is shown, what it is about, proof)
  *
- * A row counts when Linux's last sentence contains its words *and* the program, written anew (weaken.h), shows
- * that the row is all that made the difference. Rows come in the order in which they are tried: the proofs that
- * Linux itself gives, by accepting the changed program, before those that show only that we would refuse as well.
+ * A row counts when Linux's last sentence contains its words *and* the program, written anew (weaken.h),
+ * shows that the row is all that made the difference. Rows come in the order in which they are tried: the
+ * proofs that Linux itself gives, by accepting the changed program, before those that show only that we would
+ * refuse as well.
  */
 #ifndef TESTS_DIFFERENTIAL_ACCEPTED_HERE_H
 #define TESTS_DIFFERENTIAL_ACCEPTED_HERE_H

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Why do we accept what Linux refuses? A program is written anew so that the answer shows in a verdict:
+ * Why do we accept what Linux refuses? A program is written anew so that the answer shows in a verdict.
  *
- *     told       Linux is told what we know of its numbers (tests/verify/told.h), and accepts: it has proved all the rest
- *     relaxed    what Linux does not have or takes at its word is replaced by something it takes, and it accepts
- *     weakened   we are made to know as little as Linux at one kind of instruction: it is replaced by what both know
- *                nothing about (a load of a number from a map), and we refuse in Linux's words
+ * Told: Linux is told what we know of its numbers (tests/verify/told.h), and accepts: it has proved the rest.
+ *
+ * Relaxed: what Linux does not have, or takes at its word, is replaced by something it takes, and it accepts.
+ *
+ * Weakened: we are made to know as little as Linux at one kind of instruction. It is replaced by what both
+ * know nothing about (a load of a number from a map), and we refuse in Linux's words.
  */
 #ifndef TESTS_DIFFERENTIAL_WEAKEN_H
 #define TESTS_DIFFERENTIAL_WEAKEN_H
@@ -41,9 +43,9 @@ extern const u8 weakening_how[WEAK_COUNT];
 
 #define WEAK_GROWTH 6u /* instructions for one, of one kind */
 
-/* Writes the changed program into `to`, which has room for WEAK_GROWTH × n, and moves its functions' places along.
-   `scratch`: the map of numbers nobody knows, an array of one element. `which` WEAK_MIXED, WEAK_BEHIND: `chosen` says
-   which instructions. Its length; 0 when the program has no such instruction. */
+/* Writes the changed program into `to`, which has room for WEAK_GROWTH × n, and moves its functions' places
+   along. `scratch`: the map of numbers nobody knows, an array of one element. `which` WEAK_MIXED,
+   WEAK_BEHIND: `chosen` says which instructions. Its length; 0 when the program has no such instruction. */
 u32 weaken(enum weakening which, const bool *chosen, const struct bpf_insn *insns, u32 n, u32 scratch,
            struct bpf_insn *to, struct bpf_func_info *funcs, u32 nfuncs);
 

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* See load_input.h: the parts, then libFuzzer's two questions, how to change one input and how to cross two.
- */
+/* See load_input.h: the parts, then libFuzzer's two questions, how to change one input and to cross two. */
 #include "fuzz/load_input.h"
 
 #include <linux/btf.h>

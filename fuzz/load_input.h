@@ -2,9 +2,9 @@
 /*
  * What fuzz-load feeds on: a load as a loader would do it, types and maps and then the program, in parts.
  *
- *     ┌──────────┬──────┬──────────┬──────┬───
- *     │ rec_part │ data │ rec_part │ data │ …      as in a recording (tests/differential/recording.h),
- * without └──────────┴──────┴──────────┴──────┴───     its head, and with the two kinds below
+ *     │ rec_part │ data │ rec_part │ data │ …
+ *
+ * as in a recording (tests/differential/recording.h), without its head, and with the two kinds below.
  *
  * So a recording of a real program is a seed as it is, but for the parts that only say what the kernel
  * answered. Nothing that parts say of each other is checked here: a map that does not exist, a type that is

@@ -66,7 +66,7 @@ int __wrap_tn_verify(const struct tn_verify_in *in, struct tn_verdict *ret)
     if (in->authority || __real_tn_verify(in, &whole))
         return __real_tn_verify(in, ret);
     all = shortage_count() - all;
-    places = SHORTAGE_WORK / (whole.insns_processed + 1) + 10;
+    places = SHORTAGE_WORK / (whole.insns_processed + 1) + 3;
     step = all / places + 1;
     questions++;
     in_part += step > 1;

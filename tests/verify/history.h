@@ -95,6 +95,9 @@ CLASS(byte_swap_keeps_bounds, "byte swaps keeping bounds", map_bounds,
 CLASS(bit_test_branches_swapped, "what a bit test teaches, on the wrong side", map_bounds,
       UNSAFE(IN, ALU(BPF_AND, R7, 127), JMP(BPF_JSET, R7, 64, 1), JA(2), POKE(R7), END),
       SAFE(IN, ALU(BPF_AND, R7, 127), JMP(BPF_JSET, R7, 64, 2), POKE(R7), END))
+CLASS(constant_compared, "CVE-2024-41003: what one branch teaches of the constant spoiled the other branch", map_bounds,
+      UNSAFE(IN, ALU(BPF_AND, R7, 127), JMP32(BPF_JGE, R7, 63, 1), ADD(R7, 64), ADD(R7, -64), POKE(R7), END),
+      SAFE(IN, ALU(BPF_AND, R7, 127), JMP32(BPF_JGE, R7, 64, 1), ADD(R7, 64), ADD(R7, -64), POKE(R7), END))
 CLASS(compare_exchange_result, "the result of compare-and-exchange taken for the register's old value", pointer_unbounded,
       UNSAFE(IN, MOV(R0, 0), MOV(R1, 1), ATOMIC(DW, R9, 0, R1, BPF_CMPXCHG), POKE(R0), END),
       SAFE(IN, MOV(R0, 0), MOV(R1, 1), ATOMIC(DW, R9, 0, R1, BPF_CMPXCHG), ALU(BPF_AND, R0, 63), POKE(R0), END))
@@ -268,6 +271,9 @@ CLASS(linked_through_narrow_spill, "the bounds of a 32-bit spill taken for those
 CLASS(index_grows_in_may_goto, "a loop by may_goto taken for done while its index still grows", stack_bounds,
       UNSAFE(MOV(R6, 0), MAY_GOTO(5), MOVX(R3, R10), ADDX(R3, R6), ST(B, R3, -8, 1), ADD(R6, 1), JA(-6), END),
       SAFE(MOV(R6, 0), MAY_GOTO(6), MOVX(R3, R10), ADDX(R3, R6), ST(B, R3, -8, 1), ADD(R6, 1), ALU(BPF_AND, R6, 7), JA(-7), END))
+CLASS(frames_of_different_depth, "CVE-2024-45020: in a loop, a frame compared with a deeper one beyond its own end", pointer_unbounded,
+      UNSAFE(IN, JMP(BPF_JEQ, R7, 0, 1), ST(DW, R10, -64, 5), MAY_GOTO(2), MOVX(R1, R7), JA(-3), LDX(DW, R8, R10, -64), POKE(R8), END),
+      SAFE(IN, JMP(BPF_JEQ, R7, 0, 1), ST(DW, R10, -64, 5), MAY_GOTO(2), MOVX(R1, R7), JA(-3), LDX(DW, R8, R10, -64), ALU(BPF_AND, R8, 63), POKE(R8), END))
 /* ---- packets */
 #define PACKET LDX(W, R7, R1, 76), LDX(W, R8, R1, 80), MOVX(R6, R1), MOVX(R2, R7), ADD(R2, 8)
 CLASS_IN(SCHED_CLS, packet_on_the_wrong_side, "what a comparison with the packet's end teaches, on the other branch", packet_bounds,

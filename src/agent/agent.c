@@ -14,7 +14,18 @@
  */
 #include "agent/agent.h"
 
+#include <stddef.h>
+
+#include "agent/routines.h"
+#include "rt/probe.h"
 #include "rt/self.h"
+
+_Static_assert(offsetof(struct tn_run, proc) == RUN_PROC && offsetof(struct tn_run, cpu) == RUN_CPU,
+               "routines.S");
+_Static_assert(offsetof(struct tn_proc, xsave_size) == PROC_XSAVE_SIZE &&
+                   offsetof(struct tn_proc, xsave_how) == PROC_XSAVE_HOW &&
+                   offsetof(struct tn_proc, xsave_mask) == PROC_XSAVE_LOW,
+               "routines.S");
 
 #define CPU_ROUNDS 64u /* looks at all CPUs; the thread gives way after each, from the second quarter on */
 
@@ -215,4 +226,34 @@ void tn_agent_leave(struct tn_run *run)
         tn_store_release(&proc->claims[run->cpu].owner, 0);
     run->cpu = -1;
     release_slot(run);
+}
+
+/* ------------------------------------------------------------------------------------- for routines.S */
+
+void tn_agent_unclaim(struct tn_run *run)
+{
+    const struct tn_proc *proc = run->proc;
+
+    if ((u32)run->cpu < proc->ncpu)
+        tn_store_release(&proc->claims[run->cpu].owner, 0);
+    run->cpu = -2;
+}
+
+void tn_agent_claim(struct tn_run *run)
+{
+    run->cpu = -1;
+    (void)claim_cpu(run);
+}
+
+/* Misaligned ones too. A range that cannot vanish needs no question. */
+u64 tn_agent_read_c(u64 addr, u64 size, const struct tn_run *run)
+{
+    const struct tn_proc *proc = run->proc;
+    u64 value = 0;
+
+    if (addr >= proc->image_start && addr < proc->image_end && size <= proc->image_end - addr) {
+        __builtin_memcpy(&value, (const void *)addr, size);
+        return value;
+    }
+    return tn_probe_read(&value, size, addr, run) < 0 ? 0 : value;
 }

@@ -28,6 +28,19 @@ u64 tn_agent_enter(struct tn_run *run, u64 flags);
 /* Releases what tn_agent_enter took. */
 void tn_agent_leave(struct tn_run *run);
 
+/*
+ * Routines that compiled programs reach (routines.S has their conventions): tn_agent_call_entry at entries,
+ * tn_agent_call_full elsewhere, tn_agent_read. And what these call: the run's claim of a CPU given back
+ * (run->cpu becomes −2) and taken again (−1: none was to be had); `size` bytes at `addr`, 0 if they are not
+ * there.
+ */
+void tn_agent_call_entry(void);
+void tn_agent_call_full(void);
+void tn_agent_read(void);
+void tn_agent_unclaim(struct tn_run *run);
+void tn_agent_claim(struct tn_run *run);
+u64 tn_agent_read_c(u64 addr, u64 size, const struct tn_run *run);
+
 /* The agent image, embedded in the hosted programs (ELF64, symbols kept). */
 extern const u8 tn_agent_image[];
 extern const u64 tn_agent_image_size;

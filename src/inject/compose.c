@@ -116,6 +116,17 @@ int tn_compose_program(struct tn_entry *c, struct tn_prog_slot *prog)
             if (r < 0)
                 return tn_fail(c->err, r, "no_helper", "the agent has no helper %u", e->index);
             words[i] = agent + off;
+        } else if (e->kind == TN_POOL_AGENT) {
+            /* A program that is typed has one place only; any other may come to be at several. */
+            r = tn_agent_export(e->index == TN_ROUTINE_READ          ? "tn_agent_read"
+                                : c->plan->vectors == TN_VECTORS_XMM ? "tn_agent_call_entry"
+                                                                     : "tn_agent_call_full",
+                                &off);
+            if (r < 0)
+                return tn_fail(c->err, r, "bad_agent", "the agent's image lacks a routine");
+            words[i] = agent + off;
+        } else if (e->kind == TN_POOL_HOST) {
+            words[i] = c->bias + e->offset;
         } else if (e->index >= in->nmaps) {
             return -EPROTO;
         } else if (e->kind == TN_POOL_MAP) {
@@ -237,6 +248,8 @@ static int make_hook(struct tn_entry *c, struct near *n, const struct tn_patch *
         return tn_fail(c->err, r, "bad_agent", "the agent's image lacks its entry points");
     in = (struct tn_tramp_in){.facts = s->prog.facts,
                               .place = p->place,
+                              .args = s->typed ? &s->args : NULL,
+                              .replace = s->replace,
                               .follow = s->follow,
                               .tp = (enum tn_tp_how)facts->tp_how,
                               .gate = tn_state_region(c->st, TN_REGION_GATES, 0)->addr + s->link_index,

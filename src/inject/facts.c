@@ -9,8 +9,10 @@
  * <sys/rseq.h>), `__vdso_clock_gettime`. All of these files and this memory are hostile: each number is
  * checked, and a lie can only cost its process speed or its own correctness.
  */
+#include "agent/routines.h"
 #include "inject/order.h"
 
+#include <cpuid.h>
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -237,6 +239,41 @@ static bool foreign_threads(struct tn_brain *b, pid_t pid, const struct tn_maps 
     return at;
 }
 
+/* The program's own file in memory: the readable mappings of it around its program headers that follow each
+   other without a gap. What another mapping could take the place of is not among them. */
+static void fill_image(pid_t pid, const struct tn_maps *maps, struct tn_proc *p)
+{
+    const struct tn_vma *first = tn_maps_at(maps, tn_proc_auxv(pid, AT_PHDR)), *last = first;
+    const struct tn_vma *end = maps->vma + maps->n;
+
+    if (!first || !first->ino || !(first->prot & PROT_READ))
+        return;
+    while (first > maps->vma && first[-1].end == first->start && first[-1].ino == first->ino &&
+           first[-1].dev == first->dev && (first[-1].prot & PROT_READ))
+        first--;
+    while (last + 1 < end && last[1].start == last->end && last[1].ino == last->ino &&
+           last[1].dev == last->dev && (last[1].prot & PROT_READ))
+        last++;
+    p->image_start = first->start;
+    p->image_end = last->end;
+}
+
+void tn_facts_xsave(struct tn_proc *p)
+{
+    const u32 osxsave = 1u << 27, pkru = 1u << 9;
+    u32 a, b, c, d, low, high;
+
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & osxsave) || !__get_cpuid_count(13, 0, &a, &b, &c, &d))
+        return;
+    p->xsave_size =
+        b; /* of all components that are enabled, in the standard form: the compact one is no longer */
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    p->xsave_mask = ((u64)high << 32 | low) & ~(u64)pkru;
+    if (!__get_cpuid_count(13, 1, &a, &b, &c, &d))
+        return;
+    p->xsave_how = a & 2 ? XSAVE_COMPACT : 0;
+}
+
 int tn_facts_fill(struct tn_brain *b, pid_t pid, u64 fs_base, pid_t tid, u32 allowed_syscalls,
                   struct tn_proc *p)
 {
@@ -258,6 +295,8 @@ int tn_facts_fill(struct tn_brain *b, pid_t pid, u64 fs_base, pid_t tid, u32 all
     p->owner_pid = (u32)pid;
     p->allowed_syscalls = allowed_syscalls;
     p->vdso_clock_gettime = vdso_clock(b, pid);
+    fill_image(pid, &maps, p);
+    tn_facts_xsave(p);
     p->tp_how = tn_proc_auxv(pid, AT_HWCAP2) & 2 ? TN_TP_RDFSBASE : TN_TP_ARCH_PRCTL;
     if (!fs_base)
         return 0;

@@ -18,6 +18,7 @@
 
 #include "jit/jit.h"
 #include "rewrite/plan.h"
+#include "rewrite/trampoline.h"
 
 /* What all targets of a broker share. Descriptors borrowed from the broker. */
 struct tn_shared {
@@ -59,6 +60,9 @@ struct tn_attach_spec {
     u64 dev, ino;    /* of that file: what must be mapped in the target */
     u64 file_offset; /* of the place */
     u32 wait_ms;     /* how long to wait for a thread that can be borrowed */
+    bool typed; /* the context is `args`, and the place is a function's first instruction or its way out */
+    struct tn_typed_args args;
+    enum tn_replace replace;
     struct tn_install prog;
 };
 

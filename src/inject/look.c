@@ -6,6 +6,7 @@
  */
 #include "inject/brain.h"
 #include "rewrite/module.h"
+#include "rewrite/vectors.h"
 
 #include <elf.h>
 #include <errno.h>
@@ -167,7 +168,8 @@ int tn_look_place(struct tn_entry *c)
 
 /* ----------------------------------------------------------------------------------- plan */
 
-static const struct tn_planned *cached(const struct tn_brain *b, const struct stat *sb, u64 offset, u32 place)
+static const struct tn_planned *cached(const struct tn_brain *b, const struct stat *sb, u64 offset, u32 place,
+                                       bool vectors)
 {
     u64 mtime = (u64)sb->st_mtim.tv_sec * 1000000000ull + (u64)sb->st_mtim.tv_nsec;
 
@@ -175,10 +177,20 @@ static const struct tn_planned *cached(const struct tn_brain *b, const struct st
         const struct tn_planned *p = b->cache[i];
 
         if (p->dev == sb->st_dev && p->ino == sb->st_ino && p->mtime_ns == mtime &&
-            p->size == (u64)sb->st_size && p->file_offset == offset && p->place == place)
+            p->size == (u64)sb->st_size && p->file_offset == offset && p->place == place &&
+            (!vectors || p->vectors != TN_VECTORS_UNKNOWN))
             return p;
     }
     return NULL;
+}
+
+/* What may be live at an entry of the module beyond its arguments. */
+static enum tn_vectors vectors_of(const struct tn_module *m)
+{
+    for (u32 i = 0; i < tn_module_ncode(m); i++)
+        if (tn_code_has_wide(tn_module_code_at(m, i)))
+            return TN_VECTORS_WIDE;
+    return TN_VECTORS_XMM;
 }
 
 static int plan_file(struct tn_entry *c, int fd, u64 offset, u32 kind, const struct tn_planned **ret)
@@ -187,12 +199,13 @@ static int plan_file(struct tn_entry *c, int fd, u64 offset, u32 kind, const str
     struct tn_module *m = NULL;
     struct tn_plan plan = {};
     struct stat sb;
+    bool vectors = c->spec->typed && c->spec->prog.facts->calls_host && kind == TN_PLACE_ENTRY;
     u64 addr = 0;
     int r;
 
     if (fstat(fd, &sb) < 0)
         return -errno;
-    *ret = cached(c->b, &sb, offset, kind);
+    *ret = cached(c->b, &sb, offset, kind, vectors);
     if (*ret)
         return 0;
     p = calloc(1, sizeof(*p));
@@ -252,6 +265,8 @@ static int plan_file(struct tn_entry *c, int fd, u64 offset, u32 kind, const str
     if (f && f->name)
         snprintf(p->symbol, sizeof(p->symbol), "%s", f->name);
     p->symbol_offset = f ? addr - f->addr : 0;
+    if (vectors)
+        p->vectors = vectors_of(m);
 out:
     tn_plan_clear(&plan);
     tn_module_free(m);

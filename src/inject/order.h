@@ -271,6 +271,7 @@ void tn_guardian_run(const struct tn_guardian *g) __attribute__((noreturn));
 
 /* What planning has found, for the same place in another process (or the same file again). */
 #define TN_PLANNED_MAX 128u
+enum tn_vectors { TN_VECTORS_UNKNOWN, TN_VECTORS_XMM, TN_VECTORS_WIDE };
 struct tn_planned {
     u64 dev, ino, mtime_ns, size; /* of the file */
     u64 file_offset;
@@ -278,6 +279,8 @@ struct tn_planned {
     u32 npatches;
     u64 addr; /* virtual address of the place */
     u64 symbol_offset;
+    u32 vectors; /* enum tn_vectors: what may be live at the module's entries */
+    u32 pad;
     char symbol[128], tactic[32];
     struct tn_patch patch[TN_PLANNED_MAX];
 };
@@ -307,6 +310,8 @@ extern void (*tn_inject_step)(const char *step);
 /* facts.c: what the agent must know of its process. `fs_base`, `tid`: of a thread that is held. */
 int tn_facts_fill(struct tn_brain *b, pid_t pid, u64 fs_base, pid_t tid, u32 allowed_syscalls,
                   struct tn_proc *ret_proc);
+/* How this processor saves vector and x87 state: xsave_* of *ret_proc. Pure but for CPUID. */
+void tn_facts_xsave(struct tn_proc *ret_proc);
 /* Value of a dynamic symbol of the file behind `fd`, looked up once for all jobs; −ENOENT. */
 int tn_dynsym(struct tn_brain *b, int fd, const char *name, u64 *ret_value);
 /* Opens the file of a mapping as the process sees it. */

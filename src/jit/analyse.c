@@ -114,12 +114,49 @@ static u8 inline_lookup(const struct jit *j, u32 at)
     return known ? JIT_ARRAY_CONST : JIT_ARRAY;
 }
 
+const struct tn_host_ref *jit_ref(const struct jit *j, const struct bpf_insn *in, u32 *ret_index)
+{
+    for (u32 k = 0; k < j->prog->nrefs; k++)
+        if (j->prog->refs[k].btf_id == (u32)in->imm) {
+            *ret_index = k;
+            return &j->prog->refs[k];
+        }
+    return NULL;
+}
+
+static int choose_host_call(struct jit *j, u32 at)
+{
+    const struct tn_host_ref *ref = NULL;
+    u32 k;
+
+    if (j->prog->insns[at].src_reg == BPF_PSEUDO_KFUNC_CALL)
+        ref = jit_ref(j, &j->prog->insns[at], &k);
+    if (!ref || ref->kind == TN_NAMED_VAR)
+        return j->prog->aux[at].live ? tn_fail(j->err, -ENOTSUP, "unknown_kfunc",
+                                               "instruction %u: no function of the host has the type id %d",
+                                               at, j->prog->insns[at].imm)
+                                     : 0;
+    j->plan[at].how = ref->kind == TN_NAMED_REPLACE ? JIT_ANSWER : JIT_HOST_CALL;
+    return 0;
+}
+
 static int choose_calls(struct jit *j)
 {
     for (u32 i = 0; i < j->prog->ninsns; i += j->plan[i].slots) {
+        u8 kind = row_of(j, i)->kind;
+
+        if ((kind == TN_KIND_LDX || kind == TN_KIND_LDSX) && j->prog->aux[i].mem_kind == TN_MEM_PROBE)
+            j->plan[i].how = JIT_CAREFUL;
         if (!is_op(j, i, TN_OP_CALL))
             continue;
-        if (is_helper(j, i, BPF_FUNC_map_lookup_elem))
+        if (j->prog->insns[i].src_reg == BPF_PSEUDO_KFUNC_CALL) {
+            int r = choose_host_call(j, i);
+
+            if (r)
+                return r;
+        } else if (is_helper(j, i, BPF_FUNC_override_return))
+            j->plan[i].how = JIT_ANSWER;
+        else if (is_helper(j, i, BPF_FUNC_map_lookup_elem))
             j->plan[i].how = inline_lookup(j, i);
         else if (is_helper(j, i, BPF_FUNC_get_attach_cookie))
             j->plan[i].how = JIT_COOKIE;
@@ -306,6 +343,7 @@ static void uses(const struct jit *j, u32 at, u16 *ret_use, u16 *ret_def)
             break;
         case JIT_ARRAY:
         case JIT_PERCPU:
+        case JIT_ANSWER:
             use = REG(2);
             break;
         default:
@@ -391,7 +429,7 @@ static void liveness(struct jit *j)
 static void skip_dead_values(struct jit *j)
 {
     for (u32 i = 0; i < j->prog->ninsns; i += j->plan[i].slots)
-        if (j->plan[i].how == JIT_PLAIN && is_pure(j, i) &&
+        if ((j->plan[i].how == JIT_PLAIN || j->plan[i].how == JIT_CAREFUL) && is_pure(j, i) &&
             !(j->plan[i].live_out & REG(j->prog->insns[i].dst_reg)))
             j->plan[i].how = JIT_SKIP;
 }
@@ -557,6 +595,9 @@ static bool needs_run(const struct jit *j, u32 at)
     case JIT_PERCPU_CONST:
     case JIT_COOKIE:
     case JIT_FUNC_IP:
+    case JIT_ANSWER:
+    case JIT_HOST_CALL:
+    case JIT_CAREFUL:
         return true;
     case JIT_PLAIN:
         if (!is_op(j, at, TN_OP_CALL) || j->prog->insns[at].src_reg)
@@ -613,11 +654,14 @@ static u32 changed(const struct jit *j, u32 at)
     case JIT_PERCPU_CONST:
     case JIT_COOKIE:
     case JIT_FUNC_IP:
+    case JIT_ANSWER:
         return X86(TN_RAX) | (j->plan[at].how == JIT_ARRAY_CONST ? 0 : X86_SCRATCH);
     default:
         break;
     }
     uses(j, at, &use, &def);
+    if (j->plan[at].how == JIT_CAREFUL)
+        mask = X86_SCRATCH;
     switch ((enum tn_kind)row_of(j, at)->kind) {
     case TN_KIND_CALL:
         return in->src_reg == BPF_PSEUDO_CALL ? 0 : X86_HELPER; /* a function's own code counts for itself */
@@ -660,7 +704,8 @@ static void frames(struct jit *j)
         sub->frame |= (named(j, i) & REG(BPF_REG_10)) != 0 || is_op(j, i, TN_OP_MAY_GOTO);
         j->needs_run |= needs_run(j, i);
         j->footprint |= changed(j, i);
-        sub->calls |= how == JIT_PLAIN && is_op(j, i, TN_OP_CALL);
+        sub->calls |=
+            (how == JIT_PLAIN && is_op(j, i, TN_OP_CALL)) || how == JIT_HOST_CALL || how == JIT_CAREFUL;
     }
     j->footprint |= X86(TN_RAX);
     if (j->needs_run) {

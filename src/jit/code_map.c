@@ -52,6 +52,9 @@ static int resolve(const struct tn_pool_entry *entry, struct tn_map *const *maps
             return -EINVAL;
         *ret_word = (uintptr_t)maps[entry->index]->base + entry->offset;
         return 0;
+    case TN_POOL_HOST: /* there is no host here */
+    case TN_POOL_AGENT:
+        return -ENOTSUP;
     }
     return -EINVAL;
 }

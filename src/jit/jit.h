@@ -24,6 +24,15 @@ enum tn_pool_kind {
     TN_POOL_HELPER,   /* address of helper `index` (its number) */
     TN_POOL_MAP,      /* address of this process's struct tn_map of maps[index] */
     TN_POOL_MAP_DATA, /* address of byte `offset` of the memory of maps[index] */
+    TN_POOL_HOST, /* address of what refs[index] names, as this process has it; `offset` is where it stands in
+                     its module's file */
+    TN_POOL_AGENT, /* address of the agent's routine `index`: enum tn_agent_routine */
+};
+
+/* What compiled code reaches in the agent besides helpers (agent/routines.S). */
+enum tn_agent_routine {
+    TN_ROUTINE_CALL, /* a function of the host is called through it: which one depends on the place */
+    TN_ROUTINE_READ, /* r10 bytes (1, 2, 4 or 8) at r11 into r11, zero-extended; 0 where they are not there */
 };
 struct tn_pool_entry {
     u32 kind, index;
@@ -44,6 +53,21 @@ struct tn_skb {
 #define TN_SKB_MAC      offsetof(struct tn_skb, mac)
 #define TN_SKB_NET      offsetof(struct tn_skb, net)
 
+/* What a program names of its host by a type's id: functions it calls, variables whose address it takes. */
+enum tn_named_kind {
+    TN_NAMED_FUNC,
+    TN_NAMED_VAR,
+    TN_NAMED_REPLACE, /* tenon_replace(ctx, value): answers in the function's place; no function of the host
+                       */
+};
+struct tn_host_ref {
+    u32 btf_id; /* as in the instruction's imm */
+    u8 kind;    /* enum tn_named_kind */
+    u8 result;  /* of a function: bytes of its result, 0 for none */
+    bool result_signed;
+    u64 addr; /* virtual address in the module's file */
+};
+
 /* A verified program, as the engines take it. Nothing is owned. */
 struct tn_program {
     const struct bpf_insn *insns; /* as verified: map indices in two-slot loads */
@@ -54,6 +78,8 @@ struct tn_program {
     const struct tn_subprog *subprogs;
     u32 nsubprogs;
     const struct tn_facts *facts;
+    const struct tn_host_ref *refs; /* one a function or variable of the host that the program names */
+    u32 nrefs;
 };
 
 /* tn_code.footprint. The low half: caller-saved general registers that the program, with all it calls, may

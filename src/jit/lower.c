@@ -385,6 +385,16 @@ static int lower_ld_imm64(struct jit *j, u32 at, const struct bpf_insn *in)
                         jit_pool(j, TN_POOL_MAP_DATA, (u32)in->imm,
                                  j->prog->maps[in->imm].value_off + (u32)in[1].imm));
         return 0;
+    case BPF_PSEUDO_BTF_ID: {
+        u32 k;
+        const struct tn_host_ref *ref = jit_ref(j, in, &k);
+
+        if (!ref || ref->kind != TN_NAMED_VAR)
+            return tn_fail(j->err, -ENOTSUP, "unknown_ksym",
+                           "instruction %u: no variable of the host has the type id %d", at, in->imm);
+        tn_x86_load(&j->a, 8, d, jit_pool(j, TN_POOL_HOST, k, ref->addr));
+        return 0;
+    }
     default:
         return tn_fail(j->err, -ENOTSUP, "pseudo_load_not_supported",
                        "instruction %u: 64-bit load of pseudo kind %u (addresses of functions, types)", at,
@@ -705,6 +715,49 @@ static void lower_hook_word(struct jit *j, u32 offset)
     tn_x86_bind(a, none);
 }
 
+/* ------------------------------------------------------------------------------------------------ the host
+ */
+
+/* The convention of eBPF calls is the host's own for up to five integer arguments; which function it is goes
+   along in r11. A result of less than eight bytes has anything above them. */
+static void lower_host_call(struct jit *j, const struct bpf_insn *in)
+{
+    struct tn_asm *a = &j->a;
+    u32 k = 0;
+    const struct tn_host_ref *ref = jit_ref(j, in, &k);
+
+    tn_x86_load(a, 8, JIT_TMP, jit_pool(j, TN_POOL_HOST, k, ref->addr));
+    tn_x86_call_m(a, jit_pool(j, TN_POOL_AGENT, TN_ROUTINE_CALL, 0));
+    if (ref->result && ref->result < 8 && ref->result_signed)
+        tn_x86_movsx_rr(a, 8, ref->result, TN_RAX, TN_RAX);
+    else if (ref->result == 4)
+        tn_x86_mov_rr(a, 4, TN_RAX, TN_RAX);
+    else if (ref->result == 1 || ref->result == 2)
+        tn_x86_movzx_rr(a, ref->result, TN_RAX, TN_RAX);
+}
+
+static void lower_careful(struct jit *j, u32 at, const struct bpf_insn *in)
+{
+    struct tn_asm *a = &j->a;
+    u8 bytes = tn_op_rows[tn_op_of(in)].bytes, d = jit_reg[in->dst_reg];
+
+    tn_x86_lea(a, JIT_TMP, mem_of(in, in->src_reg));
+    tn_x86_mov_ri(a, JIT_TM2, bytes);
+    tn_x86_call_m(a, jit_pool(j, TN_POOL_AGENT, TN_ROUTINE_READ, 0));
+    if (tn_op_rows[tn_op_of(in)].kind == TN_KIND_LDSX)
+        tn_x86_movsx_rr(a, 8, bytes, d, JIT_TMP);
+    else
+        tn_x86_mov_rr(a, 8, d, JIT_TMP);
+}
+
+/* The answer in the function's place; 0 for the program. */
+static void lower_answer(struct jit *j)
+{
+    tn_x86_store(&j->a, 8, tn_mem_base(JIT_RUN, offsetof(struct tn_run, value)), jit_reg[BPF_REG_2]);
+    tn_x86_store_i(&j->a, 4, tn_mem_base(JIT_RUN, offsetof(struct tn_run, replaced)), 1);
+    tn_x86_zero(&j->a, TN_RAX);
+}
+
 /* ------------------------------------------------------------------------------------------------ groups */
 
 const struct bpf_insn *jit_member(const struct jit *j, u32 at, u32 n)
@@ -835,6 +888,15 @@ int jit_lower(struct jit *j, u32 at)
         return 0;
     case JIT_FUNC_IP:
         lower_hook_word(j, offsetof(struct tn_hook, func_ip));
+        return 0;
+    case JIT_ANSWER:
+        lower_answer(j);
+        return 0;
+    case JIT_HOST_CALL:
+        lower_host_call(j, in);
+        return 0;
+    case JIT_CAREFUL:
+        lower_careful(j, at, in);
         return 0;
     }
     return -EINVAL;

@@ -33,6 +33,9 @@ enum jit_how {
     JIT_PERCPU_CONST, /* the same, index known and in range */
     JIT_COOKIE,       /* get_attach_cookie: run->hook->cookie */
     JIT_FUNC_IP,      /* get_func_ip: run->hook->func_ip */
+    JIT_ANSWER,       /* bpf_override_return, tenon_replace: run->value, run->replaced */
+    JIT_HOST_CALL,    /* a function of the host, through the agent */
+    JIT_CAREFUL,      /* load of memory that may not be there, by the agent */
 };
 
 struct jit_insn {
@@ -84,6 +87,9 @@ u32 jit_frame_size(const struct jit_sub *sub);
 
 /* Rip-relative place of a pool slot, allocated on first use. */
 struct tn_mem jit_pool(struct jit *j, u32 kind, u32 index, u64 offset);
+
+/* The reference that a call by type or a two-slot load names; NULL: none. */
+const struct tn_host_ref *jit_ref(const struct jit *j, const struct bpf_insn *in, u32 *ret_index);
 
 /* Registers as jit.h promises them. */
 extern const u8 jit_reg[11];

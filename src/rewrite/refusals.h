@@ -28,6 +28,8 @@
     X(SHARED_WINDOW,          "shared_window",          "the patch would overlap another one that is in place; detach that one first") \
     X(FOREIGN_BYTES,          "foreign_bytes",          "the bytes in memory are neither the file's nor ours: a debugger's breakpoint or a kernel uprobe, perhaps; remove it first") \
     X(CTX_WRITTEN,            "ctx_written",            "the program writes to its context, which a probe may only read") \
+    X(TYPED_PLACE,            "typed_place",            "a program that knows its function by type needs its first instruction, and no function is known to begin there") \
+    X(REPLACE_PLACE,          "replace_place",          "an answer can be given in a function's place where it is entered, not at its exit or in its middle") \
     X(BAD_ELF,                "bad_elf",                "the file is not an ELF file that can be read") \
     X(ELF_CLASS,              "elf_32bit",              "a 32-bit file; only x86-64 is supported") \
     X(ELF_ENDIAN,             "elf_big_endian",         "a big-endian file; only x86-64 is supported") \

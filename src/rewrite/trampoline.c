@@ -22,6 +22,10 @@
  * slot.sp gets the frame's lowest address. An outermost run is told from an abandoned one by comparing that
  * with the place where a new frame would start (agent.c), whatever the size of either.
  *
+ * A typed context (programs of type tracing) is an array of words, one an argument. It lies below the frame,
+ * so that everything else keeps its place from `low` on. A run that answers in the host's place (`replace`)
+ * says so in its record; the host's own code is then left out, and so are the hooks that would come after it.
+ *
  * A closed gate costs a compare and two jumps where there is no prelude.
  */
 #include "rewrite/trampoline.h"
@@ -46,8 +50,10 @@ _Static_assert(sizeof(struct tn_cpu_claim) == 1 << 6, "the CPU's number is shift
 _Static_assert(offsetof(struct tn_cpu_claim, owner) == 0 && offsetof(struct tn_slot, owner) == 0,
                "reached without displacement");
 
-#define REG(field)  tn_mem_base(TN_RSP, (s32)offsetof(struct tn_pt_regs, field))
-#define RUN(field)  tn_mem_base(TN_RSP, RUN_OFF + (s32)offsetof(struct tn_run, field))
+/* The frame from `low` on, which the words of a typed context take the place below of. */
+#define AT(off)     tn_mem_base(TN_RSP, t->low + (s32)(off))
+#define REG(field)  AT(offsetof(struct tn_pt_regs, field))
+#define RUN(field)  AT(RUN_OFF + offsetof(struct tn_run, field))
 #define HOOK(field) tn_mem_pos((s64)(in->hook + offsetof(struct tn_hook, field) - in->at))
 #define BIT(reg)    (1u << (reg))
 
@@ -85,11 +91,14 @@ struct tramp {
     bool wants_flags; /* the program reads them */
     bool light;
     bool spill;  /* no register is left for the slot: it is kept in the run */
+    s32 low;     /* bytes of a typed context, at the frame's lower end; a multiple of 16 */
     u32 save;    /* caller-saved registers that the fast way saves, a bit each */
     u32 scratch; /* of these: those it needs before the program */
     u8 slot, cpu, owner;
     struct tn_fixup slow[6];
     u32 nslow;
+    struct tn_fixup replaced[2];
+    u32 nreplaced;
     struct {
         struct tn_fixup at;
         u64 value;
@@ -107,9 +116,16 @@ static bool near(const struct tn_tramp_in *in, u64 target, u64 size)
     return d > -0x7fff0000ll && d + (s64)size < 0x7fff0000ll;
 }
 
+/* A word of the context, whatever its layout. */
+static bool reads_word(const struct tramp *t, u32 word)
+{
+    return t->ctx && (t->in->facts->ctx_escapes || (t->in->facts->ctx_read[0] >> word & 1));
+}
+
+/* A field of struct tn_pt_regs. */
 static bool reads(const struct tramp *t, u32 off)
 {
-    return t->ctx && (t->in->facts->ctx_escapes || (t->in->facts->ctx_read[0] >> (off / 8) & 1));
+    return !t->in->args && reads_word(t, off / 8);
 }
 
 /* A register that is not in `taken`: one of `prefer` if there is. */
@@ -129,6 +145,9 @@ static bool inlined(const struct tn_tramp_in *in)
 {
     if (in->tp == TN_TP_ARCH_PRCTL)
         return false;
+    /* A claim that is given back on the way: only the agent knows whose it is in the end. */
+    if (in->facts->percpu && in->facts->calls_host)
+        return false;
     return !in->facts->percpu || (in->claims && in->ncpu && in->rseq_cpu_off && in->owner_pid);
 }
 
@@ -138,7 +157,8 @@ static void decide(struct tramp *t)
     u32 clobbers = in->footprint ? in->footprint & CALLER_SAVED : CALLER_SAVED;
 
     t->ctx = !in->footprint || (in->footprint & TN_FOOT_CTX);
-    t->run = !in->footprint || (in->footprint & TN_FOOT_RUN) || in->facts->percpu;
+    t->run = !in->footprint || (in->footprint & TN_FOOT_RUN) || in->facts->percpu || in->replace;
+    t->low = in->args ? TN_ROUND_UP((s32)in->args->nwords * 8, 16) : 0;
     t->offset = in->place == TN_PLACE_OFFSET;
     t->wants_flags = reads(t, offsetof(struct tn_pt_regs, flags));
     t->prelude = t->offset || t->wants_flags;
@@ -206,10 +226,19 @@ static void run_program(struct tramp *t, bool splice)
     if (t->ctx)
         tn_x86_mov_rr(&t->a, 8, TN_RDI, TN_RSP);
     if (t->run)
-        tn_x86_lea(&t->a, TN_RSI, tn_mem_base(TN_RSP, RUN_OFF));
+        tn_x86_lea(&t->a, TN_RSI, AT(RUN_OFF));
     if (!splice || !in->text || in->facts->may_fault || /* whose faults are told by address */
         !tn_splice(&t->a, in->at, in->text, in->text_len, in->text_at))
         tn_x86_call_m(&t->a, HOOK(prog));
+    if (in->replace == TN_REPLACE_BY_RESULT) {
+        struct tn_fixup none;
+
+        tn_x86_test_rr(&t->a, 8, TN_RAX, TN_RAX);
+        none = tn_x86_jcc_fwd(&t->a, 1, TN_CC_E);
+        tn_x86_store(&t->a, 8, RUN(value), TN_RAX);
+        tn_x86_store_i(&t->a, 4, RUN(replaced), 1);
+        tn_x86_bind(&t->a, none);
+    }
 }
 
 static void prelude(struct tramp *t)
@@ -266,18 +295,18 @@ static struct tn_fixup test_gate(struct tramp *t)
 }
 
 /* Registers of `mask` into a full frame, or back. */
-static void store_regs(struct tn_asm *a, u32 mask)
+static void store_regs(struct tramp *t, u32 mask)
 {
     for (u32 i = 0; i < TN_ARRAY_SIZE(caller_saved); i++)
         if (mask & BIT(caller_saved[i].reg))
-            tn_x86_store(a, 8, tn_mem_base(TN_RSP, caller_saved[i].off), caller_saved[i].reg);
+            tn_x86_store(&t->a, 8, AT(caller_saved[i].off), caller_saved[i].reg);
 }
 
-static void load_regs(struct tn_asm *a, u32 mask)
+static void load_regs(struct tramp *t, u32 mask)
 {
     for (u32 i = TN_ARRAY_SIZE(caller_saved); i-- > 0;)
         if (mask & BIT(caller_saved[i].reg))
-            tn_x86_load(a, 8, caller_saved[i].reg, tn_mem_base(TN_RSP, caller_saved[i].off));
+            tn_x86_load(&t->a, 8, caller_saved[i].reg, AT(caller_saved[i].off));
 }
 
 static void frame(struct tramp *t, s32 bytes)
@@ -290,8 +319,8 @@ static void frame(struct tramp *t, s32 bytes)
 static void begin_frame(struct tramp *t)
 {
     if (!t->light) {
-        frame(t, -FRAME);
-        store_regs(&t->a, t->scratch);
+        frame(t, -FRAME - t->low);
+        store_regs(t, t->scratch);
         return;
     }
     for (u32 i = 0; i < TN_ARRAY_SIZE(caller_saved); i++)
@@ -302,13 +331,45 @@ static void begin_frame(struct tramp *t)
 static void end_frame(struct tramp *t, u32 mask)
 {
     if (!t->light) {
-        load_regs(&t->a, mask);
-        frame(t, FRAME);
+        load_regs(t, mask);
+        frame(t, FRAME + t->low);
         return;
     }
     for (u32 i = TN_ARRAY_SIZE(caller_saved); i-- > 0;)
         if (t->save & BIT(caller_saved[i].reg))
             tn_x86_pop(&t->a, caller_saved[i].reg);
+}
+
+/* Bytes from the stack pointer to what the host had there. */
+static s32 above(const struct tramp *t)
+{
+    return FRAME + t->low + (t->prelude ? PRELUDE : 0) + (t->offset ? RED_ZONE : 0);
+}
+
+/* A typed context: a word an argument, from where the ABI has it. rax is free. */
+static void fill_args(struct tramp *t)
+{
+    static const u8 reg[] = {TN_RDI, TN_RSI, TN_RDX, TN_RCX, TN_R8, TN_R9};
+    static const u16 saved[] = {offsetof(struct tn_pt_regs, di), offsetof(struct tn_pt_regs, si),
+                                offsetof(struct tn_pt_regs, dx), offsetof(struct tn_pt_regs, cx),
+                                offsetof(struct tn_pt_regs, r8), offsetof(struct tn_pt_regs, r9)};
+    struct tn_asm *a = &t->a;
+
+    for (u32 w = 0; w < t->in->args->nwords; w++) {
+        u8 from = t->in->args->from[w], src = TN_RAX;
+
+        if (!reads_word(t, w))
+            continue;
+        if (from == TN_FROM_RESULT)
+            tn_x86_load(a, 8, TN_RAX, REG(ax));
+        else if (from >= TN_FROM_STACK)
+            tn_x86_load(a, 8, TN_RAX, tn_mem_base(TN_RSP, above(t) + 8 + 8 * (from - TN_FROM_STACK)));
+        else if (t->scratch & BIT(reg[from])) /* has another value by now */
+            tn_x86_load(a, 8, TN_RAX, AT(saved[from]));
+        else
+            src = reg[from];
+        tn_x86_store(a, 8, tn_mem_base(TN_RSP, 8 * (s32)w), src);
+    }
 }
 
 /* The parts of the context that are not there by saving registers, where the program reads them. rax is free.
@@ -317,17 +378,21 @@ static void fill_context(struct tramp *t)
 {
     const struct tn_tramp_in *in = t->in;
     struct tn_asm *a = &t->a;
-    s32 host = FRAME + (t->prelude ? PRELUDE : 0) + (t->offset ? RED_ZONE : 0);
+    s32 host = above(t);
 
+    if (in->args) {
+        fill_args(t);
+        return;
+    }
     for (u32 i = 0; i < TN_ARRAY_SIZE(callee_saved); i++)
         if (reads(t, callee_saved[i].off))
-            tn_x86_store(a, 8, tn_mem_base(TN_RSP, callee_saved[i].off), callee_saved[i].reg);
+            tn_x86_store(a, 8, AT(callee_saved[i].off), callee_saved[i].reg);
     if (t->prelude && reads(t, offsetof(struct tn_pt_regs, ax))) {
-        tn_x86_load(a, 8, TN_RAX, tn_mem_base(TN_RSP, FRAME + 8));
+        tn_x86_load(a, 8, TN_RAX, AT(FRAME + 8));
         tn_x86_store(a, 8, REG(ax), TN_RAX);
     }
     if (t->wants_flags) {
-        tn_x86_load(a, 8, TN_RAX, tn_mem_base(TN_RSP, FRAME));
+        tn_x86_load(a, 8, TN_RAX, AT(FRAME));
         tn_x86_store(a, 8, REG(flags), TN_RAX);
     }
     if (reads(t, offsetof(struct tn_pt_regs, ip))) {
@@ -359,6 +424,23 @@ static void fill_run(struct tramp *t)
     tn_x86_store(a, 8, RUN(proc), TN_RAX);
     tn_x86_store(a, 8, RUN(ctx), TN_RSP);
     tn_x86_store_i(a, 4, RUN(nrings), 0);
+    if (in->replace)
+        tn_x86_store_i(a, 4, RUN(replaced), 0);
+}
+
+/* The jump taken when the run has answered in the host's place. */
+static struct tn_fixup test_replaced(struct tramp *t)
+{
+    tn_x86_alu_mi(&t->a, 4, TN_CMP, RUN(replaced), 0);
+    return tn_x86_jcc_fwd(&t->a, 4, TN_CC_NE);
+}
+
+/* Back to the caller with the run's answer. What else a function may change is dead there. */
+static void answer(struct tramp *t)
+{
+    tn_x86_load(&t->a, 8, TN_RAX, RUN(value));
+    frame(t, above(t));
+    tn_x86_ret(&t->a);
 }
 
 /* ------------------------------------------------------------------------------------------------ the two
@@ -446,7 +528,7 @@ static void claim_cpu(struct tramp *t)
     leave_slot(t);
     t->slow[t->nslow++] = tn_x86_jmp_fwd(a, 4);
     tn_x86_bind(a, mine);
-    tn_x86_store(a, 8, tn_mem_base(TN_RSP, CLAIM), t->cpu);
+    tn_x86_store(a, 8, AT(CLAIM), t->cpu);
 }
 
 static void fast_way(struct tramp *t)
@@ -462,7 +544,7 @@ static void fast_way(struct tramp *t)
         if (reads(t, caller_saved[i].off) && !(t->prelude && caller_saved[i].reg == TN_RAX))
             shown |= BIT(caller_saved[i].reg);
     if (!t->light)
-        store_regs(a, (t->save | shown) & ~t->scratch);
+        store_regs(t, (t->save | shown) & ~t->scratch);
     fill_context(t);
     if (t->run || t->spill)
         tn_x86_store(a, 8, RUN(slot), t->slot);
@@ -475,10 +557,12 @@ static void fast_way(struct tramp *t)
     if (t->spill)
         tn_x86_load(a, 8, t->slot, RUN(slot));
     if (t->in->facts->percpu) {
-        tn_x86_load(a, 8, TN_RAX, tn_mem_base(TN_RSP, CLAIM));
+        tn_x86_load(a, 8, TN_RAX, AT(CLAIM));
         tn_x86_store_i(a, 8, tn_mem_base(TN_RAX, 0), 0);
     }
     leave_slot(t);
+    if (t->in->replace)
+        t->replaced[t->nreplaced++] = test_replaced(t);
     end_frame(t, t->save);
 }
 
@@ -490,22 +574,24 @@ static void slow_way(struct tramp *t)
     struct tn_asm *a = &t->a;
     struct tn_fixup skipped;
 
-    frame(t, -FRAME);
-    store_regs(a, all);
+    frame(t, -FRAME - t->low);
+    store_regs(t, all);
     fill_context(t);
     fill_run(t);
     tn_x86_store_i(a, 4, RUN(cpu), -1);
-    tn_x86_lea(a, TN_RDI, tn_mem_base(TN_RSP, RUN_OFF));
+    tn_x86_lea(a, TN_RDI, AT(RUN_OFF));
     tn_x86_mov_ri(a, TN_RSI, flags);
     call(a, in, in->enter);
     tn_x86_test_rr(a, 4, TN_RAX, TN_RAX);
     skipped = tn_x86_jcc_fwd(a, 4, TN_CC_E);
     run_program(t, false);
-    tn_x86_lea(a, TN_RDI, tn_mem_base(TN_RSP, RUN_OFF));
+    tn_x86_lea(a, TN_RDI, AT(RUN_OFF));
     call(a, in, in->leave);
     tn_x86_bind(a, skipped);
-    load_regs(a, all);
-    frame(t, FRAME);
+    if (in->replace)
+        t->replaced[t->nreplaced++] = test_replaced(t);
+    load_regs(t, all);
+    frame(t, FRAME + t->low);
 }
 
 int tn_trampoline(const struct tn_tramp_in *in, u8 *ret_bytes, u32 cap, struct tn_error *err)
@@ -519,8 +605,13 @@ int tn_trampoline(const struct tn_tramp_in *in, u8 *ret_bytes, u32 cap, struct t
         return tn_refuse(err, -ERANGE, TN_REFUSE_OUT_OF_REACH, in->hook, "hook record");
     if (in->facts->ctx_written[0])
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_CTX_WRITTEN, in->at, NULL);
-    if (in->prog_bit >= TN_SLOT_BITS || in->place == TN_PLACE_SYSCALL)
+    if (in->prog_bit >= TN_SLOT_BITS || in->place == TN_PLACE_SYSCALL ||
+        (in->args && in->args->nwords > TN_TYPED_WORDS))
         return -EINVAL;
+    if (in->args && in->place == TN_PLACE_OFFSET)
+        return tn_refuse(err, -ENOTSUP, TN_REFUSE_TYPED_PLACE, in->at, NULL);
+    if (in->replace && in->place != TN_PLACE_ENTRY)
+        return tn_refuse(err, -ENOTSUP, TN_REFUSE_REPLACE_PLACE, in->at, NULL);
     tn_asm_fixed(a, ret_bytes, cap);
     decide(&t);
 
@@ -543,6 +634,10 @@ int tn_trampoline(const struct tn_tramp_in *in, u8 *ret_bytes, u32 cap, struct t
         tn_x86_jmp_m(a, HOOK(next));
     }
     tn_x86_bind_to(a, closed, out);
+    for (u32 i = 0; i < t.nreplaced; i++)
+        tn_x86_bind(a, t.replaced[i]);
+    if (in->replace)
+        answer(&t);
     emit_literals(&t);
 
     if (a->err)

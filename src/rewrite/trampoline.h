@@ -21,6 +21,25 @@
 #include "rt/layout.h"
 #include "verify/verify.h"
 
+/* A typed context, word by word: where the System V ABI has what belongs there when the function is entered
+   (psABI 3.2.3), or its result when it returns. */
+#define TN_TYPED_WORDS 13u /* twelve arguments and a result, as in Linux */
+#define TN_FROM_STACK                                                                                        \
+    6u /* below it the registers of integer arguments, in order; from it on: words above                     \
+          the return address */
+#define TN_FROM_RESULT 0xffu /* rax at exits */
+struct tn_typed_args {
+    u8 nwords;
+    u8 from[TN_TYPED_WORDS];
+};
+
+/* How a program may answer in the place of the function it is attached to: at entries only. */
+enum tn_replace {
+    TN_REPLACE_NOT,
+    TN_REPLACE_BY_CALL,   /* when it said so through its run (tn_run.replaced) */
+    TN_REPLACE_BY_RESULT, /* the same, or when it returns anything but 0 */
+};
+
 /*
  * Addresses in the target. `hook` must be within ±2 GiB of `at`; all others may be anywhere, and cost an
  * instruction or two when they are out of reach.
@@ -28,6 +47,8 @@
 struct tn_tramp_in {
     const struct tn_facts *facts;
     enum tn_place_kind place;
+    const struct tn_typed_args *args; /* NULL: the context is struct tn_pt_regs */
+    enum tn_replace replace;
     bool follow;       /* fork children count as well: told to the agent */
     enum tn_tp_how tp; /* how the thread pointer may be read inline; TN_TP_ARCH_PRCTL: the agent does all */
     u64 at;            /* where the trampoline will stand */
@@ -55,7 +76,8 @@ struct tn_tramp_in {
  *
  * What a program finds in its context is what a kernel uprobe would give: at entries and offsets ip is
  * hook.func_ip and sp the host's stack pointer there; at exits ip is the return address and sp stands above
- * it (a `ret imm16`'s arguments, which the System V ABI does not have, are not counted). orig_ax is −1.
+ * it (a `ret imm16`'s arguments, which the System V ABI does not have, are not counted). orig_ax is −1. Or it
+ * finds the words of `args`.
  *
  * Never touched: vector and x87 state, the direction flag (clear by the ABI at entries and exits; the planner
  * refuses offsets in functions that set it). Programs and agent are general-register code, so the stack is

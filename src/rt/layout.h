@@ -151,6 +151,14 @@ struct tn_proc {
     u32 owner_pid;          /* the same as the broker sees it: stands in lock words and claims */
     u32 tp_how;             /* enum tn_tp_how */
     u32 reserved;
+    /* The program's own file as it is mapped here: what lies in its segments cannot vanish while the process
+       runs. 0: not known. */
+    u64 image_start, image_end;
+    /* How vector and x87 state is saved around calls of the host's functions: bytes, XSAVE_* of
+       agent/routines.h, and the components that the process may use (XCR0). Size 0: no such call is possible.
+     */
+    u32 xsave_size, xsave_how;
+    u64 xsave_mask;
 };
 
 /* How the thread pointer may be read. */
@@ -195,8 +203,11 @@ struct tn_run {
     void *ctx;  /* what the program got as its first argument */
     s32 cpu;    /* the per-CPU slot claimed for this run; −1 = none */
     u32 nrings; /* ring buffers in `ring`; 0 at the start of a run */
-    const struct tn_map
-        *ring[TN_RUN_RINGS]; /* rings this run has reserved in (a record is not trusted to name its ring) */
+    /* Rings this run has reserved in (a record is not trusted to name its ring). */
+    const struct tn_map *ring[TN_RUN_RINGS];
+    u64 value;    /* the answer given in the host's place */
+    u32 replaced; /* 1: there is one. Set to 0 before a run only where the program may give one */
+    u32 pad;
 };
 
 /* What trace_printk puts into the trace ring: one record of this size a line. Untrusted when read. */

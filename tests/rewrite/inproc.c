@@ -11,8 +11,11 @@
 
 #include "agent/agent.h"
 #include "agent/image.h"
+#include "inject/order.h"
 
 #define REACH 0x10000000ull
+
+extern const char __executable_start, edata; /* by the linker */
 
 static void *memory(u64 size, int flags)
 {
@@ -74,6 +77,8 @@ static void describe(struct inproc *p)
         .owner_pid = (u32)getpid(),
         .tp_how = TN_TP_SELF,
         .rseq_cpu_off = __rseq_size ? (s32)__rseq_offset + (s32)offsetof(struct rseq, cpu_id) : 0,
+        .image_start = (u64)&__executable_start,
+        .image_end = (u64)&edata,
         .vdso_clock_gettime = vdso ? (u64)dlsym(vdso, "__vdso_clock_gettime") : 0,
     };
 }
@@ -86,6 +91,9 @@ int inproc_init(struct inproc *p, struct tn_error *err)
 
     *p = (struct inproc){.ncpu = (u32)sysconf(_SC_NPROCESSORS_CONF)};
     r = fd < 0 ? -errno : tn_module_open(fd, &p->self, err);
+    if (!r)
+        r = tn_module_find(p->self, "inproc_init", &p->bias, err);
+    p->bias = (u64)&inproc_init - p->bias;
     if (r)
         return r;
     p->near = mmap((void *)hint, sizeof(*p->near), PROT_READ | PROT_WRITE | PROT_EXEC,
@@ -99,6 +107,7 @@ int inproc_init(struct inproc *p, struct tn_error *err)
     p->code_used = (u32)(TN_ROUND_UP((u64)p->near->code, (u64)TN_PAGE) - (u64)p->near->code);
     p->priv->armed = TN_ARMED;
     describe(p);
+    tn_facts_xsave(&p->near->proc);
     return map_agent(p, err);
 }
 
@@ -138,6 +147,17 @@ static int resolve(const struct inproc *p, const struct inproc_prog *prog, const
     case TN_POOL_MAP_DATA:
         *ret_word = (u64)prog->map[entry->index].base + entry->offset;
         return 0;
+    case TN_POOL_HOST:
+        *ret_word = p->bias + entry->offset;
+        return 0;
+    case TN_POOL_AGENT:
+        r = tn_agent_export(entry->index == TN_ROUTINE_READ ? "tn_agent_read"
+                            : prog->full_calls              ? "tn_agent_call_full"
+                                                            : "tn_agent_call_entry",
+                            &off);
+        if (!r)
+            *ret_word = p->agent + off;
+        return r;
     }
     return -EINVAL;
 }
@@ -166,12 +186,20 @@ int inproc_load(struct inproc *p, struct inproc_prog *prog, const struct bpf_ins
     _clean_(tn_code_clear) struct tn_code code = {0};
     struct tn_verify_in in = {.insns = insns,
                               .ninsns = ninsns,
-                              .prog_type = BPF_PROG_TYPE_KPROBE,
+                              .prog_type = prog->host ? BPF_PROG_TYPE_TRACING : BPF_PROG_TYPE_KPROBE,
+                              .expected_attach_type = prog->attach_type,
+                              .host_btf = prog->host,
+                              .attach_btf_id = prog->func,
                               .gpl = true,
                               .maps = maps,
                               .nmaps = prog->nmaps,
                               .authority = &tn_authority_all};
-    struct tn_program program = {.insns = insns, .ninsns = ninsns, .maps = geos, .nmaps = prog->nmaps};
+    struct tn_program program = {.insns = insns,
+                                 .ninsns = ninsns,
+                                 .maps = geos,
+                                 .nmaps = prog->nmaps,
+                                 .refs = prog->ref,
+                                 .nrefs = prog->nrefs};
     int r;
 
     for (u32 i = 0; i < prog->nmaps; i++)
@@ -187,6 +215,37 @@ int inproc_load(struct inproc *p, struct inproc_prog *prog, const struct bpf_ins
     program.nsubprogs = verdict.nsubprogs;
     program.facts = &verdict.facts;
     prog->facts = verdict.facts;
+    if (prog->host)
+        r = tn_abi_words(prog->host, prog->func, prog->attach_type == BPF_TRACE_FEXIT, &prog->args, err);
+    if (r)
+        return r;
+    r = tn_jit(&program, &code, err);
+    return r ? r : place_code(p, prog, &code);
+}
+
+int inproc_load_unverified(struct inproc *p, struct inproc_prog *prog, const struct bpf_insn *insns,
+                           u32 ninsns, struct tn_error *err)
+{
+    _clean_(tn_code_clear) struct tn_code code = {0};
+    struct tn_insn_aux aux[INPROC_UNVERIFIED];
+    const struct tn_subprog main = {.end = ninsns, .stack = prog->facts.max_stack};
+    struct tn_program program = {.insns = insns,
+                                 .ninsns = ninsns,
+                                 .aux = aux,
+                                 .subprogs = &main,
+                                 .nsubprogs = 1,
+                                 .facts = &prog->facts,
+                                 .refs = prog->ref,
+                                 .nrefs = prog->nrefs};
+    int r;
+
+    if (ninsns > INPROC_UNVERIFIED)
+        return -E2BIG;
+    for (u32 i = 0; i < ninsns; i++)
+        aux[i] = (struct tn_insn_aux){.live = true,
+                                      .const_map = -1,
+                                      .const_key = -1,
+                                      .mem_kind = prog->careful ? TN_MEM_PROBE : TN_MEM_PLAIN};
     r = tn_jit(&program, &code, err);
     return r ? r : place_code(p, prog, &code);
 }
@@ -220,6 +279,8 @@ static int patch(struct inproc *p, const struct tn_patch *at, u64 bias, u64 func
     in = (struct tn_tramp_in){
         .facts = &prog->facts,
         .place = (enum tn_place_kind)at->place,
+        .args = prog->host ? &prog->args : NULL,
+        .replace = prog->replace,
         .follow = how->follow,
         .tp = how->agent_only ? TN_TP_ARCH_PRCTL
               : how->rdfsbase ? TN_TP_RDFSBASE

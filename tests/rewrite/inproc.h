@@ -15,6 +15,7 @@
 #include <linux/bpf.h>
 
 #include "jit/jit.h"
+#include "rewrite/abi.h"
 #include "rewrite/module.h"
 #include "rewrite/trampoline.h"
 
@@ -34,6 +35,16 @@ struct inproc_prog {
     u64 entry; /* in this process */
     struct tn_map map[4];
     u32 nmaps;
+    /* For programs of type tracing, filled before they are loaded: the host's types, the function, what else
+       of the host the program names. */
+    const struct tn_btf *host;
+    u32 func, attach_type;
+    struct tn_host_ref ref[8];
+    u32 nrefs;
+    bool full_calls; /* as if at an exit */
+    bool careful;    /* unverified: all loads are of memory that may not be there */
+    enum tn_replace replace;
+    struct tn_typed_args args;
 };
 
 struct inproc {
@@ -50,6 +61,7 @@ struct inproc {
     struct tn_link_stats *stats; /* shared with children; one a hook */
     struct tn_module *self;
     u64 agent, enter, leave; /* addresses in the mapped image */
+    u64 bias;                /* of this program */
     u32 ncpu, nhooks, ntexts, code_used;
     u32 kept; /* of code_used: the agent */
     struct {
@@ -65,6 +77,12 @@ int inproc_map(struct inproc *p, struct inproc_prog *prog, u32 type, u32 key_siz
                u32 max_entries, struct tn_error *err);
 int inproc_load(struct inproc *p, struct inproc_prog *prog, const struct bpf_insn *insns, u32 ninsns,
                 struct tn_error *err);
+
+/* What no verifier has seen: every instruction is reached, prog->facts is believed, without maps. For what a
+   program has to be trusted for by more than a rule of the verifier's. */
+#define INPROC_UNVERIFIED 64u
+int inproc_load_unverified(struct inproc *p, struct inproc_prog *prog, const struct bpf_insn *insns,
+                           u32 ninsns, struct tn_error *err);
 
 /* How a hook may differ from what an injector makes of the facts. */
 struct inproc_how {

@@ -8,6 +8,13 @@ u64 tn_helper_get_func_ip(u64 r1, u64 r2, u64 r3, u64 r4, u64 r5, struct tn_run 
     return run->hook ? run->hook->func_ip : 0;
 }
 
+u64 tn_helper_override_return(u64 r1, u64 r2, u64 r3, u64 r4, u64 r5, struct tn_run *run)
+{
+    run->value = r2;
+    run->replaced = 1;
+    return 0;
+}
+
 u64 tn_helper_get_attach_cookie(u64 r1, u64 r2, u64 r3, u64 r4, u64 r5, struct tn_run *run)
 {
     return run->hook ? run->hook->cookie : 0;

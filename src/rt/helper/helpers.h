@@ -61,6 +61,7 @@ enum tn_helper_flag {
     H(14, get_current_pid_tgid, SCALAR, NONE, NONE, NONE, NONE, NONE, TN_HF_RUN | TN_HF_SYSCALL)             \
     H(15, get_current_uid_gid, SCALAR, NONE, NONE, NONE, NONE, NONE, TN_HF_RUN | TN_HF_SYSCALL)              \
     H(16, get_current_comm, SCALAR, MEM_WR, SIZE, NONE, NONE, NONE, TN_HF_RUN | TN_HF_SYSCALL)               \
+    H(58, override_return, SCALAR, CTX, SCALAR, NONE, NONE, NONE, TN_HF_RUN | TN_HF_GPL)                     \
     H(112, probe_read_user, SCALAR, MEM_WR, SIZE0, ANY, NONE, NONE,                                          \
       TN_HF_RUN | TN_HF_SYSCALL | TN_HF_GPL | TN_HF_READS_PROCESS)                                           \
     H(114, probe_read_user_str, SCALAR, MEM_WR, SIZE0, ANY, NONE, NONE,                                      \

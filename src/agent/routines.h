@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: MIT */
+/* Offsets that routines.S knows; agent.c asserts them. Numbers only: an assembler reads this. */
+#ifndef TN_AGENT_ROUTINES_H
+#define TN_AGENT_ROUTINES_H
+
+#define RUN_PROC        8
+#define RUN_CPU         32
+#define PROC_XSAVE_SIZE 160
+#define PROC_XSAVE_HOW  164
+#define PROC_XSAVE_LOW  168 /* the mask of components, low half; the high one behind it */
+
+/* tn_proc.xsave_how, a bit each. */
+#define XSAVE_COMPACT 1 /* XSAVEC */
+
+#endif

@@ -1,0 +1,612 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Programs that know their function by its type: a context of its arguments, answers in its place, calls of
+ * other functions of the host. In this very process, with all that a target gets (inproc.h); types are made
+ * with libbpf.
+ */
+#include <errno.h>
+#include <fenv.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+// clang-format off
+#include <cmocka.h>
+// clang-format on
+
+#include <bpf/btf.h>
+
+#include "inproc.h"
+#include "isa/insn.h"
+#include "rewrite/vectors.h"
+#include "verify/attach.h"
+
+#define FN __attribute__((noinline, aligned(64), no_sanitize("address", "undefined")))
+
+/* As vectors.S has it. */
+struct vectors {
+    u8 reg[32][64];
+    u64 mask[8];
+};
+extern u64 call_with_vectors(void *fn, const struct vectors *in, struct vectors *ret_out, int wide);
+extern void spoil_vectors(int wide);
+
+static struct inproc in;
+
+#define SET(d, imm)       I(BPF_ALU64 | BPF_MOV | BPF_K, d, 0, 0, imm)
+#define COPY(d, s)        I(BPF_ALU64 | BPF_MOV | BPF_X, d, s, 0, 0)
+#define ADD(d, s)         I(BPF_ALU64 | BPF_ADD | BPF_X, d, s, 0, 0)
+#define SHIFT(d, imm)     I(BPF_ALU64 | BPF_LSH | BPF_K, d, 0, 0, imm)
+#define WORD(d, n)        I(BPF_LDX | BPF_MEM | BPF_DW, d, 1, 8 * (n), 0)
+#define LOAD(d, s, off)   I(BPF_LDX | BPF_MEM | BPF_DW, d, s, off, 0)
+#define KFUNC(id)         I(BPF_JMP | BPF_CALL, 0, BPF_PSEUDO_KFUNC_CALL, 0, id)
+#define KSYM(d, id)       I(BPF_LD | BPF_IMM | BPF_DW, d, BPF_PSEUDO_BTF_ID, 0, id), I(0, 0, 0, 0, 0)
+#define LDMAP_VALUE(d, m) I(BPF_LD | BPF_IMM | BPF_DW, d, BPF_PSEUDO_MAP_VALUE, 0, m), I(0, 0, 0, 0, 0)
+
+/* ------------------------------------------------------------------------------------------ the host */
+
+struct pair {
+    s64 x, y;
+};
+struct odd {
+    s32 a;
+    s8 b;
+} __attribute__((packed));
+struct big {
+    s64 x, y, z;
+};
+
+u64 seen[16]; /* what a function got */
+
+FN s64 typed_many(s32 a, struct pair p, const char *s, struct pair q, s64 t, u8 u, struct odd o, s16 v);
+FN s64 typed_many(s32 a, struct pair p, const char *s, struct pair q, s64 t, u8 u, struct odd o, s16 v)
+{
+    seen[0] = (u64)a + (u64)p.x + (u64)p.y + (u64)*s + (u64)q.x + (u64)q.y + (u64)t + u + (u64)o.a +
+              (u64)o.b + (u64)v;
+    return (s64)seen[0];
+}
+
+FN s64 typed_two(s64 a, s64 b);
+FN s64 typed_two(s64 a, s64 b)
+{
+    __asm__ volatile("" : "+r"(a), "+r"(b));
+    seen[1]++;
+    return a * 3 + b;
+}
+static s64 (*volatile two)(s64, s64) = typed_two;
+
+FN s8 callee_narrow(s64 a, s64 b, s64 c, s64 d, s64 e);
+FN s8 callee_narrow(s64 a, s64 b, s64 c, s64 d, s64 e)
+{
+    seen[2] = (u64)a, seen[3] = (u64)b, seen[4] = (u64)c, seen[5] = (u64)d, seen[6] = (u64)e;
+    __asm__ volatile("movq $0x1234567890abcdef, %%rax" ::: "rax");
+    return (s8)-5;
+}
+
+int how_wide;
+FN s64 callee_spoils(s64 a);
+FN s64 callee_spoils(s64 a)
+{
+    spoil_vectors(how_wide);
+    seen[7] = (u64)a;
+    feraiseexcept(FE_INEXACT | FE_DIVBYZERO);
+    return a + 1;
+}
+
+u64 host_variable = 77;
+
+/* ------------------------------------------------------------------------------------------- its types */
+
+enum { MANY, TWO, FUNCTIONS };
+static struct types {
+    struct tn_btf *btf;
+    u32 func[FUNCTIONS], floating, variadic, hidden;
+} types;
+
+static u32 function(struct btf *b, const char *name, u32 ret, const u32 *params, u32 n)
+{
+    char arg[8];
+    int proto = btf__add_func_proto(b, (int)ret);
+
+    for (u32 k = 0; k < n; k++) {
+        snprintf(arg, sizeof(arg), "a%u", k);
+        assert_int_equal(btf__add_func_param(b, params[k] ? arg : NULL, (int)params[k]), 0);
+    }
+    return (u32)btf__add_func(b, name, BTF_FUNC_GLOBAL, proto);
+}
+#define FUNCTION(b, name, ret, ...)                                                                          \
+    function(b, name, ret, (const u32[]){__VA_ARGS__}, TN_ARRAY_SIZE(((const u32[]){__VA_ARGS__})))
+
+static u32 structure(struct btf *b, const char *name, u32 size, u32 member, u32 n, u32 each)
+{
+    char field[8];
+    u32 id = (u32)btf__add_struct(b, name, size);
+
+    for (u32 k = 0; k < n; k++) {
+        snprintf(field, sizeof(field), "m%u", k);
+        assert_int_equal(btf__add_field(b, field, (int)member, k * each * 8, 0), 0);
+    }
+    return id;
+}
+
+static void make_types(void)
+{
+    struct btf *b = btf__new_empty();
+    struct tn_error err = {0};
+    u32 s64_id, s32_id, s16_id, s8_id, u8_id, ptr, pair, odd, big, real, size;
+    const void *data;
+
+    s64_id = (u32)btf__add_int(b, "long", 8, BTF_INT_SIGNED);
+    s32_id = (u32)btf__add_int(b, "int", 4, BTF_INT_SIGNED);
+    s16_id = (u32)btf__add_int(b, "short", 2, BTF_INT_SIGNED);
+    s8_id = (u32)btf__add_int(b, "signed char", 1, BTF_INT_SIGNED);
+    u8_id = (u32)btf__add_int(b, "unsigned char", 1, 0);
+    real = (u32)btf__add_float(b, "double", 8);
+    ptr = (u32)btf__add_ptr(b, (int)s8_id);
+    pair = structure(b, "pair", 16, s64_id, 2, 8);
+    big = structure(b, "big", 24, s64_id, 3, 8);
+    odd = (u32)btf__add_struct(b, "odd", 5);
+    btf__add_field(b, "a", (int)s32_id, 0, 0);
+    btf__add_field(b, "b", (int)s8_id, 32, 0);
+    types.func[MANY] = FUNCTION(b, "typed_many", s64_id, s32_id, pair, ptr, pair, s64_id, u8_id, odd, s16_id);
+    types.func[TWO] = FUNCTION(b, "typed_two", s64_id, s64_id, s64_id);
+    types.floating = FUNCTION(b, "floating", s64_id, s64_id, real);
+    types.variadic = FUNCTION(b, "variadic", s64_id, s64_id, 0);
+    types.hidden = FUNCTION(b, "hidden", big, s64_id);
+    data = btf__raw_data(b, &size);
+    if (tn_btf_open(data, size, NULL, &types.btf, &err))
+        fail_msg("%s: %s", err.reason, err.message);
+    btf__free(b);
+}
+
+/* ------------------------------------------------------------------------------------------- programs */
+
+static u64 file_address(const char *symbol)
+{
+    struct tn_error err = {0};
+    u64 addr = 0;
+
+    if (tn_module_find(in.self, symbol, &addr, &err))
+        fail_msg("%s: %s", err.reason, err.message);
+    return addr;
+}
+
+static struct inproc_prog typed(u32 func, u32 attach)
+{
+    struct inproc_prog prog = {.host = types.btf,
+                               .func = types.func[func],
+                               .attach_type = attach,
+                               .replace =
+                                   attach == BPF_MODIFY_RETURN ? TN_REPLACE_BY_RESULT : TN_REPLACE_NOT};
+    struct tn_error err = {0};
+
+    if (inproc_map(&in, &prog, BPF_MAP_TYPE_ARRAY, 4, 128, 1, &err))
+        fail_msg("%s: %s", err.reason, err.message);
+    return prog;
+}
+#define VERIFIED(prog, insns)                                                                                \
+    do {                                                                                                     \
+        struct tn_error err_ = {0};                                                                          \
+                                                                                                             \
+        if (inproc_load(&in, prog, insns, TN_ARRAY_SIZE(insns), &err_))                                      \
+            fail_msg("%s: %s", err_.reason, err_.message);                                                   \
+    } while (0)
+#define UNVERIFIED(prog, insns)                                                                              \
+    do {                                                                                                     \
+        struct tn_error err_ = {0};                                                                          \
+                                                                                                             \
+        if (inproc_load_unverified(&in, prog, insns, TN_ARRAY_SIZE(insns), &err_))                           \
+            fail_msg("%s: %s", err_.reason, err_.message);                                                   \
+    } while (0)
+
+static void hook(const char *name, void *fn, enum tn_place_kind place, const struct inproc_prog *prog,
+                 const struct inproc_how *how)
+{
+    struct tn_error err = {0};
+
+    if (inproc_hook(&in, name, fn, place, prog, how, NULL, &err))
+        fail_msg("%s: %s", err.reason, err.message);
+}
+
+static const u64 *values(const struct inproc_prog *prog)
+{
+    return (const u64 *)(prog->map[0].base + prog->map[0].geo.value_off);
+}
+
+/* The ways a run may start: inlined, and by the agent. */
+static const struct inproc_how ways[] = {{0}, {.agent_only = true}, {.called = true}, {.rdfsbase = true}};
+#define EACH_WAY(w)                                                                                          \
+    for (u32 w = 0; w < TN_ARRAY_SIZE(ways); w++)                                                            \
+        if (!ways[w].rdfsbase || getauxval(AT_HWCAP2) & 2)
+
+static int fresh(void **state)
+{
+    memset(in.priv->slot, 0, sizeof(in.priv->slot) + sizeof(in.priv->overflow));
+    memset(seen, 0, sizeof(seen));
+    return 0;
+}
+
+static int rewind_all(void **state)
+{
+    inproc_rewind(&in);
+    return 0;
+}
+
+/* ------------------------------------------------------------------------------------------- arguments */
+
+/* Stores word n of the context at n of the value; the value's address is kept in r6. */
+#define KEEP(n) WORD(3, n), I(BPF_STX | BPF_MEM | BPF_DW, 6, 3, 8 * (n), 0)
+
+static void test_words_are_where_the_abi_has_them(void **state)
+{
+    static const struct bpf_insn words[] = {LDMAP_VALUE(6, 0), KEEP(0),   KEEP(1), KEEP(2), KEEP(3),
+                                            KEEP(4),           KEEP(5),   KEEP(6), KEEP(7), KEEP(8),
+                                            KEEP(9),           SET(0, 0), EXIT};
+    static s64 (*volatile many)(s32, struct pair, const char *, struct pair, s64, u8, struct odd, s16) =
+        typed_many;
+    const char *text = "A";
+
+    EACH_WAY(w)
+    {
+        struct inproc_prog prog = typed(MANY, BPF_TRACE_FENTRY);
+        const u64 *v = values(&prog);
+
+        VERIFIED(&prog, words);
+        hook("typed_many", (void *)typed_many, TN_PLACE_ENTRY, &prog, &ways[w]);
+        assert_int_equal(
+            many(-1, (struct pair){2, 3}, text, (struct pair){5, 6}, 7, 200, (struct odd){-9, -10}, -11),
+            -1 + 2 + 3 + 'A' + 5 + 6 + 7 + 200 - 9 - 10 - 11);
+        assert_int_equal((s32)v[0], -1);
+        assert_int_equal(v[1], 2);
+        assert_int_equal(v[2], 3);
+        assert_ptr_equal(v[3], text);
+        assert_int_equal(v[4], 5); /* the last two registers … */
+        assert_int_equal(v[5], 6);
+        assert_int_equal(v[6], 7); /* … and the stack */
+        assert_int_equal((u8)v[7], 200);
+        assert_int_equal((s32)v[8],
+                         -9); /* packed, but aligned by chance: a register's word would do as well */
+        assert_int_equal((s8)(v[8] >> 32), -10);
+        assert_int_equal((s16)v[9], -11);
+        inproc_rewind(&in);
+    }
+}
+
+static void test_the_result_is_the_last_word(void **state)
+{
+    static const struct bpf_insn words[] = {LDMAP_VALUE(6, 0), KEEP(2), SET(0, 0), EXIT};
+
+    EACH_WAY(w)
+    {
+        struct inproc_prog prog = typed(TWO, BPF_TRACE_FEXIT);
+
+        VERIFIED(&prog, words);
+        hook("typed_two", (void *)typed_two, TN_PLACE_EXIT, &prog, &ways[w]);
+        assert_int_equal(two(-5, 1), -14);
+        assert_int_equal(values(&prog)[2], -14);
+        inproc_rewind(&in);
+    }
+}
+
+static void test_prototypes_that_cannot_be_told(void **state)
+{
+    const struct {
+        u32 func;
+        const char *reason;
+    } rows[] = {{types.floating, "argument_not_integer"},
+                {types.variadic, "variable_arguments"},
+                {types.hidden, "result_in_memory"},
+                {1, "not_a_function"}};
+
+    for (u32 k = 0; k < TN_ARRAY_SIZE(rows); k++) {
+        struct tn_typed_args args = {.nwords = 99};
+        struct tn_error err = {0};
+
+        assert_true(tn_abi_words(types.btf, rows[k].func, false, &args, &err) < 0);
+        assert_string_equal(err.reason, rows[k].reason);
+        assert_int_equal(args.nwords, 99);
+    }
+}
+
+/* -------------------------------------------------------------------------------------------- answers */
+
+static void test_fmod_ret_answers_with_its_result(void **state)
+{
+    /* a < 0: answers with b (as a number of 32 bits, sign-extended by the program); else lets it run */
+    static const struct bpf_insn insns[] = {
+        WORD(2, 0), WORD(3, 1), SET(0, 0), I(BPF_JMP | BPF_JSGE | BPF_K, 2, 0, 1, 0), COPY(0, 3), EXIT};
+
+    EACH_WAY(w)
+    {
+        struct inproc_prog prog = typed(TWO, BPF_MODIFY_RETURN);
+
+        VERIFIED(&prog, insns);
+        seen[1] = 0;
+        hook("typed_two", (void *)typed_two, TN_PLACE_ENTRY, &prog, &ways[w]);
+        assert_int_equal(two(4, 2), 14);
+        assert_int_equal(seen[1], 1);
+        assert_int_equal(two(-4, -77), -77);
+        assert_int_equal(two(-4, 1ll << 40), 1ll << 40);
+        assert_int_equal(seen[1], 1);
+        assert_int_equal(two(-4, 0), -12); /* zero is no answer */
+        assert_int_equal(seen[1], 2);
+        inproc_rewind(&in);
+    }
+}
+
+/* bpf_override_return(ctx, 0) when the first argument is 9. */
+static void test_override_answers_with_anything(void **state)
+{
+    static const struct bpf_insn insns[] = {LOAD(2, 1, offsetof(struct tn_pt_regs, di)),
+                                            I(BPF_JMP | BPF_JNE | BPF_K, 2, 0, 2, 9),
+                                            SET(2, 0),
+                                            CALL(BPF_FUNC_override_return),
+                                            SET(0, 0),
+                                            EXIT};
+
+    EACH_WAY(w)
+    {
+        struct inproc_prog prog = {.replace = TN_REPLACE_BY_CALL};
+        struct tn_error err = {0};
+
+        VERIFIED(&prog, insns);
+        hook("typed_two", (void *)typed_two, TN_PLACE_ENTRY, &prog, &ways[w]);
+        seen[1] = 0;
+        assert_int_equal(two(9, 5), 0);
+        assert_int_equal(seen[1], 0);
+        assert_int_equal(two(8, 5), 29);
+        assert_int_equal(seen[1], 1);
+        inproc_rewind(&in);
+        assert_int_equal(
+            inproc_hook(&in, "typed_two", (void *)typed_two, TN_PLACE_EXIT, &prog, &ways[w], NULL, &err),
+            -ENOTSUP);
+        assert_string_equal(err.reason, "replace_place");
+        inproc_rewind(&in);
+    }
+}
+
+/* tenon_replace in a program of type tracing: 0 is an answer, too. */
+static void test_replace_by_call_in_a_typed_program(void **state)
+{
+    static const struct bpf_insn insns[] = {SET(2, 0), KFUNC(1000), SET(0, 0), EXIT};
+    struct inproc_prog prog = typed(TWO, BPF_MODIFY_RETURN);
+
+    prog.ref[0] = (struct tn_host_ref){.btf_id = 1000, .kind = TN_NAMED_REPLACE};
+    prog.nrefs = 1;
+    assert_int_equal(tn_abi_words(types.btf, types.func[TWO], false, &prog.args, NULL), 0);
+    UNVERIFIED(&prog, insns);
+    hook("typed_two", (void *)typed_two, TN_PLACE_ENTRY, &prog, NULL);
+    assert_int_equal(two(3, 4), 0);
+    assert_int_equal(seen[1], 0);
+}
+
+/* ----------------------------------------------------------------------------------- functions of the host
+ */
+
+static void call_through(struct inproc_prog *prog, const char *callee, u8 result, bool is_signed)
+{
+    prog->ref[0] = (struct tn_host_ref){.btf_id = 500,
+                                        .kind = TN_NAMED_FUNC,
+                                        .addr = file_address(callee),
+                                        .result = result,
+                                        .result_signed = is_signed};
+    prog->ref[1] =
+        (struct tn_host_ref){.btf_id = 501, .kind = TN_NAMED_VAR, .addr = (u64)&host_variable - in.bias};
+    prog->nrefs = 2;
+    prog->facts.calls_host = true;
+    prog->facts.ctx_read[0] = 3;
+    assert_int_equal(tn_abi_words(types.btf, types.func[TWO], false, &prog->args, NULL), 0);
+}
+
+static void test_a_function_of_the_host_is_called(void **state)
+{
+    /* callee(a, 2, 3, 4, *host_variable), its result to the variable; r6 must survive. */
+    static const struct bpf_insn insns[] = {
+        WORD(6, 0), KSYM(7, 501),  COPY(1, 6), SET(2, 2), SET(3, 3),
+        SET(4, 4),  LOAD(5, 7, 0), KFUNC(500), ADD(0, 6), I(BPF_STX | BPF_MEM | BPF_DW, 7, 0, 0, 0),
+        SET(0, 0),  EXIT};
+
+    for (u32 full = 0; full < 2; full++)
+        EACH_WAY(w)
+        {
+            struct inproc_prog prog = typed(TWO, BPF_TRACE_FENTRY);
+
+            prog.full_calls = full;
+            call_through(&prog, "callee_narrow", 1, true);
+            UNVERIFIED(&prog, insns);
+            hook("typed_two", (void *)typed_two, TN_PLACE_ENTRY, &prog, &ways[w]);
+            host_variable = 77;
+            assert_int_equal(two(100, 1), 301);
+            assert_int_equal(seen[2], 100);
+            assert_int_equal(seen[3], 2);
+            assert_int_equal(seen[4], 3);
+            assert_int_equal(seen[5], 4);
+            assert_int_equal(seen[6], 77);
+            assert_int_equal(host_variable, 95); /* −5 of a signed char, whatever was above it in rax */
+            inproc_rewind(&in);
+        }
+}
+
+static int widest(void)
+{
+    return __builtin_cpu_supports("avx512bw") ? 2 : __builtin_cpu_supports("avx2") ? 1 : 0;
+}
+
+static void test_wide_code_is_found(void **state)
+{
+    static const u8 narrow[] = {0x48, 0x89, 0xc5, 0x0f, 0x28, 0xc4,
+                                0xb8, 0xc5, 0xf8, 0x77, 0x62, 0xc3};           /* in operands only */
+    static const u8 vex[] = {0x90, 0xc5, 0xf8, 0x77, 0xc3};                    /* vzeroupper */
+    static const u8 evex[] = {0x90, 0x62, 0xf1, 0x7c, 0x48, 0x28, 0xc1, 0xc3}; /* vmovaps %zmm1,%zmm0 */
+    static const u8 three[] = {0xc4, 0xe2, 0x7d, 0x18, 0xc1, 0xc3};            /* vbroadcastss %xmm1,%ymm0 */
+    static const struct tn_func funcs[] = {{.addr = 0x1000}, {.addr = 0x1001}};
+#define ROW(a, wide)                                                                                         \
+    {                                                                                                        \
+        {.bytes = a, .addr = 0x1000, .len = sizeof(a), .funcs = funcs, .nfuncs = 2}, wide                    \
+    }
+    const struct {
+        struct tn_code_view code;
+        bool wide;
+    } rows[] = {ROW(narrow, false), ROW(vex, true), ROW(evex, true), ROW(three, true)};
+
+    for (u32 k = 0; k < TN_ARRAY_SIZE(rows); k++) {
+        struct tn_code_view one = rows[k].code;
+
+        one.nfuncs = 0;
+        assert_int_equal(tn_code_has_wide(&one), rows[k].wide);
+        if (k < 3) /* between functions, too */
+            assert_int_equal(tn_code_has_wide(&rows[k].code), rows[k].wide);
+    }
+}
+
+static void test_vector_state_survives_a_call(void **state)
+{
+    static const struct bpf_insn insns[] = {WORD(1, 0), KFUNC(500), SET(0, 0), EXIT};
+    static struct vectors before, after;
+
+    for (u32 k = 0; k < sizeof(before); k++)
+        ((u8 *)&before)[k] = (u8)(k * 7 + k / 64);
+    /* Where nothing wider than xmm is in use, only that is saved. */
+    for (u32 full = 0; full < 2; full++)
+        for (int live = 0; live <= (full ? widest() : 0); live++)
+            for (how_wide = 0; how_wide <= widest(); how_wide++) {
+                u32 regs = live == 2 ? 32 : 16, size = live == 2 ? 64 : live == 1 ? 32 : 16;
+                struct inproc_prog prog = typed(TWO, BPF_TRACE_FENTRY);
+
+                prog.full_calls = full;
+                call_through(&prog, "callee_spoils", 8, true);
+                UNVERIFIED(&prog, insns);
+                hook("typed_two", (void *)typed_two, TN_PLACE_ENTRY, &prog, NULL);
+                memset(&after, 0, sizeof(after));
+                seen[7] = 0;
+                feclearexcept(FE_ALL_EXCEPT);
+                assert_int_equal(call_with_vectors((void *)typed_two, &before, &after, live), 5);
+                assert_int_equal(seen[7], 1);
+                assert_false(fetestexcept(FE_INEXACT | FE_DIVBYZERO));
+                for (u32 r = 0; r < regs; r++)
+                    assert_memory_equal(after.reg[r], before.reg[r], size);
+                if (live == 2)
+                    assert_memory_equal(after.mask + 1, before.mask + 1, 7 * sizeof(u64));
+                inproc_rewind(&in);
+            }
+}
+
+/* A program with a CPU's claim gives it back for the call. */
+static struct tn_cpu_claim claims_meanwhile[1024];
+FN void callee_looks(void);
+FN void callee_looks(void)
+{
+    memcpy(claims_meanwhile, in.claims, in.ncpu * sizeof(*in.claims));
+}
+
+static void test_the_claim_is_given_back_for_a_call(void **state)
+{
+    static const struct bpf_insn insns[] = {KFUNC(500), SET(0, 0), EXIT};
+
+    assert_true(in.ncpu <= TN_ARRAY_SIZE(claims_meanwhile));
+    EACH_WAY(w)
+    {
+        struct inproc_prog prog = typed(TWO, BPF_TRACE_FENTRY);
+
+        call_through(&prog, "callee_looks", 0, false);
+        prog.facts.percpu = true;
+        UNVERIFIED(&prog, insns);
+        hook("typed_two", (void *)typed_two, TN_PLACE_ENTRY, &prog, &ways[w]);
+        memset(claims_meanwhile, 0xff, sizeof(claims_meanwhile));
+        assert_int_equal(two(1, 1), 4);
+        for (u32 cpu = 0; cpu < in.ncpu; cpu++) {
+            assert_int_equal(claims_meanwhile[cpu].owner, 0);
+            assert_int_equal(in.claims[cpu].owner, 0);
+        }
+        inproc_rewind(&in);
+    }
+}
+
+/* ------------------------------------------------------------------------------- memory that may not be
+ * there */
+
+static void test_careful_loads(void **state)
+{
+    /* seen[8 …] = loads of 8, 4, 2 and 1 bytes at a, zero- and sign-extended; all other registers stay */
+    static const struct bpf_insn insns[] = {WORD(6, 0),
+                                            SET(0, 100),
+                                            SET(1, 1),
+                                            SET(2, 2),
+                                            SET(3, 3),
+                                            SET(4, 4),
+                                            SET(5, 5),
+                                            LOAD(7, 6, 1),
+                                            I(BPF_LDX | BPF_MEM | BPF_W, 8, 6, 1, 0),
+                                            I(BPF_LDX | BPF_MEMSX | BPF_B, 9, 6, 1, 0),
+                                            ADD(0, 1),
+                                            ADD(0, 2),
+                                            ADD(0, 3),
+                                            ADD(0, 4),
+                                            ADD(0, 5),
+                                            ADD(0, 7),
+                                            ADD(0, 8),
+                                            ADD(0, 9),
+                                            EXIT};
+    static const u8 constant[16] = {0, 0xf1, 2, 3, 4, 5, 6, 7, 8};
+    u8 *page = mmap(NULL, 2 * TN_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    u8 local[16];
+    u64 word;
+    u32 half;
+
+    assert_ptr_not_equal(page, MAP_FAILED);
+    assert_int_equal(munmap(page + TN_PAGE, TN_PAGE), 0);
+    memcpy(page, constant, sizeof(constant));
+    memcpy(local, constant, sizeof(constant));
+    memcpy(&word, constant + 1, 8);
+    memcpy(&half, constant + 1, 4);
+    EACH_WAY(w)
+    {
+        struct inproc_prog prog = typed(TWO, BPF_MODIFY_RETURN);
+        const s64 sum = (s64)(115 + word + half) + (s8)0xf1;
+
+        prog.careful = true;
+        call_through(&prog, "callee_looks", 0, false);
+        UNVERIFIED(&prog, insns);
+        hook("typed_two", (void *)typed_two, TN_PLACE_ENTRY, &prog, &ways[w]);
+        assert_int_equal(two((s64)page, 0), sum);
+        assert_int_equal(two((s64)local, 0), sum);
+        assert_int_equal(two((s64)constant, 0), sum);
+        assert_int_equal(two((s64)(page + TN_PAGE), 0), 115);
+        assert_int_equal(two((s64)(page + TN_PAGE - 5), 0),
+                         115); /* eight bytes and four are cut, the one is zero */
+        assert_int_equal(two(0, 0), 115);
+        assert_int_equal(two((s64)1 << 62, 0), 115);
+        inproc_rewind(&in);
+    }
+    munmap(page, TN_PAGE);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+#define T(fn) cmocka_unit_test_setup_teardown(fn, fresh, rewind_all)
+        T(test_words_are_where_the_abi_has_them),
+        T(test_the_result_is_the_last_word),
+        T(test_prototypes_that_cannot_be_told),
+        T(test_fmod_ret_answers_with_its_result),
+        T(test_override_answers_with_anything),
+        T(test_replace_by_call_in_a_typed_program),
+        T(test_a_function_of_the_host_is_called),
+        T(test_wide_code_is_found),
+        T(test_vector_state_survives_a_call),
+        T(test_the_claim_is_given_back_for_a_call),
+        T(test_careful_loads),
+#undef T
+    };
+    struct tn_error err = {0};
+
+    if (inproc_init(&in, &err)) {
+        fprintf(stderr, "%s: %s\n", err.reason, err.message);
+        return 1;
+    }
+    make_types();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: MIT */
+#include "host/cache.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sys/stat.h>
+
+/* The folder; with `make`, it is there afterwards if it can be. False: no cache. */
+static bool folder(const char *dir, bool make, char *to)
+{
+    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    int n;
+
+    if (dir && !*dir)
+        return false;
+    if (dir)
+        n = snprintf(to, PATH_MAX, "%s", dir);
+    else if (geteuid() == 0)
+        n = snprintf(to, PATH_MAX, "/var/cache/tenon");
+    else if (cache && *cache == '/')
+        n = snprintf(to, PATH_MAX, "%s/tenon", cache);
+    else if (home && *home == '/')
+        n = snprintf(to, PATH_MAX, "%s/.cache/tenon", home);
+    else
+        return false;
+    if (n >= PATH_MAX - 256)
+        return false;
+    if (make)
+        (void)mkdir(to, 0700);
+    return true;
+}
+
+static void name_of(const struct tn_host_head *head, char *to)
+{
+    to += sprintf(to, "types-");
+    for (u32 i = 0; i < head->build_id_len; i++)
+        to += sprintf(to, "%02x", head->build_id[i]);
+}
+
+static bool same(const struct tn_host_head *a, const struct tn_host_head *b)
+{
+    return !memcmp(a->magic, b->magic, sizeof(a->magic)) && a->source == b->source &&
+           a->build_id_len == b->build_id_len && !memcmp(a->build_id, b->build_id, sizeof(a->build_id)) &&
+           !memcmp(&a->file, &b->file, sizeof(a->file)) && !memcmp(&a->debug, &b->debug, sizeof(a->debug));
+}
+
+int tn_host_cache_get(const char *dir, const struct tn_host_head *want, void **ret, u64 *ret_size)
+{
+    char path[PATH_MAX], name[2 * TN_HOST_BUILD_ID_MAX + 16];
+    _free_ u8 *bytes = NULL;
+    _close_ int fd = -1;
+    struct tn_host_head head;
+    struct stat st;
+    u64 done = 0;
+
+    if (!want->build_id_len || !folder(dir, false, path))
+        return -ENOENT;
+    name_of(want, name);
+    strcat(strcat(path, "/"), name);
+    fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_uid != geteuid() || st.st_mode & 022 ||
+        st.st_size < (off_t)sizeof(head) || (u64)st.st_size > TN_HOST_IMAGE_MAX)
+        return -ENOENT;
+    if (pread(fd, &head, sizeof(head), 0) != sizeof(head) || !same(&head, want))
+        return -ENOENT;
+    bytes = malloc((u64)st.st_size);
+    if (!bytes)
+        return -ENOMEM;
+    while (done < (u64)st.st_size) {
+        ssize_t n = pread(fd, bytes + done, (u64)st.st_size - done, (off_t)done);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return -ENOENT;
+        done += (u64)n;
+    }
+    *ret = TN_TAKE_PTR(bytes);
+    *ret_size = done;
+    return 0;
+}
+
+void tn_host_cache_put(const char *dir, const struct tn_host_head *head, const void *bytes, u64 size)
+{
+    char path[PATH_MAX], name[2 * TN_HOST_BUILD_ID_MAX + 16], temporary[PATH_MAX];
+    u64 done = 0;
+    int fd;
+
+    if (!head->build_id_len || !folder(dir, true, path))
+        return;
+    name_of(head, name);
+    if (snprintf(temporary, sizeof(temporary), "%s/.%s.XXXXXX", path, name) >= (int)sizeof(temporary))
+        return;
+    strcat(strcat(path, "/"), name);
+    fd = mkostemp(temporary, O_CLOEXEC); /* mode 0600 */
+    if (fd < 0)
+        return;
+    while (done < size) {
+        ssize_t n = write(fd, (const u8 *)bytes + done, size - done);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            break;
+        done += (u64)n;
+    }
+    if (close(fd) || done < size || rename(temporary, path))
+        (void)unlink(temporary);
+}

@@ -102,14 +102,14 @@ static int by_number(const void *a, const void *b)
     return *(const int *)a - *(const int *)b;
 }
 
-/* All descriptors but those four. */
-static void close_others(int a, int b, int c, int d)
+/* All descriptors but those five. */
+static void close_others(int a, int b, int c, int d, int e)
 {
-    int keep[] = {a, b, c, d};
+    int keep[] = {a, b, c, d, e};
     unsigned from = 0;
 
-    qsort(keep, 4, sizeof(int), by_number);
-    for (u32 i = 0; i < 4; i++) {
+    qsort(keep, TN_ARRAY_SIZE(keep), sizeof(int), by_number);
+    for (u32 i = 0; i < TN_ARRAY_SIZE(keep); i++) {
         if (keep[i] < 0)
             continue;
         if ((unsigned)keep[i] > from)
@@ -152,17 +152,19 @@ static int work(const struct tn_host_child_in *in, int out, struct tn_error *err
                                   .btf = in->btf,
                                   .btf_size = in->btf_size,
                                   .out_fd = out};
-    int r;
+    int from = in->types_fd >= 0 ? in->types_fd : in->debug_fd >= 0 ? in->debug_fd : in->fd, r;
 
     libbpf_set_print(NULL);
     if (in->btf)
         return tn_finish(&finish, err);
     r = tn_raw_init(&found.raw, true);
     if (!r)
-        r = tn_dwarf_read(in->debug_fd >= 0 ? in->debug_fd : in->fd, in->alt_fd, &found, err);
+        r = tn_dwarf_read(from, in->alt_fd, &found, err);
     if (!r && found.nskeletons && !found.nfuncs)
         r = tn_fail(err, -ENODATA, "split_dwarf",
                     "its types are in .dwo files, which are not read: build without -gsplit-dwarf");
+    if (in->types_fd >= 0)
+        found.nfuncs = found.nvars = 0; /* those are the stub's */
     if (r == -ENOMEM)
         r = tn_fail(err, r, "types_memory", "its debug information needs more memory than is allowed");
     if (r == -E2BIG)
@@ -182,7 +184,7 @@ static _Noreturn void child(const struct tn_host_child_in *in, pid_t parent, int
         signal(s, SIG_DFL);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    close_others(in->fd, in->debug_fd, in->alt_fd, out);
+    close_others(in->fd, in->debug_fd, in->alt_fd, in->types_fd, out);
     own.error = confine(in);
     if (own.error)
         (void)tn_fail(&own.why, own.error, "types_confine", "the reader of types cannot be confined: %s",

@@ -13,6 +13,7 @@ struct tn_host_child_in {
     struct tn_host_head head; /* source, build-id, identities */
     const struct tn_host_elf *elf;
     int fd, debug_fd, alt_fd; /* borrowed; −1: none. Debug information is in debug_fd, or else in fd */
+    int types_fd;             /* −1: none; else debug information is there, for types alone */
     const void *btf;          /* or here */
     u64 btf_size;
     u32 limit_ms, limit_mb;

@@ -214,6 +214,34 @@ static int join_var(struct work *w, u32 id, const u32 *index)
     return 0;
 }
 
+/* What is known to differ between the BPF target, whose compiler made most BTF that is given, and this one.
+ */
+static int check_target(struct work *w)
+{
+    for (u32 id = 1; id < btf__type_cnt(w->btf); id++) {
+        const struct btf_type *t = btf__type_by_id(w->btf, id);
+        const char *name = btf__name_by_offset(w->btf, t->name_off);
+
+        if (name && !strcmp(name, "long double") && t->size != 16 && (btf_is_float(t) || btf_is_int(t)))
+            return tn_fail(
+                w->err, -EINVAL, "types_other_target",
+                "the given types are of another machine: long double has %u bytes, here 16 (compile "
+                "the header for this one)",
+                t->size);
+        for (u32 i = 0; btf_is_composite(t) && i < btf_vlen(t); i++) {
+            u32 bare = tn_bare(w->btf, btf_members(t)[i].type);
+            const struct btf_type *m = bare ? btf__type_by_id(w->btf, bare) : NULL;
+
+            if (m && btf_is_int(m) && m->size == 16 && btf_member_bit_offset(t, i) % 128)
+                return tn_fail(w->err, -EINVAL, "types_other_target",
+                               "the given types may be of another machine: an __int128 of struct %s is not "
+                               "aligned to 16 bytes (compile the header for this one)",
+                               name && *name ? name : "(anonymous)");
+        }
+    }
+    return 0;
+}
+
 static int join(struct work *w)
 {
     _free_ u32 *index = name_index(&w->symbols);
@@ -225,6 +253,7 @@ static int join(struct work *w)
         return index
                    ? tn_fail(w->err, -EBADMSG, "types_damaged", "its BTF cannot be read: %s", strerror(errno))
                    : -ENOMEM;
+    r = check_target(w);
     n = btf__type_cnt(w->btf);
     for (u32 id = 1; id < n && !r; id++) {
         if (btf_is_func(btf__type_by_id(w->btf, id)))
@@ -266,8 +295,10 @@ static void judge(struct work *w, struct tn_found_func *f)
             f->reason = TN_HOST_CLONE;
         fixed |= s->at[k].global || f->gnu; /* what GCC changes, it gives another name */
     }
-    if (f->reason == TN_HOST_NONE && !proto)
+    if (f->addr && !proto && f->reason != TN_HOST_NO_PROTOTYPE)
         f->reason = TN_HOST_NOT_TYPED;
+    if (f->reason == TN_HOST_NOT_TYPED)
+        f->proto = 0;
     if (f->reason == TN_HOST_NONE)
         tn_judge_entry(&w->sizes, proto, w->found->at + f->first, fixed, f);
 }
@@ -300,7 +331,7 @@ static const char *text(const struct work *w, u32 off)
     return w->found->raw.str + off;
 }
 
-static struct tn_host_func_row *add_row(struct work *w, const struct tn_found_func *f, const char *name)
+static void add_row(struct work *w, const struct tn_found_func *f, const char *name)
 {
     struct tn_host_func_row *row = &w->func[w->nfuncs++];
 
@@ -311,14 +342,13 @@ static struct tn_host_func_row *add_row(struct work *w, const struct tn_found_fu
                                      .flags = f->flags,
                                      .reason = f->reason,
                                      .param = f->param};
-    if (f->reason == TN_HOST_INLINED || f->reason == TN_HOST_NOT_TYPED || !f->proto)
-        return row;
+    if (!f->proto)
+        return;
     tn_raw_word(&w->out, tn_raw_name(&w->out, name));
     tn_raw_word(&w->out, tn_raw_info(BTF_KIND_FUNC,
                                      f->flags & TN_HOST_STATIC ? BTF_FUNC_STATIC : BTF_FUNC_GLOBAL, false));
     tn_raw_word(&w->out, w->map[f->proto]);
     row->type = ++w->out.ntypes;
-    return row;
 }
 
 /* Further global names of the same code. */
@@ -333,7 +363,7 @@ static void add_aliases(struct work *w, const struct tn_found_func *f, u32 cap)
 
         if (s->at[k].func && s->at[k].global && w->nfuncs < cap && tn_raw_identifier(name) &&
             strcmp(name, text(w, f->name)) && strcmp(name, text(w, f->link_name)))
-            (void)add_row(w, &alias, name);
+            add_row(w, &alias, name);
     }
 }
 
@@ -363,12 +393,72 @@ static void mark_ambiguous(struct work *w, u8 *seen)
             w->var[i].flags |= TN_HOST_AMBIGUOUS;
 }
 
+static int by_number(const void *a, const void *b)
+{
+    u64 x = *(const u64 *)a, y = *(const u64 *)b;
+
+    return x < y ? -1 : x > y;
+}
+
+static bool is_there(const u64 *addrs, u32 n, u64 addr)
+{
+    return bsearch(&addr, addrs, n, sizeof(*addrs), by_number);
+}
+
+static int add_symbol(struct tn_found *found, const struct tn_symbol *sym, u32 name)
+{
+    struct tn_found_func *f = sym->func ? tn_found_add_func(found) : NULL;
+    struct tn_found_var *v = sym->func ? NULL : tn_found_add_var(found);
+    u32 flags = sym->global ? 0 : TN_HOST_STATIC;
+
+    if (!f && !v)
+        return -ENOMEM;
+    if (f)
+        *f = (struct tn_found_func){.addr = sym->addr,
+                                    .size = sym->size,
+                                    .name = name,
+                                    .link_name = name,
+                                    .flags = flags,
+                                    .reason = TN_HOST_NO_PROTOTYPE};
+    else
+        *v = (struct tn_found_var){.addr = sym->addr, .size = sym->size, .name = name, .flags = flags};
+    return found->raw.error;
+}
+
+/* Symbols that nothing more is known of: assembly, and everything where types come from a header. */
+static int add_untyped(struct work *w)
+{
+    const struct tn_symbols *s = &w->symbols;
+    struct tn_found *found = w->found;
+    u32 nf = found->nfuncs, nv = found->nvars;
+    _free_ u64 *funcs = calloc(nf + 1, sizeof(*funcs));
+    _free_ u64 *vars = calloc(nv + 1, sizeof(*vars));
+    int r = 0;
+
+    if (!funcs || !vars)
+        return -ENOMEM;
+    for (u32 i = 0; i < nf; i++)
+        funcs[i] = found->func[i].addr;
+    for (u32 i = 0; i < nv; i++)
+        vars[i] = found->var[i].addr;
+    qsort(funcs, nf, sizeof(*funcs), by_number);
+    qsort(vars, nv, sizeof(*vars), by_number);
+    for (u32 i = 0; i < s->n && !r; i++) {
+        const char *name = s->names + s->at[i].name;
+        bool there = s->at[i].func ? is_there(funcs, nf, s->at[i].addr) : is_there(vars, nv, s->at[i].addr);
+
+        if (!there && tn_raw_identifier(name) && !strstr(name, ".cold"))
+            r = add_symbol(found, &s->at[i], tn_raw_string(&found->raw, name));
+    }
+    return r;
+}
+
 /* One an address; those without a body once a name, and only if no other of the name has one. */
 static int put_funcs(struct work *w)
 {
     struct tn_found *found = w->found;
     _free_ u8 *seen = calloc(1, (u64)found->raw.nstr + 1);
-    u32 cap = found->nfuncs + w->symbols.n;
+    u32 cap = found->nfuncs + w->symbols.n + 1;
     u64 last = 0;
 
     w->func = calloc(cap + 1, sizeof(*w->func));
@@ -384,13 +474,13 @@ static int put_funcs(struct work *w)
 
         if (!f->addr) {
             if (!seen[f->name]++)
-                (void)add_row(w, f, text(w, f->name));
+                add_row(w, f, text(w, f->name));
             continue;
         }
         if (f->addr == last || !in_segment(w->in->elf, f->addr, true))
             continue;
         last = f->addr;
-        (void)add_row(w, f, text(w, f->name ? f->name : f->link_name));
+        add_row(w, f, text(w, f->name ? f->name : f->link_name));
         add_aliases(w, f, cap);
     }
     return w->out.error ? w->out.error : w->names.error;
@@ -418,7 +508,7 @@ static int put_vars(struct work *w)
         last = v;
         w->nvars++;
         *row = (struct tn_host_var_row){.addr = v->addr,
-                                        .size = size > 0 ? (u64)size : 0,
+                                        .size = size > 0 ? (u64)size : v->size,
                                         .name = tn_raw_string(&w->names, text(w, v->name)),
                                         .flags = v->flags};
         if (size < 0 || !v->type || !w->map[v->type])
@@ -483,6 +573,7 @@ static int run(struct work *w)
         tn_raw_init(&w->names, false))
         return -ENOMEM;
     r = tn_mend(&w->sizes, &w->out, w->map);
+    r = r ? r : add_untyped(w);
     r = r ? r : put_funcs(w);
     r = r ? r : put_vars(w);
     if (r)

@@ -36,7 +36,7 @@ struct tn_found_func {
 };
 
 struct tn_found_var {
-    u64 addr;
+    u64 addr, size; /* 0: that of its type */
     u32 name, type, flags;
 };
 

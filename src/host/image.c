@@ -45,7 +45,8 @@ static int check_funcs(const struct tn_host_image *image, struct tn_error *err)
             return damaged(err, "functions out of order", i);
         if (f->type && (f->type <= type || tn_btf_kind_of(image->view, f->type) != BTF_KIND_FUNC))
             return damaged(err, "a function's type", i);
-        if (!f->type != (f->reason == TN_HOST_NOT_TYPED || f->reason == TN_HOST_INLINED))
+        if (!f->type != (f->reason == TN_HOST_NOT_TYPED || f->reason == TN_HOST_NO_PROTOTYPE ||
+                         f->reason == TN_HOST_INLINED))
             return damaged(err, "a function's type and reason", i);
         type = f->type ? f->type : type;
         addr = f->addr;

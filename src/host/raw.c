@@ -72,9 +72,8 @@ void tn_raw_only_strings(struct tn_raw *raw)
 {
     free(raw->word);
     free(raw->node);
-    free(raw->slot);
-    raw->word = raw->node = raw->slot = NULL;
-    raw->nwords = raw->cap_words = raw->nnodes = raw->cap_nodes = raw->nslots = 0;
+    raw->word = raw->node = NULL;
+    raw->nwords = raw->cap_words = raw->nnodes = raw->cap_nodes = 0;
 }
 
 /* ----------------------------------------------------------------------------------------- strings */

@@ -35,10 +35,8 @@ const char *tn_host_reason_text(enum tn_host_reason reason)
 const char *tn_host_source_name(enum tn_host_source source)
 {
     static const char *const names[] = {
-        [TN_HOST_DWARF] = "dwarf",
-        [TN_HOST_DEBUG_FILE] = "debug file",
-        [TN_HOST_BTF] = "btf",
-        [TN_HOST_GIVEN_BTF] = "header",
+        [TN_HOST_DWARF] = "dwarf",   [TN_HOST_DEBUG_FILE] = "debug file", [TN_HOST_BTF] = "btf",
+        [TN_HOST_HEADER] = "header", [TN_HOST_GIVEN_BTF] = "given btf",
     };
 
     return source < TN_HOST_NSOURCES ? names[source] : "?";
@@ -194,6 +192,11 @@ static int choose(const struct tn_host_opts *opts, const struct tn_host_elf *elf
     struct tn_error missing = {0};
     int r;
 
+    if (opts->types_fd) {
+        in->head.source = TN_HOST_HEADER;
+        in->types_fd = *opts->types_fd;
+        return 0;
+    }
     if (opts->btf) {
         in->head.source = TN_HOST_GIVEN_BTF;
         in->btf = opts->btf;
@@ -243,6 +246,7 @@ static int start(struct tn_host_job *job, const struct tn_host_opts *opts, int f
                                   .fd = fd,
                                   .debug_fd = -1,
                                   .alt_fd = -1,
+                                  .types_fd = -1,
                                   .limit_ms = opts->limit_ms,
                                   .limit_mb = opts->limit_mb};
     _free_ void *btf = NULL;
@@ -257,7 +261,7 @@ static int start(struct tn_host_job *job, const struct tn_host_opts *opts, int f
     in.head.file = identity_of(fd);
     in.head.debug = identity_of(in.debug_fd);
     job->head = in.head;
-    if (in.btf)
+    if (in.btf || in.types_fd >= 0)
         job->head.build_id_len = 0; /* quickly read again */
     else if (!tn_host_cache_get(opts->cache_dir, &in.head, &job->bytes, &job->size)) {
         job->ready = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);

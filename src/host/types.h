@@ -39,7 +39,14 @@ const char *tn_host_reason_name(enum tn_host_reason reason);
 const char *tn_host_reason_text(enum tn_host_reason reason);
 
 /* Where the types came from. */
-enum tn_host_source { TN_HOST_DWARF, TN_HOST_DEBUG_FILE, TN_HOST_BTF, TN_HOST_GIVEN_BTF, TN_HOST_NSOURCES };
+enum tn_host_source {
+    TN_HOST_DWARF,
+    TN_HOST_DEBUG_FILE,
+    TN_HOST_BTF,
+    TN_HOST_HEADER,
+    TN_HOST_GIVEN_BTF,
+    TN_HOST_NSOURCES
+};
 const char *tn_host_source_name(enum tn_host_source source);
 
 enum {
@@ -56,7 +63,7 @@ struct tn_host_func {
     u64 size;   /* bytes of the part that holds the entry */
     u64 offset; /* in the binary's file, as a uprobe wants it; UINT64_MAX: in no segment of the file */
     const char *name;
-    u32 type;                   /* BTF id of the FUNC; 0: cannot be said (NOT_TYPED), or INLINED */
+    u32 type;                   /* BTF id of the FUNC; 0: NOT_TYPED, NO_PROTOTYPE, INLINED */
     u32 flags;                  /* TN_HOST_STATIC … */
     enum tn_host_reason reason; /* NONE: the prototype may be relied upon */
     u32 param;                  /* which parameter, from 0, where the reason is about one */
@@ -75,7 +82,8 @@ struct tn_host_opts {
     const char *debug_file; /* NULL: searched */
     const char *const *debug_dirs; /* NULL: /usr/lib/debug, and debuginfod's caches (find.c) */
     u32 ndebug_dirs;
-    const void *btf; /* given types: no others are looked for */
+    const int *types_fd; /* a shared object compiled from the host's headers (stub.h), for its types */
+    const void *btf;     /* given types: no others are looked for */
     u64 btf_size;
     const char *cache_dir; /* NULL: XDG_CACHE_HOME/tenon, as root /var/cache/tenon; "": none */
     u32 limit_ms;          /* of the child's life; 0: 60 000 */
@@ -86,8 +94,9 @@ struct tn_host_opts {
  * All of it, waiting for the child. Errors, each with a reason: −ENOEXEC "not_elf", "elf_class",
  * "elf_machine", "elf_damaged"; −ENODATA "no_types" (names what was looked for), "split_dwarf"; −EBADMSG
  * "types_damaged" (the child's answer is none), "types_crash" (the file ended the reader); −ETIME
- * "types_time"; −ENOMEM "types_memory"; −E2BIG "types_too_many"; −ESTALE "debug_mismatch" (a debug file of
- * another build), or the errno of open and read.
+ * "types_time"; −EINVAL
+ * "types_other_target" (given BTF of another machine); −ENOMEM "types_memory"; −E2BIG "types_too_many";
+ * −ESTALE "debug_mismatch" (a debug file of another build), or the errno of open and read.
  */
 int tn_host_types_open(const struct tn_host_opts *opts, struct tn_host_types **ret, struct tn_error *err);
 void tn_host_types_close(struct tn_host_types *types);

@@ -63,7 +63,7 @@ void tn_found_clear(struct tn_found *found)
 /* What a function or variable is called, of what type it is, from its own DIE and those behind it. */
 struct said {
     const char *name, *linkage;
-    bool external, inlined, has_type;
+    bool external, has_type;
     u32 type;
     Dwarf_Attribute type_attr;
     Dwarf_Die params;   /* the DIE whose children are the parameters as declared */
@@ -87,8 +87,6 @@ static void hear(struct tn_dwarf *d, Dwarf_Die *die, struct tn_attrs *a, struct 
         if (!*s->linkage)
             s->linkage = tn_dwarf_string(a, TN_A_MIPS_LINKAGE_NAME);
         s->external |= tn_dwarf_flag(a, TN_A_EXTERNAL);
-        if (tn_has(a, TN_A_INLINE))
-            s->inlined = true;
         if (!s->has_type && tn_has(a, TN_A_TYPE)) {
             s->has_type = true;
             s->type = tn_dwarf_type_of(d, a);
@@ -346,7 +344,7 @@ void tn_dwarf_function(struct tn_dwarf *d, Dwarf_Die *die, struct tn_attrs *a)
 
     if (!code_of(die, a, &addr, &size)) {
         hear(d, die, a, &s);
-        if (s.inlined && !s.has_abstract)
+        if (!s.has_abstract) /* with link-time optimisation nothing more says that it is inlined */
             note_inlined(d, die, &s);
         return;
     }

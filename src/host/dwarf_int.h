@@ -16,7 +16,7 @@
     A(DECLARATION, declaration) A(MEMBER_LOCATION, data_member_location) A(BIT_OFFSET, bit_offset)             \
     A(DATA_BIT_OFFSET, data_bit_offset) A(CONST_VALUE, const_value) A(UPPER_BOUND, upper_bound)                \
     A(COUNT, count) A(VECTOR, GNU_vector) A(PROTOTYPED, prototyped) A(LOW_PC, low_pc) A(HIGH_PC, high_pc)      \
-    A(RANGES, ranges) A(INLINE, inline) A(ORIGIN, abstract_origin) A(SPECIFICATION, specification)             \
+    A(RANGES, ranges) A(ORIGIN, abstract_origin) A(SPECIFICATION, specification)             \
     A(EXTERNAL, external) A(LOCATION, location) A(LINKAGE_NAME, linkage_name)                                  \
     A(MIPS_LINKAGE_NAME, MIPS_linkage_name) A(SIGNATURE, signature) A(CALLING_CONVENTION, calling_convention)  \
     A(PRODUCER, producer) A(LANGUAGE, language) A(DWO_NAME, dwo_name) A(GNU_DWO_NAME, GNU_dwo_name)

@@ -232,7 +232,9 @@ static int check_target(struct work *w)
             u32 bare = tn_bare(w->btf, btf_members(t)[i].type);
             const struct btf_type *m = bare ? btf__type_by_id(w->btf, bare) : NULL;
 
-            if (m && btf_is_int(m) && m->size == 16 && btf_member_bit_offset(t, i) % 128)
+            if (m && btf_is_int(m) && m->size == 16 &&
+                strstr(btf__name_by_offset(w->btf, m->name_off) ?: "", "int128") &&
+                btf_member_bit_offset(t, i) % 128)
                 return tn_fail(w->err, -EINVAL, "types_other_target",
                                "the given types may be of another machine: an __int128 of struct %s is not "
                                "aligned to 16 bytes (compile the header for this one)",
@@ -253,7 +255,8 @@ static int join(struct work *w)
         return index
                    ? tn_fail(w->err, -EBADMSG, "types_damaged", "its BTF cannot be read: %s", strerror(errno))
                    : -ENOMEM;
-    r = check_target(w);
+    if (w->in->head.source == TN_HOST_GIVEN_BTF)
+        r = check_target(w);
     n = btf__type_cnt(w->btf);
     for (u32 id = 1; id < n && !r; id++) {
         if (btf_is_func(btf__type_by_id(w->btf, id)))

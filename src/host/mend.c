@@ -7,6 +7,7 @@
  *      a floating-point member out of alignment   an integer of its name and size (packed structs)
  *      a parameter or result without a size       a pointer to void; void
  *      a bitfield of more than 32 bits of enum    left out
+ *      too many pointers and typedefs in a row    cut: pointers to void, typedefs of the end
  *
  * Functions, variables, sections and tags are not types of values and do not come along.
  */
@@ -14,8 +15,9 @@
 
 #include "host/finish.h"
 
-#define CHAIN_MAX 64u
+#define CHAIN_MAX 1024u
 #define DEPTH_MAX 64u
+#define LINKS_MAX 28u /* the verifier's reader, like Linux, follows 32 */
 
 u32 tn_bare(const struct btf *btf, u32 id)
 {
@@ -213,6 +215,28 @@ static void put_proto(struct mend *m, const struct btf_type *t)
     }
 }
 
+/* Pointers and modifiers in a row, `t` the first. */
+static u32 links(const struct btf *btf, const struct btf_type *t)
+{
+    u32 n = 0;
+
+    while (t && n <= LINKS_MAX &&
+           (btf_is_ptr(t) || btf_is_mod(t) || btf_is_typedef(t) || btf_is_type_tag(t))) {
+        n++;
+        t = t->type ? btf__type_by_id(btf, t->type) : NULL;
+    }
+    return n;
+}
+
+/* What a link leads to. Where the row is longer than anybody's checks allow, a pointer leads nowhere, and a
+   typedef to what it is at last. */
+static u32 shortened(const struct mend *m, const struct btf_type *t)
+{
+    if (links(m->sizes->btf, t) <= LINKS_MAX)
+        return id_of(m, t->type);
+    return btf_is_ptr(t) ? 0 : id_of(m, tn_bare(m->sizes->btf, t->type));
+}
+
 static void put(struct mend *m, const struct btf_type *t)
 {
     switch (btf_kind(t)) {
@@ -241,7 +265,7 @@ static void put(struct mend *m, const struct btf_type *t)
         head(m, identifier_of(m, t->name_off), t->info, 0);
         break;
     default: /* one reference, perhaps a name */
-        head(m, name_of(m, t->name_off), t->info, id_of(m, t->type));
+        head(m, name_of(m, t->name_off), t->info, shortened(m, t));
     }
 }
 

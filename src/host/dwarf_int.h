@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Inside of the DWARF reader: dwarf.c walks and makes types, dwarf_func.c makes rows of functions and
- * variables. */
+/* Inside of the DWARF reader: dwarf.c walks, dwarf_type.c makes types, dwarf_func.c rows of functions and
+   variables. */
 #ifndef TN_HOST_DWARF_INT_H
 #define TN_HOST_DWARF_INT_H
 
@@ -89,6 +89,10 @@ u32 tn_dwarf_params(struct tn_dwarf *d, Dwarf_Die *die, bool named, const void *
 /* A prototype of `n` pushed pairs, which are taken back. */
 void tn_dwarf_proto(struct tn_dwarf *d, u32 node, u32 result, u32 n);
 
+/* Looks at one DIE, and at what lies in it. */
+void tn_dwarf_visit(struct tn_dwarf *d, Dwarf_Die *die, u32 depth);
+/* The type that a DIE is, if it is one. */
+void tn_dwarf_type(struct tn_dwarf *d, Dwarf_Die *die, int tag, u32 depth);
 void tn_dwarf_function(struct tn_dwarf *d, Dwarf_Die *die, struct tn_attrs *a);
 void tn_dwarf_variable(struct tn_dwarf *d, Dwarf_Die *die, struct tn_attrs *a);
 /* Rows of the functions that nobody gave a body. */

@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * Every place is tried in order, and what is found there must prove that it is the one (see `try`).
+ */
 #include "host/find.h"
 
 #include <errno.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One file a build-id. The folder may hold anything, and anybody may have put it there: see tn_host_cache_get.
+ * One file a build-id. The folder may hold anything, and anybody may have put it there: see
+ * tn_host_cache_get.
  */
 #include "host/cache.h"
 

@@ -159,12 +159,10 @@ static int work(const struct tn_host_child_in *in, int out, struct tn_error *err
         return tn_finish(&finish, err);
     r = tn_raw_init(&found.raw, true);
     if (!r)
-        r = tn_dwarf_read(from, in->alt_fd, &found, err);
+        r = tn_dwarf_read(from, in->alt_fd, in->types_fd >= 0, &found, err);
     if (!r && found.nskeletons && !found.nfuncs)
         r = tn_fail(err, -ENODATA, "split_dwarf",
                     "its types are in .dwo files, which are not read: build without -gsplit-dwarf");
-    if (in->types_fd >= 0)
-        found.nfuncs = found.nvars = 0; /* those are the stub's */
     if (r == -ENOMEM)
         r = tn_fail(err, r, "types_memory", "its debug information needs more memory than is allowed");
     if (r == -E2BIG)

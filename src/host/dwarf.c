@@ -217,7 +217,7 @@ void tn_dwarf_visit(struct tn_dwarf *d, Dwarf_Die *die, u32 depth)
         return;
     switch (tag) {
     case DW_TAG_subprogram:
-        if (!tn_dwarf_attrs(die, &a) || tn_dwarf_flag(&a, TN_A_DECLARATION))
+        if (!tn_dwarf_attrs(die, &a) || tn_dwarf_flag(&a, TN_A_DECLARATION) > d->declared)
             return;
         tn_dwarf_function(d, die, &a);
         break;
@@ -315,9 +315,9 @@ static u64 file_size(int fd)
     return fd >= 0 && !fstat(fd, &st) ? (u64)st.st_size : 0;
 }
 
-int tn_dwarf_read(int fd, int alt_fd, struct tn_found *found, struct tn_error *err)
+int tn_dwarf_read(int fd, int alt_fd, bool declared, struct tn_found *found, struct tn_error *err)
 {
-    struct tn_dwarf d = {.found = found, .err = err};
+    struct tn_dwarf d = {.found = found, .err = err, .declared = declared};
     Dwarf *dwarf, *alt = NULL;
     int r;
 

@@ -333,6 +333,28 @@ static void note_body(struct tn_dwarf *d, const struct said *s)
     *slot = UINT32_MAX;
 }
 
+/* A prototype, and no more. */
+static void declared_function(struct tn_dwarf *d, Dwarf_Die *die, struct tn_attrs *a)
+{
+    struct tn_found_func *f;
+    struct said s;
+    u32 n, name;
+
+    hear(d, die, a, &s);
+    name = name_of(d, &s);
+    n = tn_dwarf_params(d, die, true, NULL);
+    if (n > TN_RAW_NPARAM)
+        return;
+    f = name && s.external ? tn_found_add_func(d->found) : NULL;
+    if (!f) {
+        d->nscratch -= 2 * n;
+        return;
+    }
+    f->name = f->link_name = name;
+    f->proto = tn_raw_node(&d->found->raw);
+    tn_dwarf_proto(d, f->proto, s.type, n);
+}
+
 void tn_dwarf_function(struct tn_dwarf *d, Dwarf_Die *die, struct tn_attrs *a)
 {
     const void *declared[TN_RAW_NPARAM + 1] = {NULL};
@@ -342,6 +364,11 @@ void tn_dwarf_function(struct tn_dwarf *d, Dwarf_Die *die, struct tn_attrs *a)
     struct said s;
     u32 n;
 
+    if (d->declared) {
+        if (tn_dwarf_flag(a, TN_A_DECLARATION))
+            declared_function(d, die, a);
+        return;
+    }
     if (!code_of(die, a, &addr, &size)) {
         hear(d, die, a, &s);
         if (!s.has_abstract) /* with link-time optimisation nothing more says that it is inlined */
@@ -428,7 +455,7 @@ void tn_dwarf_variable(struct tn_dwarf *d, Dwarf_Die *die, struct tn_attrs *a)
     u32 flags = 0;
     struct said s;
 
-    if (!address_of(a, &addr, &flags))
+    if (d->declared ? !tn_dwarf_flag(a, TN_A_DECLARATION) : !address_of(a, &addr, &flags))
         return;
     hear(d, die, a, &s);
     if (!*s.name && !*s.linkage)

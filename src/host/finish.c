@@ -244,6 +244,45 @@ static int check_target(struct work *w)
     return 0;
 }
 
+/* What a header declares, where there is a symbol of that name; the rest was of no use. */
+static int join_declared(struct work *w)
+{
+    _free_ u32 *index = name_index(&w->symbols);
+    const struct tn_symbols *s = &w->symbols;
+    struct tn_found *found = w->found;
+    u32 nf = 0, nv = 0;
+
+    if (!index)
+        return -ENOMEM;
+    for (u32 i = 0; i < found->nfuncs; i++) {
+        struct tn_found_func f = found->func[i];
+        u32 k = find_name(s, index, found->raw.str + f.name);
+
+        while (k < s->n && !s->at[index[k]].func)
+            k++;
+        if (k == s->n || strcmp(s->names + s->at[index[k]].name, found->raw.str + f.name))
+            continue;
+        f.addr = s->at[index[k]].addr;
+        f.size = s->at[index[k]].size;
+        found->func[nf++] = f;
+    }
+    for (u32 i = 0; i < found->nvars; i++) {
+        struct tn_found_var v = found->var[i];
+        u32 k = find_name(s, index, found->raw.str + v.name);
+
+        while (k < s->n && s->at[index[k]].func)
+            k++;
+        if (k == s->n || strcmp(s->names + s->at[index[k]].name, found->raw.str + v.name))
+            continue;
+        v.addr = s->at[index[k]].addr;
+        v.size = s->at[index[k]].size;
+        found->var[nv++] = v;
+    }
+    found->nfuncs = nf;
+    found->nvars = nv;
+    return 0;
+}
+
 static int join(struct work *w)
 {
     _free_ u32 *index = name_index(&w->symbols);
@@ -569,6 +608,8 @@ static int run(struct work *w)
         return r;
     tn_symbols_sort(&w->symbols);
     r = w->in->found ? unite(w) : join(w);
+    if (!r && w->in->head.source == TN_HOST_HEADER)
+        r = join_declared(w);
     if (r)
         return r;
     w->map = calloc(btf__type_cnt(w->btf) + 1, sizeof(*w->map));

@@ -4,6 +4,13 @@
  * the headers is compiled for this machine, with the flags that the host was compiled with, and its own debug
  * information read. Nothing is run but the compiler, as the user who asks.
  *
+ * All types of the headers come along. A function or variable of the host has its prototype or type where the
+ * stub uses its declaration, and the compiler is GCC; others are dropped by compilers, and have a row without
+ * a type:
+ *
+ *     #include <ngx_http.h>
+ *     void *used[] = {(void *)ngx_http_finalize_request, (void *)&ngx_pid};
+ *
  * Compiled natively, and not for the BPF target: that is another machine, whose headers of libc take other
  * branches and where long double has other bytes. (BTF of such an object can be given all the same, see
  * tn_host_opts; what is known to differ is refused there by name.)

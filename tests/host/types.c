@@ -462,7 +462,7 @@ static void test_dwz(void **state)
 static void test_header(void **state)
 {
     const char *flags[] = {"-I" TEST_SOURCES};
-    struct tn_host_stub stub = {.flags = flags, .nflags = 1};
+    struct tn_host_stub stub = {.cc = "gcc", .flags = flags, .nflags = 1};
     struct tn_host_opts opts = {.fd = -1, .cache_dir = ""};
     struct tn_host_types *types = NULL;
     struct tn_error err = {0};
@@ -470,7 +470,9 @@ static void test_header(void **state)
 
     (void)state;
     rig_must("gcc -w -O1 -rdynamic $S/corpus.c -o full && objcopy --strip-all full stripped && "
-             "echo '#include \"corpus.h\"\nstruct hidden { int inside; struct hidden *next; };' > stub.c && "
+             "printf '#include \"corpus.h\"\nstruct hidden { int inside; struct hidden *next; };\nint "
+             "main(void);\nextern "
+             "struct plain plain;\nvoid *used[] = {(void *)main, &plain};\n' > stub.c && "
              "echo 'int broken(' > broken.c");
     stub.source = rig_path("stub.c");
     assert_int_equal(tn_host_stub_compile(&stub, &fd, &err), 0);
@@ -480,8 +482,13 @@ static void test_header(void **state)
         fail_msg("%s: %s", err.reason, err.message);
     assert_int_equal(tn_host_types_source(types), TN_HOST_HEADER);
     hold_all(tn_host_types_view(types), "full", "header");
-    assert_int_equal(func(types, "main", 0)->reason, TN_HOST_NO_PROTOTYPE);
-    assert_int_not_equal(tn_host_types_var_named(types, "plain", 0)->addr, 0);
+    assert_int_equal(func(types, "main", 0)->reason, TN_HOST_NONE); /* what the stub uses has a type */
+    assert_int_equal(tn_btf_kind_of(tn_host_types_view(types), func(types, "main", 0)->type), BTF_KIND_FUNC);
+    assert_int_equal(func(types, "_start", 0)->reason, TN_HOST_NO_PROTOTYPE);
+    assert_int_equal(tn_host_types_var_named(types, "plain", 0)->size, 48);
+    assert_int_not_equal(tn_host_types_var_named(types, "plain", 0)->type, 0);
+    assert_int_not_equal(tn_host_types_var_named(types, "bits", 0)->addr, 0);
+    assert_int_equal(tn_host_types_var_named(types, "bits", 0)->type, 0);
     tn_host_types_close(types);
     close(fd);
 

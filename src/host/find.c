@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <sys/stat.h>
 
 static const char *const default_dirs[] = {"/usr/lib/debug"};
 
@@ -28,11 +29,19 @@ static void hex(const u8 *id, u32 len, char *to)
         sprintf(to + 2 * i, "%02x", id[i]);
 }
 
-/* The file at `path`, if it is ELF; −1: not there. */
+/* The file at `path`, if it is ELF; −1: not there. The path may come from a hostile file, and opening is a
+   deed where a device is: it is looked at first. */
 static int open_elf(const char *path, struct tn_host_elf *ret)
 {
-    _close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    _close_ int place = open(path, O_PATH | O_CLOEXEC);
+    _close_ int fd = -1;
+    char again[32];
+    struct stat st;
 
+    if (place < 0 || fstat(place, &st) < 0 || !S_ISREG(st.st_mode))
+        return -1;
+    snprintf(again, sizeof(again), "/proc/self/fd/%d", place);
+    fd = open(again, O_RDONLY | O_CLOEXEC);
     if (fd < 0 || tn_host_elf_read(fd, path, ret, NULL))
         return -1;
     return TN_TAKE_FD(fd);

@@ -8,6 +8,7 @@
  *      units       two units: statics of one name, structs of one name, a declaration made whole
  *      sources     debug files by build-id and link, dwz, BTF in the binary, none, a wrong one
  *      header      types from a header for a stripped binary; given BTF of another machine
+ *      nginx       Debian's, stripped, by the headers of nginx-dev
  *      relocates   an extension's own idea of a struct, relocated by libbpf against the BTF
  *      split       over a base: names and ids go on
  *      cache       by build-id; damaged, writable by others
@@ -529,6 +530,54 @@ static void test_header(void **state)
     }
 }
 
+/* Debian's nginx, stripped: its sources' headers, configured as its package was, have its types. */
+static void test_nginx(void **state)
+{
+    static const char *const folders[] = {"src/core", "src/event", "src/event/modules", "src/os/unix",
+                                          "objs",     "src/http",  "src/http/modules",  "src/http/v2"};
+    char words[TN_ARRAY_SIZE(folders)][128];
+    const char *flags[TN_ARRAY_SIZE(folders)];
+    struct tn_host_stub stub = {.cc = "gcc", .flags = flags, .nflags = TN_ARRAY_SIZE(folders)};
+    struct tn_host_opts opts = {.path = "/usr/sbin/nginx", .fd = -1, .cache_dir = ""};
+    struct tn_host_types *types = NULL;
+    struct tn_error err = {0};
+    const struct tn_host_func *f;
+    const struct tn_btf *btf;
+    int fd = -1;
+    u32 id;
+
+    (void)state;
+    if (access("/usr/share/nginx/src/configure", X_OK) || access(opts.path, R_OK)) {
+        print_message("nginx-dev is not installed: no headers of Debian's nginx\n");
+        skip();
+    }
+    rig_must("cp -r /usr/share/nginx/src nginx && cd nginx && bash -c 'source ./conf_flags && ./configure "
+             "\"${NGX_CONF_FLAGS[@]}\"'");
+    rig_must("printf '#include <ngx_config.h>\n#include <ngx_core.h>\n#include <ngx_http.h>\n"
+             "void *used[] = {(void *)ngx_http_core_access_phase, &ngx_pid};\n' > nginx.c");
+    stub.source = rig_path("nginx.c");
+    for (u32 i = 0; i < TN_ARRAY_SIZE(folders); i++) {
+        snprintf(words[i], sizeof(words[i]), "-I%s/nginx/%s", rig_dir, folders[i]);
+        flags[i] = words[i];
+    }
+    if (tn_host_stub_compile(&stub, &fd, &err))
+        fail_msg("%s", err.message);
+    opts.types_fd = &fd;
+    if (tn_host_types_open(&opts, &types, &err))
+        fail_msg("%s", err.message);
+    btf = tn_host_types_view(types);
+    id = tn_btf_find(btf, BTF_KIND_STRUCT, "ngx_http_request_s");
+    assert_int_equal(tn_btf_size(btf, id), 1512);
+    rig_must("objdump -d /usr/sbin/nginx | grep -q 'mov *$0x5e8,%%esi'"); /* as much as the binary allocates */
+    assert_int_equal(tn_btf_vlen(tn_btf_type(btf, id)), 143);
+    f = func(types, "ngx_http_core_access_phase", 0);
+    assert_int_equal(f->reason, TN_HOST_NONE);
+    assert_int_equal(tn_btf_vlen(tn_btf_type(btf, tn_btf_type(btf, f->type)->type)), 2);
+    assert_int_equal(tn_host_types_var_named(types, "ngx_pid", 0)->size, 4);
+    tn_host_types_close(types);
+    close(fd);
+}
+
 /* ---------------------------------------------------------------------------------------- relocates */
 
 /* bpftool keeps of a BTF what an object's relocations, resolved against it by libbpf, need. */
@@ -747,6 +796,7 @@ int main(void)
         cmocka_unit_test(test_sources),
         cmocka_unit_test(test_dwz),
         cmocka_unit_test(test_header),
+        cmocka_unit_test(test_nginx),
         cmocka_unit_test(test_relocates),
         cmocka_unit_test(test_split),
         cmocka_unit_test(test_cache),

@@ -35,11 +35,18 @@ static bool folder(const char *dir, bool make, char *to)
     return true;
 }
 
-static void name_of(const struct tn_host_head *head, char *to)
+#define NAME_SIZE (2 * TN_HOST_BUILD_ID_MAX + 16)
+
+static void name_of(const struct tn_host_head *head, char name[static NAME_SIZE])
 {
-    to += sprintf(to, "types-");
-    for (u32 i = 0; i < head->build_id_len; i++)
-        to += sprintf(to, "%02x", head->build_id[i]);
+    static const char digits[] = "0123456789abcdef";
+    size_t n = strlen(strcpy(name, "types-"));
+
+    for (u32 i = 0; i < head->build_id_len; i++) {
+        name[n++] = digits[head->build_id[i] >> 4];
+        name[n++] = digits[head->build_id[i] & 15];
+    }
+    name[n] = 0;
 }
 
 static bool same(const struct tn_host_head *a, const struct tn_host_head *b)
@@ -51,7 +58,7 @@ static bool same(const struct tn_host_head *a, const struct tn_host_head *b)
 
 int tn_host_cache_get(const char *dir, const struct tn_host_head *want, void **ret, u64 *ret_size)
 {
-    char path[PATH_MAX], name[2 * TN_HOST_BUILD_ID_MAX + 16];
+    char path[PATH_MAX], name[NAME_SIZE];
     _free_ u8 *bytes = NULL;
     _close_ int fd = -1;
     struct tn_host_head head;
@@ -87,7 +94,7 @@ int tn_host_cache_get(const char *dir, const struct tn_host_head *want, void **r
 
 void tn_host_cache_put(const char *dir, const struct tn_host_head *head, const void *bytes, u64 size)
 {
-    char path[PATH_MAX], name[2 * TN_HOST_BUILD_ID_MAX + 16], temporary[PATH_MAX];
+    char path[PATH_MAX], name[NAME_SIZE], temporary[PATH_MAX];
     u64 done = 0;
     int fd;
 

@@ -23,10 +23,12 @@ static struct dirs dirs_of(const struct tn_host_opts *opts)
     return (struct dirs){default_dirs, TN_ARRAY_SIZE(default_dirs)};
 }
 
-static void hex(const u8 *id, u32 len, char *to)
+#define ID_SIZE (2 * TN_HOST_BUILD_ID_MAX + 1)
+
+static void hex(const u8 *id, u32 len, char to[static ID_SIZE])
 {
     for (u32 i = 0; i < len; i++)
-        sprintf(to + 2 * i, "%02x", id[i]);
+        snprintf(to + 2 * i, 3, "%02x", id[i]);
 }
 
 /* The file at `path`, if it is ELF; −1: not there. The path may come from a hostile file, and opening is a
@@ -81,7 +83,7 @@ static bool by_build_id(const struct tn_host_opts *opts, const struct wanted *w,
     struct dirs dirs = dirs_of(opts);
     const char *home = getenv("HOME"), *cache = getenv("XDG_CACHE_HOME"),
                *own = getenv("DEBUGINFOD_CACHE_PATH");
-    char id[2 * TN_HOST_BUILD_ID_MAX + 1] = "";
+    char id[ID_SIZE] = "";
 
     if (w->id_len < 2)
         return false;
@@ -199,7 +201,7 @@ int tn_host_find_debug(const struct tn_host_opts *opts, const struct tn_host_elf
     struct wanted id = {.id = elf->build_id, .id_len = elf->build_id_len};
     struct wanted link = {.id = elf->build_id, .id_len = elf->build_id_len, .crc = &elf->debuglink_crc};
     struct tn_host_debug d = {.fd = -1, .alt_fd = -1};
-    char path[PATH_MAX], build_id[2 * TN_HOST_BUILD_ID_MAX + 1] = "none";
+    char path[PATH_MAX], build_id[ID_SIZE] = "none";
     int r = 0;
 
     if (opts->debug_file) {

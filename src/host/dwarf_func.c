@@ -12,6 +12,7 @@
 
 #define ORIGINS_MAX 6u
 #define PEELS_MAX   16u
+#define NESTED_MAX  6u
 
 /* ------------------------------------------------------------------------------------------- growing */
 
@@ -179,13 +180,48 @@ static bool frame_is_cfa(Dwarf_Die *die)
            block.data[0] == DW_OP_call_frame_cfa;
 }
 
+static enum tn_host_reason awkward(struct tn_dwarf *d, Dwarf_Attribute *type, u32 depth);
+
+/* Whether a class is passed by a hidden reference, as those are that copy or destroy themselves. Clang says
+   so; of GCC's it is believed of each class that has functions, bases, or members of such a class. */
+static enum tn_host_reason awkward_class(struct tn_dwarf *d, Dwarf_Die *die, u32 depth)
+{
+    enum tn_host_reason reason = TN_HOST_NONE;
+    struct tn_attrs a;
+    Dwarf_Die child;
+    u64 how = 0;
+
+    if (!tn_dwarf_attrs(die, &a))
+        return TN_HOST_PARAM_REF;
+    if (tn_has(&a, TN_A_SIGNATURE) &&
+        (!dwarf_formref_die(&a.a[TN_A_SIGNATURE], die) || !tn_dwarf_attrs(die, &a)))
+        return TN_HOST_PARAM_REF;
+    if (tn_dwarf_flag(&a, TN_A_DECLARATION)) /* Clang leaves out what another unit is sure to have */
+        return TN_HOST_PARAM_REF;
+    if (tn_dwarf_number(&a, TN_A_CALLING_CONVENTION, &how))
+        return how == DW_CC_pass_by_reference ? TN_HOST_PARAM_REF : TN_HOST_NONE;
+    if (d->c_names || dwarf_child(die, &child))
+        return TN_HOST_NONE;
+    do {
+        int tag = dwarf_tag(&child);
+
+        if (!tn_dwarf_tick(d) || tag == DW_TAG_subprogram || tag == DW_TAG_inheritance)
+            return TN_HOST_PARAM_REF;
+        if (tag == DW_TAG_member && tn_dwarf_attrs(&child, &a) && tn_has(&a, TN_A_TYPE) &&
+            !tn_dwarf_flag(&a, TN_A_EXTERNAL))
+            reason = awkward(d, &a.a[TN_A_TYPE], depth + 1);
+    } while (reason == TN_HOST_NONE && !dwarf_siblingof(&child, &child));
+    return reason;
+}
+
 /* Behind typedefs and qualifiers: a vector, or a class that is passed by a hidden reference? */
-static enum tn_host_reason awkward(Dwarf_Attribute *type)
+static enum tn_host_reason awkward(struct tn_dwarf *d, Dwarf_Attribute *type, u32 depth)
 {
     struct tn_attrs a;
     Dwarf_Die die;
-    u64 how = 0;
 
+    if (depth > NESTED_MAX)
+        return TN_HOST_PARAM_REF;
     for (u32 i = 0; i < PEELS_MAX; i++) {
         if (!dwarf_formref_die(type, &die))
             return TN_HOST_NONE;
@@ -199,15 +235,18 @@ static enum tn_host_reason awkward(Dwarf_Attribute *type)
             *type = a.a[TN_A_TYPE];
             continue;
         case DW_TAG_array_type:
-            return tn_dwarf_attrs(&die, &a) && tn_dwarf_flag(&a, TN_A_VECTOR) ? TN_HOST_PARAM_VECTOR
-                                                                              : TN_HOST_NONE;
+            if (!tn_dwarf_attrs(&die, &a))
+                return TN_HOST_NONE;
+            if (tn_dwarf_flag(&a, TN_A_VECTOR))
+                return TN_HOST_PARAM_VECTOR;
+            if (!tn_has(&a, TN_A_TYPE)) /* of classes, inside of one */
+                return TN_HOST_NONE;
+            *type = a.a[TN_A_TYPE];
+            continue;
         case DW_TAG_structure_type:
         case DW_TAG_class_type:
         case DW_TAG_union_type:
-            if (tn_dwarf_attrs(&die, &a) && tn_dwarf_number(&a, TN_A_CALLING_CONVENTION, &how) &&
-                how == DW_CC_pass_by_reference)
-                return TN_HOST_PARAM_REF;
-            return TN_HOST_NONE;
+            return awkward_class(d, &die, depth);
         default:
             return TN_HOST_NONE;
         }
@@ -268,10 +307,10 @@ static void read_places(struct tn_dwarf *d, Dwarf_Die *die, const void **declare
         at[k] = place_of(&a, f->addr, cfa);
         if (!tn_has(&a, TN_A_TYPE) && tn_has(&a, TN_A_ORIGIN) &&
             dwarf_formref_die(&a.a[TN_A_ORIGIN], &origin) && dwarf_attr(&origin, DW_AT_type, &type))
-            object(f, awkward(&type), k);
+            object(f, awkward(d, &type, 0), k);
         else if (tn_has(&a, TN_A_TYPE)) {
             type = a.a[TN_A_TYPE];
-            object(f, awkward(&type), k);
+            object(f, awkward(d, &type, 0), k);
         }
     } while (!dwarf_siblingof(&child, &child));
 }
@@ -402,7 +441,7 @@ void tn_dwarf_function(struct tn_dwarf *d, Dwarf_Die *die, struct tn_attrs *a)
     if (n && !declared[n - 1])
         n--; /* … */
     if (s.has_type)
-        object(f, awkward(&s.type_attr), 0);
+        object(f, awkward(d, &s.type_attr, 0), 0);
     read_places(d, die, declared, n, f);
 }
 

@@ -20,7 +20,7 @@
     R(PARAM_UNKNOWN, "param_unknown",   "nothing tells where a parameter arrives, and its callers are known") \
     R(PARAM_CONST,   "param_constant",  "a parameter was replaced by a constant")                             \
     R(PARAM_VECTOR,  "param_vector",    "a parameter or the result is a vector, which BTF has no word for")   \
-    R(PARAM_REF,     "param_by_reference", "an object of C++ is passed by a hidden reference")                \
+    R(PARAM_REF,     "param_by_reference", "an object of C++ may be passed by a hidden reference")                \
     R(NO_PROTOTYPE,  "no_prototype",    "it has a symbol, but nothing tells its prototype")                    \
     R(NOT_TYPED,     "not_typed",       "its name or prototype cannot be said in BTF")
 // clang-format on

@@ -5,6 +5,7 @@
  *      corpus      every type of corpus.h, member by member, in every way of compiling and of keeping debug
  *                  information; libbpf and bpftool take the BTF
  *      entry       functions whose parameters are where the ABI says, and those whose are not
+ *      classes     what of C++ can be said
  *      units       two units: statics of one name, structs of one name, a declaration made whole
  *      sources     debug files by build-id and link, dwz, BTF in the binary, none, a wrong one
  *      header      types from a header for a stripped binary; given BTF of another machine
@@ -293,6 +294,34 @@ static void test_entry_without_symbols(void **state)
     assert_int_equal(func(types, "odd_dropped", 0)->reason, TN_HOST_PARAM_MISSING);
     assert_int_equal(func(types, "abi_two", 0)->reason, TN_HOST_NONE); /* its locations say so */
     tn_host_types_close(types);
+}
+
+static void test_classes(void **state)
+{
+    static const char *const ways[] = {"g++ -O0", "g++ -O2", "clang++ -O0", "clang++ -O2"};
+
+    (void)state;
+    for (u32 i = 0; i < TN_ARRAY_SIZE(ways); i++) {
+        struct tn_host_types *types;
+        const struct tn_btf *btf;
+        u32 type = 0, width = 0, id;
+        u64 bit = 0;
+
+        rig_must("%s -w -g $S/classes.cc -o classes", ways[i]);
+        types = rig_open("classes");
+        btf = tn_host_types_view(types);
+        expect(types, "ok_plain", TN_HOST_NONE, 0, ways[i]);
+        expect(types, "ok_reference", TN_HOST_NONE, 0, ways[i]);
+        expect(types, "ok_template", TN_HOST_NONE, 0, ways[i]);
+        expect(types, "odd_string", TN_HOST_PARAM_REF, 0, ways[i]);
+        expect(types, "odd_inside", TN_HOST_PARAM_REF, 0, ways[i]);
+        expect(types, "_ZN5space5namedEPNS_7derivedE", TN_HOST_NONE, 0, ways[i]);
+        assert_int_equal(tn_host_types_var_named(types, "_ZN5space7derived5countE", 0)->size, 4);
+        id = tn_btf_find(btf, BTF_KIND_STRUCT, "derived");
+        assert_true(rig_member(btf, id, "of_base", &bit, &type, &width)); /* through the base */
+        assert_int_equal(bit, 64);
+        tn_host_types_close(types);
+    }
 }
 
 /* -------------------------------------------------------------------------------------------- units */
@@ -805,6 +834,7 @@ int main(void)
         cmocka_unit_test(test_corpus),
         cmocka_unit_test(test_entry),
         cmocka_unit_test(test_entry_without_symbols),
+        cmocka_unit_test(test_classes),
         cmocka_unit_test(test_units),
         cmocka_unit_test(test_addresses),
         cmocka_unit_test(test_sources),

@@ -91,6 +91,8 @@ static void try_all(const u8 *data, size_t size)
         tn_host_types_close(types);
     } else {
         must(*err.reason && *err.message);
+        /* Ended, and not by a signal: a sanitizer found something in our part of the child. */
+        must(strcmp(err.reason, "types_crash") || strstr(err.message, "signal"));
     }
     close(fd);
 }
@@ -118,32 +120,34 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 /* ------------------------------------------------------------------------------------------- seeds */
 
 /* Abbreviations: 1 unit, 2 base type, 3 struct, 4 member, 5 function, 6 parameter, 7 variable, 8 pointer. */
+// clang-format off
 static const u8 seed_abbrev[] = {
-    1,    0x11, 1, 0x25, 8,    0x13, 0xb,  0,    0,             /* producer, language */
-    2,    0x24, 0, 3,    8,    0xb,  0xb,  0x3e, 0xb,  0,    0, /* name, size, encoding */
-    3,    0x13, 1, 3,    8,    0xb,  0xb,  0,    0,             /* name, size */
-    4,    0xd,  0, 3,    8,    0x49, 0x13, 0x38, 0xb,  0,    0, /* name, type, place */
-    5,    0x2e, 1, 3,    8,    0x49, 0x13, 0x11, 1,    0x12, 6,
-    0x3f, 0x19, 0, 0,                                           /* name, type, low, high, external */
-    6,    5,    0, 3,    8,    0x49, 0x13, 2,    0x18, 0,    0, /* name, type, location */
-    7,    0x34, 0, 3,    8,    0x49, 0x13, 2,    0x18, 0,    0, /* name, type, location */
-    8,    0xf,  0, 0x49, 0x13, 0,    0,                         /* type */
+    1, 0x11, 1, 0x25, 8, 0x13, 0xb, 0, 0,                             /* producer, language */
+    2, 0x24, 0, 3, 8, 0xb, 0xb, 0x3e, 0xb, 0, 0,                      /* name, size, encoding */
+    3, 0x13, 1, 3, 8, 0xb, 0xb, 0, 0,                                 /* name, size */
+    4, 0xd, 0, 3, 8, 0x49, 0x13, 0x38, 0xb, 0, 0,                     /* name, type, place */
+    5, 0x2e, 1, 3, 8, 0x49, 0x13, 0x11, 1, 0x12, 6, 0x3f, 0x19, 0, 0, /* name, type, low, high, external */
+    6, 5, 0, 3, 8, 0x49, 0x13, 2, 0x18, 0, 0,                         /* name, type, location */
+    7, 0x34, 0, 3, 8, 0x49, 0x13, 2, 0x18, 0, 0,                      /* name, type, location */
+    8, 0xf, 0, 0x49, 0x13, 0, 0,                                      /* type */
     0,
 };
 static const u8 seed_info[] = {
-    0, 0,   0,   0,   4,   0, 0,  0, 0,    0, 8, /* 0: length (filled in), DWARF 4 */
-    1, 'G', 'N', 'U', ' ', 0, 12,                /* 11 */
-    2, 'i', 'n', 't', 0,   4, 5,                 /* 18: int */
-    3, 's', 0,   16,                             /* 25: struct s */
-    4, 'a', 0,   18,  0,   0, 0,  0,             /* 29: a */
-    4, 'p', 0,   46,  0,   0, 0,  8,             /* 37: p */
-    0,                                           /* 45 */
-    8, 25,  0,   0,   0,                         /* 46: struct s * */
-    5, 'f', 0,   18,  0,   0, 0,  0, 0x10, 0, 0, 0,    0, 0, 0, 16, 0, 0, 0, /* 51: f at 0x1000 */
-    6, 'x', 0,   46,  0,   0, 0,  1, 0x55,                                   /* in rdi */
-    0, 7,   'v', 0,   25,  0, 0,  0, 9,    3, 0, 0x20, 0, 0, 0, 0,  0, 0,    /* v at 0x2000 */
+    0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 8,                                  /* 0: length (filled in), DWARF 4 */
+    1, 'G', 'N', 'U', ' ', 0, 12,                                     /* 11 */
+    2, 'i', 'n', 't', 0, 4, 5,                                        /* 18: int */
+    3, 's', 0, 16,                                                    /* 25: struct s */
+    4, 'a', 0, 18, 0, 0, 0, 0,                                        /* 29: a */
+    4, 'p', 0, 46, 0, 0, 0, 8,                                        /* 37: p */
+    0,                                                                /* 45 */
+    8, 25, 0, 0, 0,                                                   /* 46: struct s * */
+    5, 'f', 0, 18, 0, 0, 0, 0, 0x10, 0, 0, 0, 0, 0, 0, 16, 0, 0, 0,   /* 51: f at 0x1000 */
+    6, 'x', 0, 46, 0, 0, 0, 1, 0x55,                                  /* in rdi */
+    0,
+    7, 'v', 0, 25, 0, 0, 0, 9, 3, 0, 0x20, 0, 0, 0, 0, 0, 0,          /* v at 0x2000 */
     0,
 };
+// clang-format on
 static const u8 seed_note[] = {4, 0, 0, 0, 4, 0, 0, 0, 3, 0, 0, 0, 'G', 'N', 'U', 0, 1, 2, 3, 4};
 static const u8 seed_link[] = {'a', '.', 'd', 'b', 'g', 0, 0, 0, 1, 2, 3, 4};
 static const u8 seed_alt[] = {'a', '.', 'd', 'w', 'z', 0, 5, 6, 7, 8};

@@ -269,7 +269,7 @@ static struct tn_param_at *more_places(struct tn_found *found, u32 n)
             return NULL;
         found->at[found->nat++] = (struct tn_param_at){.place = TN_AT_NOWHERE};
     }
-    return found->at + found->nat - n;
+    return n ? found->at + found->nat - n : NULL;
 }
 
 /* The places of the `n` declared parameters, whose DIEs lie at `declared`, as the instance `die` has them. */

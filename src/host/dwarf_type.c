@@ -370,8 +370,8 @@ static void make_struct(struct tn_dwarf *d, u32 node, Dwarf_Die *die, struct tn_
         d->nscratch = base;
         return;
     }
-    m = (struct member *)(d->scratch + base);
     n = (d->nscratch - base) / 4;
+    m = n ? (struct member *)(d->scratch + base) : NULL;
     sort_members(m, n);
     if (n > TN_RAW_VLEN)
         n = 0; /* more than the format counts: known by size alone */

@@ -342,7 +342,7 @@ static void judge(struct work *w, struct tn_found_func *f)
     if (f->reason == TN_HOST_NOT_TYPED)
         f->proto = 0;
     if (f->reason == TN_HOST_NONE)
-        tn_judge_entry(&w->sizes, proto, w->found->at + f->first, fixed, f);
+        tn_judge_entry(&w->sizes, proto, f->nparams ? w->found->at + f->first : NULL, fixed, f);
 }
 
 /* ---------------------------------------------------------------------------------------------- rows */

@@ -47,7 +47,7 @@ static const char *take(struct tn_notes *n, const char **p, const char *end)
 {
     const char *s = next_string(p, end);
 
-    return s && is_text(s) ? tn_pool_dup(&n->pool, s, strlen(s)) : NULL;
+    return s && is_text(s) ? tn_bag_dup(&n->bag, s, strlen(s)) : NULL;
 }
 
 static bool same(const struct tn_note *a, const struct tn_note *b)
@@ -98,7 +98,7 @@ static int read_desc(const struct file *f, struct tn_notes *n, u32 kind, const u
             break;
         if (kind != TN_NOTE_FUNCTION)
             return bad(f, off, "a string too many");
-        slot = TN_POOL_PUSH(&n->pool, note.constraints, note.nconstraints);
+        slot = TN_BAG_PUSH(&n->bag, note.constraints, note.nconstraints);
         if (!slot)
             return -ENOMEM;
         *slot = s;
@@ -108,7 +108,7 @@ static int read_desc(const struct file *f, struct tn_notes *n, u32 kind, const u
             return 0;
     if (n->n == TN_NOTES_MAX)
         return tn_fail(f->err, -E2BIG, REASON, "more than %u annotations", TN_NOTES_MAX);
-    struct tn_note *slot = TN_POOL_PUSH(&n->pool, n->rows, n->n);
+    struct tn_note *slot = TN_BAG_PUSH(&n->bag, n->rows, n->n);
     if (!slot)
         return -ENOMEM;
     *slot = note;
@@ -235,6 +235,6 @@ int tn_notes_read(const u8 *elf, u64 size, struct tn_notes *ret, struct tn_error
 
 void tn_notes_clear(struct tn_notes *notes)
 {
-    tn_pool_clear(&notes->pool);
+    tn_bag_clear(&notes->bag);
     *notes = (struct tn_notes){0};
 }

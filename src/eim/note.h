@@ -10,7 +10,7 @@
 #ifndef TN_EIM_NOTE_H
 #define TN_EIM_NOTE_H
 
-#include "eim/pool.h"
+#include "eim/bag.h"
 
 enum tn_note_kind { TN_NOTE_ENTRY = 1, TN_NOTE_STATE, TN_NOTE_FUNCTION };
 #define TN_NOTES_MAX 4096u
@@ -25,7 +25,7 @@ struct tn_note {
     u32 nconstraints;
 };
 struct tn_notes {
-    struct tn_pool pool; /* holds all of it */
+    struct tn_bag bag; /* holds all of it */
     struct tn_note *rows;
     u32 n;
 };

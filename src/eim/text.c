@@ -67,7 +67,7 @@ void tn_nearest_offer(struct tn_nearest *near, const char *name)
     d = strlen(near->want) >= 4 &&
                 (strstr(name, near->want) || (strlen(name) >= 4 && strstr(near->want, name)))
             ? 1
-            : distance(near->want, name, near->score - 1);
+            : distance(near->want, name, near->score);
     /* Of equals the first in the alphabet, so that the order of offers does not show. */
     if (d < near->score || (near->best && d == near->score && strcmp(name, near->best) < 0)) {
         near->best = name;

@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /* Chunks in a list, the newest first; small requests share one, large ones have their own. */
-#include "eim/pool.h"
+#include "eim/bag.h"
 
 #include <stdarg.h>
 
 #define CHUNK 8192u
 
-struct tn_pool_chunk {
-    struct tn_pool_chunk *next;
+struct tn_bag_chunk {
+    struct tn_bag_chunk *next;
     u64 used, size;
     u8 bytes[] __attribute__((aligned(8)));
 };
 
-void *tn_pool_alloc(struct tn_pool *pool, u64 size)
+void *tn_bag_alloc(struct tn_bag *bag, u64 size)
 {
-    struct tn_pool_chunk *c = pool->chunks;
+    struct tn_bag_chunk *c = bag->chunks;
     u64 need;
 
     if (size > UINT32_MAX)
@@ -22,29 +22,29 @@ void *tn_pool_alloc(struct tn_pool *pool, u64 size)
     need = TN_ROUND_UP(TN_MAX(size, (u64)1), 8u);
     if (!c || c->size - c->used < need) {
         u64 room = TN_MAX(need, (u64)CHUNK);
-        struct tn_pool_chunk *fresh = calloc(1, sizeof(*fresh) + room);
+        struct tn_bag_chunk *fresh = calloc(1, sizeof(*fresh) + room);
 
         if (!fresh)
             return NULL;
         fresh->size = room;
         fresh->next = c;
-        pool->chunks = c = fresh;
+        bag->chunks = c = fresh;
     }
     c->used += need;
-    pool->bytes += need;
+    bag->bytes += need;
     return c->bytes + c->used - need;
 }
 
-char *tn_pool_dup(struct tn_pool *pool, const char *text, u64 len)
+char *tn_bag_dup(struct tn_bag *bag, const char *text, u64 len)
 {
-    char *copy = tn_pool_alloc(pool, len + 1);
+    char *copy = tn_bag_alloc(bag, len + 1);
 
     if (copy && len)
         memcpy(copy, text, len);
     return copy;
 }
 
-char *tn_pool_printf(struct tn_pool *pool, const char *fmt, ...)
+char *tn_bag_printf(struct tn_bag *bag, const char *fmt, ...)
 {
     va_list ap, again;
     char *text;
@@ -54,32 +54,32 @@ char *tn_pool_printf(struct tn_pool *pool, const char *fmt, ...)
     va_copy(again, ap);
     n = vsnprintf(NULL, 0, fmt, ap);
     va_end(ap);
-    text = n < 0 ? NULL : tn_pool_alloc(pool, (u64)n + 1);
+    text = n < 0 ? NULL : tn_bag_alloc(bag, (u64)n + 1);
     if (text)
         vsnprintf(text, (size_t)n + 1, fmt, again);
     va_end(again);
     return text;
 }
 
-void *tn_pool_grow(struct tn_pool *pool, void *array, u64 n, u64 size)
+void *tn_bag_grow(struct tn_bag *bag, void *array, u64 n, u64 size)
 {
     void *grown;
 
     if (n && (n < 4 || (n & (n - 1)))) /* room for 4 first, then for each power of two */
         return array;
-    grown = tn_pool_alloc(pool, TN_MAX(n * 2, (u64)4) * size);
+    grown = tn_bag_alloc(bag, TN_MAX(n * 2, (u64)4) * size);
     if (grown && n)
         memcpy(grown, array, n * size);
     return grown;
 }
 
-void tn_pool_clear(struct tn_pool *pool)
+void tn_bag_clear(struct tn_bag *bag)
 {
-    while (pool->chunks) {
-        struct tn_pool_chunk *c = pool->chunks;
+    while (bag->chunks) {
+        struct tn_bag_chunk *c = bag->chunks;
 
-        pool->chunks = c->next;
+        bag->chunks = c->next;
         free(c);
     }
-    *pool = (struct tn_pool){0};
+    *bag = (struct tn_bag){0};
 }

@@ -459,7 +459,7 @@ static int check_arg(struct vf *v, struct tn_helper_call *c, u32 regno)
 
 static int ask_process(struct vf *v, const struct tn_helper_call *c)
 {
-    struct tn_access access = {TN_ACCESS_READ, 0, "", 0, 0, true};
+    struct tn_access access = {.kind = TN_ACCESS_READ, .path = "", .process = true, .insn = v->pc};
     struct tn_error err;
     u32 nargs = tn_proto_nargs(c->proto);
 

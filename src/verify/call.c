@@ -494,7 +494,7 @@ int tn_call_helper(struct vf *v, const struct bpf_insn *i)
 {
     struct tn_helper_call c = {.proto =
                                    tn_proto_for((u32)i->imm, v->in->prog_type, v->in->expected_attach_type)};
-    struct tn_call question = {(u32)i->imm, 0};
+    struct tn_call question = {.helper_id = (u32)i->imm, .insn = v->pc};
     struct tn_call_facts facts = {INT64_MIN, INT64_MAX};
     struct tn_error denied;
     char func[64] = "";

@@ -203,6 +203,8 @@ static inline void vf_error_empty(struct tn_error *err)
 {
     err->reason[0] = err->message[0] = 0;
 }
+/* argfacts.c: what an authority is told of an argument. */
+struct tn_call_arg vf_arg_facts(const struct vf *v, const struct tn_reg *reg);
 /* A refusal whose words an authority has chosen. */
 int vf_refuse_denied(struct vf *v, enum tn_reason reason, const struct tn_error *err);
 

@@ -343,8 +343,12 @@ static int set_result(struct vf *v, struct tn_kcall *c, const struct tn_call_fac
 
 static int ask_authority(struct vf *v, const struct tn_kcall *c, struct tn_call_facts *ret)
 {
-    struct tn_call question = {0, c->id};
+    struct tn_call_arg args[5];
+    struct tn_call question = {.btf_id = c->id, .insn = v->pc, .args = args, .nargs = c->nargs};
     struct tn_error err = {0};
+
+    for (u32 a = 0; a < c->nargs; a++)
+        args[a] = vf_arg_facts(v, vf_reg(v, a + 1));
 
     if (v->auth->may_call(v->auth->self, &question, ret, &err))
         return vf_refuse_denied(v, TN_REASON_call_denied, &err);

@@ -150,6 +150,11 @@ static int check_mem(struct vf *v, struct tn_place *p)
     int err = check_rdonly(v, p);
 
     if (!err && p->reg.flags & TN_PTR_UNTRUSTED) { /* anywhere: a load that faults yields 0 */
+        struct tn_access access = {TN_ACCESS_READ, 0, "", 0, p->size, true, v->pc};
+        struct tn_error denied = {0};
+
+        if (v->auth->may_access(v->auth->self, &access, &denied))
+            return vf_refuse_denied(v, TN_REASON_access_denied, &denied);
         tn_types_probe(v, p);
         return 0;
     }

@@ -378,7 +378,8 @@ static int ask_authority(struct vf *v, const struct tn_place *p, const struct wa
                                w->path,
                                (u32)p->fixed,
                                p->size,
-                               false};
+                               false,
+                               v->pc};
     struct tn_error err;
 
     vf_error_empty(&err);
@@ -516,12 +517,24 @@ static bool is_percpu(const struct tn_btf *b, u32 var)
     return false;
 }
 
+/* A variable, or the address of a function (which has no bytes): may the program have it? */
+static int ask_symbol(struct vf *v, u32 id, s64 size)
+{
+    struct tn_access access = {TN_ACCESS_READ, id, "", 0, (u32)TN_MAX(size, (s64)0), false, v->pc};
+    struct tn_error err = {0};
+
+    if (!v->auth->may_access(v->auth->self, &access, &err))
+        return 0;
+    return vf_refuse_denied(v, TN_REASON_access_denied, &err);
+}
+
 int tn_types_ksym(struct vf *v, const struct bpf_insn *i)
 {
     const struct tn_btf *b = v->in->host_btf;
     const struct btf_type *t = b ? tn_btf_type(b, (u32)i->imm) : NULL;
     u32 kind = t ? tn_btf_kind(t) : BTF_KIND_UNKN, type;
     struct tn_reg reg;
+    int err;
 
     if (!t)
         return vf_refuse(v, v->pc, TN_REASON_bad_ld_imm64,
@@ -530,6 +543,9 @@ int tn_types_ksym(struct vf *v, const struct bpf_insn *i)
         return vf_refuse(
             v, v->pc, TN_REASON_bad_ld_imm64,
             "pseudo btf_id %d in ldimm64 isn't KIND_VAR or KIND_FUNC: only those have an address", i->imm);
+    err = ask_symbol(v, (u32)i->imm, kind == BTF_KIND_VAR ? tn_btf_size(b, t->type) : 0);
+    if (err)
+        return err;
     type = tn_btf_resolve(b, t->type);
     if (kind == BTF_KIND_VAR && is_percpu(b, (u32)i->imm)) {
         reg = tn_types_pointer(v, type, TN_PTR_PERCPU);

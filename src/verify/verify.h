@@ -27,10 +27,23 @@ struct tn_access {
     const char *path; /* field path from the object, "" = by offset only */
     u32 offset, size; /* bytes */
     bool process;     /* an untyped address of the host's memory (probe_read_user and its kin) */
+    u32 insn;         /* where */
+};
+/* What is known of an argument when a function of the host is called. */
+struct tn_call_arg {
+    bool number; /* else a pointer, or NULL: then both bounds are 0 */
+    bool maybe_null, trusted;
+    s64 min, max;   /* a number, taken as signed … */
+    u64 umin, umax; /* … and as unsigned; equal: it is a constant */
+    u64 bytes;      /* known to be there behind a pointer */
+    u32 btf_id;     /* of what a typed pointer points to, in the host's types; 0: not typed */
 };
 struct tn_call {
     u32 helper_id; /* or a kfunc's btf_id when helper_id is 0 */
     u32 btf_id;
+    u32 insn;
+    const struct tn_call_arg *args; /* of a kfunc: nargs of them */
+    u32 nargs;
 };
 /* What may be assumed of the result once the call is done. */
 struct tn_call_facts {

@@ -54,4 +54,92 @@ bool tn_eim_print(const struct tn_eim *eim, const char *host, FILE *f);
 /* Some file has classes or defaults for it: what they do not name is denied. */
 bool tn_eim_governs(const struct tn_eim *eim, const char *host);
 
+/* ------------------------------------------------------------------------------------------------ binding */
+
+/* Both are borrowed and must live longer. A host of which nothing was said has the classes that every host
+   has. −EINVAL with `err` filled (spec_type, spec_path), −ENOMEM. */
+int tn_eim_bind(const struct tn_eim *eim, const char *host, const struct tn_btf *btf, struct tn_bound **ret,
+                struct tn_error *err);
+void tn_eim_unbind(struct tn_bound *bound);
+
+/* A class of the host, or one that every host has (observability, customizability); NULL with `err` filled
+   (no_class). Lives as long as `bound`. */
+const struct tn_class *tn_eim_class(const struct tn_bound *bound, const char *name, struct tn_error *err);
+enum tn_eim_place { TN_PLACE_FUNCTION, TN_PLACE_UPROBE, TN_PLACE_URETPROBE, TN_PLACE_SYSCALL };
+/* The class of a program that names none; NULL with `err` filled (class_denies). To be asked for a host that
+   is governed: elsewhere there is no policy. */
+const struct tn_class *tn_eim_default(const struct tn_bound *bound, enum tn_eim_place place,
+                                      struct tn_error *err);
+const char *tn_eim_class_name(const struct tn_class *c);
+/* `who` of the class: may this user load under it? */
+bool tn_eim_class_admits_user(const struct tn_class *c, u32 uid, const u32 *gids, u32 ngids);
+
+/* ------------------------------------------------------------------------------------------------ asking */
+
+/* What an authority's `self` points to; the caller's. */
+struct tn_asker {
+    const struct tn_class *c;
+    bool typed;
+};
+/* Fills `ret`, which lives no longer than `asker` and the class. `typed`: the program's context is the
+   prototype of the function it is attached to (fentry, fexit, fmod_ret), a word an argument; else it is
+   registers or a record. */
+void tn_eim_authority(const struct tn_class *c, bool typed, struct tn_asker *asker, struct tn_authority *ret);
+/* Stack, maps and text of a program together; and may it answer in the function's place. 0, or −EACCES with
+   `err` filled. */
+int tn_eim_memory(const struct tn_class *c, u64 bytes, struct tn_error *err);
+int tn_eim_replaces(const struct tn_class *c, struct tn_error *err);
+
+/* ----------------------------------------------------------------------------------- for the manager */
+
+/* What a verification asked, each thing once an instruction. */
+struct tn_eim_use {
+    bool call;               /* else an access */
+    struct tn_access access; /* without its path */
+    u32 helper_id, btf_id;   /* call */
+    u32 insn;
+    struct tn_call_arg args[5]; /* call of a function: what held of them on every path */
+    u32 nargs;
+};
+struct tn_eim_uses {
+    const struct tn_bound *bound;
+    struct tn_eim_use *row;
+    u32 n, room;
+    u32 *bucket;
+    bool failed; /* for want of memory: something is missing */
+};
+/* An authority that says yes to everything, tells what the host's functions promise, and writes down what it
+   was asked. `uses` zeroed but for `bound`; released by tn_eim_uses_clear. */
+void tn_eim_recording(struct tn_eim_uses *uses, struct tn_authority *ret);
+void tn_eim_uses_clear(struct tn_eim_uses *uses);
+
+/* Would the class admit it? 0, or −EACCES with `err` filled as in a refusal of the verifier's. */
+int tn_eim_admits(const struct tn_class *c, bool typed, const struct tn_eim_use *use, struct tn_error *err);
+/* The use in a few words: "read(r->uri.len)", "call of bpf_ktime_get_ns". */
+void tn_eim_use_text(const struct tn_class *c, const struct tn_eim_use *use, char *buf, size_t cap);
+
+struct tn_eim_needs {
+    u64 insns, memory; /* of the program; memory 0: not told */
+    bool typed, replaces;
+};
+/* A class of capabilities that stands in no policy. */
+struct tn_eim_inferred {
+    struct tn_class *c; /* NULL: none */
+    const char **text;
+    u32 n;
+};
+/* The smallest class for the entry ("accessPhase", "uprobe:f") that admits the uses: without any one of its
+   capabilities something is refused. −ENOENT with `err` filled (cannot_infer) where a use has no name in the
+   host's specification; −EINVAL for an entry that is not there. */
+int tn_eim_infer(const struct tn_eim_uses *uses, const char *name, const char *entry,
+                 const struct tn_eim_needs *needs, struct tn_eim_inferred *ret, struct tn_error *err);
+void tn_eim_inferred_clear(struct tn_eim_inferred *inferred);
+/* As an item of `extension_classes`. */
+void tn_eim_print_class(const struct tn_class *c, FILE *f);
+
+/* What `new` allows and `old` does not, a line each; both of the same types. The number of lines; `say` NULL:
+   they are counted only. −EINVAL: other types; −ENOMEM. */
+int tn_eim_diff(const struct tn_class *old, const struct tn_class *new,
+                void (*say)(void *self, const char *line), void *self, struct tn_error *err);
+
 #endif

@@ -10,7 +10,7 @@
  *
  * In no group: what takes an untyped address of the process. Those are read(process) and write(process).
  */
-#include "eim/model.h"
+#include "eim/bind.h"
 #include "verify/kfuncs.h"
 #include "verify/protos.h"
 
@@ -143,4 +143,47 @@ void tn_helper_offer(struct tn_nearest *near)
     for (u32 id = 1; id < TN_PROTO_END; id++)
         if (tn_proto_by_id(id))
             tn_nearest_offer(near, tn_proto_by_id(id)->name);
+}
+
+/* Functions that the house offers by type (verify/kfuncs.h), by how their names begin.
+   X(prefix, group) */
+// clang-format off
+#define KFUNC_GROUPS(X)                                                                                      \
+    X("bpf_iter_num_",  local)  X("bpf_iter_bits_",    local)  X("bpf_str",         local)                   \
+    X("bpf_rcu_read_",  local)  X("bpf_preempt_",      local)  X("bpf_local_irq_",  local)                   \
+    X("bpf_dynptr_",    shared) X("bpf_arena_",        shared) X("bpf_list_",       shared)                  \
+    X("bpf_rbtree_",    shared) X("bpf_obj_",          shared) X("bpf_refcount_",   shared)                  \
+    X("bpf_percpu_obj_", shared) X("bpf_res_spin_",    shared) X("bpf_map_sum_elem_count", shared)           \
+    X("bpf_ringbuf_",   shared)
+/* They make a pointer, or read memory, out of an address that no type stands behind. */
+#define ADDRESS_KFUNCS(X)                                                                                    \
+    X("bpf_rdonly_cast") X("bpf_probe_read_") X("bpf_copy_from_user_")
+// clang-format on
+
+int tn_helper_group_number(const char *name)
+{
+    for (u32 g = 0; g < GROUP_COUNT; g++)
+        if (!strcmp(group_names[g], name))
+            return (int)g;
+    return -1;
+}
+
+int tn_kfunc_group(const char *name)
+{
+#define X(prefix, group)                                                                                     \
+    if (!strncmp(name, prefix, sizeof(prefix) - 1))                                                          \
+        return GROUP_##group;
+    KFUNC_GROUPS(X)
+#undef X
+    return -1;
+}
+
+bool tn_kfunc_takes_address(const char *name)
+{
+#define X(prefix)                                                                                            \
+    if (!strncmp(name, prefix, sizeof(prefix) - 1))                                                          \
+        return true;
+    ADDRESS_KFUNCS(X)
+#undef X
+    return false;
 }

@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The verifier's questions, answered by a class: yes, or a refusal that can be pasted.
+ *
+ *      class "firewall" does not allow this write
+ *      needs  write(r->headers_out.status)
+ *      has    read(r->uri.data[0 .. r->uri.len]), finalizeRequest, replace
+ *
+ * Saying yes is a binary search or a bit; what is missing is spelt out only when it is missing.
+ */
+#include <errno.h>
+
+#include "eim/ask.h"
+#include "verify/kfuncs.h"
+#include "verify/protos.h"
+
+#define REASON "class_denies"
+
+/* ------------------------------------------------------------------------------------------- refusals */
+
+/* The texts of a list, as far as they fit. */
+static void join(char *buf, size_t cap, const char *const *list, u32 n)
+{
+    size_t used = 0;
+
+    buf[0] = 0;
+    for (u32 k = 0; k < n; k++) {
+        if (used + strlen(list[k]) + 12 > cap) {
+            snprintf(buf + used, cap - used, ", …");
+            return;
+        }
+        used += (size_t)snprintf(buf + used, cap - used, "%s%s", k ? ", " : "", list[k]);
+    }
+}
+
+static int deny(const struct tn_class *c, struct tn_error *err, const char *what, const char *const *needs,
+                u32 nneeds)
+{
+    char needed[260], held[140];
+    const char *has[64];
+    u32 n = 0;
+
+    for (u32 k = 0; k < c->ncaps && n < TN_ARRAY_SIZE(has); k++)
+        if (c->cap[k].kind != TN_CAP_INSTRUCTIONS && c->cap[k].kind != TN_CAP_MEMORY)
+            has[n++] = c->cap[k].text;
+    join(needed, sizeof(needed), needs, nneeds);
+    join(held, sizeof(held), has, n);
+    return tn_fail(err, -EACCES, REASON, "class \"%.64s\" does not allow this %s\nneeds  %s\nhas    %s",
+                   c->name, what, nneeds ? needed : "what no capability names",
+                   n ? held : "nothing besides its limits");
+}
+
+static int deny_one(const struct tn_class *c, struct tn_error *err, const char *what, const char *need)
+{
+    return deny(c, err, what, &need, 1);
+}
+
+static bool class_reads(const void *self, u32 type, u64 off)
+{
+    return tn_class_covers(self, false, type, off, off + 8);
+}
+
+static int deny_bytes(const struct tn_class *c, struct tn_error *err, const struct tn_access *a)
+{
+    struct tn_bag bag = {0};
+    struct tn_words words = {0};
+    int code;
+
+    if (tn_words_of(c->bound, c->func, &bag, a->kind == TN_ACCESS_WRITE, a->btf_id, a->offset, a->size,
+                    class_reads, c, &words))
+        words.n = 0;
+    code = deny(c, err, a->kind == TN_ACCESS_WRITE ? "write" : "read", words.text, words.n);
+    tn_bag_clear(&bag);
+    return code;
+}
+
+/* ------------------------------------------------------------------------------------------- access */
+
+static int ask_argument(const struct tn_asker *q, u32 k, struct tn_error *err)
+{
+    const struct tn_bfunc *f = q->c->func;
+    const struct tn_vtype *t;
+    char need[128];
+
+    if (!f || !f->typed || k > f->n || k >= 64)
+        return deny_one(q->c, err, "read of an argument", "read(arguments)");
+    t = k < f->n ? &f->param[k].type : &f->ret;
+    /* A typed pointer is but a handle: what lies behind it is asked field by field. */
+    if ((t->pointers == 1 && tn_is_composite(q->c->bound->btf, t->id)) || q->c->arg_values >> k & 1)
+        return 0;
+    snprintf(need, sizeof(need), "read(%.100s)",
+             k == f->n           ? "rtn"
+             : *f->param[k].name ? f->param[k].name
+                                 : "arguments");
+    return deny_one(q->c, err, "read of an argument", need);
+}
+
+static int ask_var(const struct tn_class *c, const struct tn_access *a, struct tn_error *err)
+{
+    const char *name = tn_btf_name(c->bound->btf, a->btf_id);
+    bool write = a->kind == TN_ACCESS_WRITE;
+    char need[160];
+
+    for (u32 k = 0; k < c->nvars; k++)
+        if (c->var[k].var == a->btf_id && (!write || c->var[k].write))
+            return 0;
+    for (u32 k = 0; k < c->bound->host->nstates; k++) { /* the host's own name for it */
+        const struct tn_state_cap *s = &c->bound->host->state[k];
+
+        if (!strcmp(s->cap.path->root, name) && !s->cap.path->n && (s->cap.kind == TN_CAP_WRITE) == write)
+            return deny_one(c, err, write ? "write of a variable" : "read of a variable", s->name);
+    }
+    snprintf(need, sizeof(need), "%s(%.100s)", write ? "write" : "read", name);
+    return deny_one(c, err, write ? "write of a variable" : "read of a variable", need);
+}
+
+int tn_ask_access(const struct tn_asker *q, const struct tn_access *a, struct tn_error *err)
+{
+    const struct tn_class *c = q->c;
+    bool write = a->kind == TN_ACCESS_WRITE;
+
+    if (a->process) {
+        if (c->process[write])
+            return 0;
+        return deny_one(c, err,
+                        write ? "write to an address of the process" : "read of an address of the process",
+                        write ? "write(process)" : "read(process)");
+    }
+    if (!a->btf_id) {
+        if (c->args[write])
+            return 0;
+        if (write || !q->typed)
+            return deny_one(c, err, write ? "write of an argument" : "read of an argument",
+                            write ? "write(arguments)" : "read(arguments)");
+        return ask_argument(q, a->offset / 8, err);
+    }
+    switch (tn_btf_kind_of(c->bound->btf, a->btf_id)) {
+    case BTF_KIND_VAR:
+        return ask_var(c, a, err);
+    case BTF_KIND_FUNC:
+        for (u32 k = 0; k < c->ncalls; k++)
+            if (c->call[k]->btf_id == a->btf_id)
+                return 0;
+        return deny_one(c, err, "use of a function's address", "a function capability for it");
+    default:
+        break;
+    }
+    if (tn_class_covers(c, write, a->btf_id, a->offset, (u64)a->offset + a->size))
+        return 0;
+    return deny_bytes(c, err, a);
+}
+
+/* ------------------------------------------------------------------------------------------------ calls */
+
+static const struct tn_bfunc *find_call(const struct tn_class *c, u32 btf_id)
+{
+    u32 lo = 0, hi = c->ncalls;
+
+    while (lo < hi) {
+        u32 mid = lo + (hi - lo) / 2;
+
+        if (c->call[mid]->btf_id == btf_id)
+            return c->call[mid];
+        if (c->call[mid]->btf_id < btf_id)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return NULL;
+}
+
+static int ask_conditions(const struct tn_class *c, const struct tn_bfunc *f, const struct tn_call *call,
+                          struct tn_error *err)
+{
+    for (u32 k = 0; k < f->nconstraints; k++) {
+        const struct tn_cons *cons = f->constraint[k];
+        int holds;
+
+        if (tn_cons_is_post(cons))
+            continue;
+        holds = tn_cons_holds(f, cons, call->args, call->nargs);
+        if (holds == 1)
+            continue;
+        return tn_fail(err, -EACCES, "precondition",
+                       "%.64s is called where its condition %s: %.200s (%.100s:%u:%u)", f->function,
+                       holds ? "is not known to hold; test it first" : "does not hold", cons->text,
+                       cons->at.file, cons->at.line, cons->at.column);
+    }
+    if (f->io && !c->io)
+        return deny_one(c, err, "call of a function that does input or output", "IO");
+    for (u32 k = 0; k < f->nfact_paths; k++) {
+        const struct tn_fact_path *p = &f->fact_path[k];
+        struct tn_access a = {.kind = p->write ? TN_ACCESS_WRITE : TN_ACCESS_READ,
+                              .btf_id = p->grant.type,
+                              .offset = (u32)p->grant.off,
+                              .size = (u32)(p->grant.end - p->grant.off)};
+
+        if (!tn_class_covers(c, p->write, p->grant.type, p->grant.off, p->grant.end))
+            return deny_bytes(c, err, &a);
+    }
+    return 0;
+}
+
+static int ask_function(const struct tn_class *c, const struct tn_call *call, struct tn_call_facts *facts,
+                        struct tn_error *err)
+{
+    const char *name = tn_btf_name(c->bound->btf, call->btf_id);
+    const struct tn_bfunc *f = find_call(c, call->btf_id);
+    char what[120];
+    int code, group;
+
+    if (f) {
+        code = ask_conditions(c, f, call, err);
+        if (!code)
+            tn_cons_result(f, call->args, call->nargs, facts);
+        return code;
+    }
+    snprintf(what, sizeof(what), "call of %.80s", name);
+    for (u32 k = 0; k < c->bound->host->nfunctions; k++)
+        if (c->bound->function[k].btf_id == call->btf_id)
+            return deny_one(c, err, what, c->bound->function[k].name);
+    if (!tn_kfunc_named(name))
+        return tn_fail(
+            err, -EACCES, REASON,
+            "class \"%.64s\" does not allow this %s\nneeds  a function capability for %.64s, which the "
+            "specification of \"%.64s\" does not have",
+            c->name, what, name, c->bound->host->name);
+    if (tn_kfunc_takes_address(name) && !c->process[TN_READ])
+        return deny_one(c, err, what, "read(process)");
+    group = tn_kfunc_group(name);
+    if (tn_kfunc_takes_address(name) || (group >= 0 && c->kfunc_groups >> group & 1))
+        return 0;
+    for (u32 k = 0; k < c->nkfuncs; k++)
+        if (!strcmp(c->kfunc[k], name))
+            return 0;
+    return deny_one(c, err, what, name);
+}
+
+int tn_ask_call(const struct tn_asker *q, const struct tn_call *call, struct tn_call_facts *facts,
+                struct tn_error *err)
+{
+    const struct tn_class *c = q->c;
+    const struct tn_proto *p;
+    char what[80];
+
+    if (!call->helper_id)
+        return ask_function(c, call, facts, err);
+    if (call->helper_id < TN_HELPER_BITS && c->helpers[call->helper_id / 64] >> call->helper_id % 64 & 1)
+        return 0;
+    p = tn_proto_by_id(call->helper_id);
+    if (p && p->flags & TN_PF_PROCESS && c->process[tn_proto_arg(p, 1)->kind == TN_AK_ANY])
+        return 0; /* those are the capability itself */
+    if (p && call->helper_id == TN_PROTO_override_return && c->replace)
+        return 0;
+    snprintf(what, sizeof(what), "call of %.60s", tn_proto_name(call->helper_id));
+    return deny_one(c, err, what,
+                    call->helper_id == TN_PROTO_override_return ? "replace" : tn_proto_name(call->helper_id));
+}
+
+/* ------------------------------------------------------------------------------------------- authority */
+
+static int may_access(void *self, const struct tn_access *access, struct tn_error *err)
+{
+    return tn_ask_access(self, access, err);
+}
+static int may_call(void *self, const struct tn_call *call, struct tn_call_facts *facts, struct tn_error *err)
+{
+    return tn_ask_call(self, call, facts, err);
+}
+
+/* FNV-1a over what the class says. */
+static u64 tag_of(const struct tn_class *c, bool typed)
+{
+    u64 h = 0xcbf29ce484222325ull ^ typed;
+
+    for (u32 k = 0; k <= c->ncaps + 1; k++) {
+        const char *s = k < c->ncaps ? c->cap[k].text : k == c->ncaps ? c->entry : c->bound->host->name;
+
+        do
+            h = (h ^ (u8)*s) * 0x100000001b3ull;
+        while (*s++);
+    }
+    return h;
+}
+
+void tn_eim_authority(const struct tn_class *c, bool typed, struct tn_asker *asker, struct tn_authority *ret)
+{
+    *asker = (struct tn_asker){c, typed};
+    *ret = (struct tn_authority){.self = asker,
+                                 .tag = tag_of(c, typed),
+                                 .limits = tn_authority_all.limits,
+                                 .may_access = may_access,
+                                 .may_call = may_call};
+    ret->limits.max_path_insns = c->max_insns == TN_NO_LIMIT ? 0 : c->max_insns;
+}
+
+int tn_eim_memory(const struct tn_class *c, u64 bytes, struct tn_error *err)
+{
+    char need[64];
+
+    if (bytes <= c->max_memory)
+        return 0;
+    snprintf(need, sizeof(need), "memory < %llu", (unsigned long long)bytes + 1);
+    return deny_one(c, err, "much memory", need);
+}
+
+int tn_eim_replaces(const struct tn_class *c, struct tn_error *err)
+{
+    return c->replace ? 0 : deny_one(c, err, "answer in the function's place", "replace");
+}

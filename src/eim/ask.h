@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT */
+/* Questions to a class, and bytes in the words of a policy: shared by ask.c, words.c and manage.c. */
+#ifndef TN_EIM_ASK_H
+#define TN_EIM_ASK_H
+
+#include "eim/bind.h"
+
+int tn_ask_access(const struct tn_asker *q, const struct tn_access *a, struct tn_error *err);
+int tn_ask_call(const struct tn_asker *q, const struct tn_call *call, struct tn_call_facts *facts,
+                struct tn_error *err);
+
+/* words.c: the capabilities that together are these bytes: "write(r->headers_out.status)". Arguments of
+   `func` (may be NULL) come first, then variables that have a state capability, then pointers that `reads`
+   says are readable, then the type's name. */
+struct tn_words {
+    const char **text;
+    u32 n;
+};
+int tn_words_of(const struct tn_bound *b, const struct tn_bfunc *func, struct tn_bag *bag, bool write,
+                u32 type, u64 off, u64 size, bool (*reads)(const void *self, u32 type, u64 off),
+                const void *self, struct tn_words *ret);
+
+#endif

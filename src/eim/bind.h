@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Names joined to types: the inside of bind.c, path.c, class.c, ask.c and manage.c.
+ *
+ *      path  "r->connection->fd"   ──▶  hop  {request, bytes of `connection`}     a read, whatever the
+ * capability end  {connection, bytes of `fd`}          what is read or written
+ *
+ * A capability names bytes of *types*, never addresses: whoever may read `r->uri` may read `uri` of every
+ * request that he has a typed pointer to.
+ */
+#ifndef TN_EIM_BIND_H
+#define TN_EIM_BIND_H
+
+#include "eim/model.h"
+
+/* The type of a value: what it is at bottom, and how many pointers lead there. */
+struct tn_vtype {
+    u32 id;      /* resolved, in the host's BTF; 0: void, or a number that BTF need not know */
+    u8 pointers; /* 2: "**" */
+    u8 size;     /* numbers, where pointers is 0 */
+    bool is_signed, real, number;
+};
+struct tn_bparam {
+    const char *name; /* "" where it has none */
+    struct tn_vtype type;
+};
+/* A function of the host: an entry's, or one that may be called. */
+struct tn_bfunc {
+    const char *function;
+    const char *name; /* the capability's or entry's */
+    u32 btf_id;       /* BTF_KIND_FUNC; 0: the types do not have it */
+    bool typed;       /* ret and param are known */
+    struct tn_vtype ret;
+    struct tn_bparam *param;
+    u32 n;
+    struct tn_cons *const *constraint;
+    u32 nconstraints;
+    struct tn_fact_path *fact_path; /* reads, writes */
+    u32 nfact_paths;
+    bool io, sleeps;
+};
+/* Bytes [off, end) of each object of a type. */
+struct tn_grant {
+    u32 type;
+    u64 off, end;
+    u32 cap; /* number of the capability in its class */
+};
+struct tn_fact_path {
+    bool write;
+    struct tn_grant grant;
+    const struct tn_path *path;
+};
+/* Bytes behind a pointer whose number another field has: read through a copy that checks at run time. */
+struct tn_buffer {
+    u32 type; /* of the object that has both fields */
+    u32 pointer_off;
+    bool inside;    /* the bytes are in the object itself, from pointer_off on */
+    u32 element;    /* bytes of one */
+    u64 first, end; /* elements; end where length_size is 0 */
+    u32 length_off, length_size;
+    bool length_signed, write;
+    u32 cap;
+};
+struct tn_reach {
+    struct tn_grant *hop, *end;
+    u32 nhops, nends;
+    u32 var;        /* BTF_KIND_VAR whose own value is read or named; 0: none */
+    bool var_named; /* … named: the capability's operation is on it */
+    s32 arg;        /* number of the argument (n: rtn) whose own value is needed; −1: none */
+    bool arg_named;
+    bool has_buffer;
+    struct tn_buffer buffer;
+};
+struct tn_scope {
+    const struct tn_btf *btf;
+    struct tn_bag *bag;
+    const struct tn_bfunc *func; /* whose arguments are named; NULL: none */
+    struct tn_error *err;
+};
+
+struct tn_bound {
+    struct tn_bag bag;
+    const struct tn_eim *eim;
+    const struct tn_host *host;
+    const struct tn_btf *btf;
+    struct tn_bfunc *function, *entry; /* in the order of host->function, host->entry */
+    struct tn_class **klass;           /* of host->klass */
+    struct tn_class *rule[TN_RULE_COUNT];
+};
+
+enum { TN_READ, TN_WRITE };
+struct tn_var_grant {
+    u32 var;
+    bool write;
+    u32 cap;
+};
+struct tn_class {
+    struct tn_bag bag; /* of its own, for a class that stands in no policy */
+    const struct tn_bound *bound;
+    const char *name, *entry; /* entry: the capability's name, or the function behind "uprobe:" */
+    enum tn_eim_generated generated;
+    const struct tn_bfunc *func; /* of the entry; NULL where it is generated */
+    const struct tn_cap *cap;
+    u32 ncaps;
+    const struct tn_admitted *who;
+    u32 nwho;
+    u64 max_insns, max_memory; /* TN_NO_LIMIT */
+    bool replace, io, process[2], args[2];
+    u64 helpers[TN_HELPER_WORDS];
+    u64 kfunc_groups;
+    u64 arg_values;             /* numbers of arguments that may be looked at; n: rtn */
+    struct tn_grant *grant[2];  /* by operation; sorted by (type, off), disjoint, not touching */
+    struct tn_grant *single[2]; /* the same before they were joined */
+    u32 ngrants[2], nsingles[2];
+    struct tn_var_grant *var;
+    u32 nvars;
+    const struct tn_bfunc **call; /* sorted by btf_id */
+    u32 ncalls;
+    const char **kfunc; /* of the house, by name */
+    u32 nkfuncs;
+    struct tn_buffer *buffer;
+    u32 nbuffers;
+};
+
+/* types.c */
+struct tn_vtype tn_vtype_of(const struct tn_btf *btf, u32 id);
+int tn_vtype_resolve(const struct tn_scope *s, const struct tn_ctype *type, struct tn_vtype *ret);
+bool tn_vtype_same(const struct tn_vtype *a, const struct tn_vtype *b);
+const char *tn_vtype_text(const struct tn_btf *btf, const struct tn_vtype *t, char buf[96]);
+bool tn_is_composite(const struct tn_btf *btf, u32 id);
+/* Types, variables and functions by name, for whoever misspelt one. kind 0: any of typedef, struct, union. */
+void tn_offer_names(const struct tn_btf *btf, u32 kind, struct tn_nearest *near);
+
+/* path.c */
+int tn_path_resolve(const struct tn_scope *s, const struct tn_path *path, struct tn_reach *ret);
+/* Calls `say` with each of the smallest paths that together hold bytes [off, off + size) of the type, "" for
+   the whole of it: ".uri.len". */
+int tn_path_spell(const struct tn_btf *btf, u32 type, u64 off, u64 size, struct tn_bag *bag,
+                  int (*say)(void *self, const char *fields), void *self);
+
+/* class.c */
+int tn_class_make(const struct tn_bound *b, struct tn_bag *bag, const char *name, const char *entry,
+                  const struct tn_eim_at *entry_at, enum tn_eim_generated generated,
+                  const struct tn_cap *caps, u32 ncaps, struct tn_class **ret, struct tn_error *err);
+/* The bytes lie in what is granted. */
+bool tn_class_covers(const struct tn_class *c, bool write, u32 type, u64 off, u64 end);
+
+/* contract.c: does it hold of these arguments: 1, 0, or −1 where nobody knows. */
+int tn_cons_holds(const struct tn_bfunc *f, const struct tn_cons *c, const struct tn_call_arg *args,
+                  u32 nargs);
+/* What the post-conditions say of the result. */
+void tn_cons_result(const struct tn_bfunc *f, const struct tn_call_arg *args, u32 nargs,
+                    struct tn_call_facts *facts);
+bool tn_cons_is_post(const struct tn_cons *c);
+int tn_bfunc_facts(const struct tn_scope *s, struct tn_bfunc *f);
+
+/* helpers.c */
+/* The group of a function of the house's, by its name; −1: none, it is named by itself. */
+int tn_kfunc_group(const char *name);
+int tn_helper_group_number(const char *name);
+/* It takes an address that no type stands behind. */
+bool tn_kfunc_takes_address(const char *name);
+
+#endif

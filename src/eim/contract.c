@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Constraints of a function: pre-conditions proved from what the verifier knows of the arguments,
+ * post-conditions assumed of the result.
+ *
+ * Proof is by intervals in three values: 1 it holds, 0 it does not, −1 nobody knows; only 1 is a proof. A
+ * constraint that mentions rtn is a post-condition, every other one a pre-condition.
+ */
+#include <errno.h>
+
+#include "eim/bind.h"
+
+__extension__ typedef __int128 wide;
+
+#define LEAST    ((wide)INT64_MIN)
+#define GREATEST ((wide)UINT64_MAX)
+
+struct span {
+    wide min, max;
+    bool pointer, known_null, known_there; /* pointer */
+};
+
+static const struct span anything = {LEAST, GREATEST, false, false, false};
+
+static s32 param_of(const struct tn_bfunc *f, const struct tn_operand *o)
+{
+    for (u32 k = 0; o->path && !o->path->n && !o->path->deref && k < f->n; k++)
+        if (!strcmp(f->param[k].name, o->path->root))
+            return (s32)k;
+    return -1;
+}
+
+/* What the function sees of a register: an int is its low half, and only a value that fits is what it was. */
+static struct span as_type(const struct tn_vtype *t, const struct tn_call_arg *a)
+{
+    u32 bits = t->number && t->size && t->size < 8 ? t->size * 8u : 64;
+    wide lo = t->is_signed ? -((wide)1 << (bits - 1)) : 0;
+    wide hi = t->is_signed ? ((wide)1 << (bits - 1)) - 1 : ((wide)1 << bits) - 1;
+    struct span s = {t->is_signed ? (wide)a->min : (wide)a->umin, t->is_signed ? (wide)a->max : (wide)a->umax,
+                     false, false, false};
+
+    if (s.min < lo || s.max > hi)
+        return (struct span){lo, hi, false, false, false};
+    return s;
+}
+
+static struct span value(const struct tn_bfunc *f, const struct tn_operand *o, const struct tn_call_arg *args,
+                         u32 nargs)
+{
+    s32 k = param_of(f, o);
+    const struct tn_call_arg *a = k >= 0 && (u32)k < nargs ? &args[k] : NULL;
+
+    switch (o->kind) {
+    case TN_OP_NUMBER:
+        return (struct span){o->number, o->number, false, false, false};
+    case TN_OP_NULL:
+        return (struct span){0, 0, true, true, false};
+    case TN_OP_SIZE:
+        return a && !a->number && a->bytes
+                   ? (struct span){(wide)a->bytes, (wide)a->bytes, false, false, false}
+                   : (struct span){0, GREATEST, false, false, false};
+    case TN_OP_PATH:
+        if (!a)
+            return anything;
+        if (f->param[k].type.pointers) {
+            bool null = a->number && !a->umin && !a->umax;
+
+            return (struct span){0, GREATEST, true, null, !a->number && !a->maybe_null};
+        }
+        return a->number ? as_type(&f->param[k].type, a) : anything;
+    default:
+        return anything;
+    }
+}
+
+static int compare(enum tn_rel rel, const struct span *l, const struct span *r)
+{
+    switch (rel) {
+    case TN_LT:
+        return l->max < r->min ? 1 : l->min >= r->max ? 0 : -1;
+    case TN_LE:
+        return l->max <= r->min ? 1 : l->min > r->max ? 0 : -1;
+    case TN_GT:
+        return compare(TN_LT, r, l);
+    case TN_GE:
+        return compare(TN_LE, r, l);
+    case TN_EQ:
+        if (l->pointer || r->pointer) {
+            if (l->known_null && r->known_null)
+                return 1;
+            return (l->known_null && r->known_there) || (r->known_null && l->known_there) ? 0 : -1;
+        }
+        if (l->max < r->min || r->max < l->min)
+            return 0;
+        return l->min == l->max && r->min == r->max ? 1 : -1;
+    default: {
+        int same = compare(TN_EQ, l, r);
+
+        return same < 0 ? same : !same;
+    }
+    }
+}
+
+static int fact_holds(const struct tn_bfunc *f, const struct tn_cons *c, const struct tn_call_arg *args,
+                      u32 nargs)
+{
+    s32 k = param_of(f, &c->arg[0]), len = param_of(f, &c->arg[1]);
+    const struct tn_call_arg *a = k >= 0 && (u32)k < nargs ? &args[k] : NULL;
+    struct span n;
+
+    switch (c->fact) {
+    case TN_FACT_NONNULL:
+        return !a ? -1 : a->number ? (a->umin ? -1 : a->umax ? -1 : 0) : a->maybe_null ? -1 : 1;
+    case TN_FACT_TRUSTED:
+        return !a ? -1 : !a->number && a->trusted ? 1 : -1;
+    case TN_FACT_CONST:
+        return !a ? -1 : a->number && a->umin == a->umax ? 1 : -1;
+    case TN_FACT_SIZED:
+        if (!a || len < 0 || (u32)len >= nargs)
+            return -1;
+        n = value(f, &c->arg[1], args, nargs);
+        if (n.max == 0 && n.min == 0)
+            return 1;
+        return !a->number && n.min >= 0 && n.max <= (wide)a->bytes ? 1 : -1;
+    default: /* of the function, not of its arguments */
+        return 1;
+    }
+}
+
+int tn_cons_holds(const struct tn_bfunc *f, const struct tn_cons *c, const struct tn_call_arg *args,
+                  u32 nargs)
+{
+    struct span l, r;
+    int a, b;
+
+    switch (c->kind) {
+    case TN_CONS_AND:
+        a = tn_cons_holds(f, c->a, args, nargs);
+        b = a ? tn_cons_holds(f, c->b, args, nargs) : 0;
+        return !a || !b ? 0 : a == 1 && b == 1 ? 1 : -1;
+    case TN_CONS_OR:
+        a = tn_cons_holds(f, c->a, args, nargs);
+        b = a == 1 ? 1 : tn_cons_holds(f, c->b, args, nargs);
+        return a == 1 || b == 1 ? 1 : !a && !b ? 0 : -1;
+    case TN_CONS_NOT:
+        a = tn_cons_holds(f, c->a, args, nargs);
+        return a < 0 ? a : !a;
+    case TN_CONS_FACT:
+        return fact_holds(f, c, args, nargs);
+    default:
+        l = value(f, &c->l, args, nargs);
+        r = value(f, &c->r, args, nargs);
+        return compare(c->rel, &l, &r);
+    }
+}
+
+/* ------------------------------------------------------------------------------------------- the result */
+
+static bool mentions_rtn(const struct tn_operand *o)
+{
+    return o->kind == TN_OP_RTN || (o->path && !strcmp(o->path->root, "rtn"));
+}
+
+bool tn_cons_is_post(const struct tn_cons *c)
+{
+    if (c->kind == TN_CONS_REL)
+        return mentions_rtn(&c->l) || mentions_rtn(&c->r);
+    if (c->kind == TN_CONS_FACT)
+        return mentions_rtn(&c->arg[0]) || mentions_rtn(&c->arg[1]);
+    return (c->a && tn_cons_is_post(c->a)) || (c->b && tn_cons_is_post(c->b));
+}
+
+static struct span meet(struct span a, struct span b)
+{
+    a.min = TN_MAX(a.min, b.min);
+    a.max = TN_MIN(a.max, b.max);
+    return a;
+}
+
+static struct span hull(struct span a, struct span b)
+{
+    if (a.min > a.max) /* that cannot be */
+        return b;
+    if (b.min > b.max)
+        return a;
+    a.min = TN_MIN(a.min, b.min);
+    a.max = TN_MAX(a.max, b.max);
+    return a;
+}
+
+static struct span from_relation(enum tn_rel rel, struct span r)
+{
+    struct span s = anything;
+
+    switch (rel) {
+    case TN_LT:
+        s.max = r.max - 1;
+        break;
+    case TN_LE:
+        s.max = r.max;
+        break;
+    case TN_GT:
+        s.min = r.min + 1;
+        break;
+    case TN_GE:
+        s.min = r.min;
+        break;
+    case TN_EQ:
+        s = r;
+        break;
+    default: /* != excludes one number, and only at an end that shows */
+        break;
+    }
+    return s;
+}
+
+static enum tn_rel turned(enum tn_rel rel)
+{
+    static const enum tn_rel to[] = {
+        [TN_LT] = TN_GT, [TN_LE] = TN_GE, [TN_GT] = TN_LT, [TN_GE] = TN_LE, [TN_EQ] = TN_EQ, [TN_NE] = TN_NE};
+
+    return to[rel];
+}
+static enum tn_rel denied(enum tn_rel rel)
+{
+    static const enum tn_rel to[] = {
+        [TN_LT] = TN_GE, [TN_LE] = TN_GT, [TN_GT] = TN_LE, [TN_GE] = TN_LT, [TN_EQ] = TN_NE, [TN_NE] = TN_EQ};
+
+    return to[rel];
+}
+
+/* Where rtn can lie if the constraint, or its contrary, holds. */
+static struct span bound(const struct tn_bfunc *f, const struct tn_cons *c, bool contrary,
+                         const struct tn_call_arg *args, u32 nargs)
+{
+    enum tn_rel rel = contrary ? denied(c->rel) : c->rel;
+
+    switch (c->kind) {
+    case TN_CONS_NOT:
+        return bound(f, c->a, !contrary, args, nargs);
+    case TN_CONS_AND:
+    case TN_CONS_OR: {
+        struct span a = bound(f, c->a, contrary, args, nargs), b = bound(f, c->b, contrary, args, nargs);
+
+        return (c->kind == TN_CONS_AND) != contrary ? meet(a, b) : hull(a, b);
+    }
+    case TN_CONS_REL: {
+        const struct tn_operand *other = c->l.kind == TN_OP_RTN ? &c->r : &c->l;
+        struct span o;
+
+        if (c->l.kind != TN_OP_RTN && c->r.kind != TN_OP_RTN)
+            return anything;
+        o = value(f, other, args, nargs);
+        return o.pointer ? anything : from_relation(c->l.kind == TN_OP_RTN ? rel : turned(rel), o);
+    }
+    default:
+        return anything;
+    }
+}
+
+void tn_cons_result(const struct tn_bfunc *f, const struct tn_call_arg *args, u32 nargs,
+                    struct tn_call_facts *facts)
+{
+    struct span s = {facts->ret_min, facts->ret_max, false, false, false};
+
+    if (!f->ret.number || f->ret.pointers || f->ret.real)
+        return;
+    for (u32 k = 0; k < f->nconstraints; k++)
+        if (tn_cons_is_post(f->constraint[k]))
+            s = meet(s, bound(f, f->constraint[k], false, args, nargs));
+    if (s.min > s.max) /* a contradiction is no knowledge */
+        return;
+    /* An unsigned result may have its top bit set, which is a negative number to the verifier. */
+    if (f->ret.size == 8 && !f->ret.is_signed && s.min < 0)
+        return;
+    facts->ret_min = (s64)s.min;
+    facts->ret_max = (s64)TN_MIN(s.max, (wide)INT64_MAX);
+}
+
+/* -------------------------------------------------------------------------------------------- reading them
+ */
+
+static int known(const struct tn_scope *s, const struct tn_bfunc *f, const struct tn_operand *o)
+{
+    struct tn_nearest near;
+    char hint[TN_NEAREST_TEXT];
+    struct tn_reach r;
+
+    if (!o->path || o->kind == TN_OP_RTN)
+        return 0;
+    if (o->path->n || o->path->deref)
+        return tn_path_resolve(s, o->path, &r);
+    near = tn_nearest_to(o->path->root);
+    for (u32 k = 0; k < f->n; k++) {
+        if (!strcmp(f->param[k].name, o->path->root))
+            return 0;
+        tn_nearest_offer(&near, f->param[k].name);
+    }
+    return tn_eim_fail(s->err, &o->at, -EINVAL, "spec_name", "%.64s has no argument \"%.64s\"%s", f->function,
+                       o->path->root, tn_nearest_text(&near, hint));
+}
+
+static int fact_path(const struct tn_scope *s, struct tn_bfunc *f, const struct tn_cons *c)
+{
+    struct tn_reach r;
+    int err = tn_path_resolve(s, c->arg[0].path, &r);
+
+    for (u32 k = 0; k < r.nends && !err; k++) {
+        struct tn_fact_path *p = TN_BAG_PUSH(s->bag, f->fact_path, f->nfact_paths);
+
+        if (!p)
+            return -ENOMEM;
+        *p = (struct tn_fact_path){c->fact == TN_FACT_WRITES, r.end[k], c->arg[0].path};
+    }
+    return err;
+}
+
+static int read_facts(const struct tn_scope *s, struct tn_bfunc *f, const struct tn_cons *c)
+{
+    int err = 0;
+
+    if (c->kind == TN_CONS_REL) {
+        err = known(s, f, &c->l);
+        return err ? err : known(s, f, &c->r);
+    }
+    if (c->kind != TN_CONS_FACT) {
+        if (c->a)
+            err = read_facts(s, f, c->a);
+        return err || !c->b ? err : read_facts(s, f, c->b);
+    }
+    if (c->fact == TN_FACT_READS || c->fact == TN_FACT_WRITES)
+        return fact_path(s, f, c);
+    f->io |= c->fact == TN_FACT_IO;
+    f->sleeps |= c->fact == TN_FACT_MAY_SLEEP;
+    err = known(s, f, &c->arg[0]);
+    return err ? err : known(s, f, &c->arg[1]);
+}
+
+int tn_bfunc_facts(const struct tn_scope *s, struct tn_bfunc *f)
+{
+    struct tn_scope own = *s;
+    int err = 0;
+
+    own.func = f;
+    for (u32 k = 0; k < f->nconstraints && !err; k++)
+        err = read_facts(&own, f, f->constraint[k]);
+    return err;
+}

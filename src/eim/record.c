@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a program needs, learnt by verifying it under an authority that says yes and writes down the question.
+ * The same question at the same instruction is one row, found by hash; arguments of calls are what held on
+ * every path that came there.
+ */
+#include <errno.h>
+
+#include "eim/ask.h"
+
+static u32 hash(const struct tn_eim_use *u)
+{
+    u64 h = u->insn * 0x9e3779b97f4a7c15ull;
+
+    h ^= (u64)u->access.offset << 32 | (u->call ? u->btf_id : u->access.btf_id);
+    h *= 0xff51afd7ed558ccdull;
+    h ^= u->helper_id + ((u64)u->access.size << 8) + u->access.kind;
+    return (u32)(h ^ h >> 29);
+}
+
+static bool same(const struct tn_eim_use *a, const struct tn_eim_use *b)
+{
+    return a->call == b->call && a->insn == b->insn && a->helper_id == b->helper_id &&
+           a->btf_id == b->btf_id && a->access.kind == b->access.kind &&
+           a->access.btf_id == b->access.btf_id && a->access.offset == b->access.offset &&
+           a->access.size == b->access.size && a->access.process == b->access.process;
+}
+
+static void widen(struct tn_eim_use *u, const struct tn_call_arg *args)
+{
+    for (u32 k = 0; k < u->nargs; k++) {
+        struct tn_call_arg *a = &u->args[k];
+        const struct tn_call_arg *b = &args[k];
+
+        if (a->number != b->number) { /* NULL on one path is a pointer that may be NULL */
+            bool null = a->number ? !a->umax : !b->umax;
+
+            *a = a->number ? *b : *a;
+            a->maybe_null = true;
+            a->bytes = null ? a->bytes : 0;
+            continue;
+        }
+        a->maybe_null |= b->maybe_null;
+        a->trusted &= b->trusted;
+        a->min = TN_MIN(a->min, b->min);
+        a->max = TN_MAX(a->max, b->max);
+        a->umin = TN_MIN(a->umin, b->umin);
+        a->umax = TN_MAX(a->umax, b->umax);
+        a->bytes = TN_MIN(a->bytes, b->bytes);
+        a->btf_id = a->btf_id == b->btf_id ? a->btf_id : 0;
+    }
+}
+
+static bool make_room(struct tn_eim_uses *uses)
+{
+    u32 room = uses->room ? uses->room * 2 : 64;
+    struct tn_eim_use *row;
+    u32 *bucket;
+
+    if (uses->n < uses->room)
+        return true;
+    row = realloc(uses->row, room * sizeof(*row));
+    if (row)
+        uses->row = row;
+    bucket = row ? calloc(room * 2, sizeof(*bucket)) : NULL;
+    if (!bucket)
+        return false;
+    free(uses->bucket);
+    uses->bucket = bucket;
+    uses->room = room;
+    for (u32 k = 0; k < uses->n; k++) {
+        u32 at = hash(&uses->row[k]) & (room * 2 - 1);
+
+        while (bucket[at])
+            at = (at + 1) & (room * 2 - 1);
+        bucket[at] = k + 1;
+    }
+    return true;
+}
+
+static void note(struct tn_eim_uses *uses, const struct tn_eim_use *u)
+{
+    u32 at;
+
+    if (!make_room(uses)) {
+        uses->failed = true;
+        return;
+    }
+    for (at = hash(u) & (uses->room * 2 - 1); uses->bucket[at]; at = (at + 1) & (uses->room * 2 - 1)) {
+        struct tn_eim_use *old = &uses->row[uses->bucket[at] - 1];
+
+        if (!same(old, u))
+            continue;
+        widen(old, u->args);
+        return;
+    }
+    uses->row[uses->n++] = *u;
+    uses->bucket[at] = uses->n;
+}
+
+static int record_access(void *self, const struct tn_access *access, struct tn_error *err)
+{
+    struct tn_eim_use u = {.access = *access, .insn = access->insn};
+
+    u.access.path = NULL;
+    note(self, &u);
+    return 0;
+}
+
+static int record_call(void *self, const struct tn_call *call, struct tn_call_facts *facts,
+                       struct tn_error *err)
+{
+    struct tn_eim_uses *uses = self;
+    struct tn_eim_use u = {.call = true,
+                           .helper_id = call->helper_id,
+                           .btf_id = call->btf_id,
+                           .insn = call->insn,
+                           .nargs = call->nargs};
+
+    for (u32 k = 0; k < call->nargs && k < TN_ARRAY_SIZE(u.args); k++)
+        u.args[k] = call->args[k];
+    note(uses, &u);
+    for (u32 k = 0; !call->helper_id && k < uses->bound->host->nfunctions; k++)
+        if (uses->bound->function[k].btf_id == call->btf_id)
+            tn_cons_result(&uses->bound->function[k], call->args, call->nargs, facts);
+    return 0;
+}
+
+void tn_eim_recording(struct tn_eim_uses *uses, struct tn_authority *ret)
+{
+    *ret = tn_authority_all;
+    ret->self = uses;
+    ret->may_access = record_access;
+    ret->may_call = record_call;
+}
+
+void tn_eim_uses_clear(struct tn_eim_uses *uses)
+{
+    free(uses->row);
+    free(uses->bucket);
+    *uses = (struct tn_eim_uses){.bound = uses->bound};
+}
+
+int tn_eim_admits(const struct tn_class *c, bool typed, const struct tn_eim_use *u, struct tn_error *err)
+{
+    struct tn_asker q = {c, typed};
+    struct tn_call call = {u->helper_id, u->btf_id, u->insn, u->args, u->nargs};
+    struct tn_call_facts facts = {INT64_MIN, INT64_MAX};
+    struct tn_access access = u->access;
+
+    access.path = "";
+    return u->call ? tn_ask_call(&q, &call, &facts, err) : tn_ask_access(&q, &access, err);
+}

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Bytes of a type as capabilities that can be pasted: a root that leads to an object of the type, and the
+ * fields from there. The shortest root is taken, and none that would grant more than was asked: a pointer is
+ * followed only where it is readable already.
+ */
+#include <errno.h>
+
+#include "eim/ask.h"
+
+#define ROOMS 64u /* types that a search looks into */
+#define HOPS  3u
+
+struct root {
+    const char *text; /* "r", "r->connection", "cycle", "request_t" */
+    bool object;      /* a variable: its fields follow a "." */
+    bool through;     /* the whole of it is "*r->connection" */
+};
+
+struct search {
+    const struct tn_bound *b;
+    struct tn_bag *bag;
+    u32 want;
+    bool (*reads)(const void *self, u32 type, u64 off);
+    const void *self;
+    struct {
+        u32 type, hops;
+        const char *text;
+    } room[ROOMS];
+    u32 n;
+    const char *found;
+};
+
+/* Pointers in a struct, and in the structs in it, that are readable and lead somewhere. */
+static void look_into(struct search *s, u32 room, u32 type, u64 base, const char *prefix, u32 depth)
+{
+    const struct btf_type *t = tn_btf_type(s->b->btf, type);
+
+    for (u32 k = 0; k < tn_btf_vlen(t) && !s->found; k++) {
+        const struct btf_member *m = &tn_btf_members(t)[k];
+        const char *name = tn_btf_string(s->b->btf, m->name_off), *path;
+        struct tn_vtype v = tn_vtype_of(s->b->btf, m->type);
+        u64 off = base + tn_btf_member_bit(t, m) / 8;
+        bool composite = tn_is_composite(s->b->btf, v.id), seen = false;
+
+        if (!composite || v.pointers > 1 || (v.pointers && !s->reads(s->self, s->room[room].type, off)))
+            continue;
+        path = *name
+                   ? tn_bag_printf(s->bag, "%s%s%s", prefix, prefix == s->room[room].text ? "->" : ".", name)
+                   : prefix;
+        if (!path)
+            return;
+        if (!v.pointers) {
+            if (depth < 6)
+                look_into(s, room, v.id, off, path, depth + 1);
+            continue;
+        }
+        if (v.id == s->want)
+            s->found = path;
+        for (u32 r = 0; r < s->n; r++)
+            seen |= s->room[r].type == v.id;
+        if (!seen && s->n < ROOMS && s->room[room].hops < HOPS) {
+            s->room[s->n].type = v.id;
+            s->room[s->n].hops = s->room[room].hops + 1;
+            s->room[s->n++].text = path;
+        }
+    }
+}
+
+static bool from_arguments(struct search *s, const struct tn_bfunc *f, struct root *ret)
+{
+    for (u32 k = 0; f && k < f->n; k++) {
+        const struct tn_bparam *p = &f->param[k];
+
+        if (p->type.pointers != 1 || !*p->name || !tn_is_composite(s->b->btf, p->type.id))
+            continue;
+        if (p->type.id == s->want) {
+            *ret = (struct root){p->name, false, false};
+            return true;
+        }
+        if (s->n < ROOMS) {
+            s->room[s->n].type = p->type.id;
+            s->room[s->n++].text = p->name;
+        }
+    }
+    return false;
+}
+
+static bool from_variables(struct search *s, struct root *ret)
+{
+    for (u32 k = 0; k < s->b->host->nstates; k++) {
+        const struct tn_path *p = s->b->host->state[k].cap.path;
+        u32 var = tn_btf_find(s->b->btf, BTF_KIND_VAR, p->root);
+        struct tn_vtype v =
+            var ? tn_vtype_of(s->b->btf, tn_btf_type(s->b->btf, var)->type) : (struct tn_vtype){0};
+
+        if (var && !v.pointers && v.id == s->want) {
+            *ret = (struct root){p->root, true, false};
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The type's own name: a typedef's first, since C code has it so. */
+static bool from_types(struct search *s, struct root *ret)
+{
+    const struct tn_btf *b = s->b->btf;
+
+    for (u32 id = 1; id < tn_btf_count(b); id++) {
+        if (tn_btf_kind_of(b, id) != BTF_KIND_TYPEDEF || tn_btf_resolve(b, id) != s->want)
+            continue;
+        if (tn_btf_find(b, BTF_KIND_TYPEDEF, tn_btf_name(b, id)) != id ||
+            tn_btf_find(b, BTF_KIND_VAR, tn_btf_name(b, id)))
+            continue;
+        *ret = (struct root){tn_btf_name(b, id), false, false};
+        return true;
+    }
+    if (!*tn_btf_name(b, s->want) ||
+        tn_btf_find(b, tn_btf_kind_of(b, s->want), tn_btf_name(b, s->want)) != s->want)
+        return false;
+    *ret = (struct root){tn_btf_name(b, s->want), false, false};
+    return true;
+}
+
+static bool find_root(struct search *s, const struct tn_bfunc *f, struct root *ret)
+{
+    if (from_arguments(s, f, ret) || from_variables(s, ret))
+        return true;
+    for (u32 k = 0; s->reads && k < s->n && !s->found; k++)
+        look_into(s, k, s->room[k].type, 0, s->room[k].text, 0);
+    if (s->found) {
+        *ret = (struct root){s->found, false, true};
+        return true;
+    }
+    return from_types(s, ret);
+}
+
+struct say {
+    struct tn_bag *bag;
+    const struct root *root;
+    bool write;
+    struct tn_words *words;
+};
+
+static int say(void *self, const char *fields)
+{
+    struct say *s = self;
+    const char **slot = TN_BAG_PUSH(s->bag, s->words->text, s->words->n);
+    const char *op = s->write ? "write" : "read";
+
+    if (!slot)
+        return -ENOMEM;
+    if (!*fields)
+        *slot = tn_bag_printf(s->bag, "%s(%s%s)", op, s->root->through ? "*" : "", s->root->text);
+    else
+        *slot =
+            tn_bag_printf(s->bag, "%s(%s%s%s)", op, s->root->text, s->root->object ? "." : "->", fields + 1);
+    return *slot ? 0 : -ENOMEM;
+}
+
+int tn_words_of(const struct tn_bound *b, const struct tn_bfunc *func, struct tn_bag *bag, bool write,
+                u32 type, u64 off, u64 size, bool (*reads)(const void *self, u32 type, u64 off),
+                const void *self, struct tn_words *ret)
+{
+    struct search s = {.b = b, .bag = bag, .want = type, .reads = reads, .self = self};
+    struct root root;
+    struct say how = {bag, &root, write, ret};
+
+    if (!tn_is_composite(b->btf, type) || !find_root(&s, func, &root))
+        return -ENOENT;
+    return tn_path_spell(b->btf, type, off, size, bag, say, &how);
+}

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT */
+/* A host with types, and classes made for it: shared by the tests of classes. */
+#ifndef TEST_EIM_CLASSES_H
+#define TEST_EIM_CLASSES_H
+
+#include <bpf/btf.h>
+#include <bpf/libbpf.h>
+
+#include "eim/bind.h"
+
+#define HOST_SPEC                                                                                            \
+    "eim: 1\nhost: h\n"                                                                                      \
+    "state_capabilities:\n"                                                                                  \
+    "- { name: readPid, operation: read(pid) }\n"                                                            \
+    "- { name: readCycle, operation: read(the_cycle.pid) }\n"                                                \
+    "- { name: writePid, operation: write(pid) }\n"                                                          \
+    "- { name: lastFd, operation: read(last_connection->fd) }\n"                                             \
+    "function_capabilities:\n"                                                                               \
+    "- { name: finishRequest, function: finish, prototype: \"int (request_t *r, int rc)\", constraints: [ "  \
+    "nonnull(r), \"rc >= 400 and rc < 600 or rc == 0\", \"rtn > 0\", \"writes(r->headers_out.status)\" ] "   \
+    "}\n"                                                                                                    \
+    "- { name: copyOut, function: copy, constraints: [ \"sized(to, n)\", IO, \"rtn <= n\" ] }\n"             \
+    "extension_entries:\n"                                                                                   \
+    "- { name: access, extension_entry: access_phase, prototype: \"int (request_t *r, int rc, str_t "        \
+    "*name)\" }\n"
+
+static struct tn_btf *host_btf;
+
+static inline int open_host(void **state)
+{
+    /* Opened as an object, which fills in the sizes of sections that clang leaves at 0; then, what is
+       declared at one place and defined at another is one. */
+    struct bpf_object *o = bpf_object__open_file(HOST_OBJECT, NULL);
+    struct btf *b = NULL;
+    struct tn_error err = {0};
+    const void *data;
+    u32 size;
+    int code;
+
+    if (o) {
+        data = btf__raw_data(bpf_object__btf(o), &size);
+        b = btf__new(data, size);
+    }
+    if (!b || btf__dedup(b, NULL))
+        return -1;
+    data = btf__raw_data(b, &size);
+    code = tn_btf_open(data, size, NULL, &host_btf, &err);
+    if (code)
+        fprintf(stderr, "%s\n", err.message);
+    btf__free(b);
+    bpf_object__close(o);
+    return code;
+}
+static inline int close_host(void **state)
+{
+    tn_btf_close(host_btf);
+    return 0;
+}
+
+struct made {
+    struct tn_eim *eim;
+    struct tn_bound *bound;
+    const struct tn_class *c;
+};
+
+/* A class "c" for the entry with what stands in `allowed`, a list of quoted texts. */
+static inline int make_class(const char *spec, const char *entry, const char *allowed, struct made *ret,
+                             struct tn_error *err)
+{
+    char policy[2048];
+    struct tn_eim_source s[2] = {{"spec.yaml", spec, strlen(spec), NULL, NULL},
+                                 {"p.yaml", policy, 0, NULL, NULL}};
+    int code;
+
+    s[1].len = (u64)snprintf(
+        policy, sizeof(policy),
+        "eim: 1\nhost: h\nextension_classes:\n- name: c\n  extension_entry: \"%s\"\n  allowed:\n"
+        "  - instructions < 100\n%s",
+        entry, allowed);
+    *ret = (struct made){0};
+    *err = (struct tn_error){0};
+    code = tn_eim_read(s, 2, NULL, &ret->eim, err);
+    if (!code)
+        code = tn_eim_bind(ret->eim, "h", host_btf, &ret->bound, err);
+    if (!code)
+        ret->c = tn_eim_class(ret->bound, "c", err);
+    return code;
+}
+static inline void drop(struct made *m)
+{
+    tn_eim_unbind(m->bound);
+    tn_eim_free(m->eim);
+}
+static inline u32 type_named(const char *name)
+{
+    u32 id = tn_btf_find(host_btf, BTF_KIND_STRUCT, name);
+
+    return id ? id : tn_btf_resolve(host_btf, tn_btf_find(host_btf, BTF_KIND_TYPEDEF, name));
+}
+
+#endif

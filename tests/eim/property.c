@@ -1,0 +1,457 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The algebra of classes on generated types, classes and programs' accesses:
+ *
+ *      model       a class admits an access exactly where an array of bytes, painted path by path with none
+ * of the code under test, says so monotone    what a class admits, a class with one capability more admits
+ *      sufficient  the class that is inferred of some accesses admits each of them
+ *      minimal     … and without any one of its capabilities does not
+ *      pasted      what a refusal says is needed is enough
+ *
+ * The seed is fixed; TN_SEED=N gives another.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <bpf/btf.h>
+#include <cmocka.h>
+
+#include "eim/ask.h"
+
+static u64 seed = 88172645463325252ull;
+static u32 rnd(u32 n)
+{
+    seed ^= seed << 13;
+    seed ^= seed >> 7;
+    seed ^= seed << 17;
+    return (u32)(seed >> 11) % n;
+}
+
+/* ------------------------------------------------------------------------------------------------ types */
+
+#define STRUCTS 5u
+#define MEMBERS 8u
+#define SIZE    2048u
+enum kind { NUMBER, POINTER, NESTED, ARRAY, RECORDS, BITS };
+struct field {
+    enum kind kind;
+    u32 bit, width, size; /* size in bytes; of arrays: of one element */
+    u32 to, n;            /* POINTER, NESTED, RECORDS: struct; n: elements */
+};
+struct shape {
+    bool is_union;
+    u32 size, n;
+    struct field f[MEMBERS];
+    char name[8];
+};
+struct world {
+    struct shape s[STRUCTS]; /* each nests only those before it; pointers go anywhere */
+    u32 id[STRUCTS];
+    struct tn_btf *btf;
+};
+
+static void make_shape(struct world *w, u32 k)
+{
+    struct shape *s = &w->s[k];
+    u32 bit = 0;
+
+    *s = (struct shape){.is_union = k && rnd(4) == 0, .n = 2 + rnd(MEMBERS - 1)};
+    snprintf(s->name, sizeof(s->name), "s%u", k);
+    for (u32 m = 0; m < s->n; m++) {
+        struct field *f = &s->f[m];
+        u32 align;
+
+        f->kind = (enum kind)rnd(6);
+        if (k)
+            f->to = rnd(k);
+        if ((f->kind == NESTED || f->kind == RECORDS) && (!k || w->s[f->to].size > 64))
+            f->kind = NUMBER;
+        f->n = 1;
+        switch (f->kind) {
+        case NUMBER:
+            f->size = 1u << rnd(4);
+            break;
+        case POINTER:
+            f->size = 8;
+            f->to = rnd(STRUCTS);
+            break;
+        case ARRAY:
+            f->size = 1u << rnd(4);
+            f->n = 1 + rnd(5);
+            break;
+        case NESTED:
+        case RECORDS:
+            f->size = w->s[f->to].size;
+            f->n = f->kind == RECORDS ? 1 + rnd(3) : 1;
+            break;
+        case BITS:
+            f->size = 4;
+            f->width = 1 + rnd(12);
+            break;
+        }
+        align = f->kind == NESTED || f->kind == RECORDS ? 64 : f->size * 8;
+        if (f->kind == BITS && bit / 32 != (bit + f->width - 1) / 32)
+            bit = TN_ROUND_UP(bit, 32u);
+        if (f->kind != BITS)
+            bit = TN_ROUND_UP(bit, align);
+        f->bit = s->is_union ? 0 : bit;
+        bit = s->is_union ? TN_MAX(bit, f->width ? f->width : f->size * f->n * 8)
+                          : bit + (f->width ? f->width : f->size * f->n * 8);
+    }
+    s->size = TN_ROUND_UP(TN_MAX(bit, 1u), 64u) / 8;
+}
+
+static void make_world(struct world *w)
+{
+    struct btf *b = btf__new_empty();
+    int number[4], pointer[STRUCTS], array[STRUCTS][MEMBERS], proto, first;
+    struct tn_error err = {0};
+    const void *raw;
+    u32 size;
+
+    for (u32 k = 0; k < STRUCTS; k++)
+        make_shape(w, k);
+    for (u32 k = 0; k < 4; k++) {
+        char name[8];
+
+        snprintf(name, sizeof(name), "u%u", 8u << k);
+        number[k] = btf__add_int(b, name, 1u << k, 0);
+    }
+    /* Ids are known before the types are there: 4 numbers, then a pointer a struct, then arrays, then
+     * structs. */
+    first = 5 + (int)STRUCTS;
+    for (u32 k = 0; k < STRUCTS; k++)
+        for (u32 m = 0; m < w->s[k].n; m++)
+            first += w->s[k].f[m].kind == ARRAY || w->s[k].f[m].kind == RECORDS;
+    for (u32 k = 0; k < STRUCTS; k++)
+        w->id[k] = (u32)first + k;
+    for (u32 k = 0; k < STRUCTS; k++)
+        pointer[k] = btf__add_ptr(b, (int)w->id[k]);
+    for (u32 k = 0; k < STRUCTS; k++)
+        for (u32 m = 0; m < w->s[k].n; m++) {
+            const struct field *f = &w->s[k].f[m];
+
+            if (f->kind == ARRAY || f->kind == RECORDS)
+                array[k][m] = btf__add_array(
+                    b, number[0], f->kind == ARRAY ? number[__builtin_ctz(f->size)] : (int)w->id[f->to],
+                    f->n);
+        }
+    for (u32 k = 0; k < STRUCTS; k++) {
+        struct shape *s = &w->s[k];
+        int id = s->is_union ? btf__add_union(b, s->name, s->size) : btf__add_struct(b, s->name, s->size);
+
+        assert_int_equal(id, w->id[k]);
+        for (u32 m = 0; m < s->n; m++) {
+            const struct field *f = &s->f[m];
+            char name[8];
+
+            snprintf(name, sizeof(name), "f%u", m);
+            assert_int_equal(btf__add_field(b, name,
+                                            f->kind == NUMBER    ? number[__builtin_ctz(f->size)]
+                                            : f->kind == BITS    ? number[2]
+                                            : f->kind == POINTER ? pointer[f->to]
+                                            : f->kind == NESTED  ? (int)w->id[f->to]
+                                                                 : array[k][m],
+                                            f->bit, f->width),
+                             0);
+        }
+    }
+    proto = btf__add_func_proto(b, number[2]);
+    btf__add_func_param(b, "a", pointer[STRUCTS - 1]);
+    btf__add_func_param(b, "b", pointer[STRUCTS - 2]);
+    btf__add_func(b, "entry", BTF_FUNC_GLOBAL, proto);
+    raw = btf__raw_data(b, &size);
+    if (tn_btf_open(raw, size, NULL, &w->btf, &err))
+        fail_msg("%s", err.message);
+    btf__free(b);
+}
+
+/* -------------------------------------------------------------------------------- paths, and what they paint
+ */
+
+struct paint {
+    bool on[2][STRUCTS][SIZE];
+};
+
+static void paint_all(struct paint *p, u32 op, u32 s, u32 off, u32 n)
+{
+    memset(&p->on[op][s][off], true, n);
+}
+
+/* A random path below a struct at `off` of object `base`: its text, and the bytes. */
+static void walk(const struct world *w, u32 s, u32 base, u32 off, u32 op, struct paint *p, char *text,
+                 size_t cap)
+{
+    const struct shape *sh = &w->s[s];
+    u32 m = rnd(sh->n), k, at;
+    const struct field *f = &sh->f[m];
+    size_t used = strlen(text);
+
+    used += (size_t)snprintf(text + used, cap - used, "f%u", m);
+    at = off + f->bit / 8;
+    switch (f->kind) {
+    case BITS:
+        paint_all(p, op, base, at, (f->bit % 8 + f->width + 7) / 8);
+        return;
+    case NUMBER:
+        paint_all(p, op, base, at, f->size);
+        return;
+    case POINTER:
+        if (rnd(2) || strlen(text) > 40) {
+            paint_all(p, op, base, at, 8);
+            return;
+        }
+        paint_all(p, TN_READ, base, at, 8);
+        snprintf(text + used, cap - used, "->");
+        walk(w, f->to, f->to, 0, op, p, text, cap);
+        return;
+    case NESTED:
+        if (rnd(3)) {
+            snprintf(text + used, cap - used, ".");
+            walk(w, f->to, base, at, op, p, text, cap);
+            return;
+        }
+        paint_all(p, op, base, at, f->size);
+        return;
+    default:
+        break;
+    }
+    k = rnd(f->n);
+    switch (rnd(4)) {
+    case 0:
+        paint_all(p, op, base, at, f->size * f->n);
+        return;
+    case 1:
+        snprintf(text + used, cap - used, "[..]");
+        paint_all(p, op, base, at, f->size * f->n);
+        return;
+    case 2:
+        snprintf(text + used, cap - used, "[%u .. %u]", k, f->n);
+        paint_all(p, op, base, at + k * f->size, f->size * (f->n - k));
+        return;
+    default:
+        used += (size_t)snprintf(text + used, cap - used, "[%u]", k);
+        if (f->kind == RECORDS && rnd(2)) {
+            snprintf(text + used, cap - used, ".");
+            walk(w, f->to, base, at + k * f->size, op, p, text, cap);
+            return;
+        }
+        paint_all(p, op, base, at + k * f->size, f->size);
+    }
+}
+
+static void make_cap(const struct world *w, struct paint *p, char *text, size_t cap)
+{
+    static const char *const roots[] = {"a->", "b->"};
+    u32 op = rnd(4) == 0, root = rnd(STRUCTS + 2);
+    u32 s = root < 2 ? STRUCTS - 1 - root : root - 2;
+    char path[200];
+
+    if (root < 2)
+        snprintf(path, sizeof(path), "%s", roots[root]);
+    else
+        snprintf(path, sizeof(path), "s%u->", s);
+    if (rnd(12) == 0) {
+        path[strlen(path) - 2] = 0;
+        paint_all(p, op, s, 0, w->s[s].size);
+    } else {
+        walk(w, s, s, 0, op, p, path, sizeof(path));
+    }
+    snprintf(text, cap, "%s(%s)", op ? "write" : "read", path);
+}
+
+static struct tn_access make_access(const struct world *w, u32 *ret_shape)
+{
+    u32 s = rnd(STRUCTS), size = 1u << rnd(4), off;
+
+    size = TN_MIN(size, w->s[s].size);
+    off = rnd(w->s[s].size - size + 1);
+    if (rnd(4))
+        off -= off % size;
+    *ret_shape = s;
+    return (struct tn_access){.kind = rnd(4) ? TN_ACCESS_READ : TN_ACCESS_WRITE,
+                              .btf_id = w->id[s],
+                              .path = "",
+                              .offset = off,
+                              .size = size};
+}
+
+static bool painted(const struct paint *p, u32 s, const struct tn_access *a)
+{
+    for (u32 k = 0; k < a->size; k++)
+        if (!p->on[a->kind == TN_ACCESS_WRITE][s][a->offset + k])
+            return false;
+    return true;
+}
+
+/* ------------------------------------------------------------------------------------------ the property */
+
+#define SPEC "eim: 1\nhost: h\nextension_entries:\n- { name: e, extension_entry: entry }\n"
+
+static struct tn_class *compile(const struct tn_bound *b, struct tn_bag *bag, const char (*texts)[256], u32 n)
+{
+    struct tn_cap *caps = tn_bag_alloc(bag, sizeof(*caps) * (n + 1));
+    struct tn_eim_at at = {"test", 1, 1};
+    struct tn_class *c = NULL;
+    struct tn_error err = {0};
+
+    for (u32 k = 0; k < n; k++)
+        if (tn_eim_one_cap(bag, "test", texts[k], &caps[k], &err))
+            fail_msg("%s", err.message);
+    if (tn_class_make(b, bag, "c", "e", &at, TN_GEN_NONE, caps, n, &c, &err))
+        fail_msg("%s", err.message);
+    return c;
+}
+
+struct sums {
+    u64 triples, admitted, inferred, left_out, pasted;
+};
+
+static bool admits(const struct tn_class *c, const struct tn_access *a, struct tn_error *err)
+{
+    struct tn_asker q = {c, true};
+
+    return !tn_ask_access(&q, a, err);
+}
+
+static void check_class(const struct world *w, const struct tn_bound *b, struct sums *sums)
+{
+    static struct paint p;
+    struct tn_bag bag = {0};
+    char texts[7][256];
+    u32 n = rnd(6), shape;
+    struct tn_class *c, *more;
+
+    memset(&p, 0, sizeof(p));
+    for (u32 k = 0; k < n; k++)
+        make_cap(w, &p, texts[k], sizeof(texts[k]));
+    c = compile(b, &bag, texts, n);
+    {
+        static struct paint other;
+
+        make_cap(w, &other, texts[n], sizeof(texts[n]));
+    }
+    more = compile(b, &bag, texts, n + 1);
+    for (u32 k = 0; k < 40; k++) {
+        struct tn_access a = make_access(w, &shape);
+        struct tn_error err = {0};
+        bool yes = admits(c, &a, &err);
+
+        sums->triples++;
+        sums->admitted += yes;
+        if (yes != painted(&p, shape, &a))
+            fail_msg("%s of s%u [%u, %u) is %s", a.kind == TN_ACCESS_WRITE ? "write" : "read", shape,
+                     a.offset, a.offset + a.size, yes ? "admitted" : "refused");
+        if (yes && !admits(more, &a, NULL))
+            fail_msg("with %s it is refused", texts[n]);
+        if (!yes && k % 8 == 0) { /* what is needed, pasted */
+            struct tn_words words = {0};
+            char pasted[16][256];
+            struct tn_bag own = {0};
+
+            assert_non_null(strstr(err.message, "needs  "));
+            assert_int_equal(tn_words_of(b, c->func, &own, a.kind == TN_ACCESS_WRITE, a.btf_id, a.offset,
+                                         a.size, NULL, NULL, &words),
+                             0);
+            assert_in_range(words.n, 1, 16);
+            for (u32 i = 0; i < words.n; i++)
+                snprintf(pasted[i], sizeof(pasted[i]), "%s", words.text[i]);
+            assert_true(admits(compile(b, &own, pasted, words.n), &a, NULL));
+            sums->pasted++;
+            tn_bag_clear(&own);
+        }
+    }
+    tn_bag_clear(&bag);
+}
+
+static void check_infer(const struct world *w, const struct tn_bound *b, struct sums *sums)
+{
+    const struct tn_eim_needs needs = {.insns = 5, .typed = true};
+    struct tn_eim_uses uses = {.bound = b};
+    struct tn_eim_inferred inferred = {0};
+    struct tn_authority auth;
+    struct tn_error err = {0};
+    u32 n = 1 + rnd(12), shape;
+
+    tn_eim_recording(&uses, &auth);
+    for (u32 k = 0; k < n; k++) {
+        struct tn_access a = make_access(w, &shape);
+
+        a.insn = k;
+        assert_int_equal(auth.may_access(auth.self, &a, NULL), 0);
+    }
+    if (tn_eim_infer(&uses, "c", "e", &needs, &inferred, &err))
+        fail_msg("%s", err.message);
+    for (u32 k = 0; k < uses.n; k++, sums->triples++)
+        if (tn_eim_admits(inferred.c, true, &uses.row[k], &err))
+            fail_msg("inferred, and refused: %s", err.message);
+    for (u32 skip = 0; skip < inferred.n; skip++) {
+        struct tn_bag bag = {0};
+        static char texts[128][256];
+        struct tn_class *c;
+        bool all = true;
+        u32 left = 0;
+
+        if (!strncmp(inferred.text[skip], "instructions", 12))
+            continue;
+        assert_true(inferred.n <= 128);
+        for (u32 k = 0; k < inferred.n; k++)
+            if (k != skip)
+                snprintf(texts[left++], sizeof(texts[0]), "%s", inferred.text[k]);
+        c = compile(b, &bag, texts, left);
+        for (u32 k = 0; k < uses.n; k++, sums->triples++)
+            all &= !tn_eim_admits(c, true, &uses.row[k], NULL);
+        if (all)
+            fail_msg("%s is not needed", inferred.text[skip]);
+        sums->left_out++;
+        tn_bag_clear(&bag);
+    }
+    sums->inferred++;
+    tn_eim_inferred_clear(&inferred);
+    tn_eim_uses_clear(&uses);
+}
+
+static void test_properties(void **state)
+{
+    struct tn_eim_source source = {"spec.yaml", SPEC, sizeof(SPEC) - 1, NULL, NULL};
+    const char *worlds = getenv("TN_WORLDS");
+    struct sums sums = {0};
+    struct tn_error err = {0};
+    struct tn_eim *eim;
+
+    if (getenv("TN_SEED"))
+        seed = strtoull(getenv("TN_SEED"), NULL, 0) * 0x9e3779b97f4a7c15ull | 1;
+    assert_int_equal(tn_eim_read(&source, 1, NULL, &eim, &err), 0);
+    for (u32 k = 0; k < (worlds ? (u32)atoi(worlds) : 200); k++) {
+        struct tn_bound *b;
+        static struct world w;
+
+        make_world(&w);
+        if (tn_eim_bind(eim, "h", w.btf, &b, &err))
+            fail_msg("%s", err.message);
+        for (u32 c = 0; c < 20; c++)
+            check_class(&w, b, &sums);
+        for (u32 c = 0; c < 10; c++)
+            check_infer(&w, b, &sums);
+        tn_eim_unbind(b);
+        tn_btf_close(w.btf);
+    }
+    tn_eim_free(eim);
+    print_message("%llu triples, %llu admitted, %llu refusals pasted, %llu classes inferred, %llu "
+                  "capabilities left out\n",
+                  (unsigned long long)sums.triples, (unsigned long long)sums.admitted,
+                  (unsigned long long)sums.pasted, (unsigned long long)sums.inferred,
+                  (unsigned long long)sums.left_out);
+    assert_true(sums.triples >= 100000 || worlds);
+    assert_true(sums.admitted > sums.triples / 50 && sums.left_out && sums.pasted);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_properties)};
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -56,6 +56,23 @@ static u32 characters(const char *s, size_t len)
     return n;
 }
 
+/* A character that does not show, or that YAML takes for the end of a line: escapes can write any. */
+static bool is_plain(const char *s, size_t len)
+{
+    static const char *const others[] = {"\xe2\x80\xa8", "\xe2\x80\xa9", "\xef\xbb\xbf"};
+
+    for (size_t k = 0; k < len; k++) {
+        unsigned char c = (unsigned char)s[k], next = (unsigned char)s[k + 1];
+
+        if ((c < ' ' && c != '\n') || c == 0x7f || (c == 0xc2 && next >= 0x80 && next < 0xa0))
+            return false;
+        for (size_t o = 0; o < TN_ARRAY_SIZE(others); o++)
+            if (!strncmp(s + k, others[o], 3))
+                return false;
+    }
+    return true;
+}
+
 static int fill_text(struct reader *r, const yaml_event_t *e, struct tn_node *node)
 {
     const char *value = (const char *)e->data.scalar.value;
@@ -63,8 +80,8 @@ static int fill_text(struct reader *r, const yaml_event_t *e, struct tn_node *no
     bool quoted = e->data.scalar.style == YAML_SINGLE_QUOTED_SCALAR_STYLE ||
                   e->data.scalar.style == YAML_DOUBLE_QUOTED_SCALAR_STYLE;
 
-    if (memchr(value, 0, len))
-        return refuse(r, e->start_mark, -EINVAL, "a text cannot hold a NUL");
+    if (!is_plain(value, len))
+        return refuse(r, e->start_mark, -EINVAL, "a text cannot hold a character that does not show");
     node->text = tn_bag_dup(r->bag, value, len);
     node->inset = quoted;
     node->exact = e->start_mark.line == e->end_mark.line &&

@@ -101,7 +101,7 @@ static const struct {
     {"a tag", "eim: !!int 1\nhost: h\n", "a.yaml:1:6: tags are not taken"},
     {"a merge", HEAD "<<: { a: b }\n", "a.yaml:3:1: mappings are not merged"},
     {"too deep", "[[[[[[[[[[[[[[[[[[[[ x ]]]]]]]]]]]]]]]]]]]]", "a.yaml:1:17: this lies too deep"},
-    {"a NUL", "eim: 1\nhost: \"a\\0b\"\n", "a.yaml:2:7: a text cannot hold a NUL"},
+    {"a NUL", "eim: 1\nhost: \"a\\0b\"\n", "a.yaml:2:7: a text cannot hold a character that does not show"},
     {"a host with spaces", "eim: 1\nhost: a b\n", "a.yaml:2:7: \"host\": expected a name"},
     {"a host without a name", "eim: 1\nhost: { binary: /b }\n", "a.yaml:2:7: a host needs the key \"name\""},
     {"an unknown default", HEAD "defaults: { uprobe: observabilty }\n",

@@ -308,6 +308,15 @@ static u32 pointer_tags(const struct tn_btf *b, u32 id)
     return strcmp(tn_btf_string(b, t->name_off), "percpu") ? 0 : TN_PTR_PERCPU;
 }
 
+/* So says the authority. When the function has returned, it may have freed its arguments. */
+static bool is_valid(const struct vf *v, u32 arg)
+{
+    u32 attach = v->attach.row->attach;
+
+    return (attach == BPF_TRACE_FENTRY || attach == BPF_MODIFY_RETURN) && arg < 16 &&
+           v->auth->entry_valid >> arg & 1;
+}
+
 static int yield_pointer(struct vf *v, struct tn_place *p, u32 arg, const struct btf_type *pointer)
 {
     const struct tn_btf *b = host(v);
@@ -333,7 +342,8 @@ static int yield_pointer(struct vf *v, struct tn_place *p, u32 arg, const struct
     mask = tp_mask(v, arg);
     if (mask & TP_ERROR)
         return 0;
-    flags = (v->attach.row->trusted ? TN_PTR_TRUSTED : 0) | pointer_tags(b, pointer->type);
+    flags =
+        (v->attach.row->trusted || is_valid(v, arg) ? TN_PTR_TRUSTED : 0) | pointer_tags(b, pointer->type);
     if (iter)
         flags = iter->flags;
     if (mask & TP_NULL || is_nullable(v, arg))

@@ -65,6 +65,16 @@ const struct tn_kfunc *tn_kfunc_of(const struct vf *v, const struct bpf_insn *i)
     return b && !i->off ? tn_kfunc_find(tn_btf_name(b, (u32)i->imm)) : NULL;
 }
 
+bool tn_kfunc_sleeps(const struct vf *v, const struct bpf_insn *i)
+{
+    const struct tn_kfunc *row = tn_kfunc_of(v, i);
+    struct tn_host_function own = {0};
+
+    if (row)
+        return row->flags & TN_KF_SLEEPABLE;
+    return v->auth->may_offer && !v->auth->may_offer(v->auth->self, (u32)i->imm, &own) && own.sleeps;
+}
+
 /* ------------------------------------------------------------------------------------- may it be called */
 
 static bool is_offered(const struct vf *v, const struct tn_kfunc *row)
@@ -76,6 +86,22 @@ static bool is_offered(const struct vf *v, const struct tn_kfunc *row)
     if (row->set == TN_KFSET_SESSION)
         return attach == TN_ATTACH_KPROBE_SESSION || attach == TN_ATTACH_UPROBE_SESSION;
     return row->set != TN_KFSET_ITER || attach == BPF_TRACE_ITER;
+}
+
+/* No function of the house: may be one of the host's own. Valid pointers are asked for in any case. */
+static void ask_for_row(struct vf *v, struct tn_kcall *c)
+{
+    struct tn_host_function *h = &c->host;
+
+    if (!v->auth->may_offer || v->auth->may_offer(v->auth->self, c->id, h))
+        return;
+    c->is_own = true;
+    c->own = (struct tn_kfunc){
+        .name = c->name, .types = UINT32_MAX, .set = TN_KFSET_COMMON, .special = TN_KFUNC_NONE};
+    c->own.flags =
+        (u16)(TN_KF_TRUSTED_ARGS | (h->acquires ? TN_KF_ACQUIRE : 0) | (h->releases ? TN_KF_RELEASE : 0) |
+              (h->ret_null ? TN_KF_RET_NULL : 0) | (h->sleeps ? TN_KF_SLEEPABLE : 0));
+    c->row = &c->own;
 }
 
 static int find_callee(struct vf *v, const struct bpf_insn *i, struct tn_kcall *c)
@@ -103,6 +129,8 @@ static int find_callee(struct vf *v, const struct bpf_insn *i, struct tn_kcall *
     c->proto = tn_btf_type(c->b, t->type);
     c->nargs = tn_btf_vlen(c->proto);
     c->row = tn_kfunc_find(c->name);
+    if (!c->row)
+        ask_for_row(v, c);
     if (!c->row || !is_offered(v, c->row))
         return vf_refuse(v, v->pc, TN_REASON_kfunc, "calling kernel function %s is not allowed: %s", c->name,
                          c->row ? "it is not for programs of this type" : "it is not offered to programs");

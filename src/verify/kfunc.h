@@ -9,6 +9,9 @@
 
 struct tn_kcall {
     const struct tn_kfunc *row;
+    struct tn_kfunc own;          /* the row of a function of the host's own … */
+    struct tn_host_function host; /* … and what its authority says of it */
+    bool is_own;
     const struct tn_btf *b;       /* the host's */
     const struct btf_type *proto; /* in b */
     const char *name;

@@ -46,7 +46,18 @@ enum arg {
 
 static const char *arg_name(const struct tn_kcall *c, u32 arg)
 {
-    return tn_btf_string(c->b, tn_btf_params(c->proto)[arg].name_off);
+    return c->is_own ? "" : tn_btf_string(c->b, tn_btf_params(c->proto)[arg].name_off);
+}
+
+/* What the names of arguments say in the house's functions, the authority says of the host's own. */
+static bool own_ends(const struct tn_host_function *h, u32 arg, const char *suffix)
+{
+    u8 bits = !strcmp(suffix, "__sz")         ? h->sized
+              : !strcmp(suffix, "__k")        ? h->constant
+              : !strcmp(suffix, "__nullable") ? h->nullable
+                                              : 0;
+
+    return arg < 5 && bits >> arg & 1;
 }
 
 static bool ends(const struct tn_kcall *c, u32 arg, const char *suffix)
@@ -54,6 +65,8 @@ static bool ends(const struct tn_kcall *c, u32 arg, const char *suffix)
     const char *name = arg_name(c, arg);
     size_t n = strlen(name), m = strlen(suffix);
 
+    if (c->is_own)
+        return own_ends(&c->host, arg, suffix);
     return n >= m && !strcmp(name + n - m, suffix);
 }
 

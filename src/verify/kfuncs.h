@@ -260,6 +260,8 @@ struct bpf_insn;
 struct vf;
 /* The row of the function that this call names, whatever program asks; NULL: none. */
 const struct tn_kfunc *tn_kfunc_of(const struct vf *v, const struct bpf_insn *insn);
+/* … may sleep, be it the house's or the host's own. */
+bool tn_kfunc_sleeps(const struct vf *v, const struct bpf_insn *insn);
 /* *ret_end: what is called does not come back. */
 int tn_kfunc_call(struct vf *v, const struct bpf_insn *insn, bool *ret_end);
 

@@ -586,7 +586,7 @@ void tn_subprog_effects(struct vf *v)
                 proto = i->src_reg ? NULL : tn_proto_by_id((u32)i->imm);
                 kfunc = i->src_reg ? tn_kfunc_of(v, i) : NULL;
                 sub->sleeps |=
-                    (kfunc && kfunc->flags & TN_KF_SLEEPABLE) || (proto && proto->flags & TN_PF_SLEEPS);
+                    (i->src_reg && tn_kfunc_sleeps(v, i)) || (proto && proto->flags & TN_PF_SLEEPS);
                 sub->changes_packet |=
                     (kfunc && kfunc->special == TN_KFUNC_PULL) || (proto && proto->flags & TN_PF_CHANGES);
             }

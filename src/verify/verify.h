@@ -49,6 +49,16 @@ struct tn_call {
 struct tn_call_facts {
     s64 ret_min, ret_max;
 };
+/* A function of the host's own that programs may call by type, beside those of the house (kfuncs.h). Pointers
+   that it takes are valid, and not NULL where nothing else is said. Bit k is of argument k. */
+struct tn_host_function {
+    bool acquires, releases; /* the result has to be given back; the argument that was acquired is */
+    bool ret_null;           /* a pointer it returns may be NULL */
+    bool sleeps;
+    u8 sized;    /* it counts the bytes behind the argument before it */
+    u8 constant; /* it is known before the program runs */
+    u8 nullable;
+};
 struct tn_limits {
     u64 max_insns_processed; /* the verifier's own budget */
     u64 max_path_insns;      /* longest path a run may take; 0 = no limit */
@@ -62,9 +72,14 @@ struct tn_authority {
     void *self;
     u64 tag;
     struct tn_limits limits;
+    /* Of a program that stands before or in place of a function: bit k, its argument k points to what is there
+       and stays there while the program runs. */
+    u16 entry_valid;
     int (*may_access)(void *self, const struct tn_access *access, struct tn_error *err);
     int (*may_call)(void *self, const struct tn_call *call, struct tn_call_facts *ret_facts,
                     struct tn_error *err);
+    /* 0, or −ENOENT: programs cannot call the function of that id. NULL: none but the house's. */
+    int (*may_offer)(void *self, u32 btf_id, struct tn_host_function *ret);
 };
 /* Says yes to everything, with Linux's limits (one million processed instructions, its rules for the stack).
  */

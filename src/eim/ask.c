@@ -268,6 +268,24 @@ static int may_call(void *self, const struct tn_call *call, struct tn_call_facts
     return tn_ask_call(self, call, facts, err);
 }
 
+/* Every function that the specification declares: the one that the class lacks is refused by its name. */
+int tn_ask_offer(const struct tn_bound *b, u32 btf_id, struct tn_host_function *ret)
+{
+    for (u32 k = 0; btf_id && k < b->host->nfunctions; k++) {
+        if (b->function[k].btf_id != btf_id)
+            continue;
+        *ret = b->function[k].host;
+        return 0;
+    }
+    return -ENOENT;
+}
+static int may_offer(void *self, u32 btf_id, struct tn_host_function *ret)
+{
+    const struct tn_asker *q = self;
+
+    return tn_ask_offer(q->c->bound, btf_id, ret);
+}
+
 /* FNV-1a over what the class says. */
 static u64 tag_of(const struct tn_class *c, bool typed)
 {
@@ -290,7 +308,10 @@ void tn_eim_authority(const struct tn_class *c, bool typed, struct tn_asker *ask
                                  .tag = tag_of(c, typed),
                                  .limits = tn_authority_all.limits,
                                  .may_access = may_access,
-                                 .may_call = may_call};
+                                 .may_call = may_call,
+                                 .may_offer = may_offer};
+    if (typed && c->func)
+        ret->entry_valid = c->func->valid;
     ret->limits.max_path_insns = c->max_insns == TN_NO_LIMIT ? 0 : c->max_insns;
 }
 

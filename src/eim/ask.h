@@ -9,6 +9,8 @@ int tn_ask_access(const struct tn_asker *q, const struct tn_access *a, struct tn
 int tn_ask_call(const struct tn_asker *q, const struct tn_call *call, struct tn_call_facts *facts,
                 struct tn_error *err);
 
+int tn_ask_offer(const struct tn_bound *b, u32 btf_id, struct tn_host_function *ret);
+
 /* words.c: the capabilities that together are these bytes: "write(r->headers_out.status)". Arguments of
    `func` (may be NULL) come first, then variables that have a state capability, then pointers that `reads`
    says are readable, then the type's name. */

@@ -37,7 +37,9 @@ struct tn_bfunc {
     u32 nconstraints;
     struct tn_fact_path *fact_path; /* reads, writes */
     u32 nfact_paths;
-    bool io, sleeps;
+    bool io;
+    u16 valid;                    /* arguments that are not NULL, whatever else */
+    struct tn_host_function host; /* what the verifier asks */
 };
 /* Bytes [off, end) of each object of a type. */
 struct tn_grant {

@@ -315,7 +315,65 @@ static int fact_path(const struct tn_scope *s, struct tn_bfunc *f, const struct 
     return err;
 }
 
-static int read_facts(const struct tn_scope *s, struct tn_bfunc *f, const struct tn_cons *c)
+/* For the verifier, of a fact that stands under nothing but "and". */
+static int note_fact(const struct tn_scope *s, struct tn_bfunc *f, const struct tn_cons *c)
+{
+    s32 k = param_of(f, &c->arg[0]), len = param_of(f, &c->arg[1]);
+    u8 bit = k >= 0 && k < 8 ? (u8)(1u << k) : 0;
+
+    switch (c->fact) {
+    case TN_FACT_IO:
+        f->io = true;
+        return 0;
+    case TN_FACT_MAY_SLEEP:
+        f->host.sleeps = true;
+        return 0;
+    case TN_FACT_ALLOCATES:
+    case TN_FACT_ACQUIRE:
+        f->host.acquires = true;
+        if (f->ret.pointers == 1 && tn_is_composite(s->btf, f->ret.id))
+            return 0;
+        return tn_eim_fail(
+            s->err, &c->at, -EINVAL, "spec_type",
+            "%.64s returns no pointer to a struct, and only those are followed until they are given back",
+            f->function);
+    case TN_FACT_FREES:
+    case TN_FACT_RELEASE:
+        f->host.releases = true;
+        return 0;
+    case TN_FACT_NONNULL:
+        f->valid |= k >= 0 && k < 16 ? (u16)(1u << k) : 0;
+        return 0;
+    case TN_FACT_NULLABLE:
+        f->host.nullable |= bit;
+        return 0;
+    case TN_FACT_CONST:
+        f->host.constant |= bit;
+        return 0;
+    case TN_FACT_SIZED:
+        if (len != k + 1 || k < 0)
+            return tn_eim_fail(s->err, &c->at, -EINVAL, "spec_type",
+                               "the argument that counts has to follow the one it is about");
+        f->host.sized |= (u8)(len < 8 ? 1u << len : 0);
+        return 0;
+    default:
+        return 0;
+    }
+}
+
+/* Some post-condition says that the result is not NULL, whatever else. */
+static bool never_null(const struct tn_cons *c)
+{
+    if (c->kind == TN_CONS_AND)
+        return never_null(c->a) || never_null(c->b);
+    if (c->kind == TN_CONS_FACT)
+        return c->fact == TN_FACT_NONNULL && c->arg[0].kind == TN_OP_RTN;
+    return c->kind == TN_CONS_REL && c->rel == TN_NE &&
+           ((c->l.kind == TN_OP_RTN && c->r.kind == TN_OP_NULL) ||
+            (c->r.kind == TN_OP_RTN && c->l.kind == TN_OP_NULL));
+}
+
+static int read_facts(const struct tn_scope *s, struct tn_bfunc *f, const struct tn_cons *c, bool top)
 {
     int err = 0;
 
@@ -324,16 +382,17 @@ static int read_facts(const struct tn_scope *s, struct tn_bfunc *f, const struct
         return err ? err : known(s, f, &c->r);
     }
     if (c->kind != TN_CONS_FACT) {
+        top &= c->kind == TN_CONS_AND;
         if (c->a)
-            err = read_facts(s, f, c->a);
-        return err || !c->b ? err : read_facts(s, f, c->b);
+            err = read_facts(s, f, c->a, top);
+        return err || !c->b ? err : read_facts(s, f, c->b, top);
     }
     if (c->fact == TN_FACT_READS || c->fact == TN_FACT_WRITES)
         return fact_path(s, f, c);
-    f->io |= c->fact == TN_FACT_IO;
-    f->sleeps |= c->fact == TN_FACT_MAY_SLEEP;
     err = known(s, f, &c->arg[0]);
-    return err ? err : known(s, f, &c->arg[1]);
+    if (!err)
+        err = known(s, f, &c->arg[1]);
+    return err || !top ? err : note_fact(s, f, c);
 }
 
 int tn_bfunc_facts(const struct tn_scope *s, struct tn_bfunc *f)
@@ -343,6 +402,9 @@ int tn_bfunc_facts(const struct tn_scope *s, struct tn_bfunc *f)
 
     own.func = f;
     for (u32 k = 0; k < f->nconstraints && !err; k++)
-        err = read_facts(&own, f, f->constraint[k]);
+        err = read_facts(&own, f, f->constraint[k], true);
+    f->host.ret_null = f->ret.pointers > 0;
+    for (u32 k = 0; k < f->nconstraints; k++)
+        f->host.ret_null &= !never_null(f->constraint[k]);
     return err;
 }

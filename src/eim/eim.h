@@ -109,8 +109,9 @@ struct tn_eim_uses {
     bool failed; /* for want of memory: something is missing */
 };
 /* An authority that says yes to everything, tells what the host's functions promise, and writes down what it
-   was asked. `uses` zeroed but for `bound`; released by tn_eim_uses_clear. */
-void tn_eim_recording(struct tn_eim_uses *uses, struct tn_authority *ret);
+   was asked. `entry`: of the specification, whose conditions then hold; NULL: none. `uses` zeroed but for
+   `bound`; released by tn_eim_uses_clear. */
+void tn_eim_recording(struct tn_eim_uses *uses, const char *entry, struct tn_authority *ret);
 void tn_eim_uses_clear(struct tn_eim_uses *uses);
 
 /* Would the class admit it? 0, or −EACCES with `err` filled as in a refusal of the verifier's. */

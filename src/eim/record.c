@@ -126,12 +126,22 @@ static int record_call(void *self, const struct tn_call *call, struct tn_call_fa
     return 0;
 }
 
-void tn_eim_recording(struct tn_eim_uses *uses, struct tn_authority *ret)
+static int record_offer(void *self, u32 btf_id, struct tn_host_function *ret)
 {
+    return tn_ask_offer(((const struct tn_eim_uses *)self)->bound, btf_id, ret);
+}
+
+void tn_eim_recording(struct tn_eim_uses *uses, const char *entry, struct tn_authority *ret)
+{
+    const struct tn_eim_entry *e = entry ? tn_host_entry(uses->bound->host, entry) : NULL;
+
     *ret = tn_authority_all;
     ret->self = uses;
+    if (e)
+        ret->entry_valid = uses->bound->entry[e - uses->bound->host->entry].valid;
     ret->may_access = record_access;
     ret->may_call = record_call;
+    ret->may_offer = record_offer;
 }
 
 void tn_eim_uses_clear(struct tn_eim_uses *uses)

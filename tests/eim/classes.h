@@ -22,7 +22,8 @@
     "- { name: copyOut, function: copy, constraints: [ \"sized(to, n)\", IO, \"rtn <= n\" ] }\n"             \
     "extension_entries:\n"                                                                                   \
     "- { name: access, extension_entry: access_phase, prototype: \"int (request_t *r, int rc, str_t "        \
-    "*name)\" }\n"
+    "*name)\",\n"                                                                                            \
+    "    constraints: [ nonnull(r), nonnull(name) ] }\n"
 
 static struct tn_btf *host_btf;
 

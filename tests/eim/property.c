@@ -376,7 +376,7 @@ static void check_infer(const struct world *w, const struct tn_bound *b, struct 
     struct tn_error err = {0};
     u32 n = 1 + rnd(12), shape;
 
-    tn_eim_recording(&uses, &auth);
+    tn_eim_recording(&uses, "e", &auth);
     for (u32 k = 0; k < n; k++) {
         struct tn_access a = make_access(w, &shape);
 

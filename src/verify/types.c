@@ -252,12 +252,16 @@ bool tn_types_rcu(const struct tn_reg *reg)
 static bool is_listed(const struct tn_btf *b, const struct tn_reg *of, const struct walk *w,
                       const char *suffix)
 {
+    const char *own = tn_btf_name(b, of->obj);
+    size_t n = strlen(own), m = strlen(suffix) + 1;
     char name[64];
     const struct btf_type *t;
     u32 id;
 
-    if (snprintf(name, sizeof(name), "%s%s", tn_btf_name(b, of->obj), suffix) >= (int)sizeof(name))
+    if (n + m > sizeof(name))
         return false;
+    memcpy(name, own, n); /* each load through a trusted pointer comes here */
+    memcpy(name + n, suffix, m);
     id = tn_btf_find(b, tn_btf_kind_of(b, of->obj), name);
     t = tn_btf_type(b, id);
     for (u32 k = 0; t && k < tn_btf_vlen(t); k++) {

@@ -327,8 +327,8 @@ static void test_order(void **state)
                                  {"policy.yaml", nginx_policy, strlen(nginx_policy), NULL, NULL}};
     static const char *const clashes[] = {
         "eim: 1\nhost: nginx\ndefaults: { uprobe: denied }\n",
-        "eim: 1\nhost: nginx\nextension_classes: [ { name: probe, extension_entry: accessPhase, allowed: [ "
-        "instructions < 1 ] } ]\n",
+        ("eim: 1\nhost: nginx\nextension_classes: [ { name: probe, extension_entry: accessPhase, allowed: [ "
+         "instructions < 1 ] } ]\n"),
         "eim: 1\nhost: { name: nginx, binary: /opt/nginx }\n",
         "eim: 1\nhost: nginx\nwhat: ever\n",
     };

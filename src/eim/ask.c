@@ -310,6 +310,7 @@ void tn_eim_authority(const struct tn_class *c, bool typed, struct tn_asker *ask
                                  .may_access = may_access,
                                  .may_call = may_call,
                                  .may_offer = may_offer};
+    ret->host_stores = true;
     if (typed && c->func)
         ret->entry_valid = c->func->valid;
     ret->limits.max_path_insns = c->max_insns == TN_NO_LIMIT ? 0 : c->max_insns;

@@ -137,6 +137,7 @@ void tn_eim_recording(struct tn_eim_uses *uses, const char *entry, struct tn_aut
 
     *ret = tn_authority_all;
     ret->self = uses;
+    ret->host_stores = true;
     if (e)
         ret->entry_valid = uses->bound->entry[e - uses->bound->host->entry].valid;
     ret->may_access = record_access;

@@ -448,6 +448,10 @@ static int write_value(struct vf *v, const struct tn_place *p, const struct tn_r
 {
     struct tn_frame *f;
 
+    if (p->reg.kind == TN_REG_BTF && p->reg.host && tn_reg_is_pointer(value))
+        return vf_refuse(v, v->pc, TN_REASON_read_only,
+                         "an address is no number: R%u points to an object of the host's, and a %s is stored",
+                         p->regno, TN_REG_NAME(value));
     if (p->reg.kind != TN_REG_STACK)
         return 0;
     f = v->cur.frame[p->reg.frame];

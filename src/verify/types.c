@@ -331,6 +331,26 @@ static int refuse_walk(struct vf *v, const struct tn_place *p, const struct tn_e
                      p->regno, tn_types_name(v, &p->reg));
 }
 
+/* A plain store to an object of the host's: the authority wants to be asked, and the object is there. */
+static bool is_host_store(const struct vf *v, const struct tn_place *p)
+{
+    return v->auth->host_stores && p->reg.host && p->use == TN_USE_WRITE && !p->atomic && !p->helper &&
+           !(p->reg.flags & TN_PTR_ALLOC) && !tn_reg_maybe_null(&p->reg) && tn_types_trusted(&p->reg);
+}
+
+/* What it hits is one number: a pointer made of one would be followed by the host. */
+static int check_store(struct vf *v, const struct tn_place *p, int found, const struct walk *w)
+{
+    v->facts.features |= 1ull << TN_FEATURE_store;
+    if (found == FOUND_NUMBER && !(w->flags & TN_PTR_UNTRUSTED))
+        return 0;
+    return vf_refuse(v, v->pc, TN_REASON_read_only,
+                     found == FOUND_NUMBER
+                         ? "R%u points to a %s: %s lies in a union, which may be something else"
+                         : "R%u points to a %s: %s is a pointer, and only numbers of the host are stored to",
+                     p->regno, tn_types_name(v, &p->reg), w->path);
+}
+
 static int check_pointer(struct vf *v, const struct tn_place *p)
 {
     const char *name = tn_types_name(v, &p->reg);
@@ -358,7 +378,7 @@ static int check_pointer(struct vf *v, const struct tn_place *p)
                          "R%u is ptr_%s access percpu memory: off=%" PRId64
                          ": take this CPU's with bpf_this_cpu_ptr()",
                          p->regno, name, off);
-    if (p->use != TN_USE_READ && !(p->reg.flags & TN_PTR_ALLOC))
+    if (p->use != TN_USE_READ && !(p->reg.flags & TN_PTR_ALLOC) && !is_host_store(v, p))
         return vf_refuse(v, v->pc, TN_REASON_read_only,
                          "only read is supported: R%u points to a %s, which is not the program's own",
                          p->regno, name);
@@ -441,6 +461,11 @@ int tn_types_access(struct vf *v, struct tn_place *p)
     found = find(&w, p->reg.obj, p->fixed, p->size, !own, &why);
     if (found < 0)
         return refuse_walk(v, p, &why);
+    if (is_host_store(v, p)) {
+        err = check_store(v, p, found, &w);
+        if (err)
+            return err;
+    }
     set_yield(v, p, found, &w);
     if (!own) {
         tn_types_probe(v, p);

@@ -72,9 +72,12 @@ struct tn_authority {
     void *self;
     u64 tag;
     struct tn_limits limits;
-    /* Of a program that stands before or in place of a function: bit k, its argument k points to what is there
-       and stays there while the program runs. */
+    /* Of a program that stands before or in place of a function: bit k, its argument k points to what is
+       there and stays there while the program runs. */
     u16 entry_valid;
+    /* Numbers in objects of the host that are surely there may be stored to: which ones is asked. Else none
+     * may. */
+    bool host_stores;
     int (*may_access)(void *self, const struct tn_access *access, struct tn_error *err);
     int (*may_call)(void *self, const struct tn_call *call, struct tn_call_facts *ret_facts,
                     struct tn_error *err);
@@ -136,7 +139,8 @@ struct tn_verify_in {
     F(exception, "throws: it ends from inside of its functions")                                             \
     F(deep_stack, "has frames of more than 512 bytes together")                                              \
     F(symbol,    "takes the address of a variable of the host")                                              \
-    F(kfunc,     "calls a function of the host by its type")
+    F(kfunc,     "calls a function of the host by its type")                                                 \
+    F(store,     "stores to an object of the host")
 // clang-format on
 enum tn_feature {
 #define F(name, ...) TN_FEATURE_##name,

@@ -170,20 +170,31 @@ int tn_helper_group_number(const char *name)
 
 int tn_kfunc_group(const char *name)
 {
-#define X(prefix, group)                                                                                     \
-    if (!strncmp(name, prefix, sizeof(prefix) - 1))                                                          \
-        return GROUP_##group;
-    KFUNC_GROUPS(X)
+    static const struct {
+        const char *prefix;
+        enum group group;
+    } rows[] = {
+#define X(prefix, group) {prefix, GROUP_##group},
+        KFUNC_GROUPS(X)
 #undef X
+    };
+
+    for (size_t k = 0; k < TN_ARRAY_SIZE(rows); k++)
+        if (!strncmp(name, rows[k].prefix, strlen(rows[k].prefix)))
+            return (int)rows[k].group;
     return -1;
 }
 
 bool tn_kfunc_takes_address(const char *name)
 {
-#define X(prefix)                                                                                            \
-    if (!strncmp(name, prefix, sizeof(prefix) - 1))                                                          \
-        return true;
-    ADDRESS_KFUNCS(X)
+    static const char *const rows[] = {
+#define X(prefix) prefix,
+        ADDRESS_KFUNCS(X)
 #undef X
+    };
+
+    for (size_t k = 0; k < TN_ARRAY_SIZE(rows); k++)
+        if (!strncmp(name, rows[k], strlen(rows[k])))
+            return true;
     return false;
 }

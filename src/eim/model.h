@@ -14,21 +14,30 @@
 #include "eim/lang.h"
 #include "eim/schema.h"
 
+/* How rows begin that have a name. */
+struct tn_named {
+    struct tn_eim_at at;
+    const char *name;
+};
 struct tn_state_cap {
     struct tn_eim_at at;
     const char *name;
     struct tn_cap cap; /* READ or WRITE */
 };
 struct tn_function_cap {
-    struct tn_eim_at at, function_at;
-    const char *name, *function;
+    struct tn_eim_at at;
+    const char *name;
+    struct tn_eim_at function_at;
+    const char *function;
     struct tn_signature *signature; /* NULL: as the types say */
     struct tn_cons **constraint;
     u32 nconstraints;
 };
 struct tn_eim_entry {
-    struct tn_eim_at at, function_at;
-    const char *name, *function;
+    struct tn_eim_at at;
+    const char *name;
+    struct tn_eim_at function_at;
+    const char *function;
     struct tn_signature *signature;
     struct tn_cons **constraint;
     u32 nconstraints;
@@ -41,8 +50,10 @@ struct tn_admitted {
     bool known;
 };
 struct tn_class_spec {
-    struct tn_eim_at at, entry_at;
-    const char *name, *entry; /* entry: a name, or what follows "uprobe:" */
+    struct tn_eim_at at;
+    const char *name;
+    struct tn_eim_at entry_at;
+    const char *entry; /* entry: a name, or what follows "uprobe:" */
     enum tn_eim_generated generated;
     struct tn_cap *cap; /* sorted by text */
     u32 ncaps;
@@ -95,6 +106,13 @@ bool tn_helper_group(const char *name, u64 bits[TN_HELPER_WORDS]);
 const char *tn_helper_group_name(u32 k);
 /* Offers every helper's name. */
 void tn_helper_offer(struct tn_nearest *near);
+
+/* Names of reasons that several files give. */
+#define TN_SPEC_NAME     "spec_name"
+#define TN_SPEC_CONFLICT "spec_conflict"
+
+/* compose.c */
+int tn_eim_compose(struct tn_eim *eim, struct tn_error *err);
 
 /* read.c, for whoever has a single capability as a text: `file` names where it came from. */
 int tn_eim_one_cap(struct tn_bag *bag, const char *file, const char *text, struct tn_cap *ret,

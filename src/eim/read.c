@@ -2,8 +2,7 @@
 /*
  * Files and notes to the model. In steps, each of which refuses:
  *
- *      sort the sources ▸ each file: tree, keys (schema.h), expressions ▸ rows of its host
- *      ▸ sort the rows ▸ each name once ▸ each name known ▸ no class contradicts itself
+ *      sort the sources ▸ each file: tree, keys (schema.h), expressions ▸ rows of its host ▸ compose.c
  *
  * Sources are taken in the order of their names, so the first error is the same whatever order they came in.
  */
@@ -13,8 +12,8 @@
 #include "eim/tree.h"
 
 #define KEY      "spec_key"
-#define NAME     "spec_name"
-#define CONFLICT "spec_conflict"
+#define NAME     TN_SPEC_NAME
+#define CONFLICT TN_SPEC_CONFLICT
 
 const char *const tn_rule_names[TN_RULE_COUNT] = {
 #define R(word) #word,
@@ -667,42 +666,6 @@ static int read_source(struct load *l, const struct tn_eim_source *s)
 
 /* ----------------------------------------------------------------------------------------- as a whole */
 
-static int by_place(const struct tn_eim_at *a, const struct tn_eim_at *b)
-{
-    int d = strcmp(a->file, b->file);
-
-    if (d)
-        return d;
-    if (a->line != b->line)
-        return a->line < b->line ? -1 : 1;
-    return a->column < b->column ? -1 : a->column > b->column;
-}
-
-/* Rows of every kind begin with a place and a name. */
-#define SORTED_BY_NAME(type, how)                                                                            \
-    static int how(const void *x, const void *y)                                                             \
-    {                                                                                                        \
-        const struct type *a = x, *b = y;                                                                    \
-        int d = strcmp(a->name, b->name);                                                                    \
-                                                                                                             \
-        return d ? d : by_place(&a->at, &b->at);                                                             \
-    }
-SORTED_BY_NAME(tn_state_cap, states)
-SORTED_BY_NAME(tn_function_cap, functions)
-SORTED_BY_NAME(tn_eim_entry, entries)
-SORTED_BY_NAME(tn_class_spec, classes)
-
-static int caps(const void *x, const void *y)
-{
-    const struct tn_cap *a = x, *b = y;
-    int d = strcmp(a->text, b->text);
-
-    return d ? d : by_place(&a->at, &b->at);
-}
-static int hosts(const void *x, const void *y)
-{
-    return strcmp(((const struct tn_host *)x)->name, ((const struct tn_host *)y)->name);
-}
 static int sources_by_name(const void *x, const void *y)
 {
     const struct tn_eim_source *a = *(const struct tn_eim_source *const *)x,
@@ -713,158 +676,6 @@ static int sources_by_name(const void *x, const void *y)
         return d ? d : (a->text != NULL) - (b->text != NULL);
     d = memcmp(a->text, b->text, TN_MIN(a->len, b->len));
     return d ? d : a->len < b->len ? -1 : a->len > b->len;
-}
-
-static int twice(struct load *l, const char *what, const char *name, const struct tn_eim_at *again,
-                 const struct tn_eim_at *first)
-{
-    return tn_eim_fail(l->err, again, -EINVAL, CONFLICT, "%s \"%.64s\" is there already, at %.200s:%u:%u",
-                       what, name, first->file, first->line, first->column);
-}
-
-#define EACH_ONCE(rows, n, what)                                                                             \
-    for (u32 k = 1; k < (n); k++)                                                                            \
-        if (!strcmp((rows)[k - 1].name, (rows)[k].name))                                                     \
-            return twice(l, what, (rows)[k].name, &(rows)[k].at, &(rows)[k - 1].at);
-
-static void sort(void *rows, u32 n, size_t size, int (*how)(const void *, const void *))
-{
-    if (n > 1)
-        qsort(rows, n, size, how);
-}
-
-static int check_names(struct load *l, struct tn_host *h)
-{
-    sort(h->state, h->nstates, sizeof(*h->state), states);
-    sort(h->function, h->nfunctions, sizeof(*h->function), functions);
-    sort(h->entry, h->nentries, sizeof(*h->entry), entries);
-    sort(h->klass, h->nclasses, sizeof(*h->klass), classes);
-    EACH_ONCE(h->state, h->nstates, "state capability")
-    EACH_ONCE(h->function, h->nfunctions, "function capability")
-    EACH_ONCE(h->entry, h->nentries, "extension entry")
-    EACH_ONCE(h->klass, h->nclasses, "extension class")
-    for (u32 k = 0; k < h->nfunctions; k++) {
-        const struct tn_state_cap *s = tn_host_state(h, h->function[k].name);
-
-        if (s)
-            return twice(l, "a capability", s->name, &h->function[k].at, &s->at);
-    }
-    return 0;
-}
-
-#define FIND(rows, n, wanted)                                                                                \
-    for (u32 lo = 0, hi = (n); lo < hi;) {                                                                   \
-        u32 mid = lo + (hi - lo) / 2;                                                                        \
-        int d = strcmp((rows)[mid].name, wanted);                                                            \
-                                                                                                             \
-        if (!d)                                                                                              \
-            return &(rows)[mid];                                                                             \
-        if (d < 0)                                                                                           \
-            lo = mid + 1;                                                                                    \
-        else                                                                                                 \
-            hi = mid;                                                                                        \
-    }                                                                                                        \
-    return NULL;
-
-const struct tn_state_cap *tn_host_state(const struct tn_host *h, const char *name)
-{
-    FIND(h->state, h->nstates, name)
-}
-const struct tn_function_cap *tn_host_function(const struct tn_host *h, const char *name)
-{
-    FIND(h->function, h->nfunctions, name)
-}
-const struct tn_eim_entry *tn_host_entry(const struct tn_host *h, const char *name)
-{
-    FIND(h->entry, h->nentries, name)
-}
-
-static int unknown_capability(struct load *l, const struct tn_host *h, const struct tn_cap *cap)
-{
-    struct tn_nearest near = tn_nearest_to(cap->name);
-    char hint[TN_NEAREST_TEXT];
-
-    for (u32 k = 0; k < h->nstates; k++)
-        tn_nearest_offer(&near, h->state[k].name);
-    for (u32 k = 0; k < h->nfunctions; k++)
-        tn_nearest_offer(&near, h->function[k].name);
-    tn_nearest_offer(&near, "replace");
-    tn_nearest_offer(&near, "IO");
-    tn_helper_offer(&near);
-    return tn_eim_fail(
-        l->err, &cap->at, -EINVAL, NAME,
-        "host \"%.64s\" has no state or function capability \"%.64s\", and no helper has that name%s",
-        h->name, cap->name, tn_nearest_text(&near, hint));
-}
-
-static int unknown_group(struct load *l, const struct tn_cap *cap)
-{
-    struct tn_nearest near = tn_nearest_to(cap->name);
-    char hint[TN_NEAREST_TEXT], list[100] = "";
-
-    for (u32 k = 0; tn_helper_group_name(k); k++) {
-        tn_nearest_offer(&near, tn_helper_group_name(k));
-        snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s%s", k ? ", " : "",
-                 tn_helper_group_name(k));
-    }
-    return tn_eim_fail(l->err, &cap->at, -EINVAL, NAME,
-                       "no group of helpers is called \"%.64s\": expected %s%s", cap->name, list,
-                       tn_nearest_text(&near, hint));
-}
-
-static int check_cap(struct load *l, const struct tn_host *h, const struct tn_cap *cap)
-{
-    u64 bits[TN_HELPER_WORDS] = {0};
-
-    if (cap->kind == TN_CAP_HELPERS && !tn_helper_group(cap->name, bits))
-        return unknown_group(l, cap);
-    if (cap->kind == TN_CAP_NAMED && !tn_host_state(h, cap->name) && !tn_host_function(h, cap->name) &&
-        !tn_helper_named(cap->name) && !tn_kfunc_named(cap->name))
-        return unknown_capability(l, h, cap);
-    return 0;
-}
-
-static int check_class(struct load *l, const struct tn_host *h, struct tn_class_spec *c)
-{
-    const struct tn_cap *limit[2] = {NULL, NULL};
-
-    if (!c->generated && !tn_host_entry(h, c->entry)) {
-        struct tn_nearest near = tn_nearest_to(c->entry);
-        char hint[TN_NEAREST_TEXT];
-
-        for (u32 k = 0; k < h->nentries; k++)
-            tn_nearest_offer(&near, h->entry[k].name);
-        return tn_eim_fail(l->err, &c->entry_at, -EINVAL, NAME,
-                           "host \"%.64s\" has no extension entry \"%.64s\"%s", h->name, c->entry,
-                           tn_nearest_text(&near, hint));
-    }
-    sort(c->cap, c->ncaps, sizeof(*c->cap), caps);
-    for (u32 k = 0; k < c->ncaps; k++) {
-        const struct tn_cap *cap = &c->cap[k];
-        int err = check_cap(l, h, cap);
-
-        if (err)
-            return err;
-        if (cap->kind == TN_CAP_INSTRUCTIONS || cap->kind == TN_CAP_MEMORY) {
-            const struct tn_cap **one = &limit[cap->kind == TN_CAP_MEMORY];
-
-            if (*one)
-                return tn_eim_fail(l->err, &cap->at, -EINVAL, CONFLICT,
-                                   "class \"%.64s\" has two limits of one kind: \"%s\" here and \"%s\" at "
-                                   "%.100s:%u:%u",
-                                   c->name, cap->text, (*one)->text, (*one)->at.file, (*one)->at.line,
-                                   (*one)->at.column);
-            *one = cap;
-        } else if (k && !strcmp(c->cap[k - 1].text, cap->text)) {
-            return twice(l, "capability", cap->text, &cap->at, &c->cap[k - 1].at);
-        }
-    }
-    if (!limit[0])
-        return tn_eim_fail(l->err, &c->at, -EINVAL, CONFLICT,
-                           "class \"%.64s\" allows no instruction: expected \"instructions < N\" or "
-                           "\"instructions < inf\" under \"allowed\"",
-                           c->name);
-    return 0;
 }
 
 int tn_eim_read(const struct tn_eim_source *sources, u32 n, const struct tn_eim_options *options,
@@ -887,14 +698,7 @@ int tn_eim_read(const struct tn_eim_source *sources, u32 n, const struct tn_eim_
     for (u32 k = 0; k < n && !code; k++)
         code = read_source(&l, order[k]);
     if (!code)
-        sort(l.eim->host, l.eim->nhosts, sizeof(*l.eim->host), hosts);
-    for (u32 k = 0; k < l.eim->nhosts && !code; k++) {
-        struct tn_host *h = &l.eim->host[k];
-
-        code = check_names(&l, h);
-        for (u32 c = 0; c < h->nclasses && !code; c++)
-            code = check_class(&l, h, &h->klass[c]);
-    }
+        code = tn_eim_compose(l.eim, err);
     if (code) {
         tn_eim_free(l.eim);
         return code;

@@ -4,7 +4,10 @@
 
 #include <stdarg.h>
 
-#define CHUNK 8192u
+/* The test of allocations has each request be one of its own. */
+#ifndef TN_BAG_CHUNK
+#define TN_BAG_CHUNK 8192u
+#endif
 
 struct tn_bag_chunk {
     struct tn_bag_chunk *next;
@@ -21,7 +24,7 @@ void *tn_bag_alloc(struct tn_bag *bag, u64 size)
         return NULL;
     need = TN_ROUND_UP(TN_MAX(size, (u64)1), 8u);
     if (!c || c->size - c->used < need) {
-        u64 room = TN_MAX(need, (u64)CHUNK);
+        u64 room = TN_MAX(need, (u64)TN_BAG_CHUNK);
         struct tn_bag_chunk *fresh = calloc(1, sizeof(*fresh) + room);
 
         if (!fresh)

@@ -39,6 +39,8 @@ static int add_word(struct infer *i, const char *text)
 {
     const char **slot;
 
+    if (!text) /* it was put together, and there was no memory */
+        return -ENOMEM;
     for (u32 k = 0; k < i->words.n; k++)
         if (!strcmp(i->words.text[k], text))
             return 0;
@@ -256,8 +258,9 @@ int tn_eim_infer(const struct tn_eim_uses *uses, const char *name, const char *e
         }
         memmove(&i.words.text[k], &i.words.text[k + 1], (--i.words.n - k) * sizeof(*i.words.text));
     }
-    code = try_words(&i, &bag, tn_bag_dup(&bag, name, strlen(name)), tn_bag_dup(&bag, entry, strlen(entry)),
-                     generated, UINT32_MAX, &c, err);
+    name = tn_bag_dup(&bag, name, strlen(name));
+    entry = tn_bag_dup(&bag, entry, strlen(entry));
+    code = name && entry ? try_words(&i, &bag, name, entry, generated, UINT32_MAX, &c, err) : -ENOMEM;
     if (code)
         return code;
     *ret = (struct tn_eim_inferred){c, i.words.text, i.words.n};

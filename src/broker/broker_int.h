@@ -4,6 +4,7 @@
 #define TN_BROKER_INT_H
 
 #include "broker/broker.h"
+#include "broker/host.h"
 #include "broker/object.h"
 #include "broker/trace.h"
 #include "broker/wakeup.h"
@@ -58,6 +59,9 @@ struct tn_caller {
     struct tn_ctl_error last;      /* why the last call failed */
     struct tn_ctl_verdict verdict; /* of the program that options.judged names */
     struct tn_error why;           /* of this call; moved to `last` when it fails */
+    struct tn_bhost *host;         /* whose types it sees; NULL: none's */
+    s32 host_pid[TN_CTL_HOST_PIDS];
+    u32 nhost_pids;
     int ret_fd;                    /* the call's new descriptor, or −1 */
 };
 
@@ -102,6 +106,8 @@ void tn_map_closed(struct tn_broker *broker, int watch);
 /* Attaches `prog` to the event. In a fiber: waits for the injector. */
 int tn_link_attach(struct tn_caller *caller, struct tn_prog *prog, struct tn_perf *perf, u64 cookie,
                    struct tn_link **ret_link);
+/* The same for a program of type tracing: its function, in the processes of the caller's host. */
+int tn_link_attach_typed(struct tn_caller *caller, struct tn_prog *prog, u64 cookie, struct tn_link **ret_link);
 /* Closes the gate at once and takes the hook out in the background; from anywhere. */
 void tn_link_detach(struct tn_link *link, u32 wait_ms);
 /* The same and waits for the outcome; from a fiber. */

@@ -106,7 +106,18 @@ int tn_cmd_btf_load(struct tn_caller *caller, union bpf_attr *attr, u64 attr_add
 
 int tn_cmd_btf_next_id(struct tn_caller *caller, union bpf_attr *attr, u64 attr_addr, u32 attr_size)
 {
-    return tn_next_id(caller, TN_KIND_BTF, attr, attr_addr);
+    /* Of hosts, a tool sees its own only: it would take any for a module of its kernel. */
+    for (;;) {
+        int r = tn_next_id(caller, TN_KIND_BTF, attr, attr_addr);
+        struct tn_bhost *host;
+
+        if (r)
+            return r;
+        host = tn_host_of((struct tn_bbtf *)tn_object_after(caller->broker, TN_KIND_BTF, attr->start_id));
+        if (!host || host == caller->host)
+            return 0;
+        attr->start_id = host->btf.object.id;
+    }
 }
 
 int tn_cmd_btf_fd_by_id(struct tn_caller *caller, union bpf_attr *attr, u64 attr_addr, u32 attr_size)

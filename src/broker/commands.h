@@ -34,6 +34,7 @@
     C(LINK_CREATE,                link_create,         link_create.kprobe_multi.cookies) \
     C(LINK_UPDATE,                link_update,         link_update.old_prog_fd)     \
     C(LINK_DETACH,                link_detach,         link_detach.link_fd)         \
+    C(RAW_TRACEPOINT_OPEN,        raw_tracepoint_open, raw_tracepoint.prog_fd)      \
     C(LINK_GET_NEXT_ID,           link_next_id,        next_id)                     \
     C(LINK_GET_FD_BY_ID,          link_fd_by_id,       link_id)                     \
     /* info.c */                                                                    \

@@ -279,6 +279,8 @@ static int dispatch(struct conn *conn, size_t len, u8 *out, size_t *ret_len)
             *ret_len = sizeof(view);
         }
         return r;
+    case TN_CALL_VMLINUX:
+        return tn_host_vmlinux(caller, &caller->ret_fd);
     case TN_CALL_CTL: {
         u8 request[512];
 
@@ -352,6 +354,7 @@ static void conn_free(struct conn *conn)
 {
     close(conn->fd);
     mend_after(conn);
+    TN_UNREF(conn->caller.host);
     conn->caller.broker->nconns--;
     if (conn->pidfd >= 0)
         close(conn->pidfd);

@@ -98,7 +98,11 @@ static int ctl_link_next(struct tn_caller *caller, const void *req, void *ret_re
         reply->file_offset = reply->offset = perf->offset;
         snprintf(reply->target, sizeof(reply->target), "%s", perf->path);
     }
-    snprintf(reply->kind, sizeof(reply->kind), "%s", reply->is_exit ? "uretprobe" : "uprobe");
+    snprintf(reply->kind, sizeof(reply->kind), "%s",
+             link->typed && link->attach_type == BPF_MODIFY_RETURN ? "fmod_ret"
+             : link->typed                                         ? (reply->is_exit ? "fexit" : "fentry")
+             : reply->is_exit                                      ? "uretprobe"
+                                                                   : "uprobe");
     for (u32 t = 0; t < link->ntargets; t++) {
         const struct tn_target *target = &link->targets[t];
 
@@ -158,6 +162,28 @@ static int ctl_link_detach(struct tn_caller *caller, const void *req, void *ret_
         TN_UNREF(link);
     }
     return r;
+}
+
+static int ctl_host(struct tn_caller *caller, const void *req, void *ret_reply, size_t *ret_len)
+{
+    struct tn_ctl_hosted *reply = ret_reply;
+    struct tn_ctl_host request;
+    const struct tn_bhost *host;
+    int r;
+
+    memcpy(&request, req, sizeof(request));
+    r = tn_host_choose(caller, &request);
+    if (r)
+        return r;
+    host = caller->host;
+    *reply = (struct tn_ctl_hosted){.functions = tn_host_types_nfuncs(host->types),
+                                    .variables = tn_host_types_nvars(host->types),
+                                    .types = tn_btf_count(host->btf.view) - tn_btf_count(host->base),
+                                    .cached = tn_host_types_cached(host->types)};
+    snprintf(reply->name, sizeof(reply->name), "%s", host->btf.name);
+    snprintf(reply->source, sizeof(reply->source), "%s", tn_host_source_name(tn_host_types_source(host->types)));
+    *ret_len = sizeof(*reply);
+    return 0;
 }
 
 /* Hold and release are jobs of the injector's, as attaching is. */
@@ -262,6 +288,7 @@ static const struct {
     [TN_CTL_PROG_FACTS] = {ctl_prog_facts, sizeof(u32)},
     [TN_CTL_TRACE_READ] = {ctl_trace_read, 0},
     [TN_CTL_VERDICT] = {ctl_verdict, 0},
+    [TN_CTL_HOST] = {ctl_host, sizeof(struct tn_ctl_host)},
     [TN_CTL_SHUTDOWN] = {ctl_shutdown, 0},
 };
 

@@ -26,6 +26,7 @@ enum tn_ctl {
     TN_CTL_TRACE_READ,  /* –                     → text of trace_printk not read yet (may be empty) */
     TN_CTL_VERDICT, /* –                     → struct tn_ctl_verdict of the program that options.judged names
                      */
+    TN_CTL_HOST,     /* struct tn_ctl_host   → struct tn_ctl_hosted: whose types this connection sees from now on */
     TN_CTL_SHUTDOWN, /* –                     → –   −EBUSY while kept links are there */
     TN_CTL_MAX,
 };
@@ -79,6 +80,18 @@ struct tn_ctl_link {
     char tactic[32];
     u64 missed, recursion;
     u64 attach_ns, hold_ns_max; /* how long attaching took, and the longest time a thread was held */
+};
+/* A binary, and the processes of it that typed programs are placed in; without a path what the first of these runs. */
+#define TN_CTL_HOST_PIDS 64u
+struct tn_ctl_host {
+    u64 path; /* address of a string in the tool; 0: none */
+    u32 npids, pad;
+    s32 pid[TN_CTL_HOST_PIDS];
+};
+struct tn_ctl_hosted {
+    char name[16]; /* as a module */
+    char source[24];
+    u32 functions, variables, types, cached;
 };
 struct tn_ctl_detach {
     u32 id;

@@ -95,6 +95,8 @@ static int prog_info(struct answer *answer, const struct tn_prog *prog, u64 attr
     out.gpl_compatible = prog->gpl;
     out.verified_insns = (u32)TN_MIN(prog->verdict.insns_processed, (u64)UINT32_MAX);
     out.btf_id = prog->btf ? prog->btf->object.id : 0;
+    out.attach_btf_obj_id = prog->host && prog->attach_btf_id ? prog->host->btf.object.id : 0;
+    out.attach_btf_id = prog->attach_btf_id;
     out.nr_prog_tags = 1;
     out.prog_tags = in.prog_tags;
 
@@ -167,7 +169,7 @@ static int btf_info(struct answer *answer, const struct tn_bbtf *btf, u64 attr_a
     if (!in.name != !in.name_len)
         return -EINVAL;
     out = (struct bpf_btf_info){
-        .btf = in.btf, .btf_size = btf->size, .id = btf->object.id, .name = in.name, .name_len = name_len};
+        .btf = in.btf, .btf_size = btf->size, .id = btf->object.id, .name = in.name, .name_len = name_len, .kernel_btf = tn_host_of((struct tn_bbtf *)btf) != NULL};
     r = give_array(answer->caller, in.btf, in.btf_size, btf->data, btf->size, 1);
     if (!r && in.name)
         r = give_array(answer->caller, in.name, in.name_len, btf->name, name_len + 1, 1);
@@ -185,6 +187,12 @@ static int link_info(struct answer *answer, const struct tn_link *link, u64 attr
                              };
     int r = begin(answer, &in, sizeof(in));
 
+    if (link->typed) {
+        out.type = BPF_LINK_TYPE_TRACING;
+        out.tracing.attach_type = link->attach_type;
+        out.tracing.target_obj_id = link->prog->host->btf.object.id;
+        out.tracing.target_btf_id = link->prog->attach_btf_id;
+    }
     return r ? r : finish(answer, attr_addr, &out, sizeof(out));
 }
 

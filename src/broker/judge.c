@@ -187,6 +187,8 @@ static int availability(const struct tn_verify_in *in, const struct tn_verdict *
         .subprogs = verdict->subprogs,
         .nsubprogs = verdict->nsubprogs,
         .facts = &verdict->facts,
+        .refs = prog->refs,
+        .nrefs = prog->nrefs,
     };
     int r;
 
@@ -296,6 +298,10 @@ int tn_judge(struct tn_caller *caller, const union bpf_attr *attr, const struct 
         r = kernel_types(caller->broker, &in.host_btf);
     if (r)
         return r;
+    if (prog->host) {
+        in.host_btf = prog->host->btf.view;
+        in.process = true;
+    }
     if (prog->btf) {
         in.btf = prog->btf->data;
         in.btf_size = prog->btf->size;

@@ -188,6 +188,9 @@ static int start_job(struct tn_link *link, pid_t pid, const struct tn_ctl_option
     spec->ino = perf->ino;
     spec->file_offset = perf->offset;
     spec->wait_ms = options->wait_ms;
+    spec->typed = link->typed;
+    spec->args = link->args;
+    spec->replace = tn_prog_replaces(prog);
     spec->prog = (struct tn_install){
         .prog_id = prog->object.id,
         .text = prog->text,
@@ -403,28 +406,18 @@ static void link_gone(struct tn_object *object)
     link_release(object);
 }
 
-int tn_link_attach(struct tn_caller *caller, struct tn_prog *prog, struct tn_perf *perf, u64 cookie,
-                   struct tn_link **ret_link)
+/* A link of `prog` at the event's place, in `count` processes. `args` (NULL: none): the words of a typed
+ * context. */
+static int attach(struct tn_caller *caller, struct tn_prog *prog, struct tn_perf *perf, const pid_t *pids,
+                  u32 count, const struct tn_typed_args *args, u64 cookie, struct tn_link **ret_link)
 {
     struct tn_broker *broker = caller->broker;
     _unref_ struct tn_link *link = NULL;
-    _free_ pid_t *pids = NULL;
     struct tn_error first = {0};
     u64 start = tn_now_ns();
     int r, failed = 0;
-    u32 count = 0, index;
+    u32 index;
 
-    if (prog->type != BPF_PROG_TYPE_KPROBE)
-        return tn_fail(&caller->why, -EINVAL, "prog_type",
-                       "a program of type %u cannot be attached to a uprobe", prog->type);
-    if (perf->link) /* two callers may have looked at once */
-        return -EEXIST;
-    if (perf->pid >= 0)
-        r = pids_add(&pids, &count, perf->pid) ? 0 : -ENOMEM;
-    else
-        r = pids_of_file(perf->dev, perf->ino, &pids, &count);
-    if (r)
-        return r;
     r = index_get(broker, &index);
     if (r)
         return tn_fail(&caller->why, r, "too_many_links", "this broker has %u links already", TN_MAX_LINKS);
@@ -441,7 +434,10 @@ int tn_link_attach(struct tn_caller *caller, struct tn_prog *prog, struct tn_per
         return r;
     }
     link->index = index;
-    link->attach_type = BPF_PERF_EVENT;
+    link->attach_type = args ? prog->attach_type : BPF_PERF_EVENT;
+    link->typed = args != NULL;
+    if (args)
+        link->args = *args;
     link->cookie = cookie;
     link->attaching = true;
     link->follow = caller->options.follow || perf->pid < 0;
@@ -468,6 +464,70 @@ int tn_link_attach(struct tn_caller *caller, struct tn_prog *prog, struct tn_per
     tn_link_gate(link, perf->enabled);
     *ret_link = TN_TAKE_PTR(link);
     return 0;
+}
+
+int tn_link_attach(struct tn_caller *caller, struct tn_prog *prog, struct tn_perf *perf, u64 cookie,
+                   struct tn_link **ret_link)
+{
+    _free_ pid_t *pids = NULL;
+    u32 count = 0;
+    int r;
+
+    if (prog->type != BPF_PROG_TYPE_KPROBE)
+        return tn_fail(&caller->why, -EINVAL, "prog_type",
+                       "a program of type %u cannot be attached to a uprobe", prog->type);
+    /* The addresses it knows are those of one file. */
+    if (prog->host && (prog->host->dev != perf->dev || prog->host->ino != perf->ino))
+        return tn_fail(&caller->why, -EINVAL, "other_host",
+                       "the program names functions or variables of %s, and cannot be attached to %s",
+                       prog->host->path, perf->path);
+    if (perf->link) /* two callers may have looked at once */
+        return -EEXIST;
+    if (perf->pid >= 0)
+        r = pids_add(&pids, &count, perf->pid) ? 0 : -ENOMEM;
+    else
+        r = pids_of_file(perf->dev, perf->ino, &pids, &count);
+    return r ? r : attach(caller, prog, perf, pids, count, NULL, cookie, ret_link);
+}
+
+static void place_release(struct tn_object *object)
+{
+    free(object);
+}
+
+int tn_link_attach_typed(struct tn_caller *caller, struct tn_prog *prog, u64 cookie,
+                         struct tn_link **ret_link)
+{
+    const struct tn_bhost *host = prog->host;
+    _unref_ struct tn_perf *perf = NULL;
+    _free_ pid_t *pids = NULL;
+    struct tn_host_place place;
+    u32 count = 0;
+    int r = tn_host_place(prog, &place, &caller->why);
+
+    if (r)
+        return r;
+    if (caller->host == host && caller->nhost_pids)
+        for (u32 i = 0; i < caller->nhost_pids && !r; i++)
+            r = pids_add(&pids, &count, caller->host_pid[i]) ? 0 : -ENOMEM;
+    else
+        r = pids_of_file(host->dev, host->ino, &pids, &count);
+    if (r)
+        return r;
+    /* The place, as an event would say it; nobody but the link has it. */
+    perf = calloc(1, sizeof(*perf));
+    if (!perf)
+        return -ENOMEM;
+    perf->object.release = place_release;
+    tn_object_unlisted(caller->broker, &perf->object, TN_KIND_PERF);
+    perf->exit = place.exit;
+    perf->enabled = true;
+    perf->pid = count == 1 ? pids[0] : -1;
+    snprintf(perf->path, sizeof(perf->path), "%s", host->path);
+    perf->dev = host->dev;
+    perf->ino = host->ino;
+    perf->offset = place.offset;
+    return attach(caller, prog, perf, pids, count, &place.args, cookie, ret_link);
 }
 
 /* A target has ended: what it held is nobody's. */

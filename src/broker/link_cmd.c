@@ -19,6 +19,13 @@ int tn_cmd_link_create(struct tn_caller *caller, union bpf_attr *attr, u64 attr_
 
     if (r)
         return r;
+    if (prog->type == BPF_PROG_TYPE_TRACING) {
+        if (type != prog->attach_type || attr->link_create.target_fd || attr->link_create.flags)
+            return tn_fail(&caller->why, -EINVAL, "attach_type",
+                           "the program was loaded for another attach type, or the link names a target besides it");
+        r = tn_link_attach_typed(caller, prog, attr->link_create.tracing.cookie, &link);
+        return r ? r : tn_caller_give(caller, &link->object, TN_VIEW_READ | TN_VIEW_WRITE);
+    }
     if (type != BPF_PERF_EVENT) {
         const char *name = libbpf_bpf_attach_type_str(type);
 
@@ -42,6 +49,21 @@ int tn_cmd_link_create(struct tn_caller *caller, union bpf_attr *attr, u64 attr_
     if (perf->link)
         return -EEXIST;
     r = tn_link_attach(caller, prog, perf, attr->link_create.perf_event.bpf_cookie, &link);
+    return r ? r : tn_caller_give(caller, &link->object, TN_VIEW_READ | TN_VIEW_WRITE);
+}
+
+/* What libraries before LINK_CREATE of tracing types ask: no name, the program knows its place. */
+int tn_cmd_raw_tracepoint_open(struct tn_caller *caller, union bpf_attr *attr, u64 attr_addr, u32 attr_size)
+{
+    _unref_ struct tn_prog *prog = NULL;
+    _unref_ struct tn_link *link = NULL;
+    int r = tn_caller_object(caller, (s32)attr->raw_tracepoint.prog_fd, TN_KIND_PROG, NULL, &prog);
+
+    if (r)
+        return r;
+    if (attr->raw_tracepoint.name || prog->type != BPF_PROG_TYPE_TRACING)
+        return tn_fail(&caller->why, -EINVAL, "raw_tracepoint_missing", "raw tracepoints are not served");
+    r = tn_link_attach_typed(caller, prog, 0, &link);
     return r ? r : tn_caller_give(caller, &link->object, TN_VIEW_READ | TN_VIEW_WRITE);
 }
 

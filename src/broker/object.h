@@ -111,6 +111,10 @@ struct tn_prog {
     u32 nmaps;
     u32 nused; /* the first of them are the program's own; the others were bound to it */
     struct tn_bbtf *btf;
+    struct tn_bhost *host; /* NULL: it names none */
+    u32 attach_btf_id;
+    struct tn_host_ref *refs; /* what it names of it; owned */
+    u32 nrefs;
     void *func_info, *line_info;
     u32 func_info_cnt, line_info_cnt;
     u32 func_info_size, line_info_size; /* bytes a record */
@@ -146,6 +150,8 @@ struct tn_link {
     struct tn_prog *prog;
     struct tn_perf *perf;
     bool kept, detached, follow;
+    bool typed; /* the context is `args` */
+    struct tn_typed_args args;
     bool attaching; /* not to be found by id yet */
     bool doubtful;  /* an injector gave no answer: its index is never used again */
     struct tn_target *targets;

@@ -24,8 +24,8 @@
 #define RECORDS_MAX  1000000u
 #define REC_SIZE_MAX 252u
 
-/* P(type, which expected_attach_type): what loads. Only KPROBE attaches; the others are test-run, or loaded
-   by tools that look for features. Where Linux looks at no attach type, none is looked at here. */
+/* P(type, which expected_attach_type): what loads. KPROBE and TRACING attach; the others are test-run, or
+   loaded by tools that look for features. Where Linux looks at no attach type, none is looked at here. */
 #define PROG_TYPES(P)                                                                                        \
     P(SOCKET_FILTER, ANY)                                                                                    \
     P(KPROBE, NONE)                                                                                          \
@@ -35,8 +35,9 @@
     P(XDP, ANY)                                                                                              \
     P(PERF_EVENT, NONE)                                                                                      \
     P(RAW_TRACEPOINT, NONE)                                                                                  \
-    P(SYSCALL, NONE)
-enum { ATTACH_NONE, ATTACH_ANY };
+    P(SYSCALL, NONE)                                                                                         \
+    P(TRACING, FUNC)
+enum { ATTACH_NONE, ATTACH_ANY, ATTACH_FUNC };
 
 #define FLAGS_KNOWN                                                                                          \
     (BPF_F_STRICT_ALIGNMENT | BPF_F_ANY_ALIGNMENT | BPF_F_TEST_RND_HI32 | BPF_F_TEST_STATE_FREQ)
@@ -57,6 +58,11 @@ int tn_prog_type_served(u32 type, u32 attach_type, struct tn_error *err)
     if (rule < 0)
         return tn_fail(err, -EINVAL, "prog_type_missing", "programs of type %s (%u) are not served",
                        name ? name : "unknown", type);
+    if (rule == ATTACH_FUNC && attach_type != BPF_TRACE_FENTRY && attach_type != BPF_TRACE_FEXIT &&
+        attach_type != BPF_MODIFY_RETURN)
+        return tn_fail(err, -EINVAL, "attach_type_missing",
+                       "attach type %s (%u) of %s programs is not served: fentry, fexit and fmod_ret are",
+                       libbpf_bpf_attach_type_str(attach_type), attach_type, name);
     if (rule == ATTACH_NONE && attach_type)
         return tn_fail(err, -EINVAL, "attach_type_missing",
                        "attach type %s (%u) of %s programs is not served",
@@ -71,6 +77,8 @@ static void prog_release(struct tn_object *object)
     for (u32 i = 0; i < prog->nmaps; i++)
         TN_UNREF(prog->maps[i]);
     TN_UNREF(prog->btf);
+    TN_UNREF(prog->host);
+    free(prog->refs);
     tn_verdict_clear(&prog->verdict);
     tn_code_clear(&prog->code);
     if (prog->text >= 0)
@@ -113,9 +121,11 @@ static int check_attr(struct tn_caller *caller, const union bpf_attr *attr, cons
         !(attr->prog_type == BPF_PROG_TYPE_SYSCALL && !(attr->prog_flags & ~(FLAGS_KNOWN | BPF_F_SLEEPABLE))))
         return tn_fail(&caller->why, -EINVAL, "prog_flags", "flags 0x%x are not served",
                        attr->prog_flags & ~FLAGS_KNOWN);
-    if (attr->prog_ifindex || attr->attach_prog_fd || (attr->attach_btf_id && !judged))
+    if (attr->prog_ifindex ||
+        (attr->prog_type == BPF_PROG_TYPE_TRACING ? !attr->attach_btf_id
+                                                  : attr->attach_prog_fd || (attr->attach_btf_id && !judged)))
         return tn_fail(&caller->why, -EINVAL, "attr_field",
-                       "prog_ifindex, attach_btf_id and attach_prog_fd mean nothing for a program of type %s",
+                       "prog_ifindex, attach_btf_id and attach_prog_fd do not fit a program of type %s",
                        libbpf_bpf_prog_type_str(attr->prog_type));
     if (!attr->insn_cnt || attr->insn_cnt > INSNS_MAX)
         return tn_fail(&caller->why, -E2BIG, "prog_size", "a program has 1 to %u instructions, not %u",
@@ -308,6 +318,8 @@ static int compile(struct tn_caller *caller, struct tn_prog *prog)
         .subprogs = prog->verdict.subprogs,
         .nsubprogs = prog->verdict.nsubprogs,
         .facts = &prog->verdict.facts,
+        .refs = prog->refs,
+        .nrefs = prog->nrefs,
     };
     u64 start = tn_now_ns();
     int r;
@@ -377,6 +389,8 @@ int tn_cmd_prog_load(struct tn_caller *caller, union bpf_attr *attr, u64 attr_ad
     r = gather(caller, attr, prog);
     if (!r)
         r = resolve(caller, attr, &log, prog);
+    if (!r)
+        r = tn_host_resolve(caller, attr, prog);
     if (!r)
         r = make_tag(prog);
     if (!r)

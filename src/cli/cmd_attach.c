@@ -25,6 +25,7 @@
 #include "cli/maps.h"
 #include "cli/object.h"
 #include "cli/place.h"
+#include "door/preload/door.h"
 
 #define MAX_WORDS 256
 
@@ -36,6 +37,7 @@ enum {
     KEY_WAIT,
     KEY_PROGRAM,
     KEY_SET,
+    KEY_HOST,
     KEY_INTERVAL,
     KEY_NO_MAPS
 };
@@ -50,9 +52,11 @@ struct attach {
     const char *words[MAX_WORDS];
     u32 nwords;
     char **command; /* after "--"; NULL: none */
+    const char *host;
     u64 for_ns, interval_ns;
     u32 wait_ms;
     bool keep, follow, json, verbose, no_maps;
+    bool typed; /* some program is */
     /* made */
     bool kept;
     struct tn_obj_file file;
@@ -71,6 +75,8 @@ static const struct argp_option options[] = {
     {"program", KEY_PROGRAM, "NAME", 0, "only this program of the object; may be repeated", 0},
     {"set", KEY_SET, "NAME=VALUE", 0,
      "give a global variable of the object its value before loading; may be repeated", 0},
+    {"host", KEY_HOST, "FILE", 0,
+     "the binary whose types and functions the programs name; otherwise what the processes run", 0},
     {"for", KEY_FOR, "SECONDS", 0, "detach and end after this time", 0},
     {"keep", KEY_KEEP, 0, 0, "leave the links with the broker and end at once (with -- CMD: when CMD ends)",
      0},
@@ -124,6 +130,9 @@ static int option(int key, char *arg, struct argp_state *state)
             a->sets[a->nsets++] = arg;
         else
             a->programs[a->nprograms++] = arg;
+        return 0;
+    case KEY_HOST:
+        a->host = arg;
         return 0;
     case KEY_FOR:
         if (tn_parse_seconds(arg, &a->for_ns))
@@ -179,7 +188,10 @@ static const struct argp argp = {
     "what they count until interrupted.\v"
     "Programs say by their section where they go: SEC(\"uprobe/PATH:FUNCTION+OFFSET\") before the "
     "instruction there, "
-    "SEC(\"uretprobe/PATH:FUNCTION\") before the function returns. Without -p and CMD, every process that "
+    "SEC(\"uretprobe/PATH:FUNCTION\") before the function returns; or SEC(\"fentry/FUNCTION\"), "
+    "SEC(\"fexit/FUNCTION\") and SEC(\"fmod_ret/FUNCTION\"), attached by the type that the program's own "
+    "debug "
+    "information tells. Without -p and CMD, every process that "
     "has PATH mapped "
     "is meant.",
     NULL,
@@ -248,6 +260,12 @@ static int check_pids(const struct attach *a, struct tn_error *err)
     return 0;
 }
 
+/* Attached by the type of its function (fentry, fexit, fmod_ret). */
+static bool is_typed(const struct bpf_program *program)
+{
+    return bpf_program__type(program) == BPF_PROG_TYPE_TRACING;
+}
+
 /* Sections, names of --program, functions: all that can be known without the broker. */
 static int check_programs(struct attach *a, struct tn_error *err)
 {
@@ -274,6 +292,10 @@ static int check_programs(struct attach *a, struct tn_error *err)
 
         if (!wanted(a, bpf_program__name(program))) {
             bpf_program__set_autoload(program, false);
+            continue;
+        }
+        if (is_typed(program)) { /* its place is looked for among the host's types */
+            a->typed = true;
             continue;
         }
         r = tn_place_parse(bpf_program__section_name(program), bpf_program__name(program), &place, err);
@@ -336,6 +358,28 @@ static int load(struct attach *a)
                        said);
 }
 
+/* By type: libbpf knows the function by now, the broker the processes. */
+static int attach_typed(struct attach *a, struct bpf_program *program, struct bpf_link **ret_link,
+                        struct tn_error *err)
+{
+    struct tn_ctl_error why;
+    struct bpf_link *link;
+    int r;
+
+    tn_libbpf_forget();
+    link = bpf_program__attach(program);
+    if (link) {
+        *ret_link = link;
+        return 0;
+    }
+    r = errno ? -errno : -EINVAL;
+    if (tn_ctl_why(&why) && why.why.message[0])
+        return tn_fail(err, r, why.why.reason, "program '%s' (%s): %.600s", bpf_program__name(program),
+                       bpf_program__section_name(program), why.why.message);
+    return tn_fail(err, r, "", "program '%s' (%s): %s", bpf_program__name(program),
+                   bpf_program__section_name(program), strerror(-r));
+}
+
 static int attach_one(struct attach *a, struct bpf_program *program, pid_t pid, struct bpf_link **ret_link,
                       struct tn_error *err)
 {
@@ -386,15 +430,16 @@ static int attach_all(struct attach *a, struct tn_error *err)
     {
         if (!bpf_program__autoload(program))
             continue;
-        for (u32 i = 0; i < npids; i++) {
+        for (u32 i = 0; i < (is_typed(program) ? 1 : npids); i++) {
             struct bpf_link_info info = {0};
             u32 len = sizeof(info);
 
-            r = attach_one(a, program,
-                           a->child > 0 ? a->child
-                           : a->npids   ? a->pids[i]
-                                        : 0,
-                           &a->links[a->nlinks], err);
+            r = is_typed(program) ? attach_typed(a, program, &a->links[a->nlinks], err)
+                                  : attach_one(a, program,
+                                               a->child > 0 ? a->child
+                                               : a->npids   ? a->pids[i]
+                                                            : 0,
+                                               &a->links[a->nlinks], err);
             if (r)
                 return r;
             a->nlinks++;
@@ -404,6 +449,42 @@ static int attach_all(struct attach *a, struct tn_error *err)
             a->ids[a->nlinks - 1] = info.id;
         }
     }
+    return 0;
+}
+
+/* Whose types the programs see: what --host says, else what the processes or the command run. */
+static int choose_host(struct attach *a, struct tn_error *err)
+{
+    struct tn_ctl_host host = {.npids = a->child > 0 ? 1 : TN_MIN(a->npids, TN_CTL_HOST_PIDS),
+                               .pid = {a->child}};
+    struct tn_ctl_error why;
+    static char file[PATH_MAX]; /* the door keeps its address */
+    struct tn_place place = {0};
+    int r;
+
+    if (!a->host && !a->typed)
+        return 0;
+    if (a->npids > TN_CTL_HOST_PIDS)
+        return tn_fail(err, -E2BIG, "too_many_processes",
+                       "programs attached by type go into %u processes at most", TN_CTL_HOST_PIDS);
+    for (u32 i = 0; i < a->npids; i++)
+        host.pid[i] = a->pids[i];
+    if (!a->host && !a->command && !a->npids)
+        return tn_fail(
+            err, -EINVAL, "no_host",
+            "the object has programs that are attached by type: say whose, with -p, --host or a command");
+    if (a->host || a->command) {
+        snprintf(place.path, sizeof(place.path), "%s", a->host ? a->host : a->command[0]);
+        r = tn_place_file(&place, 0, file, err);
+        if (r)
+            return r;
+        host.path = (u64)file;
+    }
+    r = tn_door_host(&host, NULL);
+    if (r)
+        return tn_ctl_why(&why) && why.why.message[0]
+                   ? tn_fail(err, r, why.why.reason, "%s", why.why.message)
+                   : tn_fail(err, r, "", "choosing the host: %s", strerror(-r));
     return 0;
 }
 
@@ -666,6 +747,9 @@ static int go(struct attach *a, const char *path, const sigset_t *signals)
     /* From before the first link: whoever interrupts us, links are taken back in order. A broker that was
        started just now has not inherited this. */
     sigprocmask(SIG_BLOCK, signals, &old_mask);
+    r = choose_host(a, &err);
+    if (r)
+        return tn_cli_error(a->name, r, &err);
     r = load(a);
     if (r)
         return r;
@@ -689,7 +773,9 @@ static int go(struct attach *a, const char *path, const sigset_t *signals)
         if (write(a->go, "", 1) != 1)
             return tn_cli_fail(a->name, "%s: could not be started", a->command[0]);
     }
-    r = attach_all(a, &err);
+    r = a->command ? choose_host(a, &err) : 0; /* with the process that is there now */
+    if (!r)
+        r = attach_all(a, &err);
     if (a->command) {
         s32 held = a->child;
         int released = tn_ctl(TN_CTL_RELEASE, &held, sizeof(held), NULL, 0);

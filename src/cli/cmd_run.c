@@ -9,15 +9,25 @@
 
 #define DOOR "libtenon-door.so"
 
+static const struct argp_option options[] = {
+    {"host", 'H', "FILE|PID[,PID...]", 0,
+     "whose types the tool sees as a module of its kernel, and where programs attached by type go", 0},
+    {0},
+};
+
 static int option(int key, char *arg, struct argp_state *state)
 {
-    return ARGP_ERR_UNKNOWN;
+    if (key != 'H')
+        return ARGP_ERR_UNKNOWN;
+    if (setenv("TENON_HOST", arg, 1))
+        argp_failure(state, 1, errno, "--host");
+    return 0;
 }
 
 static const struct argp argp = {
-    NULL,
+    options,
     option,
-    "-- TOOL [ARG...]",
+    "[--host FILE|PID] -- TOOL [ARG...]",
     "Run a tool (bpftool, anything built on libbpf) so that its bpf(2) calls reach tenon instead of the "
     "kernel. The tool "
     "must call libc's syscall(): a static program does not.",
@@ -62,6 +72,8 @@ int tn_cmd_run(int argc, char **argv)
     for (int i = 1; i < argc && !tool; i++) {
         if (strcmp(argv[i], "--") == 0)
             tool = argv + i + 1;
+        else if (!strcmp(argv[i], "--host") || !strcmp(argv[i], "-H"))
+            i++;
         else if (argv[i][0] != '-')
             tool = argv + i;
         if (tool)

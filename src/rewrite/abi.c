@@ -11,44 +11,59 @@
 #include <errno.h>
 
 #define REGISTERS   TN_FROM_STACK
-#define DEPTH_MAX   32u
+#define STEPS_MAX   256u /* types looked at for one argument: empty ones could go on for ever */
 #define STACK_WORDS 64u
 
-enum class { INTEGER, MEMORY, OTHER };
+enum abi_class { INTEGER, MEMORY, OTHER };
 
-static enum class class_of(const struct tn_btf *btf, u32 id, u32 bit, u32 depth);
+static enum abi_class class_of(const struct tn_btf *btf, u32 id, u32 bit, u32 *steps);
 
-static enum class class_of_members(const struct tn_btf *btf, const struct btf_type *t, u32 bit, u32 depth) {
-    const struct btf_member *m = tn_btf_members(t); enum class all = INTEGER;
+static enum abi_class class_of_members(const struct tn_btf *btf, const struct btf_type *t, u32 bit,
+                                       u32 *steps)
+{
+    const struct btf_member *m = tn_btf_members(t);
+    enum abi_class all = INTEGER;
 
-    for (u32 k = 0; k < tn_btf_vlen(t); k++){
+    for (u32 k = 0; k < tn_btf_vlen(t) && all != OTHER; k++) {
         u32 at = bit + tn_btf_member_bit(t, &m[k]);
-        enum class one = tn_btf_member_bits(t, &m[k]) ? INTEGER : class_of(btf, m[k].type, at, depth + 1);
+        enum abi_class one = tn_btf_member_bits(t, &m[k]) ? INTEGER : class_of(btf, m[k].type, at, steps);
 
-        all = TN_MAX(all, one);}
-return all;
+        all = TN_MAX(all, one);
+    }
+    return all;
 }
 
 /* Of what lies `bit` bits into an argument. Scalars are aligned to their size, or the argument is in memory.
  */
-static enum class class_of(const struct tn_btf *btf, u32 id, u32 bit, u32 depth) {
-    u32 type = tn_btf_resolve(btf, id); const struct btf_type *t = tn_btf_type(btf, type);
+static enum abi_class class_of(const struct tn_btf *btf, u32 id, u32 bit, u32 *steps)
+{
+    u32 type = tn_btf_resolve(btf, id);
+    const struct btf_type *t = tn_btf_type(btf, type);
     s64 size = tn_btf_size(btf, type);
 
-    if (!type || depth > DEPTH_MAX || size < 0) return OTHER; switch (tn_btf_kind(t)){
-        case BTF_KIND_INT : case BTF_KIND_ENUM : case BTF_KIND_ENUM64 : case BTF_KIND_PTR :
-                    return size && bit % (8 * (u32)size)
-            ? MEMORY
-            : INTEGER;
-        case BTF_KIND_STRUCT : case BTF_KIND_UNION : return class_of_members(btf, t, bit, depth);
-        case BTF_KIND_ARRAY :
-            {u32 elem = tn_btf_array(t)->type; s64 each = tn_btf_size(btf, elem); enum class all = INTEGER;
+    if (!type || size < 0 || ++*steps > STEPS_MAX)
+        return OTHER;
+    switch (tn_btf_kind(t)) {
+    case BTF_KIND_INT:
+    case BTF_KIND_ENUM:
+    case BTF_KIND_ENUM64:
+    case BTF_KIND_PTR:
+        return size && bit % (8 * (u32)size) ? MEMORY : INTEGER;
+    case BTF_KIND_STRUCT:
+    case BTF_KIND_UNION:
+        return class_of_members(btf, t, bit, steps);
+    case BTF_KIND_ARRAY: {
+        u32 elem = tn_btf_array(t)->type;
+        s64 each = tn_btf_size(btf, elem);
+        enum abi_class all = INTEGER;
 
-             for (u32 k = 0; k < tn_btf_array(t)->nelems && (s64)k * each < 16; k++)
-                 all = TN_MAX(all, class_of(btf, elem, bit + k * 8 * (u32)each, depth + 1));
-             return all;}
-default: return OTHER;
-}
+        for (u32 k = 0; k < tn_btf_array(t)->nelems && all != OTHER; k++)
+            all = TN_MAX(all, class_of(btf, elem, bit + k * 8 * (u32)each, steps));
+        return all;
+    }
+    default:
+        return OTHER;
+    }
 }
 
 static bool is_aggregate(const struct tn_btf *btf, u32 type)
@@ -78,13 +93,13 @@ int tn_abi_words(const struct tn_btf *btf, u32 func, bool result, struct tn_type
     for (u32 k = 0; k < tn_btf_vlen(proto); k++) {
         const struct btf_param *p = &tn_btf_params(proto)[k];
         s64 size = tn_btf_size(btf, p->type);
-        u32 words = (u32)((size + 7) / 8);
-        enum class c;
+        u32 words = (u32)((size + 7) / 8), steps = 0;
+        enum abi_class c;
 
         if (!p->type)
             return tn_fail(err, -ENOTSUP, "variable_arguments", "%s has variable arguments", name);
         c = size > 16 && is_aggregate(btf, tn_btf_resolve(btf, p->type)) ? MEMORY
-                                                                         : class_of(btf, p->type, 0, 0);
+                                                                         : class_of(btf, p->type, 0, &steps);
         if (c == OTHER || size <= 0 || size > 64)
             return tn_fail(err, -ENOTSUP, "argument_not_integer",
                            "argument %u (%s) of %s is no integer, pointer or small struct of these", k + 1,

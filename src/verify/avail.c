@@ -63,7 +63,14 @@ static int check_maps(const struct tn_verify_in *in, struct tn_error *err)
     return 0;
 }
 
-static int check_features(const struct tn_verdict *verdict, struct tn_error *err)
+/* What a process has to offer, and nothing else here has. */
+static bool feature_built(const struct tn_verify_in *in, enum tn_feature feature)
+{
+    return in->process && (feature == TN_FEATURE_tracing || feature == TN_FEATURE_probe ||
+                           feature == TN_FEATURE_symbol || feature == TN_FEATURE_kfunc);
+}
+
+static int check_features(const struct tn_verify_in *in, const struct tn_verdict *verdict, struct tn_error *err)
 {
     static const char *const words[] = {
 #define F(name, sentence) [TN_FEATURE_##name] = sentence,
@@ -72,7 +79,7 @@ static int check_features(const struct tn_verdict *verdict, struct tn_error *err
     };
 
     for (u32 k = 0; k < TN_ARRAY_SIZE(words); k++)
-        if (verdict->facts.features >> k & 1)
+        if (verdict->facts.features >> k & 1 && !feature_built(in, (enum tn_feature)k))
             return tn_fail(err, -EINVAL, "feature_not_built", "the program %s: that is not built here",
                            words[k]);
     return 0;
@@ -93,5 +100,5 @@ int tn_available(const struct tn_verify_in *in, const struct tn_verdict *verdict
     r = check_helpers(verdict, err);
     if (!r)
         r = check_maps(in, err);
-    return r ? r : check_features(verdict, err);
+    return r ? r : check_features(in, verdict, err);
 }

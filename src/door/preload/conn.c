@@ -19,7 +19,9 @@
 #include <sys/uio.h>
 
 #include "broker/broker.h"
+#include "broker/ctl.h"
 #include "door/preload/copy.h"
+#include "door/preload/door.h"
 
 struct conn {
     int fd;
@@ -27,6 +29,7 @@ struct conn {
     u64 ino;
     u8 *buf; /* TN_MSG_MAX */
     bool busy;
+    bool told; /* of the host */
 };
 
 /* A signal handler may make a call while its thread is in the middle of one: it has a connection of its own.
@@ -119,6 +122,7 @@ static int conn_get(struct conn **ret_conn, struct tn_error *err)
         conn->fd = fd;
         conn->pid = getpid();
         conn->ino = st.st_ino;
+        conn->told = false;
     }
     *ret_conn = conn;
     return 0;
@@ -129,6 +133,59 @@ int tn_door_connect(struct tn_error *err)
     struct conn *conn;
 
     return conn_get(&conn, err);
+}
+
+/* ------------------------------------------------------------------------------------------------ the host
+ */
+
+static struct tn_ctl_host host;
+static bool has_host;
+static pthread_once_t host_once = PTHREAD_ONCE_INIT;
+
+static void host_from_environment(void)
+{
+    const char *text = getenv("TENON_HOST");
+    char *end = NULL;
+
+    if (!text || !*text)
+        return;
+    has_host = true;
+    if (text[0] < '0' || text[0] > '9') {
+        host.path = (u64)text;
+        return;
+    }
+    while (host.npids < TN_CTL_HOST_PIDS) {
+        host.pid[host.npids++] = (s32)strtol(text, &end, 10);
+        if (*end != ',')
+            break;
+        text = end + 1;
+    }
+}
+
+bool tn_door_has_host(void)
+{
+    pthread_once(&host_once, host_from_environment);
+    return has_host;
+}
+
+int tn_door_host(const struct tn_ctl_host *chosen, struct tn_ctl_hosted *ret_hosted)
+{
+    struct tn_ctl_hosted hosted;
+    size_t len = sizeof(hosted);
+    struct tn_answer answer = {&hosted, &len, -1};
+    long r;
+
+    (void)tn_door_has_host();
+    r = tn_door_call(TN_CALL_CTL, TN_CTL_HOST, chosen, sizeof(*chosen), NULL, 0, &answer);
+    if (r < 0)
+        return (int)r;
+    if (len != sizeof(hosted))
+        return -EPROTO;
+    host = *chosen;
+    has_host = true;
+    if (ret_hosted)
+        *ret_hosted = hosted;
+    return 0;
 }
 
 /* -------------------------------------------------------------------------------------------------------
@@ -258,8 +315,8 @@ static int serve(struct conn *conn, size_t len)
     return send_parts(conn, &answer, payload, answer.err ? 0 : out, NULL, 0, fd);
 }
 
-long tn_door_call(u32 call, u64 number, const void *head, size_t head_len, const void *tail, size_t tail_len,
-                  struct tn_answer *answer)
+static long call_now(u32 call, u64 number, const void *head, size_t head_len, const void *tail,
+                     size_t tail_len, struct tn_answer *answer)
 {
     struct tn_msg msg = {.op = TN_MSG_CALL, .a = call, .b = number}, done;
     struct conn *conn;
@@ -317,4 +374,18 @@ done:
         return done.err;
     }
     return fd;
+}
+
+long tn_door_call(u32 call, u64 number, const void *head, size_t head_len, const void *tail, size_t tail_len,
+                  struct tn_answer *answer)
+{
+    struct conn *conn;
+
+    if (tn_door_has_host() && !(call == TN_CALL_CTL && number == TN_CTL_HOST) && !conn_get(&conn, NULL) &&
+        !conn->told) {
+        conn->told =
+            true; /* once, whatever comes of it: a host that cannot be had shows in what is asked next */
+        (void)call_now(TN_CALL_CTL, TN_CTL_HOST, &host, sizeof(host), NULL, 0, NULL);
+    }
+    return call_now(call, number, head, head_len, tail, tail_len, answer);
 }

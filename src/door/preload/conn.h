@@ -23,4 +23,7 @@ long tn_door_call(u32 call, u64 number, const void *head, size_t head_len, const
 /* Connects this thread; for tn_door_open. */
 int tn_door_connect(struct tn_error *err);
 
+/* Is a host chosen (tn_door_host, or $TENON_HOST)? Each connection is then told of it before its first call. */
+bool tn_door_has_host(void);
+
 #endif

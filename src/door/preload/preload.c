@@ -451,6 +451,28 @@ static const char *missing_file(const char *path)
     return strcmp(path, "format/retprobe") ? NULL : "config:0\n";
 }
 
+#define VMLINUX "/sys/kernel/btf/vmlinux"
+
+/* The kernel's types, as a tool that has a host sees them; −1: the real ones. */
+static int open_vmlinux(const char *path)
+{
+    struct tn_answer answer = {.fd = -1};
+
+    if (!is_open || !path || strcmp(path, VMLINUX) || !tn_door_has_host())
+        return -1;
+    return tn_door_call(TN_CALL_VMLINUX, 0, NULL, 0, NULL, 0, &answer) < 0 ? -1 : answer.fd;
+}
+
+static FILE *fopen_vmlinux(const char *path, const char *mode)
+{
+    int fd = mode[0] == 'r' ? open_vmlinux(path) : -1;
+    FILE *f = fd >= 0 ? fdopen(fd, "r") : NULL;
+
+    if (fd >= 0 && !f)
+        close(fd);
+    return f;
+}
+
 static FILE *fopen_missing(const char *path, const char *mode)
 {
     const char *text = is_open && errno == ENOENT && mode[0] == 'r' ? missing_file(path) : NULL;
@@ -460,15 +482,19 @@ static FILE *fopen_missing(const char *path, const char *mode)
 
 EXPORT FILE *fopen(const char *path, const char *mode)
 {
-    FILE *f = NEXT(fopen)(path, mode);
+    FILE *f = fopen_vmlinux(path, mode);
 
+    if (!f)
+        f = NEXT(fopen)(path, mode);
     return f ? f : fopen_missing(path, mode);
 }
 
 EXPORT FILE *fopen64(const char *path, const char *mode)
 {
-    FILE *f = NEXT(fopen64)(path, mode);
+    FILE *f = fopen_vmlinux(path, mode);
 
+    if (!f)
+        f = NEXT(fopen64)(path, mode);
     return f ? f : fopen_missing(path, mode);
 }
 
@@ -499,7 +525,9 @@ static int open_missing(const char *path, int flags)
         va_start(ap, flags);                                                                                 \
         mode = va_arg(ap, mode_t);                                                                           \
         va_end(ap);                                                                                          \
-        fd = NEXT(name)(path, flags, mode);                                                                  \
+        fd = (flags & O_ACCMODE) == O_RDONLY ? open_vmlinux(path) : -1;                                      \
+        if (fd < 0)                                                                                          \
+            fd = NEXT(name)(path, flags, mode);                                                              \
         return fd >= 0 ? fd : open_missing(path, flags);                                                     \
     }
 OPEN(open)

@@ -1,0 +1,429 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a program names of its host arrives as type ids with descriptors beside them, and becomes addresses of
+ * the host's file here:
+ *
+ *      attach_btf_id, attach_btf_obj_fd       the function it is attached to
+ *      call  src 2, off → fd_array[off]       a function it calls
+ *      load  src 3, next imm → descriptor     a variable whose address it takes
+ *
+ * Descriptor 0 means vmlinux. The verifier sees one set of types, in which vmlinux comes first, so ids stay
+ * as they are. A prototype is relied upon only where the reader of types says that it may be (host/types.h).
+ */
+#include "broker/host.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "broker/broker_int.h"
+#include "broker/vmlinux.h"
+#include "rewrite/abi.h"
+
+#define TYPES_MS 120000
+
+static void host_release(struct tn_object *object)
+{
+    struct tn_bhost *host =
+        TN_CONTAINER_OF(TN_CONTAINER_OF(object, struct tn_bbtf, object), struct tn_bhost, btf);
+
+    tn_btf_close(host->btf.view);
+    tn_btf_close(host->base);
+    tn_host_types_close(host->types);
+    free(host->btf.data);
+    free(host->base_data);
+    free(host);
+}
+
+struct tn_bhost *tn_host_of(struct tn_bbtf *btf)
+{
+    return btf->object.release == host_release ? TN_CONTAINER_OF(btf, struct tn_bhost, btf) : NULL;
+}
+
+/* ------------------------------------------------------------------------------------------------ choosing
+ */
+
+static struct tn_bhost *known(struct tn_broker *broker, const struct tn_bhost *key)
+{
+    const struct tn_table *table = &broker->table[TN_KIND_BTF];
+
+    for (u32 k = 0; k < table->count; k++) {
+        struct tn_bhost *host = tn_host_of((struct tn_bbtf *)table->slot[k]);
+
+        if (host && host->dev == key->dev && host->ino == key->ino && host->mtime_ns == key->mtime_ns)
+            return host;
+    }
+    return NULL;
+}
+
+/* A module's name, as tools show it: the file's, without what follows a dot. */
+static void name_it(struct tn_bhost *host)
+{
+    const char *base = strrchr(host->path, '/');
+
+    snprintf(host->btf.name, sizeof(host->btf.name), "%.*s", (int)sizeof(host->btf.name) - 1,
+             base ? base + 1 : host->path);
+    host->btf.name[strcspn(host->btf.name, ".")] = '\0';
+    if (!host->btf.name[0] || !strcmp(host->btf.name, "vmlinux"))
+        snprintf(host->btf.name, sizeof(host->btf.name), "host");
+}
+
+static int read_types(struct tn_caller *caller, int fd, struct tn_bhost *host)
+{
+    const struct tn_host_opts opts = {.path = host->path, .fd = fd};
+    struct tn_host_job *job;
+    void *data;
+    u64 size;
+    int r = tn_host_job_start(&opts, &job, &caller->why);
+
+    if (r)
+        return r;
+    (void)tn_loop_wait(caller->broker->loop, tn_host_job_fd(job), EPOLLIN, TYPES_MS);
+    r = tn_host_job_finish(job, &host->types, &caller->why);
+    if (!r)
+        r = tn_vmlinux_make(&host->base_data, &host->base_size);
+    if (!r)
+        r = tn_btf_open(host->base_data, host->base_size, NULL, &host->base, &caller->why);
+    if (!r)
+        r = tn_host_types_split(host->types, host->base, &data, &size);
+    if (r)
+        return r;
+    host->btf.data = data;
+    host->btf.size = (u32)size;
+    return tn_btf_open(data, size, host->base, &host->btf.view, &caller->why);
+}
+
+/* The file that processes run, or that the caller named as he sees it. */
+static int open_host(struct tn_caller *caller, const struct tn_ctl_host *request, struct tn_bhost *host,
+                     int *ret_fd)
+{
+    char name[PATH_MAX], at[PATH_MAX + 32], link[32];
+    _close_ int fd = -1;
+    struct stat st;
+    ssize_t len;
+    int r = 0;
+
+    if (request->path)
+        r = caller->ops->read_str(caller, request->path, name, sizeof(name));
+    if (r)
+        return r == -E2BIG ? -ENAMETOOLONG : r;
+    if (!request->path)
+        snprintf(at, sizeof(at), "/proc/%d/exe", request->pid[0]);
+    else if (name[0] == '/')
+        snprintf(at, sizeof(at), "%s", name);
+    else
+        snprintf(at, sizeof(at), "/proc/%d/cwd/%s", caller->pid, name);
+    fd = open(at, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0 || fstat(fd, &st))
+        return tn_fail(&caller->why, -errno, "no_such_file", "%s: %s", request->path ? name : at,
+                       strerror(errno));
+    if (!S_ISREG(st.st_mode))
+        return tn_fail(&caller->why, -EINVAL, "not_a_file", "%s is no regular file", at);
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+    len = readlink(link, host->path, sizeof(host->path) - 1);
+    host->path[len > 0 ? len : 0] = '\0';
+    host->dev = st.st_dev;
+    host->ino = st.st_ino;
+    host->mtime_ns = (u64)st.st_mtim.tv_sec * 1000000000ull + (u64)st.st_mtim.tv_nsec;
+    *ret_fd = TN_TAKE_FD(fd);
+    return 0;
+}
+
+int tn_host_choose(struct tn_caller *caller, const struct tn_ctl_host *request)
+{
+    struct tn_broker *broker = caller->broker;
+    struct tn_bhost *host, *there;
+    _close_ int fd = -1;
+    int r;
+
+    if (request->npids > TN_CTL_HOST_PIDS || (!request->path && !request->npids))
+        return -EINVAL;
+    host = calloc(1, sizeof(*host));
+    if (!host)
+        return -ENOMEM;
+    host->btf.object.release = host_release;
+    tn_object_unlisted(broker, &host->btf.object, TN_KIND_BTF);
+    r = open_host(caller, request, host, &fd);
+    there = r ? NULL : known(broker, host);
+    if (!r && !there)
+        r = read_types(caller, fd, host);
+    if (!r && !there)
+        there = known(broker, host); /* another caller may have been quicker */
+    if (!r && !there) {
+        name_it(host);
+        broker->nobjects--;
+        r = tn_object_add(broker, &host->btf.object, TN_KIND_BTF, caller->uid);
+        if (r)
+            broker->nobjects++;
+        else
+            there = TN_REF(host);
+    } else if (there) {
+        TN_REF(there);
+    }
+    TN_UNREF(host);
+    if (r)
+        return r;
+    TN_UNREF(caller->host);
+    caller->host = there;
+    caller->nhost_pids = request->npids;
+    memcpy(caller->host_pid, request->pid, sizeof(caller->host_pid));
+    return 0;
+}
+
+int tn_host_vmlinux(struct tn_caller *caller, int *ret_fd)
+{
+    _close_ int fd = -1;
+    int r;
+
+    if (!caller->host)
+        return -ENOENT;
+    r = tn_memfd("vmlinux", 0, &fd);
+    if (r)
+        return r;
+    if (pwrite(fd, caller->host->base_data, caller->host->base_size, 0) != (ssize_t)caller->host->base_size)
+        return -EIO;
+    return tn_memfd_reopen(fd, O_RDONLY, ret_fd);
+}
+
+/* ------------------------------------------------------------------------------------------ what is named */
+
+/* The host behind a descriptor of the caller's; 0 is vmlinux, which is part of it. */
+static int check_btf_fd(struct tn_caller *caller, s32 number)
+{
+    _unref_ struct tn_bbtf *btf = NULL;
+    int r;
+
+    if (!number)
+        return 0;
+    r = tn_caller_object(caller, number, TN_KIND_BTF, NULL, &btf);
+    if (r)
+        return tn_fail(&caller->why, r, "not_host_types", "descriptor %d is no type information of ours",
+                       number);
+    if (&caller->host->btf != btf)
+        return tn_fail(&caller->why, -EINVAL, "not_host_types",
+                       "descriptor %d has other types than those of %s, which is this tool's host", number,
+                       caller->host->path);
+    return 0;
+}
+
+static bool is_ours(const struct tn_bhost *host, u32 id)
+{
+    return id < tn_btf_count(host->base);
+}
+
+/* Of the form that the reader of types knows. */
+static u32 own_id(const struct tn_bhost *host, u32 id)
+{
+    return id - tn_btf_count(host->base) + 1;
+}
+
+static const struct tn_host_var *var_of(const struct tn_bhost *host, u32 id)
+{
+    for (u32 k = 0; k < tn_host_types_nvars(host->types); k++)
+        if (tn_host_types_var(host->types, k)->type == own_id(host, id))
+            return tn_host_types_var(host->types, k);
+    return NULL;
+}
+
+static int find_func(const struct tn_bhost *host, u32 id, const struct tn_host_func **ret,
+                     struct tn_error *err)
+{
+    const char *name = tn_btf_name(host->btf.view, id);
+    const struct tn_host_func *func =
+        is_ours(host, id) ? NULL : tn_host_types_func_of_type(host->types, own_id(host, id));
+
+    if (!func)
+        return tn_fail(err, -ENOENT, "no_host_function",
+                       "%s (type id %u) is no function of %s with an address", name, id, host->path);
+    if (func->reason != TN_HOST_NONE)
+        return tn_fail(err, -EOPNOTSUPP, tn_host_reason_name(func->reason), "%s of %s: %s", name, host->path,
+                       tn_host_reason_text(func->reason));
+    *ret = func;
+    return 0;
+}
+
+/* A result is in rax, or there is none. */
+static int describe_result(const struct tn_btf *btf, u32 func, struct tn_host_ref *ref, struct tn_error *err)
+{
+    const struct btf_type *proto = tn_btf_type(btf, tn_btf_type(btf, func)->type);
+    u32 type = tn_btf_resolve(btf, proto->type);
+    const struct btf_type *t = tn_btf_type(btf, type);
+    s64 size = type ? tn_btf_size(btf, type) : 0;
+
+    switch (type ? tn_btf_kind(t) : BTF_KIND_UNKN) {
+    case BTF_KIND_UNKN:
+    case BTF_KIND_PTR:
+        break;
+    case BTF_KIND_INT:
+        ref->result_signed = BTF_INT_ENCODING(tn_btf_int_data(t)) & BTF_INT_SIGNED;
+        break;
+    case BTF_KIND_ENUM:
+    case BTF_KIND_ENUM64:
+        ref->result_signed = BTF_INFO_KFLAG(t->info);
+        break;
+    default:
+        size = -1;
+    }
+    if (size < 0 || size > 8)
+        return tn_fail(err, -EOPNOTSUPP, "result_not_integer", "%s returns what does not fit a register",
+                       tn_btf_name(btf, func));
+    ref->result = (u8)size;
+    return 0;
+}
+
+static int add_ref(struct tn_caller *caller, struct tn_prog *prog, u32 id, bool is_call)
+{
+    const struct tn_bhost *host = prog->host;
+    const struct tn_host_func *func = NULL;
+    const struct tn_host_var *var;
+    struct tn_host_ref ref = {.btf_id = id}, *refs;
+    int r;
+
+    for (u32 k = 0; k < prog->nrefs; k++)
+        if (prog->refs[k].btf_id == id)
+            return 0;
+    if (is_call && is_ours(host, id) && !strcmp(tn_btf_name(host->btf.view, id), TN_REPLACE_NAME)) {
+        ref.kind = TN_NAMED_REPLACE;
+    } else if (is_call) {
+        if (tn_btf_kind_of(host->btf.view, id) != BTF_KIND_FUNC)
+            return 0; /* the verifier says so */
+        r = find_func(host, id, &func, &caller->why);
+        if (!r)
+            r = describe_result(host->btf.view, id, &ref, &caller->why);
+        if (r)
+            return r;
+        ref.kind = TN_NAMED_FUNC;
+        ref.addr = func->addr;
+    } else {
+        if (tn_btf_kind_of(host->btf.view, id) != BTF_KIND_VAR)
+            return 0;
+        var = is_ours(host, id) ? NULL : var_of(host, id);
+        if (!var || var->flags & TN_HOST_THREAD_LOCAL)
+            return tn_fail(&caller->why, -EOPNOTSUPP, "no_host_variable",
+                           "%s is no variable of %s with an address%s", tn_btf_name(host->btf.view, id),
+                           host->path, var ? ": each thread has its own" : "");
+        ref.kind = TN_NAMED_VAR;
+        ref.addr = var->addr;
+    }
+    refs = reallocarray(prog->refs, prog->nrefs + 1, sizeof(*refs));
+    if (!refs)
+        return -ENOMEM;
+    prog->refs = refs;
+    prog->refs[prog->nrefs++] = ref;
+    return 0;
+}
+
+/* Does anything in the text name a host? */
+static bool names_host(const struct tn_prog *prog)
+{
+    for (u32 i = 0; i < prog->ninsns; i++) {
+        const struct bpf_insn *insn = &prog->insns[i];
+
+        if (insn->code == (BPF_LD | BPF_IMM | BPF_DW)) {
+            if (insn->src_reg == BPF_PSEUDO_BTF_ID)
+                return true;
+            i++;
+        } else if (insn->code == (BPF_JMP | BPF_CALL) && insn->src_reg == BPF_PSEUDO_KFUNC_CALL &&
+                   insn->imm) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static int resolve_call(struct tn_caller *caller, const union bpf_attr *attr, struct tn_prog *prog,
+                        struct bpf_insn *insn)
+{
+    s32 number = 0;
+    int r = 0;
+
+    if (!insn->imm) /* a weak one that is missing: not to be reached */
+        return 0;
+    if (insn->off < 0 || (insn->off && !attr->fd_array))
+        return tn_fail(&caller->why, -EINVAL, "no_fd_array",
+                       "a call names types by a place in fd_array that is not there");
+    if (insn->off)
+        r = caller->ops->read(caller, attr->fd_array + (u64)insn->off * sizeof(s32), &number, sizeof(number));
+    if (!r)
+        r = check_btf_fd(caller, number);
+    insn->off = 0;
+    return r ? r : add_ref(caller, prog, (u32)insn->imm, true);
+}
+
+int tn_host_resolve(struct tn_caller *caller, const union bpf_attr *attr, struct tn_prog *prog)
+{
+    const bool tracing = prog->type == BPF_PROG_TYPE_TRACING;
+    int r;
+
+    if (!caller->host || (!tracing && !names_host(prog))) {
+        if (!tracing || prog->object.kind == TN_KIND_JUDGED)
+            return 0;
+        return tn_fail(&caller->why, -EINVAL, "no_host",
+                       "the program is attached by type, and this tool has no host: say --host, or -p");
+    }
+    prog->host = TN_REF(caller->host);
+    prog->attach_btf_id = attr->attach_btf_id;
+    r = tracing ? check_btf_fd(caller, (s32)attr->attach_btf_obj_fd) : 0;
+    for (u32 i = 0; i < prog->ninsns && !r; i++) {
+        struct bpf_insn *insn = &prog->insns[i];
+
+        if (insn->code == (BPF_LD | BPF_IMM | BPF_DW)) {
+            if (insn->src_reg == BPF_PSEUDO_BTF_ID && i + 1 < prog->ninsns) {
+                r = check_btf_fd(caller, insn[1].imm);
+                insn[1].imm = 0;
+                if (!r)
+                    r = add_ref(caller, prog, (u32)insn->imm, false);
+            }
+            i++;
+        } else if (insn->code == (BPF_JMP | BPF_CALL) && insn->src_reg == BPF_PSEUDO_KFUNC_CALL) {
+            r = resolve_call(caller, attr, prog, insn);
+        }
+    }
+    return r;
+}
+
+/* ------------------------------------------------------------------------------------------------- where */
+
+enum tn_replace tn_prog_replaces(const struct tn_prog *prog)
+{
+    const u32 id = TN_HELPER_override_return;
+
+    if (prog->type == BPF_PROG_TYPE_TRACING && prog->attach_type == BPF_MODIFY_RETURN)
+        return TN_REPLACE_BY_RESULT;
+    for (u32 k = 0; k < prog->nrefs; k++)
+        if (prog->refs[k].kind == TN_NAMED_REPLACE)
+            return TN_REPLACE_BY_CALL;
+    return prog->verdict.facts.helpers[id / 64] >> (id % 64) & 1 ? TN_REPLACE_BY_CALL : TN_REPLACE_NOT;
+}
+
+int tn_host_place(const struct tn_prog *prog, struct tn_host_place *ret_place, struct tn_error *err)
+{
+    const struct tn_bhost *host = prog->host;
+    const struct tn_host_func *func = NULL;
+    struct tn_host_place place = {.exit = prog->attach_type == BPF_TRACE_FEXIT};
+    struct tn_host_ref result = {0};
+    u64 arguments;
+    int r = find_func(host, prog->attach_btf_id, &func, err);
+
+    if (!r)
+        r = tn_abi_words(host->btf.view, prog->attach_btf_id, place.exit, &place.args, err);
+    if (!r && (place.exit || tn_prog_replaces(prog) != TN_REPLACE_NOT))
+        r = describe_result(host->btf.view, prog->attach_btf_id, &result, err);
+    if (r)
+        return r;
+    if (func->offset == UINT64_MAX)
+        return tn_fail(err, -ENOENT, "no_host_function", "%s lies in no segment of %s", func->name,
+                       host->path);
+    arguments = place.exit ? (1ull << (place.args.nwords - 1)) - 1 : 0;
+    if (prog->verdict.facts.ctx_read[0] & arguments || (place.exit && prog->verdict.facts.ctx_escapes))
+        return tn_fail(err, -EOPNOTSUPP, "fexit_arguments",
+                       "the program reads arguments of %s when it returns: they are not kept until then; "
+                       "read them in an "
+                       "fentry program, and keep what is needed in a map",
+                       func->name);
+    place.offset = func->offset;
+    *ret_place = place;
+    return 0;
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A host: a binary whose types a tool sees as if it were a kernel's module.
+ *
+ *      vmlinux    small, of our own (vmlinux.c): what programs have in common
+ *      the host   split over it: the binary's types, functions, variables
+ *
+ * One connection has one host (two would clash in names), and processes of it, in which its typed programs
+ * are placed. A host is a BTF object like any other, found again by its file; it lives as long as a
+ * connection, a program or a descriptor needs it.
+ */
+#ifndef TN_BROKER_HOST_H
+#define TN_BROKER_HOST_H
+
+#include "broker/object.h"
+#include "host/types.h"
+#include "rewrite/trampoline.h"
+
+struct tn_caller;
+struct tn_ctl_host;
+
+struct tn_bhost {
+    struct tn_bbtf btf; /* its view has the vmlinux in front */
+    struct tn_btf *base;
+    void *base_data;
+    u32 base_size;
+    struct tn_host_types *types;
+    u64 dev, ino, mtime_ns;
+    char path[4096];
+};
+
+/* The host that a BTF object is; NULL: a tool's own types. Borrowed. */
+struct tn_bhost *tn_host_of(struct tn_bbtf *btf);
+
+/* TN_CTL_HOST: the caller's host and its processes from now on. In a fiber: waits for the reader of types. */
+int tn_host_choose(struct tn_caller *caller, const struct tn_ctl_host *request);
+
+/* The vmlinux that goes with the caller's host, as a file to read; −ENOENT where he has none. */
+int tn_host_vmlinux(struct tn_caller *caller, int *ret_fd);
+
+/*
+ * PROG_LOAD: what the program names of the caller's host, if anything. prog->host is set then, calls by type
+ * and typed addresses speak of its view (their descriptors become 0), and prog->refs has a row for each thing
+ * named.
+ */
+int tn_host_resolve(struct tn_caller *caller, const union bpf_attr *attr, struct tn_prog *prog);
+
+/* Where a program of type tracing is to be placed. */
+struct tn_host_place {
+    u64 offset; /* in the host's file */
+    bool exit;
+    struct tn_typed_args args;
+};
+int tn_host_place(const struct tn_prog *prog, struct tn_host_place *ret_place, struct tn_error *err);
+
+/* How the program may answer in its function's place. */
+enum tn_replace tn_prog_replaces(const struct tn_prog *prog);
+
+#endif

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The vmlinux that typed programs of processes see: a few types that they have in common, and the functions that are ours.
+ * Real vmlinux would win every clash of names with the host's types, and cost each load twenty milliseconds.
+ */
+#include <errno.h>
+
+#include <bpf/btf.h>
+
+#include "broker/broker_int.h"
+#include "broker/vmlinux.h"
+
+#define FIELDS(F)                                                                                            \
+    F(r15) F(r14) F(r13) F(r12) F(bp) F(bx) F(r11) F(r10) F(r9) F(r8) F(ax) F(cx) F(dx) F(si) F(di) F(orig_ax) F(ip) F(cs) F(flags) F(sp) F(ss)
+
+int tn_vmlinux_make(void **ret_data, u32 *ret_size)
+{
+    struct btf *btf = btf__new_empty();
+    int word, any, proto, r = 0;
+    const void *raw;
+    u8 *copy = NULL;
+    u32 size = 0;
+
+    if (!btf)
+        return -ENOMEM;
+    word = btf__add_int(btf, "unsigned long", sizeof(u64), 0);
+    any = btf__add_ptr(btf, 0);
+    if (btf__add_struct(btf, "pt_regs", sizeof(struct tn_pt_regs)) < 0)
+        r = -ENOMEM;
+#define F(name)                                                                                              \
+    if (!r)                                                                                                  \
+        r = btf__add_field(btf, #name, word, offsetof(struct tn_pt_regs, name) * 8, 0);
+    FIELDS(F)
+#undef F
+    /* void tenon_replace(void *ctx, unsigned long value) */
+    proto = btf__add_func_proto(btf, 0);
+    if (!r)
+        r = btf__add_func_param(btf, "ctx", any);
+    if (!r)
+        r = btf__add_func_param(btf, "value", word);
+    if (!r && btf__add_func(btf, TN_REPLACE_NAME, BTF_FUNC_GLOBAL, proto) < 0)
+        r = -ENOMEM;
+    raw = r ? NULL : btf__raw_data(btf, &size);
+    copy = raw ? malloc(size) : NULL;
+    if (copy)
+        memcpy(copy, raw, size);
+    btf__free(btf);
+    if (!copy)
+        return r ? r : -ENOMEM;
+    *ret_data = copy;
+    *ret_size = size;
+    return 0;
+}

@@ -181,7 +181,8 @@ static int ctl_host(struct tn_caller *caller, const void *req, void *ret_reply, 
                                     .types = tn_btf_count(host->btf.view) - tn_btf_count(host->base),
                                     .cached = tn_host_types_cached(host->types)};
     snprintf(reply->name, sizeof(reply->name), "%s", host->btf.name);
-    snprintf(reply->source, sizeof(reply->source), "%s", tn_host_source_name(tn_host_types_source(host->types)));
+    snprintf(reply->source, sizeof(reply->source), "%s",
+             tn_host_source_name(tn_host_types_source(host->types)));
     *ret_len = sizeof(*reply);
     return 0;
 }

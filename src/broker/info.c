@@ -168,8 +168,12 @@ static int btf_info(struct answer *answer, const struct tn_bbtf *btf, u64 attr_a
         return r;
     if (!in.name != !in.name_len)
         return -EINVAL;
-    out = (struct bpf_btf_info){
-        .btf = in.btf, .btf_size = btf->size, .id = btf->object.id, .name = in.name, .name_len = name_len, .kernel_btf = tn_host_of((struct tn_bbtf *)btf) != NULL};
+    out = (struct bpf_btf_info){.btf = in.btf,
+                                .btf_size = btf->size,
+                                .id = btf->object.id,
+                                .name = in.name,
+                                .name_len = name_len,
+                                .kernel_btf = tn_host_of((struct tn_bbtf *)btf) != NULL};
     r = give_array(answer->caller, in.btf, in.btf_size, btf->data, btf->size, 1);
     if (!r && in.name)
         r = give_array(answer->caller, in.name, in.name_len, btf->name, name_len + 1, 1);

@@ -14,6 +14,7 @@
 
 #include "broker/broker_int.h"
 #include "broker/judge.h"
+#include "broker/vmlinux.h"
 
 #define KERNEL_BTF_MAX (64u << 20)
 
@@ -301,6 +302,7 @@ int tn_judge(struct tn_caller *caller, const union bpf_attr *attr, const struct 
     if (prog->host) {
         in.host_btf = prog->host->btf.view;
         in.process = true;
+        in.answer_btf_id = tn_btf_find(prog->host->base, BTF_KIND_FUNC, TN_REPLACE_NAME);
     }
     if (prog->btf) {
         in.btf = prog->btf->data;

@@ -21,8 +21,9 @@ int tn_cmd_link_create(struct tn_caller *caller, union bpf_attr *attr, u64 attr_
         return r;
     if (prog->type == BPF_PROG_TYPE_TRACING) {
         if (type != prog->attach_type || attr->link_create.target_fd || attr->link_create.flags)
-            return tn_fail(&caller->why, -EINVAL, "attach_type",
-                           "the program was loaded for another attach type, or the link names a target besides it");
+            return tn_fail(
+                &caller->why, -EINVAL, "attach_type",
+                "the program was loaded for another attach type, or the link names a target besides it");
         r = tn_link_attach_typed(caller, prog, attr->link_create.tracing.cookie, &link);
         return r ? r : tn_caller_give(caller, &link->object, TN_VIEW_READ | TN_VIEW_WRITE);
     }

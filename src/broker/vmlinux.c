@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The vmlinux that typed programs of processes see: a few types that they have in common, and the functions that are ours.
- * Real vmlinux would win every clash of names with the host's types, and cost each load twenty milliseconds.
+ * The vmlinux that typed programs of processes see: a few types that they have in common, and the functions
+ * that are ours. Real vmlinux would win every clash of names with the host's types, and cost each load twenty
+ * milliseconds.
  */
 #include <errno.h>
 
@@ -11,7 +12,9 @@
 #include "broker/vmlinux.h"
 
 #define FIELDS(F)                                                                                            \
-    F(r15) F(r14) F(r13) F(r12) F(bp) F(bx) F(r11) F(r10) F(r9) F(r8) F(ax) F(cx) F(dx) F(si) F(di) F(orig_ax) F(ip) F(cs) F(flags) F(sp) F(ss)
+    F(r15)                                                                                                   \
+    F(r14) F(r13) F(r12) F(bp) F(bx) F(r11) F(r10) F(r9) F(r8) F(ax) F(cx) F(dx) F(si) F(di) F(orig_ax)      \
+        F(ip) F(cs) F(flags) F(sp) F(ss)
 
 int tn_vmlinux_make(void **ret_data, u32 *ret_size)
 {

@@ -97,8 +97,6 @@ struct tramp {
     u8 slot, cpu, owner;
     struct tn_fixup slow[6];
     u32 nslow;
-    struct tn_fixup replaced[2];
-    u32 nreplaced;
     struct {
         struct tn_fixup at;
         u64 value;
@@ -428,19 +426,22 @@ static void fill_run(struct tramp *t)
         tn_x86_store_i(a, 4, RUN(replaced), 0);
 }
 
-/* The jump taken when the run has answered in the host's place. */
-static struct tn_fixup test_replaced(struct tramp *t)
+/* Where the run has answered in the host's place: back to the caller. `mask`: what was saved. A caller that
+   was compiled with its callee in sight counts on what the callee leaves alone (-fipa-ra), so all but the
+   result is as it was. */
+static void test_replaced(struct tramp *t, u32 mask)
 {
-    tn_x86_alu_mi(&t->a, 4, TN_CMP, RUN(replaced), 0);
-    return tn_x86_jcc_fwd(&t->a, 4, TN_CC_NE);
-}
+    struct tn_fixup none;
 
-/* Back to the caller with the run's answer. What else a function may change is dead there. */
-static void answer(struct tramp *t)
-{
+    if (!t->in->replace)
+        return;
+    tn_x86_alu_mi(&t->a, 4, TN_CMP, RUN(replaced), 0);
+    none = tn_x86_jcc_fwd(&t->a, 1, TN_CC_E);
+    load_regs(t, mask & ~BIT(TN_RAX));
     tn_x86_load(&t->a, 8, TN_RAX, RUN(value));
     frame(t, above(t));
     tn_x86_ret(&t->a);
+    tn_x86_bind(&t->a, none);
 }
 
 /* ------------------------------------------------------------------------------------------------ the two
@@ -561,8 +562,7 @@ static void fast_way(struct tramp *t)
         tn_x86_store_i(a, 8, tn_mem_base(TN_RAX, 0), 0);
     }
     leave_slot(t);
-    if (t->in->replace)
-        t->replaced[t->nreplaced++] = test_replaced(t);
+    test_replaced(t, t->save);
     end_frame(t, t->save);
 }
 
@@ -588,8 +588,7 @@ static void slow_way(struct tramp *t)
     tn_x86_lea(a, TN_RDI, AT(RUN_OFF));
     call(a, in, in->leave);
     tn_x86_bind(a, skipped);
-    if (in->replace)
-        t->replaced[t->nreplaced++] = test_replaced(t);
+    test_replaced(t, all);
     load_regs(t, all);
     frame(t, FRAME + t->low);
 }
@@ -634,10 +633,6 @@ int tn_trampoline(const struct tn_tramp_in *in, u8 *ret_bytes, u32 cap, struct t
         tn_x86_jmp_m(a, HOOK(next));
     }
     tn_x86_bind_to(a, closed, out);
-    for (u32 i = 0; i < t.nreplaced; i++)
-        tn_x86_bind(a, t.replaced[i]);
-    if (in->replace)
-        answer(&t);
     emit_literals(&t);
 
     if (a->err)

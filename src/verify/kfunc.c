@@ -58,11 +58,19 @@ const struct tn_kfunc *tn_kfunc_find(const char *name)
     return NULL;
 }
 
+/* A process has no functions of the house's but one: what else is called there is its own, whatever its name. */
+static const struct tn_kfunc *row_of(const struct vf *v, u32 id)
+{
+    static const struct tn_kfunc answer = {"", UINT32_MAX, TN_KFSET_COMMON, TN_KFUNC_ANSWER, TN_KF_NONE};
+
+    if (v->in->process)
+        return id == v->in->answer_btf_id ? &answer : NULL;
+    return tn_kfunc_find(tn_btf_name(v->in->host_btf, id));
+}
+
 const struct tn_kfunc *tn_kfunc_of(const struct vf *v, const struct bpf_insn *i)
 {
-    const struct tn_btf *b = v->in->host_btf;
-
-    return b && !i->off ? tn_kfunc_find(tn_btf_name(b, (u32)i->imm)) : NULL;
+    return v->in->host_btf && !i->off ? row_of(v, (u32)i->imm) : NULL;
 }
 
 bool tn_kfunc_sleeps(const struct vf *v, const struct bpf_insn *i)
@@ -119,7 +127,7 @@ static int find_callee(struct vf *v, const struct bpf_insn *i, struct tn_kcall *
     if (i->off)
         return vf_refuse(v, v->pc, TN_REASON_kfunc,
                          "calling kernel function #%d of module %d: there are no modules", i->imm, i->off);
-    if (!v->in->gpl)
+    if (!v->in->gpl && !v->in->process)
         return vf_refuse(v, v->pc, TN_REASON_gpl_only,
                          "cannot call kernel function from non-GPL compatible program");
     t = tn_btf_type(c->b, c->id);
@@ -128,7 +136,7 @@ static int find_callee(struct vf *v, const struct bpf_insn *i, struct tn_kcall *
     c->name = tn_btf_string(c->b, t->name_off);
     c->proto = tn_btf_type(c->b, t->type);
     c->nargs = tn_btf_vlen(c->proto);
-    c->row = tn_kfunc_find(c->name);
+    c->row = row_of(v, c->id);
     if (!c->row)
         ask_for_row(v, c);
     if (!c->row || !is_offered(v, c->row))

@@ -158,7 +158,7 @@ static const struct {
 
 static bool is_ctx(const struct vf *v, const struct tn_kcall *c, u32 to)
 {
-    return c->row->special == TN_KFUNC_CAST_CTX ||
+    return c->row->special == TN_KFUNC_CAST_CTX || (c->row->special == TN_KFUNC_ANSWER && !to) ||
            (*v->type->ctx_type && tn_btf_kind_of(c->b, to) == BTF_KIND_STRUCT &&
             !strcmp(tn_btf_name(c->b, to), v->type->ctx_type));
 }
@@ -244,6 +244,8 @@ static int check_number(struct vf *v, struct tn_kcall *c, u32 arg)
     const struct tn_reg *reg = vf_reg(v, arg + 1);
     bool rdonly = !strcmp(arg_name(c, arg), "rdonly_buf_size");
 
+    if (c->row->special == TN_KFUNC_ANSWER && reg->kind == TN_REG_BTF && reg->host)
+        return 0; /* a pointer of the host's own may be its answer */
     if (reg->kind != TN_REG_SCALAR)
         return vf_refuse(v, v->pc, TN_REASON_kfunc_arg,
                          "R%u is not a scalar: %s takes a number there, not a %s", arg + 1, c->name,

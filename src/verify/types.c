@@ -351,12 +351,19 @@ static int check_store(struct vf *v, const struct tn_place *p, int found, const 
                      p->regno, tn_types_name(v, &p->reg), w->path);
 }
 
+/* An object of a process that is surely there: read without care, and written where the authority says so. */
+static bool is_valid(const struct vf *v, const struct tn_place *p)
+{
+    return v->in->process && p->reg.host && (p->reg.flags & TN_PTR_TRUSTED) &&
+           !(p->reg.flags & TN_PTR_UNTRUSTED);
+}
+
 static int check_pointer(struct vf *v, const struct tn_place *p)
 {
     const char *name = tn_types_name(v, &p->reg);
     s64 off = p->fixed;
 
-    if (p->reg.host && !v->in->gpl)
+    if (p->reg.host && !v->in->gpl && !v->in->process)
         return vf_refuse(v, v->pc, TN_REASON_gpl_only,
                          "Cannot access kernel 'struct %s' from non-GPL compatible program", name);
     if (off < 0)
@@ -467,9 +474,8 @@ int tn_types_access(struct vf *v, struct tn_place *p)
             return err;
     }
     set_yield(v, p, found, &w);
-    if (!own) {
+    if (!own && !is_valid(v, p))
         tn_types_probe(v, p);
-    }
     return ask_authority(v, p, &w);
 }
 
@@ -557,6 +563,20 @@ static int ask_symbol(struct vf *v, u32 id, s64 size)
     return vf_refuse_denied(v, TN_REASON_access_denied, &err);
 }
 
+/* A number of the host's is written where the authority says so; a pointer would be followed. */
+static bool may_write_symbol(const struct vf *v, u32 id, u32 type, u32 size)
+{
+    struct tn_access access = {TN_ACCESS_WRITE, id, "", 0, size, false, v->pc};
+    u32 kind = tn_btf_kind_of(v->in->host_btf, type);
+    struct tn_error err;
+
+    if (!v->in->process || !v->auth->host_stores ||
+        (kind != BTF_KIND_INT && kind != BTF_KIND_ENUM && kind != BTF_KIND_ENUM64))
+        return false;
+    vf_error_empty(&err);
+    return !v->auth->may_access(v->auth->self, &access, &err);
+}
+
 int tn_types_ksym(struct vf *v, const struct bpf_insn *i)
 {
     const struct tn_btf *b = v->in->host_btf;
@@ -572,17 +592,18 @@ int tn_types_ksym(struct vf *v, const struct bpf_insn *i)
         return vf_refuse(
             v, v->pc, TN_REASON_bad_ld_imm64,
             "pseudo btf_id %d in ldimm64 isn't KIND_VAR or KIND_FUNC: only those have an address", i->imm);
-    err = ask_symbol(v, (u32)i->imm, kind == BTF_KIND_VAR ? tn_btf_size(b, t->type) : 0);
+    type = tn_btf_resolve(b, t->type);
+    /* The members of a struct are asked for one by one. */
+    err = ask_symbol(v, (u32)i->imm, kind == BTF_KIND_VAR && !is_struct(b, type) ? tn_btf_size(b, type) : 0);
     if (err)
         return err;
-    type = tn_btf_resolve(b, t->type);
     if (kind == BTF_KIND_VAR && is_percpu(b, (u32)i->imm)) {
         reg = tn_types_pointer(v, type, TN_PTR_PERCPU);
     } else if (kind == BTF_KIND_VAR && is_struct(b, type)) {
-        reg = tn_types_pointer(v, type, 0);
+        reg = tn_types_pointer(v, type, v->in->process ? TN_PTR_TRUSTED : 0);
     } else { /* a function's address has no bytes to be read */
         reg = tn_reg_pointer(TN_REG_MEM, kind == BTF_KIND_VAR ? (u32)tn_btf_size(b, type) : 0);
-        reg.flags = TN_PTR_RDONLY;
+        reg.flags = may_write_symbol(v, (u32)i->imm, type, reg.obj) ? 0 : TN_PTR_RDONLY;
     }
     *vf_reg(v, i->dst_reg) = reg;
     v->facts.features |= 1ull << TN_FEATURE_symbol;

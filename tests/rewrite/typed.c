@@ -337,6 +337,38 @@ static void test_fmod_ret_answers_with_its_result(void **state)
     }
 }
 
+/* A caller compiled with the function in sight counts on what it leaves alone. */
+static void test_an_answer_leaves_all_else_alone(void **state)
+{
+    static const struct bpf_insn insns[] = {WORD(0, 0), SET(1, 1), SET(2, 2), SET(3, 3),
+                                            SET(4, 4),  SET(5, 5), EXIT};
+
+    EACH_WAY(w)
+    {
+        struct inproc_prog prog = typed(TWO, BPF_MODIFY_RETURN);
+        u64 c = 0xc, d = 0xd, eight = 8, nine = 9, ten = 10, eleven = 11, result;
+
+        VERIFIED(&prog, insns);
+        hook("typed_two", (void *)typed_two, TN_PLACE_ENTRY, &prog, &ways[w]);
+        __asm__ volatile(
+            "mov %[eight], %%r8; mov %[nine], %%r9; mov %[ten], %%r10; mov %[eleven], %%r11\n\t"
+            "sub $128, %%rsp; call typed_two; add $128, %%rsp\n\t"
+            "mov %%r8, %[eight]; mov %%r9, %[nine]; mov %%r10, %[ten]; mov %%r11, %[eleven]"
+            : "=a"(result), "+c"(c),
+              "+d"(d), [eight] "+m"(eight), [nine] "+m"(nine), [ten] "+m"(ten), [eleven] "+m"(eleven)
+            : "D"(77ll), "S"(88ll)
+            : "r8", "r9", "r10", "r11", "memory", "cc");
+        assert_int_equal(result, 77);
+        assert_int_equal(c, 0xc);
+        assert_int_equal(d, 0xd);
+        assert_int_equal(eight, 8);
+        assert_int_equal(nine, 9);
+        assert_int_equal(ten, 10);
+        assert_int_equal(eleven, 11);
+        inproc_rewind(&in);
+    }
+}
+
 /* bpf_override_return(ctx, 0) when the first argument is 9. */
 static void test_override_answers_with_anything(void **state)
 {
@@ -592,6 +624,7 @@ int main(void)
         T(test_the_result_is_the_last_word),
         T(test_prototypes_that_cannot_be_told),
         T(test_fmod_ret_answers_with_its_result),
+        T(test_an_answer_leaves_all_else_alone),
         T(test_override_answers_with_anything),
         T(test_replace_by_call_in_a_typed_program),
         T(test_a_function_of_the_host_is_called),

@@ -134,6 +134,7 @@ static void broker_free(struct tn_broker *broker)
     tn_btf_close(broker->kernel_btf);
     if (broker->inject)
         tn_inject_free(broker->inject);
+    tn_policy_free(broker->policy);
     for (enum tn_kind kind = 0; kind < TN_KIND_MAX; kind++)
         free(broker->table[kind].slot);
     if (broker->inotify.fd >= 0)
@@ -183,6 +184,8 @@ static int broker_new(int listen_fd, struct tn_broker **ret_broker, struct tn_er
         r = tn_loop_add(broker->loop, &broker->listener, EPOLLIN);
     if (!r)
         r = tn_loop_add(broker->loop, &broker->inotify, EPOLLIN);
+    if (!r)
+        r = tn_policy_new(broker, &broker->policy);
     if (!r) {
         broker->inject = tn_inject_new(shared);
         r = broker->inject ? 0 : -ENOMEM;

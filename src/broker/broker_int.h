@@ -6,6 +6,7 @@
 #include "broker/broker.h"
 #include "broker/host.h"
 #include "broker/object.h"
+#include "broker/policy.h"
 #include "broker/trace.h"
 #include "broker/wakeup.h"
 
@@ -32,6 +33,7 @@ struct tn_broker {
     struct tn_wakeup *wakeup;
     struct tn_btf *kernel_btf; /* judge.c: NULL until a program is judged */
     bool kernel_btf_tried;
+    struct tn_policy *policy;
     struct tn_trace *trace; /* NULL until a program that prints is attached */
 };
 

@@ -233,7 +233,9 @@ static int spawn(const struct start *start, int told_read, struct tn_error *err)
 
 static int start_broker(const char *path, struct tn_error *err)
 {
-    static const char *const kept[] = {"TENON_LINGER_MS", "XDG_RUNTIME_DIR", "TENON_DEBUG", "ASAN_OPTIONS"};
+    static const char *const kept[] = {
+        "TENON_LINGER_MS", "TENON_POLICY",   "TENON_JOURNAL", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME",
+        "XDG_STATE_HOME",  "XDG_CACHE_HOME", "HOME",          "TENON_DEBUG",     "ASAN_OPTIONS"};
     char exe[4096], socket_env[128];
     char kept_env[TN_ARRAY_SIZE(kept)][512];
     _close_ int probe = -1, listen_fd = -1, told_read = -1;

@@ -43,6 +43,7 @@ struct tn_ctl_options {
     u32 interpret;   /* 1: test runs are interpreted, not compiled */
     char judged[16]; /* PROG_LOAD of a program of this name gives a verdict and nothing that can run, and maps
                         of types that are not served are shapes without memory; "": nothing is judged */
+    char klass[64];  /* of the programs that this connection loads; "": they say it, or their kind's applies */
 };
 struct tn_ctl_error {
     struct tn_error why; /* empty reason: nothing failed */

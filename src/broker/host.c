@@ -32,6 +32,7 @@ static void host_release(struct tn_object *object)
     tn_btf_close(host->btf.view);
     tn_btf_close(host->base);
     tn_host_types_close(host->types);
+    tn_host_policy_free(host->policy);
     free(host->btf.data);
     free(host->base_data);
     free(host);
@@ -95,30 +96,15 @@ static int read_types(struct tn_caller *caller, int fd, struct tn_bhost *host)
     return tn_btf_open(data, size, host->base, &host->btf.view, &caller->why);
 }
 
-/* The file that processes run, or that the caller named as he sees it. */
-static int open_host(struct tn_caller *caller, const struct tn_ctl_host *request, struct tn_bhost *host,
-                     int *ret_fd)
+static int open_file(struct tn_caller *caller, const char *at, struct tn_bhost *host, int *ret_fd)
 {
-    char name[PATH_MAX], at[PATH_MAX + 32], link[32];
-    _close_ int fd = -1;
+    _close_ int fd = open(at, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     struct stat st;
+    char link[32];
     ssize_t len;
-    int r = 0;
 
-    if (request->path)
-        r = caller->ops->read_str(caller, request->path, name, sizeof(name));
-    if (r)
-        return r == -E2BIG ? -ENAMETOOLONG : r;
-    if (!request->path)
-        snprintf(at, sizeof(at), "/proc/%d/exe", request->pid[0]);
-    else if (name[0] == '/')
-        snprintf(at, sizeof(at), "%s", name);
-    else
-        snprintf(at, sizeof(at), "/proc/%d/cwd/%s", caller->pid, name);
-    fd = open(at, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0 || fstat(fd, &st))
-        return tn_fail(&caller->why, -errno, "no_such_file", "%s: %s", request->path ? name : at,
-                       strerror(errno));
+        return tn_fail(&caller->why, -errno, "no_such_file", "%s: %s", at, strerror(errno));
     if (!S_ISREG(st.st_mode))
         return tn_fail(&caller->why, -EINVAL, "not_a_file", "%s is no regular file", at);
     snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
@@ -131,21 +117,18 @@ static int open_host(struct tn_caller *caller, const struct tn_ctl_host *request
     return 0;
 }
 
-int tn_host_choose(struct tn_caller *caller, const struct tn_ctl_host *request)
+int tn_host_of_file(struct tn_caller *caller, const char *path, struct tn_bhost **ret)
 {
     struct tn_broker *broker = caller->broker;
-    struct tn_bhost *host, *there;
+    struct tn_bhost *host = calloc(1, sizeof(*host)), *there;
     _close_ int fd = -1;
     int r;
 
-    if (request->npids > TN_CTL_HOST_PIDS || (!request->path && !request->npids))
-        return -EINVAL;
-    host = calloc(1, sizeof(*host));
     if (!host)
         return -ENOMEM;
     host->btf.object.release = host_release;
     tn_object_unlisted(broker, &host->btf.object, TN_KIND_BTF);
-    r = open_host(caller, request, host, &fd);
+    r = open_file(caller, path, host, &fd);
     there = r ? NULL : known(broker, host);
     if (!r && !there)
         r = read_types(caller, fd, host);
@@ -163,6 +146,31 @@ int tn_host_choose(struct tn_caller *caller, const struct tn_ctl_host *request)
         TN_REF(there);
     }
     TN_UNREF(host);
+    if (!r)
+        *ret = there;
+    return r;
+}
+
+/* The file that processes run, or that the caller named as he sees it. */
+int tn_host_choose(struct tn_caller *caller, const struct tn_ctl_host *request)
+{
+    char name[PATH_MAX], at[PATH_MAX + 32];
+    struct tn_bhost *there;
+    int r = 0;
+
+    if (request->npids > TN_CTL_HOST_PIDS || (!request->path && !request->npids))
+        return -EINVAL;
+    if (request->path)
+        r = caller->ops->read_str(caller, request->path, name, sizeof(name));
+    if (r)
+        return r == -E2BIG ? -ENAMETOOLONG : r;
+    if (!request->path)
+        snprintf(at, sizeof(at), "/proc/%d/exe", request->pid[0]);
+    else if (name[0] == '/')
+        snprintf(at, sizeof(at), "%s", name);
+    else
+        snprintf(at, sizeof(at), "/proc/%d/cwd/%s", caller->pid, name);
+    r = tn_host_of_file(caller, at, &there);
     if (r)
         return r;
     TN_UNREF(caller->host);
@@ -170,6 +178,19 @@ int tn_host_choose(struct tn_caller *caller, const struct tn_ctl_host *request)
     caller->nhost_pids = request->npids;
     memcpy(caller->host_pid, request->pid, sizeof(caller->host_pid));
     return 0;
+}
+
+void tn_host_function_at(const struct tn_bhost *host, u64 offset, char *ret_name, size_t cap, u32 *ret_id)
+{
+    for (u32 k = 0; k < tn_host_types_nfuncs(host->types); k++) {
+        const struct tn_host_func *f = tn_host_types_func(host->types, k);
+
+        if (f->offset == UINT64_MAX || offset < f->offset || offset >= f->offset + TN_MAX(f->size, 1ull))
+            continue;
+        snprintf(ret_name, cap, "%s", f->name);
+        *ret_id = f->type ? f->type - 1 + tn_btf_count(host->base) : 0;
+        return;
+    }
 }
 
 int tn_host_vmlinux(struct tn_caller *caller, int *ret_fd)

@@ -25,6 +25,7 @@ struct tn_bhost {
     void *base_data;
     u32 base_size;
     struct tn_host_types *types;
+    struct tn_host_policy *policy; /* policy.c's */
     u64 dev, ino, mtime_ns;
     char path[4096];
 };
@@ -34,6 +35,12 @@ struct tn_bhost *tn_host_of(struct tn_bbtf *btf);
 
 /* TN_CTL_HOST: the caller's host and its processes from now on. In a fiber: waits for the reader of types. */
 int tn_host_choose(struct tn_caller *caller, const struct tn_ctl_host *request);
+
+/* The host of a file, which may not have been chosen by anybody; a reference. In a fiber, as above. */
+int tn_host_of_file(struct tn_caller *caller, const char *path, struct tn_bhost **ret);
+/* The function that holds the byte at `offset` of the file: its name ("" if none is known), and the id of its FUNC. */
+void tn_host_function_at(const struct tn_bhost *host, u64 offset, char *ret_name, size_t cap, u32 *ret_id);
+void tn_host_policy_free(struct tn_host_policy *policy);
 
 /* The vmlinux that goes with the caller's host, as a file to read; −ENOENT where he has none. */
 int tn_host_vmlinux(struct tn_caller *caller, int *ret_fd);

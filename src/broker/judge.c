@@ -289,6 +289,7 @@ int tn_judge(struct tn_caller *caller, const union bpf_attr *attr, const struct 
         .log_size = tn_log_window(log_attr),
     };
     struct tn_ctl_error *last = &caller->last;
+    struct tn_policy_ask ask;
     int r = 0, log_r;
 
     if (!maps)
@@ -308,6 +309,12 @@ int tn_judge(struct tn_caller *caller, const union bpf_attr *attr, const struct 
         in.btf = prog->btf->data;
         in.btf_size = prog->btf->size;
     }
+    r = tn_policy_begin(caller, prog, &ask);
+    if (r) {
+        tn_log_line(caller, log_attr, "%s", caller->why.message);
+        return r;
+    }
+    in.authority = &ask.authority;
     r = tn_verify(&in, &prog->verdict);
     if (!r && prog->object.kind != TN_KIND_JUDGED)
         r = refuse_missing(&in, &prog->verdict);

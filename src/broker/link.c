@@ -418,6 +418,11 @@ static int attach(struct tn_caller *caller, struct tn_prog *prog, struct tn_perf
     int r, failed = 0;
     u32 index;
 
+    r = tn_policy_place(caller, prog, perf);
+    tn_policy_journal(broker, caller->uid, caller->pid, "attach", prog->full_name, prog->granted->klass,
+                      perf->path, r ? &caller->why : NULL);
+    if (r)
+        return r;
     r = index_get(broker, &index);
     if (r)
         return tn_fail(&caller->why, r, "too_many_links", "this broker has %u links already", TN_MAX_LINKS);

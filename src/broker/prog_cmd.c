@@ -79,6 +79,7 @@ static void prog_release(struct tn_object *object)
     TN_UNREF(prog->btf);
     TN_UNREF(prog->host);
     free(prog->refs);
+    tn_granted_free(prog->granted);
     tn_verdict_clear(&prog->verdict);
     tn_code_clear(&prog->code);
     if (prog->text >= 0)
@@ -397,10 +398,16 @@ int tn_cmd_prog_load(struct tn_caller *caller, union bpf_attr *attr, u64 attr_ad
         r = tn_judge(caller, attr, &log, prog);
     if (!r && !judged)
         r = compile(caller, prog);
+    prog->nused = prog->nmaps;
+    find_full_name(prog);
+    if (!r && !judged)
+        r = tn_policy_end(caller, prog);
+    if (!judged && (r || prog->host))
+        tn_policy_journal(caller->broker, caller->uid, caller->pid, "load", prog->full_name,
+                          prog->granted ? prog->granted->klass : NULL, prog->host ? prog->host->path : NULL,
+                          r ? &caller->why : NULL);
     if (r)
         return r;
-    find_full_name(prog);
-    prog->nused = prog->nmaps;
     prog->load_time = tn_now_ns();
     if (judged)
         return tn_caller_give(caller, &prog->object, 0);

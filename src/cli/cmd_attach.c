@@ -38,6 +38,7 @@ enum {
     KEY_PROGRAM,
     KEY_SET,
     KEY_HOST,
+    KEY_CLASS,
     KEY_INTERVAL,
     KEY_NO_MAPS
 };
@@ -52,7 +53,7 @@ struct attach {
     const char *words[MAX_WORDS];
     u32 nwords;
     char **command; /* after "--"; NULL: none */
-    const char *host;
+    const char *host, *klass;
     u64 for_ns, interval_ns;
     u32 wait_ms;
     bool keep, follow, json, verbose, no_maps;
@@ -77,6 +78,8 @@ static const struct argp_option options[] = {
      "give a global variable of the object its value before loading; may be repeated", 0},
     {"host", KEY_HOST, "FILE", 0,
      "the binary whose types and functions the programs name; otherwise what the processes run", 0},
+    {"class", KEY_CLASS, "NAME", 0,
+     "the extension class of the host's policy that the programs are loaded under", 0},
     {"for", KEY_FOR, "SECONDS", 0, "detach and end after this time", 0},
     {"keep", KEY_KEEP, 0, 0, "leave the links with the broker and end at once (with -- CMD: when CMD ends)",
      0},
@@ -130,6 +133,11 @@ static int option(int key, char *arg, struct argp_state *state)
             a->sets[a->nsets++] = arg;
         else
             a->programs[a->nprograms++] = arg;
+        return 0;
+    case KEY_CLASS:
+        if (strlen(arg) >= sizeof(((struct tn_ctl_options *)0)->klass))
+            argp_error(state, "--class %s: too long", arg);
+        a->klass = arg;
         return 0;
     case KEY_HOST:
         a->host = arg;
@@ -747,15 +755,16 @@ static int go(struct attach *a, const char *path, const sigset_t *signals)
     /* From before the first link: whoever interrupts us, links are taken back in order. A broker that was
        started just now has not inherited this. */
     sigprocmask(SIG_BLOCK, signals, &old_mask);
+    snprintf(how.klass, sizeof(how.klass), "%s", a->klass ? a->klass : "");
+    r = tn_ctl(TN_CTL_OPTIONS, &how, sizeof(how), NULL, 0);
+    if (r < 0)
+        return tn_cli_fail(a->name, "telling the broker the options: %s", strerror(-r));
     r = choose_host(a, &err);
     if (r)
         return tn_cli_error(a->name, r, &err);
     r = load(a);
     if (r)
         return r;
-    r = tn_ctl(TN_CTL_OPTIONS, &how, sizeof(how), NULL, 0);
-    if (r < 0)
-        return tn_cli_fail(a->name, "telling the broker the options: %s", strerror(-r));
     if (a->command) {
         r = prepare_child(a, &old_mask, &err);
         if (r)

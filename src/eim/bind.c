@@ -265,10 +265,10 @@ const struct tn_class *tn_eim_class(const struct tn_bound *b, const char *name, 
 
 const struct tn_class *tn_eim_default(const struct tn_bound *b, enum tn_eim_place place, struct tn_error *err)
 {
-    static const enum tn_eim_generated kinds[] = {[TN_PLACE_UPROBE] = TN_GEN_UPROBE,
-                                                  [TN_PLACE_URETPROBE] = TN_GEN_URETPROBE,
-                                                  [TN_PLACE_SYSCALL] = TN_GEN_SYSENTER,
-                                                  [TN_PLACE_FUNCTION] = TN_GEN_NONE};
+    static const enum tn_eim_generated kinds[] = {[TN_AT_UPROBE] = TN_GEN_UPROBE,
+                                                  [TN_AT_URETPROBE] = TN_GEN_URETPROBE,
+                                                  [TN_AT_SYSCALL] = TN_GEN_SYSENTER,
+                                                  [TN_AT_FUNCTION] = TN_GEN_NONE};
     const struct tn_rule_at *r = &b->host->rule[kinds[place]];
 
     if (r->set && b->rule[r->rule])
@@ -278,7 +278,7 @@ const struct tn_class *tn_eim_default(const struct tn_bound *b, enum tn_eim_plac
             "stands for "
             "this entry",
             b->host->name,
-            place == TN_PLACE_FUNCTION ? "the entries of functions are" : "this kind of place is");
+            place == TN_AT_FUNCTION ? "the entries of functions are" : "this kind of place is");
     return NULL;
 }
 

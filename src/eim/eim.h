@@ -51,6 +51,8 @@ const char *tn_eim_host_name(const struct tn_eim *eim, u32 k);
 /* All that was said of a host, as one file of the language; reading it gives the same. False: no such host.
  */
 bool tn_eim_print(const struct tn_eim *eim, const char *host, FILE *f);
+/* The path of its binary, or NULL where no file says one. */
+const char *tn_eim_host_binary(const struct tn_eim *eim, const char *host);
 /* Some file has classes or defaults for it: what they do not name is denied. */
 bool tn_eim_governs(const struct tn_eim *eim, const char *host);
 
@@ -65,14 +67,22 @@ void tn_eim_unbind(struct tn_bound *bound);
 /* A class of the host, or one that every host has (observability, customizability); NULL with `err` filled
    (no_class). Lives as long as `bound`. */
 const struct tn_class *tn_eim_class(const struct tn_bound *bound, const char *name, struct tn_error *err);
-enum tn_eim_place { TN_PLACE_FUNCTION, TN_PLACE_UPROBE, TN_PLACE_URETPROBE, TN_PLACE_SYSCALL };
+enum tn_eim_place { TN_AT_FUNCTION, TN_AT_UPROBE, TN_AT_URETPROBE, TN_AT_SYSCALL };
 /* The class of a program that names none; NULL with `err` filled (class_denies). To be asked for a host that
    is governed: elsewhere there is no policy. */
 const struct tn_class *tn_eim_default(const struct tn_bound *bound, enum tn_eim_place place,
                                       struct tn_error *err);
 const char *tn_eim_class_name(const struct tn_class *c);
+/* The class stands for this place: a function's entry by the id of its FUNC, a probe by the name of its
+   function ("" where that is not known). 0, or −EACCES with `err` filled (class_entry). */
+int tn_eim_admits_place(const struct tn_class *c, enum tn_eim_place place, const char *function, u32 btf_id,
+                        struct tn_error *err);
 /* `who` of the class: may this user load under it? */
 bool tn_eim_class_admits_user(const struct tn_class *c, u32 uid, const u32 *gids, u32 ngids);
+
+/* Do the host's developers promise that argument `arg` of its function `btf_id` is valid while that runs:
+   nonnull, or trusted? */
+bool tn_eim_promises(const struct tn_bound *bound, u32 btf_id, u32 arg);
 
 /* ------------------------------------------------------------------------------------------------ asking */
 

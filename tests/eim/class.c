@@ -650,10 +650,10 @@ static void test_defaults(void **state)
 
     assert_int_equal(tn_eim_read(s, 2, NULL, &eim, &err), 0);
     assert_int_equal(tn_eim_bind(eim, "h", host_btf, &b, &err), 0);
-    assert_string_equal(tn_eim_class_name(tn_eim_default(b, TN_PLACE_UPROBE, &err)), "observability");
-    assert_null(tn_eim_default(b, TN_PLACE_URETPROBE, &err));
-    assert_null(tn_eim_default(b, TN_PLACE_SYSCALL, &err));
-    assert_null(tn_eim_default(b, TN_PLACE_FUNCTION, &err));
+    assert_string_equal(tn_eim_class_name(tn_eim_default(b, TN_AT_UPROBE, &err)), "observability");
+    assert_null(tn_eim_default(b, TN_AT_URETPROBE, &err));
+    assert_null(tn_eim_default(b, TN_AT_SYSCALL, &err));
+    assert_null(tn_eim_default(b, TN_AT_FUNCTION, &err));
     assert_string_equal(err.reason, "class_denies");
     err = (struct tn_error){0};
     assert_non_null(tn_eim_class(b, "customizability", &err));

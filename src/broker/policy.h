@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the operator wrote down, applied.
+ *
+ *      /etc/tenon/policy.d                   root's: for every broker of the machine
+ *      $XDG_CONFIG_HOME/tenon/policy.d       a user's own, for his own broker
+ *      $TENON_POLICY                         instead of the latter: files and folders, parted by colons
+ *      the host's own notes (<tenon/eim.h>)  what its developers offer
+ *
+ *   PROG_LOAD     a program's class: the one it names (tn_ctl_options.klass, or its declaration tag
+ * "eim:class=NAME"), else the built-in one of its kind. The class is the authority the verifier asks. What
+ * was asked is kept. LINK_CREATE   is the place the class's? A program that was loaded before anybody knew
+ * its host is held against the class here, by what it was seen to ask. a change      files are read again;
+ * links that no longer fit are detached, and told in the journal
+ *
+ * A host that no file names is not governed: its user may do to his own processes what ptrace would let him.
+ * A policy with a mistake applies in no part: until it is mended, nothing more is admitted to governed hosts,
+ * and what is attached stays.
+ */
+#ifndef TN_BROKER_POLICY_H
+#define TN_BROKER_POLICY_H
+
+#include "eim/eim.h"
+
+struct tn_broker;
+struct tn_caller;
+struct tn_policy;
+struct tn_perf;
+struct tn_prog;
+
+/* Reads what is there now, and watches it. Never NULL on success; a mistake in a file is kept and told when
+ * it matters. */
+int tn_policy_new(struct tn_broker *broker, struct tn_policy **ret);
+void tn_policy_free(struct tn_policy *policy);
+
+/* What a program was found to need, and under which class; kept with it. */
+struct tn_granted {
+    char klass[64];    /* "": its host is not governed, or was not known */
+    bool typed, known; /* known: uses are those of the host's types */
+    struct tn_eim_uses uses;
+};
+void tn_granted_free(struct tn_granted *granted);
+
+/* A verification's authority, on the stack of whoever verifies: ask.authority is passed to the verifier. */
+struct tn_policy_ask {
+    const struct tn_class *klass; /* NULL: not governed */
+    struct tn_asker asker;
+    struct tn_authority by_class, recorder, authority;
+    struct tn_granted *granted;
+};
+
+/* Before a program is verified. −EACCES with caller->why where its class refuses it already: no such class,
+   another user's, another entry's. Fills prog->granted and *ret_ask, which the verification may use as long
+   as neither moves. */
+int tn_policy_begin(struct tn_caller *caller, struct tn_prog *prog, struct tn_policy_ask *ret_ask);
+/* After it was accepted and compiled: memory, answers. */
+int tn_policy_end(struct tn_caller *caller, struct tn_prog *prog);
+
+/* May the program be linked there? `file`: the place's; `function`: its name if known, or NULL. */
+int tn_policy_place(struct tn_caller *caller, struct tn_prog *prog, const struct tn_perf *place);
+
+/* One line of the journal: who did what, and what came of it. */
+void tn_policy_journal(struct tn_broker *broker, u32 uid, s32 pid, const char *deed, const char *prog,
+                       const char *klass, const char *host, const struct tn_error *refused);
+
+#endif

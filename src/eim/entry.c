@@ -57,7 +57,7 @@ int tn_eim_admits_place(const struct tn_class *c, enum tn_eim_place place, const
                                                       [TN_AT_SYSCALL] = TN_GEN_SYSENTER};
     bool fits;
 
-    if (!c->entry || !*c->entry) /* of a rule: wherever it is the default */
+    if (!c->entry || !strcmp(c->entry, "*")) /* of a rule: wherever it is the default */
         return 0;
     if (place == TN_AT_FUNCTION)
         fits = c->generated == TN_GEN_NONE && c->func && c->func->btf_id && c->func->btf_id == btf_id;

@@ -366,11 +366,17 @@ static int ask_call(void *self, const struct tn_call *call, struct tn_call_facts
     return r ? r : ask->recorder.may_call(ask->recorder.self, call, &ignored, err);
 }
 
-static bool ask_valid(void *self, u32 func, u32 arg)
+/* Where nobody governs, every function of the host may be called, if with pointers that are surely good. */
+static int ask_offer(void *self, u32 btf_id, struct tn_host_function *ret)
 {
-    const struct tn_policy_ask *ask = self;
+    struct tn_policy_ask *ask = self;
+    int r = ask->klass ? ask->by_class.may_offer(ask->by_class.self, btf_id, ret)
+                       : ask->recorder.may_offer(ask->recorder.self, btf_id, ret);
 
-    return ask->granted->uses.bound && tn_eim_promises(ask->granted->uses.bound, func, arg);
+    if (r != -ENOENT || ask->klass)
+        return r;
+    *ret = (struct tn_host_function){.ret_null = true};
+    return 0;
 }
 
 int tn_policy_begin(struct tn_caller *caller, struct tn_prog *prog, struct tn_policy_ask *ret_ask)
@@ -399,14 +405,16 @@ int tn_policy_begin(struct tn_caller *caller, struct tn_prog *prog, struct tn_po
     }
     granted->known = p && p->bound;
     granted->uses = (struct tn_eim_uses){.bound = p ? p->bound : NULL};
-    tn_eim_recording(&granted->uses, &ret_ask->recorder);
+    tn_eim_recording(&granted->uses, NULL, &ret_ask->recorder);
     ret_ask->authority = (struct tn_authority){
         .self = ret_ask,
         .tag = ret_ask->klass ? ret_ask->by_class.tag : 0,
         .limits = ret_ask->klass ? ret_ask->by_class.limits : tn_authority_all.limits,
         .may_access = ask_access,
         .may_call = ask_call,
-        .is_valid = ask_valid,
+        .may_offer = prog->host ? ask_offer : NULL,
+        .host_stores = prog->host != NULL,
+        .entry_valid = granted->known ? tn_eim_entry_valid(p->bound, prog->attach_btf_id) : 0,
     };
     return 0;
 }

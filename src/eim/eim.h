@@ -80,9 +80,8 @@ int tn_eim_admits_place(const struct tn_class *c, enum tn_eim_place place, const
 /* `who` of the class: may this user load under it? */
 bool tn_eim_class_admits_user(const struct tn_class *c, u32 uid, const u32 *gids, u32 ngids);
 
-/* Do the host's developers promise that argument `arg` of its function `btf_id` is valid while that runs:
-   nonnull, or trusted? */
-bool tn_eim_promises(const struct tn_bound *bound, u32 btf_id, u32 arg);
+/* Which arguments of its function `btf_id` the host's developers promise to be valid while it runs: bit k, argument k. */
+u16 tn_eim_entry_valid(const struct tn_bound *bound, u32 btf_id);
 
 /* ------------------------------------------------------------------------------------------------ asking */
 
@@ -112,7 +111,7 @@ struct tn_eim_use {
     u32 nargs;
 };
 struct tn_eim_uses {
-    const struct tn_bound *bound;
+    const struct tn_bound *bound; /* NULL: nothing is known of the host */
     struct tn_eim_use *row;
     u32 n, room;
     u32 *bucket;

@@ -12,35 +12,14 @@ const char *tn_eim_host_binary(const struct tn_eim *eim, const char *host)
     return NULL;
 }
 
-static bool is_param(const struct tn_bfunc *f, const struct tn_operand *o, u32 arg)
+u16 tn_eim_entry_valid(const struct tn_bound *b, u32 btf_id)
 {
-    return o->kind == TN_OP_PATH && o->path && !o->path->n && !o->path->deref && arg < f->n &&
-           !strcmp(o->path->root, f->param[arg].name);
-}
+    u16 valid = 0;
 
-/* What holds in every case: facts that stand alone, or joined by "and". */
-static bool promises(const struct tn_bfunc *f, const struct tn_cons *c, u32 arg)
-{
-    switch (c->kind) {
-    case TN_CONS_AND:
-        return promises(f, c->a, arg) || promises(f, c->b, arg);
-    case TN_CONS_FACT:
-        return (c->fact == TN_FACT_NONNULL || c->fact == TN_FACT_TRUSTED) && is_param(f, &c->arg[0], arg);
-    default:
-        return false;
-    }
-}
-
-bool tn_eim_promises(const struct tn_bound *b, u32 btf_id, u32 arg)
-{
-    for (u32 k = 0; k < b->host->nentries; k++) {
-        const struct tn_bfunc *f = &b->entry[k];
-
-        for (u32 i = 0; f->btf_id == btf_id && i < f->nconstraints; i++)
-            if (promises(f, f->constraint[i], arg))
-                return true;
-    }
-    return false;
+    for (u32 k = 0; k < b->host->nentries; k++)
+        if (btf_id && b->entry[k].btf_id == btf_id)
+            valid |= b->entry[k].valid;
+    return valid;
 }
 
 static const char *const places[] = {[TN_AT_FUNCTION] = "the entry of a function",

@@ -120,7 +120,7 @@ static int record_call(void *self, const struct tn_call *call, struct tn_call_fa
     for (u32 k = 0; k < call->nargs && k < TN_ARRAY_SIZE(u.args); k++)
         u.args[k] = call->args[k];
     note(uses, &u);
-    for (u32 k = 0; !call->helper_id && k < uses->bound->host->nfunctions; k++)
+    for (u32 k = 0; uses->bound && !call->helper_id && k < uses->bound->host->nfunctions; k++)
         if (uses->bound->function[k].btf_id == call->btf_id)
             tn_cons_result(&uses->bound->function[k], call->args, call->nargs, facts);
     return 0;
@@ -128,7 +128,9 @@ static int record_call(void *self, const struct tn_call *call, struct tn_call_fa
 
 static int record_offer(void *self, u32 btf_id, struct tn_host_function *ret)
 {
-    return tn_ask_offer(((const struct tn_eim_uses *)self)->bound, btf_id, ret);
+    const struct tn_eim_uses *uses = self;
+
+    return uses->bound ? tn_ask_offer(uses->bound, btf_id, ret) : -ENOENT;
 }
 
 void tn_eim_recording(struct tn_eim_uses *uses, const char *entry, struct tn_authority *ret)

@@ -72,7 +72,7 @@ static bool linux_accepts(const struct changed *c)
         free(o);
         return false;
     }
-    o->bound_ms = 1500;
+    o->bound_ms = 5000;
     accepts = !oracle_ask(o, c->insns, c->n, false, 0, NULL, 0);
     oracle_close(o);
     free(o);

@@ -121,7 +121,7 @@ static void tell_register(struct text *t, u8 reg, const struct tn_range *r, enum
         clamp(t, BPF_JMP, BPF_JGE, reg, (s32)r->umin, otherwise);
     if (fits(r->umax) && r->umax != UINT64_MAX)
         clamp(t, BPF_JMP, BPF_JLE, reg, (s32)r->umax, otherwise);
-    if (r->smin < 0 && fits((u64)r->smin))
+    if (fits((u64)r->smin) && (r->smin < 0 || !fits(r->umax)))
         clamp(t, BPF_JMP, BPF_JSGE, reg, (s32)r->smin, otherwise);
     if (r->smin < 0 && fits((u64)r->smax))
         clamp(t, BPF_JMP, BPF_JSLE, reg, (s32)r->smax, otherwise);
@@ -241,7 +241,7 @@ static int write_told(const struct bpf_insn *insns, u32 n, const struct tn_verdi
                 at[++k] = t->n;
             continue;
         }
-        for (u8 reg = 0; reg < BPF_REG_10 && v->aux[k].live && known[k].seen; reg++)
+        for (u8 reg = 0; reg < BPF_REG_10 && how != TOLD_DEAD && v->aux[k].live && known[k].seen; reg++)
             if (reads(&i) & ~known[k].other & 1u << reg)
                 tell_register(t, reg, &known[k].r[reg], how);
         if (i.code == (BPF_JMP | BPF_CALL) && !i.src_reg && i.imm == BPF_FUNC_map_lookup_elem &&

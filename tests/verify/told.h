@@ -17,7 +17,12 @@
 
 #include "verify/verify.h"
 
-enum told { TOLD_ENDS, TOLD_BITS, TOLD_WAYS }; /* ends of ranges only; known bits too */
+enum told {
+    TOLD_DEAD,
+    TOLD_ENDS,
+    TOLD_BITS,
+    TOLD_WAYS
+}; /* dead ways alone; ends of ranges; known bits too */
 
 /* Writes the program into `ret_insns` (the caller frees), `funcs` (*nfuncs, may be NULL) moved along.
    `insns`: those of `in`, maps perhaps named otherwise. 0; −ENOENT when the program is not accepted here;

@@ -330,30 +330,31 @@ static const char *outside_of(const struct machine *m, const struct eval_view *v
     return links_hold(v, f, decide & v->linked) ? NULL : "numbers that should be one";
 }
 
-/* The one that fits goes to the front: the next run is likely to need it. NULL: there is one; otherwise what
-   is wrong with the last. */
+/* One that fits goes to the front: the next run is likely to need it. NULL: there is one; otherwise what is
+   wrong with the last. Which of several that fit covers this run is not known: slots are suspect that are
+   outside of all. */
 static const char *unseen(struct machine *m, struct eval_views *views)
 {
-    struct eval_view **at = &views->at[m->pc], **best = NULL, *v;
+    struct eval_view **at = &views->at[m->pc], **fits = NULL, *v;
     const char *what = "an instruction that was not seen", *wrong;
-    u16 slots, least = 0;
+    u16 slots, suspect = UINT16_MAX;
 
-    for (; (v = *at) && !(best && !least); at = &v->next) {
+    for (; suspect && (v = *at); at = &v->next) {
         wrong = outside_of(m, v, &slots);
         if (wrong) {
             what = wrong;
-        } else if (!best || __builtin_popcount(slots) < __builtin_popcount(least)) {
-            best = at;
-            least = slots;
+            continue;
         }
+        suspect &= slots;
+        fits = at;
     }
-    if (!best)
+    if (!fits)
         return what;
-    v = *best;
-    *best = v->next;
+    v = *fits;
+    *fits = v->next;
     v->next = views->at[m->pc];
     views->at[m->pc] = v;
-    machine_top(m)->suspect = least;
+    machine_top(m)->suspect = suspect;
     return NULL;
 }
 

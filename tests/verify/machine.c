@@ -320,6 +320,8 @@ static const char *touch_stack(struct machine *m, const struct object *o, u64 of
             return "bytes of an object on the stack are read";
         if (how & TOUCH_WRITE)
             f->state[b] = DATA;
+        if (how & TOUCH_WRITE && b % 8 == 0 && b + 8 <= off + size && slot < 16)
+            f->suspect &= (u16) ~(1u << slot); /* all of it is new */
     }
     return NULL;
 }

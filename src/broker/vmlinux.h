@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* The vmlinux that tools with a host see: see vmlinux.c. */
 #ifndef TN_BROKER_VMLINUX_H
 #define TN_BROKER_VMLINUX_H
 

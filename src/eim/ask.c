@@ -216,8 +216,11 @@ static int ask_function(const struct tn_class *c, const struct tn_call *call, st
         return code;
     }
     snprintf(what, sizeof(what), "call of %.80s", name);
-    if (!strcmp(name, "tenon_replace"))
-        return c->replace ? 0 : deny_one(c, err, what, "replace");
+    if (!strcmp(name, "tenon_replace")) {
+        if (!c->replace)
+            return deny_one(c, err, what, "replace");
+        return c->func && call->nargs == 2 ? tn_cons_answer(c->func, &call->args[1], err) : 0;
+    }
     for (u32 k = 0; k < c->bound->host->nfunctions; k++)
         if (c->bound->function[k].btf_id == call->btf_id)
             return deny_one(c, err, what, c->bound->function[k].name);

@@ -22,8 +22,11 @@ struct span {
 
 static const struct span anything = {LEAST, GREATEST, false, false, false};
 
+/* Which argument is meant; the result stands behind them. −1: none. */
 static s32 param_of(const struct tn_bfunc *f, const struct tn_operand *o)
 {
+    if (o->kind == TN_OP_RTN)
+        return (s32)f->n;
     for (u32 k = 0; o->path && !o->path->n && !o->path->deref && k < f->n; k++)
         if (!strcmp(f->param[k].name, o->path->root))
             return (s32)k;
@@ -44,11 +47,13 @@ static struct span as_type(const struct tn_vtype *t, const struct tn_call_arg *a
     return s;
 }
 
+/* Of a parameter, or of what stands behind the arguments where an answer is judged: the result. */
 static struct span value(const struct tn_bfunc *f, const struct tn_operand *o, const struct tn_call_arg *args,
                          u32 nargs)
 {
     s32 k = param_of(f, o);
     const struct tn_call_arg *a = k >= 0 && (u32)k < nargs ? &args[k] : NULL;
+    const struct tn_vtype *type = !a ? NULL : (u32)k < f->n ? &f->param[k].type : &f->ret;
 
     switch (o->kind) {
     case TN_OP_NUMBER:
@@ -59,15 +64,16 @@ static struct span value(const struct tn_bfunc *f, const struct tn_operand *o, c
         return a && !a->number && a->bytes
                    ? (struct span){(wide)a->bytes, (wide)a->bytes, false, false, false}
                    : (struct span){0, GREATEST, false, false, false};
+    case TN_OP_RTN:
     case TN_OP_PATH:
         if (!a)
             return anything;
-        if (f->param[k].type.pointers) {
+        if (type->pointers) {
             bool null = a->number && !a->umin && !a->umax;
 
             return (struct span){0, GREATEST, true, null, !a->number && !a->maybe_null};
         }
-        return a->number ? as_type(&f->param[k].type, a) : anything;
+        return a->number ? as_type(type, a) : anything;
     default:
         return anything;
     }
@@ -275,6 +281,47 @@ void tn_cons_result(const struct tn_bfunc *f, const struct tn_call_arg *args, u3
         return;
     facts->ret_min = (s64)s.min;
     facts->ret_max = (s64)TN_MIN(s.max, (wide)INT64_MAX);
+}
+
+/* An answer that stands for the result: its type, and whether all that is promised of the result holds of it.
+ */
+int tn_cons_answer(const struct tn_bfunc *f, const struct tn_call_arg *answer, struct tn_error *err)
+{
+    struct tn_call_arg args[TN_ANSWER_ARGS + 1];
+    const struct tn_vtype *t = &f->ret;
+    u32 bits = t->size ? t->size * 8u : 64;
+
+    if (!f->typed || (!t->pointers && !t->number))
+        return 0;
+    if (t->pointers && answer->number && (answer->umin || answer->umax))
+        return tn_fail(
+            err, -EACCES, "postcondition",
+            "%.64s returns a pointer, and the answer is a number: NULL, or a pointer of the host's",
+            f->function);
+    if (!t->pointers &&
+        (!answer->number || (bits < 64 && (t->is_signed ? answer->min < -(1ll << (bits - 1)) ||
+                                                              answer->max > (1ll << (bits - 1)) - 1
+                                                        : answer->umax > (1ull << bits) - 1))))
+        return tn_fail(
+            err, -EACCES, "postcondition",
+            "%.64s returns a number of %u bytes%s, which the answer is not known to fit: bound it first",
+            f->function, bits / 8, t->is_signed ? ", signed" : "");
+    if (f->n > TN_ANSWER_ARGS)
+        return 0;
+    for (u32 k = 0; k < f->n; k++) /* what they were is not known here */
+        args[k] =
+            (struct tn_call_arg){.number = true, .min = INT64_MIN, .max = INT64_MAX, .umax = UINT64_MAX};
+    args[f->n] = *answer;
+    for (u32 k = 0; k < f->nconstraints; k++) {
+        const struct tn_cons *c = f->constraint[k];
+
+        if (tn_cons_is_post(c) && tn_cons_holds(f, c, args, f->n + 1) != 1)
+            return tn_fail(
+                err, -EACCES, "postcondition",
+                "the answer in the place of %.64s is not known to be what it promises: %.200s (%.100s:%u:%u)",
+                f->function, c->text, c->at.file, c->at.line, c->at.column);
+    }
+    return 0;
 }
 
 /* -------------------------------------------------------------------------------------------- reading them

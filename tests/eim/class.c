@@ -426,6 +426,51 @@ static void test_calls(void **state)
     assert_int_equal(wrong, 0);
 }
 
+/* What may be answered in a function's place: it fits the type, and is what the function promises. */
+#define ANSWERED(function, prototype, promise)                                                               \
+    "eim: 1\nhost: h\nextension_entries:\n- { name: e, extension_entry: " function ", prototype: \"" prototype   \
+    "\", constraints: [ " promise " ] }\n"
+static void test_answers(void **state)
+{
+    static const struct {
+        const char *spec;
+        struct tn_call_arg answer;
+        const char *says;
+    } rows[] = {
+#define FINISH(promise) ANSWERED("access_phase", "int (request_t *r, int rc, str_t *name)", promise)
+        {FINISH(""), NUM(-5, 5), NULL},
+        {FINISH(""), NUM(INT32_MIN, INT32_MAX), NULL},
+        {FINISH(""), NUM(0, 1ll << 31), "returns a number of 4 bytes, signed, which the answer is not known to fit"},
+        {FINISH(""), PTR(8), "returns a number of 4 bytes"},
+        {FINISH("\"rtn >= 0\""), NUM(0, 403), NULL},
+        {FINISH("\"rtn >= 0\""), NUM(-1, 403), "is not known to be what it promises: rtn >= 0 (spec.yaml:4:"},
+        {FINISH("\"rtn == 0 or rtn > 399\""), NUM(403, 403), NULL},
+        {FINISH("\"rtn == 0 or rtn > 399\""), NUM(0, 0), NULL},
+        {FINISH("\"rtn == 0 or rtn > 399\""), NUM(0, 403), "rtn == 0 or rtn > 399"},
+        {FINISH("\"rtn < rc\""), NUM(1, 1), "rtn < rc"}, /* what rc was is not known */
+#define OPEN(promise) ANSWERED("open", "struct connection *(int fd)", promise)
+        {OPEN(""), NUM(0, 0), NULL},
+        {OPEN(""), PTR(8), NULL},
+        {OPEN(""), NUM(0, 64), "returns a pointer, and the answer is a number"},
+        {OPEN("\"nonnull(rtn)\""), NUM(0, 0), "nonnull(rtn)"},
+        {OPEN("\"nonnull(rtn)\""), MAYBE_NULL, "nonnull(rtn)"},
+        {OPEN("\"nonnull(rtn)\""), PTR(8), NULL},
+    };
+
+    for (size_t k = 0; k < TN_ARRAY_SIZE(rows); k++) {
+        struct tn_error err, why = {0};
+        struct made m;
+        int code;
+
+        if (make_class(rows[k].spec, "e", "  - replace\n", &m, &err))
+            fail_msg("row %zu: %s", k, err.message);
+        code = tn_cons_answer(m.c->func, &rows[k].answer, &why);
+        if (!code != !rows[k].says || (code && !strstr(why.message, rows[k].says)))
+            fail_msg("row %zu: %s", k, code ? why.message : "yes");
+        drop(&m);
+    }
+}
+
 /* Helpers one by one, by group, and those that are a capability of another name. */
 static void test_helpers(void **state)
 {
@@ -771,6 +816,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_paths),     cmocka_unit_test(test_bad_paths), cmocka_unit_test(test_prototypes),
         cmocka_unit_test(test_questions), cmocka_unit_test(test_calls),     cmocka_unit_test(test_helpers),
+        cmocka_unit_test(test_answers),
         cmocka_unit_test(test_verifier),  cmocka_unit_test(test_limits),    cmocka_unit_test(test_defaults),
         cmocka_unit_test(test_diff),      cmocka_unit_test(test_infer),
     };

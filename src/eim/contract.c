@@ -365,7 +365,7 @@ static int fact_path(const struct tn_scope *s, struct tn_bfunc *f, const struct 
 /* For the verifier, of a fact that stands under nothing but "and". */
 static int note_fact(const struct tn_scope *s, struct tn_bfunc *f, const struct tn_cons *c)
 {
-    s32 k = param_of(f, &c->arg[0]), len = param_of(f, &c->arg[1]);
+    s32 k = c->arg[0].kind == TN_OP_RTN ? -1 : param_of(f, &c->arg[0]), len = param_of(f, &c->arg[1]);
     u8 bit = k >= 0 && k < 8 ? (u8)(1u << k) : 0;
 
     switch (c->fact) {

@@ -48,7 +48,7 @@
             "990: .asciz \"EIM\"\n"                                                                          \
             "991: .balign 4\n"                                                                               \
             "992: .asciz \"" file ":" EIM_TEXT_(line) "\", \"" name "\", " strings ", \"\"\n"                \
-            "993: .balign 4\n"                                                                               \
-            ".popsection\n")
+                                                      "993: .balign 4\n"                                     \
+                                                      ".popsection\n")
 
 #endif

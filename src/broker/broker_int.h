@@ -64,7 +64,7 @@ struct tn_caller {
     struct tn_bhost *host;         /* whose types it sees; NULL: none's */
     s32 host_pid[TN_CTL_HOST_PIDS];
     u32 nhost_pids;
-    int ret_fd;                    /* the call's new descriptor, or −1 */
+    int ret_fd; /* the call's new descriptor, or −1 */
 };
 
 /* Object of the wanted kind behind the caller's descriptor; one reference for the caller of this. −EBADF,
@@ -109,7 +109,8 @@ void tn_map_closed(struct tn_broker *broker, int watch);
 int tn_link_attach(struct tn_caller *caller, struct tn_prog *prog, struct tn_perf *perf, u64 cookie,
                    struct tn_link **ret_link);
 /* The same for a program of type tracing: its function, in the processes of the caller's host. */
-int tn_link_attach_typed(struct tn_caller *caller, struct tn_prog *prog, u64 cookie, struct tn_link **ret_link);
+int tn_link_attach_typed(struct tn_caller *caller, struct tn_prog *prog, u64 cookie,
+                         struct tn_link **ret_link);
 /* Closes the gate at once and takes the hook out in the background; from anywhere. */
 void tn_link_detach(struct tn_link *link, u32 wait_ms);
 /* The same and waits for the outcome; from a fiber. */

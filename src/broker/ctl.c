@@ -44,7 +44,8 @@ static int ctl_options(struct tn_caller *caller, const void *req, void *ret_repl
 
     if (options->follow > 1 || options->interpret > 1 || options->wait_ms > 3600000)
         return -EINVAL;
-    if (!memchr(options->judged, 0, sizeof(options->judged)) || !memchr(options->klass, 0, sizeof(options->klass)))
+    if (!memchr(options->judged, 0, sizeof(options->judged)) ||
+        !memchr(options->klass, 0, sizeof(options->klass)))
         return -EINVAL;
     caller->options = *options;
     caller->verdict = (struct tn_ctl_verdict){0};

@@ -26,7 +26,7 @@ enum tn_ctl {
     TN_CTL_TRACE_READ,  /* –                     → text of trace_printk not read yet (may be empty) */
     TN_CTL_VERDICT, /* –                     → struct tn_ctl_verdict of the program that options.judged names
                      */
-    TN_CTL_HOST,     /* struct tn_ctl_host   → struct tn_ctl_hosted: whose types this connection sees from now on */
+    TN_CTL_HOST, /* struct tn_ctl_host   → struct tn_ctl_hosted: whose types this connection sees from now on */
     TN_CTL_SHUTDOWN, /* –                     → –   −EBUSY while kept links are there */
     TN_CTL_MAX,
 };
@@ -43,7 +43,7 @@ struct tn_ctl_options {
     u32 interpret;   /* 1: test runs are interpreted, not compiled */
     char judged[16]; /* PROG_LOAD of a program of this name gives a verdict and nothing that can run, and maps
                         of types that are not served are shapes without memory; "": nothing is judged */
-    char klass[64];  /* of the programs that this connection loads; "": they say it, or their kind's applies */
+    char klass[64]; /* of the programs that this connection loads; "": they say it, or their kind's applies */
 };
 struct tn_ctl_error {
     struct tn_error why; /* empty reason: nothing failed */

@@ -111,7 +111,7 @@ struct tn_prog {
     u32 nmaps;
     u32 nused; /* the first of them are the program's own; the others were bound to it */
     struct tn_bbtf *btf;
-    struct tn_bhost *host; /* NULL: it names none */
+    struct tn_bhost *host;      /* NULL: it names none */
     struct tn_granted *granted; /* policy.c's; owned */
     u32 attach_btf_id;
     struct tn_host_ref *refs; /* what it names of it; owned */

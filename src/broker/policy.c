@@ -320,9 +320,7 @@ static bool admits_user(const struct tn_class *c, const struct tn_caller *caller
 
 static enum tn_eim_place place_of(const struct tn_prog *prog, bool exit)
 {
-    return prog->type == BPF_PROG_TYPE_TRACING ? TN_AT_FUNCTION
-           : exit                              ? TN_AT_URETPROBE
-                                               : TN_AT_UPROBE;
+    return prog->type == BPF_PROG_TYPE_TRACING ? TN_AT_FUNCTION : exit ? TN_AT_URETPROBE : TN_AT_UPROBE;
 }
 
 /* The class under which the program stands at a place; NULL with `why` filled. */

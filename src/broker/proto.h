@@ -49,8 +49,8 @@ enum tn_call_op {
                           its  payload is struct tn_map_view */
     TN_CALL_WAIT_FD,   /* door only: payload = descriptor number (s32) of a ring buffer; DONE passes its
                           eventfd, its   payload is struct tn_map_view */
-    TN_CALL_VMLINUX,   /* door only: DONE passes the file that goes with the caller's host; −ENOENT: none is chosen */
-    TN_CALL_CTL,       /* our own command line: b = enum tn_ctl, payload JSON-free structs of ctl.h */
+    TN_CALL_VMLINUX, /* door only: DONE passes the file that goes with the caller's host; −ENOENT: none is chosen */
+    TN_CALL_CTL, /* our own command line: b = enum tn_ctl, payload JSON-free structs of ctl.h */
 };
 
 struct tn_msg {

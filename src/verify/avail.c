@@ -70,7 +70,8 @@ static bool feature_built(const struct tn_verify_in *in, enum tn_feature feature
                            feature == TN_FEATURE_symbol || feature == TN_FEATURE_kfunc);
 }
 
-static int check_features(const struct tn_verify_in *in, const struct tn_verdict *verdict, struct tn_error *err)
+static int check_features(const struct tn_verify_in *in, const struct tn_verdict *verdict,
+                          struct tn_error *err)
 {
     static const char *const words[] = {
 #define F(name, sentence) [TN_FEATURE_##name] = sentence,

@@ -428,8 +428,8 @@ static void test_calls(void **state)
 
 /* What may be answered in a function's place: it fits the type, and is what the function promises. */
 #define ANSWERED(function, prototype, promise)                                                               \
-    "eim: 1\nhost: h\nextension_entries:\n- { name: e, extension_entry: " function ", prototype: \"" prototype   \
-    "\", constraints: [ " promise " ] }\n"
+    "eim: 1\nhost: h\nextension_entries:\n- { name: e, extension_entry: " function                           \
+    ", prototype: \"" prototype "\", constraints: [ " promise " ] }\n"
 static void test_answers(void **state)
 {
     static const struct {
@@ -440,7 +440,8 @@ static void test_answers(void **state)
 #define FINISH(promise) ANSWERED("access_phase", "int (request_t *r, int rc, str_t *name)", promise)
         {FINISH(""), NUM(-5, 5), NULL},
         {FINISH(""), NUM(INT32_MIN, INT32_MAX), NULL},
-        {FINISH(""), NUM(0, 1ll << 31), "returns a number of 4 bytes, signed, which the answer is not known to fit"},
+        {FINISH(""), NUM(0, 1ll << 31),
+         "returns a number of 4 bytes, signed, which the answer is not known to fit"},
         {FINISH(""), PTR(8), "returns a number of 4 bytes"},
         {FINISH("\"rtn >= 0\""), NUM(0, 403), NULL},
         {FINISH("\"rtn >= 0\""), NUM(-1, 403), "is not known to be what it promises: rtn >= 0 (spec.yaml:4:"},
@@ -816,9 +817,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_paths),     cmocka_unit_test(test_bad_paths), cmocka_unit_test(test_prototypes),
         cmocka_unit_test(test_questions), cmocka_unit_test(test_calls),     cmocka_unit_test(test_helpers),
-        cmocka_unit_test(test_answers),
-        cmocka_unit_test(test_verifier),  cmocka_unit_test(test_limits),    cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_diff),      cmocka_unit_test(test_infer),
+        cmocka_unit_test(test_answers),   cmocka_unit_test(test_verifier),  cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_defaults),  cmocka_unit_test(test_diff),      cmocka_unit_test(test_infer),
     };
 
     return cmocka_run_group_tests(tests, open_host, close_host);

@@ -52,7 +52,7 @@ char_t character;
 uint64_t sixty_four;
 const volatile struct plain *const volatile qualified;
 
-#define S(kind, name)        printf("S " #kind " " #name " %zu\n", sizeof(kind name));
+#define S(kind, name) printf("S " #kind " " #name " %zu\n", sizeof(kind name));
 #define M(kind, name, path)                                                                                  \
     printf("M " #kind " " #name " " #path " %zu %zu\n", offsetof(kind name, path) * 8,                       \
            sizeof(((kind name *)0)->path));
@@ -66,7 +66,10 @@ const volatile struct plain *const volatile qualified;
 #define E(name, value) printf("E " #name " " #value " %lld %zu\n", (long long)value, sizeof(enum name));
 #define T(name)                                                                                              \
     printf("T " #name " %zu %c\n", sizeof(name),                                                             \
-           (name)0.5 != 0 && (name)2 != 1 ? 'f' : (name)2 == 1 ? 'b' : (name)-1 < 0 ? 's' : 'u');
+           (name)0.5 != 0 && (name)2 != 1 ? 'f'                                                              \
+           : (name)2 == 1                 ? 'b'                                                              \
+           : (name)-1 < 0                 ? 's'                                                              \
+                                          : 'u');
 
 static void say_bits(const char *what, const void *v, size_t size)
 {

@@ -351,14 +351,10 @@ static void test_phrases(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_context_words),
-        cmocka_unit_test(test_context_end),
-        cmocka_unit_test(test_maps_and_helpers),
-        cmocka_unit_test(test_constant_map_and_key),
-        cmocka_unit_test(test_live_and_kinds),
-        cmocka_unit_test(test_stack_and_path),
-        cmocka_unit_test(test_denials),
-        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_context_words),    cmocka_unit_test(test_context_end),
+        cmocka_unit_test(test_maps_and_helpers), cmocka_unit_test(test_constant_map_and_key),
+        cmocka_unit_test(test_live_and_kinds),   cmocka_unit_test(test_stack_and_path),
+        cmocka_unit_test(test_denials),          cmocka_unit_test(test_limits),
         cmocka_unit_test(test_phrases),
     };
 

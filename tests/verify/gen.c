@@ -88,7 +88,8 @@ static void piece_unary(struct gen *g)
         PUT(INSN((gen_pick(g, 2) ? BPF_ALU64 : BPF_ALU) | BPF_NEG, d, 0, 0, 0));
         break;
     case 3:
-        PUT(INSN(BPF_ALU | BPF_END | (gen_pick(g, 2) ? BPF_TO_BE : BPF_TO_LE), d, 0, 0, swap[gen_pick(g, 3)]));
+        PUT(INSN(BPF_ALU | BPF_END | (gen_pick(g, 2) ? BPF_TO_BE : BPF_TO_LE), d, 0, 0,
+                 swap[gen_pick(g, 3)]));
         break;
     default:
         PUT(INSN(BPF_ALU64 | BPF_END, d, 0, 0, swap[gen_pick(g, 3)]));
@@ -243,8 +244,8 @@ static void piece_atomic(struct gen *g)
     bool stack = gen_pick(g, 2);
     s32 op = ops[gen_pick(g, TN_ARRAY_SIZE(ops))];
 
-    PUT(ATOMIC(gen_pick(g, 2) ? BPF_DW : BPF_W, stack ? R10 : R8, stack ? (s16)(-8 * (1 + (s32)gen_pick(g, 4))) : 0,
-               gen_scalar(g), op));
+    PUT(ATOMIC(gen_pick(g, 2) ? BPF_DW : BPF_W, stack ? R10 : R8,
+               stack ? (s16)(-8 * (1 + (s32)gen_pick(g, 4))) : 0, gen_scalar(g), op));
 }
 
 /* What lies behind r6: the context, or the caller's stack. */
@@ -604,8 +605,7 @@ static void program(struct gen *g)
 
 void gen_program(struct gen *g, u64 seed, bool plain)
 {
-    *g = (struct gen){
-        .seed = seed ? seed : 1, .plain = plain, .type = BPF_PROG_TYPE_KPROBE};
+    *g = (struct gen){.seed = seed ? seed : 1, .plain = plain, .type = BPF_PROG_TYPE_KPROBE};
     program(g);
 }
 

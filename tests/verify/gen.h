@@ -26,7 +26,7 @@ struct gen {
     struct bpf_insn insn[GEN_MAX_PROG];
     u32 n;
     u64 seed;
-    bool plain;      /* arithmetic and memory alone */
+    bool plain;                  /* arithmetic and memory alone */
     const struct world *world;   /* NULL: numbers, memory and functions alone */
     u32 type;                    /* of the program */
     u32 nfuncs, func[GEN_FUNCS]; /* where functions start, main first */

@@ -256,20 +256,44 @@ OK(eight_frames, CALLP(1), EXIT, CALLP(1), EXIT, CALLP(1), EXIT, CALLP(1), EXIT,
 OK(reference_released_by_callee, LDMAP(R1, M_RINGBUF), MOV(R2, 16), MOV(R3, 0), CALL(131), JMP(BPF_JEQ, R0, 0, 2), MOVX(R1, R0), CALLP(2), MOV(R0, 0), EXIT, MOV(R2, 0), CALL(132), MOV(R0, 0), EXIT)
 // clang-format on
 /* ---- numbers: links at a distance, NULL by comparison, division, extension, empty branches */
-OK(link_at_distance, LDX(DW, R6, R1, 0), LOOKUP(M_ARRAY), JMP(BPF_JEQ, R0, 0, 6), MOVX(R2, R6), ADD(R2, 8), JMP(BPF_JGT, R6, 48, 3), ADDX(R0, R2), ST(DW, R0, 0, 1), MOV(R0, 0), MOV(R0, 0), EXIT)
-NO(link_at_distance_too_far, map_bounds, 12, LDX(DW, R6, R1, 0), LOOKUP(M_ARRAY), JMP(BPF_JEQ, R0, 0, 6), MOVX(R2, R6), ADD(R2, 9), JMP(BPF_JGT, R6, 48, 3), ADDX(R0, R2), ST(DW, R0, 0, 1), MOV(R0, 0), MOV(R0, 0), EXIT)
-OK(link_backwards, LDX(DW, R6, R1, 0), LOOKUP(M_ARRAY), JMP(BPF_JEQ, R0, 0, 7), MOVX(R2, R6), ADD(R2, 8), JMP(BPF_JLT, R2, 8, 4), JMP(BPF_JGT, R2, 64, 3), ADDX(R0, R6), ST(DW, R0, 0, 1), MOV(R0, 0), MOV(R0, 0), EXIT)
-NO(link_broken_by_32_bit_add, pointer_unbounded, 11, LDX(DW, R6, R1, 0), LOOKUP(M_ARRAY), JMP(BPF_JEQ, R0, 0, 6), MOVX(R2, R6), ALU32(BPF_ADD, R2, 8), JMP(BPF_JGT, R2, 48, 3), ADDX(R0, R6), ST(DW, R0, 0, 1), MOV(R0, 0), MOV(R0, 0), EXIT)
-OK(linked_through_the_stack, LDX(DW, R6, R1, 0), STX(DW, R10, -16, R6), LOOKUP(M_ARRAY), JMP(BPF_JEQ, R0, 0, 4), JMP(BPF_JGT, R6, 56, 3), LDX(DW, R2, R10, -16), ADDX(R0, R2), ST(DW, R0, 0, 1), MOV(R0, 0), EXIT)
-OK(movsx_of_what_fits_is_a_copy, LDX(B, R6, R1, 0), ALU(BPF_AND, R6, 127), MOVSX(R7, R6, 8), LOOKUP(M_ARRAY), JMP(BPF_JEQ, R0, 0, 3), JMP(BPF_JGT, R7, 56, 2), ADDX(R0, R6), ST(DW, R0, 0, 1), MOV(R0, 0), EXIT)
-NO(movsx_of_what_does_not_fit, map_bounds, 12, LDX(B, R6, R1, 0), MOVSX(R7, R6, 8), LOOKUP(M_ARRAY), JMP(BPF_JEQ, R0, 0, 4), JMP(BPF_JSGT, R7, 56, 3), JMP(BPF_JSLT, R7, 0, 2), ADDX(R0, R6), ST(DW, R0, 0, 1), MOV(R0, 0), EXIT)
-OK(null_by_comparison, LOOKUP(M_ARRAY), JMP(BPF_JEQ, R0, 0, 11), MOVX(R6, R0), LOOKUP(M_ARRAY), JMPX(BPF_JNE, R0, R6, 2), LDX(DW, R0, R0, 0), JA(1), MOV(R0, 0), MOV(R0, 0), EXIT)
-NO(null_by_inequality, maybe_null, 17, ST(DW, R10, -8, 0), LOOKUP(M_ARRAY), JMP(BPF_JEQ, R0, 0, 11), MOVX(R6, R0), MOVX(R2, R10), ADD(R2, -8), ST(DW, R10, -8, 0), LDMAP(R1, M_HASH), CALL(1), JMPX(BPF_JEQ, R0, R6, 1), JMP(BPF_JEQ, R6, 0, 1), LDX(DW, R0, R0, 0), MOV(R0, 0), EXIT)
-NO(two_that_may_be_null, maybe_null, 15, ST(DW, R10, -16, 0), MOVX(R2, R10), ADD(R2, -16), LDMAP(R1, M_HASH), CALL(1), MOVX(R6, R0), MOVX(R2, R10), ADD(R2, -16), LDMAP(R1, M_HASH), CALL(1), JMPX(BPF_JNE, R0, R6, 3), MOV(R7, 0), MOV(R7, 0), LDX(DW, R0, R0, 0), MOV(R0, 0), EXIT)
-OK(never_null_branch_is_dead, LOOKUP(M_ARRAY), JMP(BPF_JEQ, R0, 0, 3), JMP(BPF_JNE, R0, 0, 1), LDX(DW, R9, R8, 0), MOV(R0, 0), MOV(R0, 0), EXIT)
-NO(frame_pointer_compared_with_null, uninit_register, 1, JMP(BPF_JNE, R10, 0, 1), MOVX(R0, R9), MOV(R0, 0), EXIT)
-OK(jset_one_bit, LDX(DW, R6, R1, 0), JMP(BPF_JSET, R6, 0x100, 2), MOV(R0, 0), EXIT, ALU(BPF_AND, R6, 0x100), JMP(BPF_JEQ, R6, 0x100, 1), LDX(DW, R9, R8, 0), MOV(R0, 0), EXIT)
-OK(jset_no_bit, LDX(DW, R6, R1, 0), JMP(BPF_JSET, R6, 0x100, 3), ALU(BPF_AND, R6, 0x100), JMP(BPF_JEQ, R6, 0, 1), LDX(DW, R9, R8, 0), MOV(R0, 0), EXIT)
-OK(arsh_of_a_sign, LDX(DW, R6, R1, 0), ALU(BPF_ARSH, R6, 63), JMP(BPF_JSGT, R6, 0, 2), JMP(BPF_JSLT, R6, -1, 1), JA(1), LDX(DW, R9, R8, 0), MOV(R0, 0), EXIT)
-OK(sign_of_a_half, LDX(W, R6, R1, 0), ALU32(BPF_ARSH, R6, 31), JMP32(BPF_JSGT, R6, 0, 2), JMP32(BPF_JSLT, R6, -1, 1), JA(1), LDX(DW, R9, R8, 0), MOV(R0, 0), EXIT)
-OK(negated, LDX(B, R6, R1, 0), INSN(BPF_ALU64 | BPF_NEG, R6, 0, 0, 0), JMP(BPF_JSGT, R6, 0, 2), JMP(BPF_JSLT, R6, -255, 1), JA(1), LDX(DW, R9, R8, 0), MOV(R0, 0), EXIT)
+OK(link_at_distance, LDX(DW, R6, R1, 0), LOOKUP(M_ARRAY), JMP(BPF_JEQ, R0, 0, 6), MOVX(R2, R6), ADD(R2, 8),
+   JMP(BPF_JGT, R6, 48, 3), ADDX(R0, R2), ST(DW, R0, 0, 1), MOV(R0, 0), MOV(R0, 0), EXIT)
+NO(link_at_distance_too_far, map_bounds, 12, LDX(DW, R6, R1, 0), LOOKUP(M_ARRAY), JMP(BPF_JEQ, R0, 0, 6),
+   MOVX(R2, R6), ADD(R2, 9), JMP(BPF_JGT, R6, 48, 3), ADDX(R0, R2), ST(DW, R0, 0, 1), MOV(R0, 0), MOV(R0, 0),
+   EXIT)
+OK(link_backwards, LDX(DW, R6, R1, 0), LOOKUP(M_ARRAY), JMP(BPF_JEQ, R0, 0, 7), MOVX(R2, R6), ADD(R2, 8),
+   JMP(BPF_JLT, R2, 8, 4), JMP(BPF_JGT, R2, 64, 3), ADDX(R0, R6), ST(DW, R0, 0, 1), MOV(R0, 0), MOV(R0, 0),
+   EXIT)
+NO(link_broken_by_32_bit_add, pointer_unbounded, 11, LDX(DW, R6, R1, 0), LOOKUP(M_ARRAY),
+   JMP(BPF_JEQ, R0, 0, 6), MOVX(R2, R6), ALU32(BPF_ADD, R2, 8), JMP(BPF_JGT, R2, 48, 3), ADDX(R0, R6),
+   ST(DW, R0, 0, 1), MOV(R0, 0), MOV(R0, 0), EXIT)
+OK(linked_through_the_stack, LDX(DW, R6, R1, 0), STX(DW, R10, -16, R6), LOOKUP(M_ARRAY),
+   JMP(BPF_JEQ, R0, 0, 4), JMP(BPF_JGT, R6, 56, 3), LDX(DW, R2, R10, -16), ADDX(R0, R2), ST(DW, R0, 0, 1),
+   MOV(R0, 0), EXIT)
+OK(movsx_of_what_fits_is_a_copy, LDX(B, R6, R1, 0), ALU(BPF_AND, R6, 127), MOVSX(R7, R6, 8), LOOKUP(M_ARRAY),
+   JMP(BPF_JEQ, R0, 0, 3), JMP(BPF_JGT, R7, 56, 2), ADDX(R0, R6), ST(DW, R0, 0, 1), MOV(R0, 0), EXIT)
+NO(movsx_of_what_does_not_fit, map_bounds, 12, LDX(B, R6, R1, 0), MOVSX(R7, R6, 8), LOOKUP(M_ARRAY),
+   JMP(BPF_JEQ, R0, 0, 4), JMP(BPF_JSGT, R7, 56, 3), JMP(BPF_JSLT, R7, 0, 2), ADDX(R0, R6), ST(DW, R0, 0, 1),
+   MOV(R0, 0), EXIT)
+OK(null_by_comparison, LOOKUP(M_ARRAY), JMP(BPF_JEQ, R0, 0, 11), MOVX(R6, R0), LOOKUP(M_ARRAY),
+   JMPX(BPF_JNE, R0, R6, 2), LDX(DW, R0, R0, 0), JA(1), MOV(R0, 0), MOV(R0, 0), EXIT)
+NO(null_by_inequality, maybe_null, 17, ST(DW, R10, -8, 0), LOOKUP(M_ARRAY), JMP(BPF_JEQ, R0, 0, 11),
+   MOVX(R6, R0), MOVX(R2, R10), ADD(R2, -8), ST(DW, R10, -8, 0), LDMAP(R1, M_HASH), CALL(1),
+   JMPX(BPF_JEQ, R0, R6, 1), JMP(BPF_JEQ, R6, 0, 1), LDX(DW, R0, R0, 0), MOV(R0, 0), EXIT)
+NO(two_that_may_be_null, maybe_null, 15, ST(DW, R10, -16, 0), MOVX(R2, R10), ADD(R2, -16), LDMAP(R1, M_HASH),
+   CALL(1), MOVX(R6, R0), MOVX(R2, R10), ADD(R2, -16), LDMAP(R1, M_HASH), CALL(1), JMPX(BPF_JNE, R0, R6, 3),
+   MOV(R7, 0), MOV(R7, 0), LDX(DW, R0, R0, 0), MOV(R0, 0), EXIT)
+OK(never_null_branch_is_dead, LOOKUP(M_ARRAY), JMP(BPF_JEQ, R0, 0, 3), JMP(BPF_JNE, R0, 0, 1),
+   LDX(DW, R9, R8, 0), MOV(R0, 0), MOV(R0, 0), EXIT)
+NO(frame_pointer_compared_with_null, uninit_register, 1, JMP(BPF_JNE, R10, 0, 1), MOVX(R0, R9), MOV(R0, 0),
+   EXIT)
+OK(jset_one_bit, LDX(DW, R6, R1, 0), JMP(BPF_JSET, R6, 0x100, 2), MOV(R0, 0), EXIT, ALU(BPF_AND, R6, 0x100),
+   JMP(BPF_JEQ, R6, 0x100, 1), LDX(DW, R9, R8, 0), MOV(R0, 0), EXIT)
+OK(jset_no_bit, LDX(DW, R6, R1, 0), JMP(BPF_JSET, R6, 0x100, 3), ALU(BPF_AND, R6, 0x100),
+   JMP(BPF_JEQ, R6, 0, 1), LDX(DW, R9, R8, 0), MOV(R0, 0), EXIT)
+OK(arsh_of_a_sign, LDX(DW, R6, R1, 0), ALU(BPF_ARSH, R6, 63), JMP(BPF_JSGT, R6, 0, 2),
+   JMP(BPF_JSLT, R6, -1, 1), JA(1), LDX(DW, R9, R8, 0), MOV(R0, 0), EXIT)
+OK(sign_of_a_half, LDX(W, R6, R1, 0), ALU32(BPF_ARSH, R6, 31), JMP32(BPF_JSGT, R6, 0, 2),
+   JMP32(BPF_JSLT, R6, -1, 1), JA(1), LDX(DW, R9, R8, 0), MOV(R0, 0), EXIT)
+OK(negated, LDX(B, R6, R1, 0), INSN(BPF_ALU64 | BPF_NEG, R6, 0, 0, 0), JMP(BPF_JSGT, R6, 0, 2),
+   JMP(BPF_JSLT, R6, -255, 1), JA(1), LDX(DW, R9, R8, 0), MOV(R0, 0), EXIT)

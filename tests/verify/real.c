@@ -26,7 +26,8 @@ struct object {
     const char *want; /* name of the program to judge */
 };
 
-static struct object *now; /* the object whose programs are being prepared; libbpf's callback has no room for it */
+static struct object
+    *now; /* the object whose programs are being prepared; libbpf's callback has no room for it */
 
 /* libbpf relocates at load; nothing reaches the kernel: what would be loaded is verified here instead. */
 static int prepare(struct bpf_program *prog, struct bpf_prog_load_opts *opts, long cookie)
@@ -59,7 +60,8 @@ static int prepare(struct bpf_program *prog, struct bpf_prog_load_opts *opts, lo
         if (insns[k].code != (BPF_LD | BPF_IMM | BPF_DW))
             continue;
         if (insns[k].src_reg == BPF_PSEUDO_MAP_FD || insns[k].src_reg == BPF_PSEUDO_MAP_VALUE) {
-            bpf_object__for_each_map (map, now->obj) {
+            bpf_object__for_each_map(map, now->obj)
+            {
                 if (bpf_map__fd(map) == insns[k].imm)
                     break;
                 m++;
@@ -91,9 +93,10 @@ static bool judge(struct object *o, const char *file, const char *program)
     now = o;
     o->obj = bpf_object__open_file(file, NULL);
     assert_non_null(o->obj);
-    bpf_object__for_each_program (prog, o->obj)
+    bpf_object__for_each_program(prog, o->obj)
         bpf_program__set_autoload(prog, !strcmp(bpf_program__name(prog), program));
-    bpf_object__for_each_map (map, o->obj) {
+    bpf_object__for_each_map(map, o->obj)
+    {
         bool rodata = strstr(bpf_map__name(map), ".rodata") != NULL;
 
         assert_true(o->nmaps < MAX_MAPS);
@@ -131,7 +134,8 @@ static void test_real_programs_accepted(void **state)
             if (!judge(&o, files[f], programs[k]))
                 fail_msg("%s was not handed over", programs[k]);
             if (!o.verdict.accepted)
-                fail_msg("%s: %s (insn %u, state %s)", programs[k], o.verdict.refusal.message, o.verdict.refusal.insn, o.verdict.refusal.state);
+                fail_msg("%s: %s (insn %u, state %s)", programs[k], o.verdict.refusal.message,
+                         o.verdict.refusal.insn, o.verdict.refusal.state);
             print_message("# %s: %llu instructions processed, longest path %llu\n", programs[k],
                           (unsigned long long)o.verdict.insns_processed,
                           (unsigned long long)o.verdict.facts.longest_path);
@@ -159,8 +163,9 @@ static u32 expected_line(const char *program, const char *reason)
 
 static void test_refusals_name_the_line(void **state)
 {
-    static const char *const cases[][2] = {
-        {"no_null_check", "maybe_null"}, {"index_too_far", "map_bounds"}, {"helper_not_here", "unknown_helper"}};
+    static const char *const cases[][2] = {{"no_null_check", "maybe_null"},
+                                           {"index_too_far", "map_bounds"},
+                                           {"helper_not_here", "unknown_helper"}};
     struct object o;
 
     if (geteuid()) {

@@ -487,9 +487,7 @@ static void refusals_name_the_instruction(void **state)
     } cases[] = {
         {{.code = 0xff}, -ENOTSUP, "unknown_opcode"},
         {{.code = BPF_JMP | BPF_CALL, .imm = 9999}, -ENOTSUP, "unknown_helper"},
-        {{.code = BPF_JMP | BPF_CALL, .src_reg = BPF_PSEUDO_KFUNC_CALL, .imm = 1},
-         -ENOTSUP,
-         "unknown_helper"},
+        {{.code = BPF_JMP | BPF_CALL, .src_reg = BPF_PSEUDO_KFUNC_CALL, .imm = 1}, -ENOTSUP, "unknown_kfunc"},
         {{.code = BPF_STX | BPF_ATOMIC | BPF_DW, .dst_reg = 10, .src_reg = 1, .off = -8, .imm = 0x77},
          -ENOTSUP,
          "unknown_atomic"},

@@ -11,6 +11,8 @@
 
 #include "broker/broker_int.h"
 
+#define LINE_MAX_BYTES 8192u
+
 static int open_journal(const struct tn_broker *broker)
 {
     const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME"), *named = getenv("TENON_JOURNAL");
@@ -56,15 +58,15 @@ void tn_policy_journal(struct tn_broker *broker, u32 uid, s32 pid, const char *d
         const char *key, *value;
     } texts[] = {{"deed", deed}, {"program", prog}, {"class", klass}, {"host", host}};
     _close_ int fd = open_journal(broker);
-    _free_ char *line = NULL;
-    size_t len = 0;
+    char line[LINE_MAX_BYTES];
+    long len;
     struct timespec now;
     struct tm utc;
     FILE *f;
 
     if (fd < 0)
         return;
-    f = open_memstream(&line, &len);
+    f = fmemopen(line, sizeof(line), "w"); /* what does not fit is cut, and the line ends all the same */
     if (!f)
         return;
     clock_gettime(CLOCK_REALTIME, &now);
@@ -84,6 +86,12 @@ void tn_policy_journal(struct tn_broker *broker, u32 uid, s32 pid, const char *d
         quote(f, refused->message);
     }
     fputs("}\n", f);
-    if (!fclose(f) && line)
-        (void)!write(fd, line, len); /* one write: lines of several brokers do not mix */
+    fflush(f);
+    len = ftell(f);
+    fclose(f);
+    if (len <= 0)
+        return;
+    len = TN_MIN(len, (long)sizeof(line) - 1);
+    line[len - 1] = '\n';
+    (void)!write(fd, line, (size_t)len); /* one write: lines of several brokers do not mix */
 }

@@ -316,6 +316,8 @@ int tn_judge(struct tn_caller *caller, const union bpf_attr *attr, const struct 
     }
     in.authority = &ask.authority;
     r = tn_verify(&in, &prog->verdict);
+    if (!r && prog->granted->uses.failed)
+        r = -ENOMEM;
     if (!r && prog->object.kind != TN_KIND_JUDGED)
         r = refuse_missing(&in, &prog->verdict);
     if (r)

@@ -439,8 +439,6 @@ int tn_policy_end(struct tn_caller *caller, struct tn_prog *prog)
     const struct tn_host_policy *p = prog->host ? policy_of(caller->broker->policy, prog->host) : NULL;
     const struct tn_class *c;
 
-    if (prog->granted->uses.failed)
-        return -ENOMEM;
     prog->granted->uses.bound = NULL; /* may go with the next policy */
     if (!p || !prog->granted->klass[0])
         return 0;

@@ -402,7 +402,7 @@ int tn_cmd_prog_load(struct tn_caller *caller, union bpf_attr *attr, u64 attr_ad
     find_full_name(prog);
     if (!r && !judged)
         r = tn_policy_end(caller, prog);
-    if (!judged && (r || prog->host))
+    if (!judged && caller->host)
         tn_policy_journal(caller->broker, caller->uid, caller->pid, "load", prog->full_name,
                           prog->granted ? prog->granted->klass : NULL, prog->host ? prog->host->path : NULL,
                           r ? &caller->why : NULL);

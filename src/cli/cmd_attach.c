@@ -25,6 +25,7 @@
 #include "cli/maps.h"
 #include "cli/object.h"
 #include "cli/place.h"
+#include "cli/typed.h"
 #include "door/preload/door.h"
 
 #define MAX_WORDS 256
@@ -331,9 +332,39 @@ static int check_programs(struct attach *a, struct tn_error *err)
 
 /* ---------- doing ---------- */
 
+/* libbpf did not find the function of a program among the host's types: the first that the types speak
+ * against. */
+static bool missing_function(const struct attach *a, struct tn_error *err)
+{
+    struct bpf_program *program;
+    struct tn_place place = {0};
+    char file[PATH_MAX];
+    const char *binary = a->host ? a->host : a->command ? a->command[0] : NULL;
+
+    snprintf(file, sizeof(file), "/proc/%d/exe", a->npids ? (int)a->pids[0] : 0);
+    if (binary) {
+        snprintf(place.path, sizeof(place.path), "%s", binary);
+        if (tn_place_file(&place, 0, file, err))
+            return false;
+    }
+    bpf_object__for_each_program(program, a->object)
+    {
+        struct tn_error why = {0};
+
+        if (!bpf_program__autoload(program) || !is_typed(program) ||
+            !tn_typed_why(file, bpf_program__section_name(program), &why))
+            continue;
+        tn_fail(err, -ENOENT, why.reason, "program '%s' (%s): %.700s", bpf_program__name(program),
+                bpf_program__section_name(program), why.message);
+        return true;
+    }
+    return false;
+}
+
 static int load(struct attach *a)
 {
     struct tn_ctl_error why;
+    struct tn_error err = {0};
     const char *said;
     int r;
 
@@ -362,6 +393,8 @@ static int load(struct attach *a)
         return tn_cli_error(a->name, r, &why.why);
     }
     said = tn_libbpf_said();
+    if (r == -ESRCH && missing_function(a, &err))
+        return tn_cli_error(a->name, r, &err);
     return tn_cli_fail(a->name, "%s: loading it: %s%s%s", a->file.name, strerror(-r), *said ? "\n" : "",
                        said);
 }
@@ -708,6 +741,8 @@ static void release(struct attach *a)
         if (a->kept) /* destroying would disable it; its descriptors close with us, the broker has its own
                         hold */
             bpf_link__disconnect(a->links[i]);
+        else if (a->typed) /* closing a descriptor says nothing back: who sees us end may count on it */
+            (void)bpf_link__detach(a->links[i]);
         bpf_link__destroy(a->links[i]);
     }
     for (u32 i = 0; i < a->nmaps; i++)

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What host.c and modules for it share; extensions take it from the host's debug information at load time
+ * (CO-RE), and are compiled against VERSION 1.
+ */
+#ifndef TESTS_TARGETS_HOST_H
+#define TESTS_TARGETS_HOST_H
+
+#ifndef VERSION
+#define VERSION 1
+#endif
+#ifdef __bpf__
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+#endif
+
+struct text {
+    unsigned long len;
+    char *data;
+};
+struct header {
+    struct text name, value;
+};
+struct pair {
+    long x, y;
+};
+struct piece {
+    unsigned long used;
+    char bytes[48];
+};
+
+typedef struct Request Request;
+struct Request {
+#if VERSION > 1
+    char added[40];
+    struct text args;
+    unsigned short more;
+#endif
+    int method;
+    int status;
+    unsigned keep_alive : 1;
+    unsigned version : 5;
+    struct text uri;
+#if VERSION == 1
+    struct text args;
+#endif
+    unsigned long nheaders;
+    struct header header[8];
+    Request *parent;
+    char secret[16];
+    char body[64];
+};
+
+#ifdef __bpf__
+#pragma clang attribute pop
+#endif
+#endif

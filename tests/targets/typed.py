@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: MIT
+"""Programs that know functions of a process by their types: fentry, fexit, fmod_ret, through libbpf as it is and
+the command line; CO-RE against the process's own types; functions and variables of the process by name."""
+import json
+import os
+import time
+
+from harness import HERE, TENON, Refused, code, main, need, same, test, until
+
+
+def exe(program):
+    return os.readlink(f"/proc/{program.pid}/exe")
+
+
+def enter(room, name, *pids, nlinks=None):
+    """Attached: program NAME of typed.bpf.o, in all these processes (one link)."""
+    return room.attach("typed", *pids, options=["--program", name], nlinks=nlinks)
+
+
+def seen(room, link, n):
+    text = room.tenon("map", "dump", str(link.map_ids["seen"]), "--json")
+    return [int(row["value"]) for row in json.loads(text)][:n]
+
+
+def refused(room, name, *pids):
+    try:
+        enter(room, name, *pids).detach()
+    except Refused as refusal:
+        return str(refusal)
+    raise AssertionError(f"{name} was attached")
+
+
+MANY = f"{1 - 2 - 3 - 4 + 250 + 1 + (1 << 40) - 8} {1 + 2 - 3 + (1 << 33) + 5} 1 -123 42"
+
+
+@test("arguments: narrow ones, some past the sixth, structs by value")
+def _(room):
+    host = room.program("host")
+    one, two = enter(room, "eight_enter", host.pid), enter(room, "by_value_enter", host.pid)
+    assert host.ask("many").startswith(MANY)
+    same(seen(room, one, 8), [1, -2, -3, -4, 250, 1, 1 << 40, -8], "arguments")
+    same(seen(room, two, 5), [1, 2, -3, 1 << 33, 5], "arguments")
+    one.detach()
+    two.detach()
+
+
+@test("results: long, bool, short; a static function")
+def _(room):
+    host = room.program("host")
+    links = {name: enter(room, name, host.pid) for name in ("add_exit", "is_odd_exit", "negated_exit", "hidden_enter")}
+    assert host.ask("many").startswith(MANY)
+    same(host.ask("add -5 1"), "-14")
+    same(seen(room, links["add_exit"], 2), [1, -14], "calls and result")
+    same(seen(room, links["is_odd_exit"], 1), [1])
+    same(seen(room, links["negated_exit"], 1), [-123])
+    same(seen(room, links["hidden_enter"], 1), [42])
+    for link in links.values():
+        link.detach()
+
+
+@test("answers: fmod_ret with what is not zero, tenon_replace with anything; the code is the file's afterwards")
+def _(room):
+    host = room.program("host")
+    before = code(host.pid, exe(host))
+    link = enter(room, "add_answer", host.pid)
+    same([host.ask(f"add {a}") for a in ("-4 9", "-4 -9", "-4 0", "4 9")], ["9", "-9", "-12", "21"])
+    link.detach()
+    same(host.ask("add -4 9"), "-3")
+    link = enter(room, "add_replace", host.pid)
+    same([host.ask(f"add {a}") for a in ("-4 9", "-4 0", f"-4 {-1 << 40}", "4 9")], ["9", "0", str(-1 << 40), "21"])
+    same(seen(room, link, 1), [4])
+    link.detach()
+    link = enter(room, "negated_answer", host.pid)
+    same(host.ask("many").split()[3], "-7", "a short in its place")
+    link.detach()
+    until(lambda: code(host.pid, exe(host)) == before)
+
+
+@test("one object, two versions of the host: fields are where each has them; variables and functions by name")
+def _(room):
+    for name in ("host", "host2"):
+        host = room.program(name)
+        host.ask("request /a/b/c?d=e d=efg")
+        link = enter(room, "begin", host.pid)
+        now = time.time()
+        same(host.ask("begin 3"), str(3 * (2 + 10)))
+        got = seen(room, link, 10)
+        same(got[:9], [3, 2, 10, 5, 1, 11, 3, 200, host.pid], name)
+        assert now - 2 <= got[9] <= time.time(), f"{name}: time is {got[9]}"
+        link.detach()
+
+
+@test("two processes in one command: -p A,B; either may end")
+def _(room):
+    hosts = [room.program("host") for _ in range(2)]
+    link = enter(room, "add_enter", *[host.pid for host in hosts], nlinks=1)
+    for host in hosts:
+        same(host.ask("work 1000 2"), str(2 * (3 * 1000 * 999 // 2 + 1000)))
+    same(seen(room, link, 1), [4000], "calls of both")
+    hosts[0].process.stdin.close()
+    hosts[0].process.wait(10)
+    hosts[1].ask("work 10 1")
+    same(seen(room, link, 1), [4010], "calls of the one that stays")
+    link.detach()
+    same(hosts[1].ask("add 1 1"), "4")
+
+
+@test("a command from its first instruction; its children by fork have it too")
+def _(room):
+    asked, said = room.path("in"), room.path("out")
+    os.mkfifo(asked)
+    link = room.attach_start("typed", [os.path.join(HERE, "targets-host"), asked, said], options=["--program", "add_enter"])
+    with open(asked, "w") as host:
+        host.write("work 100 1\nfork 50\n")
+        host.flush()
+        until(lambda: os.path.exists(said) and open(said).read().split() == [str(3 * 4950 + 100), "7"])
+        same(seen(room, link, 1), [150], "calls")
+    same(link.process.wait(10), 0, "status")
+
+
+@test("children that fork while it is attached: called and counted, and whole after it is gone")
+def _(room):
+    host = room.program("host")
+    link = enter(room, "add_enter", host.pid)
+    same(host.ask("fork 100"), "7")
+    before = seen(room, link, 1)[0]
+    assert before in (0, 100), f"{before} calls of the child"
+    same(host.ask("add 1 1"), "4")
+    same(seen(room, link, 1), [before + 1], "calls")
+    link.detach()
+    same(host.ask("fork 100"), "7")
+
+
+@test("threads call it while it comes and goes; the code is the file's afterwards", seconds=120)
+def _(room):
+    host = room.program("host")
+    before = code(host.pid, exe(host))
+    n, t = 3000000, 4
+    host.tell(f"work {n} {t}")
+    rounds = 0
+    while rounds < 12 and host.process.poll() is None:
+        link = enter(room, ("add_enter", "add_exit", "add_replace")[rounds % 3], host.pid)
+        link.detach()
+        rounds += 1
+    same(host.answer(60), str(t * (3 * n * (n - 1) // 2 + n)), f"sum, after {rounds} rounds")
+    until(lambda: code(host.pid, exe(host)) == before)
+    host.ask("work 1000 4")
+
+
+@test("a function of the host that an extension calls leaves by longjmp over it: the next calls run, all counted")
+def _(room):
+    host = room.program("host")
+    link = enter(room, "add_leave", host.pid)
+    same(host.ask("leap 1000", 20), "500")
+    same(seen(room, link, 2), [1000, 500], "runs begun and ended")
+    same(host.ask("add 2 2"), "8")
+    link.detach()
+    same(host.ask("leap 10"), "0")
+    same(host.ask("add 3 2"), "11")
+
+
+@test("refused by name: arguments at the exit; functions without an address, or that take what they do not say")
+def _(room):
+    host = room.program("host")
+    before = code(host.pid, exe(host))
+    for name, words in {"add_exit_arguments": ["[fexit_arguments]", "add"],
+                        "by_parts_enter": ["by_parts of "],
+                        "in_place_enter": ["in_place of ", "has no address", "[inlined]"]}.items():
+        said = refused(room, name, host.pid)
+        for word in words:
+            assert word in said, f"{name}: {said}"
+    same(room.links(), [], "links")
+    same(code(host.pid, exe(host)), before, "code")
+    same(host.ask("add 1 1"), "4")
+
+
+@test("two hosts with one broker, by two tools at once")
+def _(room):
+    hosts = [room.program(name) for name in ("host", "host2")]
+    links = [enter(room, "begin", host.pid) for host in hosts]
+    for k, host in enumerate(hosts):
+        host.ask(f"begin {k + 1}")
+    same([seen(room, link, 3) for link in links], [[1, 2, 11], [2, 2, 11]])
+    same([seen(room, link, 9)[8] for link in links], [host.pid for host in hosts])
+    for link in links:
+        link.detach()
+
+
+@test("bpftool sees the host as a module: its functions, its types, as a header, too")
+def _(room):
+    need("bpftool")
+    host = room.program("host")
+    words = [TENON, "run", "--host", str(host.pid), "--", "bpftool"]
+    link = enter(room, "add_enter", host.pid) # while somebody has something of a host, it is listed under one id
+    rows = room.run([*words, "btf", "list"])
+    assert "[targets-host]" in rows, rows
+    number = next(line.split(":")[0] for line in rows.splitlines() if "[targets-host]" in line)
+    text = room.run([*words, "btf", "dump", "id", number])
+    assert "FUNC 'ngx_http_process_request'" in text and "STRUCT 'Request'" in text, text[:500]
+    header = room.run([*words, "btf", "dump", "id", number, "format", "c"])
+    assert "struct Request {" in header and "keep_alive: 1;" in header, header[:500]
+    link.detach()
+
+
+if __name__ == "__main__":
+    main()

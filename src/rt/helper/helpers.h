@@ -54,6 +54,8 @@ enum tn_helper_flag {
     H(1, map_lookup_elem, MAP_VALUE_OR_NULL, MAP, MAP_KEY, NONE, NONE, NONE, TN_HF_RUN)                      \
     H(2, map_update_elem, SCALAR, MAP, MAP_KEY, MAP_VALUE, SCALAR, NONE, TN_HF_RUN)                          \
     H(3, map_delete_elem, SCALAR, MAP, MAP_KEY, NONE, NONE, NONE, TN_HF_RUN)                                 \
+    H(4, probe_read, SCALAR, MEM_WR, SIZE0, ANY, NONE, NONE,                                                 \
+      TN_HF_RUN | TN_HF_SYSCALL | TN_HF_GPL | TN_HF_READS_PROCESS)                                           \
     H(5, ktime_get_ns, SCALAR, NONE, NONE, NONE, NONE, NONE, TN_HF_RUN | TN_HF_SYSCALL)                      \
     H(6, trace_printk, SCALAR, MEM_RD, SIZE, ANY, ANY, ANY, TN_HF_RUN | TN_HF_GPL)                           \
     H(7, get_prandom_u32, SCALAR, NONE, NONE, NONE, NONE, NONE, TN_HF_RUN)                                   \
@@ -61,10 +63,16 @@ enum tn_helper_flag {
     H(14, get_current_pid_tgid, SCALAR, NONE, NONE, NONE, NONE, NONE, TN_HF_RUN | TN_HF_SYSCALL)             \
     H(15, get_current_uid_gid, SCALAR, NONE, NONE, NONE, NONE, NONE, TN_HF_RUN | TN_HF_SYSCALL)              \
     H(16, get_current_comm, SCALAR, MEM_WR, SIZE, NONE, NONE, NONE, TN_HF_RUN | TN_HF_SYSCALL)               \
+    H(45, probe_read_str, SCALAR, MEM_WR, SIZE0, ANY, NONE, NONE,                                            \
+      TN_HF_RUN | TN_HF_SYSCALL | TN_HF_GPL | TN_HF_READS_PROCESS)                                           \
     H(58, override_return, SCALAR, CTX, SCALAR, NONE, NONE, NONE, TN_HF_RUN | TN_HF_GPL)                     \
     H(112, probe_read_user, SCALAR, MEM_WR, SIZE0, ANY, NONE, NONE,                                          \
       TN_HF_RUN | TN_HF_SYSCALL | TN_HF_GPL | TN_HF_READS_PROCESS)                                           \
+    H(113, probe_read_kernel, SCALAR, MEM_WR, SIZE0, ANY, NONE, NONE,                                        \
+      TN_HF_RUN | TN_HF_SYSCALL | TN_HF_GPL | TN_HF_READS_PROCESS)                                           \
     H(114, probe_read_user_str, SCALAR, MEM_WR, SIZE0, ANY, NONE, NONE,                                      \
+      TN_HF_RUN | TN_HF_SYSCALL | TN_HF_GPL | TN_HF_READS_PROCESS)                                           \
+    H(115, probe_read_kernel_str, SCALAR, MEM_WR, SIZE0, ANY, NONE, NONE,                                    \
       TN_HF_RUN | TN_HF_SYSCALL | TN_HF_GPL | TN_HF_READS_PROCESS)                                           \
     H(125, ktime_get_boot_ns, SCALAR, NONE, NONE, NONE, NONE, NONE, TN_HF_RUN | TN_HF_SYSCALL)               \
     H(130, ringbuf_output, SCALAR, MAP, MEM_RD, SIZE0, SCALAR, NONE, TN_HF_RUN | TN_HF_SYSCALL)              \

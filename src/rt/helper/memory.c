@@ -81,3 +81,15 @@ u64 tn_helper_probe_read_user_str(u64 r1, u64 r2, u64 r3, u64 r4, u64 r5, struct
         memset((void *)r1, 0, r2);
     return (u64)r;
 }
+
+/* A host's types take the place of a kernel's, and its memory that of the kernel: what walks through them with
+   BPF_CORE_READ means the process. libbpf writes "kernel" and, to be understood by old kernels, no word at all. */
+#define SAME(name, as)                                                                                       \
+    u64 tn_helper_##name(u64 r1, u64 r2, u64 r3, u64 r4, u64 r5, struct tn_run *run)                         \
+    {                                                                                                        \
+        return tn_helper_##as(r1, r2, r3, r4, r5, run);                                                      \
+    }
+SAME(probe_read, probe_read_user)
+SAME(probe_read_kernel, probe_read_user)
+SAME(probe_read_str, probe_read_user_str)
+SAME(probe_read_kernel_str, probe_read_user_str)

@@ -6,6 +6,7 @@
  *      #include <tenon/eim.h>
  *
  *      EIM_ENTRY(process_begin, my_process_request);      extensions may stand for, or watch, this function
+ *      EIM_ENTRY(answer, my_answer, "nonnull(r)");        … and this holds of its arguments
  *      EIM_STATE(read_pid, READ, my_pid);                 … may read this variable
  *      EIM_STATE(read_time, READ, cached_time->sec);      … or a field, through a pointer as well
  *      EIM_FUNCTION(host_time, my_time, "rtn > 0");       … may call this function, under these constraints
@@ -22,14 +23,14 @@
  *
  * The format, little-endian and aligned to 4: name "EIM"; type 1 entry, 2 state, 3 function; the descriptor
  * is a list of strings, each ended by NUL, with an empty one last: "file:line", the capability's name, then
- *      entry     function
+ *      entry     function, constraints …
  *      state     READ or WRITE, variable or path
  *      function  function, constraints …
  */
 #ifndef TENON_EIM_H
 #define TENON_EIM_H
 
-#define EIM_ENTRY(name, ...)     EIM_NOTE_("1", #name, EIM_STRING_(__VA_ARGS__), __FILE__, __LINE__)
+#define EIM_ENTRY(name, ...)     EIM_NOTE_("1", #name, EIM_LIST_(__VA_ARGS__, ""), __FILE__, __LINE__)
 #define EIM_STATE(name, op, ...) EIM_NOTE_("2", #name, EIM_PAIR_(#op, __VA_ARGS__), __FILE__, __LINE__)
 #define EIM_FUNCTION(name, ...)  EIM_NOTE_("3", #name, EIM_LIST_(__VA_ARGS__, ""), __FILE__, __LINE__)
 

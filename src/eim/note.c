@@ -96,7 +96,7 @@ static int read_desc(const struct file *f, struct tn_notes *n, u32 kind, const u
             return bad(f, off, "the list of strings has no end");
         if (!*s)
             break;
-        if (kind != TN_NOTE_FUNCTION)
+        if (kind == TN_NOTE_STATE)
             return bad(f, off, "a string too many");
         slot = TN_BAG_PUSH(&n->bag, note.constraints, note.nconstraints);
         if (!slot)

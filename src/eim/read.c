@@ -611,10 +611,24 @@ static int note_text(struct load *l, const struct tn_eim_at *at, const char *tex
     return ret->text ? 0 : -ENOMEM;
 }
 
+static int note_constraints(struct load *l, const struct tn_eim_at *at, const struct tn_note *n,
+                            struct tn_cons ***list, u32 *count)
+{
+    struct tn_node expr;
+    int err = 0;
+
+    for (u32 k = 0; k < n->nconstraints && !err; k++) {
+        err = note_text(l, at, n->constraints[k], &expr);
+        if (!err)
+            err = add_constraint(l, &expr, NULL, list, count);
+    }
+    return err;
+}
+
 static int read_note(struct load *l, struct tn_host *h, const struct tn_note *n)
 {
     struct tn_eim_at at = place_of(l, n->where);
-    struct tn_node name = {0}, what = {0}, expr;
+    struct tn_node name = {0}, what = {0};
     int err = note_text(l, &at, n->name, &name);
 
     if (!err)
@@ -634,19 +648,15 @@ static int read_note(struct load *l, struct tn_host *h, const struct tn_note *n)
         if (!e)
             return -ENOMEM;
         *e = (struct tn_eim_entry){.at = at, .function_at = at, .name = name.text, .function = what.text};
-        return is_name(name.text) && !strchr(name.text, ':') ? 0 : capability_name(l, &at, name.text);
+        err = is_name(name.text) && !strchr(name.text, ':') ? 0 : capability_name(l, &at, name.text);
+        return err ? err : note_constraints(l, &at, n, &e->constraint, &e->nconstraints);
     }
     struct tn_function_cap *f = TN_BAG_PUSH(&l->eim->bag, h->function, h->nfunctions);
     if (!f)
         return -ENOMEM;
     *f = (struct tn_function_cap){.at = at, .function_at = at, .name = name.text, .function = what.text};
     err = capability_name(l, &at, name.text);
-    for (u32 k = 0; k < n->nconstraints && !err; k++) {
-        err = note_text(l, &at, n->constraints[k], &expr);
-        if (!err)
-            err = add_constraint(l, &expr, NULL, &f->constraint, &f->nconstraints);
-    }
-    return err;
+    return err ? err : note_constraints(l, &at, n, &f->constraint, &f->nconstraints);
 }
 
 static int read_source(struct load *l, const struct tn_eim_source *s)

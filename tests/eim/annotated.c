@@ -41,7 +41,7 @@ int my_real_argument(struct request *r, const char *name, unsigned len)
     return r->status + name[len - 1];
 }
 
-EIM_ENTRY(process_begin, my_process_request);
+EIM_ENTRY(process_begin, my_process_request, "nonnull(r)");
 EIM_ENTRY(unused, never_called);
 EIM_STATE(read_pid, READ, my_pid);
 EIM_STATE(read_pid_too, READ, my_pid);

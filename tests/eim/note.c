@@ -116,7 +116,7 @@ static void test_rows(void **state)
         R("no name", 1, "EIM", "a\0\0c\0", "a string is missing, empty"),
         R("no function", 1, "EIM", "a\0b", "a string is missing, empty"),
         R("no end", 3, "EIM", "a\0b\0c\0x > 0", "has no end"),
-        R("one too many", 1, "EIM", "a\0b\0c\0d\0", "a string too many"),
+        R("one too many", 2, "EIM", "a\0b\0READ\0c\0d\0", "a string too many"),
         R("neither read nor write", 2, "EIM", "a.c:9\0b\0CALL\0c\0",
           "a.c:9: EIM_STATE(b, CALL, …): expected READ or WRITE"),
         R("a control character", 1, "EIM", "a\0b\033[2J\0c\0", "control characters"),

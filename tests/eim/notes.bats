@@ -9,7 +9,7 @@ setup() {
     root=$(cd "$BATS_TEST_DIRNAME/../.." && pwd)
     source=$BATS_TEST_DIRNAME/annotated.c
     cat >"$BATS_TEST_TMPDIR/expected" <<'END'
-entry|process_begin||my_process_request
+entry|process_begin||my_process_request|nonnull(r)
 entry|unused||never_called
 state|read_pid|read|my_pid
 state|read_pid_too|read|my_pid

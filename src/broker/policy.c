@@ -154,13 +154,13 @@ static int look_up(void *self, bool group, const char *name, u32 *ret)
     return 0;
 }
 
-static const struct tn_eim_options eim_options = {.look_up = look_up};
-
-/* What the files say, and with `notes` what the host's developers offer. */
+/* What the files say, and with `notes` what the host's developers offer. Without a host: what can be known
+   before one is seen. */
 static int make_eim(const struct tn_policy *policy, const struct tn_notes *notes, const char *host,
                     struct tn_eim **ret, struct tn_error *err)
 {
     _free_ struct tn_eim_source *source = calloc(policy->nfiles + 1, sizeof(*source));
+    const struct tn_eim_options options = {.look_up = look_up, .whole = host ? host : ""};
     u32 n = 0;
 
     if (!source)
@@ -170,7 +170,7 @@ static int make_eim(const struct tn_policy *policy, const struct tn_notes *notes
             .name = policy->file[n].name, .text = policy->file[n].text, .len = policy->file[n].len};
     if (notes && notes->n)
         source[n++] = (struct tn_eim_source){.name = host, .notes = notes, .host = host};
-    return tn_eim_read(source, n, &eim_options, ret, err);
+    return tn_eim_read(source, n, &options, ret, err);
 }
 
 static void read_all(struct tn_policy *policy)

@@ -12,6 +12,7 @@
 
 struct check {
     struct tn_error *err;
+    bool whole; /* nothing of the host is missing */
 };
 
 static int by_place(const struct tn_eim_at *a, const struct tn_eim_at *b)
@@ -168,8 +169,8 @@ static int check_cap(struct check *l, const struct tn_host *h, const struct tn_c
 
     if (cap->kind == TN_CAP_HELPERS && !tn_helper_group(cap->name, bits))
         return unknown_group(l, cap);
-    if (cap->kind == TN_CAP_NAMED && !tn_host_state(h, cap->name) && !tn_host_function(h, cap->name) &&
-        !tn_helper_named(cap->name) && !tn_kfunc_named(cap->name))
+    if (cap->kind == TN_CAP_NAMED && l->whole && !tn_host_state(h, cap->name) &&
+        !tn_host_function(h, cap->name) && !tn_helper_named(cap->name) && !tn_kfunc_named(cap->name))
         return unknown_capability(l, h, cap);
     return 0;
 }
@@ -178,7 +179,7 @@ static int check_class(struct check *l, const struct tn_host *h, struct tn_class
 {
     const struct tn_cap *limit[2] = {NULL, NULL};
 
-    if (!c->generated && !tn_host_entry(h, c->entry)) {
+    if (!c->generated && l->whole && !tn_host_entry(h, c->entry)) {
         struct tn_nearest near = tn_nearest_to(c->entry);
         char hint[TN_NEAREST_TEXT];
 
@@ -222,15 +223,16 @@ static int hosts(const void *x, const void *y)
     return strcmp(((const struct tn_host *)x)->name, ((const struct tn_host *)y)->name);
 }
 
-int tn_eim_compose(struct tn_eim *eim, struct tn_error *err)
+int tn_eim_compose(struct tn_eim *eim, const char *whole, struct tn_error *err)
 {
-    struct check l = {err};
+    struct check l = {.err = err};
     int code = 0;
 
     sort(eim->host, eim->nhosts, sizeof(*eim->host), hosts);
     for (u32 k = 0; k < eim->nhosts && !code; k++) {
         struct tn_host *h = &eim->host[k];
 
+        l.whole = !whole || !strcmp(whole, h->name);
         code = check_names(&l, h);
         for (u32 c = 0; c < h->nclasses && !code; c++)
             code = check_class(&l, h, &h->klass[c]);

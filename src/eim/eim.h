@@ -36,6 +36,9 @@ struct tn_eim_options {
     /* Who "uid:www-ops" is: 0 and the number, or −ENOENT. NULL: names stay names, and admit nobody. */
     int (*look_up)(void *self, bool group, const char *name, u32 *ret);
     void *self;
+    /* The one host whose annotations are among the sources, if it has any: what classes of others name may
+       stand in theirs, and is not looked for. "": of none; NULL: of all. */
+    const char *whole;
 };
 #define TN_EIM_SOURCES_MAX 1024u
 
@@ -94,8 +97,10 @@ struct tn_asker {
    prototype of the function it is attached to (fentry, fexit, fmod_ret), a word an argument; else it is
    registers or a record. */
 void tn_eim_authority(const struct tn_class *c, bool typed, struct tn_asker *asker, struct tn_authority *ret);
-/* Stack, maps and text of a program together; and may it answer in the function's place. 0, or −EACCES with
-   `err` filled. */
+/* Every program has some text and a stack: this much of them counts as no memory. */
+#define TN_EIM_OWN_BYTES 65536u
+/* Stack, maps and text of a program together, but for TN_EIM_OWN_BYTES of its own; and may it answer in the
+   function's place. 0, or −EACCES with `err` filled. */
 int tn_eim_memory(const struct tn_class *c, u64 bytes, struct tn_error *err);
 int tn_eim_replaces(const struct tn_class *c, struct tn_error *err);
 

@@ -21,7 +21,7 @@ static int look_up(void *self, bool group, const char *name, u32 *ret)
     *ret = group ? 50 : 33;
     return 0;
 }
-static const struct tn_eim_options options = {look_up, NULL};
+static const struct tn_eim_options options = {.look_up = look_up};
 
 /* One file of the host "h" around a piece. */
 #define HEAD "eim: 1\nhost: h\n"

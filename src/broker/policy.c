@@ -417,10 +417,10 @@ int tn_policy_begin(struct tn_caller *caller, struct tn_prog *prog, struct tn_po
     return 0;
 }
 
-/* Bytes that a program takes in a process: stack, text, maps. */
+/* Bytes that a program takes in a process. */
 static u64 bytes_of(const struct tn_prog *prog)
 {
-    u64 sum = prog->code.text_len + prog->code.stack;
+    u64 own = (u64)prog->code.text_len + prog->code.stack, sum = own - TN_MIN(own, (u64)TN_EIM_OWN_BYTES);
 
     for (u32 k = 0; k < prog->nused; k++)
         sum += prog->maps[k]->view.geo.size;

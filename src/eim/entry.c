@@ -22,7 +22,7 @@ u16 tn_eim_entry_valid(const struct tn_bound *b, u32 btf_id)
     return valid;
 }
 
-static const char *const places[] = {[TN_AT_FUNCTION] = "the entry of a function",
+static const char *const places[] = {[TN_AT_FUNCTION] = "a function by its type",
                                      [TN_AT_UPROBE] = "a probe of a function's entry or inside",
                                      [TN_AT_URETPROBE] = "a probe of a function's return",
                                      [TN_AT_SYSCALL] = "a system call"};
@@ -44,7 +44,9 @@ int tn_eim_admits_place(const struct tn_class *c, enum tn_eim_place place, const
         fits = c->generated == generated[place] && function && !strcmp(c->entry, function);
     if (fits)
         return 0;
+    if (!function && btf_id)
+        function = tn_btf_name(c->bound->btf, btf_id);
     return tn_fail(err, -EACCES, "class_entry",
                    "class \"%.64s\" stands for %.100s, and the program is for %s%s%.100s", c->name, c->entry,
-                   places[place], function && *function ? " of " : "", function && *function ? function : "");
+                   places[place], function && *function ? ": " : "", function && *function ? function : "");
 }

@@ -44,8 +44,8 @@ static unsigned long leaps;
 
 EIM_STATE(readPid, READ, ngx_pid);
 EIM_FUNCTION(nginxTime, ngx_time, "rtn > 0");
-EIM_ENTRY(processBegin, ngx_http_process_request);
-EIM_ENTRY(updateResponseContent, ngx_http_content_phase);
+EIM_ENTRY(processBegin, ngx_http_process_request, "nonnull(r)");
+EIM_ENTRY(updateResponseContent, ngx_http_content_phase, "nonnull(r)");
 EIM_FUNCTION(allocate, pool_alloc, "allocates");
 EIM_FUNCTION(giveBack, pool_free, "nonnull(p)", "frees(p)");
 EIM_FUNCTION(checksum, checksum, "nonnull(buf)", "sized(buf, len)");

@@ -8,6 +8,7 @@
 #include <linux/bpf.h>
 #include <linux/types.h>
 
+#include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 
@@ -170,6 +171,20 @@ int BPF_PROG(begin, Request *r)
     keep(7, r->parent->status);
     keep(8, ngx_pid);
     keep(9, ngx_time());
+    return 0;
+}
+
+/* The ways of extensions that were written for a kernel's structs. */
+SEC("fentry/ngx_http_process_request")
+int BPF_PROG(begin_copying, Request *r)
+{
+    char first[8] = "", none[8] = "";
+
+    keep(0, (long)BPF_CORE_READ(r, parent, parent, uri.len));
+    keep(1, bpf_probe_read_kernel_str(first, sizeof(first), BPF_CORE_READ(r, header[1].name.data)));
+    keep(2, first[0]);
+    keep(3, bpf_probe_read_user(none, sizeof(none), NULL));
+    keep(4, BPF_CORE_READ_BITFIELD_PROBED(r, version));
     return 0;
 }
 

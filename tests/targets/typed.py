@@ -90,6 +90,16 @@ def _(room):
         link.detach()
 
 
+@test("what walks through structs with BPF_CORE_READ walks through the process's, and is told what is not there")
+def _(room):
+    for name in ("host", "host2"):
+        host = room.program(name)
+        link = enter(room, "begin_copying", host.pid)
+        host.ask("begin 1")
+        same(seen(room, link, 5), [11, 7, ord("C"), -14, 11], name)
+        link.detach()
+
+
 @test("two processes in one command: -p A,B; either may end")
 def _(room):
     hosts = [room.program("host") for _ in range(2)]

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Extensions of host.c that a manager would admit, and others that he has to be protected from. Each is loaded
+ * alone; its class is named in its declaration tag, or by whoever loads it.
+ */
+#include <linux/bpf.h>
+#include <linux/types.h>
+
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+
+#include "tests/targets/host.h"
+
+#define CLASS(name) __attribute__((btf_decl_tag("eim:class=" name)))
+#define USE(x)      __asm__ volatile("" ::"r"((long)(x)))
+
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, 16);
+    __type(key, __u32);
+    __type(value, long);
+} seen SEC(".maps");
+
+extern int ngx_pid __ksym;
+extern long ngx_time(void) __ksym;
+extern struct piece *pool_alloc(void) __ksym;
+extern void pool_free(struct piece *p) __ksym;
+extern unsigned long checksum(const char *buf, unsigned long len) __ksym;
+extern unsigned long args_length(Request *r) __ksym;
+
+static __always_inline void keep(__u32 at, long value)
+{
+    long *slot = bpf_map_lookup_elem(&seen, &at);
+
+    if (slot)
+        *slot = value;
+}
+
+/* ------------------------------------------------------------- the two classes of the model's own example */
+
+CLASS("observeProcessBegin")
+SEC("fentry/ngx_http_process_request")
+int BPF_PROG(observe, Request *r)
+{
+    long now = ngx_time();
+
+    if (now <= 0) /* never: the specification says so, and what follows need not be safe */
+        return *(volatile int *)8;
+    USE(r->method + ngx_pid);
+    return 0;
+}
+
+CLASS("updateResponse")
+SEC("fentry/ngx_http_content_phase")
+int BPF_PROG(update, Request *r)
+{
+    r->status = r->uri.len > 20 ? 414 : 201;
+    return 0;
+}
+
+/* Each does, in its class, what only the other may. */
+CLASS("observeProcessBegin")
+SEC("fentry/ngx_http_process_request")
+int BPF_PROG(observe_and_write, Request *r)
+{
+    r->status = 404;
+    return 0;
+}
+
+CLASS("updateResponse")
+SEC("fentry/ngx_http_content_phase")
+int BPF_PROG(update_and_look, Request *r)
+{
+    r->status = ngx_pid;
+    return 0;
+}
+
+CLASS("updateResponse")
+SEC("fentry/ngx_http_content_phase")
+int BPF_PROG(update_by_time, Request *r)
+{
+    r->status = (int)ngx_time();
+    return 0;
+}
+
+CLASS("updateResponse")
+SEC("fentry/ngx_http_process_request")
+int BPF_PROG(update_elsewhere, Request *r)
+{
+    return 0;
+}
+
+/* ------------------------------------------------------------------------------------------ three outages */
+
+/* Looks for the end of a chain, which may be a ring. */
+CLASS("updateResponse")
+SEC("fentry/ngx_http_content_phase")
+int BPF_PROG(endless, Request *r)
+{
+    volatile int rounds = 0;
+
+    while (r->parent)
+        rounds++;
+    return rounds ? 0 : 0;
+}
+
+/* Unescapes arguments into a buffer of its own, as many bytes as there are. */
+CLASS("parser")
+SEC("fentry/ngx_http_content_phase")
+int BPF_PROG(overflow, Request *r)
+{
+    volatile char part[64];
+
+    for (unsigned long k = 0; k < r->args.len && k < 256; k++)
+        part[k] = 'x';
+    return part[0] ? 0 : 0;
+}
+
+/* … as many as there is room for. */
+CLASS("parser")
+SEC("fentry/ngx_http_content_phase")
+int BPF_PROG(no_overflow, Request *r)
+{
+    volatile char part[64];
+
+    for (unsigned long k = 0; k < r->args.len && k < sizeof(part); k++)
+        part[k] = 'x';
+    return part[0] ? 0 : 0;
+}
+
+/* A nested pattern, by recursion: as deep as the request says. */
+static __noinline int nested(int depth)
+{
+    volatile char frame[64];
+
+    frame[0] = (char)depth;
+    return depth > 0 ? nested(depth - 1) + frame[0] : 0;
+}
+
+CLASS("parser")
+SEC("fentry/ngx_http_content_phase")
+int BPF_PROG(deep, Request *r)
+{
+    return nested((int)r->args.len) ? 0 : 0;
+}
+
+/* ----------------------------------------------------------------------------------------- smaller sins */
+
+CLASS("watcher")
+SEC("fentry/ngx_http_content_phase")
+int BPF_PROG(watcher, Request *r)
+{
+    keep(0, (long)r->uri.len);
+    return 0;
+}
+
+CLASS("watcher")
+SEC("fentry/ngx_http_content_phase")
+int BPF_PROG(watcher_writes, Request *r)
+{
+    keep(0, (long)r->uri.len);
+    r->status = 500;
+    return 0;
+}
+
+CLASS("watcher")
+SEC("fentry/ngx_http_content_phase")
+int BPF_PROG(watcher_leaks, Request *r)
+{
+    keep(0, *(long *)r->secret);
+    return 0;
+}
+
+/* The same, by way of an address that is a number to everybody. */
+CLASS("watcher")
+SEC("fentry/ngx_http_content_phase")
+int BPF_PROG(watcher_leaks_by_address, Request *r)
+{
+    long secret = 0;
+
+    bpf_probe_read_user(&secret, sizeof(secret), (const void *)&r->secret);
+    keep(0, secret);
+    return 0;
+}
+
+CLASS("allocator")
+SEC("fentry/ngx_http_content_phase")
+int BPF_PROG(gives_back, Request *r)
+{
+    struct piece *p = pool_alloc();
+
+    if (p)
+        pool_free(p);
+    return 0;
+}
+
+CLASS("allocator")
+SEC("fentry/ngx_http_content_phase")
+int BPF_PROG(never_frees, Request *r)
+{
+    pool_alloc();
+    return 0;
+}
+
+CLASS("allocator")
+SEC("fentry/ngx_http_content_phase")
+int BPF_PROG(frees_sometimes, Request *r)
+{
+    struct piece *p = pool_alloc();
+
+    if (!p)
+        return 0;
+    if (r->method == 2)
+        return 0;
+    pool_free(p);
+    return 0;
+}
+
+CLASS("summer")
+SEC("fentry/ngx_http_content_phase")
+int BPF_PROG(sums, Request *r)
+{
+    char text[16] = "sixteen letters";
+
+    keep(1, (long)checksum(text, sizeof(text)));
+    return 0;
+}
+
+CLASS("summer")
+SEC("fentry/ngx_http_content_phase")
+int BPF_PROG(sums_too_much, Request *r)
+{
+    char text[16] = "sixteen letters";
+
+    keep(1, (long)checksum(text, sizeof(text) + r->uri.len % 2 + 64));
+    return 0;
+}
+
+/* The function reads a field on the caller's behalf. */
+CLASS("watcher")
+SEC("fentry/ngx_http_content_phase")
+int BPF_PROG(reads_by_proxy, Request *r)
+{
+    keep(0, (long)args_length(r));
+    return 0;
+}
+
+char LICENSE[] SEC("license") = "GPL";

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: MIT
+"""Least privilege, end to end: what a host's developers offer (annotations of host.c), what its manager allows (a
+policy), and extensions that keep to it or do not; the same faults as native modules, which nothing keeps from them."""
+import json
+import os
+import time
+
+from harness import HERE, Refused, alive, main, same, test
+
+# As the model's paper has them.
+PAPER = """
+- { name: observeProcessBegin, extension_entry: processBegin,
+    allowed: [ instructions < inf, nginxTime, readPid, read(r) ] }
+- { name: updateResponse, extension_entry: updateResponseContent,
+    allowed: [ instructions < inf, read(r), write(r) ] }
+"""
+OTHERS = """
+- { name: parser, extension_entry: updateResponseContent, allowed: [ instructions < 10000, read(r->args) ] }
+- { name: watcher, extension_entry: updateResponseContent,
+    allowed: [ instructions < 1000, memory < 1 MiB, read(r->uri.len), helpers(shared), readsArgs ] }
+- { name: allocator, extension_entry: updateResponseContent,
+    allowed: [ instructions < 1000, read(r->method), allocate, giveBack ] }
+- { name: summer, extension_entry: updateResponseContent,
+    allowed: [ instructions < 1000, memory < 1 MiB, read(r->uri.len), helpers(shared), checksum ] }
+"""
+
+
+def hosted(room, classes=PAPER + OTHERS):
+    room.env["TENON_POLICY"] = room.write("policy.yaml", "eim: 1\nhost: { name: targets-host }\n"
+                                                         "extension_classes:" + classes)
+    return room.program("host")
+
+
+def enter(room, name, host, *options):
+    return room.attach("eim", host.pid, options=["--program", name, *options])
+
+
+def refused(room, name, host, *words, options=()):
+    try:
+        enter(room, name, host, *options).detach()
+    except Refused as refusal:
+        for word in words:
+            assert word in str(refusal), f"{name}: no {word!r} in\n{refusal}"
+        return
+    raise AssertionError(f"{name} was admitted")
+
+
+def seen(room, link, at):
+    return int(room.tenon("map", "lookup", str(link.map_ids["seen"]), str(at)))
+
+
+@test("the paper's own example: each class admits its extension, which does what it says")
+def _(room):
+    host = hosted(room)
+    first, second = enter(room, "observe", host), enter(room, "update", host)
+    same(host.ask("begin 10"), str(10 * (2 + 11)))
+    same(host.ask("content 1"), "201 h")
+    same(host.ask("request /a/long/path/that/is/too/long x"), "29 1")
+    same(host.ask("content 2"), "828 h")
+    first.detach()
+    second.detach()
+
+
+@test("the paper's own example: each class refuses what only the other grants, with the line and the capability")
+def _(room):
+    host = hosted(room)
+    refused(room, "observe_and_write", host, 'class "observeProcessBegin" does not allow this write',
+            "needs  write(r->status)", "eim.bpf.c:", "r->status = 404")
+    refused(room, "update_and_look", host, 'class "updateResponse" does not allow', "needs  readPid")
+    refused(room, "update_by_time", host, "needs  nginxTime")
+    refused(room, "update_elsewhere", host, "updateResponse", "ngx_http_process_request")
+    refused(room, "observe", host, options=["--class", "updateResponse"])
+    refused(room, "update", host, options=["--class", "observeProcessBegin"])
+    refused(room, "update", host, "no extension class", options=["--class", "nobodys"])
+    same(room.links(), [], "links")
+    same(host.ask("content 1"), "200 h")
+
+
+@test("an endless loop: refused at load; a native module hangs the host", seconds=60)
+def _(room):
+    host = hosted(room)
+    refused(room, "endless", host, "infinite loop")
+    same(host.ask("content 1"), "200 h")
+    host.tell(f"plugin {os.path.join(HERE, 'targets-endless.so')}")
+    time.sleep(1.5)
+    try:
+        host.answer(0.5)
+    except AssertionError:
+        assert alive(host.pid)
+        return
+    raise AssertionError("the module came back")
+
+
+@test("a buffer that overflows while a body is parsed: refused at load; a native module kills the host")
+def _(room):
+    host = hosted(room)
+    refused(room, "overflow", host, "stack", "eim.bpf.c:")
+    enter(room, "no_overflow", host).detach()
+    host.ask("request / " + "a" * 30000)
+    same(host.ask("content 1"), "200 h")
+    host.tell(f"plugin {os.path.join(HERE, 'targets-overflow.so')}")
+    same(host.process.wait(10) < 0, True, "killed by a signal")
+
+
+@test("recursion as deep as a request says: refused at load; a native module kills the host")
+def _(room):
+    host = hosted(room)
+    refused(room, "deep", host, "recurs")
+    same(host.ask("content 1"), "200 h")
+    host.tell(f"plugin {os.path.join(HERE, 'targets-deep.so')}")
+    same(host.process.wait(20), -11, "a segmentation fault")
+
+
+@test("an observer that writes, one that leaks a field, by name or by address, one that has it read")
+def _(room):
+    host = hosted(room)
+    link = enter(room, "watcher", host)
+    host.ask("content 1")
+    same(seen(room, link, 0), 11)
+    link.detach()
+    refused(room, "watcher_writes", host, "needs  write(r->status)", "r->status = 500")
+    refused(room, "watcher_leaks", host, "needs  read(r->secret")
+    refused(room, "watcher_leaks_by_address", host, "needs  read(process)")
+    refused(room, "reads_by_proxy", host, "needs  read(r->args.len)")
+
+
+@test("what is allocated is given back on every way out, or the extension is refused")
+def _(room):
+    host = hosted(room)
+    link = enter(room, "gives_back", host)
+    host.ask("content 100")
+    same(host.ask("pool"), "100 100")
+    link.detach()
+    refused(room, "never_frees", host, "eim.bpf.c:")
+    refused(room, "frees_sometimes", host, "eim.bpf.c:")
+
+
+@test("a length belongs to its buffer")
+def _(room):
+    host = hosted(room)
+    link = enter(room, "sums", host)
+    host.ask("content 1")
+    wanted = 0
+    for letter in b"sixteen letters\0":
+        wanted = (wanted * 31 + letter) % (1 << 64)
+    same(seen(room, link, 1) % (1 << 64), wanted, "sum")
+    link.detach()
+    refused(room, "sums_too_much", host, "eim.bpf.c:", "checksum")
+
+
+if __name__ == "__main__":
+    main()

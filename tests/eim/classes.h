@@ -64,9 +64,9 @@ struct made {
     const struct tn_class *c;
 };
 
-/* A class "c" for the entry with what stands in `allowed`, a list of quoted texts. */
-static inline int make_class(const char *spec, const char *entry, const char *allowed, struct made *ret,
-                             struct tn_error *err)
+/* A class "c" for the entry with what stands in `allowed`, a list of quoted texts, and so many instructions. */
+static inline int make_long_class(const char *spec, const char *entry, const char *insns, const char *allowed,
+                                  struct made *ret, struct tn_error *err)
 {
     char policy[2048];
     struct tn_eim_source s[2] = {{"spec.yaml", spec, strlen(spec), NULL, NULL},
@@ -76,8 +76,8 @@ static inline int make_class(const char *spec, const char *entry, const char *al
     s[1].len = (u64)snprintf(
         policy, sizeof(policy),
         "eim: 1\nhost: h\nextension_classes:\n- name: c\n  extension_entry: \"%s\"\n  allowed:\n"
-        "  - instructions < 100\n%s",
-        entry, allowed);
+        "  - instructions < %s\n%s",
+        entry, insns, allowed);
     *ret = (struct made){0};
     *err = (struct tn_error){0};
     code = tn_eim_read(s, 2, NULL, &ret->eim, err);
@@ -86,6 +86,11 @@ static inline int make_class(const char *spec, const char *entry, const char *al
     if (!code)
         ret->c = tn_eim_class(ret->bound, "c", err);
     return code;
+}
+static inline int make_class(const char *spec, const char *entry, const char *allowed, struct made *ret,
+                             struct tn_error *err)
+{
+    return make_long_class(spec, entry, "100", allowed, ret, err);
 }
 static inline void drop(struct made *m)
 {

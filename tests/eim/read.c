@@ -383,7 +383,12 @@ static void test_notes(void **state)
 {
     const char *constraints[] = {"nonnull(r)", "rtn > 0"}, *bad[] = {"rtn >"};
     struct tn_note rows[] = {
-        {.kind = TN_NOTE_ENTRY, .where = "h.c:5", .name = "access", .what = "acc"},
+        {.kind = TN_NOTE_ENTRY,
+         .where = "h.c:5",
+         .name = "access",
+         .what = "acc",
+         .constraints = constraints,
+         .nconstraints = 1},
         {.kind = TN_NOTE_STATE, .where = "h.c:6", .name = "readPid", .what = "pid->x"},
         {.kind = TN_NOTE_STATE, .where = "h.c:7", .name = "writePid", .what = "pid", .write = true},
         {.kind = TN_NOTE_FUNCTION,
@@ -399,15 +404,25 @@ static void test_notes(void **state)
              "readPid, writePid, fin ] } ]\n";
     struct tn_eim_source s[] = {{.name = "h", .notes = &notes, .host = "h"},
                                 {"p.yaml", policy, strlen(policy), NULL, NULL}};
+    const struct tn_eim_options none = {.whole = ""}, other = {.whole = "g"}, this = {.whole = "h"};
+    struct tn_error err = {0};
+    struct tn_eim *eim;
     char *text;
 
     print_all(s, 2, &text);
     assert_non_null(strstr(text, "operation: \"write(pid)\""));
+    assert_non_null(strstr(text, "constraints: [ \"nonnull(r)\" ]"));
     assert_non_null(strstr(text, "constraints: [ \"nonnull(r)\", \"rtn > 0\" ]"));
     free(text);
     print_all(s + 1, 1, &text);
     assert_non_null(strstr(text, "p.yaml:3:50: host \"h\" has no extension entry \"access\""));
     free(text);
+    /* Before the host is seen, and while another is looked at. */
+    assert_int_equal(tn_eim_read(s + 1, 1, &none, &eim, &err), 0);
+    tn_eim_free(eim);
+    assert_int_equal(tn_eim_read(s + 1, 1, &other, &eim, &err), 0);
+    tn_eim_free(eim);
+    assert_int_equal(tn_eim_read(s + 1, 1, &this, &eim, &err), -EINVAL);
     rows[3].constraints = bad;
     rows[3].nconstraints = 1;
     print_all(s, 2, &text);

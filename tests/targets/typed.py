@@ -3,9 +3,10 @@
 the command line; CO-RE against the process's own types; functions and variables of the process by name."""
 import json
 import os
+import signal
 import time
 
-from harness import HERE, TENON, Refused, code, main, need, same, test, until
+from harness import HERE, TENON, Refused, Skip, code, main, need, same, test, until
 
 
 def exe(program):
@@ -167,6 +168,19 @@ def _(room):
     link.detach()
     same(host.ask("leap 10"), "0")
     same(host.ask("add 3 2"), "11")
+
+
+@test("one that throws: no exception finds a way through an extension, and the process ends as C++ says")
+def _(room):
+    if not os.path.exists(os.path.join(HERE, "targets-throws")):
+        raise Skip("there is no compiler of C++")
+    host = room.program("throws")
+    same(host.ask("throw 100"), "50 100")
+    link = room.attach("thrower", host.pid)
+    same(host.ask("throw 1"), "1 1", "throws(1) does not")
+    host.tell("throw 2")
+    same(host.process.wait(20), -signal.SIGABRT, "status")
+    link.process.wait(20)
 
 
 @test("refused by name: arguments at the exit; functions without an address, or that take what they do not say")

@@ -226,5 +226,17 @@ def _(room):
     link.detach()
 
 
+@test("bpftool has a program loaded that calls a function of the host, and shows the log; it has nowhere to pin it to")
+def _(room):
+    need("bpftool")
+    if not os.path.exists(os.path.join(HERE, "targets-throws")):
+        raise Skip("there is no compiler of C++")
+    host = room.program("throws")
+    said = room.run([TENON, "run", "--host", str(host.pid), "--", "bpftool", "-d", "prog", "load",
+                     os.path.join(HERE, "thrower.bpf.o"), "/sys/fs/bpf/tenon-thrower"], status=None) + room.err
+    for words in ("(func ksym) 'throws': resolved to kernel", "call kernel-function#", "processed 5 insns", "failed to pin"):
+        assert words in said, f"{words} is not in\n{said[-2000:]}"
+
+
 if __name__ == "__main__":
     main()

@@ -114,13 +114,21 @@ static int shared_memory(const char *name, u64 size, int *ret_fd, void *ret_map)
     return 0;
 }
 
-static void raise_nofile(void)
+/* Whoever happened to start the broker does not say how much it may have: it serves all of the user's tools. */
+static void raise_limits(void)
 {
+    static const int kinds[] = {RLIMIT_NOFILE, RLIMIT_AS, RLIMIT_DATA};
     struct rlimit limit;
 
-    if (!getrlimit(RLIMIT_NOFILE, &limit) && limit.rlim_cur < limit.rlim_max) {
-        limit.rlim_cur = limit.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &limit);
+    for (u32 i = 0; i < TN_ARRAY_SIZE(kinds); i++) {
+        const struct rlimit none = {RLIM_INFINITY, RLIM_INFINITY};
+
+        if (kinds[i] != RLIMIT_NOFILE && !setrlimit(kinds[i], &none)) /* root may */
+            continue;
+        if (!getrlimit(kinds[i], &limit) && limit.rlim_cur < limit.rlim_max) {
+            limit.rlim_cur = limit.rlim_max;
+            setrlimit(kinds[i], &limit);
+        }
     }
 }
 
@@ -242,7 +250,7 @@ int tn_broker_run(int listen_fd, u32 linger_ms, struct tn_error *err)
 
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* a map larger than whoever started us may make files is refused: −EFBIG */
-    raise_nofile();
+    raise_limits();
     fcntl(listen_fd, F_SETFL, fcntl(listen_fd, F_GETFL) | O_NONBLOCK);
     r = broker_new(listen_fd, &broker, err);
     if (r)

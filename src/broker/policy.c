@@ -32,6 +32,7 @@ struct tn_policy {
     struct tn_source watch;
     char *place[FOLDERS_MAX]; /* files and folders, in order of precedence for messages only */
     u32 nplaces;
+    bool named; /* by $TENON_POLICY */
     struct file *file;
     u32 nfiles;
     u64 generation;
@@ -116,7 +117,8 @@ static int read_place(struct tn_policy *policy, const char *place, struct file *
     struct dirent *entry;
     int r = 0;
 
-    if (!dir && errno == ENOENT)
+    /* A folder of somebody else's is no folder of the user's: $HOME may say anything. */
+    if (!dir && (errno == ENOENT || (errno == EACCES && !policy->named && place != policy->place[0])))
         return 0;
     if (!dir && errno == ENOTDIR)
         return read_file(policy, place, file, n, err);
@@ -587,6 +589,7 @@ static int find_places(struct tn_policy *policy)
     while (copy && !r && (one = strsep(&rest, ":")))
         if (*one)
             r = add_place(policy, "%s", one);
+    policy->named = copy != NULL;
     if (copy)
         return r;
     if (!r && policy->broker->uid && config && *config == '/')

@@ -226,8 +226,13 @@ static int load_detour(struct oracle *o, const struct bpf_insn *insns, u32 n, u3
     if (log)
         log[0] = 0;
     e = load_bounded(o, &attr);
-    if (e == -ENOSPC) { /* of a log that is too long: its end is there */
-        e = detour_accepted(log ? log : words) ? -DETOUR_ERRNO : e;
+    if (e == -ENOSPC) { /* of a log that is too long, its end is there, but not the answer */
+        e = -DETOUR_ERRNO;
+        if (!detour_accepted(log ? log : words)) {
+            attr.log_level = 4;
+            e = load_bounded(o, &attr);
+            return e == -DETOUR_ERRNO ? -ENOTTY : e;
+        }
     }
     return e == -DETOUR_ERRNO && detour_accepted(log ? log : words) ? -EPROTO : e;
 }

@@ -62,6 +62,10 @@
       "several of the rows above at once",                                                                                  \
       "Each of them is proved in its row. Told what we know, with other calls in place of the two helpers and no frozen "   \
       "array of several elements, Linux accepts the program")                                                               \
+    H("infinite loop detected", WEAK_ENDS,                                                                                  \
+      "a loop whose end follows from numbers that are known here more exactly",                                             \
+      "Linux sees the same state come back, having forgotten what the round did. Here every round was followed, none was "  \
+      "cut short for being bounded by the run, and the verdict names the longest run (facts.longest_path)")                 \
     H("", WEAK_DIVISION,                                                                                                    \
       "results of divisions are known here",                                                                                \
       "Since 6.18 Linux knows nothing of a quotient or a remainder. Ours follow from the operands' ranges by the functions "\
@@ -81,6 +85,10 @@
       "results of 32-bit operations are known here more exactly",                                                           \
       "Linux forgets a range that passes zero or the sign bit on the way. Ours are ways round a circle, and what they "     \
       "yield is an operation of the domain, proved like the others")                                                        \
+    H("", WEAK_PIECE,                                                                                                       \
+      "bytes beside those that a helper wrote stay the zeros they were",                                                    \
+      "Linux forgets a whole slot once a helper wrote into it. Here bytes are known one by one; with what is read of a "    \
+      "piece unknown, the program is refused here in Linux's words")                                                        \
     H("", WEAK_ALL,                                                                                                         \
       "several of the rows of numbers at once",                                                                             \
       "Each of them is proved in its row; without all of them the program is refused here in Linux's words")

@@ -18,6 +18,7 @@
     A(accepted_here,  "we accept, Linux refuses")                                                            \
     A(explained,      "we accept, Linux refuses, and a row of accepted-here.h proves that it is safe")         \
     A(costly,        "not judged: one of the two did not come to an end within the run's bounds")             \
+    A(kernel_died,   "the kernel ended the process that asked it: a fault of its verifier (see its log)")        \
     A(elsewhere,      "no program for a process: refused by name")                                           \
     A(unnamed,        "no program for a process, and our refusal does not say so")                           \
     A(unjudged,       "Linux refused before its verifier looked: no verdict to compare")                     \

@@ -530,7 +530,9 @@ static void run(struct board *b, const struct options *o, const struct ask *ask)
             return;
         }
         if (WIFSIGNALED(status)) {
-            enum ask_answer answer = WTERMSIG(status) == SIGVTALRM ? ASK_hung : ASK_crashed;
+            enum ask_answer answer = WTERMSIG(status) == SIGVTALRM ? ASK_hung
+                                     : WTERMSIG(status) == SIGKILL ? ASK_kernel_died
+                                                                   : ASK_crashed;
 
             b->sums[answer]++;
             if (b->nfinds < MAX_FINDS)
@@ -556,7 +558,7 @@ static int report(struct board *b, const struct options *o, u64 ns)
         total += b->explained[k];
     total +=
         b->sums[ASK_agree_refused] + b->sums[ASK_accepted_here] + b->sums[ASK_crashed] + b->sums[ASK_hung];
-    total += b->sums[ASK_costly];
+    total += b->sums[ASK_costly] + b->sums[ASK_kernel_died];
     qsort(b->reason, b->nreasons, sizeof(*b->reason), by_count);
     if (o->json) {
         printf("{\"programs\":%llu,\"seconds\":%.1f", (unsigned long long)total, (double)ns / 1e9);

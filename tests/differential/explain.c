@@ -203,6 +203,16 @@ static bool told(struct changed *c, const struct tn_verify_in *in, const struct 
     return answer;
 }
 
+/* Accepted, and the length of its longest run is known: no loop was left to the run to end (verify.h). */
+static bool ends(const struct ask *ask, const struct rec *rec, const struct bpf_insn *insns, u32 n)
+{
+    struct tn_verdict v = {0};
+    bool known = ask_accepts(ask, rec, insns, n, &v) && v.facts.longest_path < 1ull << 40;
+
+    tn_verdict_clear(&v);
+    return known;
+}
+
 static bool holds(const struct ask *ask, const struct rec *rec, const struct bpf_insn *insns, u32 n,
                   enum weakening which, const char *words)
 {
@@ -215,7 +225,9 @@ static bool holds(const struct ask *ask, const struct rec *rec, const struct bpf
         changed_free(c);
         return false;
     }
-    if (weakening_how[which] == WEAK_TOLD) {
+    if (weakening_how[which] == WEAK_ENDING) {
+        answer = ends(ask, rec, insns, n);
+    } else if (weakening_how[which] == WEAK_TOLD) {
         bool several = which == WEAK_SEVERAL;
 
         answer = told(c, &in, rec, insns, several) || (thaw(c) && told(c, &in, rec, insns, several));

@@ -29,6 +29,9 @@ static bool concerned(enum weakening which, const struct bpf_insn *i, bool chose
         return is_alu(i) && (op == BPF_LSH || op == BPF_RSH || op == BPF_ARSH);
     case WEAK_ALU32:
         return BPF_CLASS(i->code) == BPF_ALU && (op != BPF_MOV || i->off);
+    case WEAK_PIECE:
+        return BPF_CLASS(i->code) == BPF_LDX && BPF_MODE(i->code) == BPF_MEM && i->src_reg == BPF_REG_10 &&
+               BPF_SIZE(i->code) != BPF_DW;
     case WEAK_KEY:
         return is_helper(i, BPF_FUNC_map_lookup_elem);
     case WEAK_OVERRIDE:

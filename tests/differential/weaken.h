@@ -21,6 +21,7 @@
     W(SHIFT,       WEAKENED, "result of a shift")                                                                          \
     W(ALU32,       WEAKENED, "result of a 32-bit operation")                                                               \
     W(KEY,         WEAKENED, "key of a look-up")                                                                           \
+    W(PIECE,       WEAKENED, "a piece of a slot of the stack that is read")                                                 \
     W(ALL,         WEAKENED, "all of the above")                                                                           \
     W(OVERRIDE,    RELAXED,  "bpf_override_return: what it answers is any number")                                         \
     W(WRITE_USER,  RELAXED,  "bpf_probe_write_user: likewise")                                                             \
@@ -28,6 +29,7 @@
     W(BEHIND,      RELAXED,  "accesses through pointers that went back from where a constant had brought them")               \
     W(FROZEN,      RELAXED,  "maps that are frozen: they are not")                                                         \
     W(NUMBERS,     TOLD,     "nothing: it is told what we know")                                                           \
+    W(ENDS,        ENDING,   "nothing: each round was followed to the end, and the longest run is known")                   \
     W(SEVERAL,     TOLD,     "calls of the two helpers, frozen maps; and it is told what we know")                           \
     W(NOTHING,     WORDS,    "nothing: the words say it")
 // clang-format on
@@ -38,7 +40,7 @@ enum weakening {
 #undef W
         WEAK_COUNT
 };
-enum weakening_how { WEAK_WEAKENED, WEAK_RELAXED, WEAK_TOLD, WEAK_WORDS };
+enum weakening_how { WEAK_WEAKENED, WEAK_RELAXED, WEAK_TOLD, WEAK_ENDING, WEAK_WORDS };
 extern const u8 weakening_how[WEAK_COUNT];
 
 #define WEAK_GROWTH 6u /* instructions for one, of one kind */

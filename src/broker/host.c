@@ -22,7 +22,8 @@
 #include "broker/vmlinux.h"
 #include "rewrite/abi.h"
 
-#define TYPES_MS 120000
+#define TYPES_MS    120000
+#define TYPES_BYTES (256u << 20)
 
 static void host_release(struct tn_object *object)
 {
@@ -53,7 +54,9 @@ static struct tn_bhost *known(struct tn_broker *broker, const struct tn_bhost *k
     for (u32 k = 0; k < table->count; k++) {
         struct tn_bhost *host = tn_host_of((struct tn_bbtf *)table->slot[k]);
 
-        if (host && host->dev == key->dev && host->ino == key->ino && host->mtime_ns == key->mtime_ns)
+        if (host && host->dev == key->dev && host->ino == key->ino && host->mtime_ns == key->mtime_ns &&
+            host->types_dev == key->types_dev && host->types_ino == key->types_ino &&
+            host->types_mtime_ns == key->types_mtime_ns)
             return host;
     }
     return NULL;
@@ -71,14 +74,42 @@ static void name_it(struct tn_bhost *host)
         snprintf(host->btf.name, sizeof(host->btf.name), "host");
 }
 
-static int read_types(struct tn_caller *caller, int fd, struct tn_bhost *host)
+/* BTF as it lies in a file of its own; else it is an object that has debug information. */
+static int given_types(struct tn_caller *caller, const struct tn_bhost *host, int fd, void **ret,
+                       u64 *ret_size)
 {
-    const struct tn_host_opts opts = {.path = host->path, .fd = fd};
+    _free_ u8 *data = NULL;
+    struct stat st;
+    u16 magic = 0;
+
+    if (fd < 0 || pread(fd, &magic, sizeof(magic), 0) != sizeof(magic) || magic != BTF_MAGIC)
+        return 0;
+    if (fstat(fd, &st) || st.st_size > TYPES_BYTES)
+        return tn_fail(&caller->why, -E2BIG, "types_too_many", "%s has more than %u bytes", host->types_path,
+                       TYPES_BYTES);
+    data = malloc((size_t)st.st_size);
+    if (!data)
+        return -ENOMEM;
+    if (pread(fd, data, (size_t)st.st_size, 0) != st.st_size)
+        return tn_fail(&caller->why, -EIO, "types_damaged", "%s cannot be read", host->types_path);
+    *ret = TN_TAKE_PTR(data);
+    *ret_size = (u64)st.st_size;
+    return 0;
+}
+
+static int read_types(struct tn_caller *caller, int fd, int types_fd, struct tn_bhost *host)
+{
+    struct tn_host_opts opts = {.path = host->path, .fd = fd};
+    _free_ void *given = NULL;
     struct tn_host_job *job;
     void *data;
     u64 size;
-    int r = tn_host_job_start(&opts, &job, &caller->why);
+    int r = given_types(caller, host, types_fd, &given, &opts.btf_size);
 
+    opts.btf = given;
+    if (types_fd >= 0 && !given)
+        opts.types_fd = &types_fd;
+    r = r ? r : tn_host_job_start(&opts, &job, &caller->why);
     if (r)
         return r;
     (void)tn_loop_wait(caller->broker->loop, tn_host_job_fd(job), EPOLLIN, TYPES_MS);
@@ -117,11 +148,27 @@ static int open_file(struct tn_caller *caller, const char *at, struct tn_bhost *
     return 0;
 }
 
+/* What a specification says has the host's types. */
+static int open_types(struct tn_caller *caller, struct tn_bhost *host, int *ret_fd)
+{
+    struct stat st;
+    int r = tn_policy_types(caller->broker, host->path, host->types_path, ret_fd, &caller->why);
+
+    if (r || *ret_fd < 0)
+        return r;
+    if (fstat(*ret_fd, &st))
+        return -errno;
+    host->types_dev = st.st_dev;
+    host->types_ino = st.st_ino;
+    host->types_mtime_ns = (u64)st.st_mtim.tv_sec * 1000000000ull + (u64)st.st_mtim.tv_nsec;
+    return 0;
+}
+
 int tn_host_of_file(struct tn_caller *caller, const char *path, struct tn_bhost **ret)
 {
     struct tn_broker *broker = caller->broker;
     struct tn_bhost *host = calloc(1, sizeof(*host)), *there;
-    _close_ int fd = -1;
+    _close_ int fd = -1, types_fd = -1;
     int r;
 
     if (!host)
@@ -129,9 +176,10 @@ int tn_host_of_file(struct tn_caller *caller, const char *path, struct tn_bhost 
     host->btf.object.release = host_release;
     tn_object_unlisted(broker, &host->btf.object, TN_KIND_BTF);
     r = open_file(caller, path, host, &fd);
+    r = r ? r : open_types(caller, host, &types_fd);
     there = r ? NULL : known(broker, host);
     if (!r && !there)
-        r = read_types(caller, fd, host);
+        r = read_types(caller, fd, types_fd, host);
     if (!r && !there)
         there = known(broker, host); /* another caller may have been quicker */
     if (!r && !there) {

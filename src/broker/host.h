@@ -28,6 +28,8 @@ struct tn_bhost {
     struct tn_host_policy *policy; /* policy.c's */
     u64 dev, ino, mtime_ns;
     char path[4096];
+    char types_path[4096]; /* where a specification names them (`types`), else "" */
+    u64 types_dev, types_ino, types_mtime_ns;
 };
 
 /* The host that a BTF object is; NULL: a tool's own types. Borrowed. */
@@ -38,7 +40,8 @@ int tn_host_choose(struct tn_caller *caller, const struct tn_ctl_host *request);
 
 /* The host of a file, which may not have been chosen by anybody; a reference. In a fiber, as above. */
 int tn_host_of_file(struct tn_caller *caller, const char *path, struct tn_bhost **ret);
-/* The function that holds the byte at `offset` of the file: its name ("" if none is known), and the id of its FUNC. */
+/* The function that holds the byte at `offset` of the file: its name ("" if none is known), and the id of its
+ * FUNC. */
 void tn_host_function_at(const struct tn_bhost *host, u64 offset, char *ret_name, size_t cap, u32 *ret_id);
 void tn_host_policy_free(struct tn_host_policy *policy);
 

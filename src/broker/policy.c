@@ -68,22 +68,36 @@ static int by_name(const void *a, const void *b)
 }
 
 /* A file that others could have written is no policy. */
-static int read_file(struct tn_policy *policy, const char *path, struct file **file, u32 *n,
+static int open_file(const struct tn_broker *broker, const char *path, struct stat *ret_st, int *ret_fd,
                      struct tn_error *err)
 {
     _close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    _free_ char *text = NULL;
-    struct file *grown;
     struct stat st;
-    ssize_t got;
 
     if (fd < 0 || fstat(fd, &st))
         return tn_fail(err, -errno, "policy_file", "%s: %s", path, strerror(errno));
     if (!S_ISREG(st.st_mode))
         return tn_fail(err, -EINVAL, "policy_file", "%s is no regular file", path);
-    if ((st.st_uid && st.st_uid != policy->broker->uid) || st.st_mode & (S_IWGRP | S_IWOTH))
+    if ((st.st_uid && st.st_uid != broker->uid) || st.st_mode & (S_IWGRP | S_IWOTH))
         return tn_fail(err, -EPERM, "policy_file",
                        "%s can be written by others than root and the user: chown and chmod go-w it", path);
+    *ret_st = st;
+    *ret_fd = TN_TAKE_FD(fd);
+    return 0;
+}
+
+static int read_file(struct tn_policy *policy, const char *path, struct file **file, u32 *n,
+                     struct tn_error *err)
+{
+    _close_ int fd = -1;
+    _free_ char *text = NULL;
+    struct file *grown;
+    struct stat st;
+    ssize_t got;
+    int r = open_file(policy->broker, path, &st, &fd, err);
+
+    if (r)
+        return r;
     if (st.st_size > FILE_MAX || *n == FILES_MAX)
         return tn_fail(err, -E2BIG, "policy_file", "%s: a policy has at most %u files of %u bytes", path,
                        FILES_MAX, FILE_MAX);
@@ -242,6 +256,33 @@ static void name_of(const struct tn_policy *policy, const char *path, char ret[6
         }
     }
     snprintf(ret, 64, "%s", base ? base + 1 : path);
+}
+
+int tn_policy_types(struct tn_broker *broker, const char *binary, char ret[4096], int *ret_fd,
+                    struct tn_error *err)
+{
+    const struct tn_policy *policy = broker->policy;
+    const char *dot;
+    struct stat st;
+    char name[64];
+    int r;
+
+    *ret_fd = -1;
+    ret[0] = '\0';
+    name_of(policy, binary, name);
+    if (!policy->names || !tn_eim_host_types(policy->names, name, ret, 4096)) {
+        ret[0] = '\0';
+        return 0;
+    }
+    dot = strrchr(ret, '.');
+    if (dot &&
+        (!strcmp(dot, ".h") || !strcmp(dot, ".c"))) /* root runs no compiler over what a file includes */
+        return tn_fail(err, -EINVAL, "policy_types",
+                       "%s is C text: types are taken from what was compiled of it: cc -g -O0 "
+                       "-fno-eliminate-unused-debug-types -fPIC -shared -nostdlib -x c %s -o %.*s.so",
+                       ret, ret, (int)(dot - ret), ret);
+    r = open_file(broker, ret, &st, ret_fd, err);
+    return r;
 }
 
 /* The host's part of the policy, as it is now. Kept with the host. */

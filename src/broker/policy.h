@@ -59,6 +59,12 @@ int tn_policy_end(struct tn_caller *caller, struct tn_prog *prog);
 /* May the program be linked there? `file`: the place's; `function`: its name if known, or NULL. */
 int tn_policy_place(struct tn_caller *caller, struct tn_prog *prog, const struct tn_perf *place);
 
+/* The file that some specification names for the types of a binary: −1 in *ret_fd where none does, and `ret`
+   is "". Whoever may write it may have typed programs read anything: so it is held to what policy files are.
+   −EINVAL "policy_types", −EPERM "policy_file", or the errno of open. */
+int tn_policy_types(struct tn_broker *broker, const char *binary, char ret[4096], int *ret_fd,
+                    struct tn_error *err);
+
 /* One line of the journal: who did what, and what came of it. */
 void tn_policy_journal(struct tn_broker *broker, u32 uid, s32 pid, const char *deed, const char *prog,
                        const char *klass, const char *host, const struct tn_error *refused);

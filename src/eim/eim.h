@@ -56,6 +56,8 @@ const char *tn_eim_host_name(const struct tn_eim *eim, u32 k);
 bool tn_eim_print(const struct tn_eim *eim, const char *host, FILE *f);
 /* The path of its binary, or NULL where no file says one. */
 const char *tn_eim_host_binary(const struct tn_eim *eim, const char *host);
+/* The path of what has its types (`types`); false where no file says one, or `cap` is too small. */
+bool tn_eim_host_types(const struct tn_eim *eim, const char *host, char *ret, size_t cap);
 /* Some file has classes or defaults for it: what they do not name is denied. */
 bool tn_eim_governs(const struct tn_eim *eim, const char *host);
 
@@ -83,7 +85,8 @@ int tn_eim_admits_place(const struct tn_class *c, enum tn_eim_place place, const
 /* `who` of the class: may this user load under it? */
 bool tn_eim_class_admits_user(const struct tn_class *c, u32 uid, const u32 *gids, u32 ngids);
 
-/* Which arguments of its function `btf_id` the host's developers promise to be valid while it runs: bit k, argument k. */
+/* Which arguments of its function `btf_id` the host's developers promise to be valid while it runs: bit k,
+ * argument k. */
 u16 tn_eim_entry_valid(const struct tn_bound *bound, u32 btf_id);
 
 /* ------------------------------------------------------------------------------------------------ asking */

@@ -12,6 +12,22 @@ const char *tn_eim_host_binary(const struct tn_eim *eim, const char *host)
     return NULL;
 }
 
+/* A path is from the file that says it. */
+bool tn_eim_host_types(const struct tn_eim *eim, const char *host, char *ret, size_t cap)
+{
+    for (u32 k = 0; k < eim->nhosts; k++) {
+        const struct tn_text_at *types = &eim->host[k].types;
+        const char *slash;
+
+        if (strcmp(eim->host[k].name, host) != 0 || !types->text)
+            continue;
+        slash = *types->text == '/' ? NULL : strrchr(types->at.file, '/');
+        return snprintf(ret, cap, "%.*s%s", slash ? (int)(slash + 1 - types->at.file) : 0,
+                        slash ? types->at.file : "", types->text) < (int)cap;
+    }
+    return false;
+}
+
 u16 tn_eim_entry_valid(const struct tn_bound *b, u32 btf_id)
 {
     u16 valid = 0;

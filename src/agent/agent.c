@@ -14,9 +14,12 @@
  */
 #include "agent/agent.h"
 
+#include <asm/errno.h>
 #include <stddef.h>
+#include <tenon/extension.h>
 
 #include "agent/routines.h"
+#include "rt/mem.h"
 #include "rt/probe.h"
 #include "rt/self.h"
 
@@ -256,4 +259,47 @@ u64 tn_agent_read_c(u64 addr, u64 size, const struct tn_run *run)
         return value;
     }
     return tn_probe_read(&value, size, addr, run) < 0 ? 0 : value;
+}
+
+/* ------------------------------------------------------------------------------------- tenon_copy */
+
+/* Where pointer and length lie was proved; what they say is the host's, and each is read once. */
+static inline __attribute__((always_inline)) u64 copy(u64 dst, u64 size, u64 object, u64 pointer, u64 length,
+                                                      bool there, bool bytes_there, const struct tn_run *run)
+{
+    u64 bytes = length >> TENON_LENGTH_SIZE & 15, from = 0, n = 0;
+
+    size = (u32)size;
+    if (there) {
+        __builtin_memcpy(&from, (const void *)(object + (u32)pointer), sizeof(from));
+        __builtin_memcpy(&n, (const void *)(object + (u32)length), bytes);
+    } else if (tn_probe_read(&from, sizeof(from), object + (u32)pointer, run) < 0 ||
+               tn_probe_read(&n, bytes, object + (u32)length, run) < 0) {
+        return (u64)-EFAULT;
+    }
+    if (length >> TENON_LENGTH_SIGNED & 1 && n >> (bytes * 8 - 1))
+        return (u64)-EOVERFLOW;
+    n = TN_MIN(n, size);
+    if (bytes_there)
+        memcpy((void *)dst, (const void *)from, n);
+    else if (tn_probe_read((void *)dst, n, from, run) < 0) {
+        memset((void *)dst, 0, size);
+        return (u64)-EFAULT;
+    }
+    return n;
+}
+
+u64 tn_agent_copy(u64 dst, u64 size, u64 object, u64 pointer, u64 length, const struct tn_run *run)
+{
+    return copy(dst, size, object, pointer, length, true, false, run);
+}
+
+u64 tn_agent_copy_careful(u64 dst, u64 size, u64 object, u64 pointer, u64 length, const struct tn_run *run)
+{
+    return copy(dst, size, object, pointer, length, false, false, run);
+}
+
+u64 tn_agent_copy_promised(u64 dst, u64 size, u64 object, u64 pointer, u64 length, const struct tn_run *run)
+{
+    return copy(dst, size, object, pointer, length, true, true, run);
 }

@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 
 #include "agent/agent.h"
+#include "jit/jit.h"
 #include "rt/helper/helpers.h"
 
 /* `len` bytes at `off` of the image, or NULL. */
@@ -112,4 +113,18 @@ int tn_agent_helper(u32 id, u64 *ret_offset)
         return -ENOENT;
     snprintf(name, sizeof(name), "tn_helper_%s", helper->name);
     return tn_agent_export(name, ret_offset);
+}
+
+int tn_agent_routine(u32 index, bool at_entry, u64 *ret_offset)
+{
+    static const char *const names[] = {
+        [TN_ROUTINE_READ] = "tn_agent_read",
+        [TN_ROUTINE_COPY] = "tn_agent_copy",
+        [TN_ROUTINE_COPY_CAREFUL] = "tn_agent_copy_careful",
+        [TN_ROUTINE_COPY_PROMISED] = "tn_agent_copy_promised",
+    };
+
+    if (index == TN_ROUTINE_CALL)
+        return tn_agent_export(at_entry ? "tn_agent_call_entry" : "tn_agent_call_full", ret_offset);
+    return index < TN_ARRAY_SIZE(names) && names[index] ? tn_agent_export(names[index], ret_offset) : -ENOENT;
 }

@@ -30,5 +30,8 @@ int tn_agent_layout(struct tn_agent_layout *ret_layout, struct tn_error *err);
 int tn_agent_export(const char *name, u64 *ret_offset);
 /* The same for helper `id` of the bpf(2) interface. */
 int tn_agent_helper(u32 id, u64 *ret_offset);
+/* … for routine `index` (enum tn_agent_routine); at_entry: of a program that stands at functions' entries only,
+   where calls of the host save less. */
+int tn_agent_routine(u32 index, bool at_entry, u64 *ret_offset);
 
 #endif

@@ -355,6 +355,8 @@ static int add_ref(struct tn_caller *caller, struct tn_prog *prog, u32 id, bool 
             return 0;
     if (is_call && is_ours(host, id) && !strcmp(tn_btf_name(host->btf.view, id), TN_REPLACE_NAME)) {
         ref.kind = TN_NAMED_REPLACE;
+    } else if (is_call && is_ours(host, id) && !strcmp(tn_btf_name(host->btf.view, id), TN_COPY_NAME)) {
+        ref.kind = TN_NAMED_COPY;
     } else if (is_call) {
         if (tn_btf_kind_of(host->btf.view, id) != BTF_KIND_FUNC)
             return 0; /* the verifier says so */

@@ -304,6 +304,7 @@ int tn_judge(struct tn_caller *caller, const union bpf_attr *attr, const struct 
         in.host_btf = prog->host->btf.view;
         in.process = true;
         in.answer_btf_id = tn_btf_find(prog->host->base, BTF_KIND_FUNC, TN_REPLACE_NAME);
+        in.copy_btf_id = tn_btf_find(prog->host->base, BTF_KIND_FUNC, TN_COPY_NAME);
     }
     if (prog->btf) {
         in.btf = prog->btf->data;

@@ -269,6 +269,10 @@ int tn_policy_types(struct tn_broker *broker, const char *binary, char ret[4096]
 
     *ret_fd = -1;
     ret[0] = '\0';
+    if (policy->broken.reason[0]) {
+        *err = policy->broken;
+        return -EACCES;
+    }
     name_of(policy, binary, name);
     if (!policy->names || !tn_eim_host_types(policy->names, name, ret, 4096)) {
         ret[0] = '\0';
@@ -420,6 +424,13 @@ static int ask_offer(void *self, u32 btf_id, struct tn_host_function *ret)
     return 0;
 }
 
+static bool ask_promised(void *self, const struct tn_access *access)
+{
+    const struct tn_policy_ask *ask = self;
+
+    return ask->bound && tn_eim_entry_promises(ask->bound, ask->entry, access);
+}
+
 int tn_policy_begin(struct tn_caller *caller, struct tn_prog *prog, struct tn_policy_ask *ret_ask)
 {
     struct tn_policy *policy = caller->broker->policy;
@@ -447,12 +458,15 @@ int tn_policy_begin(struct tn_caller *caller, struct tn_prog *prog, struct tn_po
     granted->known = p && p->bound;
     granted->uses = (struct tn_eim_uses){.bound = p ? p->bound : NULL};
     tn_eim_recording(&granted->uses, NULL, &ret_ask->recorder);
+    ret_ask->bound = p ? p->bound : NULL;
+    ret_ask->entry = prog->attach_btf_id;
     ret_ask->authority = (struct tn_authority){
         .self = ret_ask,
         .tag = ret_ask->klass ? ret_ask->by_class.tag : 0,
         .limits = ret_ask->klass ? ret_ask->by_class.limits : tn_authority_all.limits,
         .may_access = ask_access,
         .may_call = ask_call,
+        .is_promised = ask_promised,
         .may_offer = prog->host ? ask_offer : NULL,
         .host_stores = prog->host != NULL,
         .entry_valid = granted->known ? tn_eim_entry_valid(p->bound, prog->attach_btf_id) : 0,

@@ -17,10 +17,36 @@
     F(r13) F(r12) F(bp) F(bx) F(r11) F(r10) F(r9) F(r8) F(ax) F(cx) F(dx) F(si) F(di) F(orig_ax) F(ip) F(cs) \
         F(flags) F(sp) F(ss)
 
+static int add_function(struct btf *btf, const char *name, int result, const char *const *arg,
+                        const int *type, u32 n)
+{
+    int proto = btf__add_func_proto(btf, result);
+
+    for (u32 k = 0; k < n && proto >= 0; k++)
+        if (btf__add_func_param(btf, arg[k], type[k]))
+            return -ENOMEM;
+    return proto < 0 || btf__add_func(btf, name, BTF_FUNC_GLOBAL, proto) < 0 ? -ENOMEM : 0;
+}
+
+/* As include/tenon/extension.h declares them. */
+static int add_functions(struct btf *btf, int word, int any)
+{
+    static const char *const replace[] = {"ctx", "value"};
+    static const char *const copy[] = {"dst", "dst__sz", "object", "pointer__k", "length__k"};
+    int number = btf__add_int(btf, "unsigned int", sizeof(u32), 0);
+    int result = btf__add_int(btf, "long", sizeof(s64), BTF_INT_SIGNED);
+    int constant = btf__add_const(btf, 0), object = btf__add_ptr(btf, constant);
+    int r = add_function(btf, TN_REPLACE_NAME, 0, replace, (const int[]){any, word}, TN_ARRAY_SIZE(replace));
+
+    return r ? r
+             : add_function(btf, TN_COPY_NAME, result, copy, (const int[]){any, number, object, number, word},
+                            TN_ARRAY_SIZE(copy));
+}
+
 int tn_vmlinux_make(void **ret_data, u32 *ret_size)
 {
     struct btf *btf = btf__new_empty();
-    int word, any, proto, r = 0;
+    int word, any, r = 0;
     const void *raw;
     u8 *copy = NULL;
     u32 size = 0;
@@ -36,14 +62,8 @@ int tn_vmlinux_make(void **ret_data, u32 *ret_size)
         r = btf__add_field(btf, #name, word, offsetof(struct tn_pt_regs, name) * 8, 0);
     FIELDS(F)
 #undef F
-    /* void tenon_replace(void *ctx, unsigned long value) */
-    proto = btf__add_func_proto(btf, 0);
     if (!r)
-        r = btf__add_func_param(btf, "ctx", any);
-    if (!r)
-        r = btf__add_func_param(btf, "value", word);
-    if (!r && btf__add_func(btf, TN_REPLACE_NAME, BTF_FUNC_GLOBAL, proto) < 0)
-        r = -ENOMEM;
+        r = add_functions(btf, word, any);
     raw = r ? NULL : btf__raw_data(btf, &size);
     copy = raw ? malloc(size) : NULL;
     if (copy)

@@ -76,6 +76,21 @@ static int deny_bytes(const struct tn_class *c, struct tn_error *err, const stru
 
 /* ------------------------------------------------------------------------------------------- access */
 
+static int ask_buffer(const struct tn_class *c, const struct tn_access *a, struct tn_error *err)
+{
+    struct tn_bag bag = {0};
+    const char *need;
+    int code;
+
+    for (u32 k = 0; k < c->nbuffers; k++)
+        if (tn_buffer_is(&c->buffer[k], a))
+            return 0;
+    need = tn_words_of_buffer(c->bound, c->func, &bag, a, class_reads, c);
+    code = deny(c, err, "copy of a buffer", &need, need ? 1 : 0);
+    tn_bag_clear(&bag);
+    return code;
+}
+
 static int ask_argument(const struct tn_asker *q, u32 k, struct tn_error *err)
 {
     const struct tn_bfunc *f = q->c->func;
@@ -134,6 +149,8 @@ int tn_ask_access(const struct tn_asker *q, const struct tn_access *a, struct tn
                             write ? "write(arguments)" : "read(arguments)");
         return ask_argument(q, a->offset / 8, err);
     }
+    if (a->buffer)
+        return ask_buffer(c, a, err);
     switch (tn_btf_kind_of(c->bound->btf, a->btf_id)) {
     case BTF_KIND_VAR:
         return ask_var(c, a, err);
@@ -221,6 +238,8 @@ static int ask_function(const struct tn_class *c, const struct tn_call *call, st
             return deny_one(c, err, what, "replace");
         return c->func && call->nargs == 2 ? tn_cons_answer(c->func, &call->args[1], err) : 0;
     }
+    if (!strcmp(name, "tenon_copy")) /* the bytes are asked for by themselves */
+        return 0;
     for (u32 k = 0; k < c->bound->host->nfunctions; k++)
         if (c->bound->function[k].btf_id == call->btf_id)
             return deny_one(c, err, what, c->bound->function[k].name);
@@ -273,6 +292,13 @@ static int may_call(void *self, const struct tn_call *call, struct tn_call_facts
     return tn_ask_call(self, call, facts, err);
 }
 
+static bool is_promised(void *self, const struct tn_access *access)
+{
+    const struct tn_asker *q = self;
+
+    return q->typed && q->c->func && tn_eim_entry_promises(q->c->bound, q->c->func->btf_id, access);
+}
+
 /* Every function that the specification declares: the one that the class lacks is refused by its name. */
 int tn_ask_offer(const struct tn_bound *b, u32 btf_id, struct tn_host_function *ret)
 {
@@ -314,6 +340,7 @@ void tn_eim_authority(const struct tn_class *c, bool typed, struct tn_asker *ask
                                  .limits = tn_authority_all.limits,
                                  .may_access = may_access,
                                  .may_call = may_call,
+                                 .is_promised = is_promised,
                                  .may_offer = may_offer};
     ret->host_stores = true;
     if (typed && c->func)

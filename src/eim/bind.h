@@ -38,6 +38,10 @@ struct tn_bfunc {
     struct tn_fact_path *fact_path; /* reads, writes */
     u32 nfact_paths;
     bool io;
+    struct tn_buffer *promised;   /* valid(): buffers whose bytes are there … */
+    u32 npromised;
+    struct tn_grant *pointer; /* … and pointers to what is there */
+    u32 npointers;
     u16 valid;                    /* arguments that are not NULL, whatever else */
     struct tn_host_function host; /* what the verifier asks */
 };
@@ -144,6 +148,8 @@ int tn_path_spell(const struct tn_btf *btf, u32 type, u64 off, u64 size, struct 
 int tn_class_make(const struct tn_bound *b, struct tn_bag *bag, const char *name, const char *entry,
                   const struct tn_eim_at *entry_at, enum tn_eim_generated generated,
                   const struct tn_cap *caps, u32 ncaps, struct tn_class **ret, struct tn_error *err);
+/* It is the buffer that a program asks for: bytes, as many as that field says. */
+bool tn_buffer_is(const struct tn_buffer *b, const struct tn_access *a);
 /* The bytes lie in what is granted. */
 bool tn_class_covers(const struct tn_class *c, bool write, u32 type, u64 off, u64 end);
 

@@ -186,6 +186,12 @@ bool tn_class_covers(const struct tn_class *c, bool write, u32 type, u64 off, u6
     return lo && g[lo - 1].type == type && g[lo - 1].end >= end;
 }
 
+bool tn_buffer_is(const struct tn_buffer *b, const struct tn_access *a)
+{
+    return b->type == a->btf_id && !b->inside && b->pointer_off == a->offset && b->element == 1 &&
+           !b->first && b->length_size == a->length_size && b->length_off == a->length_off;
+}
+
 static int by_function(const void *x, const void *y)
 {
     const struct tn_bfunc *a = *(const struct tn_bfunc *const *)x, *b = *(const struct tn_bfunc *const *)y;

@@ -362,6 +362,33 @@ static int fact_path(const struct tn_scope *s, struct tn_bfunc *f, const struct 
     return err;
 }
 
+static int promise(const struct tn_scope *s, struct tn_bfunc *f, const struct tn_cons *c)
+{
+    struct tn_reach r;
+    struct tn_buffer *b;
+    int err = tn_path_resolve(s, c->arg[0].path, &r);
+
+    if (err)
+        return err;
+    if (!r.has_buffer && r.nends == 1 && r.end[0].end - r.end[0].off == 8 && !r.arg_named && !r.var) {
+        struct tn_grant *g = TN_BAG_PUSH(s->bag, f->pointer, f->npointers);
+
+        if (!g)
+            return -ENOMEM;
+        *g = r.end[0];
+        return 0;
+    }
+    if (!r.has_buffer)
+        return tn_eim_fail(s->err, &c->at, -EINVAL, "spec_type",
+                           "valid() is said of a pointer in an object, or of a buffer, as in "
+                           "valid(r->uri.data[0 .. r->uri.len]); of an argument, nonnull() says it");
+    b = TN_BAG_PUSH(s->bag, f->promised, f->npromised);
+    if (!b)
+        return -ENOMEM;
+    *b = r.buffer;
+    return 0;
+}
+
 /* For the verifier, of a fact that stands under nothing but "and". */
 static int note_fact(const struct tn_scope *s, struct tn_bfunc *f, const struct tn_cons *c)
 {
@@ -436,6 +463,8 @@ static int read_facts(const struct tn_scope *s, struct tn_bfunc *f, const struct
     }
     if (c->fact == TN_FACT_READS || c->fact == TN_FACT_WRITES)
         return fact_path(s, f, c);
+    if (c->fact == TN_FACT_VALID)
+        return promise(s, f, c);
     err = known(s, f, &c->arg[0]);
     if (!err)
         err = known(s, f, &c->arg[1]);

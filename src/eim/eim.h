@@ -88,6 +88,8 @@ bool tn_eim_class_admits_user(const struct tn_class *c, u32 uid, const u32 *gids
 /* Which arguments of its function `btf_id` the host's developers promise to be valid while it runs: bit k,
  * argument k. */
 u16 tn_eim_entry_valid(const struct tn_bound *bound, u32 btf_id);
+/* … and are the bytes of this buffer there, or what this pointer leads to? */
+bool tn_eim_entry_promises(const struct tn_bound *bound, u32 btf_id, const struct tn_access *access);
 
 /* ------------------------------------------------------------------------------------------------ asking */
 

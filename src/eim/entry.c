@@ -38,6 +38,25 @@ u16 tn_eim_entry_valid(const struct tn_bound *b, u32 btf_id)
     return valid;
 }
 
+static bool promises(const struct tn_bfunc *f, const struct tn_access *a)
+{
+    for (u32 n = 0; a->buffer && n < f->npromised; n++)
+        if (tn_buffer_is(&f->promised[n], a))
+            return true;
+    for (u32 n = 0; !a->buffer && n < f->npointers; n++)
+        if (f->pointer[n].type == a->btf_id && f->pointer[n].off == a->offset)
+            return true;
+    return false;
+}
+
+bool tn_eim_entry_promises(const struct tn_bound *b, u32 btf_id, const struct tn_access *access)
+{
+    for (u32 k = 0; k < b->host->nentries; k++)
+        if (btf_id && b->entry[k].btf_id == btf_id && promises(&b->entry[k], access))
+            return true;
+    return false;
+}
+
 static const char *const places[] = {[TN_AT_FUNCTION] = "a function by its type",
                                      [TN_AT_UPROBE] = "a probe of a function's entry or inside",
                                      [TN_AT_URETPROBE] = "a probe of a function's return",

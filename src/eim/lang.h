@@ -101,6 +101,7 @@ struct tn_cap {
     F(IO,            "IO",            0, "the caller needs the capability IO")                               \
     F(READS,         "reads",         1, "the caller needs to be allowed to read the path")                  \
     F(WRITES,        "writes",        1, "the caller needs to be allowed to write the path")                 \
+    F(VALID,         "valid",         1, "of an entry: what the pointer or buffer names is there while it runs") \
     F(MAY_SLEEP,     "may_sleep",     0, "the function may wait")                                            \
     F(NOT_REENTRANT, "not_reentrant", 0, "the function may not be called while it runs")
 // clang-format on

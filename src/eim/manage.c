@@ -97,6 +97,11 @@ static int add_access(struct infer *i, const struct tn_access *a)
 {
     bool write = a->kind == TN_ACCESS_WRITE;
 
+    if (a->buffer) {
+        const char *text = tn_words_of_buffer(i->uses->bound, i->func, i->bag, a, recorded_read, i->uses);
+
+        return text ? add_word(i, text) : -ENOENT;
+    }
     if (a->process)
         return add_word(i, write ? "write(process)" : "read(process)");
     if (!a->btf_id)
@@ -140,6 +145,10 @@ static int add_call(struct infer *i, const struct tn_eim_use *u)
         }
         return err;
     }
+    if (!strcmp(name, "tenon_copy")) /* named by what it reads */
+        return 0;
+    if (!strcmp(name, "tenon_replace"))
+        return add_word(i, "replace");
     if (!tn_kfunc_named(name))
         return -ENOENT;
     return add_word(i, tn_kfunc_takes_address(name) ? "read(process)" : name);
@@ -307,6 +316,11 @@ void tn_eim_use_text(const struct tn_class *c, const struct tn_eim_use *u, char 
     }
     if (a->process || !a->btf_id) {
         snprintf(buf, cap, "%s(%s)", op, a->process ? "process" : "arguments");
+        return;
+    }
+    name = a->buffer ? tn_words_of_buffer(c->bound, c->func, &bag, a, no_reads, c) : NULL;
+    if (name) {
+        snprintf(buf, cap, "%s", name);
         return;
     }
     if (!tn_words_of(c->bound, c->func, &bag, a->kind == TN_ACCESS_WRITE, a->btf_id, a->offset, a->size,

@@ -171,3 +171,19 @@ int tn_words_of(const struct tn_bound *b, const struct tn_bfunc *func, struct tn
         return -ENOENT;
     return tn_path_spell(b->btf, type, off, size, bag, say, &how);
 }
+
+const char *tn_words_of_buffer(const struct tn_bound *b, const struct tn_bfunc *func, struct tn_bag *bag,
+                               const struct tn_access *a, bool (*reads)(const void *self, u32 type, u64 off),
+                               const void *self)
+{
+    struct tn_words data = {0}, len = {0};
+    const char *p, *n;
+
+    if (tn_words_of(b, func, bag, false, a->btf_id, a->offset, 8, reads, self, &data) ||
+        tn_words_of(b, func, bag, false, a->btf_id, a->length_off, a->length_size, reads, self, &len) ||
+        data.n != 1 || len.n != 1)
+        return NULL;
+    p = data.text[0] + strlen("read("); /* each is "read(PATH)" */
+    n = len.text[0] + strlen("read(");
+    return tn_bag_printf(bag, "read(%.*s[0 .. %.*s])", (int)strlen(p) - 1, p, (int)strlen(n) - 1, n);
+}

@@ -118,10 +118,7 @@ int tn_compose_program(struct tn_entry *c, struct tn_prog_slot *prog)
             words[i] = agent + off;
         } else if (e->kind == TN_POOL_AGENT) {
             /* A program that is typed has one place only; any other may come to be at several. */
-            r = tn_agent_export(e->index == TN_ROUTINE_READ          ? "tn_agent_read"
-                                : c->plan->vectors == TN_VECTORS_XMM ? "tn_agent_call_entry"
-                                                                     : "tn_agent_call_full",
-                                &off);
+            r = tn_agent_routine(e->index, c->plan->vectors == TN_VECTORS_XMM, &off);
             if (r < 0)
                 return tn_fail(c->err, r, "bad_agent", "the agent's image lacks a routine");
             words[i] = agent + off;

@@ -136,7 +136,9 @@ static int choose_host_call(struct jit *j, u32 at)
                                                "instruction %u: no function of the host has the type id %d",
                                                at, j->prog->insns[at].imm)
                                      : 0;
-    j->plan[at].how = ref->kind == TN_NAMED_REPLACE ? JIT_ANSWER : JIT_HOST_CALL;
+    j->plan[at].how = ref->kind == TN_NAMED_REPLACE ? JIT_ANSWER
+                      : ref->kind == TN_NAMED_COPY  ? JIT_COPY
+                                                    : JIT_HOST_CALL;
     return 0;
 }
 
@@ -597,6 +599,7 @@ static bool needs_run(const struct jit *j, u32 at)
     case JIT_FUNC_IP:
     case JIT_ANSWER:
     case JIT_HOST_CALL:
+    case JIT_COPY:
     case JIT_CAREFUL:
         return true;
     case JIT_PLAIN:
@@ -704,8 +707,8 @@ static void frames(struct jit *j)
         sub->frame |= (named(j, i) & REG(BPF_REG_10)) != 0 || is_op(j, i, TN_OP_MAY_GOTO);
         j->needs_run |= needs_run(j, i);
         j->footprint |= changed(j, i);
-        sub->calls |=
-            (how == JIT_PLAIN && is_op(j, i, TN_OP_CALL)) || how == JIT_HOST_CALL || how == JIT_CAREFUL;
+        sub->calls |= (how == JIT_PLAIN && is_op(j, i, TN_OP_CALL)) || how == JIT_HOST_CALL ||
+                      how == JIT_COPY || how == JIT_CAREFUL;
     }
     j->footprint |= X86(TN_RAX);
     if (j->needs_run) {

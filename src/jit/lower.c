@@ -736,6 +736,17 @@ static void lower_host_call(struct jit *j, const struct bpf_insn *in)
         tn_x86_movzx_rr(a, ref->result, TN_RAX, TN_RAX);
 }
 
+static void lower_copy(struct jit *j, u32 at)
+{
+    u8 kind = j->prog->aux[at].mem_kind;
+    u32 routine = kind == TN_MEM_PROBE      ? TN_ROUTINE_COPY_CAREFUL
+                  : kind == TN_MEM_PROMISED ? TN_ROUTINE_COPY_PROMISED
+                                            : TN_ROUTINE_COPY;
+
+    tn_x86_mov_rr(&j->a, 8, TN_R9, JIT_RUN);
+    tn_x86_call_m(&j->a, jit_pool(j, TN_POOL_AGENT, routine, 0));
+}
+
 static void lower_careful(struct jit *j, u32 at, const struct bpf_insn *in)
 {
     struct tn_asm *a = &j->a;
@@ -894,6 +905,9 @@ int jit_lower(struct jit *j, u32 at)
         return 0;
     case JIT_HOST_CALL:
         lower_host_call(j, in);
+        return 0;
+    case JIT_COPY:
+        lower_copy(j, at);
         return 0;
     case JIT_CAREFUL:
         lower_careful(j, at, in);

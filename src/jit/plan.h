@@ -35,6 +35,7 @@ enum jit_how {
     JIT_FUNC_IP,      /* get_func_ip: run->hook->func_ip */
     JIT_ANSWER,       /* bpf_override_return, tenon_replace: run->value, run->replaced */
     JIT_HOST_CALL,    /* a function of the host, through the agent */
+    JIT_COPY,         /* tenon_copy: bytes of a buffer of the host's, by the agent */
     JIT_CAREFUL,      /* load of memory that may not be there, by the agent */
 };
 

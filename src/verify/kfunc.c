@@ -58,13 +58,14 @@ const struct tn_kfunc *tn_kfunc_find(const char *name)
     return NULL;
 }
 
-/* A process has no functions of the house's but one: what else is called there is its own, whatever its name. */
+/* A process has no functions of the house's but two: what else is called there is its own, whatever its name. */
 static const struct tn_kfunc *row_of(const struct vf *v, u32 id)
 {
     static const struct tn_kfunc answer = {"", UINT32_MAX, TN_KFSET_COMMON, TN_KFUNC_ANSWER, TN_KF_NONE};
+    static const struct tn_kfunc copy = {"", UINT32_MAX, TN_KFSET_COMMON, TN_KFUNC_COPY, TN_KF_NONE};
 
     if (v->in->process)
-        return id == v->in->answer_btf_id ? &answer : NULL;
+        return id == v->in->answer_btf_id ? &answer : id == v->in->copy_btf_id ? &copy : NULL;
     return tn_kfunc_find(tn_btf_name(v->in->host_btf, id));
 }
 
@@ -411,6 +412,8 @@ int tn_kfunc_call(struct vf *v, const struct bpf_insn *i, bool *ret_end)
         err = tn_kfunc_args(v, &c);
     if (!err)
         err = ask_authority(v, &c, &facts);
+    if (!err && c.row->special == TN_KFUNC_COPY)
+        err = tn_buffer_copied(v, &facts);
     if (!err)
         err = apply(v, &c);
     if (!err)
@@ -422,7 +425,7 @@ int tn_kfunc_call(struct vf *v, const struct bpf_insn *i, bool *ret_end)
     err = tn_note_kfunc(v, c.id);
     if (err)
         return err;
-    v->facts.calls_host = true;
+    v->facts.calls_host |= c.row->special != TN_KFUNC_COPY;
     v->facts.sleeps |= (c.row->flags & TN_KF_SLEEPABLE) != 0;
     v->facts.features |= 1ull << TN_FEATURE_kfunc;
     *ret_end = c.row->special == TN_KFUNC_THROW;

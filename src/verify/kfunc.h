@@ -46,4 +46,8 @@ void tn_graph_compared(const struct vf *v, const struct tn_kcall *c, struct tn_r
 /* R0 but for NULL and the reference. */
 int tn_graph_result(struct vf *v, struct tn_kcall *c, struct tn_reg *r0);
 
+/* ---- buffer.c */
+/* tenon_copy, whose arguments are good each by itself: may it be, and on what may it rely? */
+int tn_buffer_copied(struct vf *v, struct tn_call_facts *facts);
+
 #endif

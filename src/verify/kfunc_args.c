@@ -39,7 +39,8 @@ enum arg {
     ARG_TYPED,
     ARG_CALLBACK,
     ARG_MEM,
-    ARG_MEM_SIZE
+    ARG_MEM_SIZE,
+    ARG_BUFFER /* buffer.c's */
 };
 
 /* ------------------------------------------------------------------------------------ what is asked for */
@@ -189,6 +190,9 @@ static int classify(struct vf *v, struct tn_kcall *c, u32 arg, enum arg *ret)
 
     *ret = ARG_CTX;
     if (is_ctx(v, c, to))
+        return 0;
+    *ret = ARG_BUFFER;
+    if (c->row->special == TN_KFUNC_COPY && arg == 2)
         return 0;
     *ret = ARG_NULL;
     if (is_null(reg) && ends(c, arg, "__nullable"))
@@ -578,6 +582,7 @@ static int check_kind(struct vf *v, struct tn_kcall *c, u32 arg, enum arg kind)
     switch (kind) {
     case ARG_NULL:
     case ARG_GRAPH:
+    case ARG_BUFFER:
         return 0;
     case ARG_CTX:
         return check_ctx(v, arg);

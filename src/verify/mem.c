@@ -150,7 +150,7 @@ static int check_mem(struct vf *v, struct tn_place *p)
     int err = check_rdonly(v, p);
 
     if (!err && p->reg.flags & TN_PTR_UNTRUSTED) { /* anywhere: a load that faults yields 0 */
-        struct tn_access access = {TN_ACCESS_READ, 0, "", 0, p->size, true, v->pc};
+        struct tn_access access = {TN_ACCESS_READ, 0, "", 0, p->size, true, .insn = v->pc};
         struct tn_error denied = {0};
 
         if (v->auth->may_access(v->auth->self, &access, &denied))

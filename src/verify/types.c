@@ -410,7 +410,7 @@ static int ask_authority(struct vf *v, const struct tn_place *p, const struct wa
                                (u32)p->fixed,
                                p->size,
                                false,
-                               v->pc};
+                               .insn = v->pc};
     struct tn_error err;
 
     vf_error_empty(&err);
@@ -429,13 +429,26 @@ static int find(struct walk *w, u32 type, s64 off, u32 size, bool flexible, stru
     return found;
 }
 
+/* A pointer in an object that is there, of which the authority knows that it leads to what is there, or is
+ * NULL. */
+static bool is_promised(struct vf *v, const struct tn_place *p, const struct walk *w)
+{
+    struct tn_access access = {
+        .kind = TN_ACCESS_READ, .btf_id = p->reg.obj, .path = w->path, .offset = (u32)p->fixed, .size = 8};
+
+    return v->auth->is_promised && p->reg.host && p->use == TN_USE_READ && !(w->flags & TN_PTR_UNTRUSTED) &&
+           !tn_reg_maybe_null(&p->reg) && tn_types_trusted(&p->reg) &&
+           v->auth->is_promised(v->auth->self, &access);
+}
+
 static void set_yield(struct vf *v, struct tn_place *p, int found, const struct walk *w)
 {
     if (found == FOUND_OTHER_POINTER) {
         p->yields = tn_reg_pointer(TN_REG_MEM, 0);
         p->yields.flags = TN_PTR_RDONLY | TN_PTR_UNTRUSTED;
     } else if (found == FOUND_POINTER && !(p->reg.flags & TN_PTR_ALLOC)) {
-        p->yields = tn_types_pointer(v, w->type, inherited(v, &p->reg, w));
+        p->yields = tn_types_pointer(
+            v, w->type, is_promised(v, p, w) ? TN_PTR_TRUSTED | TN_PTR_MAYBE_NULL : inherited(v, &p->reg, w));
         p->yields.host = p->reg.host;
     }
 }
@@ -555,7 +568,7 @@ static bool is_percpu(const struct tn_btf *b, u32 var)
 /* A variable, or the address of a function (which has no bytes): may the program have it? */
 static int ask_symbol(struct vf *v, u32 id, s64 size)
 {
-    struct tn_access access = {TN_ACCESS_READ, id, "", 0, (u32)TN_MAX(size, (s64)0), false, v->pc};
+    struct tn_access access = {TN_ACCESS_READ, id, "", 0, (u32)TN_MAX(size, (s64)0), false, .insn = v->pc};
     struct tn_error err = {0};
 
     if (!v->auth->may_access(v->auth->self, &access, &err))
@@ -566,7 +579,7 @@ static int ask_symbol(struct vf *v, u32 id, s64 size)
 /* A number of the host's is written where the authority says so; a pointer would be followed. */
 static bool may_write_symbol(const struct vf *v, u32 id, u32 type, u32 size)
 {
-    struct tn_access access = {TN_ACCESS_WRITE, id, "", 0, size, false, v->pc};
+    struct tn_access access = {TN_ACCESS_WRITE, id, "", 0, size, false, .insn = v->pc};
     u32 kind = tn_btf_kind_of(v->in->host_btf, type);
     struct tn_error err;
 

@@ -23,11 +23,13 @@
 enum tn_access_kind { TN_ACCESS_READ, TN_ACCESS_WRITE };
 struct tn_access {
     enum tn_access_kind kind;
-    u32 btf_id;       /* type of the object, 0 = untyped (context, process memory) */
-    const char *path; /* field path from the object, "" = by offset only */
-    u32 offset, size; /* bytes */
-    bool process;     /* an untyped address of the host's memory (probe_read_user and its kin) */
-    u32 insn;         /* where */
+    u32 btf_id;                  /* type of the object, 0 = untyped (context, process memory) */
+    const char *path;            /* field path from the object, "" = by offset only */
+    u32 offset, size;            /* bytes */
+    bool process;                /* an untyped address of the host's memory (probe_read_user and its kin) */
+    u32 insn;                    /* where */
+    bool buffer;                 /* not the pointer at `offset` but the bytes behind it, as many as … */
+    u32 length_off, length_size; /* … the number there says */
 };
 /* What is known of an argument when a function of the host is called. */
 struct tn_call_arg {
@@ -81,6 +83,9 @@ struct tn_authority {
     int (*may_access)(void *self, const struct tn_access *access, struct tn_error *err);
     int (*may_call)(void *self, const struct tn_call *call, struct tn_call_facts *ret_facts,
                     struct tn_error *err);
+    /* Of a buffer that may be read, or of a pointer: while the program runs, what it leads to from an object that
+       is valid is there (a pointer may be NULL instead). NULL: that is known of none. */
+    bool (*is_promised)(void *self, const struct tn_access *access);
     /* 0, or −ENOENT: programs cannot call the function of that id. NULL: none but the house's. */
     int (*may_offer)(void *self, u32 btf_id, struct tn_host_function *ret);
 };
@@ -121,6 +126,7 @@ struct tn_verify_in {
     const struct tn_btf *host_btf; /* types of the host (of the kernel, when it is asked the same); or NULL */
     u32 attach_btf_id;             /* tracing types: a function or typedef of host_btf */
     u32 answer_btf_id; /* the function of host_btf that answers in the place of the hooked one; 0: none */
+    u32 copy_btf_id;   /* … that copies a buffer (buffer.c); 0: none */
     bool process; /* host_btf speaks of a process, in which the program is placed: what it names can be had */
     u32 ncpu;     /* possible CPUs; 0: not known */
     const struct tn_authority *authority;
@@ -178,7 +184,7 @@ struct tn_insn_aux {
     bool jump_target;
     s32 const_map; /* helper call: argument 1 is always this map of maps[]; −1 = varies or none */
     s32 const_key; /* map_lookup_elem with a key that is always this value (≥ 0); −1 = not known */
-    u8 mem_kind;   /* loads and stores: enum tn_mem_kind */
+    u8 mem_kind;   /* loads, stores, calls that copy a buffer: enum tn_mem_kind */
     u8 pad[3];
 };
 enum tn_mem_kind {
@@ -188,7 +194,8 @@ enum tn_mem_kind {
     TN_MEM_MAP_VALUE,
     TN_MEM_RINGBUF,
     TN_MEM_PROBE,
-    TN_MEM_ARENA
+    TN_MEM_ARENA,
+    TN_MEM_PROMISED /* a buffer whose bytes, too, are surely there */
 };
 
 struct tn_subprog {

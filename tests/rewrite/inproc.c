@@ -151,10 +151,7 @@ static int resolve(const struct inproc *p, const struct inproc_prog *prog, const
         *ret_word = p->bias + entry->offset;
         return 0;
     case TN_POOL_AGENT:
-        r = tn_agent_export(entry->index == TN_ROUTINE_READ ? "tn_agent_read"
-                            : prog->full_calls              ? "tn_agent_call_full"
-                                                            : "tn_agent_call_entry",
-                            &off);
+        r = tn_agent_routine(entry->index, !prog->full_calls, &off);
         if (!r)
             *ret_word = p->agent + off;
         return r;

@@ -109,11 +109,14 @@ int tn_cmd_btf_next_id(struct tn_caller *caller, union bpf_attr *attr, u64 attr_
     /* Of hosts, a tool sees its own only: it would take any for a module of its kernel. */
     for (;;) {
         int r = tn_next_id(caller, TN_KIND_BTF, attr, attr_addr);
+        struct tn_bbtf *btf;
         struct tn_bhost *host;
 
         if (r)
             return r;
-        host = tn_host_of((struct tn_bbtf *)tn_object_after(caller->broker, TN_KIND_BTF, attr->start_id));
+        /* The answer was written to the tool meanwhile, and what it names may be gone by now. */
+        btf = (struct tn_bbtf *)tn_object_after(caller->broker, TN_KIND_BTF, attr->start_id);
+        host = btf ? tn_host_of(btf) : NULL;
         if (!host || host == caller->host)
             return 0;
         attr->start_id = host->btf.object.id;

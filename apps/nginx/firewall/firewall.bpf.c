@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A filter inside of nginx. Before a request's content is looked for, and after nginx's own access rules,
+ *
+ *      r->uri            as nginx decoded and normalised it  ─┐
+ *      r->args           decoded here (%27, +)               ─┼─▶ scan: any rule's text in it?
+ *      User-Agent        where a rule asks for it            ─┘        │
+ *                                                                      ├─ no:  nginx goes on
+ *      hits[rule]++, nginx finalises the request with 403   ◀──────────┘ yes
+ *
+ * The rules are one value of a hash map, which an update replaces as a whole: the next request meets all the
+ * new ones or all the old ones. They are compiled outside (`rules` beside this file): a row of 256 words a
+ * field says which rules a byte may begin, so that most bytes of most requests cost one load.
+ *
+ * Letters are compared without regard to case. Of each field the first WINDOW bytes are looked at; a request
+ * with more is counted in `long_fields`, and refused if the rules say so.
+ */
+#include <linux/bpf.h>
+#include <linux/types.h>
+
+#include <stdbool.h>
+
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+#include <tenon/extension.h>
+
+#define NGX_HTTP_FORBIDDEN 403
+#define NGX_OK             0
+#define RULES              32
+#define WINDOW             512
+#define FOLD               0x2020202020202020ull
+
+/* ------------------------------------------------------------------------- nginx, as far as it is needed */
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+typedef struct {
+    unsigned long len;
+    unsigned char *data;
+} ngx_str_t;
+typedef struct {
+    ngx_str_t value;
+} ngx_table_elt_t;
+typedef struct {
+    ngx_table_elt_t *user_agent;
+} ngx_http_headers_in_t;
+struct ngx_http_request_s {
+    ngx_http_headers_in_t headers_in;
+    ngx_str_t uri, args;
+};
+#pragma clang attribute pop
+
+extern void ngx_http_finalize_request(struct ngx_http_request_s *r, long rc) __ksym;
+
+/* ------------------------------------------------------------------------------------------------- rules */
+
+enum field { URI, ARGS, AGENT, FIELDS = 4 };
+
+struct rule {
+    __u64 text[2], mask[2]; /* folded; a rule has at most 16 bytes */
+    __u32 length, unused;
+};
+struct rules {
+    __u32 starts[FIELDS][256]; /* by byte: bit k, rule k may begin with it */
+    __u32 prefix[FIELDS];      /* of these, those that stand at the beginning or not at all */
+    __u32 used[FIELDS];
+    __u32 refuse_long, unused;
+    struct rule rule[RULES];
+};
+
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(max_entries, 1);
+    __type(key, __u32);
+    __type(value, struct rules);
+} rules SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+    __uint(max_entries, RULES);
+    __type(key, __u32);
+    __type(value, __u64);
+} hits SEC(".maps");
+
+enum { REQUESTS, BLOCKED, LONG_FIELDS, UNREADABLE, COUNTERS };
+struct {
+    __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+    __uint(max_entries, COUNTERS);
+    __type(key, __u32);
+    __type(value, __u64);
+} counters SEC(".maps");
+
+/* Room for a field, and for a look past its end. */
+struct room {
+    __u8 text[WINDOW + 16], raw[WINDOW + 16];
+};
+struct {
+    __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+    __uint(max_entries, 1);
+    __type(key, __u32);
+    __type(value, struct room);
+} rooms SEC(".maps");
+
+static __always_inline void count(void *map, __u32 k)
+{
+    __u64 *n = bpf_map_lookup_elem(map, &k);
+
+    if (n)
+        *n += 1;
+}
+
+/* ------------------------------------------------------------------------------------------------ looking */
+
+/* These are global functions, each verified once for all its calls. */
+
+/* Which rule of `set` has the sixteen bytes; its number + 1. */
+__noinline __u32 match(struct rules *t, __u64 first, __u64 second, __u32 left, __u32 set)
+{
+    if (!t)
+        return 0;
+    for (__u32 k = 0; k < RULES; k++) {
+        struct rule *u = &t->rule[k];
+
+        if (set >> k & 1 && u->length <= left && (first & u->mask[0]) == u->text[0] &&
+            (second & u->mask[1]) == u->text[1])
+            return k + 1;
+    }
+    return 0;
+}
+
+__noinline __u32 scan(struct rules *t, struct room *room, __u32 n, __u32 field)
+{
+    if (!t || !room)
+        return 0;
+    field &= 3; /* in sight of the verifier, wherever the compiler would compute with it */
+    barrier_var(field);
+    for (__u32 p = 0; p < WINDOW; p++) {
+        __u32 set, found;
+
+        if (p >= n)
+            break;
+        set = t->starts[field][room->text[p]];
+        if (p)
+            set &= ~t->prefix[field];
+        if (!set)
+            continue;
+        found = match(t, *(__u64 *)&room->text[p] | FOLD, *(__u64 *)&room->text[p + 8] | FOLD, n - p, set);
+        if (found)
+            return found;
+    }
+    return 0;
+}
+
+/* What a hexadecimal digit counts, plus one; 0: it is none. */
+static const __u8 digit[256] = {
+    ['0'] = 1,  ['1'] = 2,  ['2'] = 3,  ['3'] = 4,  ['4'] = 5,  ['5'] = 6,  ['6'] = 7,  ['7'] = 8,
+    ['8'] = 9,  ['9'] = 10, ['a'] = 11, ['b'] = 12, ['c'] = 13, ['d'] = 14, ['e'] = 15, ['f'] = 16,
+    ['A'] = 11, ['B'] = 12, ['C'] = 13, ['D'] = 14, ['E'] = 15, ['F'] = 16,
+};
+
+/* 1 where the number is 0 (below 2^63), without a branch that compilers would see. */
+static __always_inline __u64 is_zero(__u64 n)
+{
+    __u64 yes = (n - 1) >> 63;
+
+    barrier_var(yes);
+    return yes;
+}
+
+/* "%2e" and "+" as what they stand for: from room->raw to room->text. There is no branch in it but the
+   loop's: one path for the verifier, whatever the text. */
+__noinline __u32 decode(struct room *room, __u64 n)
+{
+    __u64 out = 0, skip = 0;
+
+    if (!room || n > WINDOW)
+        return 0;
+    room->raw[n] = room->raw[n + 1] = 0;
+    for (__u32 p = 0; p < WINDOW; p++) {
+        __u64 c, high, low, coded, taken;
+
+        if (p >= n)
+            break;
+        c = room->raw[p];
+        high = digit[room->raw[p + 1]];
+        low = digit[room->raw[p + 2]];
+        coded = is_zero(c ^ '%') & ~is_zero(high) & ~is_zero(low);
+        c -= ('+' - ' ') * is_zero(c ^ '+');
+        c ^= (c ^ ((high - 1) << 4 | (low - 1))) & -coded;
+        taken = is_zero(skip);
+        out &= WINDOW - 1;
+        room->text[out] = c;
+        out += taken;
+        skip += 2 * (taken & coded) - (1 - taken);
+        skip &= 3;
+    }
+    return out;
+}
+
+/* Bytes of a field; what is too long or not there is counted. */
+static __always_inline __u32 taken(long got, unsigned long len)
+{
+    if (got < 0) {
+        count(&counters, UNREADABLE);
+        return 0;
+    }
+    if (len > WINDOW)
+        count(&counters, LONG_FIELDS);
+    return got > WINDOW ? WINDOW : got;
+}
+
+static __always_inline __u32 look(struct rules *t, struct room *room, struct ngx_http_request_s *r,
+                                  bool *too_long)
+{
+    ngx_table_elt_t *agent;
+    __u32 n, found = 0;
+
+    *too_long = r->uri.len > WINDOW || r->args.len > WINDOW;
+    if (t->used[URI]) {
+        n = taken(tenon_read_buffer(room->text, WINDOW, r, uri.data, uri.len), r->uri.len);
+        found = scan(t, room, n, URI);
+    }
+    if (!found && t->used[ARGS] && r->args.len) {
+        n = taken(tenon_read_buffer(room->raw, WINDOW, r, args.data, args.len), r->args.len);
+        found = scan(t, room, decode(room, n), ARGS);
+    }
+    if (found || !t->used[AGENT])
+        return found;
+    agent = r->headers_in.user_agent;
+    if (!agent)
+        return 0;
+    n = taken(tenon_read_buffer(room->text, WINDOW, agent, value.data, value.len), agent->value.len);
+    return scan(t, room, n, AGENT);
+}
+
+__attribute__((btf_decl_tag("eim:class=firewall")))
+SEC("fmod_ret/ngx_http_core_post_access_phase") int BPF_PROG(firewall, struct ngx_http_request_s *r)
+{
+    __u32 zero = 0, found;
+    struct rules *t = bpf_map_lookup_elem(&rules, &zero);
+    struct room *room = bpf_map_lookup_elem(&rooms, &zero);
+    bool too_long;
+
+    count(&counters, REQUESTS);
+    if (!t || !room)
+        return 0;
+    found = look(t, room, r, &too_long);
+    if (found)
+        count(&hits, found - 1);
+    else if (!too_long || !t->refuse_long)
+        return 0;
+    count(&counters, BLOCKED);
+    ngx_http_finalize_request(r, NGX_HTTP_FORBIDDEN);
+    tenon_replace(ctx, NGX_OK);
+    return 0;
+}
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";

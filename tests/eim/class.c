@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <tenon/extension.h>
 
 #include "eim/ask.h"
 #include "tests/eim/classes.h"
@@ -562,8 +563,8 @@ enum { FINISH = -1, COPY = -2, ACCESS = -3 }; /* in place of ids, which are know
     {                                                                                                        \
         0                                                                                                    \
     }
-enum { PID = -4 };
-static const char *const symbols[] = {"", "finish", "copy", "access_phase", "pid"};
+enum { PID = -4, TENON_COPY = -5 };
+static const char *const symbols[] = {"", "finish", "copy", "access_phase", "pid", "tenon_copy"};
 
 static void join_symbols(struct bpf_insn *insns, u32 n)
 {
@@ -621,6 +622,84 @@ static const struct program own[] = {
       SYMBOL(R1, PID), LDX(W, R0, R1, 0), RETURN0),
 };
 
+/* Bytes of a buffer, eight at most, to the stack. */
+#define WORD(length, size, sign)                                                                             \
+    offsetof(request_t, length) | (u64)(size) << TENON_LENGTH_SIZE | (u64)(sign) << TENON_LENGTH_SIGNED
+#define BUFFER(object, pointer, word)                                                                        \
+    ST(DW, R10, -8, 0), LDX(DW, R6, R1, 0), MOVX(R1, R10), ADD(R1, -8), MOV(R2, 8), MOVX(R3, object),        \
+        MOV(R4, offsetof(request_t, pointer)), {BPF_LD | BPF_IMM | BPF_DW, R5, 0, 0, (int)(word)},           \
+        {0, 0, 0, 0, (int)((u64)(word) >> 32)}, FUNCTION(TENON_COPY), RETURN0
+#define URI "  - \"read(r->uri.data[0 .. r->uri.len])\"\n"
+static const struct program buffers[] = {
+    P("a buffer", URI, NULL, BUFFER(R6, uri.data, WORD(uri.len, 8, 0))),
+    P("its fields, and not its bytes", "  - read(r->uri)\n",
+      "does not allow this copy of a buffer\nneeds  read(r->uri.data[0 .. r->uri.len])",
+      BUFFER(R6, uri.data, WORD(uri.len, 8, 0))),
+    P("another buffer", URI, "needs  read(r->args.data[0 .. r->args.len])",
+      BUFFER(R6, args.data, WORD(args.len, 8, 0))),
+    P("another buffer's length", URI, "needs  read(r->uri.data[0 .. r->args.len])",
+      BUFFER(R6, uri.data, WORD(args.len, 8, 0))),
+    P("bytes up to a fixed end", "  - \"read(r->uri.data[0 .. 8])\"\n",
+      "needs  read(r->uri.data[0 .. r->uri.len])", BUFFER(R6, uri.data, WORD(uri.len, 8, 0))),
+    P("no pointer", URI, "is no pointer to bytes", BUFFER(R6, method, WORD(uri.len, 8, 0))),
+    P("a pointer to objects", URI, "is no pointer to bytes", BUFFER(R6, parent, WORD(uri.len, 8, 0))),
+    P("its length as the pointer", URI, "is no pointer to bytes", BUFFER(R6, uri.len, WORD(uri.len, 8, 0))),
+    P("half of a length", URI, "is no number of the size", BUFFER(R6, uri.data, WORD(uri.len, 4, 0))),
+    P("a length with a sign", URI, "is no number of the size", BUFFER(R6, uri.data, WORD(uri.len, 8, 1))),
+    P("a length that is a pointer", URI, "is no number of the size",
+      BUFFER(R6, uri.data, WORD(parent, 8, 0))),
+    P("no object", URI, "takes a typed pointer to an object", BUFFER(R10, uri.data, WORD(uri.len, 8, 0))),
+};
+
+/* What the compiler is told: the bytes are asked for, or there by the word of the host's developers. */
+static void test_promise(void **state)
+{
+    const struct {
+        const char *constraints;
+        u8 kind;
+    } rows[] = {
+        {"nonnull(r)", TN_MEM_PLAIN},
+        {"nonnull(r), \"valid(r->uri.data[0 .. r->uri.len])\"", TN_MEM_PROMISED},
+        {"nonnull(r), \"valid(r->args.data[0 .. r->args.len])\"", TN_MEM_PLAIN},
+        {"\"valid(r->uri.data[0 .. r->uri.len])\"", TN_MEM_PROBE},
+    };
+
+    for (size_t k = 0; k < TN_ARRAY_SIZE(rows); k++) {
+        struct program p = buffers[0];
+        struct tn_authority auth;
+        struct tn_asker q;
+        struct tn_verdict v;
+        struct tn_error err;
+        struct made m;
+        char spec[400];
+        struct tn_verify_in in = {.insns = p.insns,
+                                  .ninsns = p.ninsns,
+                                  .prog_type = BPF_PROG_TYPE_TRACING,
+                                  .expected_attach_type = BPF_TRACE_FENTRY,
+                                  .host_btf = host_btf,
+                                  .process = true,
+                                  .copy_btf_id = tn_btf_find(host_btf, BTF_KIND_FUNC, "tenon_copy"),
+                                  .attach_btf_id = tn_btf_find(host_btf, BTF_KIND_FUNC, "access_phase"),
+                                  .authority = &auth};
+
+        snprintf(spec, sizeof(spec),
+                 "eim: 1\nhost: h\nextension_entries:\n- { name: access, extension_entry: access_phase,\n"
+                 "    constraints: [ %s ] }\n",
+                 rows[k].constraints);
+        join_symbols(p.insns, p.ninsns);
+        if (make_class(spec, "access", p.allowed, &m, &err))
+            fail_msg("%s: %s", rows[k].constraints, err.message);
+        tn_eim_authority(m.c, true, &q, &auth);
+        assert_int_equal(tn_verify(&in, &v), 0);
+        if (!v.accepted)
+            fail_msg("%s: %s", rows[k].constraints, v.refusal.message);
+        assert_int_equal(v.aux[9].mem_kind, rows[k].kind);
+        assert_int_equal(v.facts.syscalls, rows[k].kind != TN_MEM_PROMISED);
+        tn_verdict_clear(&v);
+        drop(&m);
+    }
+}
+
 static u32 verify_rows(const struct program *rows, size_t n)
 {
     u32 wrong = 0;
@@ -642,6 +721,10 @@ static u32 verify_rows(const struct program *rows, size_t n)
                                   .attach_btf_id = tn_btf_find(host_btf, BTF_KIND_FUNC, "access_phase"),
                                   .authority = &auth};
 
+        if (rows == buffers) {
+            in.process = true;
+            in.copy_btf_id = tn_btf_find(host_btf, BTF_KIND_FUNC, "tenon_copy");
+        }
         join_symbols(joined.insns, joined.ninsns);
         if (make_class(HOST_SPEC, "access", p->allowed, &m, &err))
             fail_msg("%s: %s", p->what, err.message);
@@ -661,6 +744,7 @@ static void test_verifier(void **state)
 {
     assert_int_equal(verify_rows(programs, TN_ARRAY_SIZE(programs)), 0);
     assert_int_equal(verify_rows(own, TN_ARRAY_SIZE(own)), 0);
+    assert_int_equal(verify_rows(buffers, TN_ARRAY_SIZE(buffers)), 0);
 }
 
 static void test_limits(void **state)
@@ -817,8 +901,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_paths),     cmocka_unit_test(test_bad_paths), cmocka_unit_test(test_prototypes),
         cmocka_unit_test(test_questions), cmocka_unit_test(test_calls),     cmocka_unit_test(test_helpers),
-        cmocka_unit_test(test_answers),   cmocka_unit_test(test_verifier),  cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_defaults),  cmocka_unit_test(test_diff),      cmocka_unit_test(test_infer),
+        cmocka_unit_test(test_answers),   cmocka_unit_test(test_verifier),  cmocka_unit_test(test_promise),
+        cmocka_unit_test(test_limits),    cmocka_unit_test(test_defaults),  cmocka_unit_test(test_diff),
+        cmocka_unit_test(test_infer),
     };
 
     return cmocka_run_group_tests(tests, open_host, close_host);

@@ -2,39 +2,24 @@
 /* See policy.h. */
 #include "broker/policy.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <grp.h>
-#include <limits.h>
 #include <pwd.h>
-#include <stdarg.h>
 #include <sys/epoll.h>
 #include <sys/inotify.h>
-#include <sys/mman.h>
 
 #include "broker/broker_int.h"
+#include "broker/policy_files.h"
 
-#define FOLDERS_MAX 16u
-#define FILES_MAX   256u
-#define FILE_MAX    (1u << 20)
-#define CLASS_TAG   "eim:class="
-#define SETTLE_MS   50 /* an editor's writes come in pieces */
-#define WATCHED     (IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_CREATE | IN_DELETE_SELF)
+#define CLASS_TAG "eim:class="
+#define SETTLE_MS 50 /* an editor's writes come in pieces */
+#define WATCHED   (IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_CREATE | IN_DELETE_SELF)
 
-struct file {
-    char *name, *text;
-    u64 len;
-};
 /* Everything that was said, as it was read at one time. Hosts keep what they were bound to alive. */
 struct tn_policy {
     struct tn_broker *broker;
     struct tn_source watch;
-    char *place[FOLDERS_MAX]; /* files and folders, in order of precedence for messages only */
-    u32 nplaces;
-    bool named; /* by $TENON_POLICY */
-    struct file *file;
-    u32 nfiles;
+    struct tn_policy_files files;
     u64 generation;
     struct tn_eim *names;   /* without notes: which hosts are there */
     struct tn_error broken; /* reason "": it is whole */
@@ -53,159 +38,14 @@ struct tn_host_policy {
 /* ------------------------------------------------------------------------------------------------- reading
  */
 
-static void clear_files(struct file *file, u32 n)
-{
-    for (u32 k = 0; k < n; k++) {
-        free(file[k].name);
-        free(file[k].text);
-    }
-    free(file);
-}
-
-static int by_name(const void *a, const void *b)
-{
-    return strcmp(((const struct file *)a)->name, ((const struct file *)b)->name);
-}
-
-/* A file that others could have written is no policy. */
-static int open_file(const struct tn_broker *broker, const char *path, struct stat *ret_st, int *ret_fd,
-                     struct tn_error *err)
-{
-    _close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    struct stat st;
-
-    if (fd < 0 || fstat(fd, &st))
-        return tn_fail(err, -errno, "policy_file", "%s: %s", path, strerror(errno));
-    if (!S_ISREG(st.st_mode))
-        return tn_fail(err, -EINVAL, "policy_file", "%s is no regular file", path);
-    if ((st.st_uid && st.st_uid != broker->uid) || st.st_mode & (S_IWGRP | S_IWOTH))
-        return tn_fail(err, -EPERM, "policy_file",
-                       "%s can be written by others than root and the user: chown and chmod go-w it", path);
-    *ret_st = st;
-    *ret_fd = TN_TAKE_FD(fd);
-    return 0;
-}
-
-static int read_file(struct tn_policy *policy, const char *path, struct file **file, u32 *n,
-                     struct tn_error *err)
-{
-    _close_ int fd = -1;
-    _free_ char *text = NULL;
-    struct file *grown;
-    struct stat st;
-    ssize_t got;
-    int r = open_file(policy->broker, path, &st, &fd, err);
-
-    if (r)
-        return r;
-    if (st.st_size > FILE_MAX || *n == FILES_MAX)
-        return tn_fail(err, -E2BIG, "policy_file", "%s: a policy has at most %u files of %u bytes", path,
-                       FILES_MAX, FILE_MAX);
-    text = malloc((size_t)st.st_size + 1);
-    grown = text ? reallocarray(*file, *n + 1, sizeof(**file)) : NULL;
-    if (!grown)
-        return -ENOMEM;
-    *file = grown;
-    got = pread(fd, text, (size_t)st.st_size, 0);
-    if (got != st.st_size)
-        return tn_fail(err, got < 0 ? -errno : -EAGAIN, "policy_file", "%s changed while it was read", path);
-    text[got] = '\0';
-    grown[*n] = (struct file){.name = strdup(path), .len = (u64)got};
-    if (!grown[*n].name)
-        return -ENOMEM;
-    grown[(*n)++].text = TN_TAKE_PTR(text);
-    return 0;
-}
-
-static bool is_yaml(const char *name)
-{
-    const char *dot = strrchr(name, '.');
-
-    return name[0] != '.' && dot && (!strcmp(dot, ".yaml") || !strcmp(dot, ".yml"));
-}
-
-static int read_place(struct tn_policy *policy, const char *place, struct file **file, u32 *n,
-                      struct tn_error *err)
-{
-    DIR *dir = opendir(place);
-    struct dirent *entry;
-    int r = 0;
-
-    /* A folder of somebody else's is no folder of the user's: $HOME may say anything. */
-    if (!dir && (errno == ENOENT || (errno == EACCES && !policy->named && place != policy->place[0])))
-        return 0;
-    if (!dir && errno == ENOTDIR)
-        return read_file(policy, place, file, n, err);
-    if (!dir)
-        return tn_fail(err, -errno, "policy_file", "%s: %s", place, strerror(errno));
-    while (!r && (entry = readdir(dir))) {
-        char path[PATH_MAX];
-
-        if (!is_yaml(entry->d_name) ||
-            snprintf(path, sizeof(path), "%s/%s", place, entry->d_name) >= (int)sizeof(path))
-            continue;
-        r = read_file(policy, path, file, n, err);
-    }
-    closedir(dir);
-    return r;
-}
-
-static int look_up(void *self, bool group, const char *name, u32 *ret)
-{
-    char buf[4096];
-
-    if (group) {
-        struct group g, *found = NULL;
-
-        if (getgrnam_r(name, &g, buf, sizeof(buf), &found) || !found)
-            return -ENOENT;
-        *ret = g.gr_gid;
-    } else {
-        struct passwd p, *found = NULL;
-
-        if (getpwnam_r(name, &p, buf, sizeof(buf), &found) || !found)
-            return -ENOENT;
-        *ret = p.pw_uid;
-    }
-    return 0;
-}
-
-/* What the files say, and with `notes` what the host's developers offer. Without a host: what can be known
-   before one is seen. */
-static int make_eim(const struct tn_policy *policy, const struct tn_notes *notes, const char *host,
-                    struct tn_eim **ret, struct tn_error *err)
-{
-    _free_ struct tn_eim_source *source = calloc(policy->nfiles + 1, sizeof(*source));
-    const struct tn_eim_options options = {.look_up = look_up, .whole = host ? host : ""};
-    u32 n = 0;
-
-    if (!source)
-        return -ENOMEM;
-    for (; n < policy->nfiles; n++)
-        source[n] = (struct tn_eim_source){
-            .name = policy->file[n].name, .text = policy->file[n].text, .len = policy->file[n].len};
-    if (notes && notes->n)
-        source[n++] = (struct tn_eim_source){.name = host, .notes = notes, .host = host};
-    return tn_eim_read(source, n, &options, ret, err);
-}
-
 static void read_all(struct tn_policy *policy)
 {
     struct tn_error err = {0};
     struct tn_eim *names = NULL;
-    struct file *file = NULL;
-    u32 n = 0;
-    int r = 0;
+    int r = tn_policy_files_read(&policy->files, &err);
 
-    for (u32 k = 0; k < policy->nplaces && !r; k++)
-        r = read_place(policy, policy->place[k], &file, &n, &err);
-    if (!r && n)
-        qsort(file, n, sizeof(*file), by_name);
-    clear_files(policy->file, policy->nfiles);
-    policy->file = file;
-    policy->nfiles = n;
     if (!r)
-        r = make_eim(policy, NULL, NULL, &names, &err);
+        r = tn_policy_files_eim(&policy->files, NULL, NULL, &names, &err);
     tn_eim_free(policy->names);
     policy->names = names;
     if (r && !err.reason[0])
@@ -225,39 +65,6 @@ void tn_host_policy_free(struct tn_host_policy *p)
     free(p);
 }
 
-static int read_notes(const char *path, struct tn_notes *ret)
-{
-    _close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    struct stat st;
-    void *elf;
-    int r;
-
-    if (fd < 0 || fstat(fd, &st) || !S_ISREG(st.st_mode) || !st.st_size)
-        return -ENOENT;
-    elf = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (elf == MAP_FAILED)
-        return -errno;
-    r = tn_notes_read(elf, (u64)st.st_size, ret, NULL);
-    munmap(elf, (size_t)st.st_size);
-    return r;
-}
-
-/* The name under which files speak of a binary: the one that says its path, else that of the file. */
-static void name_of(const struct tn_policy *policy, const char *path, char ret[64])
-{
-    const char *base = strrchr(path, '/'), *name;
-
-    for (u32 k = 0; policy->names && (name = tn_eim_host_name(policy->names, k)); k++) {
-        const char *binary = tn_eim_host_binary(policy->names, name);
-
-        if (binary && !strcmp(binary, path)) {
-            snprintf(ret, 64, "%s", name);
-            return;
-        }
-    }
-    snprintf(ret, 64, "%s", base ? base + 1 : path);
-}
-
 int tn_policy_types(struct tn_broker *broker, const char *binary, char ret[4096], int *ret_fd,
                     struct tn_error *err)
 {
@@ -273,7 +80,7 @@ int tn_policy_types(struct tn_broker *broker, const char *binary, char ret[4096]
         *err = policy->broken;
         return -EACCES;
     }
-    name_of(policy, binary, name);
+    tn_policy_host_name(policy->names, binary, name);
     if (!policy->names || !tn_eim_host_types(policy->names, name, ret, 4096)) {
         ret[0] = '\0';
         return 0;
@@ -285,7 +92,7 @@ int tn_policy_types(struct tn_broker *broker, const char *binary, char ret[4096]
                        "%s is C text: types are taken from what was compiled of it: cc -g -O0 "
                        "-fno-eliminate-unused-debug-types -fPIC -shared -nostdlib -x c %s -o %.*s.so",
                        ret, ret, (int)(dot - ret), ret);
-    r = open_file(broker, ret, &st, ret_fd, err);
+    r = tn_policy_file_open(broker->uid, ret, &st, ret_fd, err);
     return r;
 }
 
@@ -302,12 +109,12 @@ static const struct tn_host_policy *policy_of(const struct tn_policy *policy, st
     if (!p)
         return NULL;
     p->generation = policy->generation;
-    name_of(policy, host->path, p->name);
+    tn_policy_host_name(policy->names, host->path, p->name);
     r = policy->broken.reason[0] ? -EINVAL : 0;
     p->broken = policy->broken;
     if (!r) {
-        (void)read_notes(host->path, &notes);
-        r = make_eim(policy, &notes, p->name, &p->eim, &p->broken);
+        (void)tn_policy_notes(host->path, &notes, NULL);
+        r = tn_policy_files_eim(&policy->files, &notes, p->name, &p->eim, &p->broken);
         tn_notes_clear(&notes);
     }
     if (!r)
@@ -529,7 +336,7 @@ int tn_policy_place(struct tn_caller *caller, struct tn_prog *prog, const struct
     u32 id = 0;
     int r;
 
-    name_of(policy, place->path, name);
+    tn_policy_host_name(policy->names, place->path, name);
     if (!policy->broken.reason[0] && !tn_eim_governs(policy->names, name))
         return 0;
     r = tn_host_of_file(caller, place->path, &host);
@@ -615,45 +422,6 @@ static void on_change(struct tn_source *source, u32 events)
 
 /* -------------------------------------------------------------------------------------------- beginning */
 
-static int add_place(struct tn_policy *policy, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-static int add_place(struct tn_policy *policy, const char *fmt, ...)
-{
-    char *text;
-    va_list ap;
-    int n;
-
-    if (policy->nplaces == FOLDERS_MAX)
-        return -E2BIG;
-    va_start(ap, fmt);
-    n = vasprintf(&text, fmt, ap);
-    va_end(ap);
-    if (n < 0)
-        return -ENOMEM;
-    policy->place[policy->nplaces++] = text;
-    return 0;
-}
-
-static int find_places(struct tn_policy *policy)
-{
-    const char *named = getenv("TENON_POLICY"), *config = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME");
-    _free_ char *copy = named ? strdup(named) : NULL;
-    char *rest = copy, *one;
-    int r = 0;
-
-    r = add_place(policy, "/etc/tenon/policy.d");
-    while (copy && !r && (one = strsep(&rest, ":")))
-        if (*one)
-            r = add_place(policy, "%s", one);
-    policy->named = copy != NULL;
-    if (copy)
-        return r;
-    if (!r && policy->broker->uid && config && *config == '/')
-        r = add_place(policy, "%s/tenon/policy.d", config);
-    else if (!r && policy->broker->uid && home && *home == '/')
-        r = add_place(policy, "%s/.config/tenon/policy.d", home);
-    return r;
-}
-
 int tn_policy_new(struct tn_broker *broker, struct tn_policy **ret)
 {
     struct tn_policy *policy = calloc(1, sizeof(*policy));
@@ -663,9 +431,9 @@ int tn_policy_new(struct tn_broker *broker, struct tn_policy **ret)
         return -ENOMEM;
     policy->broker = broker;
     policy->watch = (struct tn_source){inotify_init1(IN_CLOEXEC | IN_NONBLOCK), on_change};
-    r = policy->watch.fd < 0 ? -errno : find_places(policy);
-    for (u32 k = 0; k < policy->nplaces && !r; k++)
-        (void)inotify_add_watch(policy->watch.fd, policy->place[k], WATCHED);
+    r = policy->watch.fd < 0 ? -errno : tn_policy_places(broker->uid, &policy->files);
+    for (u32 k = 0; k < policy->files.nplaces && !r; k++)
+        (void)inotify_add_watch(policy->watch.fd, policy->files.place[k], WATCHED);
     if (!r)
         r = tn_loop_add(broker->loop, &policy->watch, EPOLLIN);
     if (r) {
@@ -683,9 +451,7 @@ void tn_policy_free(struct tn_policy *policy)
         return;
     if (policy->watch.fd >= 0)
         close(policy->watch.fd);
-    for (u32 k = 0; k < policy->nplaces; k++)
-        free(policy->place[k]);
-    clear_files(policy->file, policy->nfiles);
+    tn_policy_files_clear(&policy->files);
     tn_eim_free(policy->names);
     free(policy);
 }

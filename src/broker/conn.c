@@ -355,6 +355,7 @@ static void conn_free(struct conn *conn)
     close(conn->fd);
     mend_after(conn);
     TN_UNREF(conn->caller.host);
+    TN_UNREF(conn->caller.judged);
     conn->caller.broker->nconns--;
     if (conn->pidfd >= 0)
         close(conn->pidfd);

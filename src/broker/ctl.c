@@ -42,12 +42,14 @@ static int ctl_options(struct tn_caller *caller, const void *req, void *ret_repl
 {
     const struct tn_ctl_options *options = req;
 
-    if (options->follow > 1 || options->interpret > 1 || options->wait_ms > 3600000)
+    if (options->follow > 1 || options->interpret > 1 || options->recorded > 1 || options->wait_ms > 3600000)
         return -EINVAL;
     if (!memchr(options->judged, 0, sizeof(options->judged)) ||
         !memchr(options->klass, 0, sizeof(options->klass)))
         return -EINVAL;
     caller->options = *options;
+    TN_UNREF(caller->judged);
+    caller->judged = NULL;
     caller->verdict = (struct tn_ctl_verdict){0};
     return 0;
 }
@@ -266,6 +268,23 @@ static int ctl_verdict(struct tn_caller *caller, const void *req, void *ret_repl
     return 0;
 }
 
+static int ctl_uses(struct tn_caller *caller, const void *req, void *ret_reply, size_t *ret_len)
+{
+    struct tn_ctl_uses *reply = ret_reply;
+    struct tn_ctl_uses_of of;
+    const struct tn_prog *prog;
+
+    _Static_assert(sizeof(*reply) <= TN_MSG_MAX - sizeof(struct tn_msg), "fits a message");
+    memcpy(&of, req, sizeof(of));
+    prog = of.prog_id ? (const struct tn_prog *)tn_object_by_id(caller->broker, TN_KIND_PROG, of.prog_id)
+                      : caller->judged;
+    if (!prog || !prog->granted)
+        return tn_fail(&caller->why, -ENOENT, "no_prog", "there is no program %u", of.prog_id);
+    tn_policy_uses(prog, of.from, reply);
+    *ret_len = sizeof(*reply);
+    return 0;
+}
+
 static int ctl_shutdown(struct tn_caller *caller, const void *req, void *ret_reply, size_t *ret_len)
 {
     if (caller->broker->nkept)
@@ -291,6 +310,7 @@ static const struct {
     [TN_CTL_TRACE_READ] = {ctl_trace_read, 0},
     [TN_CTL_VERDICT] = {ctl_verdict, 0},
     [TN_CTL_HOST] = {ctl_host, sizeof(struct tn_ctl_host)},
+    [TN_CTL_USES] = {ctl_uses, sizeof(struct tn_ctl_uses_of)},
     [TN_CTL_SHUTDOWN] = {ctl_shutdown, 0},
 };
 

@@ -8,6 +8,7 @@
 #define TN_BROKER_CTL_H
 
 #include "base/base.h"
+#include "eim/eim.h"
 #include "verify/verify.h"
 
 enum tn_ctl {
@@ -27,6 +28,7 @@ enum tn_ctl {
     TN_CTL_VERDICT, /* –                     → struct tn_ctl_verdict of the program that options.judged names
                      */
     TN_CTL_HOST, /* struct tn_ctl_host   → struct tn_ctl_hosted: whose types this connection sees from now on */
+    TN_CTL_USES,     /* struct tn_ctl_uses_of → struct tn_ctl_uses: what a program was found to need */
     TN_CTL_SHUTDOWN, /* –                     → –   −EBUSY while kept links are there */
     TN_CTL_MAX,
 };
@@ -41,6 +43,7 @@ struct tn_ctl_options {
     u32 follow;      /* 0 or 1 */
     u32 wait_ms;     /* for a thread that can be borrowed */
     u32 interpret;   /* 1: test runs are interpreted, not compiled */
+    u32 recorded;    /* 1: what is judged is held against no class, and all that it asks is written down */
     char judged[16]; /* PROG_LOAD of a program of this name gives a verdict and nothing that can run, and maps
                         of types that are not served are shapes without memory; "": nothing is judged */
     char klass[64]; /* of the programs that this connection loads; "": they say it, or their kind's applies */
@@ -93,6 +96,27 @@ struct tn_ctl_hosted {
     char name[16]; /* as a module */
     char source[24];
     u32 functions, variables, types, cached;
+};
+/* Ids of types are those of the host's types, split over vmlinux (broker/vmlinux.h). */
+#define TN_CTL_USES_ROWS 48u
+struct tn_ctl_uses_of {
+    u32 prog_id; /* 0: the one that options.judged names */
+    u32 from;    /* which row first */
+};
+struct tn_ctl_use {
+    struct tn_eim_use use;
+    u32 line, column, text_column; /* as of struct tn_refusal */
+    char file[256], text[256];
+};
+struct tn_ctl_uses {
+    u32 total, n;  /* of all, and in `row` */
+    u32 type, uid; /* of the program, whose it is */
+    u32 exit;      /* it is for the return of a function */
+    u32 known;     /* `row` speaks of the host's types */
+    struct tn_eim_needs needs;
+    char klass[64];                 /* under which it was loaded; "": none */
+    char host[4096], function[128]; /* whose types, and which function it is attached to by type; "" */
+    struct tn_ctl_use row[TN_CTL_USES_ROWS];
 };
 struct tn_ctl_detach {
     u32 id;

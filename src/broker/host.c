@@ -426,9 +426,11 @@ static int resolve_call(struct tn_caller *caller, const union bpf_attr *attr, st
 int tn_host_resolve(struct tn_caller *caller, const union bpf_attr *attr, struct tn_prog *prog)
 {
     const bool tracing = prog->type == BPF_PROG_TYPE_TRACING;
+    /* A probe that is judged is held against the policy of the host that was chosen, as when it is placed. */
+    const bool asked = prog->object.kind == TN_KIND_JUDGED && prog->type == BPF_PROG_TYPE_KPROBE;
     int r;
 
-    if (!caller->host || (!tracing && !names_host(prog))) {
+    if (!caller->host || (!tracing && !asked && !names_host(prog))) {
         if (!tracing || prog->object.kind == TN_KIND_JUDGED)
             return 0;
         return tn_fail(&caller->why, -EINVAL, "no_host",

@@ -175,7 +175,7 @@ static void describe_map(const struct tn_bmap *map, struct tn_verify_map *inner,
 
 /* Why an accepted program cannot run here; 0: it can. */
 static int availability(const struct tn_verify_in *in, const struct tn_verdict *verdict,
-                        const struct tn_prog *prog, struct tn_error *err)
+                        struct tn_prog *prog, struct tn_error *err)
 {
     _free_ struct tn_map_geo *geos = calloc(prog->nmaps + 1, sizeof(*geos));
     struct tn_code code = {0};
@@ -201,6 +201,7 @@ static int availability(const struct tn_verify_in *in, const struct tn_verdict *
     if (r)
         return r;
     r = tn_jit(&program, &code, err);
+    prog->granted->text = r ? 0 : code.text_len + code.stack;
     tn_code_clear(&code);
     return r;
 }
@@ -230,7 +231,7 @@ static int refuse_missing(const struct tn_verify_in *in, struct tn_verdict *verd
     return 0;
 }
 
-static int remember(struct tn_caller *caller, const struct tn_verify_in *in, const struct tn_prog *prog)
+static int remember(struct tn_caller *caller, const struct tn_verify_in *in, struct tn_prog *prog)
 {
     const struct tn_verdict *v = &prog->verdict;
     struct tn_ctl_verdict *said = &caller->verdict;
@@ -248,6 +249,9 @@ static int remember(struct tn_caller *caller, const struct tn_verify_in *in, con
     };
     for (u32 i = 0; i < prog->nmaps; i++)
         memcpy(said->map[i], prog->maps[i]->name, sizeof(said->map[i]) - 1);
+    prog->granted->uses.bound = NULL; /* may go with the next policy */
+    TN_UNREF(caller->judged);
+    caller->judged = TN_REF(prog);
     if (!v->accepted) {
         said->refusal = v->refusal;
         return 0;

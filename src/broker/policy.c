@@ -10,6 +10,7 @@
 
 #include "broker/broker_int.h"
 #include "broker/policy_files.h"
+#include "verify/srcline.h"
 
 #define CLASS_TAG "eim:class="
 #define SETTLE_MS 50 /* an editor's writes come in pieces */
@@ -252,7 +253,7 @@ int tn_policy_begin(struct tn_caller *caller, struct tn_prog *prog, struct tn_po
     granted->typed = prog->type == BPF_PROG_TYPE_TRACING;
     if (prog->host && !p)
         return -ENOMEM;
-    if (p && governed(policy, p)) {
+    if (p && governed(policy, p) && !(caller->options.recorded && prog->object.kind == TN_KIND_JUDGED)) {
         ret_ask->klass = choose_class(caller, p, prog, place_of(prog, false), &caller->why);
         if (!ret_ask->klass)
             return -EACCES;
@@ -284,7 +285,8 @@ int tn_policy_begin(struct tn_caller *caller, struct tn_prog *prog, struct tn_po
 /* Bytes that a program takes in a process. */
 static u64 bytes_of(const struct tn_prog *prog)
 {
-    u64 own = (u64)prog->code.text_len + prog->code.stack, sum = own - TN_MIN(own, (u64)TN_EIM_OWN_BYTES);
+    u64 own = (u64)prog->code.text_len + prog->code.stack + prog->granted->text,
+        sum = own - TN_MIN(own, (u64)TN_EIM_OWN_BYTES);
 
     for (u32 k = 0; k < prog->nused; k++)
         sum += prog->maps[k]->view.geo.size;
@@ -312,6 +314,46 @@ int tn_policy_end(struct tn_caller *caller, struct tn_prog *prog)
     }
     c = tn_eim_class(p->bound, prog->granted->klass, &caller->why);
     return c ? check_whole(c, prog, &caller->why) : -EACCES;
+}
+
+void tn_policy_uses(const struct tn_prog *prog, u32 from, struct tn_ctl_uses *ret)
+{
+    const struct tn_granted *g = prog->granted;
+    /* Its records were checked when it was judged; what it asked stands at instructions that were reached. */
+    const struct tn_src src = {.btf = prog->btf ? prog->btf->view : NULL,
+                               .lines = prog->line_info,
+                               .nlines = prog->btf ? prog->line_info_cnt : 0,
+                               .line_size = prog->line_info_size};
+
+    memset(ret, 0, sizeof(*ret));
+    ret->total = g->uses.n;
+    ret->type = prog->type;
+    ret->uid = prog->object.uid;
+    ret->known = g->known;
+    ret->exit = prog->attach_type == BPF_TRACE_FEXIT && g->typed;
+    ret->needs = (struct tn_eim_needs){.insns = prog->verdict.facts.longest_path,
+                                       .memory = bytes_of(prog),
+                                       .typed = g->typed,
+                                       .replaces = tn_prog_replaces(prog) != TN_REPLACE_NOT};
+    snprintf(ret->klass, sizeof(ret->klass), "%s", g->klass);
+    if (prog->host)
+        snprintf(ret->host, sizeof(ret->host), "%s", prog->host->path);
+    if (prog->host && prog->attach_btf_id)
+        snprintf(ret->function, sizeof(ret->function), "%s",
+                 tn_btf_name(prog->host->btf.view, prog->attach_btf_id));
+    for (u32 k = from; k < g->uses.n && ret->n < TN_CTL_USES_ROWS; k++) {
+        struct tn_ctl_use *row = &ret->row[ret->n++];
+        struct tn_src_line at;
+
+        row->use = g->uses.row[k];
+        if (!src.nlines || !tn_src_line(&src, row->use.insn, &at))
+            continue;
+        snprintf(row->file, sizeof(row->file), "%s", at.file);
+        snprintf(row->text, sizeof(row->text), "%s", at.text);
+        row->line = at.line;
+        row->column = at.column;
+        row->text_column = at.column > at.indent ? at.column - at.indent : 0;
+    }
 }
 
 /* ----------------------------------------------------------------------------------------------- placing */

@@ -27,6 +27,7 @@ struct tn_caller;
 struct tn_policy;
 struct tn_perf;
 struct tn_prog;
+struct tn_ctl_uses;
 
 /* Reads what is there now, and watches it. Never NULL on success; a mistake in a file is kept and told when
  * it matters. */
@@ -37,6 +38,7 @@ void tn_policy_free(struct tn_policy *policy);
 struct tn_granted {
     char klass[64];    /* "": its host is not governed, or was not known */
     bool typed, known; /* known: uses are those of the host's types */
+    u64 text;          /* bytes of machine code and stack, of one that was judged only */
     struct tn_eim_uses uses;
 };
 void tn_granted_free(struct tn_granted *granted);
@@ -57,6 +59,9 @@ struct tn_policy_ask {
 int tn_policy_begin(struct tn_caller *caller, struct tn_prog *prog, struct tn_policy_ask *ret_ask);
 /* After it was accepted and compiled: memory, answers. */
 int tn_policy_end(struct tn_caller *caller, struct tn_prog *prog);
+
+/* What it asked, and what it needs as a whole; rows from `from` on, with their places in its source. */
+void tn_policy_uses(const struct tn_prog *prog, u32 from, struct tn_ctl_uses *ret);
 
 /* May the program be linked there? `file`: the place's; `function`: its name if known, or NULL. */
 int tn_policy_place(struct tn_caller *caller, struct tn_prog *prog, const struct tn_perf *place);

@@ -11,15 +11,16 @@
 
 #include "cli/cli.h"
 #include "cli/connect.h"
+#include "cli/judge.h"
 #include "cli/object.h"
 #include "cli/place.h"
 #include "cli/verdict.h"
 
 enum { EXIT_REFUSED = 1, EXIT_UNREADABLE = 2 };
-enum { KEY_HOST = 0x100 };
+enum { KEY_HOST = 0x100, KEY_CLASS };
 
 struct verify {
-    const char *name, *object, *host;
+    const char *name, *object, *host, *klass;
     pid_t pid;
     bool json;
     u32 verbose;
@@ -42,6 +43,11 @@ static int option(int key, char *arg, struct argp_state *state)
     case KEY_HOST:
         v->host = arg;
         return 0;
+    case KEY_CLASS:
+        if (strlen(arg) >= sizeof(((struct tn_ctl_options *)0)->klass))
+            argp_error(state, "--class %s: too long", arg);
+        v->klass = arg;
+        return 0;
     case 'j':
         v->json = true;
         return 0;
@@ -59,6 +65,8 @@ static int option(int key, char *arg, struct argp_state *state)
     case ARGP_KEY_END:
         if (v->host && v->pid)
             argp_error(state, "either --host or -p, not both");
+        if (v->klass && !v->host)
+            argp_error(state, "--class %s: say of which host, with --host", v->klass);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -67,7 +75,10 @@ static int option(int key, char *arg, struct argp_state *state)
 
 static const struct argp_option options[] = {
     {"host", KEY_HOST, "BINARY", 0,
-     "also check that the functions are there, in this file where the section's path fits", 0},
+     "judge by the types and the policy of this host, and check that the functions are there, in this file "
+     "where the section's path fits",
+     0},
+    {"class", KEY_CLASS, "NAME", 0, "hold the programs against this class of the host's policy", 0},
     {"pid", 'p', "PID", 0, "also check that the functions are there, in what this process has mapped", 0},
     {"json", 'j', 0, 0,
      "one array, a row a program: program, section, accepted, reason, file, line, insns_processed and more",
@@ -90,9 +101,10 @@ static const struct argp argp = {
 
 /* The place that the section names: is it well said, and is the function there? 0: nothing to complain about.
  */
-static int check_place(const struct verify *v, const struct tn_outcome *o, enum bpf_prog_type type,
-                       struct tn_error *err)
+static int check_place(void *self, struct tn_outcome *o, enum bpf_prog_type type)
 {
+    const struct verify *v = self;
+    struct tn_error *err = &o->why;
     struct tn_place place;
     char file[PATH_MAX];
     const char *last;
@@ -122,88 +134,45 @@ static int check_place(const struct verify *v, const struct tn_outcome *o, enum 
     return r ? r : tn_place_offset(&place, file, &offset, err);
 }
 
-/* Has program number `index` of a fresh object judged alone. Negative: it could not even be tried. */
-static int judge(const struct verify *v, const struct tn_obj_file *file, u32 index,
-                 struct tn_outcome *ret_outcome, struct tn_error *err)
-{
-    struct tn_ctl_options options = {.wait_ms = 1000};
-    struct bpf_object *object = NULL;
-    struct bpf_program *program, *mine = NULL;
-    struct tn_outcome *o = ret_outcome;
-    struct tn_ctl_error why;
-    u32 at = 0;
-    int r = tn_obj_open(file, &object, err);
-
-    if (r)
-        return r;
-    bpf_object__for_each_program(program, object)
-    {
-        bpf_program__set_autoload(program, at == index);
-        if (at++ == index)
-            mine = program;
-    }
-    if (!mine) {
-        bpf_object__close(object);
-        return -ENOENT;
-    }
-    *o = (struct tn_outcome){.log = v->log};
-    snprintf(o->program, sizeof(o->program), "%s", bpf_program__name(mine));
-    snprintf(o->section, sizeof(o->section), "%s", bpf_program__section_name(mine));
-    if (v->log) {
-        v->log[0] = 0;
-        bpf_program__set_log_buf(mine, v->log, LOG_SIZE);
-        bpf_program__set_log_level(mine, v->verbose > 1 ? 2 | 4 : 1 | 4);
-    }
-    if (check_place(v, o, bpf_program__type(mine), &o->why) == 0) {
-        snprintf(options.judged, sizeof(options.judged), "%.15s", o->program);
-        r = tn_ctl(TN_CTL_OPTIONS, &options, sizeof(options), NULL, 0);
-        if (r < 0) {
-            bpf_object__close(object);
-            return tn_fail(err, r, "no_broker", "the broker does not answer: %s", strerror(-r));
-        }
-        tn_libbpf_forget();
-        r = bpf_object__load(object);
-        /* What came after the verdict (filling of maps, say) does not change it. */
-        o->judged = tn_ctl_verdict(&o->verdict);
-        o->accepted = o->judged && o->verdict.accepted;
-        if (!o->judged) {
-            if (tn_ctl_why(&why))
-                o->why = why.why;
-            tn_fail(&o->why, r, "load_failed", "%s%s%.400s", strerror(-r), *tn_libbpf_said() ? ": " : "",
-                    tn_libbpf_said());
-        }
-    }
-    bpf_object__close(object);
-    return 0;
-}
-
 static int go(const struct verify *v)
 {
     _clean_(tn_obj_file_clear) struct tn_obj_file file = {0};
+    const struct tn_judging how = {.klass = v->klass,
+                                   .log = v->log,
+                                   .log_size = LOG_SIZE,
+                                   .log_level = v->verbose > 1 ? 2 | 4 : 1 | 4,
+                                   .place = check_place,
+                                   .self = (void *)v};
     struct bpf_object *object = NULL;
-    struct bpf_program *program;
     struct tn_error err = {0};
     json_t *list;
-    u32 n = 0;
+    u32 n;
     bool refused = false;
     int r = tn_obj_read(v->object, &file, &err);
 
     if (!r)
         r = tn_obj_open(&file, &object, &err);
+    bpf_object__close(object);
     if (!r)
         r = tn_connect(true, &err);
+    if (!r && v->host) {
+        r = tn_cli_choose_host(v->host, &err);
+        /* Probes can be judged without the types of their host. */
+        if (r == -ENODATA && !v->klass && !tn_obj_is_typed(&file)) {
+            err = (struct tn_error){0};
+            r = 0;
+        }
+    }
     if (r) {
-        bpf_object__close(object);
         tn_cli_error(v->name, r, &err);
         return EXIT_UNREADABLE;
     }
-    bpf_object__for_each_program(program, object) n++;
-    bpf_object__close(object);
+    n = tn_obj_programs(&file);
     list = json_array();
     for (u32 i = 0; i < n; i++) {
         struct tn_outcome o;
 
-        r = judge(v, &file, i, &o, &err);
+        r = tn_cli_judge(&file, i, &how, &o, &err);
         if (r) {
             json_decref(list);
             tn_cli_error(v->name, r, &err);

@@ -5,7 +5,7 @@
  *      /etc/tenon/policy.d                   root's: for every broker of the machine
  *      $XDG_CONFIG_HOME/tenon/policy.d       a user's own, for his own broker
  *      $TENON_POLICY                         instead of the latter: files and folders, parted by colons
- *      the host's own notes (<tenon/eim.h>)  what its developers offer
+ *      the host's own notes (<tenon/eim.h>)  what its developers offer, where no file says it
  *
  *   PROG_LOAD     a program's class: the one it names (tn_ctl_options.klass, or its declaration tag
  * "eim:class=NAME"), else the built-in one of its kind. The class is the authority the verifier asks. What

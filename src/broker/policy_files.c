@@ -180,6 +180,18 @@ void tn_policy_files_clear(struct tn_policy_files *files)
     *files = (struct tn_policy_files){0};
 }
 
+/* Files say what the host offers: they were extracted from its notes, or know better. */
+static bool specified(const struct tn_eim_source *source, u32 n, const char *host)
+{
+    struct tn_eim *eim = NULL;
+    struct tn_eim_item item;
+    bool is = !tn_eim_read(source, n, &eim_options, &eim, NULL) && tn_eim_item(eim, host, 0, &item) &&
+              item.kind != TN_ITEM_CLASS;
+
+    tn_eim_free(eim);
+    return is;
+}
+
 int tn_policy_files_eim(const struct tn_policy_files *files, const struct tn_notes *notes, const char *host,
                         struct tn_eim **ret, struct tn_error *err)
 {
@@ -192,7 +204,7 @@ int tn_policy_files_eim(const struct tn_policy_files *files, const struct tn_not
     for (; n < files->n; n++)
         source[n] = (struct tn_eim_source){
             .name = files->file[n].name, .text = files->file[n].text, .len = files->file[n].len};
-    if (notes && notes->n)
+    if (notes && notes->n && !specified(source, n, host))
         source[n++] = (struct tn_eim_source){.name = host, .notes = notes, .host = host};
     return tn_eim_read(source, n, &options, ret, err);
 }

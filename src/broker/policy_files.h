@@ -34,8 +34,8 @@ int tn_policy_file_open(u32 uid, const char *path, struct stat *ret_st, int *ret
 int tn_policy_files_read(struct tn_policy_files *files, struct tn_error *err);
 void tn_policy_files_clear(struct tn_policy_files *files);
 
-/* What the files say, and with `notes` what the host's developers offer. Without a host: what can be known before
-   one is seen. As tn_eim_read. */
+/* What the files say, and with `notes` what the host's developers offer, where no file does (a specification that was
+   extracted from the notes stands in their place). Without a host: what can be known before one is seen. As tn_eim_read. */
 int tn_policy_files_eim(const struct tn_policy_files *files, const struct tn_notes *notes, const char *host,
                         struct tn_eim **ret, struct tn_error *err);
 /* The annotations of a binary. As tn_notes_read, or the errno of open. */

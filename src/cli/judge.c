@@ -5,19 +5,17 @@
 #include <errno.h>
 
 #include "cli/connect.h"
-#include "cli/place.h"
+#include "cli/hosts.h"
 #include "door/preload/door.h"
 
 int tn_cli_choose_host(const char *binary, struct tn_error *err)
 {
     static char file[PATH_MAX]; /* the door keeps its address */
     struct tn_ctl_host host = {0};
-    struct tn_place place = {0};
     struct tn_ctl_error why;
     int r;
 
-    snprintf(place.path, sizeof(place.path), "%s", binary);
-    r = tn_place_file(&place, 0, file, err);
+    r = tn_cli_host_file(binary, file, err);
     if (r)
         return r;
     host.path = (u64)file;

@@ -21,7 +21,8 @@ struct tn_judging {
     u32 log_level;
     char *log; /* NULL: none */
     size_t log_size;
-    /* Before it is loaded: non-zero with the outcome's `why` filled, and it is not. NULL: nothing is asked. */
+    /* Before it is loaded: non-zero with the outcome's `why` filled, and it is not. NULL: nothing is asked.
+     */
     int (*place)(void *self, struct tn_outcome *outcome, enum bpf_prog_type type);
     void *self;
 };

@@ -54,6 +54,33 @@ const char *tn_eim_host_name(const struct tn_eim *eim, u32 k);
 /* All that was said of a host, as one file of the language; reading it gives the same. False: no such host.
  */
 bool tn_eim_print(const struct tn_eim *eim, const char *host, FILE *f);
+/* What a printed file has besides what was said; NULL: nothing. */
+struct tn_eim_known {
+    const struct tn_btf *btf; /* prototypes that were not written */
+    const char *binary, *build_id, *types;
+};
+bool tn_eim_print_known(const struct tn_eim *eim, const char *host, const struct tn_eim_known *known,
+                        FILE *f);
+/* "int (struct request *r)" of a FUNC, to be freed; NULL: the language has no words for it, or no memory. */
+char *tn_eim_prototype(const struct tn_btf *btf, u32 func);
+
+/* What was said of a host, row by row: entries, functions, states, then classes. */
+enum tn_eim_item_kind { TN_ITEM_ENTRY, TN_ITEM_FUNCTION, TN_ITEM_STATE, TN_ITEM_CLASS };
+struct tn_eim_item {
+    enum tn_eim_item_kind kind;
+    const char *file; /* where it stands */
+    u32 line, column;
+    const char *name;
+    const char *what;      /* the function, "read(pid)", a class's entry */
+    const char *generated; /* of a class: "uprobe", or "" */
+    const char *symbol;    /* the function, or the variable (or type) that a path begins with; NULL */
+    const char *prototype; /* NULL: not written */
+    const char *constraint[16];
+    u32 nconstraints;
+};
+/* False: there is no k-th. */
+bool tn_eim_item(const struct tn_eim *eim, const char *host, u32 k, struct tn_eim_item *ret);
+const char *tn_eim_host_build_id(const struct tn_eim *eim, const char *host);
 /* The path of its binary, or NULL where no file says one. */
 const char *tn_eim_host_binary(const struct tn_eim *eim, const char *host);
 /* The path of what has its types (`types`); false where no file says one, or `cap` is too small. */
@@ -77,6 +104,8 @@ enum tn_eim_place { TN_AT_FUNCTION, TN_AT_UPROBE, TN_AT_URETPROBE, TN_AT_SYSCALL
    is governed: elsewhere there is no policy. */
 const struct tn_class *tn_eim_default(const struct tn_bound *bound, enum tn_eim_place place,
                                       struct tn_error *err);
+/* The name of what holds for programs without a class: "denied", "observability" … */
+const char *tn_eim_rule_of(const struct tn_eim *eim, const char *host, enum tn_eim_place at);
 const char *tn_eim_class_name(const struct tn_class *c);
 /* The class stands for this place: a function's entry by the id of its FUNC, a probe by the name of its
    function ("" where that is not known). 0, or −EACCES with `err` filled (class_entry). */

@@ -16,21 +16,25 @@ static void quoted(FILE *f, const char *s)
     putc('"', f);
 }
 
-static void fact(FILE *f, const char *key, const struct tn_text_at *t)
+static void fact(FILE *f, const char *key, const struct tn_text_at *t, const char *known)
 {
-    if (!t->text)
+    if (!t->text && !known)
         return;
     fprintf(f, ", %s: ", key);
-    quoted(f, t->text);
+    quoted(f, t->text ? t->text : known);
 }
 
 static void function(FILE *f, const char *name, const char *key, const char *what,
-                     const struct tn_signature *s, struct tn_cons *const *cons, u32 ncons)
+                     const struct tn_signature *s, struct tn_cons *const *cons, u32 ncons,
+                     const struct tn_btf *btf)
 {
+    u32 id = s || !btf ? 0 : tn_btf_find(btf, BTF_KIND_FUNC, what);
+    _free_ char *known = id ? tn_eim_prototype(btf, id) : NULL;
+
     fprintf(f, "  - name: %s\n    %s: %s\n", name, key, what);
-    if (s) {
+    if (s || known) {
         fputs("    prototype: ", f);
-        quoted(f, s->text);
+        quoted(f, s ? s->text : known);
         putc('\n', f);
     }
     if (!ncons)
@@ -89,12 +93,12 @@ static void defaults(FILE *f, const struct tn_host *h)
         fputs("extension_classes: []\n", f);
 }
 
-static void print_host(const struct tn_host *h, FILE *f)
+static void print_host(const struct tn_host *h, const struct tn_eim_known *known, FILE *f)
 {
     fprintf(f, "eim: 1\nhost: { name: %s", h->name);
-    fact(f, "binary", &h->binary);
-    fact(f, "build_id", &h->build_id);
-    fact(f, "types", &h->types);
+    fact(f, "binary", &h->binary, known->binary);
+    fact(f, "build_id", &h->build_id, known->build_id);
+    fact(f, "types", &h->types, known->types);
     fputs(" }\n", f);
     if (h->nstates)
         fputs("state_capabilities:\n", f);
@@ -105,14 +109,16 @@ static void print_host(const struct tn_host *h, FILE *f)
     for (u32 k = 0; k < h->nfunctions; k++) {
         const struct tn_function_cap *c = &h->function[k];
 
-        function(f, c->name, "function", c->function, c->signature, c->constraint, c->nconstraints);
+        function(f, c->name, "function", c->function, c->signature, c->constraint, c->nconstraints,
+                 known->btf);
     }
     if (h->nentries)
         fputs("extension_entries:\n", f);
     for (u32 k = 0; k < h->nentries; k++) {
         const struct tn_eim_entry *e = &h->entry[k];
 
-        function(f, e->name, "extension_entry", e->function, e->signature, e->constraint, e->nconstraints);
+        function(f, e->name, "extension_entry", e->function, e->signature, e->constraint, e->nconstraints,
+                 known->btf);
     }
     if (h->nclasses)
         fputs("extension_classes:\n", f);
@@ -121,15 +127,20 @@ static void print_host(const struct tn_host *h, FILE *f)
     defaults(f, h);
 }
 
-bool tn_eim_print(const struct tn_eim *eim, const char *host, FILE *f)
+bool tn_eim_print_known(const struct tn_eim *eim, const char *host, const struct tn_eim_known *known, FILE *f)
 {
     for (u32 k = 0; k < eim->nhosts; k++) {
         if (strcmp(eim->host[k].name, host) != 0)
             continue;
-        print_host(&eim->host[k], f);
+        print_host(&eim->host[k], known, f);
         return true;
     }
     return false;
+}
+
+bool tn_eim_print(const struct tn_eim *eim, const char *host, FILE *f)
+{
+    return tn_eim_print_known(eim, host, &(struct tn_eim_known){0}, f);
 }
 
 const char *tn_eim_host_name(const struct tn_eim *eim, u32 k)

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: MIT */
+/* See hosts.h. */
+#include "cli/hosts.h"
+
+#include <errno.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "broker/vmlinux.h"
+#include "cli/place.h"
+#include "host/stub.h"
+
+const char *const tn_cli_item_kinds[] = {[TN_ITEM_ENTRY] = "entry",
+                                         [TN_ITEM_FUNCTION] = "function",
+                                         [TN_ITEM_STATE] = "state",
+                                         [TN_ITEM_CLASS] = "class"};
+
+static int open_types(const struct tn_cli_host_opts *opts, struct tn_cli_host *host, struct tn_error *err)
+{
+    struct tn_host_opts o = {.path = host->file, .fd = -1, .debug_file = opts->debug};
+    const struct tn_host_stub stub = {.source = opts->types};
+    _close_ int stub_fd = -1;
+    u64 size;
+    int r = opts->types ? tn_host_stub_compile(&stub, &stub_fd, err) : 0;
+
+    if (r)
+        return r;
+    o.types_fd = stub_fd >= 0 ? &stub_fd : NULL;
+    r = tn_host_types_open(&o, &host->types, err);
+    if (r)
+        return r;
+    r = tn_host_types_split(host->types, host->base, &host->data, &size);
+    if (!r)
+        r = tn_btf_open(host->data, size, host->base, &host->btf, err);
+    return r;
+}
+
+int tn_cli_host_file(const char *binary, char ret_file[PATH_MAX], struct tn_error *err)
+{
+    struct tn_place place = {0};
+
+    snprintf(place.path, sizeof(place.path), "%s%s", strchr(binary, '/') || access(binary, F_OK) ? "" : "./",
+             binary);
+    return tn_place_file(&place, 0, ret_file, err);
+}
+
+int tn_cli_host_open(const char *binary, const struct tn_cli_host_opts *opts, struct tn_cli_host *ret,
+                     struct tn_error *err)
+{
+    const u8 *id;
+    u32 size, n;
+    int r;
+
+    *ret = (struct tn_cli_host){0};
+    r = tn_cli_host_file(binary, ret->file, err);
+    if (!r) {
+        r = tn_policy_notes(ret->file, &ret->notes, err);
+        if (r == -ENOEXEC)
+            r = tn_fail(err, r, "not_elf", "%s is no 64-bit ELF file", ret->file);
+    }
+    if (!r)
+        r = tn_vmlinux_make(&ret->base_data, &size);
+    if (!r)
+        r = tn_btf_open(ret->base_data, size, NULL, &ret->base, err);
+    if (!r)
+        r = open_types(opts, ret, &ret->no_types);
+    if (r == -ENODATA && !opts->need_types && !opts->types && !opts->debug)
+        return 0;
+    if (r) {
+        if (ret->no_types.reason[0])
+            (void)tn_fail(err, r, ret->no_types.reason, "%s", ret->no_types.message);
+        tn_cli_host_close(ret);
+        return r;
+    }
+    n = tn_host_types_build_id(ret->types, &id);
+    for (u32 k = 0; k < n; k++)
+        snprintf(ret->build_id + 2 * k, 3, "%02x", id[k]);
+    return 0;
+}
+
+void tn_cli_host_close(struct tn_cli_host *host)
+{
+    tn_btf_close(host->btf);
+    tn_btf_close(host->base);
+    tn_host_types_close(host->types);
+    tn_notes_clear(&host->notes);
+    free(host->data);
+    free(host->base_data);
+    *host = (struct tn_cli_host){0};
+}
+
+int tn_cli_policy_files(char *const *paths, u32 n, struct tn_policy_files *ret, struct tn_error *err)
+{
+    int r = 0;
+
+    *ret = (struct tn_policy_files){.uid = getuid()};
+    if (!n)
+        r = tn_policy_places(getuid(), ret);
+    for (u32 k = 0; k < n && !r; k++) {
+        if (access(paths[k], F_OK))
+            r = tn_fail(err, -errno, "policy_file", "%s: %s", paths[k], strerror(errno));
+        else
+            r = tn_policy_place_add(ret, paths[k]);
+    }
+    if (!r)
+        r = tn_policy_files_read(ret, err);
+    if (r)
+        tn_policy_files_clear(ret);
+    return r;
+}
+
+int tn_cli_policy_read(struct tn_policy_files *files, const struct tn_cli_host *host,
+                       struct tn_cli_policy *ret, struct tn_error *err)
+{
+    struct tn_eim *names = NULL;
+    int r;
+
+    *ret = (struct tn_cli_policy){.files = *files};
+    *files = (struct tn_policy_files){0};
+    r = tn_policy_files_eim(&ret->files, NULL, NULL, &names, err);
+    if (!r && host) {
+        tn_policy_host_name(names, host->file, ret->name);
+        r = tn_policy_files_eim(&ret->files, &host->notes, ret->name, &ret->eim, err);
+        tn_eim_free(names);
+    } else {
+        ret->eim = names;
+    }
+    if (r)
+        tn_cli_policy_close(ret);
+    return r;
+}
+
+int tn_cli_policy_open(char *const *paths, u32 n, const struct tn_cli_host *host, struct tn_cli_policy *ret,
+                       struct tn_error *err)
+{
+    struct tn_policy_files files;
+    int r = tn_cli_policy_files(paths, n, &files, err);
+
+    if (!r)
+        r = tn_cli_policy_read(&files, host, ret, err);
+    if (r || !host || !host->types)
+        return r;
+    r = tn_eim_bind(ret->eim, ret->name, host->btf, &ret->bound, err);
+    if (r)
+        tn_cli_policy_close(ret);
+    return r;
+}
+
+void tn_cli_policy_close(struct tn_cli_policy *policy)
+{
+    tn_eim_unbind(policy->bound);
+    tn_eim_free(policy->eim);
+    tn_policy_files_clear(&policy->files);
+    *policy = (struct tn_cli_policy){0};
+}
+
+/* Without types: the names that the file's symbols have. */
+static int exported(const struct tn_cli_host *host, const struct tn_eim_item *item, struct tn_error *err)
+{
+    struct tn_place place = {0};
+    struct tn_error why = {0};
+    u64 offset;
+
+    if (item->kind == TN_ITEM_STATE)
+        return tn_fail(err, -ENODATA, "no_types",
+                       "a variable needs the host's types, and %s has none: name its debug file (--debug) or "
+                       "a header (--types)",
+                       host->file);
+    snprintf(place.func, sizeof(place.func), "%s", item->symbol);
+    if (!tn_place_offset(&place, host->file, &offset, &why))
+        return 0;
+    return tn_fail(err, -ENOENT, why.reason, "%s", why.message);
+}
+
+int tn_cli_item_there(const struct tn_cli_host *host, const struct tn_eim_item *item, struct tn_error *err)
+{
+    const struct tn_host_func *f;
+    const struct tn_host_var *v;
+
+    if (item->kind == TN_ITEM_CLASS)
+        return 0;
+    if (!host->types)
+        return exported(host, item, err);
+    if (item->kind == TN_ITEM_STATE) {
+        v = tn_host_types_var_named(host->types, item->symbol, 0);
+        if (v && v->flags & TN_HOST_THREAD_LOCAL)
+            return tn_fail(err, -EOPNOTSUPP, "no_host_variable", "%s has no address: each thread has its own",
+                           item->symbol);
+        return 0; /* binding says what is not there */
+    }
+    f = tn_host_types_func_named(host->types, item->symbol, 0);
+    if (!f)
+        return tn_fail(err, -ENOENT, "no_host_function",
+                       "%s has no function %s: nobody calls it, or its body stands wherever it is called",
+                       host->file, item->symbol);
+    if (f->reason != TN_HOST_NONE && !(f->reason == TN_HOST_NO_PROTOTYPE && item->prototype))
+        return tn_fail(err, -EOPNOTSUPP, tn_host_reason_name(f->reason), "%s of %s: %s", item->symbol,
+                       host->file, tn_host_reason_text(f->reason));
+    return 0;
+}
+
+char *tn_cli_item_prototype(const struct tn_cli_host *host, const struct tn_eim_item *item)
+{
+    u32 id;
+
+    if (item->prototype)
+        return strdup(item->prototype);
+    if (!host->types || item->kind > TN_ITEM_FUNCTION)
+        return NULL;
+    id = tn_btf_find(host->btf, BTF_KIND_FUNC, item->symbol);
+    return id ? tn_eim_prototype(host->btf, id) : NULL;
+}

@@ -13,21 +13,31 @@
 
 #define LINE_MAX_BYTES 8192u
 
-static int open_journal(const struct tn_broker *broker)
+int tn_journal_path(u32 uid, char *ret_path, size_t cap)
 {
     const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME"), *named = getenv("TENON_JOURNAL");
-    char path[PATH_MAX], *slash;
+    int n;
 
     if (named && *named)
-        snprintf(path, sizeof(path), "%s", named);
-    else if (!broker->uid)
-        snprintf(path, sizeof(path), "/var/log/tenon/journal");
+        n = snprintf(ret_path, cap, "%s", named);
+    else if (!uid)
+        n = snprintf(ret_path, cap, "/var/log/tenon/journal");
     else if (state && *state == '/')
-        snprintf(path, sizeof(path), "%s/tenon/journal", state);
+        n = snprintf(ret_path, cap, "%s/tenon/journal", state);
     else if (home && *home == '/')
-        snprintf(path, sizeof(path), "%s/.local/state/tenon/journal", home);
+        n = snprintf(ret_path, cap, "%s/.local/state/tenon/journal", home);
     else
         return -ENOENT;
+    return (size_t)n < cap ? 0 : -ENAMETOOLONG;
+}
+
+static int open_journal(const struct tn_broker *broker)
+{
+    char path[PATH_MAX], *slash;
+    int r = tn_journal_path(broker->uid, path, sizeof(path));
+
+    if (r)
+        return r;
     for (slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
         *slash = '\0';
         if (mkdir(path, 0700) && errno != EEXIST)

@@ -73,6 +73,8 @@ int tn_policy_types(struct tn_broker *broker, const char *binary, char ret[4096]
                     struct tn_error *err);
 
 /* One line of the journal: who did what, and what came of it. */
+/* Where it is written for the broker of this user. −ENOENT, −ENAMETOOLONG. */
+int tn_journal_path(u32 uid, char *ret_path, size_t cap);
 void tn_policy_journal(struct tn_broker *broker, u32 uid, s32 pid, const char *deed, const char *prog,
                        const char *klass, const char *host, const struct tn_error *refused);
 

@@ -184,8 +184,9 @@ void tn_policy_files_clear(struct tn_policy_files *files)
 static bool specified(const struct tn_eim_source *source, u32 n, const char *host)
 {
     struct tn_eim *eim = NULL;
+    const struct tn_eim_options options = {.look_up = look_up, .notes_elsewhere = true};
     struct tn_eim_item item;
-    bool is = !tn_eim_read(source, n, &eim_options, &eim, NULL) && tn_eim_item(eim, host, 0, &item) &&
+    bool is = !tn_eim_read(source, n, &options, &eim, NULL) && tn_eim_item(eim, host, 0, &item) &&
               item.kind != TN_ITEM_CLASS;
 
     tn_eim_free(eim);
@@ -196,7 +197,8 @@ int tn_policy_files_eim(const struct tn_policy_files *files, const struct tn_not
                         struct tn_eim **ret, struct tn_error *err)
 {
     _free_ struct tn_eim_source *source = calloc(files->n + 1, sizeof(*source));
-    const struct tn_eim_options options = {.look_up = look_up, .whole = host ? host : ""};
+    const struct tn_eim_options options = {
+        .look_up = look_up, .notes_elsewhere = true, .host = notes ? host : NULL};
     u32 n = 0;
 
     if (!source)

@@ -27,6 +27,7 @@
 #include <sys/wait.h>
 
 #include "broker/broker.h"
+#include "cli/hosts.h"
 
 static void found(struct tn_probe *probe, enum tn_probe_answer answer, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
@@ -376,6 +377,33 @@ void tn_probe_kernel_bpf(struct tn_probe *ret_found)
 }
 
 /* Looks, but starts none. */
+void tn_probe_policy(struct tn_probe *ret_found)
+{
+    struct tn_cli_policy policy;
+    struct tn_error err = {0};
+    char hosts[160] = "";
+    const char *name;
+
+    if (tn_cli_policy_open(NULL, 0, NULL, &policy, &err)) {
+        found(ret_found, TN_PROBE_NO, "nothing is admitted to governed hosts until this is mended: %.180s",
+              err.message);
+        return;
+    }
+    for (u32 k = 0; (name = tn_eim_host_name(policy.eim, k)); k++) {
+        size_t used = strlen(hosts);
+
+        snprintf(hosts + used, sizeof(hosts) - used, "%s%s%s", k ? ", " : "", name,
+                 tn_eim_governs(policy.eim, name) ? "" : " (offered only, not governed)");
+    }
+    if (!policy.files.n)
+        found(ret_found, TN_PROBE_LIMITED,
+              "no policy: a user may do to his own processes what ptrace would let him");
+    else
+        found(ret_found, TN_PROBE_YES, "%u file%s for host%s %s", policy.files.n,
+              policy.files.n == 1 ? "" : "s", strchr(hosts, ',') ? "s" : "", hosts);
+    tn_cli_policy_close(&policy);
+}
+
 void tn_probe_broker(struct tn_probe *ret_found)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};

@@ -348,6 +348,16 @@ void tn_eim_authority(const struct tn_class *c, bool typed, struct tn_asker *ask
     ret->limits.max_path_insns = c->max_insns == TN_NO_LIMIT ? 0 : c->max_insns;
 }
 
+int tn_eim_insns(const struct tn_class *c, u64 insns, struct tn_error *err)
+{
+    char need[64];
+
+    if (insns <= c->max_insns)
+        return 0;
+    snprintf(need, sizeof(need), "instructions < %llu", (unsigned long long)insns + 1);
+    return deny_one(c, err, "long run", need);
+}
+
 int tn_eim_memory(const struct tn_class *c, u64 bytes, struct tn_error *err)
 {
     char need[64];

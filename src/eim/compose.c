@@ -12,7 +12,6 @@
 
 struct check {
     struct tn_error *err;
-    bool whole; /* nothing of the host is missing */
 };
 
 static int by_place(const struct tn_eim_at *a, const struct tn_eim_at *b)
@@ -169,17 +168,17 @@ static int check_cap(struct check *l, const struct tn_host *h, const struct tn_c
 
     if (cap->kind == TN_CAP_HELPERS && !tn_helper_group(cap->name, bits))
         return unknown_group(l, cap);
-    if (cap->kind == TN_CAP_NAMED && l->whole && !tn_host_state(h, cap->name) &&
+    if (cap->kind == TN_CAP_NAMED && !tn_host_state(h, cap->name) &&
         !tn_host_function(h, cap->name) && !tn_helper_named(cap->name) && !tn_kfunc_named(cap->name))
         return unknown_capability(l, h, cap);
     return 0;
 }
 
-static int check_class(struct check *l, const struct tn_host *h, struct tn_class_spec *c)
+static int check_class(struct check *l, const struct tn_host *h, struct tn_class_spec *c, bool named)
 {
     const struct tn_cap *limit[2] = {NULL, NULL};
 
-    if (!c->generated && l->whole && !tn_host_entry(h, c->entry)) {
+    if (named && !c->generated && !tn_host_entry(h, c->entry)) {
         struct tn_nearest near = tn_nearest_to(c->entry);
         char hint[TN_NEAREST_TEXT];
 
@@ -192,7 +191,7 @@ static int check_class(struct check *l, const struct tn_host *h, struct tn_class
     sort(c->cap, c->ncaps, sizeof(*c->cap), caps);
     for (u32 k = 0; k < c->ncaps; k++) {
         const struct tn_cap *cap = &c->cap[k];
-        int err = check_cap(l, h, cap);
+        int err = named || cap->kind != TN_CAP_NAMED ? check_cap(l, h, cap) : 0;
 
         if (err)
             return err;
@@ -223,7 +222,14 @@ static int hosts(const void *x, const void *y)
     return strcmp(((const struct tn_host *)x)->name, ((const struct tn_host *)y)->name);
 }
 
-int tn_eim_compose(struct tn_eim *eim, const char *whole, struct tn_error *err)
+/* What its classes name must be there, unless the host's own notes, which were not read, may have it. */
+static bool is_whole(const struct tn_host *h, const struct tn_eim_options *options)
+{
+    return !options || !options->notes_elsewhere || h->nentries + h->nfunctions + h->nstates > 0 ||
+           (options->host && !strcmp(h->name, options->host));
+}
+
+int tn_eim_compose(struct tn_eim *eim, const struct tn_eim_options *options, struct tn_error *err)
 {
     struct check l = {.err = err};
     int code = 0;
@@ -232,10 +238,9 @@ int tn_eim_compose(struct tn_eim *eim, const char *whole, struct tn_error *err)
     for (u32 k = 0; k < eim->nhosts && !code; k++) {
         struct tn_host *h = &eim->host[k];
 
-        l.whole = !whole || !strcmp(whole, h->name);
         code = check_names(&l, h);
         for (u32 c = 0; c < h->nclasses && !code; c++)
-            code = check_class(&l, h, &h->klass[c]);
+            code = check_class(&l, h, &h->klass[c], is_whole(h, options));
     }
     return code;
 }

@@ -36,9 +36,10 @@ struct tn_eim_options {
     /* Who "uid:www-ops" is: 0 and the number, or −ENOENT. NULL: names stay names, and admit nobody. */
     int (*look_up)(void *self, bool group, const char *name, u32 *ret);
     void *self;
-    /* The one host whose annotations are among the sources, if it has any: what classes of others name may
-       stand in theirs, and is not looked for. "": of none; NULL: of all. */
-    const char *whole;
+    /* The notes of hosts other than `host` (NULL: of all) are not among the sources: what classes of such a
+       host name is not asked for, where no file says what it offers. */
+    bool notes_elsewhere;
+    const char *host;
 };
 #define TN_EIM_SOURCES_MAX 1024u
 
@@ -133,6 +134,8 @@ struct tn_asker {
 void tn_eim_authority(const struct tn_class *c, bool typed, struct tn_asker *asker, struct tn_authority *ret);
 /* Every program has some text and a stack: this much of them counts as no memory. */
 #define TN_EIM_OWN_BYTES 65536u
+/* Of a program that was verified under another authority: is its longest run short enough? */
+int tn_eim_insns(const struct tn_class *c, u64 insns, struct tn_error *err);
 /* Stack, maps and text of a program together, but for TN_EIM_OWN_BYTES of its own; and may it answer in the
    function's place. 0, or −EACCES with `err` filled. */
 int tn_eim_memory(const struct tn_class *c, u64 bytes, struct tn_error *err);

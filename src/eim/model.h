@@ -112,8 +112,7 @@ void tn_helper_offer(struct tn_nearest *near);
 #define TN_SPEC_CONFLICT "spec_conflict"
 
 /* compose.c */
-/* `whole`: of tn_eim_options. */
-int tn_eim_compose(struct tn_eim *eim, const char *whole, struct tn_error *err);
+int tn_eim_compose(struct tn_eim *eim, const struct tn_eim_options *options, struct tn_error *err);
 
 /* read.c, for whoever has a single capability as a text: `file` names where it came from. */
 int tn_eim_one_cap(struct tn_bag *bag, const char *file, const char *text, struct tn_cap *ret,

@@ -708,7 +708,7 @@ int tn_eim_read(const struct tn_eim_source *sources, u32 n, const struct tn_eim_
     for (u32 k = 0; k < n && !code; k++)
         code = read_source(&l, order[k]);
     if (!code)
-        code = tn_eim_compose(l.eim, options ? options->whole : NULL, err);
+        code = tn_eim_compose(l.eim, options, err);
     if (code) {
         tn_eim_free(l.eim);
         return code;

@@ -47,6 +47,7 @@ int tn_cli_host_file(const char *binary, char ret_file[PATH_MAX], struct tn_erro
 int tn_cli_host_open(const char *binary, const struct tn_cli_host_opts *opts, struct tn_cli_host *ret,
                      struct tn_error *err)
 {
+    struct tn_error why = {0};
     const u8 *id;
     u32 size, n;
     int r;
@@ -54,9 +55,9 @@ int tn_cli_host_open(const char *binary, const struct tn_cli_host_opts *opts, st
     *ret = (struct tn_cli_host){0};
     r = tn_cli_host_file(binary, ret->file, err);
     if (!r) {
-        r = tn_policy_notes(ret->file, &ret->notes, err);
-        if (r == -ENOEXEC)
-            r = tn_fail(err, r, "not_elf", "%s is no 64-bit ELF file", ret->file);
+        r = tn_policy_notes(ret->file, &ret->notes, &why);
+        if (r)
+            r = tn_fail(err, r, why.reason, "%s: %s", ret->file, *why.message ? why.message : strerror(-r));
     }
     if (!r)
         r = tn_vmlinux_make(&ret->base_data, &size);

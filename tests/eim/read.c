@@ -431,6 +431,34 @@ static void test_notes(void **state)
     free(text);
 }
 
+/* A policy of two hosts, one of which is annotated: read for either, and for nobody in particular. */
+static void test_notes_elsewhere(void **state)
+{
+    struct tn_note row = {.kind = TN_NOTE_ENTRY, .where = "h.c:1", .name = "access", .what = "acc"};
+    const struct tn_notes notes = {.rows = &row, .n = 1};
+    const char *policy = HEAD "extension_classes: [ { name: c, extension_entry: access, allowed: [ "
+                              "instructions < 9, readPid ] } ]\n";
+    struct tn_eim_source s[] = {{"p.yaml", policy, strlen(policy), NULL, NULL},
+                                {.name = "h", .notes = &notes, .host = "h"}};
+    struct tn_eim_options o = {.look_up = look_up, .notes_elsewhere = true};
+    struct tn_error err = {0};
+    struct tn_eim *eim = NULL;
+
+    assert_int_equal(tn_eim_read(s, 1, &o, &eim, &err), 0);
+    assert_true(tn_eim_governs(eim, "h"));
+    tn_eim_free(eim);
+    o.host = "another";
+    assert_int_equal(tn_eim_read(s, 1, &o, &eim, &err), 0);
+    tn_eim_free(eim);
+    o.host = "h"; /* its notes are those that are there: none */
+    assert_int_equal(tn_eim_read(s, 1, &o, &eim, &err), -EINVAL);
+    assert_non_null(strstr(err.message, "p.yaml:3:50: host \"h\" has no extension entry \"access\""));
+    err = (struct tn_error){0};
+    o.host = NULL; /* where something is said of what it offers, all of it is */
+    assert_int_equal(tn_eim_read(s, 2, &o, &eim, &err), -EINVAL);
+    assert_non_null(strstr(err.message, "capability \"readPid\""));
+}
+
 static void test_sizes(void **state)
 {
     struct tn_error err;
@@ -473,8 +501,10 @@ static void test_governs(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_refused), cmocka_unit_test(test_order), cmocka_unit_test(test_round_trip),
-        cmocka_unit_test(test_notes),   cmocka_unit_test(test_sizes), cmocka_unit_test(test_governs),
+        cmocka_unit_test(test_refused),         cmocka_unit_test(test_order),
+        cmocka_unit_test(test_round_trip),      cmocka_unit_test(test_notes),
+        cmocka_unit_test(test_sizes),           cmocka_unit_test(test_governs),
+        cmocka_unit_test(test_notes_elsewhere),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,214 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: MIT
+# tenon policy: the manager's questions, asked of a host with annotations (shop.c) and an extension of it.
+
+load common
+setup() {
+    common_setup
+    export XDG_CACHE_HOME=$DIR/cache TENON_POLICY=$DIR/policy TENON_JOURNAL=$DIR/journal
+    mkdir "$DIR/policy"
+    cd "$DIR" || return
+    ${CC:-cc} -O2 -g -I"$SOURCE/include" "$SOURCE/tests/cli/shop.c" -o shop
+    "$TENON" spec header shop -o shop.h
+    cat >ext.c <<'C'
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+#include "shop.h"
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, 1);
+    __type(key, __u32);
+    __type(value, __u64);
+} sold SEC(".maps");
+SEC("fentry/" ENTRY_price) int BPF_PROG(count, struct order *o)
+{
+    __u32 k = 0;
+    __u64 *n = bpf_map_lookup_elem(&sold, &k);
+    if (n && shop_time() > 0)
+        *n += o->quantity;
+    return 0;
+}
+SEC("fentry/" ENTRY_price) int BPF_PROG(spy, struct order *o)
+{
+    bpf_printk("%d", o->customer->secret);
+    return 0;
+}
+char LICENSE[] SEC("license") = "GPL";
+C
+    compile ext
+}
+teardown() {
+    exec 9>&- || true
+    common_teardown
+}
+
+compile() { clang -target bpf -g -O2 -I/usr/include/x86_64-linux-gnu -I. -c "$1.c" -o "$1.o"; }
+
+counting() {
+    cat >"${1:-policy/shop.yaml}" <<Y
+eim: 1
+host: { name: shop, binary: $DIR/shop }
+extension_classes:
+  - name: counting
+    extension_entry: price
+    allowed: [ "instructions < 1000", "memory < 1 MiB", "read(o->quantity)", now, helpers(shared) ]
+Y
+}
+
+start_shop() {
+    mkfifo in
+    ./shop <in >shop.out 3>&- &
+    SHOP=$!
+    CHILDREN+=("$SHOP")
+    exec 9>in
+}
+
+@test "check: none, a whole one with its hosts, and a mistake with its place" {
+    tenon policy check
+    [ "$status" -eq 0 ]
+    [ "$out" = "no policy: a user may do to his own processes what ptrace would let him" ]
+    counting
+    tenon policy check
+    [ "$status" -eq 0 ]
+    [[ $out == "host shop: 1 entries, 2 functions, 1 states, 1 classes;"*"held against its types"* ]]
+    tenon policy check --json
+    [ "$(json '[(r["host"], r["governed"], r["held"], r["classes"], r["uprobe"]) for r in j]')" = "[('shop', True, True, 1, 'denied')]" ]
+    sed -i 's/quantity/quantty/' policy/shop.yaml
+    tenon policy check
+    [ "$status" -eq 1 ]
+    said "policy/shop.yaml:6:"
+    said 'quantity'
+    printf 'eim: 1\nhost: shop\n\textension_classes: []\n' >tab.yaml
+    tenon policy check tab.yaml
+    [ "$status" -eq 1 ]
+    said "tab.yaml:3:1"
+    tenon policy check nowhere.yaml
+    [ "$status" -eq 1 ]
+    said "nowhere.yaml: No such file"
+}
+
+@test "explain: every access, call and limit with its line, granted or not" {
+    counting
+    tenon policy explain --json ext.o counting --host shop
+    echo "$err"
+    [ "$status" -eq 1 ]
+    [ "$(json 'sorted({r["program"] for r in j if not r["granted"]})')" = "['spy']" ]
+    [ "$(json 'sorted({r["kind"] for r in j})')" = "['access', 'call', 'limit', 'place']" ]
+    [ "$(json '[r["line"] for r in j if r["what"] == "read(o->quantity)"]')" = "[$(grep -n 'o->quantity' ext.c | cut -d: -f1)]" ]
+    [ "$(json 'any(r["what"] == "call of shop_time" and r["granted"] for r in j)')" = True ]
+    [ "$(json 'any(r["what"] == "read(o->customer)" and "needs  read(o->customer)" in r["message"] for r in j)')" = True ]
+    tenon policy explain ext.o counting --host shop
+    [[ $out == *"not granted"*"read(o->customer)"* ]]
+    tenon policy explain ext.o countin --host shop
+    [ "$status" -eq 2 ]
+    said 'did you mean "counting"'
+}
+
+@test "explain says in words that observability over uprobes has read(process)" {
+    printf '#include <linux/bpf.h>\n#include <bpf/bpf_helpers.h>\nSEC("uprobe/%s/shop:shop_price") int look(void *ctx) { long v = 0; bpf_probe_read_user(&v, 8, *(void **)ctx); return 0; }\nchar LICENSE[] SEC("license") = "GPL";\n' "$DIR" >look.c
+    compile look
+    tenon policy explain look.o observability --host shop
+    echo "$out$err"
+    [ "$status" -eq 0 ]
+    [[ $out == *'class "observability" has read(process)'*"*observability* over uprobes"* ]]
+    counting
+    tenon policy explain look.o counting --host shop
+    [ "$status" -eq 1 ]
+    [[ $out != *"has read(process)"* ]]
+    tenon policy infer --json look.o --host shop
+    [ "$status" -eq 0 ]
+    [ "$(json 'j[0]["extension_entry"]')" = "uprobe:shop_price" ]
+    [ "$(json '"read(process)" in j[0]["allowed"]')" = True ]
+}
+
+@test "infer: the class admits the program as it is pasted, and without any one of its capabilities does not" {
+    tenon policy infer ext.o --host shop
+    echo "$err"
+    [ "$status" -eq 0 ]
+    cp out policy/shop.yaml
+    tenon policy check
+    [ "$status" -eq 0 ]
+    for program in count spy; do
+        tenon policy explain --json ext.o $program --host shop
+        [ "$(json "all(r['granted'] for r in j if r['program'] == '$program')")" = True ]
+    done
+    tenon policy infer --json ext.o --host shop
+    [ "$(json 'sorted(c.split()[0] for c in j[0]["allowed"])')" = "['bpf_map_lookup_elem', 'instructions', 'memory', 'now', 'read(o->quantity)']" ]
+    for line in $(grep -n '^      - ' policy/shop.yaml | grep -v instructions | cut -d: -f1); do
+        cp policy/shop.yaml whole.yaml
+        sed -i "${line}d" policy/shop.yaml
+        name=$(head -n "$line" whole.yaml | grep -o 'name: .*' | tail -n 1 | cut -c 7-)
+        tenon policy explain --json ext.o "$name" --host shop
+        [ "$(json "all(r['granted'] for r in j if r['program'] == '$name')")" = False ]
+        cp whole.yaml policy/shop.yaml
+    done
+}
+
+@test "diff: what a new policy newly allows" {
+    counting old.yaml
+    sed 's/< 1000/< 2000/; s/now,/replace, "read(o->customer->secret)",/' old.yaml >new.yaml
+    printf 'defaults: { uprobe: observability }\n' >>new.yaml
+    tenon policy diff --json old.yaml new.yaml --host shop
+    echo "$err"
+    [ "$status" -eq 1 ]
+    [ "$(json 'j[0]["newly"]')" = "['instructions < 2000', 'replace', 'read(o->customer->secret)', 'read(o->customer)']" ]
+    [ "$(json 'j[1]["newly"]')" = "['uprobe: observability']" ]
+    tenon policy diff old.yaml old.yaml --host shop
+    [ "$status" -eq 0 ]
+    tenon policy diff old.yaml nowhere.yaml --host shop
+    [ "$status" -eq 2 ]
+}
+
+@test "attached, audited, simulated; a changed policy takes away what no longer fits" {
+    counting
+    start_shop
+    tenon attach -p "$SHOP" --class counting --program count --keep ext.o
+    echo "$err"
+    [ "$status" -eq 0 ]
+    tenon attach -p "$SHOP" --class counting --program spy --keep ext.o
+    [ "$status" -eq 1 ]
+    said 'class "counting" does not allow this read'
+    said 'needs  read(o->customer)'
+    tenon policy simulate
+    [ "$status" -eq 0 ]
+    counting new.yaml
+    sed -i 's/now, //' new.yaml
+    tenon policy simulate --json new.yaml
+    [ "$status" -eq 1 ]
+    [ "$(json '[(r["prog"], r["class"], r["outcome"], r["reason"]) for r in j]')" = "[('count', 'counting', 'refused', 'class_denies')]" ]
+    tenon policy audit --json
+    [ "$(json '[(r["deed"], r["program"], r.get("refused", "")) for r in j][:2]')" = "[('load', 'count', ''), ('attach', 'count', '')]" ]
+    tenon policy audit --json --refused
+    [ "$(json '{(r["program"], r["class"], r["refused"]) for r in j}')" = "{('spy', 'counting', 'class_denies')}" ]
+    cp new.yaml policy/shop.yaml
+    for _ in $(seq 100); do
+        tenon ls --json
+        [ "$(json 'len(j)')" = 0 ] && break
+        sleep 0.05
+    done
+    [ "$(json 'len(j)')" = 0 ]
+    tenon policy audit
+    [[ $out == *"detached by a changed policy"* ]]
+}
+
+@test "verify --class holds programs against a class" {
+    counting
+    tenon verify --json ext.o --host shop --class counting
+    [ "$status" -eq 1 ]
+    [ "$(json '{r["program"]: r["reason"] for r in j}')" = "{'count': '', 'spy': 'class_denies'}" ]
+    tenon verify ext.o --class counting
+    [ "$status" -eq 2 ]
+}
+
+@test "doctor says which policy there is" {
+    tenon doctor --json
+    [ "$(json '[(r["answer"], r["seen"]) for r in j if r["probe"] == "policy"]')" = "[('limited', 'no policy: a user may do to his own processes what ptrace would let him')]" ]
+    counting
+    tenon doctor --json
+    [ "$(json '[(r["answer"], r["seen"]) for r in j if r["probe"] == "policy"]')" = "[('yes', '1 file for host shop')]" ]
+    printf 'nonsense: 1\n' >policy/more.yaml
+    tenon doctor --json
+    [ "$(json '[r["answer"] for r in j if r["probe"] == "policy"]')" = "['no']" ]
+    [ "$(json '["policy/more.yaml:1:1" in r["seen"] for r in j if r["probe"] == "policy"]')" = "[True]" ]
+}

@@ -1,0 +1,135 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: MIT
+# tenon spec: annotations become a specification, held against binaries of every condition.
+
+load common
+setup() {
+    common_setup
+    export XDG_CACHE_HOME=$DIR/cache TENON_POLICY=
+    cd "$DIR" || return
+}
+teardown() { common_teardown; }
+
+shop() { ${CC:-cc} -O2 -g -I"$SOURCE/include" "$@" "$SOURCE/tests/cli/shop.c" -o "$DIR/${out_file:-shop}"; }
+
+@test "extract writes prototypes and the build, and check holds the file against its binary" {
+    shop
+    tenon spec extract shop -o shop.yaml
+    echo "$err"
+    [ "$status" -eq 0 ] && [ -z "$out$err" ]
+    build=$(readelf -n shop | sed -n 's/.*Build ID: //p')
+    grep -q "build_id: \"$build\"" shop.yaml
+    grep -q 'prototype: "int (struct order \*o, int level)"' shop.yaml
+    grep -q 'constraints: \[ "nonnull(o)", "level < 8", "IO" \]' shop.yaml
+    tenon spec check shop.yaml
+    [ "$status" -eq 0 ]
+    [[ $out == *"4 capabilities of host shop hold for $DIR/shop, build $build"* ]]
+    tenon spec check --json shop.yaml
+    [ "$(json '[(r["kind"], r["name"]) for r in j]')" = "[('entry', 'price'), ('function', 'log'), ('function', 'now'), ('state', 'readPid')]" ]
+    [ "$(json 'all(r["there"] for r in j)')" = True ]
+}
+
+@test "what is printed reads as the same" {
+    shop
+    tenon spec extract shop -o one.yaml
+    TENON_POLICY=$DIR/one.yaml tenon spec extract shop -o two.yaml
+    cmp one.yaml two.yaml
+}
+
+@test "extract: inlined and missing functions are refused by name and place, and no file is written" {
+    shop -DSHOP_BROKEN
+    tenon spec extract shop -o shop.yaml
+    [ "$status" -eq 1 ]
+    [ ! -e shop.yaml ]
+    line=$(grep -n 'EIM_ENTRY(folded' "$SOURCE/tests/cli/shop.c" | cut -d: -f1)
+    said "tests/cli/shop.c:$line: entry folded: shop_folded"
+    said "[inlined]"
+    said "function gone: $DIR/shop has no function shop_nothing"
+}
+
+@test "a stripped binary: exported names are found, the others refused by name; its debug file helps" {
+    out_file=whole shop -rdynamic
+    cp whole stripped
+    strip stripped
+    tenon spec check --json stripped
+    [ "$status" -eq 1 ]
+    [ "$(json '{r["name"]: r["reason"] for r in j}')" = "{'price': '', 'log': '', 'now': '', 'readPid': 'no_types'}" ]
+    out_file=whole shop
+    cp whole stripped
+    strip stripped
+    tenon spec check stripped
+    [ "$status" -eq 1 ]
+    said 'entry price'
+    said 'no function "shop_price"'
+    tenon spec check --debug whole stripped
+    echo "$err"
+    [ "$status" -eq 0 ]
+    tenon spec extract --debug whole stripped
+    [[ $out == *'prototype: "int (struct order *o)"'* ]]
+}
+
+@test "a binary of another build, a wrong prototype, an unknown key: told with line and column" {
+    shop
+    tenon spec extract shop -o shop.yaml
+    out_file=other shop -DOTHER -O1
+    tenon spec check shop.yaml other
+    [ "$status" -eq 1 ]
+    said "[other_build]"
+    sed 's/int (struct order \*o)/long (struct order *o)/; s/, build_id: "[0-9a-f]*"//' shop.yaml >wrong.yaml
+    tenon spec check wrong.yaml
+    [ "$status" -eq 1 ]
+    said "wrong.yaml:$(grep -n '"long (' wrong.yaml | cut -d: -f1):"
+    said "the result is a"
+    sed 's/constraints/constraint/' shop.yaml >wrong.yaml
+    tenon spec check wrong.yaml
+    [ "$status" -eq 1 ]
+    said "wrong.yaml:$(grep -n 'constraint:' wrong.yaml | head -n 1 | cut -d: -f1):5"
+}
+
+@test "show lists what could be allowed; a host without annotations is told what every host has" {
+    shop
+    tenon spec show --json shop
+    [ "$(json '[r["prototype"] for r in j if r["kind"] == "entry"]')" = "['int (struct order *o)']" ]
+    tenon spec show shop
+    [[ $out == *"uprobe:FUNCTION and uretprobe:FUNCTION of "*" functions"* ]]
+    tenon spec extract /bin/true
+    [ "$status" -eq 1 ]
+    said no_annotations
+}
+
+@test "header: an extension compiles against it, for C that looks through pointers" {
+    shop
+    tenon spec header shop -o shop.h
+    echo "$err"
+    [ "$status" -eq 0 ]
+    cat >o.c <<'C'
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+#include "shop.h"
+SEC("fentry/" ENTRY_price) int BPF_PROG(peek, struct order *o)
+{
+    return shop_time() > shop_pid && o->customer->name[0] && o->note.len ? 0 : 0;
+}
+char LICENSE[] SEC("license") = "GPL";
+C
+    clang -target bpf -g -O2 -Wall -Werror -I/usr/include/x86_64-linux-gnu -c o.c -o o
+    tenon verify --host shop o
+    echo "$out"
+    [ "$status" -eq 0 ]
+}
+
+@test "called wrongly: status 2" {
+    tenon spec
+    [ "$status" -eq 2 ]
+    tenon spec extract
+    [ "$status" -eq 2 ]
+    tenon spec frobnicate x
+    [ "$status" -eq 2 ]
+    tenon spec show /nowhere/x
+    [ "$status" -eq 1 ]
+    printf 'not an ELF file' >text
+    tenon spec show text
+    [ "$status" -eq 1 ]
+    said "$DIR/text: this is no ELF file"
+}

@@ -122,11 +122,13 @@ static struct counts count(const struct tn_eim *eim, const char *name)
 static int check_host(const struct tn_policy_cmd *cmd, const struct tn_eim *eim, const char *name,
                       const char **ret_held, struct counts *ret_counts, struct tn_error *err)
 {
-    const char *binary = tn_eim_host_binary(eim, name);
+    const char *binary = tn_eim_host_binary(eim, name), *last = cmd->host ? strrchr(cmd->host, '/') : NULL;
     struct tn_cli_policy policy;
     struct tn_cli_host host;
     int r;
 
+    if (!binary && cmd->host && !strcmp(last ? last + 1 : cmd->host, name))
+        binary = cmd->host;
     *ret_counts = count(eim, name);
     *ret_held = binary ? "its binary is not here" : "no file says where its binary is";
     if (!binary || access(binary, R_OK))

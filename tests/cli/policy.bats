@@ -74,6 +74,11 @@ start_shop() {
     [[ $out == "host shop: 1 entries, 2 functions, 1 states, 1 classes;"*"held against its types"* ]]
     tenon policy check --json
     [ "$(json '[(r["host"], r["governed"], r["held"], r["classes"], r["uprobe"]) for r in j]')" = "[('shop', True, True, 1, 'denied')]" ]
+    sed 's/host: {.*/host: shop/' policy/shop.yaml >unplaced.yaml
+    tenon policy check unplaced.yaml
+    [[ $out == *"not held against types: no file says where its binary is"* ]]
+    tenon policy check unplaced.yaml --host ./shop
+    [[ $out == *"held against its types"* ]]
     sed -i 's/quantity/quantty/' policy/shop.yaml
     tenon policy check
     [ "$status" -eq 1 ]

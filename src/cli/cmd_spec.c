@@ -8,6 +8,7 @@
  *      header    the same for a C compiler: types, functions, variables (header.c)
  */
 #include <errno.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cli/chart.h"
@@ -84,12 +85,35 @@ static bool is_elf(const char *path)
     return f && fread(head, 1, 4, f) == 4 && !memcmp(head, "\177ELF", 4);
 }
 
-/* A new file takes the old one's place only when it is whole. */
+/* A new file takes the old one's place only when it is whole; what is no regular file (a device, a pipe, a
+   link) is written to and stays what it is. */
+static int save(const char *path, const char *text, size_t len)
+{
+    _free_ char *temporary = NULL;
+    struct stat st;
+    bool replace = lstat(path, &st) ? errno == ENOENT : S_ISREG(st.st_mode);
+    FILE *f;
+    int r;
+
+    if (replace && asprintf(&temporary, "%s.%d", path, getpid()) < 0)
+        return -ENOMEM;
+    f = fopen(replace ? temporary : path, replace ? "wxe" : "we");
+    if (!f)
+        return -errno;
+    r = fwrite(text, 1, len, f) == len ? 0 : -EIO;
+    if (fclose(f) && !r)
+        r = -errno;
+    if (!r && replace && rename(temporary, path))
+        r = -errno;
+    if (r && replace)
+        (void)unlink(temporary);
+    return r;
+}
+
 static int write_out(const struct spec *s, int (*print)(void *self, FILE *f, struct tn_error *err),
                      void *self)
 {
     _free_ char *text = NULL;
-    _free_ char *temporary = NULL;
     struct tn_error err = {0};
     size_t len = 0;
     FILE *f = open_memstream(&text, &len);
@@ -100,22 +124,11 @@ static int write_out(const struct spec *s, int (*print)(void *self, FILE *f, str
     if (r)
         return tn_cli_error(s->name, r, &err);
     if (!s->output) {
-        fputs(text, stdout);
+        fwrite(text, 1, len, stdout);
         return TN_EXIT_OK;
     }
-    if (asprintf(&temporary, "%s.%d", s->output, getpid()) < 0)
-        return tn_cli_error(s->name, -ENOMEM, NULL);
-    f = fopen(temporary, "wxe");
-    r = !f || fwrite(text, 1, len, f) != len ? -errno : 0;
-    if (f && fclose(f))
-        r = -errno;
-    if (!r && rename(temporary, s->output))
-        r = -errno;
-    if (!r)
-        return TN_EXIT_OK;
-    if (f)
-        (void)unlink(temporary);
-    return tn_cli_fail(s->name, "%s: %s", s->output, strerror(-r));
+    r = save(s->output, text, len);
+    return r ? tn_cli_fail(s->name, "%s: %s", s->output, strerror(-r)) : TN_EXIT_OK;
 }
 
 /* ------------------------------------------------------------------------------------------------- rows */

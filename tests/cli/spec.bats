@@ -119,6 +119,29 @@ C
     [ "$status" -eq 0 ]
 }
 
+@test "-o: a file is replaced whole; a pipe or a link stays what it is, and a refusal leaves the old file" {
+    shop
+    mkfifo pipe
+    cat pipe >got 3>&- &
+    CHILDREN+=($!)
+    tenon spec extract shop -o pipe
+    [ "$status" -eq 0 ]
+    wait $!
+    [ -p pipe ]
+    grep -q 'extension_entries' got
+    ln -s target link
+    tenon spec extract shop -o link
+    [ -L link ]
+    cmp got target
+    shop -DSHOP_BROKEN
+    tenon spec extract shop -o target
+    [ "$status" -eq 1 ]
+    cmp got target
+    [ "$(ls -d target*)" = target ]
+    tenon spec extract shop -o nowhere/file
+    [ "$status" -eq 1 ]
+}
+
 @test "called wrongly: status 2" {
     tenon spec
     [ "$status" -eq 2 ]

@@ -3,12 +3,15 @@
  * May a run start? The questions a trampoline's inlined fast way leaves open, in their order:
  *
  *   whose process is this?   a fork child has a wiped private page (armed is 0); while a vfork child may be
- * in flight, pids are compared. The link's own process, or any if the link follows: go on. Otherwise the run
- * was never meant to happen: skipped and not counted. which slot?              the thread's, found or claimed
- * by its thread pointer; else one of the overflow ones running already?         counted as recursion, unless
- * the run that set the bit was abandoned (layout.h, tn_slot.sp) which CPU?               the present one's
- * claim, or any that is free; waiting is bounded; a claim of this thread's own (we are in a signal handler)
- * is never waited for
+ *                            in flight, pids are compared. The link's own process, or any if the link
+ *                            follows: go on. Otherwise the run was never meant to happen: skipped and not
+ *                            counted.
+ *   which slot?              the thread's, found or claimed by its thread pointer; else one of the overflow
+ *                            ones
+ *   running already?         counted as recursion, unless the run that set the bit was abandoned (layout.h,
+ *                            tn_slot.sp)
+ *   which CPU?               the present one's claim, or any that is free; waiting is bounded; a claim of
+ *                            this thread's own (we are in a signal handler) is never waited for
  *
  * It never waits for ever, never exits, never touches errno, and leaves nothing behind when it says no.
  */
@@ -124,8 +127,8 @@ static bool abandoned(const struct tn_run *run)
     here_alt = here - alt.sp < alt.size;
     outer_alt = outer - alt.sp < alt.size;
     if (here_alt != outer_alt)
-        return outer_alt; /* a handler on the alternate stack was interrupted by nobody who runs on the main
-                             one */
+        return outer_alt; /* a handler on the alternate stack was interrupted by nobody
+                             who runs on the main one */
     return outer <= here;
 }
 

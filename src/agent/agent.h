@@ -21,9 +21,8 @@
  */
 #define TN_ENTER_FOLLOW 1u /* children of the process count too */
 #define TN_ENTER_PERCPU 2u /* claim a per-CPU slot */
-#define TN_ENTER_SP                                                                                          \
-    4u /* whoever sets running bits inline keeps tn_slot.sp too: abandoned runs are told from running ones   \
-        */
+/* Whoever sets running bits inline keeps tn_slot.sp too: abandoned runs are told from running ones. */
+#define TN_ENTER_SP     4u
 u64 tn_agent_enter(struct tn_run *run, u64 flags);
 /* Releases what tn_agent_enter took. */
 void tn_agent_leave(struct tn_run *run);

@@ -62,8 +62,7 @@ static void on_injector(struct tn_source *source, u32 events)
         tn_target_ended(broker, pid);
 }
 
-/* -------------------------------------------------------------------------------------------------------
- * machine */
+/* ------------------------------------------------------------------------------------------------ machine */
 
 /* Possible CPUs: what the size of a per-CPU value is counted by. */
 static u32 possible_cpus(void)
@@ -132,8 +131,7 @@ static void raise_limits(void)
     }
 }
 
-/* ------------------------------------------------------------------------------------------------- birth and
- * death */
+/* ---------------------------------------------------------------------------------------- birth and death */
 
 static void broker_free(struct tn_broker *broker)
 {

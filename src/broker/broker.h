@@ -14,17 +14,17 @@
    owned by the user. */
 int tn_broker_socket_path(char *ret_path, size_t cap, struct tn_error *err);
 
-/* Connects to the user's broker; starts one (a daemon of its own session, this same executable with argument
-   "broker", or the one named by $TENON_EXE) when none answers. Safe when many do so at once. Returns a
-   descriptor. */
+/* Connects to the user's broker; starts one (a daemon of its own session, this same
+   executable with argument "broker", or the one named by $TENON_EXE) when none answers. Safe
+   when many do so at once. Returns a descriptor. */
 int tn_broker_connect(struct tn_error *err);
 /* The same, but never starts one: −ENOENT (reason "no_broker") when none answers. */
 int tn_broker_connect_running(struct tn_error *err);
 
-/* The sub-command "broker" as tn_broker_connect starts it: argv[1] = "broker", the listening socket is
-   descriptor 3, the socket's path is $TENON_SOCKET. Whoever is the executable behind $TENON_EXE (`tenon`)
-   calls this and returns its value from main. Not for people; it says so when it is called without a socket.
- */
+/* The sub-command "broker" as tn_broker_connect starts it: argv[1] = "broker", the listening
+   socket is descriptor 3, the socket's path is $TENON_SOCKET. Whoever is the executable
+   behind $TENON_EXE (`tenon`) calls this and returns its value from main. Not for people; it
+   says so when it is called without a socket. */
 int tn_broker_main(int argc, char **argv);
 
 /* Runs the broker on a listening socket until nothing needs it any more (no connection, no kept link) for

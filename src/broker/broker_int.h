@@ -37,8 +37,7 @@ struct tn_broker {
     struct tn_trace *trace; /* NULL until a program that prints is attached */
 };
 
-/* ------------------------------------------------------------------------------------------------ the caller
- */
+/* --------------------------------------------------------------------------------------------- the caller */
 
 /*
  * Who asks, whichever door he came by: his memory, his descriptors, who he is. A handler sees nothing else of
@@ -68,15 +67,14 @@ struct tn_caller {
     int ret_fd; /* the call's new descriptor, or −1 */
 };
 
-/* Object of the wanted kind behind the caller's descriptor; one reference for the caller of this. −EBADF,
- * −EINVAL. */
+/* Object of the wanted kind behind the caller's descriptor;
+   one reference for the caller of this. −EBADF, −EINVAL. */
 int tn_caller_object(struct tn_caller *caller, s32 number, enum tn_kind kind, u32 *ret_access,
                      void *ret_object);
 /* `ret` is the call's result: a descriptor of `object`. */
 int tn_caller_give(struct tn_caller *caller, struct tn_object *object, u32 access);
 
-/* ----------------------------------------------------------------------------------------------- the
- * commands */
+/* ------------------------------------------------------------------------------------------- the commands */
 
 /* attr: a whole union bpf_attr, zero past the caller's size. */
 struct tn_command {
@@ -96,15 +94,13 @@ int tn_perf_ioctl(struct tn_caller *caller, s32 number, u32 request, u64 arg);
 int tn_ctl_run(struct tn_caller *caller, u32 ctl, const void *req, size_t len, void *ret_reply,
                size_t *ret_len);
 
-/* -------------------------------------------------------------------------------------------------------
- * maps */
+/* --------------------------------------------------------------------------------------------------- maps */
 
 int tn_map_view_of(struct tn_caller *caller, s32 number, struct tn_map_view *ret_view, int *ret_fd);
 int tn_map_wait_of(struct tn_caller *caller, s32 number, struct tn_map_view *ret_view, int *ret_fd);
 void tn_map_closed(struct tn_broker *broker, int watch);
 
-/* ------------------------------------------------------------------------------------------------------
- * links */
+/* -------------------------------------------------------------------------------------------------- links */
 
 /* Attaches `prog` to the event. In a fiber: waits for the injector. */
 int tn_link_attach(struct tn_caller *caller, struct tn_prog *prog, struct tn_perf *perf, u64 cookie,
@@ -119,13 +115,12 @@ int tn_link_detach_wait(struct tn_caller *caller, struct tn_link *link, u32 wait
 void tn_link_gate(struct tn_link *link, bool open);
 /* `fd` of a job of the injector's that was waited for too long; taken over. */
 void tn_job_abandon(struct tn_broker *broker, int fd);
-/* A process that may have been in the middle of a map, target or tool, is no more: what it held is nobody's.
- */
+/* A process that may have been in the middle of a map, target or tool, is no more:
+   what it held is nobody's. */
 void tn_process_ended(struct tn_broker *broker, pid_t pid);
 void tn_target_ended(struct tn_broker *broker, pid_t pid);
 
-/* ------------------------------------------------------------------------------------------------
- * connections */
+/* -------------------------------------------------------------------------------------------- connections */
 
 void tn_conn_accept(struct tn_broker *broker, int fd);
 

@@ -130,8 +130,7 @@ int tn_cmd_btf_fd_by_id(struct tn_caller *caller, union bpf_attr *attr, u64 attr
     return object ? tn_caller_give(caller, object, TN_VIEW_READ | TN_VIEW_WRITE) : -ENOENT;
 }
 
-/* -------------------------------------------------------------------------------------------------------
- * questions */
+/* ---------------------------------------------------------------------------------------------- questions */
 
 int tn_btf_types_fit(const struct tn_bbtf *btf, u32 key_id, u32 key_size, u32 value_id, u32 value_size)
 {

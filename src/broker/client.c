@@ -9,7 +9,7 @@
  *   bind, listen ─ fork, fork, setsid, exec "EXE broker" with the socket as descriptor 3
  *      │
  *   unlock, connect: the socket listens from the moment it has its name, so nobody ever waits for the broker
- * to be ready
+ *                    to be ready
  *
  * The broker inherits nothing else: no descriptor, no environment but a few names of ours, no directory, no
  * terminal. Whoever can replace the socket can be the broker, so its directory must be ours and closed to
@@ -31,8 +31,7 @@
 
 #define CONNECT_TRIES 20
 
-/* ------------------------------------------------------------------------------------------------------ the
- * place */
+/* ---------------------------------------------------------------------------------------------- the place */
 
 static int make_dir(const char *path, struct tn_error *err)
 {
@@ -98,8 +97,7 @@ static int try_connect(const char *path, int *ret_fd)
     return 0;
 }
 
-/* ----------------------------------------------------------------------------------------------------------
- * hello */
+/* -------------------------------------------------------------------------------------------------- hello */
 
 static int hello(int fd, const char *path, struct tn_error *err)
 {
@@ -136,8 +134,7 @@ static int hello(int fd, const char *path, struct tn_error *err)
     return 0;
 }
 
-/* ----------------------------------------------------------------------------------------------------------
- * start */
+/* -------------------------------------------------------------------------------------------------- start */
 
 /* There in programs that can be the broker themselves (`tenon`), NULL in other people's tools. */
 extern int tn_broker_main(int argc, char **argv) __attribute__((weak));

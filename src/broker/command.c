@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* From a number and bytes to a handler: the checks that Linux makes before it looks at a command. See
- * commands.h. */
+/* From a number and bytes to a handler: the checks that Linux makes before it
+   looks at a command. See commands.h. */
 #include <errno.h>
 
 #include "broker/broker_int.h"

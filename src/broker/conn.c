@@ -37,8 +37,7 @@ static int broken(struct conn *conn)
     return -ECONNRESET;
 }
 
-/* --------------------------------------------------------------------------------------------- single
- * messages */
+/* ---------------------------------------------------------------------------------------- single messages */
 
 static int send_msg(struct conn *conn, const struct tn_msg *head, const void *payload, size_t len, int fd)
 {
@@ -94,8 +93,8 @@ static bool take_fds(struct msghdr *msg, int *ret_fd)
     return ok;
 }
 
-/* Next message into conn->in. *ret_len: bytes of payload. *ret_fd (may be NULL): a descriptor that came
- * along. */
+/* Next message into conn->in. *ret_len: bytes of payload. *ret_fd (may be NULL):
+   a descriptor that came along. */
 static int recv_msg(struct conn *conn, int timeout_ms, size_t *ret_len, int *ret_fd)
 {
     for (;;) {
@@ -144,8 +143,7 @@ static int ask(struct conn *conn, const struct tn_msg *question, const void *pay
     return answer->err;
 }
 
-/* -------------------------------------------------------------------------------------------- the caller's
- * memory */
+/* ------------------------------------------------------------------------------------ the caller's memory */
 
 #define PIECE (TN_MSG_MAX - (u32)sizeof(struct tn_msg))
 
@@ -223,8 +221,7 @@ static int conn_fd(struct tn_caller *caller, s32 number, int *ret_fd)
 
 static const struct tn_caller_ops conn_ops = {conn_read, conn_read_str, conn_write, conn_fd};
 
-/* ----------------------------------------------------------------------------------------------------------
- * calls */
+/* -------------------------------------------------------------------------------------------------- calls */
 
 /* Result of the call; `out`: payload of DONE, *ret_len bytes of it. */
 static int dispatch(struct conn *conn, size_t len, u8 *out, size_t *ret_len)

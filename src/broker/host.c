@@ -44,8 +44,7 @@ struct tn_bhost *tn_host_of(struct tn_bbtf *btf)
     return btf->object.release == host_release ? TN_CONTAINER_OF(btf, struct tn_bhost, btf) : NULL;
 }
 
-/* ------------------------------------------------------------------------------------------------ choosing
- */
+/* ----------------------------------------------------------------------------------------------- choosing */
 
 static struct tn_bhost *known(struct tn_broker *broker, const struct tn_bhost *key)
 {

@@ -3,8 +3,9 @@
  * A link: one program at one place, in one process or several.
  *
  *   attach   an index of its own (gate, statistics) · one job of the injector a process · gate opened when
- * all are done detach   gate closed first: from that store on nothing of it runs anywhere · then one job a
- * process takes the bytes back, in the background
+ *            all are done
+ *   detach   gate closed first: from that store on nothing of it runs anywhere · then one job a process takes
+ *            the bytes back, in the background
  *
  * An index is used again only when every process that ever knew it has confirmed that it is out, or has
  * ended: a stale hook must never wake up behind another link's gate.
@@ -24,8 +25,7 @@
 #define JOB_MS      60000
 #define DETACH_MS   1000u
 
-/* ---------------------------------------------------------------------------------------------------------
- * indices */
+/* ------------------------------------------------------------------------------------------------ indices */
 
 static int index_get(struct tn_broker *broker, u32 *ret_index)
 {
@@ -50,8 +50,7 @@ void tn_link_gate(struct tn_link *link, bool open)
     __atomic_store_n(&link->object.broker->gates[link->index], open && !link->detached, __ATOMIC_SEQ_CST);
 }
 
-/* ------------------------------------------------------------------------------------------------- which
- * processes */
+/* ---------------------------------------------------------------------------------------- which processes */
 
 static bool pids_add(pid_t **pids, u32 *count, pid_t pid)
 {
@@ -136,8 +135,7 @@ static int pids_of_file(u64 dev, u64 ino, pid_t **ret_pids, u32 *ret_count)
     return 0;
 }
 
-/* ----------------------------------------------------------------------------------------------------------
- * attach */
+/* ------------------------------------------------------------------------------------------------- attach */
 
 static bool prints(const struct tn_prog *prog)
 {
@@ -208,8 +206,8 @@ static int start_job(struct tn_link *link, pid_t pid, const struct tn_ctl_option
     return tn_inject_attach(broker->inject, spec, ret_fd, why);
 }
 
-/* A job that gave no answer in time: its descriptor is waited for without anybody, so that nothing is left.
- */
+/* A job that gave no answer in time: its descriptor is waited for without anybody,
+   so that nothing is left. */
 struct straggler {
     struct tn_broker *broker;
     int fd;
@@ -296,8 +294,7 @@ static void link_release(struct tn_object *object)
     free(link);
 }
 
-/* ----------------------------------------------------------------------------------------------------------
- * detach */
+/* ------------------------------------------------------------------------------------------------- detach */
 
 /* What is left to do for a link that is gone: this outlives it. */
 struct farewell {
@@ -406,8 +403,8 @@ static void link_gone(struct tn_object *object)
     link_release(object);
 }
 
-/* A link of `prog` at the event's place, in `count` processes. `args` (NULL: none): the words of a typed
- * context. */
+/* A link of `prog` at the event's place, in `count` processes. `args` (NULL: none):
+   the words of a typed context. */
 static int attach(struct tn_caller *caller, struct tn_prog *prog, struct tn_perf *perf, const pid_t *pids,
                   u32 count, const struct tn_typed_args *args, u64 cookie, struct tn_link **ret_link)
 {

@@ -40,8 +40,8 @@ int tn_cmd_link_create(struct tn_caller *caller, union bpf_attr *attr, u64 attr_
         return r;
     handle = tn_handle_of(caller->broker, target);
     if (!handle || handle->object->kind != TN_KIND_PERF)
-        /* What libbpf probes with (−1, 0) is told so by errno; a real event of the kernel's is told by name
-         * too. */
+        /* What libbpf probes with (−1, 0) is told so by errno;
+           a real event of the kernel's is told by name too. */
         return tn_fail(
             &caller->why, -EBADF, "perf_event_foreign",
             "descriptor %d is no uprobe event of ours: a program cannot be attached to the kernel's events",

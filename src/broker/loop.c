@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Fibers and epoll; see loop.h. A wait lives on the stack of the fiber that waits, in the loop's list and in
- * epoll. */
+/* Fibers and epoll; see loop.h. A wait lives on the stack of the fiber that waits,
+   in the loop's list and in epoll. */
 #include "broker/loop.h"
 
 #include <errno.h>
@@ -97,8 +97,7 @@ void tn_loop_del(struct tn_loop *loop, struct tn_source *source)
     epoll_ctl(loop->epfd, EPOLL_CTL_DEL, source->fd, NULL);
 }
 
-/* ----------------------------------------------------------------------------------------------------
- * switching */
+/* ---------------------------------------------------------------------------------------------- switching */
 
 static u8 *stack_get(struct tn_loop *loop)
 {
@@ -195,8 +194,7 @@ int tn_loop_spawn(struct tn_loop *loop, void (*fn)(void *arg), void *arg)
     return 0;
 }
 
-/* ------------------------------------------------------------------------------------------------------
- * waiting */
+/* ------------------------------------------------------------------------------------------------ waiting */
 
 static void wait_over(struct wait *wait, int result)
 {
@@ -252,8 +250,8 @@ static bool has_come(const struct wait *wait)
     return p.fd >= 0 && poll(&p, 1, 0) == 1;
 }
 
-/* Ends the first wait whose time is over. The list may have changed entirely afterwards, hence one at a time.
- */
+/* Ends the first wait whose time is over. The list may have changed entirely afterwards,
+   hence one at a time. */
 static bool expire_one(struct tn_loop *loop)
 {
     u64 now = tn_now_ns();

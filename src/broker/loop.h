@@ -28,8 +28,8 @@ void tn_loop_free(struct tn_loop *loop);
 int tn_loop_add(struct tn_loop *loop, struct tn_source *source, u32 events);
 void tn_loop_del(struct tn_loop *loop, struct tn_source *source);
 
-/* Waits for one event, `timeout_ms` at most (−1: for ever), deals with it and with the waits that are over.
- */
+/* Waits for one event, `timeout_ms` at most (−1: for ever),
+   deals with it and with the waits that are over. */
 int tn_loop_turn(struct tn_loop *loop, int timeout_ms);
 
 /* Runs fn(arg) as a fiber until its first wait. −ENOMEM when there is no stack for it. */

@@ -214,8 +214,7 @@ int tn_cmd_map_create(struct tn_caller *caller, union bpf_attr *attr, u64 attr_a
     return make_map(caller, attr);
 }
 
-/* -------------------------------------------------------------------------------------------------------
- * elements */
+/* ----------------------------------------------------------------------------------------------- elements */
 
 struct elem {
     struct tn_bmap *map;
@@ -325,8 +324,7 @@ int tn_cmd_map_lookup_delete(struct tn_caller *caller, union bpf_attr *attr, u64
     return r ? r : caller->ops->write(caller, attr->value, elem.value, elem.value_size);
 }
 
-/* ---------------------------------------------------------------------------------------------------------
- * frozen */
+/* ------------------------------------------------------------------------------------------------- frozen */
 
 static int take_snapshot(struct tn_bmap *map)
 {
@@ -387,8 +385,7 @@ int tn_cmd_map_freeze(struct tn_caller *caller, union bpf_attr *attr, u64 attr_a
     return 0;
 }
 
-/* ------------------------------------------------------------------------------------------------------
- * identities */
+/* --------------------------------------------------------------------------------------------- identities */
 
 int tn_cmd_map_next_id(struct tn_caller *caller, union bpf_attr *attr, u64 attr_addr, u32 attr_size)
 {
@@ -409,8 +406,7 @@ int tn_cmd_map_fd_by_id(struct tn_caller *caller, union bpf_attr *attr, u64 attr
                                                             : TN_VIEW_READ | TN_VIEW_WRITE);
 }
 
-/* ---------------------------------------------------------------------------------------------------- for
- * the door */
+/* ------------------------------------------------------------------------------------------- for the door */
 
 static void fill_view(const struct tn_bmap *map, u32 access, struct tn_map_view *ret_view)
 {

@@ -90,8 +90,7 @@ struct tn_object *tn_object_by_id(struct tn_broker *broker, enum tn_kind kind, u
     return object && object->id == id ? object : NULL;
 }
 
-/* --------------------------------------------------------------------------------------------------------
- * memory */
+/* ------------------------------------------------------------------------------------------------- memory */
 
 int tn_memfd(const char *name, u64 size, int *ret_fd)
 {
@@ -123,8 +122,7 @@ int tn_memfd_reopen(int fd, int flags, int *ret_fd)
     return 0;
 }
 
-/* -------------------------------------------------------------------------------------------------------
- * handles */
+/* ------------------------------------------------------------------------------------------------ handles */
 
 static struct tn_handle **bucket(struct tn_broker *broker, u64 ino)
 {
@@ -274,8 +272,7 @@ void tn_map_closed(struct tn_broker *broker, int watch)
     }
 }
 
-/* ----------------------------------------------------------------------------------- between handlers and
- * objects */
+/* --------------------------------------------------------------------------- between handlers and objects */
 
 int tn_caller_object(struct tn_caller *caller, s32 number, enum tn_kind kind, u32 *ret_access,
                      void *ret_object)

@@ -3,16 +3,18 @@
  * What the broker owns, and who keeps it.
  *
  *   tool's descriptor ──┐
- *   (socket pair or     ├──▶ handle ──▶ object ◀── other objects (program → maps, BTF; link → program, perf
- * event) memfd: an inode)   │                 ▲ dup, fork, passed ──┘                 └────── "kept" (a link
- * by ctl), a handler at work
+ *   (socket pair or     ├──▶ handle ──▶ object ◀── other objects (program → maps, BTF;
+ *   memfd: an inode)    │                 ▲                       link → program, perf event)
+ *   dup, fork, passed ──┘                 └────── "kept" (a link by ctl), a handler at work
  *
  * Every arrow into an object is one reference; an object without one is gone. A descriptor is never known by
- * its number, only by its inode, and its last close is told by the kernel: socket pair   the broker's end
- * hangs up; memfd         inotify says that somebody closed it, and a write lease can be had: nobody but the
- * broker has it open for reading or writing, or mapped. What the broker hands to targets and to doors' own
- * views is the file as memfd_create made it, which the kernel counts as neither; what a tool gets is reopened
- *                 through /proc, which is counted.
+ * its number, only by its inode, and its last close is told by the kernel:
+ *
+ *   socket pair   the broker's end hangs up;
+ *   memfd         inotify says that somebody closed it, and a write lease can be had: nobody but the broker
+ *                 has it open for reading or writing, or mapped. What the broker hands to targets and to
+ *                 doors' own views is the file as memfd_create made it, which the kernel counts as neither;
+ *                 what a tool gets is reopened through /proc, which is counted.
  *
  * Identifiers go up and are never used twice, one sequence a kind, as in Linux.
  */

@@ -8,10 +8,11 @@
  *      the host's own notes (<tenon/eim.h>)  what its developers offer, where no file says it
  *
  *   PROG_LOAD     a program's class: the one it names (tn_ctl_options.klass, or its declaration tag
- * "eim:class=NAME"), else the built-in one of its kind. The class is the authority the verifier asks. What
- * was asked is kept. LINK_CREATE   is the place the class's? A program that was loaded before anybody knew
- * its host is held against the class here, by what it was seen to ask. a change      files are read again;
- * links that no longer fit are detached, and told in the journal
+ *                 "eim:class=NAME"), else the built-in one of its kind. The class is the authority the
+ *                 verifier asks. What was asked is kept.
+ *   LINK_CREATE   is the place the class's? A program that was loaded before anybody knew its host is held
+ *                 against the class here, by what it was seen to ask.
+ *   a change      files are read again; links that no longer fit are detached, and told in the journal
  *
  * A host that no file names is not governed: its user may do to his own processes what ptrace would let him.
  * A policy with a mistake applies in no part: until it is mended, nothing more is admitted to governed hosts,

@@ -91,8 +91,7 @@ static void prog_release(struct tn_object *object)
     free(prog);
 }
 
-/* ---------------------------------------------------------------------------------------------------------
- * gather */
+/* ------------------------------------------------------------------------------------------------- gather */
 
 static bool gpl_compatible(const char *license)
 {
@@ -195,8 +194,7 @@ static int gather(struct tn_caller *caller, const union bpf_attr *attr, struct t
     return 0;
 }
 
-/* --------------------------------------------------------------------------------------------------------
- * resolve */
+/* ------------------------------------------------------------------------------------------------ resolve */
 
 /* Index of the map behind the caller's descriptor in prog->maps. The reference goes there. */
 static int use_map(struct tn_caller *caller, struct tn_prog *prog, s32 number, u32 *ret_index)
@@ -420,8 +418,7 @@ int tn_cmd_prog_load(struct tn_caller *caller, union bpf_attr *attr, u64 attr_ad
     return tn_caller_give(caller, &prog->object, TN_VIEW_READ | TN_VIEW_WRITE);
 }
 
-/* ------------------------------------------------------------------------------------------------------ the
- * others */
+/* --------------------------------------------------------------------------------------------- the others */
 
 int tn_cmd_prog_next_id(struct tn_caller *caller, union bpf_attr *attr, u64 attr_addr, u32 attr_size)
 {

@@ -131,8 +131,7 @@ static int run_confined(struct tn_caller *caller, const struct tn_prog *prog, co
     return r;
 }
 
-/* ------------------------------------------------------------------------------------------------ in and out
- */
+/* --------------------------------------------------------------------------------------------- in and out */
 
 #define PUT(caller, attr_addr, field, value)                                                                 \
     (caller)->ops->write((caller), (attr_addr) + offsetof(union bpf_attr, test.field), &(value), sizeof(u32))
@@ -201,8 +200,7 @@ static int packet_out(struct tn_caller *caller, const union bpf_attr *attr, u64 
     return r ? r : n < size ? -ENOSPC : 0;
 }
 
-/* --------------------------------------------------------------------------------------------- socket
- * buffers */
+/* ----------------------------------------------------------------------------------------- socket buffers */
 
 /* Fields of __sk_buff that a caller may set; between them everything is zero. */
 static const struct {
@@ -334,8 +332,7 @@ static int run_skb(struct tn_caller *caller, const struct tn_prog *prog, const u
     return r ? r : context_out(caller, attr, attr_addr, &ctx, sizeof(ctx));
 }
 
-/* ---------------------------------------------------------------------------------------------------------
- * XDP */
+/* ---------------------------------------------------------------------------------------------------- XDP */
 
 static int run_xdp(struct tn_caller *caller, const struct tn_prog *prog, const union bpf_attr *attr,
                    u64 attr_addr)
@@ -409,8 +406,7 @@ static int run_xdp(struct tn_caller *caller, const struct tn_prog *prog, const u
     return r ? r : context_out(caller, attr, attr_addr, &ctx, sizeof(ctx));
 }
 
-/* ------------------------------------------------------------------------------------------------ arguments
- */
+/* ---------------------------------------------------------------------------------------------- arguments */
 
 static int run_raw_tracepoint(struct tn_caller *caller, const struct tn_prog *prog,
                               const union bpf_attr *attr, u64 attr_addr)

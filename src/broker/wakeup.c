@@ -132,9 +132,9 @@ static void *waiter_main(void *arg)
         woken = syscall(SYS_futex_waitv, vec, count + 1, 0, due_ns ? &due : NULL, CLOCK_MONOTONIC);
         pthread_mutex_lock(&w->lock);
 
-        /* A word that is not armed any more (EAGAIN), or the one that was woken: arm it, then tell. The list
-           may have changed meanwhile; then indices mean nothing and only the words themselves are believed.
-         */
+        /* A word that is not armed any more (EAGAIN), or the one that was woken: arm it,
+           then tell. The list may have changed meanwhile; then indices mean nothing and
+           only the words themselves are believed. */
         due_ns = 0;
         for (u32 i = 0; i < w->count; i++) {
             u64 due_ring = tend(&w->ring[i], woken == (long)i + 1 && w->count == count);

@@ -31,8 +31,8 @@ bool tn_btf_same(const struct tn_btf *a, const struct tn_btf *b);
 
 /* Ids are 1 … count−1; base's included. */
 u32 tn_btf_count(const struct tn_btf *btf);
-/* NULL for an id that is not there; id 0 is void. What follows the type in memory (members, params …) is
-   there. */
+/* NULL for an id that is not there; id 0 is void. What follows the type
+   in memory (members, params …) is there. */
 const struct btf_type *tn_btf_type(const struct tn_btf *btf, u32 id);
 /* "" for offset 0 and for what is not there. */
 const char *tn_btf_string(const struct tn_btf *btf, u32 off);

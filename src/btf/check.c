@@ -7,7 +7,8 @@
  *                   bytes. Depth first over modifiers, arrays and structs, with a bounded stack
  *      pointers     no chain of pointers and modifiers comes back to itself (a struct in between ends it)
  *      rules        members fit their struct, parameters and results have a size, variables lie where they
- * can tags         type tags come directly behind the pointer, before other modifiers
+ *                   can
+ *      tags         type tags come directly behind the pointer, before other modifiers
  *
  * The limits and the first words of each refusal are Linux's, whose own tests match them.
  */

@@ -208,8 +208,8 @@ static const struct argp argp = {
     NULL,
 };
 
-/* Sorts the words: pids that follow -p, the object, the command. Returns the object's path, NULL after a
- * complaint. */
+/* Sorts the words: pids that follow -p, the object, the command.
+   Returns the object's path, NULL after a complaint. */
 static const char *sort_words(struct attach *a)
 {
     u32 at = 0;
@@ -376,8 +376,8 @@ static int load(struct attach *a)
         struct bpf_program *program;
         const char *name = a->file.name;
 
-        /* Programs are loaded in order and none after the refused one: it is the first that has no
-         * descriptor. */
+        /* Programs are loaded in order and none after the refused one:
+           it is the first that has no descriptor. */
         bpf_object__for_each_program(program, a->object) if (bpf_program__autoload(program) &&
                                                              bpf_program__fd(program) < 0)
         {
@@ -676,8 +676,8 @@ static int all_ended(const struct attach *a)
     return ended;
 }
 
-/* Shows and waits until a signal, the end of the time, of the child, or of all processes. Returns the exit
- * status. */
+/* Shows and waits until a signal, the end of the time, of the child, or of all processes.
+   Returns the exit status. */
 static int stay(struct attach *a, const sigset_t *signals, bool live)
 {
     u64 start = tn_monotonic(), interval = a->interval_ns ? a->interval_ns : live ? 1000000000ull : 0;
@@ -738,8 +738,8 @@ static int stay(struct attach *a, const sigset_t *signals, bool live)
 static void release(struct attach *a)
 {
     for (u32 i = 0; i < a->nlinks; i++) {
-        if (a->kept) /* destroying would disable it; its descriptors close with us, the broker has its own
-                        hold */
+        if (a->kept) /* destroying would disable it; its descriptors close with us,
+                        the broker has its own hold */
             bpf_link__disconnect(a->links[i]);
         else if (a->typed) /* closing a descriptor says nothing back: who sees us end may count on it */
             (void)bpf_link__detach(a->links[i]);

@@ -9,8 +9,8 @@
 #include "base/base.h"
 #include "broker/ctl.h"
 
-/* Opens the door; starts a broker when none answers and `start` says so. `−ENOENT` with reason "no_broker"
- * otherwise. */
+/* Opens the door; starts a broker when none answers and `start` says so.
+   `−ENOENT` with reason "no_broker" otherwise. */
 int tn_connect(bool start, struct tn_error *err);
 
 /* Our own calls; a reply of another size than asked for is −EPROTO. */

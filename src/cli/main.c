@@ -24,8 +24,8 @@ const struct tn_command *tn_command_by_name(const char *name)
     return NULL;
 }
 
-/* Have the words the same letters, but for one that is missing, doubled or wrong, or two that changed places?
- */
+/* Have the words the same letters, but for one that is missing, doubled or wrong,
+   or two that changed places? */
 static bool alike(const char *a, const char *b)
 {
     size_t same = 0, la = strlen(a), lb = strlen(b), end = 0;

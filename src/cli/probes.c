@@ -41,8 +41,8 @@ static void found(struct tn_probe *probe, enum tn_probe_answer answer, const cha
     va_end(args);
 }
 
-/* A word of memory that children share with us by inheritance, read-only: something to read and to write
- * over. */
+/* A word of memory that children share with us by inheritance, read-only:
+   something to read and to write over. */
 static const char page_of_text[64] = "tenon doctor looks here";
 
 /* A child that waits until it is killed. */

@@ -3,7 +3,8 @@
  * Names joined to types: the inside of bind.c, path.c, class.c, ask.c and manage.c.
  *
  *      path  "r->connection->fd"   ──▶  hop  {request, bytes of `connection`}     a read, whatever the
- * capability end  {connection, bytes of `fd`}          what is read or written
+ *                                                                                 capability
+ *                                       end  {connection, bytes of `fd`}          what is read or written
  *
  * A capability names bytes of *types*, never addresses: whoever may read `r->uri` may read `uri` of every
  * request that he has a typed pointer to.

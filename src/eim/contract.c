@@ -283,8 +283,8 @@ void tn_cons_result(const struct tn_bfunc *f, const struct tn_call_arg *args, u3
     facts->ret_max = (s64)TN_MIN(s.max, (wide)INT64_MAX);
 }
 
-/* An answer that stands for the result: its type, and whether all that is promised of the result holds of it.
- */
+/* An answer that stands for the result: its type, and whether all that is promised
+   of the result holds of it. */
 int tn_cons_answer(const struct tn_bfunc *f, const struct tn_call_arg *answer, struct tn_error *err)
 {
     struct tn_call_arg args[TN_ANSWER_ARGS + 1];
@@ -324,8 +324,7 @@ int tn_cons_answer(const struct tn_bfunc *f, const struct tn_call_arg *answer, s
     return 0;
 }
 
-/* -------------------------------------------------------------------------------------------- reading them
- */
+/* ------------------------------------------------------------------------------------------- reading them */
 
 static int known(const struct tn_scope *s, const struct tn_bfunc *f, const struct tn_operand *o)
 {

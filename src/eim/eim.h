@@ -43,17 +43,16 @@ struct tn_eim_options {
 };
 #define TN_EIM_SOURCES_MAX 1024u
 
-/* In any order: the result, and which error is told, is the same. Nothing of `sources` is kept.
-   −EINVAL with `err` filled (spec_syntax, spec_key, spec_name, spec_expression, spec_conflict), −E2BIG,
-   −ENOMEM. */
+/* In any order: the result, and which error is told, is the same. Nothing of `sources` is kept. −EINVAL with
+   `err` filled (spec_syntax, spec_key, spec_name, spec_expression, spec_conflict), −E2BIG, −ENOMEM. */
 int tn_eim_read(const struct tn_eim_source *sources, u32 n, const struct tn_eim_options *options,
                 struct tn_eim **ret, struct tn_error *err);
 void tn_eim_free(struct tn_eim *eim);
 
 /* The names of hosts, sorted; NULL past the last. */
 const char *tn_eim_host_name(const struct tn_eim *eim, u32 k);
-/* All that was said of a host, as one file of the language; reading it gives the same. False: no such host.
- */
+/* All that was said of a host, as one file of the language; reading it gives the same.
+   False: no such host. */
 bool tn_eim_print(const struct tn_eim *eim, const char *host, FILE *f);
 /* What a printed file has besides what was said; NULL: nothing. */
 struct tn_eim_known {

@@ -10,8 +10,8 @@
 struct file {
     const u8 *bytes;
     u64 size;
-    u64 left; /* bytes of notes that may still be looked at: tables that name the same bytes again are no work
-               */
+    u64 left; /* bytes of notes that may still be looked at: tables that name the same bytes again
+                 are no work */
     struct tn_error *err;
 };
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Inside of the DWARF reader: dwarf.c walks, dwarf_type.c makes types, dwarf_func.c rows of functions and
-   variables. */
+/* Inside of the DWARF reader: dwarf.c walks, dwarf_type.c makes types,
+   dwarf_func.c rows of functions and variables. */
 #ifndef TN_HOST_DWARF_INT_H
 #define TN_HOST_DWARF_INT_H
 

@@ -20,8 +20,8 @@ static const u8 integer_regs[ARGS_IN_REGS] = {5, 4, 1, 2, 8, 9};
 
 static enum class merge(enum class a, enum class b) { return TN_MAX(a, b); }
 
-/* Sixteen bytes are a long double, of class X87, or one of the quadruple types, which take one SSE register.
- */
+/* Sixteen bytes are a long double, of class X87, or one of the quadruple types,
+   which take one SSE register. */
 static bool is_x87(const struct btf *btf, const struct btf_type *t)
 {
     const char *name = btf__name_by_offset(btf, t->name_off);
@@ -116,8 +116,8 @@ static struct where next_place(struct tn_sizes *sizes, u32 type, struct state *s
         }
         return w;
     }
-    /* Only sixteen-byte scalars are aligned to more than eight: a struct's own alignment BTF does not tell.
-     */
+    /* Only sixteen-byte scalars are aligned to more than eight:
+       a struct's own alignment BTF does not tell. */
     if (size == 16 && btf__type_by_id(sizes->btf, tn_bare(sizes->btf, type)) &&
         !btf_is_composite(btf__type_by_id(sizes->btf, tn_bare(sizes->btf, type))))
         s->stack = TN_ROUND_UP(s->stack, 16u);

@@ -5,8 +5,9 @@
  *      build-id xxyyyy…        DIR/.build-id/xx/yyyy….debug      for each DIR (default: /usr/lib/debug)
  *                              CACHE/xxyyyy…/debuginfo           debuginfod's client caches, no network
  *      .gnu_debuglink NAME     beside the binary, in .debug beside it, in DIR/its folder; the checksum must
- * hold .gnu_debugaltlink PATH  what dwz took out (absolute, or from the debug file's folder), or by its
- * build-id
+ *                              hold
+ *      .gnu_debugaltlink PATH  what dwz took out (absolute, or from the debug file's folder), or by its
+ *                              build-id
  *
  * A file of another build-id is none.
  */

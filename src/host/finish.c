@@ -214,8 +214,8 @@ static int join_var(struct work *w, u32 id, const u32 *index)
     return 0;
 }
 
-/* What is known to differ between the BPF target, whose compiler made most BTF that is given, and this one.
- */
+/* What is known to differ between the BPF target, whose compiler made most BTF that is given,
+   and this one. */
 static int check_target(struct work *w)
 {
     for (u32 id = 1; id < btf__type_cnt(w->btf); id++) {

@@ -57,9 +57,8 @@ struct tn_found_var *tn_found_add_var(struct tn_found *found);
 /* Where libdw has no memory the process ends with this status: it knows no other way. */
 #define TN_DWARF_NO_MEMORY 3
 
-/* All of a file; `alt_fd`: what dwz took out of it and others (−1: nothing). With `declared`,
-   functions and variables that are only declared have rows, at address 0, and those that are defined have
-   none. */
+/* All of a file; `alt_fd`: what dwz took out of it and others (−1: nothing). With `declared`, functions and
+   variables that are only declared have rows, at address 0, and those that are defined have none. */
 int tn_dwarf_read(int fd, int alt_fd, bool declared, struct tn_found *found, struct tn_error *err);
 
 #endif

@@ -184,8 +184,8 @@ static int read_btf(int fd, const struct tn_host_elf *elf, void **ret, struct tn
     return 0;
 }
 
-/* Where the types are: fills in->…; what was opened for it goes to `debug` and `btf`, the caller's to
- * release. */
+/* Where the types are: fills in->…; what was opened for it goes to `debug` and `btf`,
+   the caller's to release. */
 static int choose(const struct tn_host_opts *opts, const struct tn_host_elf *elf, struct tn_host_debug *debug,
                   void **btf, struct tn_host_child_in *in, struct tn_error *err)
 {

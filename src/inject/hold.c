@@ -5,7 +5,7 @@
  *
  *   exec ──▶ held (first instruction of ld.so, or of a static program)
  *              └─ run to `_dl_debug_state` ──▶ held: all libraries mapped and relocated, no constructor has
- * run
+ *                                              run
  *
  * `_dl_debug_state` is what debuggers stop at (the rendezvous of struct r_debug, <link.h>): it is called
  * before the list of libraries changes (RT_ADD) and once it is consistent again (RT_CONSISTENT, 0). A

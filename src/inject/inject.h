@@ -6,8 +6,10 @@
  *                        │ orders: seize, remote call, read, write, patch, release
  *                        ▼
  *                    guardian (a process a target; hands: the only tracer, the only holder of the undo
- * record; │     finishes or undoes when the injector's or the broker's socket hangs up) ▼ ptrace,
- * /proc/PID/mem target
+ *                        │     record; finishes or undoes when the injector's or the broker's socket
+ *                        │     hangs up)
+ *                        ▼ ptrace, /proc/PID/mem
+ *                    target
  *
  * The broker's side of it is here: start a job, poll a descriptor, read the outcome. Nothing here blocks.
  */
@@ -35,8 +37,8 @@ struct tn_install_map {
     int fd; /* memfd */
     struct tn_map_geo geo;
 };
-/* A map of this id is no map of the program's: it is the ring that bpf_trace_printk writes to, last in the
- * list. */
+/* A map of this id is no map of the program's: it is the ring that bpf_trace_printk writes to,
+   last in the list. */
 #define TN_TRACE_MAP_ID 0xffffffffu
 struct tn_install {
     u32 prog_id;
@@ -108,8 +110,8 @@ int tn_inject_detach(struct tn_inject *inj, pid_t pid, u32 link_index, u32 wait_
 int tn_inject_hold(struct tn_inject *inj, pid_t pid, int *ret_fd, struct tn_error *err);
 int tn_inject_release(struct tn_inject *inj, pid_t pid, int *ret_fd, struct tn_error *err);
 
-/* Descriptor that becomes readable when a target has ended; tn_inject_event then says which. 0 when there is
- * one. */
+/* Descriptor that becomes readable when a target has ended; tn_inject_event then says which.
+   0 when there is one. */
 int tn_inject_event_fd(const struct tn_inject *inj);
 int tn_inject_event(struct tn_inject *inj, pid_t *ret_pid);
 

@@ -3,8 +3,7 @@
  * Links in a target: places, chains of hooks at a place, and what becomes of both.
  *
  *   place: bytes ──jmp──▶ displaced … jmp *head
- *                                          head ──▶ trampoline 1 ── next ──▶ trampoline 2 ── next ──▶
- * hook_return
+ *                                          head ──▶ trampoline 1 ─ next ─▶ trampoline 2 ─ next ─▶ hook_return
  *
  * A link gained or lost where others are is one aligned eight-byte store into a word that only our code
  * reads. Only the first link of a place writes instructions, and only the last one restores them.
@@ -211,8 +210,8 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
     if (hooks)
         goto full;
 
-    /* What a patched byte will lead to is complete, and undo is written down, before the first byte changes.
-     */
+    /* What a patched byte will lead to is complete, and undo is written down,
+       before the first byte changes. */
     st->changing = 2 + req->link_index;
     /* Handed out for ever from here on: should we be killed, threads may be in it though the bytes are back,
        and sites whose displaced instructions lie there are remembered. */

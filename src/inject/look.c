@@ -88,8 +88,8 @@ int tn_look_markers(struct tn_entry *c)
                 "process %d is held by another broker (process %u of uid %u): attach through that one, or "
                 "end it",
                 c->pid, p.broker_pid, p.broker_uid);
-        /* A dead holder's, or inherited from a parent: put back what is there. Not a word of it is believed.
-         */
+        /* A dead holder's, or inherited from a parent: put back what is there.
+           Not a word of it is believed. */
         undo = calloc(TN_STATE_SITES, sizeof(*undo));
         if (!undo)
             return -ENOMEM;

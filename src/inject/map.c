@@ -3,8 +3,8 @@
  * Mapping memory into a target through a borrowed thread, with as few of its descriptors and as few stops as
  * possible: calls are made by the dozen (stub.c).
  *
- *   target: socketpair(a, b) ── we take a by pidfd_getfd; the target closes its a ── we send descriptors into
- * a ── target: recvmsg(b), mmap, close … close(b)
+ *   target: socketpair(a, b) ── we take a by pidfd_getfd; the target closes its a
+ *                            ── we send descriptors into a ── target: recvmsg(b), mmap, close … close(b)
  *
  * All are sent in one message; where the target has room for some only (RLIMIT_NOFILE), the rest is sent
  * again, one free number being enough. Another thread of the target may close our numbers at any time, or get

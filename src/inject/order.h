@@ -153,8 +153,8 @@ struct tn_mark {
     O(WRITE)   /* n × (struct tn_write, bytes): into memory of ours that nothing leads to yet */            \
     O(INSTALL) /* struct tn_install_req, struct tn_place_req[n] → struct tn_install_facts */               \
     O(TAKE)    /* a = PROC region of a dead holder, struct tn_undo[n]: bytes put back, marker cleared */     \
-    O(RUN_TO)  /* a = address of the loader's breakpoint, b = of its state word, c = of the entry; held only \
-                */
+    O(RUN_TO)  /* a = address of the loader's breakpoint, b = of its state word, c = of the entry;           \
+                  held only */
 
 enum tn_order_op {
 #define O(name) TN_ORDER_##name,
@@ -264,10 +264,8 @@ void tn_guardian_run(const struct tn_guardian *g) __attribute__((noreturn));
 
 /* ------------------------------------------------------------------------------- injector */
 
-#define TN_PLANNED_SYMBOL                                                                                    \
-    0x100u /* not a plan: `addr` is the value of the dynamic symbol `symbol`, 0: none                        \
-            */
-#define TN_FRESH_MAX 8u
+#define TN_PLANNED_SYMBOL 0x100u /* not a plan: `addr` is the value of the dynamic symbol `symbol`, 0: none */
+#define TN_FRESH_MAX      8u
 
 /* What planning has found, for the same place in another process (or the same file again). */
 #define TN_PLANNED_MAX 128u
@@ -303,8 +301,8 @@ struct tn_brain {
 };
 int tn_brain_attach(struct tn_brain *b, struct tn_attach_result *ret_result);
 
-/* Called with the name of each step before it is taken, in the injector's process: tests stop or kill there.
- */
+/* Called with the name of each step before it is taken, in the injector's process:
+   tests stop or kill there. */
 extern void (*tn_inject_step)(const char *step);
 
 /* facts.c: what the agent must know of its process. `fs_base`, `tid`: of a thread that is held. */

@@ -5,8 +5,11 @@
  *   bytes      00 01 02 03 04        old instructions
  *   1          CC 01 02 03 04        whoever comes now stops before us (all threads are seized)
  *   2          look at every thread: asleep, or held with its program counter outside; inside: moved to the
- * copy 3          CC n1 n2 n3 n4        nobody can be here: the way in is shut 4          n0 n1 n2 n3 n4 5
- * who stopped at CC goes back to it and on; who has run into CC but not stopped yet is found (drain)
+ *              copy
+ *   3          CC n1 n2 n3 n4        nobody can be here: the way in is shut
+ *   4          n0 n1 n2 n3 n4
+ *   5          who stopped at CC goes back to it and on; who has run into CC but not stopped yet is found
+ *              (drain)
  *
  * A tracer killed between 1 and 4 leaves the CC to nobody: a thread that runs into it before the guardian has
  * put the bytes back (about a millisecond) dies of SIGTRAP. The same holds for the breakpoints at which a

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Readers of /proc; see proc.h. Numbers are parsed strictly: a line that does not fit is −EPROTO, never a
- * guess. */
+/* Readers of /proc; see proc.h. Numbers are parsed strictly:
+   a line that does not fit is −EPROTO, never a guess. */
 #include "inject/proc.h"
 
 #include <ctype.h>

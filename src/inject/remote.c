@@ -4,8 +4,8 @@
  *
  *   event stop ── note (tn_lent) ── regs: rip = stub.c's code, orig_rax = −1 (nothing to restart) ──▶
  *     CONT ▶ the calls ▶ its own SIGSTOP … more calls …
- *     INTERRUPT, CONT ▶ event stop: old registers, old mask: here the kernel still looks at orig_rax and rax,
- * and restarts what was interrupted
+ *     INTERRUPT, CONT ▶ event stop: old registers, old mask: here the kernel still looks at orig_rax and
+ *                       rax, and restarts what was interrupted
  *
  * All signals stay blocked in between, so that no handler runs on borrowed registers; one that was being
  * delivered goes back into the queue with its siginfo (a blocked signal is requeued when it is handed on).
@@ -382,8 +382,8 @@ static void mend_copy(const struct tn_tracee *t, pid_t child)
             (void)!pwrite(mem, &w->orig[k], 1, (off_t)w->at[k]);
 }
 
-/* Children are of no use here, and their parent may wait for them: a vfork child at a breakpoint takes it
- * out. */
+/* Children are of no use here, and their parent may wait for them:
+   a vfork child at a breakpoint takes it out. */
 static void let_child_go(struct tn_tracee *t, struct wake *w, struct tn_thread *th)
 {
     struct user_regs_struct regs;

@@ -14,8 +14,10 @@
  *   NULL_ARG           if argument `arg` (from 0) is a null pointer: no timeout
  *   MINUS_ONE          if argument `arg`, as an int, is negative: no timeout
  *   NOT_SOCKET         if argument `arg` is a descriptor of no socket (whose timeout cannot be seen from
- * outside) Calls that transfer data and may have done part of it (write, sendfile, …) have no row: a short
- * count shows.
+ *                      outside)
+ *
+ * Calls that transfer data and may have done part of it (write, sendfile, …) have no row: a short count
+ * shows.
  */
 #ifndef TN_INJECT_RESTARTABLE_H
 #define TN_INJECT_RESTARTABLE_H

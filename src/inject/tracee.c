@@ -146,8 +146,8 @@ int tn_tracee_seize(struct tn_tracee *t, pid_t tid, struct tn_error *err)
 
 int tn_tracee_seize_all(struct tn_tracee *t, struct tn_error *err)
 {
-    /* A seized thread's children come by themselves; so one pass without a new thread proves that none is
-     * missed. */
+    /* A seized thread's children come by themselves; so one pass without a new thread proves
+       that none is missed. */
     for (int pass = 0; pass < 1000; pass++) {
         _free_ pid_t *tids = NULL;
         u32 n = 0, fresh = 0;
@@ -171,8 +171,8 @@ int tn_tracee_seize_all(struct tn_tracee *t, struct tn_error *err)
             if (r == 0)
                 fresh++;
             else if (r == -EPERM || r == -EBUSY) {
-                /* One born by a thread of ours is ours already, though its stop may not have been seen yet.
-                 */
+                /* One born by a thread of ours is ours already, though its stop
+                   may not have been seen yet. */
                 struct tn_status st;
 
                 if (tn_status_read(t->pid, tids[i], &st) == 0 && st.tracer == getpid()) {

@@ -60,8 +60,8 @@ struct tn_tracee {
     /* Breakpoints of ours that threads may run into at present: addresses, checked at each trap. */
     const u64 *brk;
     u32 nbrk;
-    /* Called before a fork child is let go that was born meanwhile: it has a copy of memory as it was
-     * half-way. */
+    /* Called before a fork child is let go that was born meanwhile:
+       it has a copy of memory as it was half-way. */
     void (*mend_copy)(const struct tn_tracee *t, pid_t child);
     void *mend_arg;
     u64 hold_ns_max;
@@ -73,9 +73,9 @@ struct tn_tracee {
 int tn_tracee_open(struct tn_tracee *t, pid_t pid, struct tn_error *err);
 void tn_tracee_close(struct tn_tracee *t);
 
-/* Is this word of a stack the program counter in a signal frame? There, general registers end with …, rsp,
-   rip, flags, and the selectors (cs, gs, fs, ss) that Linux gives all 64-bit programs alike. rip[0…2] are
-   read. */
+/* Is this word of a stack the program counter in a signal frame? There, general registers
+   end with …, rsp, rip, flags, and the selectors (cs, gs, fs, ss) that Linux gives all
+   64-bit programs alike. rip[0…2] are read. */
 static inline bool tn_frame_interrupted(const u64 *rip)
 {
     return rip[2] == 0x002b000000000033ull && (rip[1] & 2) && rip[1] < 1u << 22;
@@ -84,8 +84,8 @@ static inline bool tn_frame_interrupted(const u64 *rip)
 int tn_tracee_read(const struct tn_tracee *t, u64 addr, void *ret_bytes, u64 len);
 int tn_tracee_write(const struct tn_tracee *t, u64 addr, const void *bytes, u64 len);
 
-/* Seizes one thread, or all there are (looping until no new one appears; those born later come by
- * themselves). */
+/* Seizes one thread, or all there are (looping until no new one appears;
+   those born later come by themselves). */
 int tn_tracee_seize(struct tn_tracee *t, pid_t tid, struct tn_error *err);
 int tn_tracee_seize_all(struct tn_tracee *t, struct tn_error *err);
 /* The same, so that no thread can come into being untraced any more: one that was in the middle of clone when
@@ -141,8 +141,7 @@ int tn_borrow(struct tn_tracee *t, u32 wait_ms, struct tn_borrowed *ret_b, struc
 /* The same for a thread that is held already. */
 int tn_borrow_held(struct tn_tracee *t, pid_t tid, struct tn_borrowed *ret_b, struct tn_error *err);
 /* A remote system call without a stub, where there is no cave: the one way on which a tracer must not be
-   killed. *ret_result is what the kernel answered (−errno included). −ESRCH: the thread is
- * gone. */
+   killed. *ret_result is what the kernel answered (−errno included). −ESRCH: the thread is gone. */
 int tn_remote_call(struct tn_tracee *t, struct tn_borrowed *b, long nr, const u64 arg[6], s64 *ret_result);
 /* Many of them in one go, from a page of ours (stub.c) at `stub` that is mapped r-x there, TN_STUB_SIZE
    bytes: until one fails. *ret_done: how many succeeded; *ret_last: the last one's result. */
@@ -163,8 +162,8 @@ bool tn_stub_is(const struct tn_tracee *t, u64 at);
 int tn_lent_back(struct tn_tracee *t);
 /* The cave is zero again and nothing is lent; nobody is in it. */
 void tn_lent_clear(struct tn_tracee *t);
-/* Registers and mask as before, at a stop where the kernel still restarts what was interrupted; stays held.
- */
+/* Registers and mask as before, at a stop where the kernel still restarts what
+   was interrupted; stays held. */
 int tn_borrow_end(struct tn_tracee *t, struct tn_borrowed *b);
 
 #endif

@@ -162,8 +162,8 @@ int tn_decode(const struct bpf_insn *insns, u32 n, u32 at, struct tn_insn *ret_i
                          .imm = insn->imm};
     int r = 0;
 
-    /* An arithmetic opcode that exists, with an offset that means nothing there. A call's offset is judged
-     * below. */
+    /* An arithmetic opcode that exists, with an offset that means nothing there.
+       A call's offset is judged below. */
     if (op == TN_OP_INVALID && tn_op_by_code[0][insn->code]) {
         if (insn->code != (BPF_JMP | BPF_CALL))
             return REFUSE(err, reserved_field);

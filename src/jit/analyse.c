@@ -50,8 +50,7 @@ static bool may_jump(u8 kind)
     return kind == TN_KIND_JMP || kind == TN_KIND_JA || kind == TN_KIND_MAY_GOTO;
 }
 
-/* ------------------------------------------------------------------------------------------------ 1:
- * subprograms */
+/* ----------------------------------------------------------------------------------------- 1: subprograms */
 
 static int assign_subprogs(struct jit *j)
 {
@@ -89,8 +88,7 @@ static int assign_subprogs(struct jit *j)
     return 0;
 }
 
-/* ------------------------------------------------------------------------------------------------ 2: inlined
- * calls */
+/* --------------------------------------------------------------------------------------- 2: inlined calls */
 
 static u8 inline_lookup(const struct jit *j, u32 at)
 {
@@ -168,11 +166,10 @@ static int choose_calls(struct jit *j)
     return 0;
 }
 
-/* ------------------------------------------------------------------------------------------------ 3: decided
- * branches */
+/* ------------------------------------------------------------------------------------ 3: decided branches */
 
-/* Follows straight-line code after a look-up whose result is never NULL, with the set of registers that hold
- * it. */
+/* Follows straight-line code after a look-up whose result is never NULL,
+   with the set of registers that hold it. */
 static void decide_after(struct jit *j, u32 call)
 {
     const struct tn_program *p = j->prog;
@@ -219,8 +216,7 @@ static void decide_after(struct jit *j, u32 call)
     }
 }
 
-/* ------------------------------------------------------------------------------------------------ 4:
- * reachability */
+/* ---------------------------------------------------------------------------------------- 4: reachability */
 
 static int push_if_new(struct jit *j, u32 *stack, u32 *n, u8 sub, s64 at, u32 from)
 {
@@ -281,8 +277,7 @@ static int reach(struct jit *j)
     return 0;
 }
 
-/* ------------------------------------------------------------------------------------------------ 5:
- * liveness */
+/* -------------------------------------------------------------------------------------------- 5: liveness */
 
 /* Registers an instruction reads and writes, as it is going to be compiled. */
 static void uses(const struct jit *j, u32 at, u16 *ret_use, u16 *ret_def)
@@ -436,8 +431,7 @@ static void skip_dead_values(struct jit *j)
             j->plan[i].how = JIT_SKIP;
 }
 
-/* ------------------------------------------------------------------------------------------------ 6: a stack
- * only written */
+/* -------------------------------------------------------------------------------- 6: a stack only written */
 
 /* Is this a store into the own frame, and nothing else that touches it? */
 static bool is_frame_store(const struct jit *j, u32 at)
@@ -480,8 +474,7 @@ static bool skip_unread_stack(struct jit *j)
     return skipped;
 }
 
-/* ------------------------------------------------------------------------------------------------ 7: groups
- */
+/* ---------------------------------------------------------------------------------------------- 7: groups */
 
 /* The next instruction that is compiled after `at`, if no other way leads to it or to anything between. */
 static bool neighbour(const struct jit *j, u32 at, u32 *ret_next)

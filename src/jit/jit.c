@@ -4,8 +4,9 @@
  *
  *     analyse      decisions (analyse.c)
  *     layout       lower everything with long jumps, then again with what is known to be near, until nothing
- * shrinks. A jump's distance is measured in the layout of the pass before; as sizes never grow, a jump that
- * was found near stays near, and the last two passes have the same layout, in which all distances are true.
+ *                  shrinks. A jump's distance is measured in the layout of the pass before; as sizes never
+ *                  grow, a jump that was found near stays near, and the last two passes have the same layout,
+ *                  in which all distances are true.
  *     pool         its size is known only now, but slots are reached by distances from the end of the pool
  *     stack        deepest chain of calls
  *
@@ -135,8 +136,7 @@ static int deepest(const struct jit *j, u32 sub, u32 depth, u32 *memo)
     return 0;
 }
 
-/* ------------------------------------------------------------------------------------------------ all of it
- */
+/* ---------------------------------------------------------------------------------------------- all of it */
 
 static void jit_clear(struct jit *j)
 {

@@ -46,8 +46,7 @@ static struct tn_mem mem_of(const struct bpf_insn *in, u8 bpf_reg)
     return tn_mem_base(jit_reg[bpf_reg], in->off);
 }
 
-/* ------------------------------------------------------------------------------------------------ arithmetic
- */
+/* --------------------------------------------------------------------------------------------- arithmetic */
 
 /* dst = dst (op) divisor. The divisor is in a register, not zero; signed ones are not −1. */
 static void divide(struct jit *j, u32 at, u8 bytes, bool is_signed, bool mod, u8 d, u8 s)
@@ -641,8 +640,7 @@ static void lower_packet(struct jit *j, u32 at, const struct bpf_insn *in, u8 by
     }
 }
 
-/* ------------------------------------------------------------------------------------------------ inlined
- * helpers */
+/* ---------------------------------------------------------------------------------------- inlined helpers */
 
 /* rax = rax-free address of element r11 (an index in range): base word of the pool plus index × stride. */
 static void element_address(struct jit *j, const struct tn_map_geo *geo, struct tn_mem pool)
@@ -715,8 +713,7 @@ static void lower_hook_word(struct jit *j, u32 offset)
     tn_x86_bind(a, none);
 }
 
-/* ------------------------------------------------------------------------------------------------ the host
- */
+/* ----------------------------------------------------------------------------------------------- the host */
 
 /* The convention of eBPF calls is the host's own for up to five integer arguments; which function it is goes
    along in r11. A result of less than eight bytes has anything above them. */
@@ -794,8 +791,7 @@ static void lower_rmw(struct jit *j, u32 at, u8 how, u8 bytes)
         tn_x86_alu_mi(&j->a, bytes, alu_of(op->code), m, op->imm);
 }
 
-/* ------------------------------------------------------------------------------------------------ one
- * instruction */
+/* ---------------------------------------------------------------------------------------- one instruction */
 
 static int lower_plain(struct jit *j, u32 at, const struct bpf_insn *in)
 {

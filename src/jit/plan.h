@@ -3,8 +3,9 @@
  * Between the three files of the compiler:
  *
  *     analyse.c   decides, instruction by instruction, what need not be compiled and what may be compiled
- * better lower.c     one instruction (or a fused group) to machine code, following the decision jit.c calls
- * them: layout passes until jumps no longer shrink, prologues, the pool
+ *                 better
+ *     lower.c     one instruction (or a fused group) to machine code, following the decision jit.c calls
+ *                 them: layout passes until jumps no longer shrink, prologues, the pool
  *
  * Decisions are data (struct jit_insn), made once; lowering runs in every pass and must come to the same code
  * each time but for the length of jumps, which only ever shrink. That is why the passes end.
@@ -74,8 +75,8 @@ struct jit {
     u32 npool;
 };
 
-/* Fills plan[] and subs[]. −ENOTSUP for what cannot be translated, −EINVAL for what no verifier lets through.
- */
+/* Fills plan[] and subs[]. −ENOTSUP for what cannot be translated,
+   −EINVAL for what no verifier lets through. */
 int jit_analyse(struct jit *j);
 
 /* Code of insns[at], or of the group that starts there. */

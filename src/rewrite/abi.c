@@ -33,8 +33,8 @@ static enum abi_class class_of_members(const struct tn_btf *btf, const struct bt
     return all;
 }
 
-/* Of what lies `bit` bits into an argument. Scalars are aligned to their size, or the argument is in memory.
- */
+/* Of what lies `bit` bits into an argument. Scalars are aligned to their size,
+   or the argument is in memory. */
 static enum abi_class class_of(const struct tn_btf *btf, u32 id, u32 bit, u32 *steps)
 {
     u32 type = tn_btf_resolve(btf, id);

@@ -6,7 +6,7 @@
  *     jmp, jcc                  widened to 32 bits
  *     loop, jrcxz               8 bits is all they have: they hop over a jump
  *     call                      push <original return address>; jmp: the callee returns to the host's own
- * code
+ *                               code
  *
  * Refused is what does not reach (±2 GiB). What cannot be moved at all was refused by the planner.
  */
@@ -63,8 +63,8 @@ static void emulate_call(struct tn_asm *a, u64 at, const u8 *bytes, const struct
     tn_x86_u64(a, back);
 }
 
-/* Can the call be a push and a jump? Not when its operand is found through the stack pointer that the push
- * moves. */
+/* Can the call be a push and a jump? Not when its operand is found through the stack pointer
+   that the push moves. */
 static bool can_emulate(const struct tn_insn *i)
 {
     if (i->kind == TN_INSN_CALL)

@@ -34,8 +34,7 @@ static bool list_has(const struct tn_flow_list *l, u64 value)
     return false;
 }
 
-/* ------------------------------------------------------------------------------------------ functions by
- * address */
+/* ----------------------------------------------------------------------------------- functions by address */
 
 static u32 first_above(const struct tn_code_view *c, u64 addr)
 {
@@ -95,8 +94,7 @@ int tn_code_decode(const struct tn_code_view *c, u64 addr, struct tn_insn *ret_i
     return off < c->len ? tn_x86_decode(c->bytes + off, c->len - off, addr, ret_insn) : -EILSEQ;
 }
 
-/* ------------------------------------------------------------------------------------------------ following
- */
+/* ---------------------------------------------------------------------------------------------- following */
 
 static bool own(const struct tn_flow *f, u64 addr)
 {
@@ -272,8 +270,7 @@ u64 tn_flow_before(const struct tn_flow *f, u64 addr, struct tn_insn *ret_insn)
     return found;
 }
 
-/* ------------------------------------------------------------------------------------------------ jump
- * tables */
+/* -------------------------------------------------------------------------------------------- jump tables */
 
 static bool read_ro(const struct tn_code_view *c, u64 addr, void *ret, u64 size)
 {
@@ -328,8 +325,8 @@ static int read_table(struct tn_flow *f, u64 from, u64 table, bool relative, u32
     return 0;
 }
 
-/* The table that register `base` holds at `at`: its last definition before, or its only one in the function.
- */
+/* The table that register `base` holds at `at`: its last definition before,
+   or its only one in the function. */
 static bool table_in(const struct tn_flow *f, u64 at, u8 base, u64 *ret_table)
 {
     struct tn_insn i;

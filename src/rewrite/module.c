@@ -229,8 +229,8 @@ static int read_sections(struct tn_module *m, const Elf64_Ehdr *eh, bool *ret_un
     return 0;
 }
 
-/* .eh_frame without section headers: through its header's segment, to the end of the segment that holds it.
- */
+/* .eh_frame without section headers: through its header's segment,
+   to the end of the segment that holds it. */
 static int read_unwind(struct tn_module *m, u64 hdr)
 {
     for (u32 i = 0; i < m->nrodata; i++) {
@@ -384,8 +384,7 @@ int tn_module_open(int fd, struct tn_module **ret_module, struct tn_error *err)
     return adopt(TN_TAKE_PTR(file), len, ret_module, err);
 }
 
-/* ------------------------------------------------------------------------------------------------ questions
- */
+/* ---------------------------------------------------------------------------------------------- questions */
 
 const struct tn_code_view *tn_module_code(const struct tn_module *m, u64 addr)
 {

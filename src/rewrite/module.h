@@ -23,15 +23,15 @@ int tn_module_open(int fd, struct tn_module **ret_module, struct tn_error *err);
 int tn_module_parse(const u8 *bytes, u64 len, struct tn_module **ret_module, struct tn_error *err);
 void tn_module_free(struct tn_module *module);
 
-/* The code around `addr`: the executable segment that holds it; NULL if none does. Lives as long as the
- * module. */
+/* The code around `addr`: the executable segment that holds it; NULL if none does.
+   Lives as long as the module. */
 const struct tn_code_view *tn_module_code(const struct tn_module *module, u64 addr);
 /* All executable segments, for sweeps. */
 u32 tn_module_ncode(const struct tn_module *module);
 const struct tn_code_view *tn_module_code_at(const struct tn_module *module, u32 index);
 
-/* File offset (as of a uprobe) to virtual address and back, through PT_LOAD. −ENOENT: not in an executable
- * segment. */
+/* File offset (as of a uprobe) to virtual address and back, through PT_LOAD.
+   −ENOENT: not in an executable segment. */
 int tn_module_addr_of_offset(const struct tn_module *module, u64 offset, u64 *ret_addr);
 int tn_module_offset_of_addr(const struct tn_module *module, u64 addr, u64 *ret_offset);
 

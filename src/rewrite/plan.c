@@ -5,7 +5,7 @@
  *     entry, offset      | insn | insn | insn |            window from the place on, whole instructions
  *     short function     | insn | ret | nop nop nop |      … filled up with padding that nothing reaches
  *     exit               | pop | pop | ret | nop |         window around a ret: padding behind it, and as
- * many displaced   ▲ hook               instructions before it as it takes
+ *                                    ▲ hook                many displaced instructions before it as it takes
  *
  * An endbr64 at the entry stays where it is: indirect calls must find it. The window is behind it, and the
  * hook there counts as the entry. A jump back to the entry is refused, since it would be counted as a call.
@@ -44,8 +44,8 @@ static bool ends(const struct tn_insn *i)
            i->kind == TN_INSN_STOP;
 }
 
-/* Bytes from `addr` on that are padding: nops and breakpoints that no path reaches, before the next function.
- */
+/* Bytes from `addr` on that are padding: nops and breakpoints that no path reaches,
+   before the next function. */
 static u64 padding(const struct tn_flow *f, u64 addr, u64 want)
 {
     u64 limit = tn_func_next(f->code, addr - 1), n = 0;
@@ -134,8 +134,8 @@ static int build(const struct tn_flow *f, u64 addr, u64 through, struct window *
     return 0;
 }
 
-/* Pieces that may belong to the function were not followed; no direct jump in them may lead into the window.
- */
+/* Pieces that may belong to the function were not followed;
+   no direct jump in them may lead into the window. */
 static int check_maybe(const struct tn_flow *f, const struct tn_patch *p, struct tn_error *err)
 {
     for (u32 k = 0; k < f->maybe.n; k++) {
@@ -197,9 +197,9 @@ static bool in_window(const struct tn_plan *plan, u64 addr)
 
 #define BLOCK 64u
 
-/* Does one of BLOCK displacements, at p and the bytes behind it, lead to [lo, lo + span)? p is `at` bytes
- * from where lo is counted. Wrapping only finds too much. Four rounds of whole words, which vectors do at
- * once. */
+/* Does one of BLOCK displacements, at p and the bytes behind it, lead to [lo, lo + span)? p
+   is `at` bytes from where lo is counted. Wrapping only finds too much. Four rounds of
+   whole words, which vectors do at once. */
 static bool block_leads(const u8 *p, u32 at, u32 lo, u32 span)
 {
     u32 hit = 0;
@@ -310,8 +310,8 @@ static int plan_one(const struct tn_flow *f, enum tn_place_kind place, u64 addr,
     return 0;
 }
 
-/* A window around one ret: the fewest instructions before it that make five bytes with the padding behind it.
- */
+/* A window around one ret: the fewest instructions before it that make five
+   bytes with the padding behind it. */
 static int build_exit(const struct tn_flow *f, u64 ret, struct window *ret_w, struct tn_error *err)
 {
     struct tn_error first = {0};
@@ -484,8 +484,7 @@ bool tn_plan_overlap(const struct tn_plan *a, const struct tn_plan *b)
     return false;
 }
 
-/* ------------------------------------------------------------------------------------------------ vfork
- * sites */
+/* -------------------------------------------------------------------------------------------- vfork sites */
 
 int tn_find_vfork_sites(const struct tn_code_view *code, struct tn_patch **ret_patches, u32 *ret_count,
                         u32 *ret_skipped, struct tn_error *err)

@@ -65,9 +65,9 @@ int tn_plan(const struct tn_code_view *code, enum tn_place_kind place, u64 addr,
             struct tn_error *err);
 void tn_plan_clear(struct tn_plan *plan);
 
-/* Two plans of one module that would write over one another (an exit's window in a short function reaches
-   into the entry's). The same patch planned twice (same address, length and hook place) is no overlap: it is
-   chained. */
+/* Two plans of one module that would write over one another (an exit's window in a short
+   function reaches into the entry's). The same patch planned twice (same address, length and
+   hook place) is no overlap: it is chained. */
 bool tn_plan_overlap(const struct tn_plan *a, const struct tn_plan *b);
 
 /*

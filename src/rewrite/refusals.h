@@ -55,8 +55,8 @@ enum tn_refusal_id {
 const char *tn_refusal_name(enum tn_refusal_id id);
 const char *tn_refusal_text(enum tn_refusal_id id);
 
-/* Fills `err` with the row's name, its sentence, the address, and `detail` if there is one. Returns `code`.
- */
+/* Fills `err` with the row's name, its sentence, the address,
+   and `detail` if there is one. Returns `code`. */
 int tn_refuse(struct tn_error *err, int code, enum tn_refusal_id id, u64 addr, const char *detail);
 
 #endif

@@ -5,8 +5,9 @@
  *
  *     prelude     only where flags are live or read, below the host's red zone at offsets: rax, flags
  *     fast way    light frame   what the program clobbers, pushed (programs that read neither context nor
- * run) full frame    struct tn_pt_regs │ struct tn_run │ claim, from the stack pointer up slow way    full
- * frame, everything saved
+ *                               run)
+ *                 full frame    struct tn_pt_regs │ struct tn_run │ claim, from the stack pointer up
+ *     slow way    full frame, everything saved
  *
  * The full frame is 8 modulo 16: with the return address on top, an ABI entry's frame ends up aligned.
  *
@@ -104,8 +105,7 @@ struct tramp {
     u32 nliterals;
 };
 
-/* ------------------------------------------------------------------------------------------------ decisions
- */
+/* ---------------------------------------------------------------------------------------------- decisions */
 
 static bool near(const struct tn_tramp_in *in, u64 target, u64 size)
 {
@@ -370,8 +370,8 @@ static void fill_args(struct tramp *t)
     }
 }
 
-/* The parts of the context that are not there by saving registers, where the program reads them. rax is free.
- */
+/* The parts of the context that are not there by saving registers, where the program reads them.
+   rax is free. */
 static void fill_context(struct tramp *t)
 {
     const struct tn_tramp_in *in = t->in;
@@ -444,8 +444,7 @@ static void test_replaced(struct tramp *t, u32 mask)
     tn_x86_bind(&t->a, none);
 }
 
-/* ------------------------------------------------------------------------------------------------ the two
- * ways */
+/* ------------------------------------------------------------------------------------------- the two ways */
 
 /* The thread's slot, if it is this thread's and nothing runs: taken for this run. */
 static void take_slot(struct tramp *t)

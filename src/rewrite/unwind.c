@@ -95,8 +95,8 @@ static u64 encoded(struct cursor *c, u8 enc, u64 data)
     }
 }
 
-/* Do the instructions before the first advance leave anything but CFA = rsp + 8 with the return address
- * saved? */
+/* Do the instructions before the first advance leave anything but CFA = rsp + 8
+   with the return address saved? */
 static bool changes_entry(struct cursor c)
 {
     enum { RSP = 7, RIP = 16 };

@@ -5,9 +5,10 @@
  * Two kinds of rival are kept apart:
  *
  *   another processor   atomics of the C11 model; a SIGKILL may fall between any two stores, so stores that a
- * recovery relies on are release stores (x86 keeps them in program order, the compiler is told to) a signal
- * handler    on this very thread: one instruction without a lock prefix is enough, since an interrupt never
- *                       splits an instruction (tn_this_thread_*)
+ *                       recovery relies on are release stores (x86 keeps them in program order, the compiler
+ *                       is told to)
+ *   a signal handler    on this very thread: one instruction without a lock prefix is enough, since an
+ *                       interrupt never splits an instruction (tn_this_thread_*)
  */
 #ifndef TN_RT_BARRIER_H
 #define TN_RT_BARRIER_H

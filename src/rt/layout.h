@@ -4,9 +4,12 @@
  *
  *   shared between processes (untrusted by all: every index is checked where it is used)
  *     map memory        one memfd a map: elements, buckets, lock words. Offsets and indices only, never
- * pointers. gates             one memfd a broker: a byte a link; targets map it read-only (from a read-only
- * descriptor). link statistics   one memfd a broker: 64 bytes a link; written by targets, shown to people,
- * trusted by none. CPU claims        one memfd a broker: 64 bytes a possible CPU.
+ *                       pointers.
+ *     gates             one memfd a broker: a byte a link; targets map it read-only (from a read-only
+ *                       descriptor).
+ *     link statistics   one memfd a broker: 64 bytes a link; written by targets, shown to people, trusted by
+ *                       none.
+ *     CPU claims        one memfd a broker: 64 bytes a possible CPU.
  *
  *   private to a target (written by the injector; the target can only read what is marked r)
  *     struct tn_proc    r   what the agent must know of its process
@@ -154,9 +157,9 @@ struct tn_proc {
     /* The program's own file as it is mapped here: what lies in its segments cannot vanish while the process
        runs. 0: not known. */
     u64 image_start, image_end;
-    /* How vector and x87 state is saved around calls of the host's functions: bytes, XSAVE_* of
-       agent/routines.h, and the components that the process may use (XCR0). Size 0: no such call is possible.
-     */
+    /* How vector and x87 state is saved around calls of the host's functions: bytes,
+       XSAVE_* of agent/routines.h, and the components that the process may use
+       (XCR0). Size 0: no such call is possible. */
     u32 xsave_size, xsave_how;
     u64 xsave_mask;
 };
@@ -219,8 +222,8 @@ struct tn_trace_record {
 _Static_assert(sizeof(struct tn_trace_record) == 512, "a fixed size a line");
 
 /*
- * Compiled program:   u64 prog(void *ctx, struct tn_run *run)                          (System V, general
- * registers only) Helper:             u64 helper(u64 r1, u64 r2, u64 r3, u64 r4, u64 r5, struct tn_run *run)
+ * Compiled program:   u64 prog(void *ctx, struct tn_run *run)              (System V, general registers only)
+ * Helper:             u64 helper(u64 r1, u64 r2, u64 r3, u64 r4, u64 r5, struct tn_run *run)
  */
 typedef u64 (*tn_prog_fn)(void *ctx, struct tn_run *run);
 typedef u64 (*tn_helper_fn)(u64, u64, u64, u64, u64, struct tn_run *);

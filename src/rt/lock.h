@@ -6,7 +6,8 @@
  *   free ──CAS──▶ ours                      0
  *   ours already, an outer run under way    -EBUSY at once (we are a signal handler: we would wait for ever)
  *   ours already, no outer run              TN_LOCK_REPAIR: left by a run that siglongjmp abandoned; held
- * now, mend first another's ──pause, then sched_yield──▶  0, or -EBUSY after TN_LOCK_WAIT_NS
+ *                                           now, mend first
+ *   another's ──pause, then sched_yield──▶  0, or -EBUSY after TN_LOCK_WAIT_NS
  *
  * A holder may have been preempted for some time slices, so the wait is long. Who has waited in vain marks
  * the word as suspect, and those who come after him only try for a moment: a dead holder whom nobody has

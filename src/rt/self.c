@@ -42,8 +42,8 @@ u32 tn_self_cpu(const struct tn_proc *proc)
         if (TN_LIKELY(cpu < ncpu))
             return cpu;
     }
-    /* The kernel keeps node << 12 | cpu as the limit of a segment of its own (selector 0x7b), for the vDSO's
-     * getcpu. */
+    /* The kernel keeps node << 12 | cpu as the limit of a segment of its own (selector 0x7b),
+       for the vDSO's getcpu. */
     __asm__ volatile("lsl %1, %0" : "=r"(cpu) : "r"(0x7bu) : "cc");
     cpu &= 0xfff;
     return cpu < ncpu ? cpu : cpu % ncpu;

@@ -68,8 +68,8 @@ static inline u64 tn_self_owner(const struct tn_proc *proc)
 /* The part of an owner word that names the process. */
 #define TN_OWNER_PID(owner) ((u32)((owner) >> 32))
 
-/* Is this the only run of its thread? Then a lock that the thread seems to hold was left by an abandoned one.
- */
+/* Is this the only run of its thread? Then a lock that the thread seems
+   to hold was left by an abandoned one. */
 bool tn_self_alone(const struct tn_run *run);
 
 #endif

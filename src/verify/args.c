@@ -134,8 +134,7 @@ static int check_kind(struct vf *v, const struct tn_helper_call *c, u32 regno, c
     return bad_type(v, c, regno, lists[form->kind]);
 }
 
-/* ---------------------------------------------------------------------------------------- where they point
- */
+/* --------------------------------------------------------------------------------------- where they point */
 
 /* Kinds that may point anywhere into what they point into; the access is checked. */
 static bool moves(const struct tn_reg *reg)
@@ -170,8 +169,7 @@ static int check_place(struct vf *v, u32 regno)
                      TN_REG_NAME(reg), regno, (long long)reg->r.smin);
 }
 
-/* ------------------------------------------------------------------------------------------- one kind each
- */
+/* ------------------------------------------------------------------------------------------ one kind each */
 
 static int arg_map(struct vf *v, struct tn_helper_call *c, u32 regno)
 {
@@ -299,8 +297,8 @@ int tn_arg_const_str(struct vf *v, u32 regno, const char **ret, u32 *ret_len)
     return 0;
 }
 
-/* The host's struct `from` has one of type `to` at that offset, itself or a first member of what lies there.
- */
+/* The host's struct `from` has one of type `to` at that offset,
+   itself or a first member of what lies there. */
 static bool holds_type(const struct tn_btf *btf, u32 from, u64 off, u32 to)
 {
     const struct btf_type *t;

@@ -208,8 +208,7 @@ int tn_attach_check(struct vf *v)
     return err || in->expected_attach_type != BPF_TRACE_ITER ? err : check_iter(v);
 }
 
-/* --------------------------------------------------------------------------------------------- the context
- */
+/* -------------------------------------------------------------------------------------------- the context */
 
 /* The argument whose words hold the byte at `off`; as many as there are: the result; one more: nothing. */
 static u32 arg_at(const struct vf *v, s64 off)

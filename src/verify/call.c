@@ -30,8 +30,7 @@ static u32 built_flags(u32 id)
     return 0;
 }
 
-/* -----------------------------------------------------------------------------------------------------
- * helpers: may this program call it here */
+/* ----------------------------------------------------------------- helpers: may this program call it here */
 
 static int unknown_helper(struct vf *v, u32 id)
 {
@@ -103,8 +102,7 @@ static int check_allowed(struct vf *v, const struct tn_proto *proto)
     return 0;
 }
 
-/* -----------------------------------------------------------------------------------------------------
- * helpers: rules of their own */
+/* ---------------------------------------------------------------------------- helpers: rules of their own */
 
 /* Where it is done the function that does it is over, with what that other program returns. */
 static int rule_tail_call(struct vf *v, struct tn_helper_call *c)
@@ -281,8 +279,7 @@ static int check_rules(struct vf *v, struct tn_helper_call *c)
     return err;
 }
 
-/* -----------------------------------------------------------------------------------------------------
- * helpers: what is known afterwards */
+/* ---------------------------------------------------------------------- helpers: what is known afterwards */
 
 /* The map is this one on every visit, or it varies. */
 static void note_map(struct vf *v, const struct tn_helper_call *c)

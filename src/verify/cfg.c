@@ -4,8 +4,7 @@
 
 #include "verify/internal.h"
 
-/* ------------------------------------------------------------------------------------- instructions one by
- * one */
+/* -------------------------------------------------------------------------------- instructions one by one */
 
 /* What the decoder calls a fault, what is refused for it, and what people read before the decoder's own
    words. A shift that is too far and a division by zero are judged where a path meets them: as in Linux, dead
@@ -133,8 +132,7 @@ static int check_insns(struct vf *v)
     return 0;
 }
 
-/* ---------------------------------------------------------------------------------------------------
- * functions */
+/* ---------------------------------------------------------------------------------------------- functions */
 
 u32 tn_cfg_next(const struct bpf_insn *insns, u32 pc, u32 ret_next[2])
 {
@@ -339,8 +337,7 @@ static int check_reached(struct vf *v)
     return 0;
 }
 
-/* -------------------------------------------------------------------------------------------------- call
- * graph */
+/* --------------------------------------------------------------------------------------------- call graph */
 
 static u32 callee(const struct vf *v, u32 pc)
 {

@@ -4,10 +4,10 @@
  * instructions form a function, where do jumps lead, is everything reached. Loops are allowed (the paths show
  * whether they end); recursion is not.
  *
- *      insns   0      4        9            ninsns
+ *      insns   0      4           9         ninsns
  *              │ main │ subprog 1 │ subprog 2 │       a function starts where a call leads, and ends where
- * the next └──────┴───────────┴───────────┘       one starts; control never crosses a border but by call and
- * exit
+ *              └──────┴───────────┴───────────┘       the next one starts; control never crosses a border
+ *                                                     but by call and exit
  *
  * Checked here once, so that the rest never asks again: operation codes, register numbers, unused fields,
  * two-slot loads being whole, jump and call targets. R10 is never written.

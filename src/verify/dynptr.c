@@ -5,7 +5,7 @@
  *
  *      fp−16   slot k    DYNPTR, first   kind, id, ref        one id a dynptr; clones have ids of their own
  *      fp−8    slot k−1  DYNPTR          kind, id, ref        ref: of what has to be given back (ring
- * buffer), or 0
+ *                                                             buffer), or 0
  *
  *      r0 = bpf_dynptr_data(fp−16, …)    MEM, a slice: r0.ref = id, r0.uid = ref
  *
@@ -26,8 +26,7 @@ static const struct {
 
 #define SLOTS 2u
 
-/* ------------------------------------------------------------------------------------------------ where they
- * lie */
+/* ----------------------------------------------------------------------------------------- where they lie */
 
 static bool slot_is_dynptr(const struct tn_frame *f, u32 k)
 {
@@ -94,8 +93,7 @@ int tn_dynptr_overwritten(struct vf *v, struct tn_frame *f, u32 k)
     return 0;
 }
 
-/* -----------------------------------------------------------------------------------------------------
- * arguments */
+/* ---------------------------------------------------------------------------------------------- arguments */
 
 /* What register `regno` names, if it is a whole dynptr. */
 static int find(struct vf *v, u32 regno, struct tn_dynptr *ret)
@@ -232,8 +230,7 @@ int tn_dynptr_release_arg(struct vf *v, u32 regno, enum tn_dynptr_kind kind)
     return 0;
 }
 
-/* --------------------------------------------------------------------------------------------------------
- * slices */
+/* ------------------------------------------------------------------------------------------------- slices */
 
 void tn_dynptr_slice(const struct tn_dynptr *d, struct tn_reg *mem)
 {

@@ -23,15 +23,15 @@
  *   1. branches == 0: every way on from the point was followed to exit, or to a point that covered it.
  *   2. complete: besides, its marks are final. Such points prune by what is marked.
  *   3. A point that is finished but not complete prunes only what it covers in everything that is live; that
- * is an edge of the circle.
+ *      is an edge of the circle.
  *   4. With depth-first order, branches > 0 means: an ancestor on the present path. When such a point equals
- * the present state, the program can walk this circle for ever: infinite_loop. When it merely covers it, the
- *      loop makes progress, and the path goes on, paid for from the budget; but for loops whose rounds the
- * run bounds whatever the program computes (enum tn_loop): there it prunes as in 3.
+ *      the present state, the program can walk this circle for ever: infinite_loop. When it merely covers it,
+ *      the loop makes progress, and the path goes on, paid for from the budget; but for loops whose rounds
+ *      the run bounds whatever the program computes (enum tn_loop): there it prunes as in 3.
  *   5. remain of a complete point is an upper bound of the instructions from there to the end, ENDLESS where
- * a loop of 4 lies on the way. A pruned path inherits it, which makes facts.longest_path the maximum over all
- *      paths, those not walked included: what pruning leaves out differs only in numbers that decided
- * nothing, so it cannot take a way that was not walked.
+ *      a loop of 4 lies on the way. A pruned path inherits it, which makes facts.longest_path the maximum
+ *      over all paths, those not walked included: what pruning leaves out differs only in numbers that
+ *      decided nothing, so it cannot take a way that was not walked.
  *
  * A point is kept only when the path moved on a bit since the last (8 instructions and 2 jumps), and is
  * thrown away when it keeps missing: comparing must not cost more than following.
@@ -191,8 +191,8 @@ static void point_free(struct tn_point *p)
     free(p);
 }
 
-/* Unlinks a point that does not earn its keep. While paths go on from it, its children name it as their
- * parent. */
+/* Unlinks a point that does not earn its keep. While paths go on from it,
+   its children name it as their parent. */
 static void point_drop(struct vf *v, struct tn_point **at)
 {
     struct tn_point *p = *at;

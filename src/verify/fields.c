@@ -50,8 +50,7 @@ u32 tn_field_size(enum tn_field_kind kind)
     return kinds[kind].size;
 }
 
-/* --------------------------------------------------------------------------------------------------
- * searching */
+/* ---------------------------------------------------------------------------------------------- searching */
 
 struct search {
     const struct tn_btf *btf, *host;
@@ -403,8 +402,7 @@ int tn_fields_of_object(const struct tn_btf *btf, u32 type, const struct tn_btf 
     return err ? err : ret->n ? 0 : -EFAULT;
 }
 
-/* --------------------------------------------------------------------------------------------------------
- * asking */
+/* ------------------------------------------------------------------------------------------------- asking */
 
 static bool lives_in(enum tn_field_home home, u32 map_type)
 {

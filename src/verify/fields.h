@@ -81,9 +81,9 @@ u32 tn_field_size(enum tn_field_kind kind);
    or a root of what is not there). */
 int tn_fields_parse(const struct tn_btf *btf, u32 type, u32 mask, u32 size, const struct tn_btf *host,
                     struct tn_fields *ret);
-/* The same of a struct that a program may allocate. None for one without a special member; errors as above,
-   and −EFAULT for one whose special members turn out to be none. Linux refuses to load types with such
-   errors. */
+/* The same of a struct that a program may allocate. None for one without a special member;
+   errors as above, and −EFAULT for one whose special members turn out to be none. Linux
+   refuses to load types with such errors. */
 int tn_fields_of_object(const struct tn_btf *btf, u32 type, const struct tn_btf *host, struct tn_fields *ret);
 /* −EOPNOTSUPP: values of such maps do not have such fields. −EACCES: not in maps that programs may only read
    or only write. `ret_kind`: the offender. */

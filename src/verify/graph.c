@@ -54,8 +54,7 @@ static int check_owned(struct vf *v, u32 arg)
     return 0;
 }
 
-/* ------------------------------------------------------------------------------------------------ drop,
- * count */
+/* -------------------------------------------------------------------------------------------- drop, count */
 
 static int check_drop(struct vf *v, struct tn_kcall *c, u32 arg)
 {
@@ -101,8 +100,7 @@ static int check_refcounted(struct vf *v, struct tn_kcall *c, u32 arg)
     return 0;
 }
 
-/* ------------------------------------------------------------------------------------------------ roots,
- * nodes */
+/* ------------------------------------------------------------------------------------------- roots, nodes */
 
 static int check_constant_offset(struct vf *v, u32 arg, const char *what)
 {
@@ -254,8 +252,7 @@ int tn_graph_arg(struct vf *v, struct tn_kcall *c, u32 arg, bool *ret_is)
     return 0;
 }
 
-/* --------------------------------------------------------------------------------------------------- effects
- */
+/* ------------------------------------------------------------------------------------------------ effects */
 
 static u16 borrowed(const struct vf *v, u32 type)
 {
@@ -294,8 +291,7 @@ int tn_graph_given(struct vf *v, struct tn_kcall *c)
     return 0;
 }
 
-/* ----------------------------------------------------------------------------------------------------
- * results */
+/* ------------------------------------------------------------------------------------------------ results */
 
 static int new_object(struct vf *v, struct tn_kcall *c, struct tn_reg *r0)
 {

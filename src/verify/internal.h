@@ -65,8 +65,8 @@ struct tn_trail {
     } last[TN_TRAIL_KEPT];
 };
 
-/* Records of special fields: of map k's values at 2k, of its inner map's at 2k + 1; of the program's structs.
- */
+/* Records of special fields: of map k's values at 2k, of its inner map's at 2k + 1;
+   of the program's structs. */
 struct tn_special {
     struct tn_fields *map;
     struct tn_object_type *object;
@@ -220,10 +220,10 @@ int tn_explore_state(struct vf *v, struct tn_state *state, u32 insn, u64 *ret_lo
 void tn_explore_clear(struct vf *v);
 /* The path forks: `state` (taken over) will go on at `insn`. */
 int tn_explore_fork(struct vf *v, struct tn_state *state, u32 insn);
-/* An instruction that a run passes a bounded number of times, whatever the program computes: a state kept
-   there (cfg.flow[].loop, set before paths are followed) covers a later one of the same path when every
-   number is within its bounds, and the path ends. ITER: a call of an iterator's next(), where the iterator is
-   active. */
+/* An instruction that a run passes a bounded number of times, whatever the program computes: a
+   state kept there (cfg.flow[].loop, set before paths are followed) covers a later one of the
+   same path when every number is within its bounds, and the path ends. ITER: a call of an
+   iterator's next(), where the iterator is active. */
 enum tn_loop { TN_LOOP_NONE, TN_LOOP_ITER, TN_LOOP_MAY_GOTO, TN_LOOP_CALLBACK };
 /* `next` is about to go one more round, which starts at `insn`: numbers that differ from those of the last
    round on this path, and decided nothing so far, become unknown, so that rounds come to look alike. */
@@ -375,8 +375,8 @@ struct tn_dynptr {
     u8 kind; /* enum tn_dynptr_kind */
     u32 id, ref;
 };
-/* Argument: a dynptr that is there, of `kind` (NONE: any). A callee that changes it does not take a caller's.
- */
+/* Argument: a dynptr that is there, of `kind` (NONE: any).
+   A callee that changes it does not take a caller's. */
 int tn_dynptr_arg(struct vf *v, u32 regno, enum tn_dynptr_kind kind, bool mutates, struct tn_dynptr *ret);
 /* Argument: room where the call makes one; `cloned`: from this one (NULL: none). */
 int tn_dynptr_new(struct vf *v, u32 regno, enum tn_dynptr_kind kind, const struct tn_dynptr *cloned);
@@ -445,8 +445,8 @@ int tn_call_helper(struct vf *v, const struct bpf_insn *insn);
 int tn_callback_call(struct vf *v, const struct tn_helper_call *c);
 /* The same for a function that a kfunc may call, with these arguments; it returns 0 or 1. */
 int tn_callback_follow(struct vf *v, u32 func, const struct tn_reg arg[5]);
-/* A kfunc (its `special`) has a function of the program run later, about the map whose value `in` points to.
- */
+/* A kfunc (its `special`) has a function of the program run later,
+   about the map whose value `in` points to. */
 int tn_callback_later(struct vf *v, u32 special, u32 func, const struct tn_reg *in);
 /* Follows what was put off so, and what that puts off; *longest becomes the longest path of all, if it is. */
 int tn_callback_run_later(struct vf *v, u64 *longest);
@@ -509,8 +509,8 @@ void tn_special_close(struct vf *v);
 const struct tn_fields *tn_fields_of(const struct vf *v, const struct tn_reg *reg);
 const struct tn_fields *tn_fields_of_type(const struct vf *v, u32 type);
 bool tn_reg_has_lock(const struct vf *v, const struct tn_reg *reg);
-/* An access of `size` bytes whose first is in [min, max]. `ret_kptr`: it reads or writes this pointer, as a
- * whole. */
+/* An access of `size` bytes whose first is in [min, max]. `ret_kptr`:
+   it reads or writes this pointer, as a whole. */
 int tn_special_access(struct vf *v, const struct tn_reg *reg, s64 min, s64 max, u32 size, bool by_insn,
                       const struct tn_field **ret_kptr);
 int tn_kptr_load(struct vf *v, const struct bpf_insn *insn, const struct tn_field *f);
@@ -540,8 +540,8 @@ int tn_lock_release(struct vf *v, u32 regno, enum tn_ref_kind kind);
 int tn_lock_may_fail(struct vf *v);
 /* A lock is held that lies in the very object that `reg` points into. */
 bool tn_lock_is_held(const struct vf *v, const struct tn_reg *reg);
-/* Argument: where the call saves the interrupt flag, or restores it from. `by_lock`: one of the locks'
- * functions. */
+/* Argument: where the call saves the interrupt flag, or restores it from.
+   `by_lock`: one of the locks' functions. */
 int tn_irq_save(struct vf *v, u32 regno, bool by_lock);
 int tn_irq_restore(struct vf *v, u32 regno, bool by_lock);
 enum tn_section { TN_SECTION_RCU, TN_SECTION_PREEMPT };

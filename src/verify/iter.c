@@ -6,7 +6,7 @@
  *             new              next → element        next → NULL            destroy
  *      (none) ───▶ ACTIVE ──────────▶ ACTIVE ─────────────▶ DRAINED ───────────▶ (none)
  *                     └──────────────────────────────────────┴── destroy at any time; never forgotten: a
- * reference
+ *                                                                reference
  *
  * Kinds need no table: the struct's name, its size and whether it lives under RCU come from the type
  * information of the function called. Its slots hold the kind of byte ITER, `reg.obj` the type, `tag[0]` the

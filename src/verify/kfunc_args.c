@@ -12,7 +12,7 @@
  *      __nullable        may be NULL                       __str         a string that never changes
  *      __map             a map                             __uninit      room where a dynptr is made
  *      __iter            an iterator                       __irq_flag    where the state of interrupts is
- * kept
+ *                                                                        kept
  *      __alloc, __refcounted_kptr                          objects of the program's own
  *
  * Objects on the stack, locks and sections belong to dynptr.c, iter.c and lock.c, objects of the program to

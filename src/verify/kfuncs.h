@@ -6,10 +6,10 @@
  *
  * K(name, set, what is special, flags)
  *
- *   flags   ACQUIRE       the result has to be given back        RELEASE       the argument is given back
- *           RET_NULL      the result may be NULL                 TRUSTED_ARGS  pointers are valid, not NULL
- *           RCU           … or valid in this RCU section         RCU_PROTECTED an iterator good inside one
- * only SLEEPABLE     may sleep                              ITER_NEW, ITER_NEXT, ITER_DESTROY of an iterator
+ *   flags   ACQUIRE    the result has to be given back   RELEASE        the argument is given back
+ *           RET_NULL   the result may be NULL            TRUSTED_ARGS   pointers are valid, not NULL
+ *           RCU        … or valid in this RCU section    RCU_PROTECTED  an iterator good inside one only
+ *           SLEEPABLE  may sleep                         ITER_NEW, ITER_NEXT, ITER_DESTROY of an iterator
  *
  * To add one that needs nothing special: a row. The prototype has to be in the host's BTF.
  */

@@ -96,8 +96,8 @@ static u16 before(const struct vf *v, u32 pc, u16 live)
     }
 }
 
-/* Who comes before an instruction: entry[first[pc] … first[pc + 1]). Calls come before the function's start.
- */
+/* Who comes before an instruction: entry[first[pc] … first[pc + 1]).
+   Calls come before the function's start. */
 struct before_list {
     u32 *first, *entry;
 };

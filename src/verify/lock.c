@@ -23,8 +23,8 @@
  */
 #include "verify/internal.h"
 
-/* `of`: what kind of object, in the upper half (the lower one would be compared as an id). Ids tell them
- * apart. */
+/* `of`: what kind of object, in the upper half (the lower one would be compared as an id).
+   Ids tell them apart. */
 #define OF_MAP(reg) (((u64)(reg)->obj << 2 | ((reg)->uid ? 2u : 0u) | 1u) << 32)
 #define OF_OBJECT   0u
 
@@ -48,8 +48,7 @@ static u32 *depth_of(struct tn_state *s, enum tn_section section)
     return section == TN_SECTION_RCU ? &s->rcu : &s->preempt;
 }
 
-/* ------------------------------------------------------------------------------------------------- sections
- */
+/* ----------------------------------------------------------------------------------------------- sections */
 
 int tn_section_enter(struct vf *v, enum tn_section section, const char *func)
 {
@@ -93,8 +92,7 @@ bool tn_in_rcu(const struct vf *v)
     return v->cur.rcu || v->cur.nlocks || !v->cur.sleepable;
 }
 
-/* ---------------------------------------------------------------------------------------------- spin locks
- */
+/* --------------------------------------------------------------------------------------------- spin locks */
 
 static bool is_resilient(u8 kind)
 {
@@ -221,8 +219,7 @@ bool tn_lock_is_held(const struct vf *v, const struct tn_reg *reg)
     return false;
 }
 
-/* --------------------------------------------------------------------------------------------- saved flags
- */
+/* -------------------------------------------------------------------------------------------- saved flags */
 
 static int flag_slot(struct vf *v, u32 regno, u32 *ret_slot)
 {
@@ -303,8 +300,7 @@ int tn_irq_restore(struct vf *v, u32 regno, bool by_lock)
     return 0;
 }
 
-/* -------------------------------------------------------------------------------------------- what may be
- * called */
+/* ------------------------------------------------------------------------------------- what may be called */
 
 static int refuse_sleep(struct vf *v, const struct held *h, const char *func)
 {
@@ -332,8 +328,7 @@ int tn_call_in_lock(struct vf *v, bool allowed)
                      "function calls are not allowed while holding a lock: unlock before this call");
 }
 
-/* ------------------------------------------------------------------------------------------------------- the
- * end */
+/* ------------------------------------------------------------------------------------------------ the end */
 
 static int refuse_held(struct vf *v, const struct held *h, const char *what)
 {

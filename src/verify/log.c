@@ -33,8 +33,7 @@ const char *tn_reason_sentence_of(const char *name)
     return NULL;
 }
 
-/* -------------------------------------------------------------------------------------------------------
- * text */
+/* --------------------------------------------------------------------------------------------------- text */
 
 static void text_vadd(struct tn_text *t, const char *fmt, va_list ap)
 {
@@ -56,8 +55,7 @@ void tn_text_add(struct tn_text *t, const char *fmt, ...)
     va_end(ap);
 }
 
-/* --------------------------------------------------------------------------------------------------------
- * log */
+/* ---------------------------------------------------------------------------------------------------- log */
 
 void tn_log_open(struct tn_log *log, u32 level, u64 size)
 {
@@ -66,8 +64,8 @@ void tn_log_open(struct tn_log *log, u32 level, u64 size)
     log->cap = size ? size : TN_LOG_MAX;
 }
 
-/* Room for `n` bytes and a NUL behind the present end; what the reader's buffer would have lost goes first.
- */
+/* Room for `n` bytes and a NUL behind the present end; what the reader's buffer
+   would have lost goes first. */
 static bool make_room(struct tn_log *log, u64 n)
 {
     u64 at = log->len - log->base, room;
@@ -168,8 +166,7 @@ void tn_log_stats(struct vf *v, u64 time_ns)
                v->peak_states, 0u);
 }
 
-/* ---------------------------------------------------------------------------------------------------
- * refusals */
+/* ----------------------------------------------------------------------------------------------- refusals */
 
 static void write_refusal(struct vf *v, u32 insn, enum tn_reason reason, const char *message)
 {

@@ -3,9 +3,9 @@
  * The verifier's log, in the lines that tools know from Linux, and the writing of refusals.
  *
  *   level 1   the path that was refused: each instruction, and what it changed. At a fork left behind the
- * text is taken back to the fork; of a program that is accepted nothing remains level 2   all paths, with the
- * whole state where one begins level 4   two lines before the closing one: the time, and the stack of each
- * function
+ *             text is taken back to the fork; of a program that is accepted nothing remains
+ *   level 2   all paths, with the whole state where one begins
+ *   level 4   two lines before the closing one: the time, and the stack of each function
  *
  * A refusal and the closing line ("processed N insns (limit …) …") are written at every level but 0.
  *

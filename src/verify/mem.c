@@ -40,8 +40,7 @@ static const char *var_text(const struct tn_place *p, char buf[VAR_TEXT_LEN])
 }
 #define TN_VAR_TEXT(p) var_text((p), (char[VAR_TEXT_LEN]){0})
 
-/* ------------------------------------------------------------------------------------------------- regions
- */
+/* ------------------------------------------------------------------------------------------------ regions */
 
 /* "the value of map counts": what the bytes are to whoever wrote the program. */
 #define WHAT_LEN (TN_MAP_LABEL + 16)
@@ -214,8 +213,7 @@ static int check_socket(struct vf *v, struct tn_place *p)
                      TN_REG_NAME(&p->reg), p->min, p->size);
 }
 
-/* --------------------------------------------------------------------------------------------------- stack
- */
+/* -------------------------------------------------------------------------------------------------- stack */
 
 static const char *access_name(const struct tn_place *p)
 {
@@ -247,8 +245,7 @@ static int check_stack(struct vf *v, struct tn_place *p)
                      TN_STACK_BYTES);
 }
 
-/* ------------------------------------------------------------------------------------------------- dispatch
- */
+/* ----------------------------------------------------------------------------------------------- dispatch */
 
 static const struct memory {
     int (*check)(struct vf *v, struct tn_place *p);
@@ -470,8 +467,7 @@ static int write_value(struct vf *v, const struct tn_place *p, const struct tn_r
                     : tn_stack_store_var(v, f, p->min, p->max, p->size, value);
 }
 
-/* --------------------------------------------------------------------------------------------- instructions
- */
+/* ------------------------------------------------------------------------------------------- instructions */
 
 static int load(struct vf *v, const struct bpf_insn *i, bool sext, bool atomic)
 {
@@ -562,8 +558,7 @@ int tn_mem_atomic(struct vf *v, const struct bpf_insn *i)
     return err;
 }
 
-/* ----------------------------------------------------------------------------------------- on behalf of
- * helpers */
+/* ----------------------------------------------------------------------------------- on behalf of helpers */
 
 static int helper_stack(struct vf *v, const struct tn_place *p, bool exact)
 {

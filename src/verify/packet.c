@@ -63,8 +63,7 @@ int tn_packet_access(struct vf *v, struct tn_place *p)
         p->fixed, p->size, p->regno, p->reg.id, p->reg.delta, past ? 0 : p->reg.obj, p->regno, p->size);
 }
 
-/* --------------------------------------------------------------------------------------------- comparisons
- */
+/* -------------------------------------------------------------------------------------------- comparisons */
 
 static const u8 mirrored[16] = {
     [BPF_JGT >> 4] = BPF_JLT, [BPF_JLT >> 4] = BPF_JGT, [BPF_JGE >> 4] = BPF_JLE, [BPF_JLE >> 4] = BPF_JGE};

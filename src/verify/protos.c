@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The rows of protos.h as data, found by number; and the names of program types that they are written with.
- */
+/* The rows of protos.h as data, found by number; and the names of program types
+   that they are written with. */
 #include "verify/protos.h"
 
 #include <linux/bpf.h>

@@ -11,8 +11,9 @@
  *
  *   sound    what the concrete instruction yields for members is a member of the result
  *   alive    γ is not empty. Where it would be, tn_range_assume and tn_range_sync say false, and only there:
- * that is the proof that a path is dead tight    each of the eight ends is reached by a member. So there is
- * nothing left that one range could say to another, and refining once more changes nothing
+ *            that is the proof that a path is dead
+ *   tight    each of the eight ends is reached by a member. So there is nothing left that one range could say
+ *            to another, and refining once more changes nothing
  *
  * Tests compile this file for registers of four and six bits (TN_RANGE_BITS) and look at every range there
  * is.

@@ -8,7 +8,8 @@
  *      else                    r0, r6: id 0, ref 7
  *      r8 = part_of(r6)        r8: ref 7, an id of its own while it may be NULL
  *      release(r6)             the entry goes; every register and slot with ref 7 is a number, of which
- * nothing is known exit                    nothing may be left
+ *                              nothing is known
+ *      exit                    nothing may be left
  *
  * A pointer that was just acquired has id == ref; only then does being NULL say that nothing is held. What is
  * derived from it has the same ref and dies with it, but its NULL says nothing of the reference.
@@ -83,8 +84,7 @@ int tn_ref_lend(struct vf *v, struct tn_reg *reg)
     return err;
 }
 
-/* ---------------------------------------------------------------------------------------------- the end of
- * one */
+/* ----------------------------------------------------------------------------------------- the end of one */
 
 static void forget_reg(struct tn_reg *reg, void *arg)
 {
@@ -140,8 +140,7 @@ void tn_null_resolved(struct vf *v, struct tn_state *s, u32 id, bool is_null)
         tn_ref_drop(s, TN_REF_OBJECT, res.lent);
 }
 
-/* ------------------------------------------------------------------------------------------- arguments of
- * calls */
+/* ------------------------------------------------------------------------------------- arguments of calls */
 
 static bool is_null(const struct tn_reg *reg)
 {
@@ -194,8 +193,7 @@ int tn_ref_arg_done(struct vf *v, const struct tn_ref_use *use, const char *func
     return 0;
 }
 
-/* -------------------------------------------------------------------------------------------- the end of a
- * path */
+/* -------------------------------------------------------------------------------------- the end of a path */
 
 int tn_refs_none(struct vf *v, const char *what)
 {

@@ -175,8 +175,7 @@ u32 tn_insn_regs(const struct bpf_insn *i)
     return (1u << i->dst_reg) | (BPF_SRC(i->code) == BPF_X ? 1u << i->src_reg : 0);
 }
 
-/* --------------------------------------------------------------------------------------------------------
- * states */
+/* ------------------------------------------------------------------------------------------------- states */
 
 static u64 hash_of(const void *bytes, size_t n)
 {
@@ -326,8 +325,7 @@ static void compare(struct vf *v, u32 *ret_regs, u64 *ret_slots)
     }
 }
 
-/* --------------------------------------------------------------------------------------------------------
- * lines */
+/* -------------------------------------------------------------------------------------------------- lines */
 
 #define COLUMN     40u /* where comments begin, or at the next multiple of 8 */
 #define COLUMN_GAP 8u

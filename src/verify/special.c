@@ -2,11 +2,11 @@
 /*
  * Special fields on a path: who may touch them, and how.
  *
- *      field                  loads and stores                       otherwise
- *      lock, timer, …         none                                   their own functions, at a constant
- * offset kptr_untrusted         8 bytes: a pointer that may be wild    any pointer of its type is stored, or
- * NULL kptr, percpu_kptr      8 bytes, loads only: good under RCU    bpf_kptr_xchg moves references in and
- * out uptr                   8 bytes, loads only: memory            filled by user space
+ *      field              loads and stores                     otherwise
+ *      lock, timer, …     none                                 their own functions, at a constant offset
+ *      kptr_untrusted     8 bytes: a pointer that may be wild  any pointer of its type is stored, or NULL
+ *      kptr, percpu_kptr  8 bytes, loads only: good under RCU  bpf_kptr_xchg moves references in and out
+ *      uptr               8 bytes, loads only: memory          filled by user space
  *
  * Records of a map's value and of the program's own structs are made once, before any path is followed. A map
  * that could not be made (a field that its type cannot hold) is refused there.
@@ -24,8 +24,7 @@ static const struct {
 #undef F
 };
 
-/* ------------------------------------------------------------------------------------------------------
- * records */
+/* ------------------------------------------------------------------------------------------------ records */
 
 static const char *why(int err)
 {
@@ -82,8 +81,8 @@ static int open_map(struct vf *v, u32 index, const struct tn_verify_map *map, st
             type->name);
     if (!map->btf || !map->btf_value_type_id)
         return 0;
-    /* A value that is malformed so has no special fields at all, in Linux and here: whoever asks for one is
-     * refused. */
+    /* A value that is malformed so has no special fields at all, in Linux and here:
+       whoever asks for one is refused. */
     if (tn_fields_parse(map->btf, map->btf_value_type_id, TN_FIELDS_IN_MAP, map->geo.value_size,
                         v->in->host_btf, ret))
         return 0;
@@ -183,8 +182,7 @@ bool tn_reg_has_lock(const struct vf *v, const struct tn_reg *reg)
     return f && (f->mask & (TN_FIELD_BIT(SPIN_LOCK) | TN_FIELD_BIT(RES_SPIN_LOCK)));
 }
 
-/* ------------------------------------------------------------------------------------------------ loads and
- * stores */
+/* --------------------------------------------------------------------------------------- loads and stores */
 
 int tn_special_access(struct vf *v, const struct tn_reg *reg, s64 min, s64 max, u32 size, bool by_insn,
                       const struct tn_field **ret_kptr)
@@ -225,8 +223,8 @@ static bool has_node(const struct vf *v, const struct tn_field *f)
     return of && (of->mask & TN_FIELD_NODES);
 }
 
-/* Under RCU what a referenced kptr shows stays good for the section: types that are kept are freed after it.
- */
+/* Under RCU what a referenced kptr shows stays good for the section:
+   types that are kept are freed after it. */
 static u16 loaded_flags(const struct vf *v, const struct tn_field *f)
 {
     if (f->kind == TN_FIELD_KPTR_UNREF || !tn_in_rcu(v))
@@ -352,8 +350,7 @@ int tn_kptr_store(struct vf *v, const struct bpf_insn *i, const struct tn_field 
     return tn_kptr_match(v, i->src_reg, f);
 }
 
-/* ------------------------------------------------------------------------------------------- arguments of
- * functions */
+/* --------------------------------------------------------------------------------- arguments of functions */
 
 /* The record of what the register points into, and the offset there. */
 static int place_of(struct vf *v, u32 regno, const char *name, const struct tn_fields **ret_fields,

@@ -37,8 +37,7 @@ void tn_src_close(struct tn_src *s)
     *s = (struct tn_src){0};
 }
 
-/* ----------------------------------------------------------------------------------------------------
- * records */
+/* ------------------------------------------------------------------------------------------------ records */
 
 static struct bpf_line_info line_at(const struct tn_src *s, u32 k)
 {
@@ -187,8 +186,7 @@ int tn_src_check_records(struct vf *v)
     return err ? err : check_lines(v);
 }
 
-/* ----------------------------------------------------------------------------------------------------
- * answers */
+/* ------------------------------------------------------------------------------------------------ answers */
 
 bool tn_src_line(const struct tn_src *s, u32 insn, struct tn_src_line *ret)
 {

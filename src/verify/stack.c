@@ -114,8 +114,7 @@ static int overwrite(struct vf *v, struct tn_frame *f, s64 min, s64 end)
     return err;
 }
 
-/* ---------------------------------------------------------------------------------------------------- stores
- */
+/* ------------------------------------------------------------------------------------------------- stores */
 
 int tn_stack_store(struct vf *v, struct tn_frame *f, s64 off, u32 size, const struct tn_reg *value)
 {
@@ -193,8 +192,7 @@ int tn_stack_fill(struct vf *v, struct tn_frame *f, s64 min, s64 end)
     return err;
 }
 
-/* ----------------------------------------------------------------------------------------------------- loads
- */
+/* -------------------------------------------------------------------------------------------------- loads */
 
 int tn_stack_readable(struct vf *v, struct tn_frame *f, s64 min, s64 end)
 {

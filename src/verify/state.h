@@ -18,7 +18,7 @@
  * - a number that decided nothing (track.c): cur must be a number;
  * - a number that decided something: the range of cur ⊆ that of old, and links of old hold in cur;
  * - a pointer: same kind, object, frame, flags; offsets of cur ⊆ those of old; ids one to one; as many bytes
- * of a packet proved, at least;
+ *   of a packet proved, at least;
  * - a stack slot never read from here on: nothing, but objects are compared always;
  * - a stack byte never written in old: nothing, since old's future read it nowhere, or was refused;
  * - other stack bytes of old, data, zero, part of a spilled register, object: cur has there data; zero (data,
@@ -47,12 +47,13 @@
 /*
  * What a register can be. K(kind, name in logs and messages, what `obj` is)
  *
- *   MAP         a map itself                        MEM      memory whose size is known when it is made
- * (reservations, MAP_VALUE   into a value                                 dynptr slices, arguments of global
- * functions) MAP_KEY     a key handed to a callback          BUF      an iterator's buffer: bounded at
- * attach, not here BTF         a typed object of the host's or     PACKET   between data and data_end; obj:
- * bytes proved so far the program's own types             FUNC     a function of the program, for a callback
- *   DYNPTR      a dynptr of the caller's            ARENA    anywhere in the arena; faults are made harmless
+ *   MAP        a map itself                MEM     memory whose size is known when it is made (reservations,
+ *   MAP_VALUE  into a value                        dynptr slices, arguments of global functions)
+ *   MAP_KEY    a key handed to a callback  BUF     an iterator's buffer: bounded at attach, not here
+ *   BTF        a typed object of the       PACKET  between data and data_end; obj: bytes proved so far
+ *              host's or the program's     FUNC    a function of the program, for a callback
+ *              own types                   ARENA   anywhere in the arena; faults are made harmless
+ *   DYNPTR     a dynptr of the caller's
  */
 // clang-format off
 #define TN_REG_KINDS(K)                                                                                      \

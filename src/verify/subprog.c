@@ -327,8 +327,7 @@ int tn_subprog_enter(struct vf *v, u32 root)
     return err;
 }
 
-/* ------------------------------------------------------------------------------------- calls of global ones
- */
+/* ----------------------------------------------------------------------------------- calls of global ones */
 
 static bool is_null(const struct tn_reg *reg)
 {
@@ -563,8 +562,8 @@ static bool has_private_stacks(const struct vf *v)
            (v->in->prog_type != BPF_PROG_TYPE_TRACING || v->in->expected_attach_type != BPF_TRACE_ITER);
 }
 
-/* By the text: which functions, or those they call, may sleep, and which may move packet data; how stacks are
- * counted. */
+/* By the text: which functions, or those they call, may sleep, and which may move packet data;
+   how stacks are counted. */
 void tn_subprog_effects(struct vf *v)
 {
     struct tn_cfg *c = &v->cfg;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Arithmetic on tristate numbers; see tnum.h. Carries are bounded from both sides: all unknown bits zero, all
- * one. */
+/* Arithmetic on tristate numbers; see tnum.h. Carries are bounded from both sides:
+   all unknown bits zero, all one. */
 #include "verify/tnum.h"
 
 #include "verify/width.h"

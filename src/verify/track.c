@@ -219,8 +219,8 @@ static void back_call(const struct bpf_insn *i, const struct tn_step *s, struct 
 {
     bool callback = i->src_reg != BPF_PSEUDO_CALL && w->after > s->frames;
 
-    /* Into a callback the caller's arguments stay what they are, and any may be behind those of the callback.
-     */
+    /* Into a callback the caller's arguments stay what they are,
+       and any may be behind those of the callback. */
     if (!callback)
         *regs &= (u16)~CLOBBERED;
     back_push(w, s->frames, callback ? ARGS : 0);

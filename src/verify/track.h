@@ -31,7 +31,7 @@
  *
  * Invariants
  *   1. A mark at the end of a stretch was walked from there to where it is explained; so a walk that meets
- * its own marks stops.
+ *      its own marks stops.
  *   2. Each rule of the walk maps a set of registers and slots to the union of what its members map to: marks
  *      can be walked one by one, or together.
  *   3. Too many marks are harmless, one too few is not.

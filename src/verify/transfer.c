@@ -17,8 +17,7 @@ void vf_set_scalar(struct vf *v, u32 regno, struct tn_range r)
     *vf_reg(v, regno) = tn_reg_scalar(r);
 }
 
-/* -------------------------------------------------------------------------------------------------
- * arithmetic */
+/* --------------------------------------------------------------------------------------------- arithmetic */
 
 static void do_mov(struct vf *v, const struct bpf_insn *i, struct tn_reg *dst)
 {
@@ -120,8 +119,7 @@ static int do_alu(struct vf *v, const struct bpf_insn *i)
     return 0;
 }
 
-/* ---------------------------------------------------------------------------------------------------
- * branches */
+/* ----------------------------------------------------------------------------------------------- branches */
 
 struct link {
     u32 id;
@@ -130,8 +128,8 @@ struct link {
     bool empty;
 };
 
-/* reg = the number that was refined + the distance between the two; and reg was known to be something itself.
- */
+/* reg = the number that was refined + the distance between the two;
+   and reg was known to be something itself. */
 static void refine_linked(struct tn_reg *reg, struct link *link)
 {
     struct tn_range at = *link->r, distance;
@@ -309,8 +307,7 @@ static int do_branch(struct vf *v, const struct bpf_insn *i, u32 *ret_next, bool
     return 0;
 }
 
-/* ---------------------------------------------------------------------------------------------------
- * dispatch */
+/* ----------------------------------------------------------------------------------------------- dispatch */
 
 static void do_ld_imm64(struct vf *v, const struct bpf_insn *i)
 {

@@ -3,7 +3,8 @@
  * Pointers with a type (TN_REG_BTF), and what follows from the type.
  *
  *      r1: ptr_task_struct ──load at 1536, 8 bytes──▶ walk: task_struct.cred is a pointer to struct cred,
- * __rcu ──▶ r2: what the flags of r1, the tags of the member and the section say
+ *                                                           __rcu
+ *                          ──▶ r2: what the flags of r1, the tags of the member and the section say
  *
  *      flags of a pointer          a load of it                         a call that wants it valid
  *      TRUSTED, referenced, ALLOC  is there                             takes it

@@ -4,8 +4,7 @@
 
 #include <linux/bpf.h>
 
-/* ------------------------------------------------------------------------------------------------ refinement
- */
+/* --------------------------------------------------------------------------------------------- refinement */
 
 bool tn_word_sync(struct tn_word *w, unsigned bits)
 {
@@ -19,8 +18,7 @@ bool tn_word_sync(struct tn_word *w, unsigned bits)
     return tn_tnum_intersect(w->t, tn_tnum_range(w->umin, w->umax), &w->t);
 }
 
-/* ------------------------------------------------------------------------------------------------ arithmetic
- */
+/* --------------------------------------------------------------------------------------------- arithmetic */
 
 /* From `lo` on, `more` + `and_more` numbers further: unless that is once round, and so says nothing. */
 static void add_circle(struct tn_word *r, u64 lo, u64 more, u64 and_more, unsigned bits)
@@ -176,8 +174,8 @@ static u64 largest(const struct tn_word *w)
     return TN_MAX(low, high);
 }
 
-/* Signed, towards zero; a remainder has the sign of the dividend; the least number divided by −1 is itself.
- */
+/* Signed, towards zero; a remainder has the sign of the dividend;
+   the least number divided by −1 is itself. */
 static void divide_signed(u8 op, struct tn_word *r, const struct tn_word *a, const struct tn_word *b,
                           unsigned bits)
 {
@@ -256,8 +254,7 @@ struct tn_word tn_word_alu(u8 op, bool is_signed, const struct tn_word *a, const
     return r;
 }
 
-/* -------------------------------------------------------------------------------------------------- branches
- */
+/* ----------------------------------------------------------------------------------------------- branches */
 
 /* The eight relations, after "not taken" has been turned round and </≤ have been swapped into >/≥. */
 enum relation { EQ, NE, UGT, UGE, SGT, SGE, ANY_BIT, NO_BIT };

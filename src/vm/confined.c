@@ -47,8 +47,7 @@ struct answer {
 };
 _Static_assert(sizeof(struct answer) <= TN_PAGE, "the context starts on the second page");
 
-/* ------------------------------------------------------------------------------------------------ the filter
- */
+/* --------------------------------------------------------------------------------------------- the filter */
 
 struct filter {
     struct sock_filter insn[FILTER_MAX];
@@ -129,8 +128,7 @@ static int lock_down(u32 pid)
     return 0;
 }
 
-/* ------------------------------------------------------------------------------------------------ the child
- */
+/* ---------------------------------------------------------------------------------------------- the child */
 
 static int limit(int what, u64 value)
 {
@@ -207,8 +205,7 @@ static _Noreturn void child(const struct tn_confined_in *in, pid_t parent, void 
         syscall(__NR_exit_group, 0);
 }
 
-/* ------------------------------------------------------------------------------------------------ the caller
- */
+/* --------------------------------------------------------------------------------------------- the caller */
 
 int tn_confined_start(const struct tn_confined_in *in, struct tn_confined *ret_confined, struct tn_error *err)
 {

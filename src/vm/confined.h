@@ -3,14 +3,17 @@
  * Running a program that has no target (BPF_PROG_TEST_RUN and its kin): in a process of its own that can do
  * nothing but compute and answer.
  *
- *     caller                                    helper process (forked)
- *     tn_confined_start ──fork──────────────▶   limits: processor time, no more memory, no files, no
- * descriptors result and data in one shared             seccomp: the helpers' listed calls, everything else
- * kills anonymous mapping                         run `repeat` times, write result and data, exit poll pidfd:
- * readable when it ended   ◀── tn_confined_finish: result, data
+ *     caller                                  helper process (forked)
+ *     tn_confined_start ──fork────────────▶   limits: processor time, no more memory, no files, no
+ *                                             descriptors
+ *     result and data in one shared           seccomp: the helpers' listed calls, everything else kills
+ *     anonymous mapping                       run `repeat` times, write result and data, exit
+ *     poll pidfd: readable when it ended ◀──
+ *     tn_confined_finish: result, data
  *
  *     the mapping:  │ answer │ context … │ … packet │ guard │      a page each at least; the packet ends at
- * the guard, so that one byte too far is a fault
+ *                                                                  the guard, so that one byte too far is a
+ *                                                                  fault
  *
  * Never blocks: starting forks, finishing reaps what has ended. What the process wrote is untrusted, it may
  * have been any bytes: sizes are the caller's own, values are values. Refusals: "test_run_time_limit",

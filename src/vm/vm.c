@@ -19,8 +19,7 @@
 #define MAX_FRAMES  8u
 #define ARENA_BYTES 8192u
 
-/* ------------------------------------------------------------------------------------------------ equations
- */
+/* ---------------------------------------------------------------------------------------------- equations */
 
 // clang-format off
 #define U    u64
@@ -212,8 +211,7 @@ static void clear_unwritten(const struct tn_program *prog, u32 insn, u64 *fp)
                 fp[-1 - __builtin_ctzll(left)] = 0;
 }
 
-/* ------------------------------------------------------------------------------------------------ the loop
- */
+/* ----------------------------------------------------------------------------------------------- the loop */
 
 int tn_vm_run(const struct tn_program *prog, struct tn_map *const *maps, void *ctx, struct tn_run *run,
               u64 budget, u64 *ret_r0)

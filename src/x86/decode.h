@@ -49,12 +49,12 @@ struct tn_insn {
     u64 target; /* branches: where to; rip-relative operands: the address meant */
 };
 
-/* Decodes the instruction at `bytes`, which stands at `addr`. −EILSEQ: none that can be decoded in `len`
- * bytes. */
+/* Decodes the instruction at `bytes`, which stands at `addr`.
+   −EILSEQ: none that can be decoded in `len` bytes. */
 int tn_x86_decode(const u8 *bytes, u64 len, u64 addr, struct tn_insn *ret_insn);
 
-/* General registers that the instruction may write, bit per number (0 rax … 15 r15); all of them when
- * unknown. */
+/* General registers that the instruction may write, bit per number (0 rax … 15 r15);
+   all of them when unknown. */
 u16 tn_decode_writes(const u8 *bytes, u64 len);
 
 #endif

@@ -15,8 +15,7 @@
 
 enum mem_kind { MEM_BASE, MEM_INDEX, MEM_POS, MEM_FS };
 
-/* ------------------------------------------------------------------------------------------------ the buffer
- */
+/* --------------------------------------------------------------------------------------------- the buffer */
 
 void tn_asm_grow(struct tn_asm *a)
 {
@@ -126,8 +125,7 @@ void tn_x86_nop(struct tn_asm *a, u32 len)
     }
 }
 
-/* ------------------------------------------------------------------------------------------------ operands
- */
+/* ----------------------------------------------------------------------------------------------- operands */
 
 struct tn_mem tn_mem_base(enum tn_x86_reg base, s32 disp)
 {
@@ -159,8 +157,7 @@ static bool fits32(s64 v)
     return v == (s32)v;
 }
 
-/* ------------------------------------------------------------------------------------------------ one
- * instruction */
+/* ---------------------------------------------------------------------------------------- one instruction */
 
 struct insn {
     u8 size;       /* 2: operand-size prefix; 8: REX.W; 1, 4, 0: neither */
@@ -393,8 +390,7 @@ void tn_x86_setcc(struct tn_asm *a, enum tn_x86_cc cc, enum tn_x86_reg dst)
     emit(a, &(struct insn){.byte_rm = true, .escape = 0x0f, .opcode = (u8)(0x90 | cc), .rm = dst});
 }
 
-/* ------------------------------------------------------------------------------------------------ arithmetic
- */
+/* --------------------------------------------------------------------------------------------- arithmetic */
 
 void tn_x86_alu_rr(struct tn_asm *a, u8 size, enum tn_x86_alu op, enum tn_x86_reg dst, enum tn_x86_reg src)
 {

@@ -95,8 +95,7 @@ void tn_x86_xchg_rr(struct tn_asm *a, u8 size, enum tn_x86_reg x, enum tn_x86_re
 void tn_x86_cmov_rr(struct tn_asm *a, u8 size, enum tn_x86_cc cc, enum tn_x86_reg dst, enum tn_x86_reg src);
 void tn_x86_setcc(struct tn_asm *a, enum tn_x86_cc cc, enum tn_x86_reg dst); /* low byte only */
 
-/* -------------------------------------------------------------------------------- arithmetic (size 4, 8;
- * with memory also 1, 2) */
+/* ---------------------------------------------------------- arithmetic (size 4, 8; with memory also 1, 2) */
 void tn_x86_alu_rr(struct tn_asm *a, u8 size, enum tn_x86_alu op, enum tn_x86_reg dst, enum tn_x86_reg src);
 void tn_x86_alu_ri(struct tn_asm *a, u8 size, enum tn_x86_alu op, enum tn_x86_reg dst, s32 imm);
 void tn_x86_alu_rm(struct tn_asm *a, u8 size, enum tn_x86_alu op, enum tn_x86_reg dst, struct tn_mem src);
@@ -120,8 +119,8 @@ void tn_x86_bit_mi(struct tn_asm *a, u8 size, enum tn_x86_bit op, struct tn_mem 
                    u8 bit); /* bit < 8 × size */
 
 /* -------------------------------------------------------------------------------- atomics */
-/* Emits the prefix; the next instruction must be one that takes it (alu_mr, alu_mi, xadd, cmpxchg, inc,
- * bit_mi…). */
+/* Emits the prefix; the next instruction must be one that takes it (alu_mr, alu_mi,
+   xadd, cmpxchg, inc, bit_mi…). */
 void tn_x86_lock(struct tn_asm *a);
 void tn_x86_xchg_mr(struct tn_asm *a, u8 size, struct tn_mem dst, enum tn_x86_reg src); /* locked by itself */
 void tn_x86_xadd_mr(struct tn_asm *a, u8 size, struct tn_mem dst, enum tn_x86_reg src);
@@ -154,8 +153,8 @@ void tn_x86_jmp_r(struct tn_asm *a, enum tn_x86_reg target);
 void tn_x86_call_m(struct tn_asm *a, struct tn_mem target);
 void tn_x86_call_r(struct tn_asm *a, enum tn_x86_reg target);
 
-/* Forward, to where tn_x86_bind is called later. `size` 1 or 4: a short one that turns out too far is
- * −ERANGE. */
+/* Forward, to where tn_x86_bind is called later. `size` 1 or 4:
+   a short one that turns out too far is −ERANGE. */
 struct tn_fixup {
     u32 at; /* position of the displacement */
     u8 size;

@@ -32,8 +32,8 @@ struct conn {
     bool told; /* of the host */
 };
 
-/* A signal handler may make a call while its thread is in the middle of one: it has a connection of its own.
- */
+/* A signal handler may make a call while its thread is in the middle of one:
+   it has a connection of its own. */
 #define LEVELS 2u
 
 static pthread_key_t key;
@@ -135,8 +135,7 @@ int tn_door_connect(struct tn_error *err)
     return conn_get(&conn, err);
 }
 
-/* ------------------------------------------------------------------------------------------------ the host
- */
+/* ----------------------------------------------------------------------------------------------- the host */
 
 static struct tn_ctl_host host;
 static bool has_host;
@@ -188,8 +187,7 @@ int tn_door_host(const struct tn_ctl_host *chosen, struct tn_ctl_hosted *ret_hos
     return 0;
 }
 
-/* -------------------------------------------------------------------------------------------------------
- * messages */
+/* ----------------------------------------------------------------------------------------------- messages */
 
 static int send_parts(struct conn *conn, const struct tn_msg *msg, const void *a, size_t a_len, const void *b,
                       size_t b_len, int fd)
@@ -245,8 +243,7 @@ static int receive(struct conn *conn, size_t *ret_len, int *ret_fd)
     return 0;
 }
 
-/* -------------------------------------------------------------------------------------------- the broker's
- * questions */
+/* --------------------------------------------------------------------------------- the broker's questions */
 
 static int copy_in(u64 addr, void *buf, size_t len)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The door's side of the conversation: a call goes out, the broker's questions are answered, its result comes
- * back. */
+/* The door's side of the conversation: a call goes out, the broker's questions are answered,
+   its result comes back. */
 #ifndef TN_DOOR_CONN_H
 #define TN_DOOR_CONN_H
 

@@ -19,8 +19,8 @@ static long ask(long nr, long a, long b, long c, long d)
     return ret;
 }
 
-/* Larger ones, and where the small questions are not answered as expected (a tool's own filter of system
- * calls). */
+/* Larger ones, and where the small questions are not answered as expected (a tool's
+   own filter of system calls). */
 static int by_kernel(long nr, void *ours, u64 theirs, u64 len)
 {
     struct iovec local = {ours, len}, remote = {(void *)theirs, len};

@@ -4,7 +4,8 @@
  * cheapest calls that look at an address and do nothing else:
  *
  *   may it be read?     rt_sigprocmask with an impossible `how`: EFAULT, or EINVAL once it has read eight
- * bytes may it be written?  getcpu, which writes four bytes where our own come to stand anyway
+ *                       bytes
+ *   may it be written?  getcpu, which writes four bytes where our own come to stand anyway
  *
  * one a page, and not again for the page that was asked last in the same call. Then it is a plain copy.
  * Between the question and the copy another thread could take the page away: a tool that unmaps memory which

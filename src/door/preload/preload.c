@@ -4,13 +4,14 @@
  * call is ours, as cheaply as it can, and otherwise is libc's own in every respect, errno included:
  *
  *   syscall     bpf(2): all of it. perf_event_open(2): probes of processes (served) and of the kernel
- * (refused by name). Everything else is the raw system call. ioctl       libc's first: a descriptor of ours
- * is a socket, which knows no ioctl of performance events. epoll_ctl   libc's first: a ring buffer of ours is
- * a memfd, which epoll refuses with EPERM. What is added then is an eventfd with the tool's own data,
- * edge-triggered, so that whatever waits is the kernel. poll …      libc's first: a memfd is always ready, so
- * what comes back ready at once and is a ring buffer of ours is asked for its records, and its eventfd waited
- * for in its place. open …      libc's first: the few files of sysfs that say "there are uprobes", where the
- * kernel has none.
+ *               (refused by name). Everything else is the raw system call.
+ *   ioctl       libc's first: a descriptor of ours is a socket, which knows no ioctl of performance events.
+ *   epoll_ctl   libc's first: a ring buffer of ours is a memfd, which epoll refuses with EPERM. What is added
+ *               then is an eventfd with the tool's own data, edge-triggered, so that whatever waits is the
+ *               kernel.
+ *   poll …      libc's first: a memfd is always ready, so what comes back ready at once and is a ring buffer
+ *               of ours is asked for its records, and its eventfd waited for in its place.
+ *   open …      libc's first: the few files of sysfs that say "there are uprobes", where the kernel has none.
  *
  * So a tool that has nothing of ours pays one call more, and nothing of it is remembered by descriptor
  * number.
@@ -66,8 +67,7 @@ static long give(long r)
     return -1;
 }
 
-/* ----------------------------------------------------------------------------------------------- for our own
- * programs */
+/* ----------------------------------------------------------------------------------- for our own programs */
 
 EXPORT int tn_door_open(struct tn_error *err)
 {
@@ -108,8 +108,7 @@ static void explain(long r)
                 (int)sizeof(why->why.message), why->why.message);
 }
 
-/* ---------------------------------------------------------------------------------------------------------
- * syscall */
+/* ------------------------------------------------------------------------------------------------ syscall */
 
 static long raw(long nr, long a, long b, long c, long d, long e, long f)
 {
@@ -231,8 +230,7 @@ EXPORT long syscall(long nr, ...)
     return r < 0 && r >= -4095 ? give(r) : r;
 }
 
-/* -----------------------------------------------------------------------------------------------------------
- * ioctl */
+/* -------------------------------------------------------------------------------------------------- ioctl */
 
 static bool is_socket(int fd)
 {
@@ -270,8 +268,7 @@ EXPORT int ioctl(int fd, unsigned long request, ...)
     return (int)give(door);
 }
 
-/* -----------------------------------------------------------------------------------------------------------
- * epoll */
+/* -------------------------------------------------------------------------------------------------- epoll */
 
 EXPORT int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event)
 {
@@ -299,8 +296,7 @@ EXPORT int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event)
     return r;
 }
 
-/* ------------------------------------------------------------------------------------------------------------
- * poll */
+/* --------------------------------------------------------------------------------------------------- poll */
 
 /* The eventfd to wait for instead of a descriptor that is ready only because it is a memfd; −1: not ours. */
 static int stand_in(int fd, bool *ret_ready)
@@ -433,8 +429,7 @@ EXPORT int select(int count, fd_set *reads, fd_set *writes, fd_set *others, stru
     return r;
 }
 
-/* ------------------------------------------------------------------------------------- files of sysfs that
- * are missing */
+/* ------------------------------------------------------------------------ files of sysfs that are missing */
 
 /* What a kernel with uprobes would have there, or NULL. Only asked when the file is missing. */
 static const char *missing_file(const char *path)

@@ -168,8 +168,8 @@ static int fetch(int fd, struct view *ret_view)
 
     if (r < 0)
         return (int)r;
-    /* The broker is trusted with the geometry, not with being right about the size: a short file would be
-     * SIGBUS. */
+    /* The broker is trusted with the geometry, not with being right about the size:
+       a short file would be SIGBUS. */
     if (len != sizeof(answer) || memfd < 0 || fstat(memfd, &st) || (u64)st.st_size < answer.geo.size)
         return -EIO;
     base = mmap(NULL, answer.geo.size, answer.access & TN_VIEW_WRITE ? PROT_READ | PROT_WRITE : PROT_READ,
@@ -264,8 +264,7 @@ void tn_view_frozen(int fd)
     }
 }
 
-/* -------------------------------------------------------------------------------------------------------
- * elements */
+/* ----------------------------------------------------------------------------------------------- elements */
 
 static long elem(u32 command, const union bpf_attr *attr, const struct view *view, u32 access,
                  struct tn_good *good)
@@ -327,8 +326,7 @@ long tn_view_elem(u32 command, const union bpf_attr *attr, struct tn_good *good)
     return r;
 }
 
-/* --------------------------------------------------------------------------------------------------------
- * waiting */
+/* ------------------------------------------------------------------------------------------------ waiting */
 
 int tn_view_wait_fd(int fd, bool *ret_ready)
 {

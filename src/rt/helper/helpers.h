@@ -30,8 +30,8 @@ enum tn_arg {
     TN_ARG_SIZE0,       /* size of the argument before, 0 allowed */
     TN_ARG_RINGBUF_MEM, /* what ringbuf_reserve returned, known non-null; the reference ends here */
     TN_ARG_CONST_SIZE,  /* known constant: allocation size */
-    TN_ARG_CONST_STR, /* NUL-terminated constant string in a read-only map (not used by trace_printk: it takes
-                         MEM_RD) */
+    TN_ARG_CONST_STR,   /* NUL-terminated constant string in a read-only map (not used by trace_printk:
+                           it takes MEM_RD) */
 };
 
 enum tn_ret {

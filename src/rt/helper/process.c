@@ -38,8 +38,8 @@ u64 tn_helper_get_current_comm(u64 r1, u64 r2, u64 r3, u64 r4, u64 r5, struct tn
 
 u64 tn_helper_get_smp_processor_id(u64 r1, u64 r2, u64 r3, u64 r4, u64 r5, struct tn_run *run)
 {
-    /* A run with a slot of a CPU stays "on" it, wherever the thread goes: what indexes an array must not
-     * change. */
+    /* A run with a slot of a CPU stays "on" it, wherever the thread goes:
+       what indexes an array must not change. */
     return run->cpu >= 0 ? (u32)run->cpu : tn_self_cpu(run->proc);
 }
 

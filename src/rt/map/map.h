@@ -31,8 +31,8 @@ enum tn_map_flag {
     TN_MF_NO_ELEMS = 1 << 2, /* no look-up, update, delete from programs */
 };
 
-/* What Linux answers for an operation that a type does not have. Its number never leaves the kernel's own
- * headers. */
+/* What Linux answers for an operation that a type does not have.
+   Its number never leaves the kernel's own headers. */
 #define TN_ENOTSUPP 524
 
 /* Checks attributes as Linux's map_alloc_check does and lays the memory out. −EINVAL, −E2BIG, −ENOMEM… as
@@ -43,8 +43,8 @@ int tn_map_geometry(u32 type, u32 key_size, u32 value_size, u32 max_entries, u32
 /* Prepares fresh, zeroed memory (free lists, empty buckets). Called once, by the broker. */
 int tn_map_init(const struct tn_map *map);
 
-/* From programs that have a run: as below, with the run's CPU, and locks marked with what it knows of its
- * process. */
+/* From programs that have a run: as below, with the run's CPU,
+   and locks marked with what it knows of its process. */
 struct tn_who;
 int tn_map_update_as(const struct tn_map *map, const void *key, const void *value, u64 flags, s32 cpu,
                      const struct tn_who *who);
@@ -99,8 +99,8 @@ struct tn_map_type {
 /* NULL where there is no such type. Static lifetime. */
 const struct tn_map_type *tn_map_type_by_id(u32 type);
 
-/* Recovers for every owner found in the map of whom `dead` says so: processes the broker was never told of.
- */
+/* Recovers for every owner found in the map of whom `dead` says so:
+   processes the broker was never told of. */
 void tn_map_reap(const struct tn_map *map, bool (*dead)(u32 pid, void *arg), void *arg);
 
 /* What a hash consists of; only exact while nobody writes. For tests and for people. */

@@ -3,10 +3,10 @@
  * Ring buffer, in the kernel's record format, so that stock consumers read it:
  *
  *   consumer page │ producer page │ data │ data again (not an alias: a record runs linearly from one into the
- * other)
+ *                                          other)
  *
  *   record: u32 length | BUSY | DISCARD,  u32 the producer's pid (Linux: page offset; no consumer reads it),
- * sample
+ *           sample
  *
  * A record starts below `data size` and ends below twice that, whatever another process writes into the
  * positions: they are masked where they are used. Reserving is done under a lock that carries its owner. A
@@ -166,8 +166,7 @@ u64 tn_ringbuf_query(const struct tn_map *map, u64 what)
     }
 }
 
-/* ------------------------------------------------------------------- what a ring buffer does not have, as in
- * Linux */
+/* ---------------------------------------------------------- what a ring buffer does not have, as in Linux */
 
 void *tn_ringbuf_lookup(const struct tn_map *map, const void *key, s32 cpu)
 {
@@ -201,8 +200,7 @@ int tn_ringbuf_user_next_key(const struct tn_map *map, const void *key, void *re
     return -TN_ENOTSUPP;
 }
 
-/* ------------------------------------------------------------------------------------------------- hosted
- * only */
+/* -------------------------------------------------------------------------------------------- hosted only */
 
 #ifndef TN_FREESTANDING
 /* The lock's dead holder had either not yet moved the producer position (then there is nothing) or had (then

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The shared hash table: finding, changing; see table.h. What is left by the dead is mended in
- * table_recover.c. */
+/* The shared hash table: finding, changing; see table.h. What is left
+   by the dead is mended in table_recover.c. */
 #include "rt/map/table_impl.h"
 
 static inline u64 mix(u64 h)
@@ -136,8 +136,8 @@ void tn_table_put(const struct tn_map *map, u32 i, enum tn_elem_kind pool)
     tn_store(&tn_table_ctl(map)->hint[pool], i / 64);
 }
 
-/* An element out of a pool, marked with its owner, or −1. A bit whose element is not in the pool is a
- * leftover. */
+/* An element out of a pool, marked with its owner, or −1. A bit whose element is not
+   in the pool is a leftover. */
 static s64 take(const struct tn_map *map, enum tn_elem_kind pool, u64 owner)
 {
     u64 *bits = tn_table_bits(map, pool);
@@ -161,8 +161,7 @@ static s64 take(const struct tn_map *map, enum tn_elem_kind pool, u64 owner)
     return -1;
 }
 
-/* ------------------------------------------------------------------------------ writers, under the bucket's
- * lock */
+/* ----------------------------------------------------------------------- writers, under the bucket's lock */
 
 static int lock_bucket(const struct tn_map *map, u32 b, const struct tn_who *who)
 {

@@ -2,12 +2,10 @@
 /*
  * The hash table in shared memory that both hash types are made of.
  *
- *   ctl_off                bucket_off                     bits                        value_off
- *   │ ctl │ pad to 64 │    │ bucket 0 │ bucket 1 │ … │    │ free bits │ spare bits │  │ element 0 │ element 1
- * │ …
+ *   ctl_off              bucket_off                   bits                        value_off
+ *   │ ctl │ pad to 64 │  │ bucket 0 │ bucket 1 │ … │  │ free bits │ spare bits │  │ element 0 │ element 1 │ …
  *
- *   bucket:  lock │ head │ victim                         element:  state │ next │ hash │ key, to 8 │
- * value(s)
+ *   bucket:  lock │ head │ victim                     element:  state │ next │ hash │ key, to 8 │ value(s)
  *
  * Chains hold element numbers; a chain ends with END | its bucket, so that a reader without a lock notices
  * when an element it stood on was moved to another chain meanwhile, and starts anew.
@@ -16,7 +14,7 @@
  *
  *             take (CAS)              publish               unlink            put
  *      FREE ───────────▶ TAKEN_FREE ───────────▶ LIVE ──────────▶ TAKEN_… ──────────▶ FREE or SPARE
- *      SPARE ──────────▶ TAKEN_SPARE ───────────▶ LIVE
+ *      SPARE ──────────▶ TAKEN_SPARE ──────────▶ LIVE
  *
  * There are exactly max_entries elements that are FREE, LIVE or on the way, and a few SPARE ones more, with
  * which an update replaces a live element (a reader sees the old value or the new one, never a mixture). So
@@ -100,15 +98,15 @@ struct tn_elem *tn_table_find(const struct tn_map *map, const void *key);
 /* How a new or changed element gets its value; `fresh`: the memory holds another element's leftovers. */
 typedef void (*tn_table_fill)(const struct tn_map *map, u8 *dst, const void *value, bool fresh, s32 cpu);
 
-/* Inserts or replaces. in_place: change the value of an element that exists instead of replacing the element.
- */
+/* Inserts or replaces. in_place: change the value of an element that exists instead
+   of replacing the element. */
 int tn_table_update(const struct tn_map *map, const void *key, const void *value, u64 map_flags, s32 cpu,
                     const struct tn_who *who, bool in_place, tn_table_fill fill);
 int tn_table_delete(const struct tn_map *map, const void *key, const struct tn_who *who);
 int tn_table_next_key(const struct tn_map *map, const void *key, void *ret_next);
 
-/* Mends everything that owners with (owner ^ `owner`) & mask == 0 have left unfinished. They must not run any
- * more. */
+/* Mends everything that owners with (owner ^ `owner`) & mask == 0 have left unfinished.
+   They must not run any more. */
 void tn_table_recover(const struct tn_map *map, u64 mask, u64 owner);
 
 /* Hosted. value_bytes: of all values of an element. spares: elements beyond max_entries. */

@@ -2,15 +2,17 @@
 /*
  * Mending a shared hash table after an owner stopped for ever between two of its stores.
  *
- *   stopped after                        found                                     mended to
- *   take                                 TAKEN, on no chain                        back to its pool (reclaim)
- *   publish: head written                TAKEN, on the chain                       LIVE
- *   replace: victim written              victim on the chain, alone of its key     stays; the new one is
- * TAKEN (reclaim) replace: new one at the head         victim on the chain, a second of its key  victim
- * unlinked, to the spares unlink: victim written (delete)      victim on the chain stays: the delete did not
- * happen unlink: link written                 victim LIVE, on no chain                  to the pool that
- * victim says unlink: state written                victim TAKEN, on no chain                 the same put:
- * state written                   FREE or SPARE without its bit             bit set (reclaim)
+ *   stopped after                    found                                     mended to
+ *   take                             TAKEN, on no chain                        back to its pool (reclaim)
+ *   publish: head written            TAKEN, on the chain                       LIVE
+ *   replace: victim written          victim on the chain, alone of its key     stays; the new one is TAKEN
+ *                                                                              (reclaim)
+ *   replace: new one at the head     victim on the chain, a second of its key  victim unlinked, to the spares
+ *   unlink: victim written (delete)  victim on the chain                       stays: the delete did not
+ *                                                                              happen
+ *   unlink: link written             victim LIVE, on no chain                  to the pool that victim says
+ *   unlink: state written            victim TAKEN, on no chain                 the same
+ *   put: state written               FREE or SPARE without its bit             bit set (reclaim)
  *
  * While `victim` is set its element was never put, so nobody else can have it. A chain that is broken (only a
  * hostile writer can do that) is cut where it breaks.
@@ -70,8 +72,8 @@ void tn_table_mend_bucket(const struct tn_map *map, u32 b)
         tn_store_release(&bucket->victim, 0);
         return;
     }
-    /* The mender may die too: what is put must not be named by victim any more, so it is TAKEN by the dead in
-     * between. */
+    /* The mender may die too: what is put must not be named by victim any more,
+       so it is TAKEN by the dead in between. */
     tn_store_release(&tn_table_elem(map, victim)->state,
                      (tn_load(&bucket->lock) & ~TN_ELEM_KIND_MASK) |
                          (pool == TN_ELEM_SPARE ? TN_ELEM_TAKEN_SPARE : TN_ELEM_TAKEN_FREE));
@@ -96,8 +98,8 @@ void tn_table_reclaim(const struct tn_map *map, u64 mask, u64 owner)
             if (matches(state, mask & ~TN_ELEM_KIND_MASK, owner) && tn_cas64(&e->state, state, back))
                 state = back;
         }
-        /* A bit too many is harmless, one too few hides the element: no need to know what happens meanwhile.
-         */
+        /* A bit too many is harmless, one too few hides the element:
+           no need to know what happens meanwhile. */
         if (state == TN_ELEM_FREE || state == TN_ELEM_SPARE) {
             u64 *word = &tn_table_bits(map, (enum tn_elem_kind)state)[i / 64];
 

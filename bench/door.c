@@ -6,7 +6,7 @@
  *   live       a fresh process of a hundred threads ─ attach ─ how long was a thread held? ─ detach
  *   again      the same process, entered before
  *   start-up   a child, held at its exec of /bin/true ─ attach ─ let go ─ it ends; in turn with one run
- * plainly
+ *              plainly
  *
  * One JSON object a figure: the median over rounds, the lowest, the highest.
  *

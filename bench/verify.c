@@ -110,8 +110,8 @@ static void parting(struct text *t, u32 n)
         JA(1), MOV(R3, 2), ADDX(R8, R3), ADD(R7, 1), JMP(BPF_JLT, R7, (s32)n, -8), MOVX(R0, R8), EXIT);
 }
 
-/* One that may be left in each round, and does something on either way: n rounds of eleven instructions
- * processed. */
+/* One that may be left in each round, and does something on either way:
+   n rounds of eleven instructions processed. */
 static void checking(struct text *t, u32 n)
 {
     PUT(t, MOVX(R6, R1), MOV(R7, 0), MOV(R8, 0), LDX(DW, R2, R6, 0), JMP(BPF_JSET, R2, 1, 2), MOVX(R0, R8),
@@ -305,8 +305,8 @@ static void crowded(struct text *t, u32 n)
         t->insn[jump[k]].off = (s16)(at - jump[k] - 1);
 }
 
-/* A number goes through all slots of a frame, one a round of a loop that the run bounds; at its end it
- * decides. */
+/* A number goes through all slots of a frame, one a round of a loop that the run bounds;
+   at its end it decides. */
 static void handed_on(struct text *t, u32 n)
 {
     u32 start;

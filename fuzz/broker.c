@@ -5,7 +5,7 @@
  * to their ends. The broker must be the same process afterwards, and hold nothing.
  *
  *   fuzz-broker [SECONDS [SEED]]      the seed is printed; build with -Db_sanitize=address,undefined for long
- * runs
+ *                                     runs
  */
 #include <poll.h>
 

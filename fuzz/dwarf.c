@@ -5,7 +5,7 @@
  *      byte 0 % 3   0   the answer of the confined child, which nobody but our checks has seen
  *                   1   the ELF file, as the parent looks at it before any library does
  *                   2   the whole way, child included; rarely, since that starts a process. libdw is no
- * target: a file may end it, and then the refusal must have a name
+ *                       target: a file may end it, and then the refusal must have a name
  *
  * libFuzzer's own main, as in btf.c: -seeds=DIR writes a corpus.
  */

@@ -46,8 +46,7 @@ static struct tn_btf *kernel, *by_hand; /* types of a host; `kernel` may be the 
 static u32 budget;
 static bool say;
 
-/* ------------------------------------------------------------------------------------------------ the load
- */
+/* ----------------------------------------------------------------------------------------------- the load */
 
 static void must(bool holds, const char *what)
 {
@@ -265,8 +264,7 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
     return 0;
 }
 
-/* --------------------------------------------------------------------------------------------------- seeds
- */
+/* -------------------------------------------------------------------------------------------------- seeds */
 
 struct row {
     const char *name;

@@ -116,8 +116,7 @@ static void change_word(struct dice *d, u8 *at)
     memcpy(at, &word, 4);
 }
 
-/* -------------------------------------------------------------------------------------------- instructions
- */
+/* ------------------------------------------------------------------------------------------- instructions */
 
 /* An input that is being changed: the part in `work` replaces part `which`. */
 struct change {

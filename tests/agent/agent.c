@@ -128,8 +128,7 @@ static void recursion(void **state)
     assert_int_equal(bits_set(), 0);
 }
 
-/* ------------------------------------------------------------------------------------------ abandoned runs
- */
+/* ----------------------------------------------------------------------------------------- abandoned runs */
 
 static sigjmp_buf way_out;
 
@@ -188,8 +187,8 @@ static void on_signal(int sig)
         leave(&run);
 }
 
-/* A handler on the alternate stack, which may lie above or below: the run it interrupted is running, not
- * abandoned. */
+/* A handler on the alternate stack, which may lie above or below:
+   the run it interrupted is running, not abandoned. */
 static void alternate_stack(void **state)
 {
     struct tn_hook h = hook(8), other = hook(9);
@@ -294,8 +293,7 @@ static void vfork_child(void **state)
     assert_int_equal(claimed(), 0);
 }
 
-/* ------------------------------------------------------------------------------------------ slots and CPUs
- */
+/* ----------------------------------------------------------------------------------------- slots and CPUs */
 
 static void overflow(void **state)
 {

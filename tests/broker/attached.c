@@ -350,9 +350,9 @@ static int copier(int from, int to)
     return load(insns, 8);
 }
 
-/* A writer who was there before the freeze goes on writing. What was verified after it with the constants
-   reads the constants, also in a process that already has the writable memory because of an earlier program.
- */
+/* A writer who was there before the freeze goes on writing. What was verified after it
+   with the constants reads the constants, also in a process that already has the
+   writable memory because of an earlier program. */
 static void a_writer_of_a_frozen_map_changes_nothing(void **state)
 {
     int map, frozen = map_create(BPF_MAP_TYPE_ARRAY, 4, 8, 1, BPF_F_MMAPABLE | BPF_F_RDONLY_PROG), link[2],

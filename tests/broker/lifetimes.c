@@ -409,8 +409,8 @@ static void a_file_at_the_sockets_path_stays(void **state)
     unlink(lock);
 }
 
-/* A broker that is killed while a tool waits for its answer: the call fails, the next one has a new broker.
- */
+/* A broker that is killed while a tool waits for its answer:
+   the call fails, the next one has a new broker. */
 static void killed_while_a_tool_waits(void **state)
 {
     pid_t broker, child;

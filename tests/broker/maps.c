@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Maps through the door: every element command, errors as Linux's, bad pointers, freezing, identities, views.
- */
+/* Maps through the door: every element command, errors as Linux's, bad pointers,
+   freezing, identities, views. */
 #include <sys/time.h>
 
 #include "tests/broker/common.h"

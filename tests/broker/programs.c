@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Programs, type information, uprobe events and links through the door: what is served, and how the rest is
- * refused. */
+/* Programs, type information, uprobe events and links through the door:
+   what is served, and how the rest is refused. */
 #include <linux/btf.h>
 #include <sys/ioctl.h>
 
@@ -242,8 +242,7 @@ static void test_runs(void **state)
     close(map);
 }
 
-/* ----------------------------------------------------------------------------------------------------------
- * BTF */
+/* ---------------------------------------------------------------------------------------------------- BTF */
 
 struct small_btf {
     struct btf_header head;
@@ -354,8 +353,7 @@ static void damaged_type_information(void **state)
     assert_soon(status().btfs == 0);
 }
 
-/* ------------------------------------------------------------------------------------------------- events
- * and links */
+/* --------------------------------------------------------------------------------------- events and links */
 
 static u32 uprobe_type(void)
 {

@@ -69,8 +69,7 @@ int __wrap_epoll_ctl(int epfd, int op, int fd, struct epoll_event *event)
     return op == EPOLL_CTL_ADD && shortage_now() ? -1 : __real_epoll_ctl(epfd, op, fd, event);
 }
 
-/* ------------------------------------------------------------------------------------------------- one call
- */
+/* ----------------------------------------------------------------------------------------------- one call */
 
 enum { BTF_FD = 100, ARRAY, HASH, RINGBUF, PERCPU, RODATA, LOCKED, KEPT, INNER, NESTED, PROG };
 
@@ -125,8 +124,7 @@ static void call(struct inside *in, u32 command, const union bpf_attr *attr, s32
     }
 }
 
-/* ------------------------------------------------------------------------------------------------ what is
- * loaded */
+/* ----------------------------------------------------------------------------------------- what is loaded */
 
 struct types {
     struct btf *built;
@@ -263,8 +261,7 @@ static void scenario(const char *name, u32 type, const struct bpf_insn *insns, u
     assert_true(failures > 150);
 }
 
-/* --------------------------------------------------------------------------------------------------- tests
- */
+/* -------------------------------------------------------------------------------------------------- tests */
 
 #define RUN(name, type, callee, ...)                                                                         \
     do {                                                                                                     \
@@ -292,8 +289,8 @@ static void test_judged(void **state)
         ST(W, R6, 4, 1), MOVX(R1, R6), CALL(94), JA(0), MOV(R0, 0), EXIT);
 }
 
-/* The kernel's types are read for it: a value keeps a pointer to one of its objects, and nothing else says
- * so. */
+/* The kernel's types are read for it: a value keeps a pointer to one of its objects,
+   and nothing else says so. */
 static void test_judged_by_types(void **state)
 {
     if (access("/sys/kernel/btf/vmlinux", R_OK)) {

@@ -576,8 +576,8 @@ static void test_vmlinux(void **state)
 
 /* -------------------------------------------------------------------------------------------- memory */
 
-/* Each allocation fails, alone and with all that follow it: of types of their own, and of a layer above some.
- */
+/* Each allocation fails, alone and with all that follow it:
+   of types of their own, and of a layer above some. */
 static void fail_each(const struct blob *blob, const struct tn_btf *base)
 {
     const s64 before = shortage_in_use();

@@ -62,9 +62,9 @@ struct ask {
 int ask_open(struct ask *ask);
 void ask_close(struct ask *ask);
 
-/* In this process: fills `in` from `rec`, with `n` instructions in place of its own when `insns` is not NULL.
-   Maps that no instruction names are left out: Linux does not see them either. What `in` points to lives in
-   `ret_store`. */
+/* In this process: fills `in` from `rec`, with `n` instructions in place of its own when
+   `insns` is not NULL. Maps that no instruction names are left out: Linux does not see them
+   either. What `in` points to lives in `ret_store`. */
 int ask_input(const struct ask *ask, const struct rec *rec, const struct bpf_insn *insns, u32 n,
               struct tn_verify_in *in, void **ret_store);
 void ask_input_free(void *store);
@@ -74,8 +74,8 @@ bool ask_accepts(const struct ask *ask, const struct rec *rec, const struct bpf_
 /* In a child. `shared` is a MAP_SHARED struct ask_result. */
 enum ask_answer ask_one(const struct ask *ask, const struct rec *rec, struct ask_result *shared);
 
-/* Did Linux's verifier speak at all? PROG_LOAD may fail before, by a kernel's policy or for its attributes.
- */
+/* Did Linux's verifier speak at all? PROG_LOAD may fail before,
+   by a kernel's policy or for its attributes. */
 bool ask_judged(const struct rec *rec);
 /* Is the type of this program one that a process can host? */
 bool ask_in_process(const struct rec *rec);

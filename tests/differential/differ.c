@@ -5,7 +5,8 @@
  *
  *     differ [--from SEED] [--count N] [--seconds S] [--mutate FOLDER]… [--finds FOLDER] [--json]
  *     differ --from SEED [--count N] --keep FOLDER     writes these programs, with the kernel's verdict, as
- * recordings; they call no kernel function, unless --finds is there too recordings
+ *                                                      recordings; they call no kernel function, unless
+ *                                                      --finds is there too
  *
  * Without --mutate programs are generated; with it, COUNT mutants are made of the recordings below FOLDER in
  * turn. The same seeds give the same programs. Workers run in child processes, so that a crash costs one
@@ -13,7 +14,8 @@
  * accepts, and every find:
  *
  *     accepted_here   we accept, Linux refuses: minimised, written to FOLDER as a recording that `replay`
- * takes crashed, hung   ours; likewise
+ *                     takes
+ *     crashed, hung   ours; likewise
  *
  * What accepted-here.h explains is counted apart. Status 1 when there is a find.
  */

@@ -6,8 +6,8 @@
 #include "tests/verify/told.h"
 #include "verify/internal.h"
 
-/* A recording with other instructions: functions lie elsewhere, and there is a map of numbers nobody knows.
- */
+/* A recording with other instructions: functions lie elsewhere,
+   and there is a map of numbers nobody knows. */
 struct changed {
     struct rec rec;
     struct rec_program program;

@@ -6,8 +6,8 @@
 #include "tests/differential/accepted-here.h"
 #include "tests/differential/ask.h"
 
-/* The number of the row that explains it; −1: none. `words`: Linux's last sentence. `insns` NULL: as
- * recorded. */
+/* The number of the row that explains it; −1: none. `words`: Linux's last sentence.
+   `insns` NULL: as recorded. */
 int explain(const struct ask *ask, const struct rec *rec, const struct bpf_insn *insns, u32 n,
             const char *words);
 

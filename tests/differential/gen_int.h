@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Between the generator's two halves: gen.c keeps beliefs and puts programs together, statements.c has the
- * grammar. */
+/* Between the generator's two halves: gen.c keeps beliefs and puts programs together,
+   statements.c has the grammar. */
 #ifndef TESTS_DIFFERENTIAL_GEN_INT_H
 #define TESTS_DIFFERENTIAL_GEN_INT_H
 

@@ -10,8 +10,8 @@
 
 #include "base/base.h"
 
-/* Changes `insns` in place; two-slot loads stay whole, calls of functions and what they name stay as they
- * are. */
+/* Changes `insns` in place; two-slot loads stay whole, calls of functions
+   and what they name stay as they are. */
 void mutate(struct bpf_insn *insns, u32 n, u64 seed);
 
 #endif

@@ -5,9 +5,11 @@
  *
  *     caller ── syscall(__NR_bpf, …) ──▶ kernel      answered as if nobody listened
  *                        │
- *                        ├ MAP_CREATE of a map of maps   remember what the inner map looks like: nobody tells
- * later └ PROG_LOAD                     describe instructions, maps, BTF; ask the kernel once more for its
- * statistics and messages; write a recording
+ *                        ├ MAP_CREATE of a map of maps   remember what the inner map looks like: nobody
+ *                        │                               tells later
+ *                        └ PROG_LOAD                     describe instructions, maps, BTF; ask the kernel
+ *                                                        once more for its statistics and messages; write
+ *                                                        a recording
  *
  * Everything but inner maps is asked of the kernel at PROG_LOAD, from the descriptors in the attributes: so
  * maps that were pinned, duplicated or inherited are described as well. Whatever fails here, the caller never
@@ -20,7 +22,7 @@
  *     TENON_RECORD_EXPECT   annotations, one a line, kept with the program
  *     TENON_RECORD_LEVEL    log level the annotations speak of
  *     TENON_RECORD_PRETEND  attaching always works: a tool loads program after program although this kernel
- * lacks the hook of the first (kprobes, a tracepoint)
+ *                           lacks the hook of the first (kprobes, a tracepoint)
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -367,8 +369,8 @@ static void put_expectations(struct rec_out *out)
     free(copy);
 }
 
-/* Programs that say what they return are run once, as Linux's own test loader does: 64 bytes of zeros for a
- * packet. */
+/* Programs that say what they return are run once, as Linux's own test loader does:
+   64 bytes of zeros for a packet. */
 static void put_run(struct rec_out *out, long fd, u32 prog_type)
 {
     const char *expect = setting("TENON_RECORD_EXPECT");

@@ -116,8 +116,8 @@ struct rec_bytes {
     u32 size;
 };
 
-/* What was read. Texts end with NUL; structs are there when `rec_read` says 0; optional parts have data NULL.
- */
+/* What was read. Texts end with NUL; structs are there when `rec_read` says 0;
+   optional parts have data NULL. */
 struct rec {
     u8 *file;
     const char *corpus, *object, *name;

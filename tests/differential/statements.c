@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The grammar of gen.h: one row a kind of statement, one function a row. Each leaves beliefs that fit what it
- * wrote. */
+/* The grammar of gen.h: one row a kind of statement, one function a row.
+   Each leaves beliefs that fit what it wrote. */
 #include "tests/differential/gen_int.h"
 
 static const u8 sizes[] = {BPF_B, BPF_H, BPF_W, BPF_DW};

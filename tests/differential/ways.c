@@ -7,8 +7,8 @@
 
 /* ------------------------------------------------------------------------------------------ ways */
 
-/* A comparison that says something: its target is patched by the caller. Bounds on the way that does not
- * jump. */
+/* A comparison that says something: its target is patched by the caller.
+   Bounds on the way that does not jump. */
 static u32 comparison(struct gen *g)
 {
     static const u8 ops[] = {BPF_JEQ,  BPF_JNE,  BPF_JGT,  BPF_JGE,  BPF_JLT, BPF_JLE,

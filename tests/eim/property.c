@@ -3,7 +3,8 @@
  * The algebra of classes on generated types, classes and programs' accesses:
  *
  *      model       a class admits an access exactly where an array of bytes, painted path by path with none
- * of the code under test, says so monotone    what a class admits, a class with one capability more admits
+ *                  of the code under test, says so
+ *      monotone    what a class admits, a class with one capability more admits
  *      sufficient  the class that is inferred of some accesses admits each of them
  *      minimal     … and without any one of its capabilities does not
  *      pasted      what a refusal says is needed is enough
@@ -120,8 +121,8 @@ static void make_world(struct world *w)
         snprintf(name, sizeof(name), "u%u", 8u << k);
         number[k] = btf__add_int(b, name, 1u << k, 0);
     }
-    /* Ids are known before the types are there: 4 numbers, then a pointer a struct, then arrays, then
-     * structs. */
+    /* Ids are known before the types are there: 4 numbers, then a pointer a struct,
+       then arrays, then structs. */
     first = 5 + (int)STRUCTS;
     for (u32 k = 0; k < STRUCTS; k++)
         for (u32 m = 0; m < w->s[k].n; m++)
@@ -169,8 +170,7 @@ static void make_world(struct world *w)
     btf__free(b);
 }
 
-/* -------------------------------------------------------------------------------- paths, and what they paint
- */
+/* ----------------------------------------------------------------------------- paths, and what they paint */
 
 struct paint {
     bool on[2][STRUCTS][SIZE];

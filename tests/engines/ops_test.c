@@ -39,8 +39,7 @@ static const u64 edges[] = {
     0x8000000080000000,
 };
 
-/* ------------------------------------------------------------------------------------------------ the RFC,
- * in numbers */
+/* ------------------------------------------------------------------------------------ the RFC, in numbers */
 
 static void arithmetic_as_the_rfc_says(void **state)
 {
@@ -149,8 +148,7 @@ static void byte_swaps_as_the_rfc_says(void **state)
         }
 }
 
-/* ------------------------------------------------------------------------------------------------ every row
- */
+/* ---------------------------------------------------------------------------------------------- every row */
 
 /* Compiling and mapping once for each combination would take minutes, so operands come as data: the program
    loads the two registers from the context, and one program serves all pairs of edges. */

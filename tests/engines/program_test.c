@@ -49,8 +49,8 @@ static void functions_call_each_other(void **state)
     engine_clear(&e);
 }
 
-/* Fills every saved register, calls helpers in between (they see an aligned stack: the hosted ones use vector
- * moves). */
+/* Fills every saved register, calls helpers in between (they see an aligned stack:
+   the hosted ones use vector moves). */
 static void helpers_keep_what_they_must(void **state)
 {
     for (u32 stack = 0; stack < 4; stack++) {
@@ -143,8 +143,7 @@ static void values_are_reached_directly(void **state)
     engine_clear(&e);
 }
 
-/* ------------------------------------------------------------------------------------------------ inlined
- * look-ups */
+/* --------------------------------------------------------------------------------------- inlined look-ups */
 
 /* Look-up of the index that the context holds; the address is the result. Instruction 4 is the call. */
 static void init_lookup(struct engine *e, u32 type, u32 value_size, u32 max_entries, u32 ncpu, s32 known)
@@ -280,8 +279,8 @@ static void a_counter_is_a_handful_of_instructions(void **state)
     }
 }
 
-/* The comparison is decided only where every way to it passes the look-up, and the register still holds its
- * result. */
+/* The comparison is decided only where every way to it passes the look-up,
+   and the register still holds its result. */
 static void a_null_check_of_something_else_stays(void **state)
 {
     for (u32 known = 0; known < 2; known++) {

@@ -178,9 +178,9 @@ static void bomb(const char *what, const char *info, const char *abbrev, struct 
     put("bomb", tally);
 }
 
-/* Abbreviations: 1 unit with children; 2 pointer(type ref4); 3 struct(size 1) with children; 4 member(type
-   ref4, offset 0); 5 typedef(type); 6 structure with a sibling; 7 array(type) with children; 8 subrange(count
-   data8). */
+/* Abbreviations: 1 unit with children; 2 pointer(type ref4); 3 struct(size 1) with children;
+   4 member(type ref4, offset 0); 5 typedef(type); 6 structure with a sibling; 7 array(type)
+   with children; 8 subrange(count data8). */
 #define ABBREVS                                                                                              \
     ".uleb128 1,0x11\n.byte 1\n.uleb128 0,0\n.uleb128 2,0xf\n.byte 0\n.uleb128 0x49,0x13,0,0\n"              \
     ".uleb128 3,0x13\n.byte 1\n.uleb128 3,8,0xb,0xb,0,0\n.uleb128 4,0xd\n.byte 0\n.uleb128 "                 \

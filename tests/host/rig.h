@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Binaries made for a test, in a folder of its own that is gone afterwards; and what is asked of their types.
- */
+/* Binaries made for a test, in a folder of its own that is gone afterwards;
+   and what is asked of their types. */
 #ifndef TN_TESTS_HOST_RIG_H
 #define TN_TESTS_HOST_RIG_H
 

@@ -239,8 +239,8 @@ static void test_32_bit(void **state)
     counter_drop(&c);
 }
 
-/* A broker of somebody else's: refused by name, and the process untouched. In a child, which gives its rights
-   away. */
+/* A broker of somebody else's: refused by name, and the process untouched.
+   In a child, which gives its rights away. */
 static void test_another_user(void **state)
 {
     struct victim v;
@@ -278,8 +278,8 @@ static void test_another_user(void **state)
     victim_stop(&v);
 }
 
-/* Fork children inherit the patch: their calls count for a link that follows them, and only for such a one.
- */
+/* Fork children inherit the patch: their calls count for a link that follows them,
+   and only for such a one. */
 static void test_fork_children(void **state)
 {
     struct tn_attach_result res;

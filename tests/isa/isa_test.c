@@ -31,8 +31,8 @@ static void every_row_is_found_by_its_opcode(void **state)
         }
         assert_int_not_equal(tn_op_rows[op].kind, TN_KIND_INVALID);
     }
-    /* 14 × 4 arithmetic + 2 + 2 + 3, 11 × 4 jumps + 5, one 64-bit load, 3 × 4 + 3 of memory, 4 atomic, 6 of
-     * packets */
+    /* 14 × 4 arithmetic + 2 + 2 + 3, 11 × 4 jumps + 5, one 64-bit load, 3 × 4 + 3 of memory,
+       4 atomic, 6 of packets */
     assert_int_equal(TN_OP_COUNT - 1, 56 + 7 + 44 + 5 + 1 + 15 + 4 + 6);
 }
 
@@ -151,8 +151,8 @@ static void refusals_have_names(void **state)
     }
 }
 
-/* Every opcode byte with hostile fields: an answer, and nothing accepted that names registers which do not
- * exist. */
+/* Every opcode byte with hostile fields: an answer, and nothing accepted
+   that names registers which do not exist. */
 static void any_bytes_get_an_answer(void **state)
 {
     u64 seed = 0x9e3779b97f4a7c15;

@@ -591,8 +591,8 @@ static int vfork_child(struct tn_private *priv)
     return 0;
 }
 
-/* The child of a patched vfork sees the count, the parent takes it back; the child's stack is the parent's.
- */
+/* The child of a patched vfork sees the count, the parent takes it back;
+   the child's stack is the parent's. */
 static void vfork_site(void **state)
 {
     struct tn_patch *sites = NULL;

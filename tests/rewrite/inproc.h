@@ -5,7 +5,7 @@
  * and patched. What runs then is, byte for byte, what runs in a target.
  *
  *     near   trampolines, displaced instructions, hooks, gates, agent image, program text   (within 2 GiB of
- * main)
+ *                                                                                            main)
  *
  * Nobody may be inside a function while it is patched.
  */

@@ -153,8 +153,7 @@ static int rewind_all(void **state)
     return 0;
 }
 
-/* ------------------------------------------------------------------------------------------ random programs
- */
+/* ---------------------------------------------------------------------------------------- random programs */
 
 static u64 rnd(u64 *state)
 {
@@ -598,8 +597,8 @@ static u32 in_child(bool vforked)
     return 101;
 }
 
-/* Children are not whom the link is for, unless it follows; their parent is, before, meanwhile and
- * afterwards. */
+/* Children are not whom the link is for, unless it follows;
+   their parent is, before, meanwhile and afterwards. */
 static void children(void **state)
 {
     for (u32 follow = 0; follow < 2; follow++)

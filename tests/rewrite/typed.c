@@ -415,8 +415,7 @@ static void test_replace_by_call_in_a_typed_program(void **state)
     assert_int_equal(seen[1], 0);
 }
 
-/* ----------------------------------------------------------------------------------- functions of the host
- */
+/* ---------------------------------------------------------------------------------- functions of the host */
 
 static void call_through(struct inproc_prog *prog, const char *callee, u8 result, bool is_signed)
 {
@@ -557,8 +556,7 @@ static void test_the_claim_is_given_back_for_a_call(void **state)
     }
 }
 
-/* ------------------------------------------------------------------------------- memory that may not be
- * there */
+/* --------------------------------------------------------------------------- memory that may not be there */
 
 static void test_careful_loads(void **state)
 {

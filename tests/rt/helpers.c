@@ -96,8 +96,8 @@ static pid_t raw_fork(void)
     return (pid_t)syscall(SYS_fork);
 }
 
-/* A vfork child shares all memory: it is told apart by the count of those in flight, and nothing it learns is
- * kept. */
+/* A vfork child shares all memory: it is told apart by the count of those in flight,
+   and nothing it learns is kept. */
 static void vfork_child(void **state)
 {
     static struct tn_run run = {.proc = &proc, .cpu = -1};

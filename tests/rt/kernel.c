@@ -68,8 +68,8 @@ static void attributes(void **state)
                 for (u32 e = 0; e < TN_ARRAY_SIZE(entries); e++)
                     for (u32 f = 0; f < TN_ARRAY_SIZE(flags); f++) {
                         struct tn_map_geo geo;
-                        /* all flags with few sizes, all sizes without flags: and nothing that takes much
-                         * memory */
+                        /* all flags with few sizes, all sizes without flags:
+                           and nothing that takes much memory */
                         bool plain = keys[k] == 4 && (values[v] == 8 || values[v] == 0);
                         int ours, theirs;
 

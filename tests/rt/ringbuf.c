@@ -100,8 +100,8 @@ static bool produce(const struct tn_map *map, u64 number, u64 size, bool discard
     return true;
 }
 
-/* 20 000 records of all sizes through a small ring; with 8-byte steps headers come to stand at the very end
- * too. */
+/* 20 000 records of all sizes through a small ring; with 8-byte steps headers come
+   to stand at the very end too. */
 static void stock_consumer(void **state)
 {
     struct tn_map map = ring_map();

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What the tests of maps and helpers share: a map in memory of its own, and random numbers that can be
- * repeated. */
+/* What the tests of maps and helpers share: a map in memory of its own,
+   and random numbers that can be repeated. */
 #ifndef TN_RT_TEST_H
 #define TN_RT_TEST_H
 

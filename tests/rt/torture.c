@@ -77,8 +77,8 @@ static void threads_keep_their_keys(void **state)
     test_map_free(&map);
 }
 
-/* All fight for the same few places: NOEXIST may win once only, and the map is full exactly at max_entries.
- */
+/* All fight for the same few places: NOEXIST may win once only,
+   and the map is full exactly at max_entries. */
 static void *fight(void *arg)
 {
     struct job *job = arg;
@@ -114,8 +114,8 @@ static void full_is_exact(void **state)
     test_map_free(&map);
 }
 
-/* Eight threads on a per-CPU hash, each on a CPU of its own, deletes between: no update of a lone key is
- * lost. */
+/* Eight threads on a per-CPU hash, each on a CPU of its own, deletes between:
+   no update of a lone key is lost. */
 #define CPUS 8u
 static void *count_own_cpu(void *arg)
 {
@@ -163,8 +163,7 @@ static void percpu_hash_eight_threads(void **state)
     test_map_free(&map);
 }
 
-/* ------------------------------------------------------------------------------------------------ the dead
- */
+/* ----------------------------------------------------------------------------------------------- the dead */
 
 /* Writes for ever. With `quick` the map is small and nearly always in the middle of something. */
 static void victim(const struct tn_map *map, u64 seed)
@@ -306,8 +305,8 @@ static void reap_finds_the_unknown(void **state)
     test_map_free(&map);
 }
 
-/* A lock whose owner is alive and does not let go: an error after a bounded time, and the map is as it was.
- */
+/* A lock whose owner is alive and does not let go: an error after a bounded time,
+   and the map is as it was. */
 static void held_for_ever(void **state)
 {
     struct tn_map map = test_map(BPF_MAP_TYPE_HASH, 4, 8, 1, 0, 0);
@@ -338,8 +337,8 @@ static void held_for_ever(void **state)
     test_map_free(&map);
 }
 
-/* A run that siglongjmp left in the middle of an update: its thread's next one takes the lock over and mends.
- */
+/* A run that siglongjmp left in the middle of an update: its thread's next one
+   takes the lock over and mends. */
 static void own_lock_of_an_abandoned_run(void **state)
 {
     struct tn_map map = test_map(BPF_MAP_TYPE_HASH, 4, 8, 4, 0, 0);
@@ -369,8 +368,7 @@ static void own_lock_of_an_abandoned_run(void **state)
     test_map_free(&map);
 }
 
-/* ------------------------------------------------------------------------------------------------ the
- * hostile */
+/* -------------------------------------------------------------------------------------------- the hostile */
 
 static void operate(const struct tn_map *map, u64 *seed)
 {

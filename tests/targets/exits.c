@@ -18,8 +18,7 @@
 
 #define EXPORTED __attribute__((noinline, visibility("default")))
 
-/* ------------------------------------------------------------------------------------------- several ways
- * out */
+/* --------------------------------------------------------------------------------------- several ways out */
 
 uint64_t many_rets(uint64_t a), bare_rets(uint64_t a), dense(uint64_t a), cold_part(uint64_t a),
     recursive(uint64_t a), thrown_over(uint64_t a);
@@ -148,8 +147,7 @@ __asm__(".text\n"
         "       jmp other\n"
         ".size tail_called, .-tail_called\n");
 
-/* ------------------------------------------------------------------------------------- offsets with live
- * state */
+/* -------------------------------------------------------------------------------- offsets with live state */
 
 /* At with_flags+10 (`mov $0,%edx`, five bytes): carry and zero are alive across it, as is everything but rdx.
    At in_red_zone+20: the 128 bytes below the stack pointer are, too. At naps_inside+0 is the call itself. */
@@ -187,8 +185,7 @@ __asm__(".text\n"
         ".cfi_endproc\n"
         ".size naps_inside, .-naps_inside\n");
 
-/* -------------------------------------------------------------------------------- asleep inside a displaced
- * call */
+/* ------------------------------------------------------------------------- asleep inside a displaced call */
 
 static int gate[2];
 
@@ -231,8 +228,7 @@ static uint64_t nap_scene(const char *what)
     return sum;
 }
 
-/* ------------------------------------------------------------------------- interrupted inside the first
- * bytes */
+/* --------------------------------------------------------------------- interrupted inside the first bytes */
 
 /* The load is at +1: what a handler interrupts there, it returns to. */
 uint64_t stumbles(const uint64_t *a);
@@ -286,8 +282,7 @@ static uint64_t walk(uint64_t i)
     return stumbles(&i);
 }
 
-/* ----------------------------------------------------------------------------------------------------------
- * scenes */
+/* ------------------------------------------------------------------------------------------------- scenes */
 
 static uint64_t over(uint64_t i)
 {

@@ -5,13 +5,15 @@
  *
  *   F  for ever: one call that lasts until `release`, and must then bring exactly what released it
  *   T  timed: again and again; never an error but the timeout's own, never early, never much late (begun
- * anew)
+ *      anew)
  *
  * Obeys lines on standard input:
  *   run | rest      the four callers call `hooked` all the time | stop; rest answers how often they have
- * since `run` calls N         each of the four makes N calls; answers when all are made churn 1|0       a
- * thread that makes and joins threads, each of which calls once | stops; answers their calls release ends all
- * sleeps; answers "disturbed N, naps N", and what was disturbed on standard error
+ *                   since `run`
+ *   calls N         each of the four makes N calls; answers when all are made
+ *   churn 1|0       a thread that makes and joins threads, each of which calls once | stops; answers their
+ *                   calls
+ *   release         ends all sleeps; answers "disturbed N, naps N", and what was disturbed on standard error
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -117,8 +119,7 @@ static int nothing(struct sleeper *s)
     return 0;
 }
 
-/* ------------------------------------------------------------------------------------------ futex, libc's
- * locks */
+/* ------------------------------------------------------------------------------------ futex, libc's locks */
 
 static long futex_f(struct sleeper *s)
 {
@@ -180,8 +181,7 @@ static long sem_t_(struct sleeper *s)
     return said(sem_timedwait(&s->sem, &until));
 }
 
-/* ---------------------------------------------------------------------------------------------------- clocks
- */
+/* ------------------------------------------------------------------------------------------------- clocks */
 
 static long nanosleep_t(struct sleeper *s)
 {
@@ -310,8 +310,7 @@ static long epoll_pwait_t(struct sleeper *s)
     return said(epoll_pwait(s->a, &event, 1, (int)s->ms, &mask));
 }
 
-/* ----------------------------------------------------------------------------------------------- data,
- * slowly */
+/* ------------------------------------------------------------------------------------------- data, slowly */
 
 static long read_f(struct sleeper *s)
 {
@@ -509,8 +508,7 @@ static long aio_t(struct sleeper *s)
     return said(syscall(SYS_io_getevents, s->aio, 1L, 1L, &event, &s->wait));
 }
 
-/* ------------------------------------------------------------------------------------ signals, System V,
- * children */
+/* ---------------------------------------------------------------------------- signals, System V, children */
 
 /* SIGUSR2 is blocked everywhere: it is only ever waited for. */
 static sigset_t usr2(void)
@@ -768,8 +766,7 @@ static void call(uint64_t n)
             abort();
 }
 
-/* ----------------------------------------------------------------------------------------------------
- * callers */
+/* ------------------------------------------------------------------------------------------------ callers */
 
 #define NCALLERS 4
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* One program or map for each thing that is not served: its tool loads one at a time and says what it was
- * told. */
+/* One program or map for each thing that is not served: its tool loads one at a time
+   and says what it was told. */
 #include <linux/bpf.h>
 #include <linux/ptrace.h>
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What a skeleton-based tool usually has: a ring buffer, a hash, constants, initialised and zeroed global
- * data. */
+/* What a skeleton-based tool usually has: a ring buffer, a hash, constants,
+   initialised and zeroed global data. */
 #include <linux/bpf.h>
 #include <linux/ptrace.h>
 

@@ -358,8 +358,7 @@ static const char *unseen(struct machine *m, struct eval_views *views)
     return NULL;
 }
 
-/* ------------------------------------------------------------------------------------------------
- * instructions */
+/* ------------------------------------------------------------------------------------------- instructions */
 
 static u64 alu(const struct bpf_insn *i, u64 a, u64 b)
 {

@@ -214,8 +214,7 @@ static void test_stack_and_path(void **state)
     tn_verdict_clear(&v);
 }
 
-/* ------------------------------------------------------------------------------------------------ authority
- */
+/* ---------------------------------------------------------------------------------------------- authority */
 
 struct policy {
     u32 denied_offset, denied_helper;

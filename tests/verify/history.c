@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Every row of history.h: the program that does harm is refused for its reason, its harmless sibling is
- * accepted. */
+/* Every row of history.h: the program that does harm is refused for its reason,
+   its harmless sibling is accepted. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -41,8 +41,7 @@ static const struct row rows[] = {
 #include "tests/verify/history.h"
 };
 
-/* ------------------------------------------------------------------------------------------------- functions
- */
+/* ---------------------------------------------------------------------------------------------- functions */
 
 /* A program of several functions says what they are: each `int f(void)`, static. */
 static const struct {

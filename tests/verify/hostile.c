@@ -19,8 +19,7 @@
 #include "tests/verify/gen.h"
 #include "verify/verify.h"
 
-/* ------------------------------------------------------------------------------------------------ a program
- * with everything */
+/* ------------------------------------------------------------------------------ a program with everything */
 
 static const char strings[] = "\0int\0main\0score\0prog.bpf.c\0return score(1);\0pt_regs\0x";
 enum { S_INT = 1, S_MAIN = 5, S_SCORE = 10, S_FILE = 16, S_LINE = 27, S_REGS = 44, S_X = 52 };

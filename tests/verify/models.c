@@ -57,8 +57,7 @@ struct call {
     u64 result;
 };
 
-/* ------------------------------------------------------------------------------------------------ arguments
- */
+/* ---------------------------------------------------------------------------------------------- arguments */
 
 /* Reads do nothing but to be allowed; of what is written, all bytes change, or none. */
 static const char *use(struct machine *m, u64 addr, u64 size, bool read, bool write)
@@ -535,8 +534,7 @@ const char *model_helper(struct machine *m, const struct bpf_insn *i)
     return NULL;
 }
 
-/* ------------------------------------------------------------------------------------ functions of the host
- */
+/* ---------------------------------------------------------------------------------- functions of the host */
 
 enum kfunc {
 #define F(name) KF_##name,

@@ -3,9 +3,11 @@
  * Random programs (gen.h), judged three ways.
  *
  *   soundness   what is accepted is run on a machine, watched (eval.h): many times, with other contexts,
- * packets, memory and answers of helpers each time. Counted are the runs of a program that got something from
- * outside that no run before them got facts       so is everything the verdict says of it kernel      as
- * root: what is accepted here the kernel accepts, but for the differences told in docs/verifier.md
+ *               packets, memory and answers of helpers each time. Counted are the runs of a program that got
+ *               something from outside that no run before them got
+ *   facts       so is everything the verdict says of it
+ *   kernel      as root: what is accepted here the kernel accepts, but for the differences told in
+ *               docs/verifier.md
  *
  * For long runs: TN_RANDOM_FROM is the first program, TN_RANDOM_RUNS how many runs are to be gone,
  * TN_RANDOM_EACH at most so many a program; TN_RANDOM_ROUNDS how many programs the kernel is asked.

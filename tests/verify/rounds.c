@@ -36,8 +36,8 @@ struct row {
 #name, reason, mind, back,                                                                           \
             {__VA_ARGS__ }, sizeof((const struct bpf_insn[]){__VA_ARGS__}) / sizeof(struct bpf_insn)         \
     }
-/* Calls `to`, so many instructions behind the call, `n` times with the address of fp−8: seven instructions.
- */
+/* Calls `to`, so many instructions behind the call, `n` times with the address
+   of fp−8: seven instructions. */
 #define BPF_LOOP(n, to)                                                                                      \
     MOV(R1, n), INSN(BPF_LD | BPF_IMM | BPF_DW, R2, BPF_PSEUDO_FUNC, 0, (to) + 5), INSN(0, 0, 0, 0, 0),      \
         MOVX(R3, R10), ADD(R3, -8), MOV(R4, 0), CALL(BPF_FUNC_loop)

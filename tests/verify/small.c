@@ -76,8 +76,7 @@ static bool tight(const struct tn_range *r, u64 set)
     return ends == 0xff;
 }
 
-/* ------------------------------------------------------------------------------------------------ refinement
- */
+/* --------------------------------------------------------------------------------------------- refinement */
 
 #define MAX_RANGES 500000u
 static struct tn_range *ranges;
@@ -211,8 +210,7 @@ static void test_random_ranges(void **state)
     }
 }
 
-/* ------------------------------------------------------------------------------------------------ operations
- */
+/* --------------------------------------------------------------------------------------------- operations */
 
 static bool is_tight(const struct tn_range *r)
 {

@@ -14,9 +14,7 @@
 
 #include "tests/verify/arith.h"
 
-/* -------------------------------------------------------------------------------------------- the present
- * goal
- */
+/* --------------------------------------------------------------------------------------- the present goal */
 
 static struct {
     std::set<std::string> at_word;                      /* functions whose promise is taken for them */

@@ -61,6 +61,7 @@ struct rule {
 };
 struct rules {
     __u32 starts[FIELDS][256]; /* by byte: bit k, rule k may begin with it */
+    __u32 second[FIELDS][256]; /* … and have it as their second, or have none */
     __u32 prefix[FIELDS];      /* of these, those that stand at the beginning or not at all */
     __u32 used[FIELDS];
     __u32 refuse_long, unused;
@@ -91,7 +92,7 @@ struct {
 
 /* Room for a field, and for a look past its end. */
 struct room {
-    __u8 text[WINDOW + 16], raw[WINDOW + 16];
+    __u8 text[WINDOW + 16];
 };
 struct {
     __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -143,6 +144,9 @@ __noinline __u32 scan(struct rules *t, struct room *room, __u32 n, __u32 field)
             set &= ~t->prefix[field];
         if (!set)
             continue;
+        set &= t->second[field][room->text[p + 1]];
+        if (!set)
+            continue;
         found = match(t, *(__u64 *)&room->text[p] | FOLD, *(__u64 *)&room->text[p + 8] | FOLD, n - p, set);
         if (found)
             return found;
@@ -166,7 +170,7 @@ static __always_inline __u64 is_zero(__u64 n)
     return yes;
 }
 
-/* "%2e" and "+" as what they stand for: from room->raw to room->text. There is no branch in it but the
+/* "%2e" and "+" as what they stand for, in place. There is no branch in it but the
    loop's: one path for the verifier, whatever the text. */
 __noinline __u32 decode(struct room *room, __u64 n)
 {
@@ -174,15 +178,15 @@ __noinline __u32 decode(struct room *room, __u64 n)
 
     if (!room || n > WINDOW)
         return 0;
-    room->raw[n] = room->raw[n + 1] = 0;
+    room->text[n] = room->text[n + 1] = 0;
     for (__u32 p = 0; p < WINDOW; p++) {
         __u64 c, high, low, coded, taken;
 
         if (p >= n)
             break;
-        c = room->raw[p];
-        high = digit[room->raw[p + 1]];
-        low = digit[room->raw[p + 2]];
+        c = room->text[p];
+        high = digit[room->text[p + 1]];
+        low = digit[room->text[p + 2]];
         coded = is_zero(c ^ '%') & ~is_zero(high) & ~is_zero(low);
         c -= ('+' - ' ') * is_zero(c ^ '+');
         c ^= (c ^ ((high - 1) << 4 | (low - 1))) & -coded;
@@ -208,6 +212,31 @@ static __always_inline __u32 taken(long got, unsigned long len)
     return got > WINDOW ? WINDOW : got;
 }
 
+#define ONES  0x0101010101010101ull
+#define HIGHS 0x8080808080808080ull
+
+/* One of the bytes may be it: never no where it is. */
+static __always_inline __u64 has(__u64 word, __u8 byte)
+{
+    word ^= byte * ONES;
+    return (word - ONES) & ~word & HIGHS;
+}
+
+/* Is there anything to decode? Up to seven bytes too many are looked at. */
+__noinline __u32 is_coded(struct room *room, __u64 n)
+{
+    __u64 found = 0;
+
+    if (!room)
+        return 0;
+    for (__u32 p = 0; p < WINDOW && p < n; p += 8) {
+        __u64 word = *(__u64 *)&room->text[p];
+
+        found |= has(word, '%') | has(word, '+');
+    }
+    return found != 0;
+}
+
 static __always_inline __u32 look(struct rules *t, struct room *room, struct ngx_http_request_s *r,
                                   bool *too_long)
 {
@@ -220,8 +249,10 @@ static __always_inline __u32 look(struct rules *t, struct room *room, struct ngx
         found = scan(t, room, n, URI);
     }
     if (!found && t->used[ARGS] && r->args.len) {
-        n = taken(tenon_read_buffer(room->raw, WINDOW, r, args.data, args.len), r->args.len);
-        found = scan(t, room, decode(room, n), ARGS);
+        n = taken(tenon_read_buffer(room->text, WINDOW, r, args.data, args.len), r->args.len);
+        if (is_coded(room, n))
+            n = decode(room, n);
+        found = scan(t, room, n, ARGS);
     }
     if (found || !t->used[AGENT])
         return found;

@@ -174,8 +174,8 @@ static void describe_map(const struct tn_bmap *map, struct tn_verify_map *inner,
 }
 
 /* Why an accepted program cannot run here; 0: it can. */
-static int availability(const struct tn_verify_in *in, const struct tn_verdict *verdict,
-                        struct tn_prog *prog, struct tn_error *err)
+static int availability(const struct tn_verify_in *in, const struct tn_verdict *verdict, struct tn_prog *prog,
+                        struct tn_error *err)
 {
     _free_ struct tn_map_geo *geos = calloc(prog->nmaps + 1, sizeof(*geos));
     struct tn_code code = {0};

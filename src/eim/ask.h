@@ -24,7 +24,7 @@ int tn_words_of(const struct tn_bound *b, const struct tn_bfunc *func, struct tn
 
 /* A buffer: "read(r->uri.data[0 .. r->uri.len])"; NULL where it has no name. */
 const char *tn_words_of_buffer(const struct tn_bound *b, const struct tn_bfunc *func, struct tn_bag *bag,
-                               const struct tn_access *a,
-                               bool (*reads)(const void *self, u32 type, u64 off), const void *self);
+                               const struct tn_access *a, bool (*reads)(const void *self, u32 type, u64 off),
+                               const void *self);
 
 #endif

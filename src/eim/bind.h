@@ -39,7 +39,7 @@ struct tn_bfunc {
     struct tn_fact_path *fact_path; /* reads, writes */
     u32 nfact_paths;
     bool io;
-    struct tn_buffer *promised;   /* valid(): buffers whose bytes are there … */
+    struct tn_buffer *promised; /* valid(): buffers whose bytes are there … */
     u32 npromised;
     struct tn_grant *pointer; /* … and pointers to what is there */
     u32 npointers;

@@ -168,8 +168,8 @@ static int check_cap(struct check *l, const struct tn_host *h, const struct tn_c
 
     if (cap->kind == TN_CAP_HELPERS && !tn_helper_group(cap->name, bits))
         return unknown_group(l, cap);
-    if (cap->kind == TN_CAP_NAMED && !tn_host_state(h, cap->name) &&
-        !tn_host_function(h, cap->name) && !tn_helper_named(cap->name) && !tn_kfunc_named(cap->name))
+    if (cap->kind == TN_CAP_NAMED && !tn_host_state(h, cap->name) && !tn_host_function(h, cap->name) &&
+        !tn_helper_named(cap->name) && !tn_kfunc_named(cap->name))
         return unknown_capability(l, h, cap);
     return 0;
 }

@@ -31,9 +31,9 @@ enum tn_pool_kind {
 
 /* What compiled code reaches in the agent besides helpers (agent/routines.S). */
 enum tn_agent_routine {
-    TN_ROUTINE_CALL, /* a function of the host is called through it: which one depends on the place */
-    TN_ROUTINE_COPY, /* tenon_copy, called as a helper: of an object that is there … */
-    TN_ROUTINE_COPY_CAREFUL,  /* … that may not be … */
+    TN_ROUTINE_CALL,         /* a function of the host is called through it: which one depends on the place */
+    TN_ROUTINE_COPY,         /* tenon_copy, called as a helper: of an object that is there … */
+    TN_ROUTINE_COPY_CAREFUL, /* … that may not be … */
     TN_ROUTINE_COPY_PROMISED, /* … whose bytes are there as well */
     TN_ROUTINE_READ, /* r10 bytes (1, 2, 4 or 8) at r11 into r11, zero-extended; 0 where they are not there */
 };

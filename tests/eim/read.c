@@ -404,7 +404,8 @@ static void test_notes(void **state)
              "readPid, writePid, fin ] } ]\n";
     struct tn_eim_source s[] = {{.name = "h", .notes = &notes, .host = "h"},
                                 {"p.yaml", policy, strlen(policy), NULL, NULL}};
-    const struct tn_eim_options none = {.notes_elsewhere = true}, other = {.notes_elsewhere = true, .host = "g"},
+    const struct tn_eim_options none = {.notes_elsewhere = true},
+                                other = {.notes_elsewhere = true, .host = "g"},
                                 this = {.notes_elsewhere = true, .host = "h"};
     struct tn_error err = {0};
     struct tn_eim *eim;

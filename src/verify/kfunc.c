@@ -202,6 +202,10 @@ static int follow_less(struct vf *v, const struct tn_kcall *c)
 
     tn_graph_compared(v, c, &arg[0]);
     arg[1] = arg[0];
+    if (tn_reg_has_lock(v, &arg[0])) { /* two nodes, two locks: unlocking one does not unlock the other */
+        arg[0].id = ++v->next_id;
+        arg[1].id = ++v->next_id;
+    }
     return tn_callback_follow(v, c->callback, arg);
 }
 

@@ -283,6 +283,7 @@ static bool mem_kind_is_right(u8 told, const struct object *o)
     case TN_MEM_PROBE:
         return true;
     case TN_MEM_ARENA:
+    case TN_MEM_PROMISED: /* only buffers of a host's hook, which no program here is at */
         break;
     }
     return false;

@@ -19,6 +19,7 @@ WORKERS = 2
 PAGE = b"<!doctype html><title>tenon</title><p>A small page, as a busy server serves it.</p>\n" * 8
 
 CONF = """
+{main}
 daemon off;
 master_process on;
 worker_processes {workers};
@@ -30,9 +31,10 @@ http {{
     access_log {dir}/access.log;
     default_type text/html;
     keepalive_requests 1000000;
+    {http}
     client_body_temp_path {dir}/t1; proxy_temp_path {dir}/t2; fastcgi_temp_path {dir}/t3;
     uwsgi_temp_path {dir}/t4; scgi_temp_path {dir}/t5;
-    server {{ listen 127.0.0.1:{port}; root {dir}/html; }}
+    server {{ listen 127.0.0.1:{port}; root {dir}/html; {server} }}
 }}
 """
 
@@ -69,7 +71,9 @@ class Comparison:
 
 
 class Nginx:
-    def __init__(self):
+    def __init__(self, main="", http="", server="", workers=WORKERS):
+        """What is given goes into the configuration, each to its level."""
+        self.count = workers
         self.dir = tempfile.mkdtemp(prefix="tenon-nginx-")
         os.chmod(self.dir, 0o755)
         os.mkdir(os.path.join(self.dir, "html"))
@@ -78,7 +82,7 @@ class Nginx:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}/"
         with open(os.path.join(self.dir, "nginx.conf"), "w") as conf:
-            conf.write(CONF.format(workers=WORKERS, dir=self.dir, port=self.port,
+            conf.write(CONF.format(workers=workers, dir=self.dir, port=self.port, main=main, http=http, server=server,
                                    user="user www-data;" if os.geteuid() == 0 else ""))
         self.out = open(os.path.join(self.dir, "out.log"), "wb")
         self.master = subprocess.Popen([NGINX, "-p", self.dir, "-c", os.path.join(self.dir, "nginx.conf")],
@@ -98,7 +102,7 @@ class Nginx:
                     raise RuntimeError(f"nginx ended at once: {out.read().strip()}")
             try:
                 self.get()
-                if len(self.workers()) == WORKERS:
+                if len(self.workers()) == self.count:
                     return
             except OSError:
                 time.sleep(0.05)

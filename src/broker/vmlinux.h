@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The vmlinux that tools with a host see: see vmlinux.c. */
+/* The small vmlinux of processes, and the names of the functions in it that are ours. */
 #ifndef TN_BROKER_VMLINUX_H
 #define TN_BROKER_VMLINUX_H
 
@@ -8,7 +8,7 @@
 /* Our function that answers in the place of the one a program is attached to. */
 #define TN_REPLACE_NAME "tenon_replace"
 /* … and that copies the bytes of a buffer of the host's (include/tenon/extension.h). */
-#define TN_COPY_NAME    "tenon_copy"
+#define TN_COPY_NAME "tenon_copy"
 
 /* Raw BTF; the caller frees it. −ENOMEM. */
 int tn_vmlinux_make(void **ret_data, u32 *ret_size);

@@ -195,8 +195,20 @@ C
     clang -target bpf -g -O2 -I/usr/include/x86_64-linux-gnu -c "$DIR/o.c" -o "$DIR/o"
     tenon verify --json "$DIR/o"
     [ "$(json '[r["accepted"] for r in j] == [True, False]')" = True ]
-    [ "$(json 'j[0]["missing"]["reason"]')" = prog_type_missing ]
+    [ "$(json 'j[0]["missing"]["reason"]')" = feature_not_built ]
     [ "$(json 'j[1]["reason"]')" = return_value ]
+}
+
+@test "two nodes that a tree compares have a lock each" {
+    grep -qa bpf_res_spin_unlock /sys/kernel/btf/vmlinux || skip "this machine's kernel has no such locks"
+    for of in x y; do
+        clang -target bpf -g -O2 -mcpu=v3 -DUNLOCKED=$of -I/usr/include/x86_64-linux-gnu \
+            -c "$BATS_TEST_DIRNAME/less.bpf.c" -o "$DIR/$of"
+    done
+    tenon verify --json "$DIR/x"
+    [ "$(json 'j[0]["accepted"]')" = True ]
+    tenon verify --json "$DIR/y"
+    [ "$(json 'j[0]["reason"]')" = bad_lock ]
 }
 
 @test "nothing stays behind" {

@@ -113,22 +113,38 @@ static int shared_memory(const char *name, u64 size, int *ret_fd, void *ret_map)
     return 0;
 }
 
-/* Whoever happened to start the broker does not say how much it may have: it serves all of the user's tools. */
-static void raise_limits(void)
+/* Whoever happened to start the broker does not say how much it may have: it serves all of the user's tools. Where
+   nobody may raise a limit and it is low, another one has to start it. */
+static int raise_limits(struct tn_error *err)
 {
-    static const int kinds[] = {RLIMIT_NOFILE, RLIMIT_AS, RLIMIT_DATA};
+    static const struct {
+        int kind;
+        const char *name;
+        rlim_t needed; /* what it takes with a few programs and maps, and some more */
+    } limits[] = {
+        {RLIMIT_NOFILE, "RLIMIT_NOFILE", 0},
+        {RLIMIT_AS, "RLIMIT_AS", 64 << 20},
+        {RLIMIT_DATA, "RLIMIT_DATA", 32 << 20},
+    };
+    const struct rlimit none = {RLIM_INFINITY, RLIM_INFINITY};
     struct rlimit limit;
 
-    for (u32 i = 0; i < TN_ARRAY_SIZE(kinds); i++) {
-        const struct rlimit none = {RLIM_INFINITY, RLIM_INFINITY};
-
-        if (kinds[i] != RLIMIT_NOFILE && !setrlimit(kinds[i], &none)) /* root may */
+    for (u32 i = 0; i < TN_ARRAY_SIZE(limits); i++) {
+        if (limits[i].kind != RLIMIT_NOFILE && !setrlimit(limits[i].kind, &none)) /* root may */
             continue;
-        if (!getrlimit(kinds[i], &limit) && limit.rlim_cur < limit.rlim_max) {
+        if (getrlimit(limits[i].kind, &limit))
+            continue;
+        if (limit.rlim_cur < limit.rlim_max) {
             limit.rlim_cur = limit.rlim_max;
-            setrlimit(kinds[i], &limit);
+            setrlimit(limits[i].kind, &limit);
         }
+        if (limit.rlim_cur < limits[i].needed)
+            return tn_fail(err, -ENOMEM, "broker_limits",
+                           "a broker started here may have %llu KiB (%s), and needs %llu",
+                           (unsigned long long)limit.rlim_cur >> 10, limits[i].name,
+                           (unsigned long long)limits[i].needed >> 10);
     }
+    return 0;
 }
 
 /* ---------------------------------------------------------------------------------------- birth and death */
@@ -248,7 +264,9 @@ int tn_broker_run(int listen_fd, u32 linger_ms, struct tn_error *err)
 
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* a map larger than whoever started us may make files is refused: −EFBIG */
-    raise_limits();
+    r = raise_limits(err);
+    if (r)
+        return r;
     fcntl(listen_fd, F_SETFL, fcntl(listen_fd, F_GETFL) | O_NONBLOCK);
     r = broker_new(listen_fd, &broker, err);
     if (r)

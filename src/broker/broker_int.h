@@ -112,6 +112,8 @@ int tn_link_attach_typed(struct tn_caller *caller, struct tn_prog *prog, u64 coo
 void tn_link_detach(struct tn_link *link, u32 wait_ms);
 /* The same and waits for the outcome; from a fiber. */
 int tn_link_detach_wait(struct tn_caller *caller, struct tn_link *link, u32 wait_ms);
+/* Takes back the reference of a kept link, if it is one: `link` may be gone then. */
+void tn_link_unkeep(struct tn_link *link);
 void tn_link_gate(struct tn_link *link, bool open);
 /* `fd` of a job of the injector's that was waited for too long; taken over. */
 void tn_job_abandon(struct tn_broker *broker, int fd);

@@ -159,11 +159,7 @@ static int ctl_link_detach(struct tn_caller *caller, const void *req, void *ret_
     }
     TN_REF(link);
     r = tn_link_detach_wait(caller, link, TN_MIN(detach->wait_ms, 60000u));
-    if (link->kept) {
-        link->kept = false;
-        caller->broker->nkept--;
-        TN_UNREF(link);
-    }
+    tn_link_unkeep(link);
     return r;
 }
 

@@ -394,6 +394,15 @@ int tn_link_detach_wait(struct tn_caller *caller, struct tn_link *link, u32 wait
     return r;
 }
 
+void tn_link_unkeep(struct tn_link *link)
+{
+    if (!link->kept)
+        return;
+    link->kept = false;
+    link->object.broker->nkept--;
+    TN_UNREF(link);
+}
+
 /* The last reference is gone. Nothing of the link may be needed afterwards but its index. */
 static void link_gone(struct tn_object *object)
 {

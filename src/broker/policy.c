@@ -434,6 +434,7 @@ static void apply(struct tn_policy *policy)
         tn_policy_journal(broker, link->object.uid, 0, "detached by a changed policy", link->prog->full_name,
                           name, p->name, &why);
         tn_link_detach(link, 1000);
+        tn_link_unkeep(link);
     }
 }
 

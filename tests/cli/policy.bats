@@ -195,6 +195,8 @@ start_shop() {
     [ "$(json 'len(j)')" = 0 ]
     tenon policy audit
     [[ $out == *"detached by a changed policy"* ]]
+    tenon run -- bpftool link show --json
+    [ "$(json 'j')" = "[]" ] # nobody keeps what was detached
 }
 
 @test "verify --class holds programs against a class" {

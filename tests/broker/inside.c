@@ -141,6 +141,8 @@ int inside_command(struct inside *in, u32 command, void *attr, u32 attr_size, s3
     memset(&in->caller.why, 0, sizeof(in->caller.why));
     memset(&in->caller.last, 0, sizeof(in->caller.last));
     r = tn_command_run(&in->caller, command, attr, len, addr, attr_size);
+    TN_UNREF(in->caller.judged); /* kept for questions of the same connection, and there is none */
+    in->caller.judged = NULL;
     memcpy(attr, inside_look(in, addr), len);
     free(in->area[--in->nareas].data);
     if (in->caller.ret_fd >= 0) {

@@ -505,8 +505,9 @@ int tn_host_resolve(struct tn_caller *caller, const union bpf_attr *attr, struct
 
 int tn_policy_begin(struct tn_caller *caller, struct tn_prog *prog, struct tn_policy_ask *ret_ask)
 {
+    prog->granted = calloc(1, sizeof(*prog->granted));
     *ret_ask = (struct tn_policy_ask){.authority = tn_authority_all};
-    return 0;
+    return prog->granted ? 0 : -ENOMEM;
 }
 
 int tn_policy_end(struct tn_caller *caller, struct tn_prog *prog)
@@ -519,7 +520,10 @@ void tn_policy_journal(struct tn_broker *broker, u32 uid, s32 pid, const char *d
 {
 }
 
-void tn_granted_free(struct tn_granted *granted) {}
+void tn_granted_free(struct tn_granted *granted)
+{
+    free(granted);
+}
 
 int tn_wakeup_add(struct tn_wakeup *wakeup, const struct tn_map *map, int eventfd)
 {

@@ -376,23 +376,60 @@ fail:
 
 /* ------------------------------------------------------------------------------------------- comparison */
 
-/* Ids of old ↔ ids of cur. Small: lonely ids of numbers are never compared. */
-#define MAX_IDS 128u
+/* Ids of old ↔ ids of cur. Small: lonely ids of numbers are never compared. A few are looked for one by one,
+   more of them by hash. */
+#define MAX_IDS    128u
+#define NEAR_IDS   8u
+#define ID_BUCKETS 256u
 struct id_map {
     u32 n;
     struct {
         u32 old, cur;
         s32 delta; /* of cur, less that of old */
     } pair[MAX_IDS];
+    u8 bucket[ID_BUCKETS]; /* 1 + index of a pair, by its old id; 0: free. Valid when n > NEAR_IDS */
 };
+_Static_assert(MAX_IDS < UINT8_MAX && MAX_IDS < ID_BUCKETS, "an index fits, and there is a free bucket");
+
+/* The bucket of old, or the free one where it belongs. */
+static u8 *id_bucket(struct id_map *map, u32 old)
+{
+    u32 at = (old * 0x9e3779b1u) >> 24; /* multiplicative hashing, Knuth, TAOCP 3, 6.4 */
+
+    while (map->bucket[at] && map->pair[map->bucket[at] - 1].old != old)
+        at = (at + 1) % ID_BUCKETS;
+    return &map->bucket[at];
+}
+
+/* Index of the pair with this old id; n: there is none. */
+static u32 id_find(struct id_map *map, u32 old)
+{
+    if (map->n > NEAR_IDS) {
+        u8 at = *id_bucket(map, old);
+
+        return at ? at - 1u : map->n;
+    }
+    for (u32 i = 0; i < map->n; i++)
+        if (map->pair[i].old == old)
+            return i;
+    return map->n;
+}
 
 static bool id_add(struct id_map *map, u32 old, u32 cur, s32 delta)
 {
+    u32 from = map->n;
+
     if (map->n == MAX_IDS)
         return false;
     map->pair[map->n].old = old;
     map->pair[map->n].cur = cur;
     map->pair[map->n++].delta = delta;
+    if (map->n == NEAR_IDS + 1) {
+        memset(map->bucket, 0, sizeof(map->bucket));
+        from = 0;
+    }
+    for (u32 i = from; map->n > NEAR_IDS && i < map->n; i++)
+        *id_bucket(map, map->pair[i].old) = (u8)(i + 1);
     return true;
 }
 
@@ -415,12 +452,13 @@ static bool ids_match(struct id_map *map, u32 old, u32 cur)
 static bool links_match(struct id_map *map, const struct tn_reg *old, const struct tn_reg *cur)
 {
     s32 delta = (s32)((u32)cur->delta - (u32)old->delta);
+    u32 i;
 
     if (!old->id)
         return true;
-    for (u32 i = 0; i < map->n; i++)
-        if (map->pair[i].old == old->id)
-            return cur->id && map->pair[i].cur == cur->id && map->pair[i].delta == delta;
+    i = id_find(map, old->id);
+    if (i < map->n)
+        return cur->id && map->pair[i].cur == cur->id && map->pair[i].delta == delta;
     return id_add(map, old->id, cur->id, delta);
 }
 

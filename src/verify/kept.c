@@ -55,6 +55,7 @@ struct hint {
 
 struct tn_kept {
     u32 size;
+    bool crowded; /* compared as a whole, it has more ids than are followed: it covers nothing */
     struct hint hint;
     u8 data[];
 };
@@ -339,6 +340,7 @@ struct tn_kept *tn_state_keep(const struct tn_state *s, const u16 live[TN_MAX_FR
     if (!kept)
         return NULL;
     kept->size = (u32)(at - start);
+    kept->crowded = false;
     kept->hint = (struct hint){0};
     memcpy(kept->data, start, kept->size);
     return kept;
@@ -383,6 +385,7 @@ fail:
 #define ID_BUCKETS 256u
 struct id_map {
     u32 n;
+    bool full; /* there was one more */
     struct {
         u32 old, cur;
         s32 delta; /* of cur, less that of old */
@@ -419,8 +422,10 @@ static bool id_add(struct id_map *map, u32 old, u32 cur, s32 delta)
 {
     u32 from = map->n;
 
-    if (map->n == MAX_IDS)
+    if (map->n == MAX_IDS) {
+        map->full = true;
         return false;
+    }
     map->pair[map->n].old = old;
     map->pair[map->n].cur = cur;
     map->pair[map->n++].delta = delta;
@@ -769,6 +774,15 @@ static bool refs_cover(const struct tn_ref *old, const struct tn_ref *cur, struc
            ids_match(&maps->object, (u32)old->of, (u32)cur->of) && ids_match(&maps->object, old->id, cur->id);
 }
 
+/* Nothing of the states is left out of the comparison. */
+static bool is_whole(const struct tn_need *need, u32 nframes)
+{
+    for (u32 i = 0; i < nframes; i++)
+        if (need[i].demand != need[i].live || ~need[i].slots || ~need[i].read)
+            return false;
+    return true;
+}
+
 bool tn_kept_covers(struct tn_kept *kept, const struct tn_state *cur, const struct tn_need *need)
 {
     struct tn_state old;
@@ -780,9 +794,12 @@ bool tn_kept_covers(struct tn_kept *kept, const struct tn_state *cur, const stru
         old.preempt != cur->preempt || old.sleepable != cur->sleepable || old.nlocks != cur->nlocks ||
         old.speculative != cur->speculative)
         return false;
+    if (kept->crowded && is_whole(need, cur->nframes))
+        return false;
     if (kept->hint.at && fails_at_hint(kept, cur, need))
         return false;
     maps.link.n = maps.object.n = 0;
+    maps.link.full = maps.object.full = false;
     p.maps = &maps;
     at = get(at, old.ref, old.nrefs * sizeof(old.ref[0]));
     for (u32 i = 0; i < old.nframes; i++) {
@@ -795,6 +812,8 @@ bool tn_kept_covers(struct tn_kept *kept, const struct tn_state *cur, const stru
         if (parts_cover(&p, &part))
             continue;
         kept->hint = hint_at(kept, &p, i, part);
+        /* Whatever it is compared with, if nothing else differs it comes as far again. */
+        kept->crowded |= (maps.link.full || maps.object.full) && is_whole(need, cur->nframes);
         return false;
     }
     for (u32 i = 0; i < old.nrefs; i++)

@@ -46,7 +46,7 @@ struct shape {
     bool is_union;
     u32 size, n;
     struct field f[MEMBERS];
-    char name[8];
+    char name[16];
 };
 struct world {
     struct shape s[STRUCTS]; /* each nests only those before it; pointers go anywhere */
@@ -116,7 +116,7 @@ static void make_world(struct world *w)
     for (u32 k = 0; k < STRUCTS; k++)
         make_shape(w, k);
     for (u32 k = 0; k < 4; k++) {
-        char name[8];
+        char name[16];
 
         snprintf(name, sizeof(name), "u%u", 8u << k);
         number[k] = btf__add_int(b, name, 1u << k, 0);
@@ -147,7 +147,7 @@ static void make_world(struct world *w)
         assert_int_equal(id, w->id[k]);
         for (u32 m = 0; m < s->n; m++) {
             const struct field *f = &s->f[m];
-            char name[8];
+            char name[16];
 
             snprintf(name, sizeof(name), "f%u", m);
             assert_int_equal(btf__add_field(b, name,

@@ -10,50 +10,19 @@
 #include <errno.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <time.h>
 
+#include "bench/figure.h"
 #include "eim/ask.h"
 #include "inproc.h"
 #include "tests/eim/classes.h"
 #include "tests/eim/host.h"
 
-#define ROUNDS 301u
-#define CALLS  10000u
-#define LOADS  10u
+#define LOADS 10u
 
 #define SET(d, imm)       I(BPF_ALU64 | BPF_MOV | BPF_K, d, 0, 0, imm)
 #define COPY(d, s)        I(BPF_ALU64 | BPF_MOV | BPF_X, d, s, 0, 0)
 #define LOAD(sz, d, s, o) I(BPF_LDX | BPF_MEM | (sz), d, s, o, 0)
 #define FUNC(id)          I(BPF_JMP | BPF_CALL, 0, BPF_PSEUDO_KFUNC_CALL, 0, id)
-
-/* --------------------------------------------------------------------------------------------- measuring */
-
-static double now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
-}
-
-static int cmp(const void *x, const void *y)
-{
-    double a = *(const double *)x, b = *(const double *)y;
-
-    return a < b ? -1 : a > b;
-}
-
-/* Median, with the tenth and ninetieth percentile as spread. */
-static void figure(const char *name, const double *samples, const char *unit, const char *goal)
-{
-    double v[ROUNDS];
-
-    memcpy(v, samples, sizeof(v));
-    qsort(v, ROUNDS, sizeof(*v), cmp);
-    printf("{\"name\":\"%s\",\"value\":%.3f,\"unit\":\"%s\",\"goal\":\"%s\",\"low\":%.3f,\"high\":%.3f,"
-           "\"rounds\":%u}\n",
-           name, v[ROUNDS / 2], unit, goal, v[ROUNDS / 10], v[ROUNDS - 1 - ROUNDS / 10], ROUNDS);
-}
 
 /* ----------------------------------------------------------------------------------------------- at load */
 

@@ -8,12 +8,9 @@
  * before.
  */
 #include <errno.h>
-#include <time.h>
 
+#include "bench/figure.h"
 #include "inproc.h"
-
-#define ROUNDS 301u
-#define CALLS  10000u /* shorter than a time slice */
 
 // clang-format off
 #define FUNCTIONS(X) \
@@ -100,14 +97,6 @@ static const struct bpf_insn ends[] = {SET(1, 0),
                                        SET(0, 0),
                                        EXIT};
 
-static double now(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (double)ts.tv_sec * 1e9 + (double)ts.tv_nsec;
-}
-
 static double timed(u64 (*volatile fn)(u64, u64))
 {
     double begun = now();
@@ -126,25 +115,6 @@ static double clock_read(void)
     for (u32 i = 0; i < CALLS; i++)
         now();
     return (now() - begun) / CALLS;
-}
-
-static int cmp(const void *x, const void *y)
-{
-    double a = *(const double *)x, b = *(const double *)y;
-
-    return a < b ? -1 : a > b;
-}
-
-/* Median, with the tenth and ninetieth percentile as spread. */
-static void figure(const char *name, const double *samples, const char *unit, const char *goal)
-{
-    double v[ROUNDS];
-
-    memcpy(v, samples, sizeof(v));
-    qsort(v, ROUNDS, sizeof(*v), cmp);
-    printf("{\"name\":\"%s\",\"value\":%.3f,\"unit\":\"%s\",\"goal\":\"%s\",\"low\":%.3f,\"high\":%.3f,"
-           "\"rounds\":%u}\n",
-           name, v[ROUNDS / 2], unit, goal, v[ROUNDS / 10], v[ROUNDS - 1 - ROUNDS / 10], ROUNDS);
 }
 
 static struct inproc in;

@@ -19,6 +19,7 @@
 #include "btf/btf.h"
 #include "tests/verify/asm.h"
 #include "tests/verify/kernel.h"
+#include "tests/verify/kernel_types.h"
 #include "verify/reasons.h"
 
 #define KFUNCS(K)                                                                                            \
@@ -416,24 +417,12 @@ static void test_rows(void **state)
     struct world w = {0};
     struct kernel kernel;
     const char *why = kernel_open(&kernel, NULL, 0);
-    struct btf *host = btf__load_vmlinux_btf();
-    struct tn_error err = {0};
-    u32 size, asked = 0;
+    u32 asked = 0;
     int wrong = 0;
-    const void *data;
 
-    if (libbpf_get_error(host))
+    w.host = kernel_types(kfunc_name, KF_COUNT);
+    if (!w.host)
         skip();
-    data = btf__raw_data(host, &size);
-    assert_int_equal(tn_btf_open(data, size, NULL, &w.host, &err), 0);
-    for (u32 k = 0; k < KF_COUNT; k++) {
-        if (!tn_btf_find(w.host, BTF_KIND_FUNC, kfunc_name[k])) {
-            print_message("# this kernel has no %s()\n", kfunc_name[k]);
-            tn_btf_close(w.host);
-            btf__free(host);
-            skip();
-        }
-    }
     make_types(&w);
     make_maps(&w, !why);
     for (size_t k = 0; k < TN_ARRAY_SIZE(rows); k++) {
@@ -459,7 +448,6 @@ static void test_rows(void **state)
     tn_btf_close(w.types);
     tn_btf_close(w.host);
     btf__free(w.built);
-    btf__free(host);
     print_message("# %u of %zu put to the kernel%s%s\n", asked, TN_ARRAY_SIZE(rows), why ? ": " : "",
                   why ? why : "");
     assert_int_equal(wrong, 0);

@@ -16,6 +16,7 @@
 
 #include "btf/btf.h"
 #include "tests/verify/asm.h"
+#include "tests/verify/kernel_types.h"
 #include "verify/kfuncs.h"
 #include "verify/verify.h"
 
@@ -496,14 +497,7 @@ static void test_objects(void **state)
 
 static int open_host(void **state)
 {
-    _fclose_ FILE *f = fopen("/sys/kernel/btf/vmlinux", "rb");
-    _free_ u8 *data = malloc(TN_BTF_SIZE_MAX);
-    size_t size = f && data ? fread(data, 1, TN_BTF_SIZE_MAX, f) : 0;
-
-    if (!size)
-        print_message("# skipped: the kernel does not tell its types\n");
-    else if (tn_btf_open(data, size, NULL, &host, NULL))
-        return 1;
+    host = kernel_types(NULL, 0);
     return 0;
 }
 

@@ -17,6 +17,7 @@
 #include "btf/btf.h"
 #include "tests/verify/asm.h"
 #include "tests/verify/kernel.h"
+#include "tests/verify/kernel_types.h"
 #include "verify/reasons.h"
 
 #define KFUNCS(K)                                                                                            \
@@ -215,24 +216,11 @@ static void test_rows(void **state)
     struct world w = {0};
     struct kernel kernel;
     const char *why = kernel_open(&kernel, NULL, 0);
-    struct btf *host = btf__load_vmlinux_btf();
-    struct tn_error err = {0};
     int wrong = 0;
-    const void *data;
-    u32 size;
 
-    if (libbpf_get_error(host))
+    w.host = kernel_types(kfunc_name, KF_COUNT);
+    if (!w.host)
         skip();
-    data = btf__raw_data(host, &size);
-    assert_int_equal(tn_btf_open(data, size, NULL, &w.host, &err), 0);
-    for (u32 k = 0; k < KF_COUNT; k++) {
-        if (!tn_btf_find(w.host, BTF_KIND_FUNC, kfunc_name[k])) {
-            print_message("# this kernel has no %s()\n", kfunc_name[k]);
-            tn_btf_close(w.host);
-            btf__free(host);
-            skip();
-        }
-    }
     make_types(&w);
     make_maps(&w, !why);
     for (size_t k = 0; k < TN_ARRAY_SIZE(rows); k++) {
@@ -248,7 +236,6 @@ static void test_rows(void **state)
     tn_btf_close(w.types);
     tn_btf_close(w.host);
     btf__free(w.built);
-    btf__free(host);
     if (why)
         print_message("# without the kernel: %s\n", why);
     assert_int_equal(wrong, 0);

@@ -70,8 +70,7 @@ static const struct argp argp = {
     option,
     "extract BINARY\ncheck FILE [BINARY]\ncheck BINARY\nshow BINARY\nheader BINARY",
     "What the developers of a host offer to extensions: extracted from its annotations, checked, shown, or "
-    "as "
-    "a C header to compile an extension against.",
+    "as a C header to compile an extension against.",
     NULL,
     NULL,
     NULL,

@@ -108,5 +108,14 @@ struct tn_error {
 int tn_fail(struct tn_error *err, int code, const char *reason, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 
+/* All `size` bytes from `offset` on. 0, −errno, or −ENODATA: the file ends before. */
+int tn_pread_all(int fd, void *to, u64 size, u64 offset);
+/* All of it, from where the file is. 0 or −errno. */
+int tn_write_all(int fd, const void *bytes, u64 size);
+
+/* Edit distance of two names, of which the first 127 letters count; above `limit` it is given up: limit + 1.
+   `fold`: without regard to case. */
+u32 tn_distance(const char *a, const char *b, u32 limit, bool fold);
+
 #endif /* TN_FREESTANDING */
 #endif

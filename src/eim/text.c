@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Places in front of messages; the nearest name by edit distance (Wagner and Fischer, 1974). */
+/* Places in front of messages; the nearest name by edit distance. */
 #include "eim/text.h"
 
-#include <ctype.h>
 #include <stdarg.h>
-#include <strings.h>
 
 int tn_eim_fail(struct tn_error *err, const struct tn_eim_at *at, int code, const char *reason,
                 const char *fmt, ...)
@@ -20,33 +18,6 @@ int tn_eim_fail(struct tn_error *err, const struct tn_eim_at *at, int code, cons
     else if (at && at->file)
         snprintf(place, sizeof(place), "%.200s: ", at->file);
     return tn_fail(err, code, reason, "%s%s", place, text);
-}
-
-#define LONGEST 127u
-
-static u32 distance(const char *a, const char *b, u32 limit)
-{
-    u32 row[LONGEST + 1], la = (u32)strnlen(a, LONGEST), lb = (u32)strnlen(b, LONGEST);
-
-    if ((la > lb ? la - lb : lb - la) > limit)
-        return limit + 1;
-    for (u32 j = 0; j <= lb; j++)
-        row[j] = j;
-    for (u32 i = 1; i <= la; i++) {
-        u32 diagonal = row[0], best = row[0] = i;
-
-        for (u32 j = 1; j <= lb; j++) {
-            u32 up = row[j];
-            u32 cost = tolower((unsigned char)a[i - 1]) != tolower((unsigned char)b[j - 1]);
-
-            row[j] = TN_MIN(diagonal + cost, TN_MIN(up, row[j - 1]) + 1);
-            diagonal = up;
-            best = TN_MIN(best, row[j]);
-        }
-        if (best > limit)
-            return limit + 1;
-    }
-    return row[lb];
 }
 
 struct tn_nearest tn_nearest_to(const char *want)
@@ -67,7 +38,7 @@ void tn_nearest_offer(struct tn_nearest *near, const char *name)
     d = strlen(near->want) >= 4 &&
                 (strstr(name, near->want) || (strlen(name) >= 4 && strstr(near->want, name)))
             ? 1
-            : distance(near->want, name, near->score);
+            : tn_distance(near->want, name, near->score, true);
     /* Of equals the first in the alphabet, so that the order of offers does not show. */
     if (d < near->score || (near->best && d == near->score && strcmp(name, near->best) < 0)) {
         near->best = name;

@@ -63,7 +63,6 @@ int tn_host_cache_get(const char *dir, const struct tn_host_head *want, void **r
     _close_ int fd = -1;
     struct tn_host_head head;
     struct stat st;
-    u64 done = 0;
 
     if (!want->build_id_len || !folder(dir, false, path))
         return -ENOENT;
@@ -78,25 +77,17 @@ int tn_host_cache_get(const char *dir, const struct tn_host_head *want, void **r
     bytes = malloc((u64)st.st_size);
     if (!bytes)
         return -ENOMEM;
-    while (done < (u64)st.st_size) {
-        ssize_t n = pread(fd, bytes + done, (u64)st.st_size - done, (off_t)done);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return -ENOENT;
-        done += (u64)n;
-    }
+    if (tn_pread_all(fd, bytes, (u64)st.st_size, 0))
+        return -ENOENT;
     *ret = TN_TAKE_PTR(bytes);
-    *ret_size = done;
+    *ret_size = (u64)st.st_size;
     return 0;
 }
 
 void tn_host_cache_put(const char *dir, const struct tn_host_head *head, const void *bytes, u64 size)
 {
     char path[PATH_MAX], name[NAME_SIZE], temporary[PATH_MAX];
-    u64 done = 0;
-    int fd;
+    int fd, r;
 
     if (!head->build_id_len || !folder(dir, true, path))
         return;
@@ -107,15 +98,7 @@ void tn_host_cache_put(const char *dir, const struct tn_host_head *head, const v
     fd = mkostemp(temporary, O_CLOEXEC); /* mode 0600 */
     if (fd < 0)
         return;
-    while (done < size) {
-        ssize_t n = write(fd, (const u8 *)bytes + done, size - done);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            break;
-        done += (u64)n;
-    }
-    if (close(fd) || done < size || rename(temporary, path))
+    r = tn_write_all(fd, bytes, size);
+    if (close(fd) || r || rename(temporary, path))
         (void)unlink(temporary);
 }

@@ -281,7 +281,7 @@ static int read_answer(int fd, void **ret, u64 *ret_size, struct tn_error *err)
 {
     _free_ u8 *bytes = NULL;
     struct stat st;
-    u64 done = 0;
+    int r;
 
     if (fstat(fd, &st) < 0)
         return -errno;
@@ -290,17 +290,11 @@ static int read_answer(int fd, void **ret, u64 *ret_size, struct tn_error *err)
     bytes = malloc((u64)st.st_size + 1);
     if (!bytes)
         return -ENOMEM;
-    while (done < (u64)st.st_size) {
-        ssize_t n = pread(fd, bytes + done, (u64)st.st_size - done, (off_t)done);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return n ? -errno : -EIO;
-        done += (u64)n;
-    }
+    r = tn_pread_all(fd, bytes, (u64)st.st_size, 0);
+    if (r)
+        return r == -ENODATA ? -EIO : r;
     *ret = TN_TAKE_PTR(bytes);
-    *ret_size = done;
+    *ret_size = (u64)st.st_size;
     return 0;
 }
 

@@ -26,22 +26,14 @@ static int damaged(const struct file *f, const char *what)
 
 static int fetch(const struct file *f, void *to, u64 off, u64 len, const char *what)
 {
-    u64 done = 0;
+    int r;
 
     if (off > f->size || len > f->size - off)
         return damaged(f, what);
-    while (done < len) {
-        ssize_t n = pread(f->fd, (u8 *)to + done, len - done, (off_t)(off + done));
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return tn_fail(f->err, -errno, "no_file", "%s: %s", f->name, strerror(errno));
-        if (n == 0)
-            return damaged(f, what);
-        done += (u64)n;
-    }
-    return 0;
+    r = tn_pread_all(f->fd, to, len, off);
+    if (r == -ENODATA)
+        return damaged(f, what);
+    return r ? tn_fail(f->err, r, "no_file", "%s: %s", f->name, strerror(-r)) : 0;
 }
 
 static int read_head(const struct file *f, Elf64_Ehdr *ret)

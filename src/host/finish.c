@@ -566,22 +566,6 @@ static int put_vars(struct work *w)
 
 /* --------------------------------------------------------------------------------------------- image */
 
-static int write_all(int fd, const void *bytes, u64 size)
-{
-    u64 done = 0;
-
-    while (done < size) {
-        ssize_t n = write(fd, (const u8 *)bytes + done, size - done);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return n ? -errno : -EIO;
-        done += (u64)n;
-    }
-    return 0;
-}
-
 static int put_image(struct work *w)
 {
     struct tn_host_head *h = &w->in->head;
@@ -590,11 +574,11 @@ static int put_image(struct work *w)
     h->nfuncs = w->nfuncs;
     h->nvars = w->nvars;
     h->strings_size = w->names.nstr;
-    r = r ? r : write_all(fd, h, sizeof(*h));
-    r = r ? r : write_all(fd, w->func, w->nfuncs * sizeof(*w->func));
-    r = r ? r : write_all(fd, w->var, w->nvars * sizeof(*w->var));
-    r = r ? r : write_all(fd, w->names.str, w->names.nstr);
-    return r ? r : write_all(fd, w->out.word, h->btf_size);
+    r = r ? r : tn_write_all(fd, h, sizeof(*h));
+    r = r ? r : tn_write_all(fd, w->func, w->nfuncs * sizeof(*w->func));
+    r = r ? r : tn_write_all(fd, w->var, w->nvars * sizeof(*w->var));
+    r = r ? r : tn_write_all(fd, w->names.str, w->names.nstr);
+    return r ? r : tn_write_all(fd, w->out.word, h->btf_size);
 }
 
 static int run(struct work *w)

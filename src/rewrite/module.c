@@ -430,32 +430,6 @@ int tn_module_offset_of_addr(const struct tn_module *m, u64 addr, u64 *ret_offse
     return -ENOENT;
 }
 
-/* Edit distance of two names (Wagner and Fischer, 1974), given up above `limit`. */
-static u32 distance(const char *a, const char *b, u32 limit)
-{
-    u32 row[128], la = (u32)strnlen(a, 127), lb = (u32)strnlen(b, 127);
-
-    if ((la > lb ? la - lb : lb - la) > limit)
-        return limit + 1;
-    for (u32 j = 0; j <= lb; j++)
-        row[j] = j;
-    for (u32 i = 1; i <= la; i++) {
-        u32 diagonal = row[0], best = row[0] = i;
-
-        for (u32 j = 1; j <= lb; j++) {
-            u32 up = row[j], v = diagonal + (a[i - 1] != b[j - 1]);
-
-            v = TN_MIN(v, TN_MIN(up, row[j - 1]) + 1);
-            row[j] = v;
-            diagonal = up;
-            best = TN_MIN(best, v);
-        }
-        if (best > limit)
-            return limit + 1;
-    }
-    return row[lb];
-}
-
 static void suggest(const struct tn_module *m, const char *name, char *ret, size_t cap)
 {
     const char *best[SUGGESTIONS] = {0};
@@ -466,7 +440,7 @@ static void suggest(const struct tn_module *m, const char *name, char *ret, size
         score[i] = len < 6 ? 2 : 5;
     for (u32 i = 0; i < m->nnames; i++) {
         const char *n = m->names[i].name;
-        u32 d = len >= 4 && strstr(n, name) ? 1 : distance(name, n, score[SUGGESTIONS - 1]);
+        u32 d = len >= 4 && strstr(n, name) ? 1 : tn_distance(name, n, score[SUGGESTIONS - 1], false);
         bool seen = false;
 
         for (u32 k = 0; k < SUGGESTIONS; k++)

@@ -256,19 +256,30 @@ static bool needed(const struct tn_broker *broker)
     return broker->nconns || broker->nobjects || broker->njobs;
 }
 
-int tn_broker_run(int listen_fd, u32 linger_ms, struct tn_error *err)
+static int start(int listen_fd, int told, struct tn_broker **ret_broker)
 {
-    struct tn_broker *broker = NULL;
-    u64 idle_since = tn_now_ns();
-    int r;
+    struct tn_told why = {0};
 
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* a map larger than whoever started us may make files is refused: −EFBIG */
-    r = raise_limits(err);
-    if (r)
-        return r;
     fcntl(listen_fd, F_SETFL, fcntl(listen_fd, F_GETFL) | O_NONBLOCK);
-    r = broker_new(listen_fd, &broker, err);
+    why.err = raise_limits(&why.why);
+    if (!why.err)
+        why.err = broker_new(listen_fd, ret_broker, &why.why);
+    if (told < 0)
+        return why.err;
+    if (why.err)
+        (void)!write(told, &why, sizeof(why));
+    close(told);
+    return why.err;
+}
+
+int tn_broker_run(int listen_fd, u32 linger_ms, int told)
+{
+    struct tn_broker *broker = NULL;
+    u64 idle_since = tn_now_ns();
+    int r = start(listen_fd, told, &broker);
+
     if (r)
         return r;
     for (;;) {
@@ -306,18 +317,19 @@ int tn_broker_main(int argc, char **argv)
     const char *linger = getenv("TENON_LINGER_MS");
     struct sockaddr_un addr;
     socklen_t len = sizeof(addr);
-    struct tn_error err = {0};
-    int accepting = 0;
+    int accepting = 0, told = getenv("TENON_TOLD") ? TN_TOLD_FD : -1;
     socklen_t int_len = sizeof(accepting);
 
-    if (getsockopt(3, SOL_SOCKET, SO_ACCEPTCONN, &accepting, &int_len) || !accepting ||
-        getsockname(3, (struct sockaddr *)&addr, &len) || addr.sun_family != AF_UNIX) {
+    if (getsockopt(TN_LISTEN_FD, SOL_SOCKET, SO_ACCEPTCONN, &accepting, &int_len) || !accepting ||
+        getsockname(TN_LISTEN_FD, (struct sockaddr *)&addr, &len) || addr.sun_family != AF_UNIX) {
         fprintf(stderr,
                 "%s: the broker is started on demand by the first command that needs it; it expects its "
                 "listening socket as descriptor 3\n",
                 argc ? argv[0] : "tenon");
         return 2;
     }
-    fcntl(3, F_SETFD, FD_CLOEXEC);
-    return tn_broker_run(3, linger ? (u32)strtoul(linger, NULL, 10) : LINGER_MS, &err) ? 1 : 0;
+    fcntl(TN_LISTEN_FD, F_SETFD, FD_CLOEXEC);
+    if (told >= 0)
+        fcntl(told, F_SETFD, FD_CLOEXEC);
+    return tn_broker_run(TN_LISTEN_FD, linger ? (u32)strtoul(linger, NULL, 10) : LINGER_MS, told) ? 1 : 0;
 }

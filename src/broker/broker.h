@@ -22,13 +22,14 @@ int tn_broker_connect(struct tn_error *err);
 int tn_broker_connect_running(struct tn_error *err);
 
 /* The sub-command "broker" as tn_broker_connect starts it: argv[1] = "broker", the listening
-   socket is descriptor 3, the socket's path is $TENON_SOCKET. Whoever is the executable
+   socket is descriptor 3, the socket's path is $TENON_SOCKET, what fails is told as proto.h says. Whoever is the executable
    behind $TENON_EXE (`tenon`) calls this and returns its value from main. Not for people; it
    says so when it is called without a socket. */
 int tn_broker_main(int argc, char **argv);
 
 /* Runs the broker on a listening socket until nothing needs it any more (no connection, no kept link) for
-   `linger_ms`. Returns 0 or −errno. */
-int tn_broker_run(int listen_fd, u32 linger_ms, struct tn_error *err);
+   `linger_ms`. Returns 0 or −errno. `told` (−1: none) is owned: closed as soon as it serves, and told before
+   why it cannot (proto.h). */
+int tn_broker_run(int listen_fd, u32 linger_ms, int told);
 
 #endif

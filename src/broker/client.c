@@ -17,6 +17,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/file.h>
 #include <sys/mman.h>
@@ -30,6 +31,7 @@
 #include "broker/proto.h"
 
 #define CONNECT_TRIES 20
+#define START_MS      10000 /* the longest a broker may take until it serves */
 
 /* ---------------------------------------------------------------------------------------------- the place */
 
@@ -155,17 +157,23 @@ static int executable(char *ret_path, size_t cap)
     return 0;
 }
 
+/* What of our environment a broker gets. */
+static const char *const kept[] = {"TENON_LINGER_MS", "TENON_POLICY",   "TENON_JOURNAL",  "XDG_RUNTIME_DIR",
+                                   "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "HOME",
+                                   "TENON_DEBUG",     "ASAN_OPTIONS"};
+
 struct start {
-    int listen, told; /* `told`: write end, closed by a successful exec */
+    int listen, told; /* `told`: write end of a pipe for why there is no broker; closed once there is one */
     const char *exe;
-    char *env[8];
+    char *env[TN_ARRAY_SIZE(kept) + 4]; /* socket, told, PATH, NULL */
 };
 
 /* Between fork and exec: other threads may hold any lock, so nothing but system calls. */
 static void become_broker(const struct start *start)
 {
     char *argv[] = {(char *)start->exe, "broker", NULL};
-    int null, error, told = start->told, listen = start->listen;
+    int null, told = start->told, listen = start->listen;
+    struct tn_told why = {0};
     struct sigaction dfl = {.sa_handler = SIG_DFL};
     sigset_t none;
 
@@ -188,22 +196,23 @@ static void become_broker(const struct start *start)
     for (int fd = 0; fd < 3; fd++)
         if (dup2(null, fd) < 0)
             goto fail;
-    if (dup2(listen, 3) < 0 || dup2(told, 4) < 0)
+    if (dup2(listen, TN_LISTEN_FD) < 0 || dup2(told, TN_TOLD_FD) < 0)
         goto fail;
-    told = 4;
-    fcntl(4, F_SETFD, FD_CLOEXEC);
-    syscall(SYS_close_range, 5u, ~0u, 0u);
+    told = TN_TOLD_FD;
+    syscall(SYS_close_range, TN_TOLD_FD + 1u, ~0u, 0u);
     execve(start->exe, argv, start->env);
 fail:
-    error = errno;
-    (void)!write(told, &error, sizeof(error));
+    why.err = -errno;
+    (void)!write(told, &why, sizeof(why));
     _exit(127);
 }
 
 /* A daemon that nobody has to wait for: grandchild of the starter. */
 static int spawn(const struct start *start, int told_read, struct tn_error *err)
 {
-    int error = 0, status;
+    struct pollfd told = {.fd = told_read, .events = POLLIN};
+    struct tn_told why = {0};
+    int status;
     pid_t child = fork();
 
     if (child < 0)
@@ -214,25 +223,26 @@ static int spawn(const struct start *start, int told_read, struct tn_error *err)
         if (!grandchild)
             become_broker(start);
         if (grandchild < 0) {
-            error = errno;
-            (void)!write(start->told, &error, sizeof(error));
+            why.err = -errno;
+            (void)!write(start->told, &why, sizeof(why));
         }
         _exit(0);
     }
     close(start->told);
     while (waitpid(child, &status, 0) < 0 && errno == EINTR)
         ;
-    if (read(told_read, &error, sizeof(error)) == sizeof(error) && error)
-        return tn_fail(err, -error, "broker_start", "%s cannot be run as the broker: %s (set $TENON_EXE)",
-                       start->exe, strerror(error));
-    return 0;
+    /* What is named by $TENON_EXE may know nothing of the pipe, and keep it. */
+    if (poll(&told, 1, START_MS) <= 0 || read(told_read, &why, sizeof(why)) != sizeof(why) || !why.err)
+        return 0;
+    why.why.reason[sizeof(why.why.reason) - 1] = why.why.message[sizeof(why.why.message) - 1] = '\0';
+    if (why.why.reason[0])
+        return tn_fail(err, why.err, why.why.reason, "%s", why.why.message);
+    return tn_fail(err, why.err, "broker_start", "%s cannot be run as the broker: %s (set $TENON_EXE)",
+                   start->exe, strerror(-why.err));
 }
 
 static int start_broker(const char *path, struct tn_error *err)
 {
-    static const char *const kept[] = {
-        "TENON_LINGER_MS", "TENON_POLICY",   "TENON_JOURNAL", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME",
-        "XDG_STATE_HOME",  "XDG_CACHE_HOME", "HOME",          "TENON_DEBUG",     "ASAN_OPTIONS"};
     char exe[4096], socket_env[128];
     char kept_env[TN_ARRAY_SIZE(kept)][512];
     _close_ int probe = -1, listen_fd = -1, told_read = -1;
@@ -274,6 +284,7 @@ static int start_broker(const char *path, struct tn_error *err)
     start.told = pipe_fds[1];
     snprintf(socket_env, sizeof(socket_env), "TENON_SOCKET=%s", path);
     start.env[n++] = socket_env;
+    start.env[n++] = (char *)"TENON_TOLD=1";
     start.env[n++] = (char *)"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
     for (u32 i = 0; i < TN_ARRAY_SIZE(kept); i++) {
         const char *value = getenv(kept[i]);

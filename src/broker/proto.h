@@ -80,6 +80,18 @@ struct tn_map_view {
 /* The performance-event type of uprobes where the machine's kernel has none to name. */
 #define TN_UPROBE_TYPE 0x746e0001u
 
+/*
+ * A broker that is being started has its listening socket as descriptor TN_LISTEN_FD, and as TN_TOLD_FD, if
+ * $TENON_TOLD is set, the end of a pipe. It writes a tn_told there when it cannot start, and closes it once it
+ * serves: its own errors would be on nobody's terminal.
+ */
+#define TN_LISTEN_FD 3
+#define TN_TOLD_FD   4
+struct tn_told {
+    s32 err, pad;
+    struct tn_error why;
+};
+
 struct tn_perf_open_args {
     s32 pid, cpu, group_fd, pad;
     u64 flags;

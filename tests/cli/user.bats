@@ -48,11 +48,22 @@ nobody() {
 }
 
 @test "another user's process is refused by name" {
-    "$DIR/bench-target" < <(sleep 30) 3>&- &
+    "$DIR/bench-target" < <(exec sleep 30 3>&-) 3>&- &
     CHILDREN+=($!)
     nobody attach -p $! "$DIR/count.bpf.o"
     echo "$err"
     [ "$status" -eq 1 ]
     said "tenon attach: "
     kill -0 "${CHILDREN[0]}"
+}
+
+@test "a broker that may have too little says so to who wanted it" {
+    "${as[@]}" "$DIR/bench-target" < <(exec sleep 30 3>&-) 3>&- &
+    CHILDREN+=($!)
+    as=(prlimit --as=50331648 "${as[@]}")
+    nobody attach -p $! "$DIR/count.bpf.o"
+    echo "$err"
+    [ "$status" -eq 1 ]
+    said "a broker started here may have 49152 KiB (RLIMIT_AS), and needs 65536"
+    [ ! -S "$DIR/run/tenon/broker.sock" ]
 }

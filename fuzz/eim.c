@@ -139,7 +139,7 @@ static void ask_all(const struct tn_class *c)
                               .offset = k / 2 % 40,
                               .size = 1u << k % 4};
         struct tn_error err = {0};
-        struct tn_asker q = {c, true};
+        struct tn_asker q = {.c = c, .typed = true};
         int code = tn_ask_access(&q, &a, &err);
 
         must(code == tn_ask_access(&q, &a, NULL) && (!code || *err.message));

@@ -334,7 +334,8 @@ static u64 tag_of(const struct tn_class *c, bool typed)
 
 void tn_eim_authority(const struct tn_class *c, bool typed, struct tn_asker *asker, struct tn_authority *ret)
 {
-    *asker = (struct tn_asker){c, typed};
+    *asker = (struct tn_asker){.c = c, .typed = typed};
+    snprintf(asker->whose, sizeof(asker->whose), "class \"%.64s\"", c->name);
     *ret = (struct tn_authority){.self = asker,
                                  .tag = tag_of(c, typed),
                                  .limits = tn_authority_all.limits,
@@ -346,6 +347,7 @@ void tn_eim_authority(const struct tn_class *c, bool typed, struct tn_asker *ask
     if (typed && c->func)
         ret->entry_valid = c->func->valid;
     ret->limits.max_path_insns = c->max_insns == TN_NO_LIMIT ? 0 : c->max_insns;
+    ret->limits.whose = asker->whose;
 }
 
 int tn_eim_insns(const struct tn_class *c, u64 insns, struct tn_error *err)

@@ -126,6 +126,7 @@ bool tn_eim_entry_promises(const struct tn_bound *bound, u32 btf_id, const struc
 struct tn_asker {
     const struct tn_class *c;
     bool typed;
+    char whose[80]; /* class "NAME" */
 };
 /* Fills `ret`, which lives no longer than `asker` and the class. `typed`: the program's context is the
    prototype of the function it is attached to (fentry, fexit, fmod_ret), a word an argument; else it is

@@ -157,7 +157,7 @@ void tn_eim_uses_clear(struct tn_eim_uses *uses)
 
 int tn_eim_admits(const struct tn_class *c, bool typed, const struct tn_eim_use *u, struct tn_error *err)
 {
-    struct tn_asker q = {c, typed};
+    struct tn_asker q = {.c = c, .typed = typed};
     struct tn_call call = {u->helper_id, u->btf_id, u->insn, u->args, u->nargs};
     struct tn_call_facts facts = {INT64_MIN, INT64_MAX};
     struct tn_access access = u->access;

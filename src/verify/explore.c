@@ -593,8 +593,8 @@ static int charge(struct vf *v)
     v->depth++;
     if (limits->max_path_insns && v->depth > limits->max_path_insns)
         return vf_refuse(v, v->pc, TN_REASON_path_limit,
-                         "a run may take more than %llu instructions, the authority's limit",
-                         (unsigned long long)limits->max_path_insns);
+                         "a run may take more than %llu instructions, the limit of %s",
+                         (unsigned long long)limits->max_path_insns, vf_whose(v));
     return 0;
 }
 
@@ -606,11 +606,12 @@ static int path_covered(struct vf *v, u64 remain, u64 *longest)
         return remain >= TN_ENDLESS
                    ? vf_refuse(v, v->pc, TN_REASON_path_limit,
                                "only the run bounds this loop: it may take more than %llu instructions, the "
-                               "authority's limit",
-                               (unsigned long long)limit)
+                               "limit of %s",
+                               (unsigned long long)limit, vf_whose(v))
                    : vf_refuse(v, v->pc, TN_REASON_path_limit,
-                               "a run may take %llu instructions, the authority's limit is %llu",
-                               (unsigned long long)(v->depth + remain), (unsigned long long)limit);
+                               "a run may take %llu instructions or more, and the limit of %s is %llu",
+                               (unsigned long long)(v->depth + remain), vf_whose(v),
+                               (unsigned long long)limit);
     tn_log_safe(v);
     path_ends(v, v->depth + remain, longest);
     return 0;

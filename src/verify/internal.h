@@ -195,6 +195,11 @@ void tn_note_global(struct vf *v, u32 callee);
 /* ---- log.c: the first refusal stays; returns −EACCES. */
 int vf_refuse(struct vf *v, u32 insn, enum tn_reason reason, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
+/* Whose limits these are. */
+static inline const char *vf_whose(const struct vf *v)
+{
+    return v->auth->limits.whose ? v->auth->limits.whose : "the authority";
+}
 /* "map counts", or "map 0" where it has no name. */
 #define TN_MAP_LABEL 40u
 const char *vf_map_label(const struct vf *v, u32 map, char buf[TN_MAP_LABEL]);

@@ -70,10 +70,11 @@ int tn_throw(struct vf *v)
     if (v->cfg.exception)
         v->depth += v->cfg.sub[v->cfg.exception].longest;
     if (limit && v->depth > limit)
-        return vf_refuse(v, v->pc, TN_REASON_path_limit,
-                         "with what is called after this throw a run may take %llu instructions, the "
-                         "authority's limit is %llu",
-                         (unsigned long long)v->depth, (unsigned long long)limit);
+        return vf_refuse(
+            v, v->pc, TN_REASON_path_limit,
+            "with what is called after this throw a run may take %llu instructions or more, and the "
+            "limit of %s is %llu",
+            (unsigned long long)v->depth, vf_whose(v), (unsigned long long)limit);
     return 0;
 }
 

@@ -64,6 +64,7 @@ struct tn_host_function {
 struct tn_limits {
     u64 max_insns_processed; /* the verifier's own budget */
     u64 max_path_insns;      /* longest path a run may take; 0 = no limit */
+    const char *whose;       /* whose limit that is, for people, NULL: the authority's. Borrowed */
     u32 max_stack;           /* bytes over all frames of a call chain; 0 = what Linux allows */
 };
 /* Filled by the caller. Each question returns 0 (yes) or −EACCES with `err` filled, and answers the same

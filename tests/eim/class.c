@@ -413,7 +413,7 @@ static void test_calls(void **state)
 
         if (make_class(HOST_SPEC, "access", calls[k].allowed, &m, &err))
             fail_msg("%s: %s", calls[k].allowed, err.message);
-        q = (struct tn_asker){m.c, true};
+        q = (struct tn_asker){.c = m.c, .typed = true};
         code = tn_ask_call(&q, &call, &facts, &why);
         if (!code != !calls[k].says || (code && !strstr(why.message, calls[k].says)) ||
             (!code && (facts.ret_min != calls[k].min || facts.ret_max != calls[k].max))) {
@@ -507,7 +507,7 @@ static void test_helpers(void **state)
         int code;
 
         assert_int_equal(make_class(HOST_SPEC, "access", rows[k].allowed, &m, &err), 0);
-        q = (struct tn_asker){m.c, true};
+        q = (struct tn_asker){.c = m.c, .typed = true};
         code = tn_ask_call(&q, &call, &facts, &why);
         if (!code != !rows[k].needs || (code && !strstr(why.message, rows[k].needs)))
             fail_msg("row %zu: %s", k, code ? why.message : "yes");
@@ -757,6 +757,7 @@ static void test_limits(void **state)
     assert_int_equal(make_class(HOST_SPEC, "access", "  - memory < 1 KiB\n", &m, &err), 0);
     tn_eim_authority(m.c, true, &q, &auth);
     assert_int_equal(auth.limits.max_path_insns, 99);
+    assert_string_equal(auth.limits.whose, "class \"c\"");
     assert_int_equal(tn_eim_memory(m.c, 1023, &err), 0);
     assert_int_equal(tn_eim_memory(m.c, 1024, &err), -EACCES);
     assert_non_null(strstr(err.message, "needs  memory < 1025"));

@@ -312,7 +312,7 @@ struct sums {
 
 static bool admits(const struct tn_class *c, const struct tn_access *a, struct tn_error *err)
 {
-    struct tn_asker q = {c, true};
+    struct tn_asker q = {.c = c, .typed = true};
 
     return !tn_ask_access(&q, a, err);
 }

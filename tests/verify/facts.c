@@ -288,7 +288,9 @@ static void test_limits(void **state)
     accept(&loop, &v);
     tn_verdict_clear(&v);
     a.limits.max_path_insns = 21;
-    refuse(&loop, "path_limit", 3, "more than 21 instructions");
+    refuse(&loop, "path_limit", 3, "more than 21 instructions, the limit of the authority");
+    a.limits.whose = "class \"narrow\"";
+    refuse(&loop, "path_limit", 3, "more than 21 instructions, the limit of class \"narrow\"");
     a.limits.max_path_insns = 0;
     a.limits.max_insns_processed = 10;
     refuse(&loop, "too_complex", 2, "BPF program is too large. Processed 11 insn");

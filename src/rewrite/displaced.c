@@ -3,7 +3,7 @@
  * Instructions that run somewhere else than where they were written. Each keeps its meaning:
  *
  *     rip-relative operand      the displacement is counted anew
- *     jmp, jcc                  widened to 32 bits
+ *     jmp, jcc                  widened to 32 bits; to one that is displaced as well: to its new place
  *     loop, jrcxz               8 bits is all they have: they hop over a jump
  *     call                      push <original return address>; jmp: the callee returns to the host's own
  *                               code
@@ -131,16 +131,31 @@ static int finish(const struct tn_asm *a, u64 at, struct tn_error *err)
                    "displaced instructions at 0x%llx do not fit, or reach too far", (unsigned long long)at);
 }
 
-int tn_displaced(const struct tn_patch *patch, u64 load_bias, u64 at, u64 hook_entry_ptr, u8 *ret_bytes,
-                 u32 cap, struct tn_displaced_out *ret_out, struct tn_error *err)
+/* A jump inside the window. What is jumped to runs with its hook, if it has one. */
+static int lead_inside(const struct tn_patch *p, u64 start, const u64 *label, struct tn_insn *i,
+                       struct tn_error *err)
+{
+    u32 end = p->insn_off[p->ninsns - 1] + p->insn_len[p->ninsns - 1];
+
+    if (!i->rel_off || i->target <= start || i->target >= start + end)
+        return 0;
+    for (u32 k = 0; k < p->ninsns; k++)
+        if (i->target == start + p->insn_off[k]) {
+            i->target = label[k];
+            return 0;
+        }
+    return tn_refuse(err, -ENOTSUP, TN_REFUSE_JUMP_INTO_WINDOW, i->target, NULL);
+}
+
+/* `label`: where each instruction begins, in and out. Lengths do not depend on it. */
+static int displace(const struct tn_patch *patch, u64 load_bias, u64 at, u64 hook_entry_ptr, u8 *ret_bytes,
+                    u32 cap, u64 *label, struct tn_displaced_out *ret_out, struct tn_error *err)
 {
     struct tn_displaced_out out = {.enter = at};
     bool returned = patch->returns;
     struct tn_asm a;
     int r;
 
-    if (!sane(patch))
-        return -EINVAL;
     tn_asm_fixed(&a, ret_bytes, cap);
     for (u32 k = 0; k < patch->ninsns; k++) {
         const u8 *bytes = patch->expected + patch->insn_off[k];
@@ -149,6 +164,10 @@ int tn_displaced(const struct tn_patch *patch, u64 load_bias, u64 at, u64 hook_e
 
         if (tn_x86_decode(bytes, patch->insn_len[k], addr, &i) < 0 || i.len != patch->insn_len[k])
             return -EINVAL;
+        r = lead_inside(patch, patch->addr + load_bias, label, &i, err);
+        if (r < 0)
+            return r;
+        label[k] = at + a.len;
         if (k == patch->hook_before) {
             if (hook_entry_ptr && !reaches(at + a.len, hook_entry_ptr))
                 return tn_refuse(err, -ERANGE, TN_REFUSE_OUT_OF_REACH, hook_entry_ptr, "hook pointer");
@@ -179,6 +198,20 @@ int tn_displaced(const struct tn_patch *patch, u64 load_bias, u64 at, u64 hook_e
     out.len = a.len;
     *ret_out = out;
     return 0;
+}
+
+int tn_displaced(const struct tn_patch *patch, u64 load_bias, u64 at, u64 hook_entry_ptr, u8 *ret_bytes,
+                 u32 cap, struct tn_displaced_out *ret_out, struct tn_error *err)
+{
+    u64 label[TN_ARRAY_SIZE(patch->insn_off)];
+    int r;
+
+    if (!sane(patch))
+        return -EINVAL;
+    for (u32 k = 0; k < patch->ninsns; k++)
+        label[k] = at;
+    r = displace(patch, load_bias, at, hook_entry_ptr, ret_bytes, cap, label, ret_out, err);
+    return r < 0 ? r : displace(patch, load_bias, at, hook_entry_ptr, ret_bytes, cap, label, ret_out, err);
 }
 
 /* armed's high half, up or down by one. rcx is free: the system call destroys it anyway. */

@@ -129,6 +129,8 @@ static int jump(struct tn_flow *f, u64 from, u64 to)
         return 0;
     }
     f->mark[to - f->code->addr] |= TN_FLOW_TARGET;
+    if (list_add(&f->jumps, from) < 0 || list_add(&f->jumps, to) < 0)
+        return -ENOMEM;
     if (own(f, to))
         return list_add(&f->work, to);
     g = tn_func_at(f->code, to);
@@ -439,6 +441,19 @@ static int resolve_indirect(struct tn_flow *f)
     return 0;
 }
 
+bool tn_flow_jumped_from_outside(const struct tn_flow *f, u64 to, u64 lo, u64 hi)
+{
+    for (u32 k = 0; k + 1 < f->jumps.n; k += 2) {
+        u64 from = f->jumps.at[k];
+        struct tn_insn i;
+
+        if (f->jumps.at[k + 1] == to &&
+            (from < lo || from >= hi || tn_code_decode(f->code, from, &i) < 0 || !i.rel_off))
+            return true;
+    }
+    return false;
+}
+
 int tn_flow_scan(const struct tn_code_view *code, const struct tn_func *func, struct tn_flow *ret_flow)
 {
     struct tn_flow f = {.code = code, .func = func, .end = func_end(code, func)};
@@ -467,5 +482,6 @@ void tn_flow_clear(struct tn_flow *f)
     free(f->maybe.at);
     free(f->refs.at);
     free(f->leas.at);
+    free(f->jumps.at);
     *f = (struct tn_flow){0};
 }

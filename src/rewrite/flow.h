@@ -43,6 +43,7 @@ struct tn_flow {
     u64 end;  /* of the function; the next one's start where its size is not known */
     u8 *mark; /* a byte of flags per byte of the segment */
     struct tn_flow_list work, rets, indirect, maybe, refs, leas; /* leas: address, register; refs: targets */
+    struct tn_flow_list jumps;                                   /* from, to: all that were followed */
     /* Each: 0, or the address of the instruction that is the reason. */
     u64 tail_call, unprovable, undecodable, shared, overlap, std;
 };
@@ -64,6 +65,8 @@ const struct tn_func *tn_func_starting(const struct tn_code_view *code, u64 addr
 u64 tn_func_next(const struct tn_code_view *code, u64 addr);
 /* Decodes at a virtual address. */
 int tn_code_decode(const struct tn_code_view *code, u64 addr, struct tn_insn *ret_insn);
+/* Is `to` jumped to from elsewhere than by direct jumps in [lo, hi)? */
+bool tn_flow_jumped_from_outside(const struct tn_flow *flow, u64 to, u64 lo, u64 hi);
 /* The reached instruction right before `addr` that runs into it; 0 if there is none or more than one. */
 u64 tn_flow_before(const struct tn_flow *flow, u64 addr, struct tn_insn *ret_insn);
 

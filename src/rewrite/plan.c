@@ -6,6 +6,8 @@
  *     short function     | insn | ret | nop nop nop |      … filled up with padding that nothing reaches
  *     exit               | pop | pop | ret | nop |         window around a ret: padding behind it, and as
  *                                    ▲ hook                many displaced instructions before it as it takes
+ *     static probe       | je ──┐ nop | ▼ insn |           the same where an offset has no room behind it: a jump
+ *                                  ▲ hook                  that is displaced with its target is no jump into it
  *
  * An endbr64 at the entry stays where it is: indirect calls must find it. The window is behind it, and the
  * hook there counts as the entry. A jump back to the entry is refused, since it would be counted as a call.
@@ -18,7 +20,8 @@
 #include "rewrite/refusals.h"
 #include "x86/decode.h"
 
-#define JUMP_LEN 5u
+#define JUMP_LEN      5u
+#define WINDOW_BEFORE 5u /* instructions displaced before the one that is meant */
 
 struct window {
     struct tn_patch patch;
@@ -91,7 +94,7 @@ static int build(const struct tn_flow *f, u64 addr, u64 through, struct window *
 {
     struct window w = {.patch = {.addr = addr}};
     struct tn_patch *p = &w.patch;
-    u64 at = addr;
+    u64 at = addr, moved;
     bool done = false;
 
     while (!done && (at - addr < JUMP_LEN || (through && at <= through))) {
@@ -113,6 +116,7 @@ static int build(const struct tn_flow *f, u64 addr, u64 through, struct window *
     }
     if (through && at <= through)
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_TOO_SHORT, addr, NULL);
+    moved = at;
     if (at - addr < JUMP_LEN) {
         at += padding(f, at, JUMP_LEN - (at - addr));
         w.padded = true;
@@ -120,7 +124,9 @@ static int build(const struct tn_flow *f, u64 addr, u64 through, struct window *
             return tn_refuse(err, -ENOTSUP, TN_REFUSE_TOO_SHORT, addr, NULL);
     }
     for (u64 b = addr + 1; b < at; b++) {
-        if (tn_flow_mark(f, b) & TN_FLOW_TARGET)
+        /* Jumps that are displaced themselves are led to where their target is then. */
+        if ((tn_flow_mark(f, b) & TN_FLOW_TARGET) &&
+            (b >= moved || tn_flow_jumped_from_outside(f, b, addr, moved)))
             return tn_refuse(err, -ENOTSUP, TN_REFUSE_JUMP_INTO_WINDOW, b, NULL);
         if (tn_func_starting(f->code, b))
             return tn_refuse(err, -ENOTSUP, TN_REFUSE_WINDOW_CROSSES, b, NULL);
@@ -195,6 +201,21 @@ static bool in_window(const struct tn_plan *plan, u64 addr)
     return false;
 }
 
+/* Is the instruction at `from` displaced together with the one at `to`? */
+static bool displaced_both(const struct tn_flow *f, const struct tn_plan *plan, u64 from, u64 to)
+{
+    for (u32 k = 0; k < plan->npatches; k++) {
+        const struct tn_patch *p = &plan->patches[k];
+        u32 seen = 0;
+
+        for (u32 i = 0; i < p->ninsns; i++)
+            seen |= (from == p->addr + p->insn_off[i]) | (u32)(to == p->addr + p->insn_off[i]) << 1;
+        if (seen == 3)
+            return tn_flow_mark(f, from) & TN_FLOW_START;
+    }
+    return false;
+}
+
 #define BLOCK 64u
 
 /* Does one of BLOCK displacements, at p and the bytes behind it, lead to [lo, lo + span)? p
@@ -251,7 +272,8 @@ static int check_others(const struct tn_flow *f, const struct tn_plan *plan, str
             at = off - 2;
         else
             continue;
-        if (in_window(plan, c->addr + to) && may_begin(f, c->addr + at))
+        if (in_window(plan, c->addr + to) && !displaced_both(f, plan, c->addr + at, c->addr + to) &&
+            may_begin(f, c->addr + at))
             return tn_refuse(err, -ENOTSUP, TN_REFUSE_JUMP_INTO_WINDOW, c->addr + at, NULL);
     }
     for (u32 k = 0; k < plan->npatches; k++) {
@@ -262,11 +284,36 @@ static int check_others(const struct tn_flow *f, const struct tn_plan *plan, str
             u64 to = at + 2 + (u64)(s64)(s8)c->bytes[at + 1];
 
             if ((op == 0xeb || (op & 0xf0) == 0x70 || (op & 0xfc) == 0xe0) && in_window(plan, c->addr + to) &&
-                may_begin(f, c->addr + at))
+                !displaced_both(f, plan, c->addr + at, c->addr + to) && may_begin(f, c->addr + at))
                 return tn_refuse(err, -ENOTSUP, TN_REFUSE_JUMP_INTO_WINDOW, c->addr + at, NULL);
         }
     }
     return 0;
+}
+
+/*
+ * A window that holds the instruction at `at`, and before it as few others as it takes: none where what follows has
+ * room. A jump that leads past the instruction (a static probe is stepped over while nobody looks) can be displaced
+ * with it.
+ */
+static int build_around(const struct tn_flow *f, u64 at, struct window *ret_w, struct tn_error *err)
+{
+    struct tn_error first = {0};
+    u64 start = at;
+
+    for (u32 before = 0; start && before <= WINDOW_BEFORE; before++) {
+        struct tn_error why = {0};
+        struct tn_insn i;
+
+        if (build(f, start, at, ret_w, &why) == 0) {
+            ret_w->patch.hook_before = (u8)before;
+            return 0;
+        }
+        if (!first.reason[0] || strcmp(why.reason, tn_refusal_name(TN_REFUSE_CALL_IN_WINDOW)) == 0)
+            first = why;
+        start = tn_flow_before(f, start, &i);
+    }
+    return tn_fail(err, -ENOTSUP, first.reason, "%s", first.message);
 }
 
 static int plan_one(const struct tn_flow *f, enum tn_place_kind place, u64 addr, struct tn_plan *plan,
@@ -294,7 +341,7 @@ static int plan_one(const struct tn_flow *f, enum tn_place_kind place, u64 addr,
                 return tn_refuse(err, -ENOTSUP, TN_REFUSE_ENTRY_IS_LOOP_HEAD, addr, NULL);
         }
     }
-    r = build(f, addr, 0, &w, err);
+    r = place == TN_PLACE_OFFSET ? build_around(f, addr, &w, err) : build(f, addr, 0, &w, err);
     if (!r)
         r = check_maybe(f, &w.patch, err);
     if (r < 0)
@@ -306,38 +353,8 @@ static int plan_one(const struct tn_flow *f, enum tn_place_kind place, u64 addr,
         return -ENOMEM;
     plan->patches[0] = w.patch;
     plan->npatches = 1;
-    plan->tactic = w.padded ? "jump5_padding" : "jump5";
+    plan->tactic = w.patch.hook_before ? "jump5_before" : w.padded ? "jump5_padding" : "jump5";
     return 0;
-}
-
-/* A window around one ret: the fewest instructions before it that make five
-   bytes with the padding behind it. */
-static int build_exit(const struct tn_flow *f, u64 ret, struct window *ret_w, struct tn_error *err)
-{
-    struct tn_error first = {0};
-    u64 start = ret;
-    u32 before = 0;
-
-    for (;;) {
-        struct tn_error why = {0};
-        struct tn_insn i;
-        int r = build(f, start, ret, ret_w, &why);
-
-        if (r == 0) {
-            ret_w->patch.place = TN_PLACE_EXIT;
-            ret_w->patch.hook_before = (u8)before;
-            return 0;
-        }
-        if (!first.reason[0] || strcmp(why.reason, tn_refusal_name(TN_REFUSE_CALL_IN_WINDOW)) == 0)
-            first = why;
-        if ((tn_flow_mark(f, start) & TN_FLOW_TARGET) || before == 5)
-            break;
-        start = tn_flow_before(f, start, &i);
-        if (!start)
-            break;
-        before++;
-    }
-    return tn_fail(err, -ENOTSUP, first.reason, "%s", first.message);
 }
 
 /* Says whose exit to hook instead, where the jump and the symbols tell. */
@@ -375,10 +392,11 @@ static int plan_exit(const struct tn_flow *f, struct tn_plan *plan, struct tn_er
         return -ENOMEM;
     for (u32 k = 0; k < f->rets.n; k++) {
         struct window w;
-        int r = build_exit(f, f->rets.at[k], &w, err);
+        int r = build_around(f, f->rets.at[k], &w, err);
 
         if (r < 0)
             return r;
+        w.patch.place = TN_PLACE_EXIT;
         for (u32 j = 0; j < k; j++)
             if (w.patch.addr < plan->patches[j].addr + plan->patches[j].len &&
                 plan->patches[j].addr < w.patch.addr + w.patch.len)

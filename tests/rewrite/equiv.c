@@ -34,14 +34,15 @@ void prog_body(struct tn_pt_regs *ctx, struct tn_run *run);
 
 // clang-format off
 #define FUNCTIONS(X) \
-    X(s_simple) X(s_branch) X(s_jmp_first) X(s_rip) X(s_loop) X(s_call_first) X(s_call_rip) X(s_call_reg_mid) \
-    X(s_who_called) X(s_leaf) X(s_flags) X(s_overflow) X(s_redzone) X(s_pops) X(s_switch) X(s_endbr) X(s_fib) \
+    X(s_simple) X(s_branch) X(s_jmp_first) X(s_rip) X(s_loop) X(s_call_first) X(s_call_rip) X(s_call_reg_mid) X(s_call_reg_top) \
+    X(s_who_called) X(s_leaf) X(s_flags) X(s_overflow) X(s_redzone) X(s_probe) X(s_inner) X(s_pops) X(s_switch) X(s_endbr) X(s_fib) \
     X(s_short) X(s_tail) X(s_head) X(s_into) X(s_vfork) X(s_end)
 // clang-format on
 #define X(name) extern u8 name[];
 FUNCTIONS(X)
 #undef X
-extern u8 s_flags_at[], s_overflow_at[], s_redzone_at[], s_call_reg_mid_at[], s_vector[], s_scratch[];
+extern u8 s_flags_at[], s_overflow_at[], s_redzone_at[], s_probe_at[], s_inner_at[], s_call_reg_mid_at[],
+    s_vector[], s_scratch[];
 
 /* The target: code, then what the injector would put near it. */
 static struct arena {
@@ -285,7 +286,11 @@ static void compare(const char *what, enum tn_place_kind place, u64 fn, u64 at, 
                 fail_msg("%s differs for arguments %u, round %u", what, i, twice);
             }
             assert_memory_equal(&scratch, (void *)moved(s_scratch), 8);
-            if (place != TN_PLACE_OFFSET && fn != moved(s_fib))
+            if (fn == moved(s_probe) && place == TN_PLACE_OFFSET)
+                assert_int_equal(runs, expect && args[i][0]);
+            else if (fn == moved(s_inner) && place == TN_PLACE_OFFSET)
+                assert_int_equal(runs, expect ? 3 : 0);
+            else if (fn != moved(s_fib))
                 assert_int_equal(runs, expect);
             else if (!expect)
                 assert_int_equal(runs, 0);
@@ -339,9 +344,10 @@ static struct option variant(u32 n)
 
 static void entries(void **state)
 {
-    static u8 *const fns[] = {s_simple,   s_branch,       s_jmp_first, s_rip,   s_loop,     s_call_first,
-                              s_call_rip, s_call_reg_mid, s_leaf,      s_flags, s_overflow, s_redzone,
-                              s_pops,     s_switch,       s_endbr,     s_fib,   s_short,    s_tail};
+    static u8 *const fns[] = {s_simple,     s_branch,   s_jmp_first,    s_rip,   s_loop,
+                              s_call_first, s_call_rip, s_call_reg_mid, s_leaf,  s_flags,
+                              s_overflow,   s_redzone,  s_probe,        s_inner, s_pops,
+                              s_switch,     s_endbr,    s_fib,          s_short, s_tail};
 
     (void)state;
     for (u32 n = 0; n < VARIANTS; n++) {
@@ -355,8 +361,8 @@ static void entries(void **state)
 static void exits(void **state)
 {
     static u8 *const fns[] = {s_simple,   s_branch,     s_jmp_first, s_rip,   s_loop,    s_call_first,
-                              s_call_rip, s_who_called, s_leaf,      s_flags, s_redzone, s_pops,
-                              s_switch,   s_endbr,      s_fib,       s_short};
+                              s_call_rip, s_who_called, s_leaf,      s_flags, s_redzone, s_probe,
+                              s_inner,    s_pops,       s_switch,    s_endbr, s_fib,     s_short};
 
     (void)state;
     for (u32 n = 0; n < VARIANTS; n++) {
@@ -372,7 +378,8 @@ static void offsets(void **state)
 {
     static const struct {
         u8 *fn, *at;
-    } places[] = {{s_flags, s_flags_at}, {s_overflow, s_overflow_at}, {s_redzone, s_redzone_at}};
+    } places[] = {{s_flags, s_flags_at}, {s_overflow, s_overflow_at}, {s_redzone, s_redzone_at},
+                  {s_probe, s_probe_at}, {s_inner, s_inner_at},       {s_call_reg_mid, s_call_reg_mid_at}};
 
     (void)state;
     for (u32 n = 0; n < VARIANTS; n++) {
@@ -509,7 +516,7 @@ static void refused(void **state)
         {s_head, TN_PLACE_ENTRY, "entry_is_loop_head"},
         {s_into, TN_PLACE_ENTRY, "jump_into_window"},
         {s_tail, TN_PLACE_EXIT, "exit_by_tail_call"},
-        {s_call_reg_mid_at, TN_PLACE_OFFSET, "call_in_window"},
+        {s_call_reg_top, TN_PLACE_ENTRY, "call_in_window"},
         {s_simple + 1, TN_PLACE_OFFSET, "not_an_instruction_start"},
         {s_simple + 4, TN_PLACE_EXIT, "exit_not_at_entry"},
         {s_simple + 4, TN_PLACE_ENTRY, "function_bounds_unknown"},

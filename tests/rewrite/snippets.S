@@ -73,6 +73,11 @@ s_call_reg_mid_at:
     inc %rax
     ret
 
+    fn s_call_reg_top               /* … with nothing before it, and it returns into the window */
+    call *%r10
+    inc %rax
+    ret
+
     fn s_who_called
     mov (%rsp), %rax
     ret
@@ -110,6 +115,31 @@ s_overflow_at:
 s_redzone_at:
     mov -8(%rsp), %rax
     sub -128(%rsp), %rax
+    ret
+
+    fn s_probe                      /* a static probe, stepped over while nobody looks; flags and red zone live */
+    mov %rdi, -8(%rsp)
+    test %rdi, %rdi
+    je 1f
+    .globl s_probe_at
+s_probe_at:
+    nop
+1:  setne %al
+    mov -8(%rsp), %rcx
+    movzbl %al, %eax
+    add %rcx, %rax
+    ret
+
+    fn s_inner                      /* a loop inside of the window, back to the place */
+    mov $3, %ecx
+    xor %eax, %eax
+    add %rdi, %rax
+    .globl s_inner_at
+s_inner_at:
+    nop
+    dec %ecx
+    jne s_inner_at
+    lea (%rax,%rsi), %rax
     ret
 
     fn s_pops                       /* no room behind the rets: displaced pops */

@@ -185,6 +185,7 @@ static int start_job(struct tn_link *link, pid_t pid, const struct tn_ctl_option
     spec->dev = perf->dev;
     spec->ino = perf->ino;
     spec->file_offset = perf->offset;
+    spec->ref_ctr = perf->ref_ctr;
     spec->wait_ms = options->wait_ms;
     spec->typed = link->typed;
     spec->args = link->args;

@@ -133,6 +133,7 @@ struct tn_perf {
     s32 pid; /* −1: all */
     char path[4096];
     u64 dev, ino, offset, cookie;
+    u64 ref_ctr;          /* file offset of a reference counter (USDT semaphore); 0: none */
     struct tn_link *link; /* borrowed from the link while one is attached */
     struct tn_link *own;  /* reference: made by PERF_EVENT_IOC_SET_BPF */
 };

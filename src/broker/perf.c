@@ -89,9 +89,6 @@ int tn_perf_open(struct tn_caller *caller, const struct perf_event_attr *attr,
     if (args->group_fd != -1)
         return tn_fail(&caller->why, -EINVAL, "perf_group",
                        "groups of performance events are not served for uprobes");
-    if ((u32)(attr->config >> 32))
-        return tn_fail(&caller->why, -EOPNOTSUPP, "semaphore_missing",
-                       "a reference counter (USDT semaphore) in the target is not served");
     r = caller->ops->read_str(caller, attr->config1, name, sizeof(name));
     if (r)
         return r == -E2BIG ? -EINVAL : r;
@@ -110,6 +107,7 @@ int tn_perf_open(struct tn_caller *caller, const struct perf_event_attr *attr,
     perf->exit = attr->config & 1;
     perf->enabled = !attr->disabled;
     perf->offset = attr->config2;
+    perf->ref_ctr = attr->config >> 32;
     perf->pid = args->pid ? args->pid : caller->pid;
     r = resolve_path(caller, perf, name);
     return r ? r : tn_caller_give(caller, &perf->object, TN_VIEW_READ | TN_VIEW_WRITE);

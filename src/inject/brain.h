@@ -19,6 +19,7 @@ struct tn_entry {
     struct tn_error *err;
     pid_t pid;
     u64 place_addr, bias; /* in the target */
+    u64 counter;          /* the place's reference counter; 0: none */
     u64 mod_lo, mod_hi;
     const struct tn_planned *plan, *vfork;
     u64 vfork_bias;

@@ -356,6 +356,7 @@ int tn_compose_links(struct tn_entry *c, const struct tn_prog_slot *prog, const 
     msg->req.vfork_done = c->vfork != NULL;
     msg->req.prog = *prog;
     msg->req.stuck_ms = STUCK_MS;
+    msg->req.counter = c->counter;
     for (u32 i = 0; i < nnear; i++) {
         msg->req.used[msg->req.nused].region = (u32)(near[i].text - c->st->region);
         msg->req.used[msg->req.nused++].used = near[i].text_used;

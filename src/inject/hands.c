@@ -25,7 +25,7 @@ static void fill_marker(struct tn_hands *h, struct tn_proc *p)
     p->broker_uid = getuid();
     p->held = 1;
     p->undo = proc->addr + TN_PROC_UNDO_OFF;
-    p->undo_count = TN_STATE_SITES;
+    p->undo_count = TN_UNDO_COUNT;
 }
 
 static int order_write(struct tn_hands *h, u64 addr, u32 index, u8 *bytes, u64 len, struct tn_error *err)
@@ -89,22 +89,34 @@ static int order_writes(struct tn_hands *h, u32 n, u8 *body, u64 len, struct tn_
 static int order_take(struct tn_hands *h, u64 proc, const struct tn_undo *undo, u32 n, struct tn_error *err)
 {
     _free_ struct tn_change *changes = calloc(n ? n : 1, sizeof(*changes));
+    struct tn_maps maps _clean_(tn_maps_clear) = {};
     struct tn_proc p;
-    u32 held = 0;
+    u32 held = 0, nchanges = 0;
     int r;
 
     if (!changes)
         return -ENOMEM;
     if (tn_tracee_read(&h->t, proc, &p, sizeof(p)) < 0 || p.magic != TN_PROC_MAGIC)
         return tn_fail(err, -EPROTO, "bad_order", "there is no marker at the address that was named");
+    r = tn_maps_read(h->t.pid, &maps);
+    if (r < 0)
+        return r;
     for (u32 i = 0; i < n; i++) {
+        struct tn_change *c = &changes[nchanges];
+
+        if (undo[i].len == TN_UNDO_COUNTER)
+            continue;
         if (undo[i].len < 5 || undo[i].len > sizeof(undo[i].orig))
             return -EPROTO;
-        changes[i] = (struct tn_change){.addr = undo[i].addr, .len = undo[i].len};
-        memcpy(changes[i].from, undo[i].patched, undo[i].len);
-        memcpy(changes[i].to, undo[i].orig, undo[i].len);
+        *c = (struct tn_change){.addr = undo[i].addr, .len = undo[i].len};
+        memcpy(c->from, undo[i].patched, undo[i].len);
+        memcpy(c->to, undo[i].orig, undo[i].len);
+        nchanges++;
     }
-    r = n ? tn_change(&h->t, changes, n, 0, err) : 0;
+    r = nchanges ? tn_change(&h->t, changes, nchanges, 0, err) : 0;
+    for (u32 i = 0; i < n && r >= 0; i++)
+        if (undo[i].len == TN_UNDO_COUNTER && tn_maps_data(&maps, undo[i].addr, sizeof(u16)))
+            tn_counter_move(&h->t, undo[i].addr, -(s32)undo[i].raised);
     return r < 0 ? r : tn_tracee_write(&h->t, proc + offsetof(struct tn_proc, held), &held, sizeof(held));
 }
 

@@ -43,6 +43,15 @@ int tn_hands_wait_runs(struct tn_hands *h, u32 link_index, u32 wait_ms, struct t
 int tn_hands_restore_all(struct tn_hands *h);
 int tn_hands_repair(struct tn_hands *h);
 void tn_hands_reclaim(struct tn_hands *h);
+/* counter.c: a counter moved by at most what is there; the counter at `addr`, in the file whose code is
+   `code`, by its index; raised by one, lowered by one; all that is ours given back; what killed hands left. */
+int tn_counter_move(const struct tn_tracee *t, u64 addr, s32 by);
+int tn_counter_find(struct tn_hands *h, const struct tn_maps *maps, u64 addr, const struct tn_vma *code,
+                    u32 *ret_index, struct tn_error *err);
+int tn_counter_raise(struct tn_hands *h, u32 index);
+void tn_counter_lower(struct tn_hands *h, u32 index);
+void tn_counter_lower_all(struct tn_hands *h);
+void tn_counter_repair(struct tn_hands *h);
 /* hold.c: from the first instruction. */
 int tn_hands_hold(struct tn_hands *h, int ready_fd, struct tn_error *err);
 int tn_hands_run_to(struct tn_hands *h, u64 brk, u64 state_word, u64 entry, struct tn_error *err);

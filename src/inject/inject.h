@@ -61,6 +61,7 @@ struct tn_attach_spec {
     char path[4096]; /* the file as the tool named it */
     u64 dev, ino;    /* of that file: what must be mapped in the target */
     u64 file_offset; /* of the place */
+    u64 ref_ctr;     /* file offset of the place's reference counter (counter.c); 0: none */
     u32 wait_ms;     /* how long to wait for a thread that can be borrowed */
     bool typed; /* the context is `args`, and the place is a function's first instruction or its way out */
     struct tn_typed_args args;

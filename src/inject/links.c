@@ -167,7 +167,7 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
     _free_ struct tn_change *changes = calloc(req->nplaces ? req->nplaces : 1, sizeof(*changes));
     _free_ u32 *site = calloc(req->nplaces ? req->nplaces : 1, sizeof(*site));
     u64 used[TN_ARRAY_SIZE(req->used)];
-    u32 n = 0, fresh = 0, hooks = 0;
+    u32 n = 0, fresh = 0, hooks = 0, counter = 0;
     int r;
 
     if (!changes || !site)
@@ -209,6 +209,13 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
             hooks--;
     if (hooks)
         goto full;
+    if (req->counter) {
+        if (!req->nplaces || !places[0].tramp)
+            return tn_fail(err, -EPROTO, "bad_order", "the injector asked for an impossible counter");
+        r = tn_counter_find(h, &maps, req->counter, tn_maps_at(&maps, places[0].change.addr), &counter, err);
+        if (r < 0)
+            return r;
+    }
 
     /* What a patched byte will lead to is complete, and undo is written down,
        before the first byte changes. */
@@ -289,6 +296,10 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
                                       .tramp_cap = p->tramp_cap,
                                       .region = p->region,
                                       .order = st->next_order++};
+        /* Behind the last byte: a probe is never told of a reader who is not there. It fails only when the process is
+           gone. */
+        if (req->counter && !i && tn_counter_raise(h, counter) == 0)
+            slot->counter = counter + 1;
         s->nhooks++;
         if (st->prog[req->prog.bit].state != TN_HOOK_LIVE) {
             st->prog[req->prog.bit] = req->prog;
@@ -387,6 +398,8 @@ static void unlink_hook(struct tn_hands *h, u32 index)
             next = o->tramp;
         }
     }
+    if (slot->counter)
+        tn_counter_lower(h, slot->counter - 1);
     store(h, word, next);
     slot->state = TN_HOOK_RETIRED;
     s->nhooks--;
@@ -471,6 +484,8 @@ int tn_hands_restore_all(struct tn_hands *h)
     _free_ u32 *sites = calloc(TN_STATE_SITES, sizeof(*sites));
     u32 n = 0;
 
+    tn_counter_repair(h);
+    tn_counter_lower_all(h);
     if (!sites)
         return -ENOMEM;
     for (u32 i = 0; i < h->st->nsites; i++)
@@ -488,6 +503,7 @@ int tn_hands_repair(struct tn_hands *h)
 
     if (!sites)
         return -ENOMEM;
+    tn_counter_repair(h);
     /* The link that was being made is not told to anybody: what there is of it goes. */
     for (u32 i = 0; i < TN_STATE_HOOKS; i++)
         if (st->hook[i].state == TN_HOOK_LIVE && st->changing == 2 + st->hook[i].link_index)

@@ -90,10 +90,10 @@ int tn_look_markers(struct tn_entry *c)
                 c->pid, p.broker_pid, p.broker_uid);
         /* A dead holder's, or inherited from a parent: put back what is there.
            Not a word of it is believed. */
-        undo = calloc(TN_STATE_SITES, sizeof(*undo));
+        undo = calloc(TN_UNDO_COUNT, sizeof(*undo));
         if (!undo)
             return -ENOMEM;
-        for (u32 k = 0; k < TN_STATE_SITES; k++) {
+        for (u32 k = 0; k < TN_UNDO_COUNT; k++) {
             struct tn_undo *u = &undo[n];
             const struct tn_vma *code;
             _close_ int fd = -1;
@@ -101,6 +101,10 @@ int tn_look_markers(struct tn_entry *c)
 
             if (tn_peek(c->pid, v->start + TN_PROC_UNDO_OFF + k * sizeof(*u), u, sizeof(*u)) < 0)
                 break;
+            if (u->state == 2 && u->len == TN_UNDO_COUNTER && tn_maps_data(&c->maps, u->addr, sizeof(u16))) {
+                n++;
+                continue;
+            }
             code = tn_maps_at(&c->maps, u->addr);
             if (!u->state || u->len < 5 || u->len > sizeof(u->orig) || !code || !(code->prot & PROT_EXEC) ||
                 !code->ino || u->len > code->end - u->addr)
@@ -118,6 +122,22 @@ int tn_look_markers(struct tn_entry *c)
 
         if (r < 0)
             return r;
+    }
+    return 0;
+}
+
+/* Where the process has the word at `offset` of the file whose code is mapped at `place`. */
+static u64 counter_at(const struct tn_entry *c, u64 place, u64 offset)
+{
+    const struct tn_vma *code = tn_maps_at(&c->maps, place);
+
+    for (u32 i = 0; i < c->maps.n; i++) {
+        const struct tn_vma *v = &c->maps.vma[i];
+        u64 addr = v->start + (offset - v->offset);
+
+        if (v->ino == code->ino && v->dev == code->dev && offset >= v->offset &&
+            offset - v->offset < v->end - v->start && tn_maps_data(&c->maps, addr, sizeof(u16)))
+            return addr;
     }
     return 0;
 }
@@ -157,6 +177,15 @@ int tn_look_place(struct tn_entry *c)
     if (!c->place_addr)
         return tn_fail(c->err, -ENOENT, "not_mapped", "%s (offset 0x%llx) is not mapped in process %d",
                        s->path, (unsigned long long)s->file_offset, c->pid);
+    if (s->ref_ctr) {
+        c->counter = counter_at(c, c->place_addr, s->ref_ctr);
+        if (!c->counter)
+            return tn_fail(
+                c->err, -EINVAL, "no_counter",
+                "the reference counter (USDT semaphore) at offset 0x%llx of %s lies in no memory of process "
+                "%d that it could write",
+                (unsigned long long)s->ref_ctr, s->path, c->pid);
+    }
     c->mod_lo = c->mod_hi = c->place_addr;
     for (u32 i = 0; i < c->maps.n; i++)
         if (c->maps.vma[i].ino == s->ino && (c->maps.vma[i].prot & PROT_EXEC)) {

@@ -82,7 +82,15 @@ struct tn_hook_slot {
     u32 site, prog;  /* indices */
     u64 hook, tramp; /* addresses */
     u32 tramp_cap, region;
-    u64 order; /* oldest first */
+    u64 order;   /* oldest first */
+    u32 counter; /* 1 + index of the reference counter that goes down with it; 0: none */
+    u32 pad;
+};
+
+/* A reference counter of the host, and how much of it is ours: counter.c. */
+struct tn_counter {
+    u64 addr, dev, ino; /* of the mapping that holds it */
+    u32 raised, pad;
 };
 
 struct tn_prog_slot {
@@ -101,10 +109,11 @@ struct tn_view_slot {
     u64 dev, ino;
 };
 
-#define TN_STATE_REGIONS 1024u
-#define TN_STATE_SITES   1024u
-#define TN_STATE_HOOKS   2048u
-#define TN_STATE_VIEWS   448u
+#define TN_STATE_REGIONS  1024u
+#define TN_STATE_SITES    1024u
+#define TN_STATE_HOOKS    2048u
+#define TN_STATE_VIEWS    448u
+#define TN_STATE_COUNTERS 256u
 
 struct tn_state {
     s32 pid;
@@ -120,18 +129,21 @@ struct tn_state {
     struct tn_hook_slot hook[TN_STATE_HOOKS];
     struct tn_prog_slot prog[TN_SLOT_BITS];
     struct tn_view_slot view[TN_STATE_VIEWS];
+    struct tn_counter counter[TN_STATE_COUNTERS];
+    u32 counter_raising; /* 1 + index of the one that is being raised */
+    u16 counter_before, pad;
     u64 next_order;
 };
 
 /* The PROC region: struct tn_proc first (the agent's and another broker's view), then what is ours. */
 #define TN_PROC_NAME      "tenon-proc" /* of its memfd, as /proc/PID/maps shows it */
 #define TN_PROC_MARK_OFF  1024u        /* struct tn_mark */
-#define TN_PROC_UNDO_OFF  4096u        /* TN_STATE_SITES × struct tn_undo */
-#define TN_PROC_VIEWS_OFF 57344u       /* TN_STATE_VIEWS × struct tn_map, 128 bytes apart */
+#define TN_PROC_UNDO_OFF  4096u        /* TN_UNDO_COUNT × struct tn_undo: sites, then counters */
+#define TN_PROC_VIEWS_OFF 65536u       /* TN_STATE_VIEWS × struct tn_map, 128 bytes apart */
 #define TN_VIEW_STRIDE    128u
-#define TN_PROC_SIZE      114688u
-_Static_assert(TN_PROC_UNDO_OFF + TN_STATE_SITES * sizeof(struct tn_undo) <= TN_PROC_VIEWS_OFF,
-               "undo record");
+#define TN_PROC_SIZE      122880u
+#define TN_UNDO_COUNT     (TN_STATE_SITES + TN_STATE_COUNTERS)
+_Static_assert(TN_PROC_UNDO_OFF + TN_UNDO_COUNT * sizeof(struct tn_undo) <= TN_PROC_VIEWS_OFF, "undo record");
 _Static_assert(TN_PROC_VIEWS_OFF + TN_STATE_VIEWS * TN_VIEW_STRIDE <= TN_PROC_SIZE, "views");
 _Static_assert(sizeof(struct tn_map) <= TN_VIEW_STRIDE && sizeof(struct tn_proc) <= TN_PROC_MARK_OFF,
                "layout");
@@ -222,6 +234,7 @@ struct tn_install_req {
     } used[8];
     struct tn_prog_slot prog;
     u32 stuck_ms, pad2;
+    u64 counter; /* address of the link's reference counter; 0: none */
 };
 struct tn_install_facts {
     u64 hold_ns_max;

@@ -158,6 +158,13 @@ const struct tn_vma *tn_maps_at(const struct tn_maps *maps, u64 addr)
     return NULL;
 }
 
+const struct tn_vma *tn_maps_data(const struct tn_maps *maps, u64 addr, u64 len)
+{
+    const struct tn_vma *v = tn_maps_at(maps, addr);
+
+    return v && v->ino && !v->shared && (v->prot & PROT_WRITE) && len <= v->end - addr ? v : NULL;
+}
+
 #define LOWEST     0x10000ull        /* vm.mmap_min_addr's usual value */
 #define HIGHEST    0x7fffffff0000ull /* end of user addresses, four-level paging */
 #define HEAP_ROOM  (1ull << 30)      /* left above [heap], which grows up */

@@ -32,6 +32,9 @@ static inline const char *tn_vma_name(const struct tn_maps *maps, const struct t
 /* The mapping that holds `addr`, or NULL. */
 const struct tn_vma *tn_maps_at(const struct tn_maps *maps, u64 addr);
 
+/* The mapping that holds `len` bytes of a file's data from `addr` on, the process's own and writable; or NULL. */
+const struct tn_vma *tn_maps_data(const struct tn_maps *maps, u64 addr, u64 len);
+
 /* A free range of `len` bytes (page multiple) whose every byte lies within ±reach of all of
    [lo, hi). Looks below first and away from what grows (heap, stack); 0: none.
    `avoid`/`navoid`: ranges that are spoken for. Pure. */

@@ -64,7 +64,8 @@ struct attach {
     struct tn_obj_file file;
     struct bpf_object *object;
     struct bpf_link **links;
-    u32 *ids, nlinks;
+    u32 nlinks; /* as libbpf has them */
+    u32 *ids, nids;
     struct tn_cli_map *maps;
     u32 nmaps;
     pid_t child;
@@ -197,7 +198,9 @@ static const struct argp argp = {
     "what they count until interrupted.\v"
     "Programs say by their section where they go: SEC(\"uprobe/PATH:FUNCTION+OFFSET\") before the "
     "instruction there, "
-    "SEC(\"uretprobe/PATH:FUNCTION\") before the function returns; or SEC(\"fentry/FUNCTION\"), "
+    "SEC(\"uretprobe/PATH:FUNCTION\") before the function returns, SEC(\"usdt/PATH:PROVIDER:NAME\") at a "
+    "static "
+    "probe; or SEC(\"fentry/FUNCTION\"), "
     "SEC(\"fexit/FUNCTION\") and SEC(\"fmod_ret/FUNCTION\"), attached by the type that the program's own "
     "debug "
     "information tells. Without -p and CMD, every process that "
@@ -275,6 +278,11 @@ static bool is_typed(const struct bpf_program *program)
     return bpf_program__type(program) == BPF_PROG_TYPE_TRACING;
 }
 
+static bool is_probe(const struct bpf_program *program)
+{
+    return strncmp(bpf_program__section_name(program), "usdt/", 5) == 0;
+}
+
 /* Sections, names of --program, functions: all that can be known without the broker. */
 static int check_programs(struct attach *a, struct tn_error *err)
 {
@@ -317,7 +325,8 @@ static int check_programs(struct attach *a, struct tn_error *err)
         for (u32 i = 0; i < (a->npids ? a->npids : 1); i++) {
             r = tn_place_file(&place, a->npids ? a->pids[i] : 0, file, err);
             if (!r)
-                r = tn_place_offset(&place, file, &offset, err);
+                r = place.form == TN_FORM_PROBE ? tn_place_probe(&place, file, err)
+                                                : tn_place_offset(&place, file, &offset, err);
             if (r)
                 return r;
         }
@@ -429,31 +438,81 @@ static int attach_one(struct attach *a, struct bpf_program *program, pid_t pid, 
     struct tn_place place;
     char file[PATH_MAX];
     struct bpf_link *link;
+    bool probe;
     u64 offset;
     int r;
 
     r = tn_place_parse(bpf_program__section_name(program), bpf_program__name(program), &place, err);
     if (!r)
         r = tn_place_file(&place, pid, file, err);
-    if (!r)
+    probe = place.form == TN_FORM_PROBE;
+    if (!r && !probe)
         r = tn_place_offset(&place, file, &offset, err);
     if (r)
         return r;
-    opts.retprobe = place.exit;
+    opts.retprobe = place.form == TN_FORM_RETURN;
     tn_libbpf_forget();
-    link = bpf_program__attach_uprobe_opts(program, pid > 0 ? pid : -1, file, offset, &opts);
+    link = probe
+               ? bpf_program__attach_usdt(program, pid > 0 ? pid : -1, file, place.provider, place.func, NULL)
+               : bpf_program__attach_uprobe_opts(program, pid > 0 ? pid : -1, file, offset, &opts);
     if (!link) {
+        const char *said;
+
         r = errno ? -errno : -EINVAL;
-        if (tn_ctl_why(&why) && why.why.message[0]) {
-            return tn_fail(err, r, why.why.reason, "program '%s' at %s:%s%s: %.600s",
-                           bpf_program__name(program), file, place.func, place.exit ? " (return)" : "",
-                           why.why.message);
-        }
-        return tn_fail(err, r, "", "program '%s' at %s:%s%s: %s", bpf_program__name(program), file,
-                       place.func, place.exit ? " (return)" : "", strerror(-r));
+        if (!tn_ctl_why(&why))
+            why.why = (struct tn_error){0};
+        said = why.why.message[0] ? why.why.message : strerror(-r);
+        return tn_fail(err, r, why.why.reason, "program '%s' at %s:%s%s%s%s: %.600s",
+                       bpf_program__name(program), file, place.provider, probe ? ":" : "", place.func,
+                       opts.retprobe ? " (return)" : "", said);
     }
     *ret_link = link;
     return 0;
+}
+
+static int add_id(struct attach *a, u32 id, struct tn_error *err)
+{
+    u32 *ids;
+
+    for (u32 i = 0; i < a->nids; i++)
+        if (a->ids[i] == id)
+            return 0;
+    ids = reallocarray(a->ids, a->nids + 1, sizeof(*ids));
+    if (!ids)
+        return tn_fail(err, -ENOMEM, "no_memory", "no memory for the links");
+    a->ids = ids;
+    ids[a->nids++] = id;
+    return 0;
+}
+
+/* libbpf's link of a static probe stands for as many as there are places, and has no descriptor of its own. */
+static int add_ids_of(struct attach *a, const struct bpf_program *program, struct tn_error *err)
+{
+    struct bpf_prog_info prog = {0};
+    u32 len = sizeof(prog);
+    int r = 0;
+
+    if (bpf_obj_get_info_by_fd(bpf_program__fd(program), &prog, &len) < 0)
+        return tn_fail(err, -errno, "no_info", "asking for the id of a program: %s", strerror(errno));
+    for (u32 id = 0; !r && bpf_link_get_next_id(id, &id) == 0;) {
+        struct bpf_link_info link = {0};
+        _close_ int fd = bpf_link_get_fd_by_id(id);
+
+        len = sizeof(link);
+        if (fd >= 0 && bpf_obj_get_info_by_fd(fd, &link, &len) == 0 && link.prog_id == prog.id)
+            r = add_id(a, id, err);
+    }
+    return r;
+}
+
+static int add_id_of(struct attach *a, const struct bpf_link *link, struct tn_error *err)
+{
+    struct bpf_link_info info = {0};
+    u32 len = sizeof(info);
+
+    if (bpf_obj_get_info_by_fd(bpf_link__fd(link), &info, &len) < 0)
+        return tn_fail(err, -errno, "no_info", "asking for the id of a new link: %s", strerror(errno));
+    return add_id(a, info.id, err);
 }
 
 static int attach_all(struct attach *a, struct tn_error *err)
@@ -464,16 +523,14 @@ static int attach_all(struct attach *a, struct tn_error *err)
 
     bpf_object__for_each_program(program, a->object) nprograms++;
     a->links = calloc((size_t)nprograms * npids, sizeof(*a->links));
-    a->ids = calloc((size_t)nprograms * npids, sizeof(*a->ids));
-    if (!a->links || !a->ids)
+    if (!a->links)
         return tn_fail(err, -ENOMEM, "no_memory", "no memory for the links");
     bpf_object__for_each_program(program, a->object)
     {
         if (!bpf_program__autoload(program))
             continue;
         for (u32 i = 0; i < (is_typed(program) ? 1 : npids); i++) {
-            struct bpf_link_info info = {0};
-            u32 len = sizeof(info);
+            struct bpf_link *link;
 
             r = is_typed(program) ? attach_typed(a, program, &a->links[a->nlinks], err)
                                   : attach_one(a, program,
@@ -483,11 +540,10 @@ static int attach_all(struct attach *a, struct tn_error *err)
                                                &a->links[a->nlinks], err);
             if (r)
                 return r;
-            a->nlinks++;
-            if (bpf_obj_get_info_by_fd(bpf_link__fd(a->links[a->nlinks - 1]), &info, &len) < 0)
-                return tn_fail(err, -errno, "no_info", "asking for the id of a new link: %s",
-                               strerror(errno));
-            a->ids[a->nlinks - 1] = info.id;
+            link = a->links[a->nlinks++];
+            r = is_probe(program) ? add_ids_of(a, program, err) : add_id_of(a, link, err);
+            if (r)
+                return r;
         }
     }
     return 0;
@@ -582,8 +638,9 @@ static void open_maps(struct attach *a)
     {
         int fd = bpf_map__fd(map) >= 0 ? fcntl(bpf_map__fd(map), F_DUPFD_CLOEXEC, 3) : -1;
 
-        /* Strings and constants of the program are not what it counts. */
-        if (fd < 0 || bpf_map__type(map) == BPF_MAP_TYPE_RINGBUF || strstr(bpf_map__name(map), ".rodata")) {
+        /* Strings and constants of the program are not what it counts, nor is what libbpf keeps of static probes. */
+        if (fd < 0 || bpf_map__type(map) == BPF_MAP_TYPE_RINGBUF || strstr(bpf_map__name(map), ".rodata") ||
+            !strncmp(bpf_map__name(map), "__bpf_usdt", 10)) {
             if (fd >= 0)
                 close(fd);
             continue;
@@ -598,7 +655,7 @@ static void show_links(FILE *out, const struct attach *a)
     struct tn_table table = {0};
 
     tn_link_head(&table);
-    for (u32 i = 0; i < a->nlinks; i++) {
+    for (u32 i = 0; i < a->nids; i++) {
         struct tn_ctl_link link;
 
         if (tn_ctl_link(a->ids[i], &link) < 0)
@@ -662,9 +719,9 @@ static u32 show_frame(const struct attach *a, u32 lines)
 /* 0: some link's process lives; 1: all have ended; negative: the broker does not answer any more. */
 static int all_ended(const struct attach *a)
 {
-    int ended = a->nlinks > 0;
+    int ended = a->nids > 0;
 
-    for (u32 i = 0; i < a->nlinks; i++) {
+    for (u32 i = 0; i < a->nids; i++) {
         struct tn_ctl_link link;
         int r = tn_ctl_link(a->ids[i], &link);
 
@@ -833,7 +890,7 @@ static int go(struct attach *a, const char *path, const sigset_t *signals)
     }
     if (r)
         return tn_cli_error(a->name, r, &err);
-    for (u32 i = 0; a->keep && i < a->nlinks; i++) {
+    for (u32 i = 0; a->keep && i < a->nids; i++) {
         r = tn_ctl(TN_CTL_LINK_KEEP, &a->ids[i], sizeof(a->ids[i]), NULL, 0);
         if (r < 0)
             return tn_cli_fail(a->name, "leaving link %u with the broker: %s", a->ids[i], strerror(-r));

@@ -12,16 +12,16 @@
 #include "rewrite/module.h"
 
 static const struct {
-    const char *name;
-    bool exit;
+    const char *name, *reads;
+    enum tn_place_form form;
 } sections[] = {
-#define S(name, exit, summary) {name, exit},
+#define S(name, form, reads, summary) {name, reads, TN_FORM_##form},
     TN_SECTIONS(S)
 #undef S
 };
 
 static const char known[] =
-#define S(name, exit, summary) "\n  " name ": " summary
+#define S(name, form, reads, summary) "\n  " name ": " summary
     TN_SECTIONS(S)
 #undef S
     ;
@@ -29,7 +29,7 @@ static const char known[] =
 int tn_place_parse(const char *section, const char *program, struct tn_place *ret_place, struct tn_error *err)
 {
     size_t head = strcspn(section, "/");
-    const char *rest = section[head] ? section + head + 1 : "", *colon, *plus;
+    const char *rest = section[head] ? section + head + 1 : "", *colon, *plus, *path_end;
     struct tn_place place = {0};
     char *end;
     size_t i;
@@ -41,18 +41,22 @@ int tn_place_parse(const char *section, const char *program, struct tn_place *re
         return tn_fail(err, -EINVAL, "unknown_section",
                        "program '%s': section '%s' is not one that tenon can attach; known are:%s", program,
                        section, known);
-    place.exit = sections[i].exit;
+    place.form = sections[i].form;
     if (!*rest) {
         *ret_place = place;
         return 0;
     }
-    colon = strrchr(rest, ':');
-    if (!colon || colon == rest || (size_t)(colon - rest) >= sizeof(place.path) || !colon[1])
-        return tn_fail(err, -EINVAL, "bad_section",
-                       "program '%s': section '%s' does not read %.*s/PATH:FUNCTION+OFFSET", program, section,
-                       (int)head, section);
-    memcpy(place.path, rest, (size_t)(colon - rest));
-    plus = strchr(colon, '+');
+    colon = path_end = strrchr(rest, ':');
+    if (colon && place.form == TN_FORM_PROBE)
+        path_end = memrchr(rest, ':', (size_t)(colon - rest));
+    if (!path_end || path_end == rest || (size_t)(path_end - rest) >= sizeof(place.path) || !colon[1] ||
+        (size_t)(colon - path_end) > sizeof(place.provider) || colon == path_end + 1)
+        return tn_fail(err, -EINVAL, "bad_section", "program '%s': section '%s' does not read %s/%s", program,
+                       section, sections[i].name, sections[i].reads);
+    memcpy(place.path, rest, (size_t)(path_end - rest));
+    if (colon > path_end)
+        memcpy(place.provider, path_end + 1, (size_t)(colon - path_end - 1));
+    plus = place.form == TN_FORM_PROBE ? NULL : strchr(colon, '+');
     if (plus) {
         errno = 0;
         place.offset = strtoull(plus + 1, &end, 0);
@@ -60,7 +64,7 @@ int tn_place_parse(const char *section, const char *program, struct tn_place *re
             return tn_fail(err, -EINVAL, "bad_section",
                            "program '%s': section '%s': '%s' is no offset in bytes", program, section,
                            plus + 1);
-        if (place.exit && place.offset)
+        if (place.form == TN_FORM_RETURN && place.offset)
             return tn_fail(err, -EINVAL, "bad_section",
                            "program '%s': section '%s': a return has no offset; leave out '%s'", program,
                            section, plus);

@@ -4,6 +4,7 @@
  *
  *     uprobe/PATH:FUNCTION+OFFSET        before the instruction there
  *     uretprobe/PATH:FUNCTION            before FUNCTION returns to its caller
+ *     usdt/PATH:PROVIDER:NAME            at a static probe, wherever it stands in PATH
  *
  * PATH is a file, or a name without a slash: a program of $PATH or a library; with a process, what that
  * process has mapped under this name.
@@ -16,18 +17,21 @@
 
 #include "base/base.h"
 
-/* S(section, exit, summary): what stands before the slash. */
+enum tn_place_form { TN_FORM_FUNCTION, TN_FORM_RETURN, TN_FORM_PROBE };
+/* S(section, form, how it reads, summary): what stands before the slash. */
 // clang-format off
-#define TN_SECTIONS(S)                                                        \
-    S("uprobe",    false, "before the instruction at PATH:FUNCTION+OFFSET")   \
-    S("uretprobe", true,  "before PATH:FUNCTION returns to its caller")
+#define TN_SECTIONS(S)                                                                                       \
+    S("uprobe",    FUNCTION, "PATH:FUNCTION+OFFSET", "before the instruction at PATH:FUNCTION+OFFSET")       \
+    S("uretprobe", RETURN,   "PATH:FUNCTION",        "before PATH:FUNCTION returns to its caller")           \
+    S("usdt",      PROBE,    "PATH:PROVIDER:NAME",   "at the static probe PROVIDER:NAME of PATH")
 // clang-format on
 
 struct tn_place {
     char path[PATH_MAX]; /* as written; "" when the section says no place */
-    char func[256];
+    char provider[256];  /* of a static probe */
+    char func[256];      /* or the probe's name */
     u64 offset;
-    bool exit;
+    enum tn_place_form form;
 };
 
 /* −EINVAL with `err` ("unknown_section", "bad_section") naming the program and what is known. */
@@ -39,5 +43,8 @@ int tn_place_file(const struct tn_place *place, pid_t pid, char ret_file[PATH_MA
 
 /* The place's offset in `file`. −ENOENT with the nearest names where there is no such function. */
 int tn_place_offset(const struct tn_place *place, const char *file, u64 *ret_offset, struct tn_error *err);
+
+/* Is the static probe there? −ENOENT with the nearest one. */
+int tn_place_probe(const struct tn_place *place, const char *file, struct tn_error *err);
 
 #endif

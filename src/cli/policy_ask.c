@@ -87,7 +87,7 @@ static enum tn_eim_place place_of(const char *section, const char *program, cons
     }
     (void)tn_place_parse(section, program, &place, NULL);
     snprintf(ret_function, 256, "%s", place.func);
-    return place.exit ? TN_AT_URETPROBE : TN_AT_UPROBE;
+    return place.form == TN_FORM_RETURN ? TN_AT_URETPROBE : TN_AT_UPROBE;
 }
 
 static u32 func_id(const struct asked *a, const char *function)

@@ -62,6 +62,26 @@ static const char *const places[] = {[TN_AT_FUNCTION] = "a function by its type"
                                      [TN_AT_URETPROBE] = "a probe of a function's return",
                                      [TN_AT_SYSCALL] = "a system call"};
 
+/* A class of the house's, which whoever loads may have named: as far as it is the default at such places, or less
+   than that. Where nobody governs, everywhere. */
+static int rule_admits(const struct tn_class *c, enum tn_eim_place place, enum tn_eim_generated generated,
+                       struct tn_error *err)
+{
+    const struct tn_host *h = c->bound->host;
+    const struct tn_rule_at *r = &h->rule[generated];
+
+    for (u32 k = TN_RULE_denied; r->set && k <= r->rule; k++)
+        if (c == c->bound->rule[k])
+            return 0;
+    if (!h->has_policy)
+        return 0;
+    return tn_fail(
+        err, -EACCES, "class_denies",
+        "class \"%.64s\" is not for %s of host \"%.64s\": its policy has no default there that allows "
+        "it; name a class of the policy's",
+        c->name, places[place], h->name);
+}
+
 int tn_eim_admits_place(const struct tn_class *c, enum tn_eim_place place, const char *function, u32 btf_id,
                         struct tn_error *err)
 {
@@ -71,8 +91,8 @@ int tn_eim_admits_place(const struct tn_class *c, enum tn_eim_place place, const
                                                       [TN_AT_SYSCALL] = TN_GEN_SYSENTER};
     bool fits;
 
-    if (!c->entry || !strcmp(c->entry, "*")) /* of a rule: wherever it is the default */
-        return 0;
+    if (!c->entry || !strcmp(c->entry, "*"))
+        return rule_admits(c, place, generated[place], err);
     if (place == TN_AT_FUNCTION)
         fits = c->generated == TN_GEN_NONE && c->func && c->func->btf_id && c->func->btf_id == btf_id;
     else

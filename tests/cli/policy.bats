@@ -199,6 +199,39 @@ start_shop() {
     [ "$(json 'j')" = "[]" ] # nobody keeps what was detached
 }
 
+# A probe of the shop, as the kernel's uprobes are.
+probe() {
+    printf '#include <linux/bpf.h>\n#include <bpf/bpf_helpers.h>\nSEC("uprobe/%s/shop:shop_price") int look(void *ctx) { return bpf_get_smp_processor_id() > 4096; }\nchar LICENSE[] SEC("license") = "GPL";\n' "$DIR" >look.c
+    compile look
+}
+
+# A policy of the shop's; what is read is whole.
+policy() {
+    cat >next.yaml
+    mv next.yaml "${1:-policy/shop.yaml}"
+    sleep 0.3
+}
+
+@test "a class of the house is nobody's to name where it is not the default" {
+    counting
+    probe
+    start_shop
+    for class in observability customizability; do
+        tenon attach -p "$SHOP" --class "$class" look.o
+        [ "$status" -eq 1 ]
+        said "class \"$class\" is not for a probe"
+        tenon attach -p "$SHOP" --class "$class" --program count ext.o
+        [ "$status" -eq 1 ]
+        said "class \"$class\" is not for a function"
+    done
+    printf 'eim: 1\nhost: shop\ndefaults: { uprobe: observability }\n' | policy
+    tenon attach -p "$SHOP" --class customizability look.o
+    [ "$status" -eq 1 ]
+    tenon attach -p "$SHOP" --class observability --keep look.o
+    echo "$err"
+    [ "$status" -eq 0 ]
+}
+
 @test "verify --class holds programs against a class" {
     counting
     tenon verify --json ext.o --host shop --class counting

@@ -794,6 +794,45 @@ static void test_defaults(void **state)
     tn_eim_free(eim);
 }
 
+/* Who names a class of the house's gets it where it is the default, or less than that; where nobody governs, anywhere. */
+static void test_house_classes_by_name(void **state)
+{
+    static const struct {
+        const char *policy;
+        u8 observes, customizes; /* bit: a place */
+    } rows[] = {
+        {"eim: 1\nhost: h\n", 0xf, 0xf},
+        {"eim: 1\nhost: h\ndefaults: { uprobe: denied }\n", 0, 0},
+        {"eim: 1\nhost: h\nextension_classes: [ { name: c, extension_entry: access, allowed: [ instructions "
+         "< 9 ] } ]\n",
+         0, 0},
+        {"eim: 1\nhost: h\ndefaults: { uprobe: observability, uretprobe: denied }\n", 1 << TN_AT_UPROBE, 0},
+        {"eim: 1\nhost: h\ndefaults: { uprobe: customizability, syscall: observability }\n",
+         1 << TN_AT_UPROBE | 1 << TN_AT_SYSCALL, 1 << TN_AT_UPROBE},
+    };
+
+    for (size_t k = 0; k < TN_ARRAY_SIZE(rows); k++) {
+        struct tn_eim_source s[] = {{"spec.yaml", HOST_SPEC, sizeof(HOST_SPEC) - 1, NULL, NULL},
+                                    {"p.yaml", rows[k].policy, strlen(rows[k].policy), NULL, NULL}};
+        struct tn_error err = {0};
+        struct tn_bound *b;
+        struct tn_eim *eim;
+
+        assert_int_equal(tn_eim_read(s, 2, NULL, &eim, &err), 0);
+        assert_int_equal(tn_eim_bind(eim, "h", host_btf, &b, &err), 0);
+        for (enum tn_eim_place at = TN_AT_FUNCTION; at <= TN_AT_SYSCALL; at++) {
+            err = (struct tn_error){0};
+            assert_int_equal(!tn_eim_admits_place(tn_eim_class(b, "observability", NULL), at, "f", 0, &err),
+                             rows[k].observes >> at & 1);
+            assert_int_equal(!*err.message, rows[k].observes >> at & 1);
+            assert_int_equal(!tn_eim_admits_place(tn_eim_class(b, "customizability", NULL), at, "f", 0, &err),
+                             rows[k].customizes >> at & 1);
+        }
+        tn_eim_unbind(b);
+        tn_eim_free(eim);
+    }
+}
+
 /* ------------------------------------------------------------------------------------------- the manager */
 
 static void keep_line(void *self, const char *line)
@@ -900,11 +939,13 @@ static void test_infer(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_paths),     cmocka_unit_test(test_bad_paths), cmocka_unit_test(test_prototypes),
-        cmocka_unit_test(test_questions), cmocka_unit_test(test_calls),     cmocka_unit_test(test_helpers),
-        cmocka_unit_test(test_answers),   cmocka_unit_test(test_verifier),  cmocka_unit_test(test_promise),
-        cmocka_unit_test(test_limits),    cmocka_unit_test(test_defaults),  cmocka_unit_test(test_diff),
-        cmocka_unit_test(test_infer),
+        cmocka_unit_test(test_paths),      cmocka_unit_test(test_bad_paths),
+        cmocka_unit_test(test_prototypes), cmocka_unit_test(test_questions),
+        cmocka_unit_test(test_calls),      cmocka_unit_test(test_helpers),
+        cmocka_unit_test(test_answers),    cmocka_unit_test(test_verifier),
+        cmocka_unit_test(test_promise),    cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_defaults),   cmocka_unit_test(test_diff),
+        cmocka_unit_test(test_infer),      cmocka_unit_test(test_house_classes_by_name),
     };
 
     return cmocka_run_group_tests(tests, open_host, close_host);

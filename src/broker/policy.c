@@ -294,8 +294,10 @@ static u64 bytes_of(const struct tn_prog *prog)
 
 static int check_whole(const struct tn_class *c, const struct tn_prog *prog, struct tn_error *why)
 {
-    int r = tn_eim_memory(c, bytes_of(prog), why);
+    int r = tn_eim_insns(c, prog->verdict.facts.longest_path, why);
 
+    if (!r)
+        r = tn_eim_memory(c, bytes_of(prog), why);
     return r || tn_prog_replaces(prog) == TN_REPLACE_NOT ? r : tn_eim_replaces(c, why);
 }
 
@@ -367,31 +369,27 @@ static int admits_all(const struct tn_class *c, const struct tn_granted *granted
     return r;
 }
 
-int tn_policy_place(struct tn_caller *caller, struct tn_prog *prog, const struct tn_perf *place)
+/* May the program be at that place of the host's, for its caller? `anew`: whatever it was judged by before. */
+static int hold(struct tn_caller *caller, struct tn_prog *prog, const struct tn_perf *place,
+                struct tn_bhost *host, bool anew)
 {
-    struct tn_policy *policy = caller->broker->policy;
-    _unref_ struct tn_bhost *host = NULL;
-    const struct tn_host_policy *p;
+    const struct tn_host_policy *p = policy_of(caller->broker->policy, host);
+    const enum tn_eim_place at = place_of(prog, place->exit);
     const struct tn_class *c;
-    char name[64], function[256] = "";
+    char function[256] = "";
     u32 id = 0;
     int r;
 
-    tn_policy_host_name(policy->names, place->path, name);
-    if (!policy->broken.reason[0] && !tn_eim_governs(policy->names, name))
-        return 0;
-    r = tn_host_of_file(caller, place->path, &host);
-    if (r)
-        return r;
-    p = policy_of(policy, host);
     if (!p)
         return -ENOMEM;
-    c = choose_class(caller, p, prog, place_of(prog, place->exit), &caller->why);
+    if (anew && (p->broken.reason[0] || !governed(caller->broker->policy, p)))
+        return 0; /* what is attached stays while nobody knows */
+    c = choose_class(caller, p, prog, at, &caller->why);
     if (!c)
         return -EACCES;
     tn_host_function_at(host, place->offset, function, sizeof(function), &id);
-    r = tn_eim_admits_place(c, place_of(prog, place->exit), function, id, &caller->why);
-    if (!r && !(prog->host == host && !strcmp(prog->granted->klass, tn_eim_class_name(c))))
+    r = tn_eim_admits_place(c, at, function, id, &caller->why);
+    if (!r && (anew || prog->host != host || strcmp(prog->granted->klass, tn_eim_class_name(c)) != 0))
         r = admits_all(c, prog->granted, &caller->why);
     if (!r)
         r = check_whole(c, prog, &caller->why);
@@ -400,39 +398,96 @@ int tn_policy_place(struct tn_caller *caller, struct tn_prog *prog, const struct
     return r ? -EACCES : 0;
 }
 
+/* Does any file govern a binary of that path? With a policy that is broken, nobody knows, and all are. */
+static bool governs(const struct tn_policy *policy, const char *path)
+{
+    char name[64];
+
+    tn_policy_host_name(policy->names, path, name);
+    return policy->broken.reason[0] || tn_eim_governs(policy->names, name);
+}
+
+int tn_policy_place(struct tn_caller *caller, struct tn_prog *prog, const struct tn_perf *place)
+{
+    _unref_ struct tn_bhost *host = NULL;
+    int r;
+
+    if (!governs(caller->broker->policy, place->path))
+        return 0;
+    r = tn_host_of_file(caller, place->path, &host);
+    return r ? r : hold(caller, prog, place, host, false);
+}
+
 /* ---------------------------------------------------------------------------------------------- changes */
 
-/* Links that no longer fit: detached, by name. */
+/* The event that a link stands at: its own, or the one that owns it. */
+static struct tn_perf *event_of(const struct tn_link *link)
+{
+    const struct tn_table *table = &link->object.broker->table[TN_KIND_PERF];
+
+    for (u32 k = 0; !link->perf && k < table->count; k++)
+        if (((struct tn_perf *)table->slot[k])->own == link)
+            return (struct tn_perf *)table->slot[k];
+    return link->perf;
+}
+
+/* Would a link be made today? As whoever made it, under the class that he named or that was the default. */
+static int hold_link(struct tn_broker *broker, const struct tn_link *link, char ret_host[64],
+                     struct tn_error *why)
+{
+    struct tn_caller caller = {.broker = broker, .uid = link->object.uid, .ret_fd = -1};
+    _unref_ struct tn_perf *place = event_of(link);
+    _unref_ struct tn_bhost *host = NULL;
+    struct tn_prog *prog = link->prog;
+    int r = 0;
+
+    if (!place)
+        return 0;
+    TN_REF(place);
+    tn_policy_host_name(broker->policy->names, place->path, ret_host);
+    if (!prog->host && !governs(broker->policy, place->path))
+        return 0;
+    memcpy(caller.options.klass, prog->granted->klass, sizeof(caller.options.klass));
+    host = prog->host ? TN_REF(prog->host) : NULL;
+    if (!host)
+        r = tn_host_of_file(&caller, place->path, &host);
+    if (!r && (host->dev != place->dev || host->ino != place->ino))
+        r = tn_fail(
+            &caller.why, -ESTALE, "other_build",
+            "%s is another file than the one that is attached to: the policy cannot be held against it",
+            place->path);
+    if (!r)
+        r = hold(&caller, prog, place, host, true);
+    *why = caller.why;
+    return r;
+}
+
+/* Links that no longer fit: detached, by name. What is attached stays while a policy is broken. */
 static void apply(struct tn_policy *policy)
 {
     struct tn_broker *broker = policy->broker;
+    const u64 generation = policy->generation;
     u32 after = 0;
 
-    if (policy->broken.reason[0]) /* what is attached stays until somebody says otherwise */
-        return;
-    for (;;) {
-        struct tn_link *link = (struct tn_link *)tn_object_after(broker, TN_KIND_LINK, after);
+    while (!policy->broken.reason[0] && generation == policy->generation) {
+        struct tn_object *object = tn_object_after(broker, TN_KIND_LINK, after);
+        _unref_ struct tn_link *link = object ? TN_REF((struct tn_link *)object) : NULL;
         struct tn_error why = {0};
-        struct tn_bhost *host;
-        const struct tn_host_policy *p;
-        const struct tn_class *c;
-        const char *name;
+        char host[64];
+        int r;
 
         if (!link)
             return;
         after = link->object.id;
-        host = link->prog->host;
-        p = host && !link->detached && !link->attaching ? policy_of(policy, host) : NULL;
-        if (!p || !governed(policy, p))
+        if (link->detached || link->attaching)
             continue;
-        name = link->prog->granted->klass[0] ? link->prog->granted->klass : "observability";
-        c = p->broken.reason[0] ? NULL : tn_eim_class(p->bound, name, &why);
-        if (p->broken.reason[0])
+        r = hold_link(broker, link, host, &why);
+        if (!r || r == -ENOMEM || link->detached)
             continue;
-        if (c && !admits_all(c, link->prog->granted, &why) && !check_whole(c, link->prog, &why))
-            continue;
+        if (generation != policy->generation) /* it was held against what has changed again */
+            return;
         tn_policy_journal(broker, link->object.uid, 0, "detached by a changed policy", link->prog->full_name,
-                          name, p->name, &why);
+                          link->prog->granted->klass, host, &why);
         tn_link_detach(link, 1000);
         tn_link_unkeep(link);
     }

@@ -205,6 +205,17 @@ probe() {
     compile look
 }
 
+# attached N: so many links there are, within two seconds
+attached() {
+    for _ in $(seq 40); do
+        tenon ls --json
+        [ "$(json 'len(j)')" = "$1" ] && return 0
+        sleep 0.05
+    done
+    echo "$1 wanted: $out$err"
+    return 1
+}
+
 # A policy of the shop's; what is read is whole.
 policy() {
     cat >next.yaml
@@ -230,6 +241,41 @@ policy() {
     tenon attach -p "$SHOP" --class observability --keep look.o
     echo "$err"
     [ "$status" -eq 0 ]
+}
+
+@test "a changed policy takes away what its limits, users, entries and defaults no longer allow, probes too" {
+    probe
+    start_shop
+    for change in 's/< 1000/< 5/' 's/$/\n    who: [ "uid:65534" ]/;$!s/\n.*//' 's/: price/: "uprobe:shop_time"/;s/, now.*/, IO ]/;s/read(o->quantity)/read(arguments)/'; do
+        counting
+        sleep 0.3
+        tenon attach -p "$SHOP" --class counting --program count --keep ext.o
+        echo "$change: $err"
+        [ "$status" -eq 0 ]
+        sed "$change" policy/shop.yaml | policy
+        tenon policy check
+        [ "$status" -eq 0 ]
+        attached 0
+        tenon policy audit --json --refused
+        [ "$(json '(j[-1]["deed"], j[-1]["program"], j[-1]["class"])')" = "('detached by a changed policy', 'count', 'counting')" ]
+    done
+    rm policy/shop.yaml
+    sleep 0.3
+    tenon attach -p "$SHOP" --keep look.o # nobody governs: as ptrace would let him
+    [ "$status" -eq 0 ]
+    printf 'eim: 1\nhost: shop\ndefaults: { uprobe: observability }\n' | policy
+    attached 1
+    printf 'eim: 1\nhost: shop\ndefaults: { uprobe: denied }\n' | policy
+    attached 0
+    sed 's/extension_entry: price/extension_entry: "uprobe:shop_price"/;s/allowed.*/allowed: [ instructions < 2, helpers(local) ]/' <<<"$(counting /dev/stdout)" | policy
+    tenon attach -p "$SHOP" --class counting look.o
+    [ "$status" -eq 1 ]
+    said "needs  instructions < "
+    sed 's/< 2/< 20/' policy/shop.yaml | policy
+    tenon attach -p "$SHOP" --class counting --keep look.o
+    [ "$status" -eq 0 ]
+    sed 's/helpers(local)/IO/' policy/shop.yaml | policy
+    attached 0
 }
 
 @test "verify --class holds programs against a class" {

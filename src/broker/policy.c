@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <grp.h>
+#include <limits.h>
 #include <pwd.h>
 #include <sys/epoll.h>
 #include <sys/inotify.h>
@@ -13,13 +14,18 @@
 #include "verify/srcline.h"
 
 #define CLASS_TAG "eim:class="
+#define ROUNDS    4u
 #define SETTLE_MS 50 /* an editor's writes come in pieces */
-#define WATCHED   (IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_CREATE | IN_DELETE_SELF)
+#define AROUND    (IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_ONLYDIR | IN_MASK_ADD)
+#define WATCHED                                                                                              \
+    (IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_CREATE | IN_DELETE_SELF | IN_ATTRIB |     \
+     IN_MASK_ADD)
 
 /* Everything that was said, as it was read at one time. Hosts keep what they were bound to alive. */
 struct tn_policy {
     struct tn_broker *broker;
     struct tn_source watch;
+    int newest; /* number of the last watch */
     struct tn_policy_files files;
     u64 generation;
     struct tn_eim *names;   /* without notes: which hosts are there */
@@ -38,12 +44,63 @@ struct tn_host_policy {
 
 /* ------------------------------------------------------------------------------------------------ reading */
 
+static bool watch_one(struct tn_policy *policy, const char *path, u32 events, bool *ret_new)
+{
+    int n = inotify_add_watch(policy->watch.fd, path, events);
+
+    *ret_new |= n > policy->newest;
+    policy->newest = TN_MAX(policy->newest, n);
+    return n >= 0;
+}
+
+/* A file or folder, and the folder around it, where another may take its place; of what is not there, the nearest folder
+   that is. */
+static void watch_path(struct tn_policy *policy, const char *path, bool *ret_new)
+{
+    char around[PATH_MAX], *slash;
+
+    (void)watch_one(policy, path, WATCHED, ret_new);
+    snprintf(around, sizeof(around), "%s%s", *path == '/' ? "" : "./", path);
+    while ((slash = strrchr(around, '/')) && slash != around) {
+        *slash = '\0';
+        if (watch_one(policy, around, AROUND, ret_new))
+            return;
+    }
+    (void)watch_one(policy, "/", AROUND, ret_new);
+}
+
+static void watch_place(struct tn_policy *policy, const char *path, bool *ret_new)
+{
+    char real[PATH_MAX];
+
+    watch_path(policy, path, ret_new);
+    if (realpath(path, real) && strcmp(real, path) != 0) /* what a link leads to */
+        watch_path(policy, real, ret_new);
+}
+
+/* Whether something is looked at that was not. */
+static bool watch_all(struct tn_policy *policy)
+{
+    bool is_new = false;
+
+    for (u32 k = 0; k < policy->files.nplaces; k++)
+        watch_place(policy, policy->files.place[k], &is_new);
+    for (u32 k = 0; k < policy->files.n; k++)
+        watch_place(policy, policy->files.file[k].name, &is_new);
+    return is_new;
+}
+
 static void read_all(struct tn_policy *policy)
 {
     struct tn_error err = {0};
     struct tn_eim *names = NULL;
-    int r = tn_policy_files_read(&policy->files, &err);
+    int r = 0;
 
+    /* What changed before it was watched is read again. */
+    for (u32 k = 0; k < ROUNDS && (!k || watch_all(policy)); k++) {
+        err = (struct tn_error){0};
+        r = tn_policy_files_read(&policy->files, &err);
+    }
     if (!r)
         r = tn_policy_files_eim(&policy->files, NULL, NULL, &names, &err);
     tn_eim_free(policy->names);
@@ -529,8 +586,6 @@ int tn_policy_new(struct tn_broker *broker, struct tn_policy **ret)
     policy->broker = broker;
     policy->watch = (struct tn_source){inotify_init1(IN_CLOEXEC | IN_NONBLOCK), on_change};
     r = policy->watch.fd < 0 ? -errno : tn_policy_places(broker->uid, &policy->files);
-    for (u32 k = 0; k < policy->files.nplaces && !r; k++)
-        (void)inotify_add_watch(policy->watch.fd, policy->files.place[k], WATCHED);
     if (!r)
         r = tn_loop_add(broker->loop, &policy->watch, EPOLLIN);
     if (r) {

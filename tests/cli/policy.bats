@@ -278,6 +278,50 @@ policy() {
     attached 0
 }
 
+@test "a policy is heeded wherever it comes from: a folder made later, a file that is replaced, a link's target" {
+    start_shop
+    export TENON_POLICY=$DIR/later/deep:$DIR/one.yaml:$DIR/links
+    mkdir links
+    ln -s "$DIR/target.yaml" links/shop.yaml
+    counting target.yaml
+    tenon attach -p "$SHOP" --class counting --program count --keep ext.o
+    echo "$err"
+    [ "$status" -eq 0 ]
+    for more in IO replace; do # twice: what is looked at is the file that is there now
+        sed "s/now,/now, $more,/" target.yaml | policy target.yaml
+        attached 1
+    done
+    sed 's/"read(o->quantity)", //' target.yaml | policy target.yaml
+    attached 0
+    rm links/shop.yaml
+    for _ in 1 2; do
+        counting one.yaml
+        sleep 0.3
+        tenon attach -p "$SHOP" --class counting --program count --keep ext.o
+        echo "$err"
+        [ "$status" -eq 0 ]
+        sed 's/"read(o->quantity)", //' one.yaml | policy one.yaml
+        attached 0
+    done
+    rm one.yaml
+    sleep 0.3
+    tenon attach -p "$SHOP" --program count --keep ext.o
+    [ "$status" -eq 0 ]
+    mkdir -p later/deep
+    sleep 0.1
+    counting later/deep/shop.yaml
+    attached 0
+    chmod go+w later/deep/shop.yaml
+    sleep 0.3
+    tenon attach -p "$SHOP" --class counting --program count ext.o
+    [ "$status" -eq 1 ]
+    said "can be written by others"
+    chmod go-w later/deep/shop.yaml
+    sleep 0.3
+    tenon attach -p "$SHOP" --class counting --program count --keep ext.o
+    [ "$status" -eq 0 ]
+}
+
 @test "verify --class holds programs against a class" {
     counting
     tenon verify --json ext.o --host shop --class counting

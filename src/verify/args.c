@@ -264,6 +264,20 @@ static int arg_alloc(struct vf *v, struct tn_helper_call *c, u32 regno)
     return 0;
 }
 
+/* The string that surely stands there, whatever runs before: NULL where that is not known. */
+static const char *known_str(struct vf *v, u32 regno)
+{
+    const struct tn_reg *reg = vf_reg(v, regno);
+    const struct tn_verify_map *map = reg->kind == TN_REG_MAP_VALUE ? vf_map_of(v, reg) : NULL;
+    const char *str;
+
+    if (!map || !map->rdonly_prog || !map->frozen || !tn_range_is_const(&reg->r) ||
+        reg->r.umin >= map->geo.value_size)
+        return NULL;
+    str = (const char *)map->frozen + reg->r.umin;
+    return memchr(str, 0, map->geo.value_size - reg->r.umin) ? str : NULL;
+}
+
 int tn_arg_const_str(struct vf *v, u32 regno, const char **ret, u32 *ret_len)
 {
     const struct tn_reg *reg = vf_reg(v, regno);
@@ -455,6 +469,25 @@ static int check_arg(struct vf *v, struct tn_helper_call *c, u32 regno)
     return err;
 }
 
+/* Helpers that print, as %s, what lies at an address; and which register has their format. */
+static const struct {
+    u32 id, format;
+} printing[] = {{TN_PROTO_trace_printk, 1},
+                {TN_PROTO_trace_vprintk, 1},
+                {TN_PROTO_snprintf, 3},
+                {TN_PROTO_seq_printf, 2}};
+
+static bool takes_address(struct vf *v, const struct tn_helper_call *c)
+{
+    for (u32 k = 0; k < TN_ARRAY_SIZE(printing); k++)
+        if (printing[k].id == c->proto->id) {
+            const char *format = known_str(v, printing[k].format);
+
+            return !format || tn_format_reads(format);
+        }
+    return c->proto->flags & TN_PF_PROCESS;
+}
+
 static int ask_process(struct vf *v, const struct tn_helper_call *c)
 {
     struct tn_access access = {.kind = TN_ACCESS_READ, .path = "", .process = true, .insn = v->pc};
@@ -482,7 +515,7 @@ int tn_args_check(struct vf *v, struct tn_helper_call *c)
     v->call_takes_packet = tn_proto_takes_packets(v->in->prog_type, c->proto);
     for (u32 a = 1; a <= nargs && !err; a++)
         err = check_arg(v, c, a);
-    if (!err && (c->proto->flags & TN_PF_PROCESS))
+    if (!err && takes_address(v, c))
         err = ask_process(v, c);
     return err;
 }

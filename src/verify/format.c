@@ -68,3 +68,17 @@ bool tn_format_fits(const char *fmt, u32 numbers)
     }
     return true;
 }
+
+bool tn_format_reads(const char *fmt)
+{
+    for (const char *at = fmt; *at; at++) {
+        if (*at != '%')
+            continue;
+        at += 1 + strspn(at + 1, "0+- #123456789l");
+        if (*at == 's' || (*at == 'p' && at[1] && strchr("iIku", at[1])))
+            return true;
+        if (!*at)
+            break;
+    }
+    return false;
+}

@@ -501,6 +501,8 @@ int tn_arg_const_str(struct vf *v, u32 regno, const char **ret, u32 *ret_len);
 
 /* ---- format.c */
 bool tn_format_fits(const char *fmt, u32 numbers);
+/* Is one of its numbers an address, and printed what lies there? Of any version's conversions. */
+bool tn_format_reads(const char *fmt);
 
 /* ---- special.c: special fields (fields.h) on a path */
 struct tn_object_type {

@@ -243,6 +243,51 @@ policy() {
     [ "$status" -eq 0 ]
 }
 
+@test "printing is no way around: what prints the bytes at an address needs read(process)" {
+    cat >print.c <<'C'
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+#include "shop.h"
+SEC("fentry/" ENTRY_price) int BPF_PROG(bytes, struct order *o)
+{
+    bpf_printk("%s", (char *)o + 8);
+    return 0;
+}
+SEC("fentry/" ENTRY_price) int BPF_PROG(later, struct order *o)
+{
+    bpf_printk("%d of 100%% %5pks", 3, o);
+    return 0;
+}
+SEC("fentry/" ENTRY_price) int BPF_PROG(composed, struct order *o)
+{
+    char format[] = "%c";
+
+    format[1] = bpf_get_smp_processor_id() > 4096 ? 'c' : 's';
+    bpf_trace_printk(format, sizeof(format), o);
+    return 0;
+}
+SEC("fentry/" ENTRY_price) int BPF_PROG(numbers, struct order *o)
+{
+    bpf_printk("100%%s %-5lu %p", 7, o);
+    return 0;
+}
+char LICENSE[] SEC("license") = "GPL";
+C
+    compile print
+    counting
+    sed -i 's/now, helpers(shared)/helpers(local), helpers(kernel)/' policy/shop.yaml
+    tenon verify --json print.o --host shop --class counting
+    echo "$out$err"
+    [ "$(json '{r["program"]: r["reason"] for r in j}')" = "{'bytes': 'class_denies', 'later': 'class_denies', 'composed': 'class_denies', 'numbers': ''}" ]
+    sed -i 's/helpers(kernel)/helpers(kernel), read(process)/' policy/shop.yaml
+    sleep 0.3
+    tenon verify --json print.o --host shop --class counting
+    [ "$(json '{r["reason"] for r in j}')" = "{''}" ]
+    tenon policy infer --json print.o --host shop
+    [ "$(json '[r["program"] for r in j if "read(process)" in r["allowed"]]')" = "['bytes', 'later', 'composed']" ]
+}
+
 @test "a changed policy takes away what its limits, users, entries and defaults no longer allow, probes too" {
     probe
     start_shop

@@ -591,22 +591,19 @@ static int simulate_link(const struct tn_policy_cmd *cmd, const struct tn_ctl_li
 int tn_policy_simulate(const struct tn_policy_cmd *cmd)
 {
     json_t *rows = json_array();
+    struct tn_cli_policy policy;
     struct tn_ctl_link link;
     struct tn_error err = {0};
     u32 after = 0, refused = 0, trouble = 0;
     int r;
 
-    for (u32 k = 0; k < cmd->nwords; k++) { /* a mistake in a file is not one of each link's */
-        struct tn_cli_policy policy;
-
-        r = tn_cli_policy_open(&cmd->words[k], 1, NULL, &policy, &err);
-        if (r) {
-            json_decref(rows);
-            (void)tn_cli_error(cmd->name, r, &err);
-            return EXIT_TROUBLE;
-        }
-        tn_cli_policy_close(&policy);
+    r = tn_cli_policy_open(cmd->words, cmd->nwords, NULL, &policy, &err);
+    if (r) { /* a mistake in a file is not one of each link's */
+        json_decref(rows);
+        (void)tn_cli_error(cmd->name, r, &err);
+        return EXIT_TROUBLE;
     }
+    tn_cli_policy_close(&policy);
     r = tn_connect(false, &err);
     while (!r && tn_ctl(TN_CTL_LINK_NEXT, &after, sizeof(after), &link, sizeof(link)) >= 0) {
         struct tn_error why = {0};

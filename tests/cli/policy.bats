@@ -177,6 +177,16 @@ start_shop() {
     said 'needs  read(o->customer)'
     tenon policy simulate
     [ "$status" -eq 0 ]
+    counting split.yaml # what one file says, the other needs
+    printf 'function_capabilities: [ { name: now, function: shop_time } ]\n' >>split.yaml
+    printf 'eim: 1\nhost: shop\nextension_entries: [ { name: price, extension_entry: shop_price } ]\n' >entries.yaml
+    for order in 'split.yaml entries.yaml' 'entries.yaml split.yaml'; do
+        # shellcheck disable=SC2086
+        tenon policy simulate --json $order
+        echo "$err"
+        [ "$status" -eq 0 ]
+        [ "$(json '[r["outcome"] for r in j]')" = "['stays']" ]
+    done
     counting new.yaml
     sed -i 's/now, //' new.yaml
     tenon policy simulate --json new.yaml

@@ -230,6 +230,14 @@ int tn_policy_notes(const char *path, struct tn_notes *ret, struct tn_error *err
     return r;
 }
 
+/* By whatever name: a link, or a folder that is one. */
+static bool same_file(const char *a, const char *b)
+{
+    struct stat x, y;
+
+    return !strcmp(a, b) || (!stat(a, &x) && !stat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino);
+}
+
 /* The name under which files speak of a binary: the one that says its path, else that of the file. */
 void tn_policy_host_name(const struct tn_eim *names, const char *path, char ret[64])
 {
@@ -238,7 +246,7 @@ void tn_policy_host_name(const struct tn_eim *names, const char *path, char ret[
     for (u32 k = 0; names && (name = tn_eim_host_name(names, k)); k++) {
         const char *binary = tn_eim_host_binary(names, name);
 
-        if (binary && !strcmp(binary, path)) {
+        if (binary && same_file(binary, path)) {
             snprintf(ret, 64, "%s", name);
             return;
         }

@@ -253,6 +253,28 @@ policy() {
     [ "$status" -eq 0 ]
 }
 
+@test "a binary is governed by whatever name it is called" {
+    counting
+    ln -s "$DIR" folder
+    sed -i "s|^host: .*|host: { name: the-shop, binary: $DIR/folder/shop }|" policy/shop.yaml
+    ln shop alias # the same file
+    probe
+    sed 's/shop:/alias:/' look.c >other.c
+    compile other
+    start_shop
+    for object in look other; do
+        tenon attach -p "$SHOP" $object.o
+        echo "$out$err"
+        [ "$status" -eq 1 ]
+        said 'host "the-shop" names no class here'
+    done
+    tenon attach -p "$SHOP" --host "$DIR/alias" --program spy ext.o
+    [ "$status" -eq 1 ]
+    said 'host "the-shop" names no class here'
+    tenon policy check
+    [ "$status" -eq 0 ]
+}
+
 @test "printing is no way around: what prints the bytes at an address needs read(process)" {
     cat >print.c <<'C'
 #include <linux/bpf.h>

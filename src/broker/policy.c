@@ -158,6 +158,8 @@ static const struct tn_host_policy *policy_of(const struct tn_policy *policy, st
 {
     struct tn_host_policy *p = host->policy;
     struct tn_notes notes = {0};
+    const u8 *id;
+    u32 n;
     int r;
 
     if (p && p->generation == policy->generation)
@@ -174,6 +176,9 @@ static const struct tn_host_policy *policy_of(const struct tn_policy *policy, st
         r = tn_policy_files_eim(&policy->files, &notes, p->name, &p->eim, &p->broken);
         tn_notes_clear(&notes);
     }
+    n = tn_host_types_build_id(host->types, &id);
+    if (!r)
+        r = tn_eim_check_build(p->eim, p->name, id, n, &p->broken);
     if (!r)
         r = tn_eim_bind(p->eim, p->name, host->btf.view, &p->bound, &p->broken);
     if (r && !p->broken.reason[0])

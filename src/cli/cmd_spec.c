@@ -252,7 +252,7 @@ static const char *host_of(const struct tn_eim *eim, const char *binary, struct 
 static int check_file(const struct spec *s)
 {
     char *path = (char *)s->words[1];
-    const char *binary = s->nwords > 2 ? s->words[2] : NULL, *name, *build;
+    const char *binary = s->nwords > 2 ? s->words[2] : NULL, *name;
     struct tn_cli_policy policy = {0};
     struct tn_cli_host host = {0};
     struct tn_error err = {0};
@@ -271,11 +271,8 @@ static int check_file(const struct spec *s)
                     path, path);
     if (!r)
         r = tn_cli_host_open(binary, &s->host, &host, &err);
-    build = r ? NULL : tn_eim_host_build_id(policy.eim, name);
-    if (build && host.build_id[0] && strcmp(build, host.build_id) != 0)
-        r = tn_fail(&err, -ESTALE, "other_build",
-                    "%s: the specification is of build %s, and %s is build %s: extract it again", path, build,
-                    host.file, host.build_id);
+    if (!r)
+        r = tn_cli_check_build(&host, policy.eim, name, &err);
     if (!r)
         bad = check_items(s, &host, policy.eim, name, rows, &n);
     if (!r && !bad)

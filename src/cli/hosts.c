@@ -131,6 +131,15 @@ int tn_cli_policy_read(struct tn_policy_files *files, const struct tn_cli_host *
     return r;
 }
 
+int tn_cli_check_build(const struct tn_cli_host *host, const struct tn_eim *eim, const char *name,
+                       struct tn_error *err)
+{
+    const u8 *id;
+    u32 n = host->types ? tn_host_types_build_id(host->types, &id) : 0;
+
+    return host->types ? tn_eim_check_build(eim, name, id, n, err) : 0;
+}
+
 int tn_cli_policy_open(char *const *paths, u32 n, const struct tn_cli_host *host, struct tn_cli_policy *ret,
                        struct tn_error *err)
 {
@@ -141,7 +150,9 @@ int tn_cli_policy_open(char *const *paths, u32 n, const struct tn_cli_host *host
         r = tn_cli_policy_read(&files, host, ret, err);
     if (r || !host || !host->types)
         return r;
-    r = tn_eim_bind(ret->eim, ret->name, host->btf, &ret->bound, err);
+    r = tn_cli_check_build(host, ret->eim, ret->name, err);
+    if (!r)
+        r = tn_eim_bind(ret->eim, ret->name, host->btf, &ret->bound, err);
     if (r)
         tn_cli_policy_close(ret);
     return r;

@@ -42,6 +42,9 @@ int tn_cli_policy_files(char *const *paths, u32 n, struct tn_policy_files *ret, 
 /* Takes `files`. Nothing is bound. */
 int tn_cli_policy_read(struct tn_policy_files *files, const struct tn_cli_host *host,
                        struct tn_cli_policy *ret, struct tn_error *err);
+/* Is the specification of the build that the host is? Of a host without types that is not known. */
+int tn_cli_check_build(const struct tn_cli_host *host, const struct tn_eim *eim, const char *name,
+                       struct tn_error *err);
 /* The same, bound where the host has types. */
 int tn_cli_policy_open(char *const *paths, u32 n, const struct tn_cli_host *host, struct tn_cli_policy *ret,
                        struct tn_error *err);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A specification row by row, and prototypes that it does not write, in the words of the host's types. */
+#include <errno.h>
+
 #include "eim/bind.h"
 
 /* A type as prototypes write it: "struct request *". Qualifiers are left out. False: it has no word. */
@@ -156,12 +158,22 @@ bool tn_eim_item(const struct tn_eim *eim, const char *host, u32 k, struct tn_ei
     return false;
 }
 
-const char *tn_eim_host_build_id(const struct tn_eim *eim, const char *host)
+int tn_eim_check_build(const struct tn_eim *eim, const char *host, const u8 *id, u32 n, struct tn_error *err)
 {
+    const struct tn_text_at *said = NULL;
+    char hex[2 * 64 + 1] = "";
+
     for (u32 k = 0; k < eim->nhosts; k++)
         if (!strcmp(eim->host[k].name, host))
-            return eim->host[k].build_id.text;
-    return NULL;
+            said = &eim->host[k].build_id;
+    for (u32 k = 0; k < TN_MIN(n, 64u); k++)
+        snprintf(hex + 2 * k, 3, "%02x", id[k]);
+    if (!said || !said->text || !strcasecmp(said->text, hex))
+        return 0;
+    return tn_eim_fail(
+        err, &said->at, -ESTALE, "other_build",
+        "the specification is of build %.128s, and the binary of host \"%.64s\" is %s%s: extract it again",
+        said->text, host, *hex ? "build " : "of none that is known", hex);
 }
 
 const char *tn_eim_rule_of(const struct tn_eim *eim, const char *host, enum tn_eim_place at)

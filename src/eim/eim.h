@@ -80,7 +80,8 @@ struct tn_eim_item {
 };
 /* False: there is no k-th. */
 bool tn_eim_item(const struct tn_eim *eim, const char *host, u32 k, struct tn_eim_item *ret);
-const char *tn_eim_host_build_id(const struct tn_eim *eim, const char *host);
+/* Where a file says the build that it is about, it is this one. −ESTALE "other_build". */
+int tn_eim_check_build(const struct tn_eim *eim, const char *host, const u8 *id, u32 n, struct tn_error *err);
 /* The path of its binary, or NULL where no file says one. */
 const char *tn_eim_host_binary(const struct tn_eim *eim, const char *host);
 /* The path of what has its types (`types`); false where no file says one, or `cap` is too small. */

@@ -275,6 +275,26 @@ policy() {
     [ "$status" -eq 0 ]
 }
 
+@test "a specification of another build is no specification: check says it, and nothing is admitted by it" {
+    tenon spec extract shop -o policy/spec.yaml
+    counting
+    tenon policy check
+    echo "$err"
+    [ "$status" -eq 0 ]
+    start_shop
+    tenon attach -p "$SHOP" --class counting --program count --keep ext.o
+    [ "$status" -eq 0 ]
+    sed 's/build_id: "../build_id: "/' policy/spec.yaml | policy policy/spec.yaml
+    for words in "policy check" "policy explain ext.o counting --host shop" "attach -p $SHOP --class counting --program count ext.o"; do
+        # shellcheck disable=SC2086
+        tenon $words
+        [ "$status" -ne 0 ]
+        said "policy/spec.yaml:2:"
+        said "the specification is of build"
+    done
+    attached 1 # what is there stays until it is mended
+}
+
 @test "printing is no way around: what prints the bytes at an address needs read(process)" {
     cat >print.c <<'C'
 #include <linux/bpf.h>

@@ -8,6 +8,7 @@
 
 #include "broker/vmlinux.h"
 #include "cli/place.h"
+#include "eim/text.h"
 #include "host/stub.h"
 
 const char *const tn_cli_item_kinds[] = {[TN_ITEM_ENTRY] = "entry",
@@ -201,10 +202,16 @@ int tn_cli_item_there(const struct tn_cli_host *host, const struct tn_eim_item *
         return 0; /* binding says what is not there */
     }
     f = tn_host_types_func_named(host->types, item->symbol, 0);
-    if (!f)
+    if (!f) {
+        struct tn_nearest near = tn_nearest_to(item->symbol);
+        char hint[TN_NEAREST_TEXT];
+
+        for (u32 k = 0; k < tn_host_types_nfuncs(host->types); k++)
+            tn_nearest_offer(&near, tn_host_types_func(host->types, k)->name);
         return tn_fail(err, -ENOENT, "no_host_function",
-                       "%s has no function %s: nobody calls it, or its body stands wherever it is called",
-                       host->file, item->symbol);
+                       "%s has no function %s: nobody calls it, or its body stands wherever it is called%s",
+                       host->file, item->symbol, tn_nearest_text(&near, hint));
+    }
     if (f->reason != TN_HOST_NONE && !(f->reason == TN_HOST_NO_PROTOTYPE && item->prototype))
         return tn_fail(err, -EOPNOTSUPP, tn_host_reason_name(f->reason), "%s of %s: %s", item->symbol,
                        host->file, tn_host_reason_text(f->reason));

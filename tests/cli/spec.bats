@@ -45,6 +45,10 @@ shop() { ${CC:-cc} -O2 -g -I"$SOURCE/include" "$@" "$SOURCE/tests/cli/shop.c" -o
     said "tests/cli/shop.c:$line: entry folded: shop_folded"
     said "[inlined]"
     said "function gone: $DIR/shop has no function shop_nothing"
+    printf 'eim: 1\nhost: { name: shop, binary: %s }\nfunction_capabilities: [ { name: a, function: shop_tine } ]\n' "$DIR/shop" >near.yaml
+    tenon spec check near.yaml
+    [ "$status" -eq 1 ]
+    said 'did you mean "shop_time"?'
 }
 
 @test "a stripped binary: exported names are found, the others refused by name; its debug file helps" {

@@ -430,6 +430,36 @@ static bool same_name(const char *const *list, u32 n, const char *name)
     return false;
 }
 
+static bool has_condition(const struct tn_bfunc *f, const char *text)
+{
+    for (u32 k = 0; k < f->nconstraints; k++)
+        if (!strcmp(f->constraint[k]->text, text))
+            return true;
+    return false;
+}
+
+/* What is believed of a function's result, or of an entry's arguments; all else is asked of whoever calls, or answers. */
+static bool is_believed(const struct tn_cons *c, bool entry)
+{
+    if (entry)
+        return !tn_cons_is_post(c);
+    return tn_cons_is_post(c) || (c->kind == TN_CONS_FACT && c->fact == TN_FACT_NULLABLE);
+}
+
+/* The specification's part: less is asked, or more believed. */
+static int diff_conditions(struct diff *d, const struct tn_bfunc *o, const struct tn_bfunc *n, bool entry)
+{
+    int err = 0;
+
+    for (u32 k = 0; k < o->nconstraints && !err; k++)
+        if (!is_believed(o->constraint[k], entry) && !has_condition(n, o->constraint[k]->text))
+            err = line(d, tn_bag_printf(&d->bag, "%s without %s", n->name, o->constraint[k]->text));
+    for (u32 k = 0; k < n->nconstraints && !err; k++)
+        if (is_believed(n->constraint[k], entry) && !has_condition(o, n->constraint[k]->text))
+            err = line(d, tn_bag_printf(&d->bag, "%s with %s", n->name, n->constraint[k]->text));
+    return err;
+}
+
 static int diff_calls(struct diff *d)
 {
     const struct tn_class *o = d->old, *n = d->new;
@@ -446,13 +476,15 @@ static int diff_calls(struct diff *d)
             !(tn_kfunc_group(n->kfunc[k]) >= 0 && o->kfunc_groups >> tn_kfunc_group(n->kfunc[k]) & 1))
             err = line(d, n->kfunc[k]);
     for (u32 k = 0; k < n->ncalls && !err; k++) {
-        bool had = false;
+        const struct tn_bfunc *had = NULL;
 
         for (u32 j = 0; j < o->ncalls; j++)
-            had |= !strcmp(o->call[j]->function, n->call[k]->function);
-        if (!had)
-            err = line(d, n->call[k]->name);
+            if (!strcmp(o->call[j]->function, n->call[k]->function))
+                had = o->call[j];
+        err = had ? diff_conditions(d, had, n->call[k], false) : line(d, n->call[k]->name);
     }
+    if (!err && o->func && n->func && !strcmp(o->func->function, n->func->function))
+        err = diff_conditions(d, o->func, n->func, true);
     return err;
 }
 

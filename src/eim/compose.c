@@ -229,12 +229,30 @@ static bool is_whole(const struct tn_host *h, const struct tn_eim_options *optio
            (options->host && !strcmp(h->name, options->host));
 }
 
+/* Whose rules a binary is under is said once. */
+static int each_binary_once(struct check *l, const struct tn_eim *eim)
+{
+    for (u32 k = 0; k < eim->nhosts; k++)
+        for (u32 j = 0; j < k; j++) {
+            const struct tn_text_at *a = &eim->host[j].binary, *b = &eim->host[k].binary;
+
+            if (a->text && b->text && !strcmp(a->text, b->text))
+                return tn_eim_fail(
+                    l->err, &b->at, -EINVAL, CONFLICT,
+                    "this is the binary of host \"%.64s\" already, at %.200s:%u:%u: \"%.64s\" cannot "
+                    "have it as well",
+                    eim->host[j].name, a->at.file, a->at.line, a->at.column, eim->host[k].name);
+        }
+    return 0;
+}
+
 int tn_eim_compose(struct tn_eim *eim, const struct tn_eim_options *options, struct tn_error *err)
 {
     struct check l = {.err = err};
     int code = 0;
 
     sort(eim->host, eim->nhosts, sizeof(*eim->host), hosts);
+    code = each_binary_once(&l, eim);
     for (u32 k = 0; k < eim->nhosts && !code; k++) {
         struct tn_host *h = &eim->host[k];
 

@@ -30,6 +30,7 @@ enum form {
     FORM_VERSION,
     FORM_NAME,
     FORM_TEXT,
+    FORM_PATH,
     FORM_HOST_OR_NAME,
     FORM_RULE,
     FORM_EXPR,
@@ -115,6 +116,8 @@ static int check_form(struct load *l, const struct tn_node *n, u32 key)
     case FORM_TEXT:
     case FORM_EXPR:
         return text ? 0 : wrong(l, n, name, "a text");
+    case FORM_PATH:
+        return text && *n->text == '/' ? 0 : wrong(l, n, name, "a path from the root, as in /usr/sbin/nginx");
     case FORM_HOST_OR_NAME:
         if (n->kind == TN_NODE_MAP || (text && is_name(n->text)))
             return 0;

@@ -20,8 +20,9 @@
     M(DEFAULTS, "the defaults")
 
 /* K(MAPPING, key, what stands there, whether it must)
-   VERSION 1   NAME a word   TEXT anything   HOST_OR_NAME   RULE a word of TN_EIM_RULES   EXPR an expression
-   EXPRS a list of them   TEXTS a list of words   LIST_… a list of mappings   MAP_… a mapping */
+   VERSION 1   NAME a word   TEXT anything   PATH of a file, from the root   HOST_OR_NAME
+   RULE a word of TN_EIM_RULES   EXPR an expression   EXPRS a list of them
+   TEXTS a list of words   LIST_… a list of mappings   MAP_… a mapping */
 #define TN_EIM_KEYS(K)                                                                                       \
     K(DOCUMENT, eim,                   VERSION,       true)                                                  \
     K(DOCUMENT, host,                  HOST_OR_NAME,  true)                                                  \
@@ -31,7 +32,7 @@
     K(DOCUMENT, extension_classes,     LIST_CLASS,    false)                                                 \
     K(DOCUMENT, defaults,              MAP_DEFAULTS,  false)                                                 \
     K(HOST,     name,                  NAME,          true)                                                  \
-    K(HOST,     binary,                TEXT,          false)                                                 \
+    K(HOST,     binary,                PATH,          false)                                                 \
     K(HOST,     build_id,              TEXT,          false)                                                 \
     K(HOST,     types,                 TEXT,          false)                                                 \
     K(STATE,    name,                  NAME,          true)                                                  \

@@ -68,6 +68,8 @@ static const struct {
     {"another version", "eim: 2\nhost: h\n",
      "a.yaml:1:6: \"eim\": expected 1, the version of the language, not \"2\""},
     {"no host", "eim: 1\n", "needs the key \"host\""},
+    {"a binary that lies somewhere", "eim: 1\nhost: { name: h, binary: bin/h }\n",
+     "a.yaml:2:26: \"binary\": expected a path from the root, as in /usr/sbin/nginx, not \"bin/h\""},
     {"an unknown key", HEAD "state_capabilites: []\n",
      "a.yaml:3:1: a specification has no key \"state_capabilites\": expected one of eim, host, "
      "state_capabilities, "
@@ -330,6 +332,7 @@ static void test_order(void **state)
         ("eim: 1\nhost: nginx\nextension_classes: [ { name: probe, extension_entry: accessPhase, allowed: [ "
          "instructions < 1 ] } ]\n"),
         "eim: 1\nhost: { name: nginx, binary: /opt/nginx }\n",
+        "eim: 1\nhost: { name: another, binary: /usr/sbin/nginx }\n",
         "eim: 1\nhost: nginx\nwhat: ever\n",
     };
     char *text;

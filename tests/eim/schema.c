@@ -55,6 +55,8 @@ static void check_form(const char *key, const char *form, json_t *value)
         assert_string_equal(ref(value), "name");
     else if (!strcmp(form, "RULE"))
         assert_string_equal(ref(value), "rule");
+    else if (!strcmp(form, "PATH"))
+        assert_string_equal(ref(value), "path");
     else if (!strcmp(form, "TEXT") || !strcmp(form, "EXPR"))
         assert_string_equal(ref(value), "text");
     else if (!strcmp(form, "HOST_OR_NAME"))
@@ -108,7 +110,7 @@ static void test_same_words(void **state)
 static void test_whole(void **state)
 {
     assert_string_equal(ref(schema), "DOCUMENT");
-    assert_int_equal(json_object_size(definitions), TN_MAP_COUNT + 3);
+    assert_int_equal(json_object_size(definitions), TN_MAP_COUNT + 4);
 }
 
 static int load(void **state)

@@ -415,8 +415,8 @@ static void link_gone(struct tn_object *object)
 
 /* A link of `prog` at the event's place, in `count` processes. `args` (NULL: none):
    the words of a typed context. */
-static int attach(struct tn_caller *caller, struct tn_prog *prog, struct tn_perf *perf, const pid_t *pids,
-                  u32 count, const struct tn_typed_args *args, u64 cookie, struct tn_link **ret_link)
+static int make_link(struct tn_caller *caller, struct tn_prog *prog, struct tn_perf *perf, const pid_t *pids,
+                     u32 count, const struct tn_typed_args *args, u64 cookie, struct tn_link **ret_link)
 {
     struct tn_broker *broker = caller->broker;
     _unref_ struct tn_link *link = NULL;
@@ -426,8 +426,6 @@ static int attach(struct tn_caller *caller, struct tn_prog *prog, struct tn_perf
     u32 index;
 
     r = tn_policy_place(caller, prog, perf);
-    tn_policy_journal(broker, caller->uid, caller->pid, "attach", prog->full_name, prog->granted->klass,
-                      perf->path, r ? &caller->why : NULL);
     if (r)
         return r;
     r = index_get(broker, &index);
@@ -476,6 +474,19 @@ static int attach(struct tn_caller *caller, struct tn_prog *prog, struct tn_perf
     tn_link_gate(link, perf->enabled);
     *ret_link = TN_TAKE_PTR(link);
     return 0;
+}
+
+/* The same, and the journal has what came of it. */
+static int attach(struct tn_caller *caller, struct tn_prog *prog, struct tn_perf *perf, const pid_t *pids,
+                  u32 count, const struct tn_typed_args *args, u64 cookie, struct tn_link **ret_link)
+{
+    int r = make_link(caller, prog, perf, pids, count, args, cookie, ret_link);
+
+    if (r && !caller->why.reason[0])
+        (void)tn_fail(&caller->why, r, "attach", "%s", strerror(-r));
+    tn_policy_journal(caller->broker, caller->uid, caller->pid, "attach", prog->full_name,
+                      prog->granted->klass, perf->path, r ? &caller->why : NULL);
+    return r;
 }
 
 int tn_link_attach(struct tn_caller *caller, struct tn_prog *prog, struct tn_perf *perf, u64 cookie,

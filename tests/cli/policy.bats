@@ -313,6 +313,21 @@ policy() {
     attached 1 # what is there stays until it is mended
 }
 
+@test "the journal has what came of it: an attach that failed is not done" {
+    counting
+    start_shop
+    tenon attach -p "$SHOP" --class counting --program count --keep ext.o
+    echo "$err"
+    [ "$status" -eq 0 ]
+    mkdir "$DIR/second"
+    chmod 700 "$DIR/second"
+    TENON_SOCKET=$DIR/second/broker.sock tenon attach -p "$SHOP" --class counting --program count ext.o
+    [ "$status" -eq 1 ]
+    said "held by another broker"
+    tenon policy audit --json
+    [ "$(json '[(r["deed"], r.get("refused", "done")) for r in j]')" = "[('load', 'done'), ('attach', 'done'), ('load', 'done'), ('attach', 'held')]" ]
+}
+
 @test "printing is no way around: what prints the bytes at an address needs read(process)" {
     cat >print.c <<'C'
 #include <linux/bpf.h>

@@ -61,6 +61,7 @@ struct tn_caller {
     struct tn_ctl_verdict verdict; /* of the program that options.judged names */
     struct tn_prog *judged;        /* the same program; NULL: none yet */
     struct tn_error why;           /* of this call; moved to `last` when it fails */
+    struct tn_error btf_why;       /* why type information was refused last: tools go on without it */
     struct tn_bhost *host;         /* whose types it sees; NULL: none's */
     s32 host_pid[TN_CTL_HOST_PIDS];
     u32 nhost_pids;

@@ -80,6 +80,8 @@ int tn_cmd_btf_load(struct tn_caller *caller, union bpf_attr *attr, u64 attr_add
     log_types(&log, data, attr->btf_size, view);
     if (r && caller->why.message[0])
         tn_log_add(&log, "%s\n", caller->why.message);
+    if (r && caller->why.message[0])
+        caller->btf_why = caller->why;
     log_r = tn_log_close(caller, &log_attr, &log);
     if (r || log_r) {
         tn_btf_close(view);

@@ -252,6 +252,14 @@ static const struct tn_class *choose_class(struct tn_caller *caller, const struc
         return NULL;
     }
     c = name ? tn_eim_class(p->bound, name, why) : tn_eim_default(p->bound, place, why);
+    /* libbpf loads a program all the same when its types are refused, and with them its class is gone. */
+    if (!c && !name && why && !prog->btf && caller->btf_why.message[0]) {
+        size_t n = strlen(why->message);
+
+        snprintf(why->message + n, sizeof(why->message) - n,
+                 "; if the program names its class, that went with its type information, which was refused: %s",
+                 caller->btf_why.message);
+    }
     if (!c || admits_user(c, caller))
         return c;
     (void)tn_fail(why, -EACCES, "class_user",

@@ -472,3 +472,30 @@ C
     [ "$(json '[r["answer"] for r in j if r["probe"] == "policy"]')" = "['no']" ]
     [ "$(json '["policy/more.yaml:1:1" in r["seen"] for r in j if r["probe"] == "policy"]')" = "[True]" ]
 }
+
+@test "type information that is refused, and the class with it: the refusal says so" {
+    counting
+    start_shop
+    # Clang puts one of these into a section of its own, and says in BTF that it overlaps the other.
+    cat >torn.c <<'C'
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+#include "shop.h"
+static const volatile unsigned char plain[256] = {1};
+static const unsigned char small[32] = {3, 1, 2};
+__attribute__((btf_decl_tag("eim:class=counting")))
+SEC("fentry/" ENTRY_price) int BPF_PROG(count, struct order *o)
+{
+    return plain[small[o->quantity & 31]];
+}
+char LICENSE[] SEC("license") = "GPL";
+C
+    compile torn
+    tenon attach --for 0.1 -p "$SHOP" torn.o
+    echo "$err"
+    [ "$status" -eq 1 ]
+    said "names no class here"
+    said "which was refused: ["
+    said "DATASEC .rodata"
+}

@@ -13,10 +13,15 @@ void *memcpy(void *dst, const void *src, size_t n)
     if (n < SHORT) {
         u8 *d = dst;
         const u8 *s = src;
+        size_t left = n;
 
-        for (; n >= 8; n -= 8, d += 8, s += 8)
+        for (; left >= 8; left -= 8, d += 8, s += 8)
             *(word *)d = *(const word *)s;
-        while (n--)
+        if (left && n >= 8) { /* the last word, over what is there already */
+            *(word *)(d + left - 8) = *(const word *)(s + left - 8);
+            return dst;
+        }
+        while (left--)
             *(volatile u8 *)d++ = *s++;
         return dst;
     }
@@ -29,10 +34,14 @@ void *memmove(void *dst, const void *src, size_t n)
     u8 *to = dst;
     const u8 *from = src;
 
-    if ((size_t)(to - from) >= n)
+    if ((size_t)(to - from) >= n && (size_t)(from - to) >= n)
         return memcpy(dst, src, n);
-    while (n--)
-        ((volatile u8 *)to)[n] = from[n];
+    if (to < from)
+        for (size_t i = 0; i < n; i++)
+            ((volatile u8 *)to)[i] = from[i];
+    else
+        while (n--)
+            ((volatile u8 *)to)[n] = from[n];
     return dst;
 }
 

@@ -15,7 +15,9 @@ struct rule {
     uint32_t length, unused;
 };
 struct rules {
-    uint32_t starts[FIELDS][256], second[FIELDS][256], prefix[FIELDS], used[FIELDS], refuse_long, unused;
+    uint32_t starts[FIELDS][256], second[FIELDS][256];
+    uint8_t may[FIELDS][256];
+    uint32_t prefix[FIELDS], used[FIELDS], refuse_long, unused;
     struct rule rule[RULES];
 };
 
@@ -47,10 +49,17 @@ static inline uint32_t decode(uint8_t *text, const uint8_t *raw, uint32_t n)
 /* Sixteen bytes behind `text` may be read as well. */
 static inline uint32_t scan(const struct rules *t, const uint8_t *text, uint32_t n, enum field field)
 {
-    for (uint32_t p = 0; p < n; p++) {
-        uint32_t set = t->starts[field][text[p]];
-        uint64_t word[2];
+    const uint8_t *may = t->may[field];
 
+    for (uint32_t p = 0; p < n; p++) {
+        uint64_t word[2];
+        uint32_t set;
+
+        if (p % 4 == 0 && !(may[text[p]] | may[text[p + 1]] | may[text[p + 2]] | may[text[p + 3]])) {
+            p += 3;
+            continue;
+        }
+        set = t->starts[field][text[p]];
         if (p)
             set &= ~t->prefix[field];
         if (!set || !(set &= t->second[field][text[p + 1]]))

@@ -62,14 +62,16 @@ static bool class_reads(const void *self, u32 type, u64 off)
 
 static int deny_bytes(const struct tn_class *c, struct tn_error *err, const struct tn_access *a)
 {
+    const char *what = tn_access_is_name(c->bound, a) ? "use of a variable's address"
+                       : a->kind == TN_ACCESS_WRITE   ? "write"
+                                                      : "read";
     struct tn_bag bag = {0};
     struct tn_words words = {0};
     int code;
 
-    if (tn_words_of(c->bound, c->func, &bag, a->kind == TN_ACCESS_WRITE, a->btf_id, a->offset, a->size,
-                    class_reads, c, &words))
+    if (tn_words_of_access(c->bound, c->func, &bag, a, class_reads, c, &words))
         words.n = 0;
-    code = deny(c, err, a->kind == TN_ACCESS_WRITE ? "write" : "read", words.text, words.n);
+    code = deny(c, err, what, words.text, words.n);
     tn_bag_clear(&bag);
     return code;
 }
@@ -110,25 +112,6 @@ static int ask_argument(const struct tn_asker *q, u32 k, struct tn_error *err)
     return deny_one(q->c, err, "read of an argument", need);
 }
 
-static int ask_var(const struct tn_class *c, const struct tn_access *a, struct tn_error *err)
-{
-    const char *name = tn_btf_name(c->bound->btf, a->btf_id);
-    bool write = a->kind == TN_ACCESS_WRITE;
-    char need[160];
-
-    for (u32 k = 0; k < c->nvars; k++)
-        if (c->var[k].var == a->btf_id && (!write || c->var[k].write))
-            return 0;
-    for (u32 k = 0; k < c->bound->host->nstates; k++) { /* the host's own name for it */
-        const struct tn_state_cap *s = &c->bound->host->state[k];
-
-        if (!strcmp(s->cap.path->root, name) && !s->cap.path->n && (s->cap.kind == TN_CAP_WRITE) == write)
-            return deny_one(c, err, write ? "write of a variable" : "read of a variable", s->name);
-    }
-    snprintf(need, sizeof(need), "%s(%.100s)", write ? "write" : "read", name);
-    return deny_one(c, err, write ? "write of a variable" : "read of a variable", need);
-}
-
 int tn_ask_access(const struct tn_asker *q, const struct tn_access *a, struct tn_error *err)
 {
     const struct tn_class *c = q->c;
@@ -151,19 +134,19 @@ int tn_ask_access(const struct tn_asker *q, const struct tn_access *a, struct tn
     }
     if (a->buffer)
         return ask_buffer(c, a, err);
-    switch (tn_btf_kind_of(c->bound->btf, a->btf_id)) {
-    case BTF_KIND_VAR:
-        return ask_var(c, a, err);
-    case BTF_KIND_FUNC:
+    if (tn_btf_kind_of(c->bound->btf, a->btf_id) == BTF_KIND_FUNC) {
         for (u32 k = 0; k < c->ncalls; k++)
             if (c->call[k]->btf_id == a->btf_id)
                 return 0;
         return deny_one(c, err, "use of a function's address", "a function capability for it");
-    default:
-        break;
     }
-    if (tn_class_covers(c, write, a->btf_id, a->offset, (u64)a->offset + a->size))
+    if (tn_access_is_name(c->bound, a)) {
+        if (tn_class_names(c, a->btf_id))
+            return 0;
+    } else if (tn_class_covers(c, write, a->btf_id, a->offset, (u64)a->offset + a->size) &&
+               (!a->var || tn_class_names(c, a->var))) {
         return 0;
+    }
     return deny_bytes(c, err, a);
 }
 
@@ -206,13 +189,9 @@ static int ask_conditions(const struct tn_class *c, const struct tn_bfunc *f, co
     if (f->io && !c->io)
         return deny_one(c, err, "call of a function that does input or output", "IO");
     for (u32 k = 0; k < f->nfact_paths; k++) {
-        const struct tn_fact_path *p = &f->fact_path[k];
-        struct tn_access a = {.kind = p->write ? TN_ACCESS_WRITE : TN_ACCESS_READ,
-                              .btf_id = p->grant.type,
-                              .offset = (u32)p->grant.off,
-                              .size = (u32)(p->grant.end - p->grant.off)};
+        struct tn_access a = tn_fact_access(&f->fact_path[k]);
 
-        if (!tn_class_covers(c, p->write, p->grant.type, p->grant.off, p->grant.end))
+        if (!tn_class_covers(c, f->fact_path[k].write, a.btf_id, a.offset, (u64)a.offset + a.size))
             return deny_bytes(c, err, &a);
     }
     return 0;

@@ -22,6 +22,13 @@ int tn_words_of(const struct tn_bound *b, const struct tn_bfunc *func, struct tn
                 u32 type, u64 off, u64 size, bool (*reads)(const void *self, u32 type, u64 off),
                 const void *self, struct tn_words *ret);
 
+/* … of an access to an object that has a type, or is a variable. */
+int tn_words_of_access(const struct tn_bound *b, const struct tn_bfunc *func, struct tn_bag *bag,
+                       const struct tn_access *a, bool (*reads)(const void *self, u32 type, u64 off),
+                       const void *self, struct tn_words *ret);
+/* It asks for a variable's address alone. */
+bool tn_access_is_name(const struct tn_bound *b, const struct tn_access *a);
+
 /* A buffer: "read(r->uri.data[0 .. r->uri.len])"; NULL where it has no name. */
 const char *tn_words_of_buffer(const struct tn_bound *b, const struct tn_bfunc *func, struct tn_bag *bag,
                                const struct tn_access *a, bool (*reads)(const void *self, u32 type, u64 off),

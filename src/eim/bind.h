@@ -7,7 +7,8 @@
  *                                       end  {connection, bytes of `fd`}          what is read or written
  *
  * A capability names bytes of *types*, never addresses: whoever may read `r->uri` may read `uri` of every
- * request that he has a typed pointer to.
+ * request that he has a typed pointer to. A variable that is no struct is bytes of itself: its BTF_KIND_VAR is
+ * the type. Of one that is a struct the class has to have the name as well (tn_class.var).
  */
 #ifndef TN_EIM_BIND_H
 #define TN_EIM_BIND_H
@@ -57,6 +58,14 @@ struct tn_fact_path {
     struct tn_grant grant;
     const struct tn_path *path;
 };
+/* The access that the fact says happens. */
+static inline struct tn_access tn_fact_access(const struct tn_fact_path *p)
+{
+    return (struct tn_access){.kind = p->write ? TN_ACCESS_WRITE : TN_ACCESS_READ,
+                              .btf_id = p->grant.type,
+                              .offset = (u32)p->grant.off,
+                              .size = (u32)(p->grant.end - p->grant.off)};
+}
 /* Bytes behind a pointer whose number another field has: read through a copy that checks at run time. */
 struct tn_buffer {
     u32 type; /* of the object that has both fields */
@@ -71,9 +80,8 @@ struct tn_buffer {
 struct tn_reach {
     struct tn_grant *hop, *end;
     u32 nhops, nends;
-    u32 var;        /* BTF_KIND_VAR whose own value is read or named; 0: none */
-    bool var_named; /* … named: the capability's operation is on it */
-    s32 arg;        /* number of the argument (n: rtn) whose own value is needed; −1: none */
+    u32 var; /* BTF_KIND_VAR where the path begins; 0: none */
+    s32 arg; /* number of the argument (n: rtn) whose own value is needed; −1: none */
     bool arg_named;
     bool has_buffer;
     struct tn_buffer buffer;
@@ -96,11 +104,6 @@ struct tn_bound {
 };
 
 enum { TN_READ, TN_WRITE };
-struct tn_var_grant {
-    u32 var;
-    bool write;
-    u32 cap;
-};
 struct tn_class {
     struct tn_bag bag; /* of its own, for a class that stands in no policy */
     const struct tn_bound *bound;
@@ -119,7 +122,7 @@ struct tn_class {
     struct tn_grant *grant[2];  /* by operation; sorted by (type, off), disjoint, not touching */
     struct tn_grant *single[2]; /* the same before they were joined */
     u32 ngrants[2], nsingles[2];
-    struct tn_var_grant *var;
+    u32 *var; /* variables, structs, that some path begins with */
     u32 nvars;
     const struct tn_bfunc **call; /* sorted by btf_id */
     u32 ncalls;
@@ -153,6 +156,8 @@ int tn_class_make(const struct tn_bound *b, struct tn_bag *bag, const char *name
 bool tn_buffer_is(const struct tn_buffer *b, const struct tn_access *a);
 /* The bytes lie in what is granted. */
 bool tn_class_covers(const struct tn_class *c, bool write, u32 type, u64 off, u64 end);
+/* Some path of its begins with the variable: it may be told by its address. */
+bool tn_class_names(const struct tn_class *c, u32 var);
 
 /* contract.c: does it hold of these arguments: 1, 0, or −1 where nobody knows. */
 int tn_cons_holds(const struct tn_bfunc *f, const struct tn_cons *c, const struct tn_call_arg *args,

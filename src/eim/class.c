@@ -23,16 +23,17 @@ static int add_grants(struct tn_bag *bag, struct tn_class *c, bool write, const 
 
 static int add_reach(struct tn_bag *bag, struct tn_class *c, bool write, const struct tn_reach *r, u32 cap)
 {
+    const struct tn_btf *btf = c->bound->btf;
     int err = add_grants(bag, c, false, r->hop, r->nhops, cap);
 
     if (!err)
         err = add_grants(bag, c, write, r->end, r->nends, cap);
-    if (!err && r->var) {
-        struct tn_var_grant *v = TN_BAG_PUSH(bag, c->var, c->nvars);
+    if (!err && r->var && tn_is_composite(btf, tn_btf_resolve(btf, tn_btf_type(btf, r->var)->type))) {
+        u32 *v = TN_BAG_PUSH(bag, c->var, c->nvars);
 
         if (!v)
             return -ENOMEM;
-        *v = (struct tn_var_grant){r->var, write && r->var_named, cap};
+        *v = r->var;
     }
     if (!err && r->has_buffer) {
         struct tn_buffer *b = TN_BAG_PUSH(bag, c->buffer, c->nbuffers);
@@ -184,6 +185,14 @@ bool tn_class_covers(const struct tn_class *c, bool write, u32 type, u64 off, u6
             hi = mid;
     }
     return lo && g[lo - 1].type == type && g[lo - 1].end >= end;
+}
+
+bool tn_class_names(const struct tn_class *c, u32 var)
+{
+    for (u32 k = 0; k < c->nvars; k++)
+        if (c->var[k] == var)
+            return true;
+    return false;
 }
 
 bool tn_buffer_is(const struct tn_buffer *b, const struct tn_access *a)

@@ -369,7 +369,7 @@ static int promise(const struct tn_scope *s, struct tn_bfunc *f, const struct tn
 
     if (err)
         return err;
-    if (!r.has_buffer && r.nends == 1 && r.end[0].end - r.end[0].off == 8 && !r.arg_named && !r.var) {
+    if (!r.has_buffer && r.nends == 1 && r.end[0].end - r.end[0].off == 8 && !r.arg_named) {
         struct tn_grant *g = TN_BAG_PUSH(s->bag, f->pointer, f->npointers);
 
         if (!g)

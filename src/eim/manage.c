@@ -51,11 +51,10 @@ static int add_word(struct infer *i, const char *text)
     return *slot ? 0 : -ENOMEM;
 }
 
-static int add_bytes(struct infer *i, bool write, u32 type, u64 off, u64 size)
+static int add_words(struct infer *i, const struct tn_access *a)
 {
     struct tn_words w = {0};
-    int err =
-        tn_words_of(i->uses->bound, i->func, i->bag, write, type, off, size, recorded_read, i->uses, &w);
+    int err = tn_words_of_access(i->uses->bound, i->func, i->bag, a, recorded_read, i->uses, &w);
 
     for (u32 k = 0; k < w.n && !err; k++)
         err = add_word(i, w.text[k]);
@@ -77,22 +76,6 @@ static int add_argument(struct infer *i, const struct tn_access *a)
     return add_word(i, tn_bag_printf(i->bag, "read(%s)", k < f->n ? f->param[k].name : "rtn"));
 }
 
-static int add_variable(struct infer *i, const struct tn_access *a)
-{
-    const struct tn_host *h = i->uses->bound->host;
-    const char *name = tn_btf_name(i->uses->bound->btf, a->btf_id), *text;
-    bool write = a->kind == TN_ACCESS_WRITE;
-
-    for (u32 k = 0; k < h->nstates; k++) {
-        const struct tn_state_cap *s = &h->state[k];
-
-        if (!strcmp(s->cap.path->root, name) && !s->cap.path->n && (s->cap.kind == TN_CAP_WRITE) == write)
-            return add_word(i, s->name);
-    }
-    text = tn_bag_printf(i->bag, "%s(%s)", write ? "write" : "read", name);
-    return text ? add_word(i, text) : -ENOMEM;
-}
-
 static int add_access(struct infer *i, const struct tn_access *a)
 {
     bool write = a->kind == TN_ACCESS_WRITE;
@@ -106,17 +89,12 @@ static int add_access(struct infer *i, const struct tn_access *a)
         return add_word(i, write ? "write(process)" : "read(process)");
     if (!a->btf_id)
         return add_argument(i, a);
-    switch (tn_btf_kind_of(i->uses->bound->btf, a->btf_id)) {
-    case BTF_KIND_VAR:
-        return add_variable(i, a);
-    case BTF_KIND_FUNC:
-        for (u32 k = 0; k < i->uses->bound->host->nfunctions; k++)
-            if (i->uses->bound->function[k].btf_id == a->btf_id)
-                return add_word(i, i->uses->bound->function[k].name);
-        return -ENOENT;
-    default:
-        return add_bytes(i, write, a->btf_id, a->offset, a->size);
-    }
+    if (tn_btf_kind_of(i->uses->bound->btf, a->btf_id) != BTF_KIND_FUNC)
+        return add_words(i, a);
+    for (u32 k = 0; k < i->uses->bound->host->nfunctions; k++)
+        if (i->uses->bound->function[k].btf_id == a->btf_id)
+            return add_word(i, i->uses->bound->function[k].name);
+    return -ENOENT;
 }
 
 static int add_call(struct infer *i, const struct tn_eim_use *u)
@@ -139,9 +117,9 @@ static int add_call(struct infer *i, const struct tn_eim_use *u)
         if (!err && f->io)
             err = add_word(i, "IO");
         for (u32 r = 0; r < f->nfact_paths && !err; r++) {
-            const struct tn_fact_path *fp = &f->fact_path[r];
+            const struct tn_access of = tn_fact_access(&f->fact_path[r]);
 
-            err = add_bytes(i, fp->write, fp->grant.type, fp->grant.off, fp->grant.end - fp->grant.off);
+            err = add_words(i, &of);
         }
         return err;
     }
@@ -323,8 +301,11 @@ void tn_eim_use_text(const struct tn_class *c, const struct tn_eim_use *u, char 
         snprintf(buf, cap, "%s", name);
         return;
     }
-    if (!tn_words_of(c->bound, c->func, &bag, a->kind == TN_ACCESS_WRITE, a->btf_id, a->offset, a->size,
-                     no_reads, c, &w)) {
+    if (tn_access_is_name(c->bound, a)) {
+        snprintf(buf, cap, "the address of %s", tn_btf_name(c->bound->btf, a->btf_id));
+        return;
+    }
+    if (!tn_words_of_access(c->bound, c->func, &bag, a, no_reads, c, &w)) {
         for (u32 k = 0; k < w.n && used < cap; k++)
             used += (size_t)snprintf(buf + used, cap - used, "%s%s", k ? ", " : "", w.text[k]);
         return;
@@ -367,8 +348,11 @@ static int line(struct diff *d, const char *text)
 static int new_bytes(struct diff *d, bool write, u32 type, u64 off, u64 end)
 {
     struct tn_words w = {0};
-    int err =
-        tn_words_of(d->new->bound, d->new->func, &d->bag, write, type, off, end - off, no_reads, d->new, &w);
+    struct tn_access a = {.kind = write ? TN_ACCESS_WRITE : TN_ACCESS_READ,
+                          .btf_id = type,
+                          .offset = (u32)off,
+                          .size = (u32)(end - off)};
+    int err = tn_words_of_access(d->new->bound, d->new->func, &d->bag, &a, no_reads, d->new, &w);
 
     if (err == -ENOENT)
         return line(d, tn_bag_printf(&d->bag, "%s of bytes %llu to %llu of type %u", write ? "write" : "read",
@@ -503,15 +487,9 @@ static int diff_state(struct diff *d)
     for (u32 op = 0; op < 2; op++)
         for (u32 k = 0; k < n->ngrants[op] && !err; k++)
             err = less(d, op, &n->grant[op][k]);
-    for (u32 k = 0; k < n->nvars && !err; k++) {
-        bool had = false;
-
-        for (u32 j = 0; j < o->nvars; j++)
-            had |= o->var[j].var == n->var[k].var && o->var[j].write >= n->var[k].write;
-        if (!had)
-            err = line(d, tn_bag_printf(&d->bag, "%s(%s)", n->var[k].write ? "write" : "read",
-                                        tn_btf_name(n->bound->btf, n->var[k].var)));
-    }
+    for (u32 k = 0; k < n->nvars && !err; k++)
+        if (!tn_class_names(o, n->var[k]))
+            err = line(d, tn_bag_printf(&d->bag, "the address of %s", tn_btf_name(n->bound->btf, n->var[k])));
     for (u32 k = 0; k < n->nbuffers && !err; k++) {
         bool had = false;
 

@@ -216,7 +216,7 @@ static int buffer(const struct tn_scope *s, struct place *p, const struct tn_hop
     s64 size;
     int err;
 
-    if (!p->memory || p->nfans)
+    if (!p->memory || p->nfans || tn_btf_kind_of(s->btf, p->base) == BTF_KIND_VAR)
         return tn_eim_fail(
             s->err, &h->at, -EINVAL, NAME,
             "a buffer is named by a field that points to it, as in r->uri.data[0 .. r->uri.len]");
@@ -351,10 +351,8 @@ static int find_root(const struct tn_scope *s, const struct tn_path *path, struc
     if (id) {
         p->v = value_of(s->btf, tn_btf_type(s->btf, id)->type);
         r->var = id;
-        if (!p->v.pointers && tn_is_composite(s->btf, p->v.id)) { /* an object as any other of its type */
-            p->memory = true;
-            p->base = p->v.id;
-        }
+        p->memory = true; /* a struct: an object as any other of its type */
+        p->base = !p->v.pointers && tn_is_composite(s->btf, p->v.id) ? p->v.id : id;
         return 0;
     }
     for (size_t k = 0; k < TN_ARRAY_SIZE(kinds); k++) {
@@ -373,7 +371,7 @@ static int find_root(const struct tn_scope *s, const struct tn_path *path, struc
 static int finish(const struct tn_scope *s, const struct tn_path *path, struct place *p, struct tn_reach *r)
 {
     const struct tn_eim_at *at = path->n ? &path->step[path->n - 1].at : &path->at;
-    bool behind = path->deref || (!p->memory && p->v.pointers == 1 && !r->var);
+    bool behind = path->deref || (!p->memory && p->v.pointers == 1);
     u64 bits;
     int err;
 
@@ -387,7 +385,6 @@ static int finish(const struct tn_scope *s, const struct tn_path *path, struct p
         return hop(s, p, at, r); /* says what is wrong */
     }
     if (!p->memory) {
-        r->var_named = r->var;
         r->arg_named = r->arg >= 0;
         return 0;
     }

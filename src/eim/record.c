@@ -23,8 +23,9 @@ static bool same(const struct tn_eim_use *a, const struct tn_eim_use *b)
     return a->call == b->call && a->insn == b->insn && a->helper_id == b->helper_id &&
            a->btf_id == b->btf_id && a->access.kind == b->access.kind &&
            a->access.btf_id == b->access.btf_id && a->access.offset == b->access.offset &&
-           a->access.size == b->access.size && a->access.buffer == b->access.buffer &&
-           a->access.length_off == b->access.length_off && a->access.process == b->access.process;
+           a->access.size == b->access.size && a->access.var == b->access.var &&
+           a->access.buffer == b->access.buffer && a->access.length_off == b->access.length_off &&
+           a->access.process == b->access.process;
 }
 
 static void widen(struct tn_eim_use *u, const struct tn_call_arg *args)

@@ -102,6 +102,31 @@ static bool from_variables(struct search *s, struct root *ret)
     return false;
 }
 
+/* Variables that are pointers, and readable: to an object, or on the way to one. */
+static bool from_pointers(struct search *s, struct root *ret)
+{
+    const struct tn_btf *b = s->b->btf;
+
+    for (u32 id = 1; s->reads && id < tn_btf_count(b); id++) {
+        struct tn_vtype v;
+
+        if (tn_btf_kind_of(b, id) != BTF_KIND_VAR)
+            continue;
+        v = tn_vtype_of(b, tn_btf_type(b, id)->type);
+        if (v.pointers != 1 || !tn_is_composite(b, v.id) || !s->reads(s->self, id, 0))
+            continue;
+        if (v.id == s->want) {
+            *ret = (struct root){tn_btf_name(b, id), false, true};
+            return true;
+        }
+        if (s->n < ROOMS) {
+            s->room[s->n].type = v.id;
+            s->room[s->n++].text = tn_btf_name(b, id);
+        }
+    }
+    return false;
+}
+
 /* The type's own name: a typedef's first, since C code has it so. */
 static bool from_types(struct search *s, struct root *ret)
 {
@@ -125,7 +150,7 @@ static bool from_types(struct search *s, struct root *ret)
 
 static bool find_root(struct search *s, const struct tn_bfunc *f, struct root *ret)
 {
-    if (from_arguments(s, f, ret) || from_variables(s, ret))
+    if (from_arguments(s, f, ret) || from_variables(s, ret) || from_pointers(s, ret))
         return true;
     for (u32 k = 0; s->reads && k < s->n && !s->found; k++)
         look_into(s, k, s->room[k].type, 0, s->room[k].text, 0);
@@ -137,11 +162,24 @@ static bool find_root(struct search *s, const struct tn_bfunc *f, struct root *r
 }
 
 struct say {
+    const struct tn_bound *b;
     struct tn_bag *bag;
     const struct root *root;
     bool write;
     struct tn_words *words;
 };
+
+/* The name that the host's developers gave a capability on its variable. */
+static const char *state_of(const struct say *s, const char *text)
+{
+    for (u32 k = 0; s->root->object && k < s->b->host->nstates; k++) {
+        const char *own = tn_cap_text(s->bag, &s->b->host->state[k].cap);
+
+        if (own && !strcmp(own, text))
+            return s->b->host->state[k].name;
+    }
+    return text;
+}
 
 static int say(void *self, const char *fields)
 {
@@ -153,9 +191,11 @@ static int say(void *self, const char *fields)
         return -ENOMEM;
     if (!*fields)
         *slot = tn_bag_printf(s->bag, "%s(%s%s)", op, s->root->through ? "*" : "", s->root->text);
+    else if (s->root->object) /* ".field" of a struct, "[3]" of an array */
+        *slot = tn_bag_printf(s->bag, "%s(%s%s)", op, s->root->text, fields);
     else
-        *slot =
-            tn_bag_printf(s->bag, "%s(%s%s%s)", op, s->root->text, s->root->object ? "." : "->", fields + 1);
+        *slot = tn_bag_printf(s->bag, "%s(%s->%s)", op, s->root->text, fields + 1);
+    *slot = *slot ? state_of(s, *slot) : NULL;
     return *slot ? 0 : -ENOMEM;
 }
 
@@ -165,11 +205,31 @@ int tn_words_of(const struct tn_bound *b, const struct tn_bfunc *func, struct tn
 {
     struct search s = {.b = b, .bag = bag, .want = type, .reads = reads, .self = self};
     struct root root;
-    struct say how = {bag, &root, write, ret};
+    struct say how = {b, bag, &root, write, ret};
 
     if (!tn_is_composite(b->btf, type) || !find_root(&s, func, &root))
         return -ENOENT;
     return tn_path_spell(b->btf, type, off, size, bag, say, &how);
+}
+
+bool tn_access_is_name(const struct tn_bound *b, const struct tn_access *a)
+{
+    return !a->size && tn_btf_kind_of(b->btf, a->btf_id) == BTF_KIND_VAR;
+}
+
+/* The variable's own name stands before its fields, whatever else leads to an object of the type. */
+int tn_words_of_access(const struct tn_bound *b, const struct tn_bfunc *func, struct tn_bag *bag,
+                       const struct tn_access *a, bool (*reads)(const void *self, u32 type, u64 off),
+                       const void *self, struct tn_words *ret)
+{
+    bool write = a->kind == TN_ACCESS_WRITE;
+    u32 var = tn_btf_kind_of(b->btf, a->btf_id) == BTF_KIND_VAR ? a->btf_id : a->var;
+    struct root root = {tn_btf_name(b->btf, var), true, false};
+    struct say how = {b, bag, &root, write, ret};
+
+    if (!var)
+        return tn_words_of(b, func, bag, write, a->btf_id, a->offset, a->size, reads, self, ret);
+    return tn_path_spell(b->btf, tn_btf_type(b->btf, var)->type, a->offset, a->size, bag, say, &how);
 }
 
 const char *tn_words_of_buffer(const struct tn_bound *b, const struct tn_bfunc *func, struct tn_bag *bag,

@@ -347,7 +347,7 @@ static int arg_typed(struct vf *v, const struct tn_helper_call *c, u32 regno, u3
     u32 id = v->in->host_btf ? tn_btf_find(v->in->host_btf, BTF_KIND_STRUCT, want) : 0;
 
     if (id && reg->host && holds_type(v->in->host_btf, reg->obj, (u64)reg->r.smin, id))
-        return 0;
+        return tn_types_handed(v, reg);
     return vf_refuse(v, v->pc, TN_REASON_arg_type, "R%u is of type %s but %s is expected by %s()", regno,
                      reg->host && v->in->host_btf ? tn_btf_name(v->in->host_btf, reg->obj)
                                                   : "another program's",

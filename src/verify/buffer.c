@@ -122,7 +122,7 @@ int tn_buffer_copied(struct vf *v, struct tn_call_facts *facts)
     u64 pointer = base + vf_reg(v, ARG_POINTER)->r.umin, length = base + (u32)word;
     struct member p = {0}, n = {0};
     struct tn_access access = {
-        .kind = TN_ACCESS_READ, .btf_id = reg->obj, .path = "", .size = 8, .insn = v->pc};
+        .kind = TN_ACCESS_READ, .btf_id = reg->obj, .var = reg->uid, .path = "", .size = 8, .insn = v->pc};
     struct tn_error err;
     int r = check_object(v, reg);
 

@@ -72,8 +72,11 @@ static void note_words(struct vf *v, u64 words[4], s64 first, s64 end)
 
 static int ask(struct vf *v, s64 off, u32 size, bool store)
 {
-    struct tn_access access = {
-        store ? TN_ACCESS_WRITE : TN_ACCESS_READ, 0, "", (u32)off, size, false, .insn = v->pc};
+    struct tn_access access = {.kind = store ? TN_ACCESS_WRITE : TN_ACCESS_READ,
+                               .path = "",
+                               .offset = (u32)off,
+                               .size = size,
+                               .insn = v->pc};
     struct tn_error err;
 
     vf_error_empty(&err);

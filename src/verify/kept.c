@@ -481,8 +481,8 @@ static bool pointer_meta_covers(const struct tn_reg *old, const struct tn_reg *c
     return old->kind == cur->kind && old->frame == cur->frame && old->flags == cur->flags &&
            old->host == cur->host && (old->obj == cur->obj || more) &&
            (!packet || old->delta == cur->delta) && old->dynptr == cur->dynptr &&
-           ids_match(&maps->object, old->uid, cur->uid) && ids_match(&maps->object, old->id, cur->id) &&
-           ids_match(&maps->object, old->ref, cur->ref);
+           (old->host ? old->uid == cur->uid : ids_match(&maps->object, old->uid, cur->uid)) &&
+           ids_match(&maps->object, old->id, cur->id) && ids_match(&maps->object, old->ref, cur->ref);
 }
 
 static bool pointer_covers(const struct tn_reg *old, const struct tn_reg *cur, struct id_maps *maps)

@@ -249,7 +249,7 @@ static int check_number(struct vf *v, struct tn_kcall *c, u32 arg)
     bool rdonly = !strcmp(arg_name(c, arg), "rdonly_buf_size");
 
     if (c->row->special == TN_KFUNC_ANSWER && reg->kind == TN_REG_BTF && reg->host)
-        return 0; /* a pointer of the host's own may be its answer */
+        return tn_types_handed(v, reg); /* a pointer of the host's own may be its answer */
     if (reg->kind != TN_REG_SCALAR)
         return vf_refuse(v, v->pc, TN_REASON_kfunc_arg,
                          "R%u is not a scalar: %s takes a number there, not a %s", arg + 1, c->name,
@@ -373,7 +373,7 @@ static int check_typed(struct vf *v, struct tn_kcall *c, u32 arg, u32 wanted)
     same = type && (!typed || reg->host) &&
            tn_types_match(c->b, type, reg->r.smin, wanted, strict, !(reg->flags & TN_PTR_ALLOC));
     if (same || (reg->host && is_projection(want, has)))
-        return 0;
+        return tn_types_handed(v, reg);
     return vf_refuse(
         v, v->pc, TN_REASON_kfunc_arg,
         "kernel function %s args#%u expected pointer to %s %s but R%u has a pointer to STRUCT %s", c->name,

@@ -149,7 +149,8 @@ static int check_mem(struct vf *v, struct tn_place *p)
     int err = check_rdonly(v, p);
 
     if (!err && p->reg.flags & TN_PTR_UNTRUSTED) { /* anywhere: a load that faults yields 0 */
-        struct tn_access access = {TN_ACCESS_READ, 0, "", 0, p->size, true, .insn = v->pc};
+        struct tn_access access = {
+            .kind = TN_ACCESS_READ, .path = "", .size = p->size, .process = true, .insn = v->pc};
         struct tn_error denied = {0};
 
         if (v->auth->may_access(v->auth->self, &access, &denied))
@@ -159,7 +160,9 @@ static int check_mem(struct vf *v, struct tn_place *p)
     }
     if (!(p->reg.flags & TN_PTR_RINGBUF)) /* a slice, an argument, an iterator's element: anywhere */
         p->mem_kind = TN_MEM_PLAIN;
-    return err ? err : tn_region_check(v, p, p->reg.obj, "memory", "mem_size", TN_REASON_mem_bounds);
+    if (!err)
+        err = tn_region_check(v, p, p->reg.obj, "memory", "mem_size", TN_REASON_mem_bounds);
+    return err || !p->reg.host ? err : tn_types_variable(v, p);
 }
 
 /* How large they are is known when the program is attached: here only that nothing moves about in them. */
@@ -445,9 +448,9 @@ static int write_value(struct vf *v, const struct tn_place *p, const struct tn_r
 {
     struct tn_frame *f;
 
-    if (p->reg.kind == TN_REG_BTF && p->reg.host && tn_reg_is_pointer(value))
+    if (p->reg.host && tn_reg_is_pointer(value))
         return vf_refuse(v, v->pc, TN_REASON_read_only,
-                         "an address is no number: R%u points to an object of the host's, and a %s is stored",
+                         "an address is no number: R%u points into the host's memory, and a %s is stored",
                          p->regno, TN_REG_NAME(value));
     if (p->reg.kind != TN_REG_STACK)
         return 0;

@@ -322,7 +322,7 @@ int tn_kptr_match(struct vf *v, u32 regno, const struct tn_field *f)
         return vf_refuse(v, v->pc, TN_REASON_special_field,
                          "variable ptr_ access var_off disallowed: R%u varies", regno);
     if (kptr_fits(v, f, reg))
-        return 0;
+        return tn_types_handed(v, reg);
     return vf_refuse(
         v, v->pc, TN_REASON_special_field,
         "invalid kptr access, R%u type=%s%s expected=ptr_%s%s%s: the field holds no such pointer", regno,

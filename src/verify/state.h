@@ -113,13 +113,14 @@ struct tn_reg {
     u8 kind;   /* enum tn_reg_kind */
     u8 frame;  /* STACK, DYNPTR: whose */
     u16 flags; /* TN_PTR_… */
-    bool host; /* BTF: obj is a type of the host's BTF, not of the program's */
+    bool host; /* BTF: obj is a type of the host's BTF, not of the program's. MEM: a variable of the host */
     u8 dynptr; /* DYNPTR, slices: which kind (dynptr.c) */
     u8 pad[2];
     u32 obj;   /* see the rows */
     u32 id;    /* see above; 0 = alone */
     u32 ref;   /* the reference that keeps it alive; 0 = none */
-    u32 uid;   /* MAP, MAP_VALUE of an inner map: which one; 0 = the map itself. Slices: the dynptr's `ref` */
+    u32 uid;   /* MAP, MAP_VALUE of an inner map: which one; 0 = the map itself. Slices: the dynptr's `ref`.
+                  Of the host: which variable it is (BTF_KIND_VAR); 0 = none that is known */
     s32 delta; /* SCALAR: this number is that of its id plus delta. Pointers: what constants added */
     struct tn_range r; /* numbers: the value; pointers: the offset */
 };

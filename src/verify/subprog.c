@@ -388,7 +388,7 @@ static int typed_arg(struct vf *v, u32 regno, const struct param *p)
     if (!tn_types_match(v->in->host_btf, reg->obj, reg->r.smin, p->type, false, true))
         return vf_refuse(v, v->pc, TN_REASON_arg_type, "R%u is of type %s but %s is expected", regno,
                          tn_types_name(v, reg), tn_btf_name(v->in->host_btf, p->type));
-    return 0;
+    return tn_types_handed(v, reg);
 }
 
 static int check_arg(struct vf *v, u32 regno, const struct param *p)

@@ -402,21 +402,27 @@ void tn_types_probe(struct vf *v, struct tn_place *p)
     v->facts.features |= 1ull << TN_FEATURE_probe;
 }
 
-static int ask_authority(struct vf *v, const struct tn_place *p, const struct walk *w)
+static int ask(struct vf *v, struct tn_access *access)
 {
-    struct tn_access access = {p->use == TN_USE_READ ? TN_ACCESS_READ : TN_ACCESS_WRITE,
-                               p->reg.obj,
-                               w->path,
-                               (u32)p->fixed,
-                               p->size,
-                               false,
-                               .insn = v->pc};
     struct tn_error err;
 
+    access->insn = v->pc;
     vf_error_empty(&err);
-    if (!p->reg.host || !v->auth->may_access(v->auth->self, &access, &err))
+    if (!v->auth->may_access(v->auth->self, access, &err))
         return 0;
     return vf_refuse_denied(v, TN_REASON_access_denied, &err);
+}
+
+static int ask_authority(struct vf *v, const struct tn_place *p, const struct walk *w)
+{
+    struct tn_access access = {.kind = p->use == TN_USE_READ ? TN_ACCESS_READ : TN_ACCESS_WRITE,
+                               .btf_id = p->reg.obj,
+                               .var = p->reg.uid,
+                               .path = w->path,
+                               .offset = (u32)p->fixed,
+                               .size = p->size};
+
+    return p->reg.host ? ask(v, &access) : 0;
 }
 
 /* From struct to struct, until something else is found. */
@@ -565,29 +571,71 @@ static bool is_percpu(const struct tn_btf *b, u32 var)
     return false;
 }
 
-/* A variable, or the address of a function (which has no bytes): may the program have it? */
-static int ask_symbol(struct vf *v, u32 id, s64 size)
+/* The address of a function, or of a variable: may the program have it? */
+static int ask_name(struct vf *v, u32 id)
 {
-    struct tn_access access = {TN_ACCESS_READ, id, "", 0, (u32)TN_MAX(size, (s64)0), false, .insn = v->pc};
-    struct tn_error err = {0};
+    struct tn_access access = {.kind = TN_ACCESS_READ, .btf_id = id, .path = ""};
 
-    if (!v->auth->may_access(v->auth->self, &access, &err))
-        return 0;
-    return vf_refuse_denied(v, TN_REASON_access_denied, &err);
+    return ask(v, &access);
 }
 
-/* A number of the host's is written where the authority says so; a pointer would be followed. */
-static bool may_write_symbol(const struct vf *v, u32 id, u32 type, u32 size)
+int tn_types_handed(struct vf *v, const struct tn_reg *reg)
 {
-    struct tn_access access = {TN_ACCESS_WRITE, id, "", 0, size, false, .insn = v->pc};
-    u32 kind = tn_btf_kind_of(v->in->host_btf, type);
-    struct tn_error err;
+    return reg->kind == TN_REG_BTF && reg->host && reg->uid ? ask_name(v, reg->uid) : 0;
+}
 
-    if (!v->in->process || !v->auth->host_stores ||
-        (kind != BTF_KIND_INT && kind != BTF_KIND_ENUM && kind != BTF_KIND_ENUM64))
-        return false;
-    vf_error_empty(&err);
-    return !v->auth->may_access(v->auth->self, &access, &err);
+/* Numbers of the host's are written where the authority says so; a pointer would be followed. */
+static bool is_written(const struct vf *v, u32 type)
+{
+    s64 size;
+    u32 kind = tn_btf_kind_of(v->in->host_btf,
+                              tn_btf_resolve(v->in->host_btf, innermost(v->in->host_btf, type, &size)));
+
+    return v->in->process && v->auth->host_stores &&
+           (kind == BTF_KIND_INT || kind == BTF_KIND_ENUM || kind == BTF_KIND_ENUM64);
+}
+
+/* A pointer to a struct that lies in the variable, whole, at this place. */
+static bool pointer_in(struct walk *w, const struct tn_place *p)
+{
+    s64 size;
+    u32 type = tn_btf_resolve(w->b, innermost(w->b, tn_btf_type(w->b, p->reg.uid)->type, &size));
+    s64 off = size > 0 ? p->min % size : 0;
+
+    if (tn_btf_kind_of(w->b, type) != BTF_KIND_PTR)
+        return is_struct(w->b, type) && find(w, type, off, p->size, false, NULL) == FOUND_POINTER;
+    w->type = tn_btf_resolve(w->b, tn_btf_type(w->b, type)->type);
+    return !off && is_struct(w->b, w->type);
+}
+
+int tn_types_variable(struct vf *v, struct tn_place *p)
+{
+    struct tn_access access = {.kind = TN_ACCESS_READ,
+                               .btf_id = p->reg.uid,
+                               .path = "",
+                               .offset = (u32)p->min,
+                               .size = (u32)(p->max - p->min) + p->size};
+    struct walk w = {.b = v->in->host_btf};
+    bool promised;
+    int err = 0;
+
+    if (!p->size)
+        return 0;
+    if (p->use != TN_USE_WRITE)
+        err = ask(v, &access);
+    if (!err && p->use != TN_USE_READ) {
+        access.kind = TN_ACCESS_WRITE;
+        v->facts.features |= 1ull << TN_FEATURE_store;
+        err = ask(v, &access);
+    }
+    if (err || p->use != TN_USE_READ || p->min != p->max || p->size != 8 || !v->in->process)
+        return err;
+    if (!pointer_in(&w, p))
+        return 0;
+    promised =
+        !(w.flags & TN_PTR_UNTRUSTED) && v->auth->is_promised && v->auth->is_promised(v->auth->self, &access);
+    p->yields = tn_types_pointer(v, w.type, promised ? TN_PTR_TRUSTED | TN_PTR_MAYBE_NULL : TN_PTR_UNTRUSTED);
+    return 0;
 }
 
 int tn_types_ksym(struct vf *v, const struct bpf_insn *i)
@@ -606,17 +654,23 @@ int tn_types_ksym(struct vf *v, const struct bpf_insn *i)
             v, v->pc, TN_REASON_bad_ld_imm64,
             "pseudo btf_id %d in ldimm64 isn't KIND_VAR or KIND_FUNC: only those have an address", i->imm);
     type = tn_btf_resolve(b, t->type);
-    /* The members of a struct are asked for one by one. */
-    err = ask_symbol(v, (u32)i->imm, kind == BTF_KIND_VAR && !is_struct(b, type) ? tn_btf_size(b, type) : 0);
-    if (err)
-        return err;
-    if (kind == BTF_KIND_VAR && is_percpu(b, (u32)i->imm)) {
-        reg = tn_types_pointer(v, type, TN_PTR_PERCPU);
-    } else if (kind == BTF_KIND_VAR && is_struct(b, type)) {
-        reg = tn_types_pointer(v, type, v->in->process ? TN_PTR_TRUSTED : 0);
-    } else { /* a function's address has no bytes to be read */
-        reg = tn_reg_pointer(TN_REG_MEM, kind == BTF_KIND_VAR ? (u32)tn_btf_size(b, type) : 0);
-        reg.flags = may_write_symbol(v, (u32)i->imm, type, reg.obj) ? 0 : TN_PTR_RDONLY;
+    if (kind == BTF_KIND_FUNC) { /* its address has no bytes to be read */
+        err = ask_name(v, (u32)i->imm);
+        if (err)
+            return err;
+        reg = tn_reg_pointer(TN_REG_MEM, 0);
+        reg.flags = TN_PTR_RDONLY;
+    } else { /* what is done with a variable is asked where it is done */
+        bool percpu = is_percpu(b, (u32)i->imm);
+
+        if (percpu || is_struct(b, type)) {
+            reg = tn_types_pointer(v, type, percpu ? TN_PTR_PERCPU : v->in->process ? TN_PTR_TRUSTED : 0);
+        } else {
+            reg = tn_reg_pointer(TN_REG_MEM, (u32)tn_btf_size(b, type));
+            reg.flags = is_written(v, type) ? 0 : TN_PTR_RDONLY;
+        }
+        reg.host = true;
+        reg.uid = (u32)i->imm;
     }
     *vf_reg(v, i->dst_reg) = reg;
     v->facts.features |= 1ull << TN_FEATURE_symbol;

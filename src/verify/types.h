@@ -34,6 +34,10 @@ const char *tn_types_name(const struct vf *v, const struct tn_reg *reg);
 /* mem.c: an access through a BTF, or through a MAP (fields of the map's own structure). */
 int tn_types_access(struct vf *v, struct tn_place *p);
 int tn_types_map_access(struct vf *v, struct tn_place *p);
+/* … or to a variable of the host that is no struct: inside of it. */
+int tn_types_variable(struct vf *v, struct tn_place *p);
+/* The pointer is given away, to where it is no longer known to be a variable's: may the program have it? */
+int tn_types_handed(struct vf *v, const struct tn_reg *reg);
 /* The bytes may not be there: the engines make the load harmless. */
 void tn_types_probe(struct vf *v, struct tn_place *p);
 /* Valid while the program runs; valid while its RCU section lasts. */

@@ -23,7 +23,9 @@
 enum tn_access_kind { TN_ACCESS_READ, TN_ACCESS_WRITE };
 struct tn_access {
     enum tn_access_kind kind;
-    u32 btf_id;                  /* type of the object, 0 = untyped (context, process memory) */
+    u32 btf_id;                  /* type of the object, 0 = untyped (context, process memory); a variable of
+                                    the host that is no struct is an object of its own: its BTF_KIND_VAR */
+    u32 var;                     /* the object is this variable of the host's, or not known to be one: 0 */
     const char *path;            /* field path from the object, "" = by offset only */
     u32 offset, size;            /* bytes */
     bool process;                /* an untyped address of the host's memory (probe_read_user and its kin) */

@@ -71,7 +71,17 @@ static const struct {
     {"name->len", {BYTES("str_t", 0, 8)}},
     {"the_cycle.name.len", {BYTES("cycle", AT(struct cycle, name), AT(struct cycle, name) + 8)}},
     {"the_cycle", {BYTES("cycle", 0, sizeof(struct cycle))}},
-    {"last_connection->fd", {BYTES("connection", 0, 4)}},
+    {"last_connection->fd", {BYTES("connection", 0, 4), BYTES("last_connection", 0, 8)}},
+    {"last_connection", {BYTES("last_connection", 0, 8)}},
+    {"*current_cycle", {BYTES("current_cycle", 0, 8), BYTES("cycle", 0, sizeof(struct cycle))}},
+    {"pid", {BYTES("pid", 0, 4)}},
+    {"limits", {BYTES("limits", 0, 8)}},
+    {"limits[2]", {BYTES("limits", 4, 6)}},
+    {"limits[1 .. 3]", {BYTES("limits", 2, 6)}},
+    {"pool[1].fd", {BYTES("pool", sizeof(connection_t), sizeof(connection_t) + 4)}},
+    {"pool[2].next->fd",
+     {BYTES("connection", 0, 4), BYTES("pool", 2 * sizeof(connection_t) + AT(connection_t, next),
+                                       2 * sizeof(connection_t) + AT(connection_t, next) + 8)}},
     {"r->uri.data[0 .. r->uri.len]", {R(uri)}},
     {"r->uri.data[0 .. 16]", {R(uri.data)}},
     {"r->tail[0 .. ntail]", {R(ntail)}},
@@ -265,7 +275,22 @@ static const struct {
      "needs  read(*r->connection)"},
     {"", "connection", READ_IT, 4, 1, "needs  read(connection_t->flags)"},
     {"", "connection", READ_IT, 4, 4, "needs  read(connection_t)"}, /* 12 bits of it have no name */
-    {"", "cycle", READ_IT, 0, 4, "needs  read(the_cycle.pid)"},
+    {"", "cycle", READ_IT, 0, 4, "needs  readCycle"},
+    {"", "pid", READ_IT, 0, 4, "needs  readPid"},
+    {"", "pid", READ_IT, 1, 1, "needs  readPid"},
+    {"", "pid", WRITE_IT, 0, 4, "needs  writePid"},
+    {"  - readPid\n", "pid", READ_IT, 0, 4, NULL},
+    {"  - read(pid)\n", "pid", READ_IT, 2, 2, NULL},
+    {"  - readPid\n", "pid", WRITE_IT, 0, 4, "this write\nneeds  writePid"},
+    {"  - writePid\n", "pid", READ_IT, 0, 4, "this read\nneeds  readPid"},
+    {"  - writePid\n", "pid", WRITE_IT, 0, 4, NULL},
+    {"", "limits", READ_IT, 2, 2, "needs  read(limits[1])"},
+    {"  - \"read(limits[2])\"\n", "limits", READ_IT, 0, 8,
+     "needs  read(limits[0]), read(limits[1]), read(limits[2]), read(limits[3])"},
+    {"  - \"read(limits[1 .. 3])\"\n", "limits", READ_IT, 2, 4, NULL},
+    {"", "pool", WRITE_IT, sizeof(connection_t), 4, "needs  write(pool[1].fd)"},
+    {"", "last_connection", READ_IT, 0, 8, "needs  read(last_connection)"},
+    {"  - lastFd\n", "last_connection", READ_IT, 0, 8, NULL},
     {"", "str_t", READ_IT, 0, 8, "needs  read(name->len)"},
     {"  - readCycle\n", "cycle", READ_IT, 0, 4, NULL},
     {"  - readCycle\n", "cycle", READ_IT, 0, 8, "needs  read(the_cycle)"},
@@ -563,16 +588,25 @@ enum { FINISH = -1, COPY = -2, ACCESS = -3 }; /* in place of ids, which are know
     {                                                                                                        \
         0                                                                                                    \
     }
-enum { PID = -4, TENON_COPY = -5 };
-static const char *const symbols[] = {"", "finish", "copy", "access_phase", "pid", "tenon_copy"};
+enum { PID = -4, TENON_COPY = -5, LAST = -6, FIRST = -7, CURRENT = -8 };
+static const char *const symbols[] = {"",
+                                      "finish",
+                                      "copy",
+                                      "access_phase",
+                                      "pid",
+                                      "tenon_copy",
+                                      "last_connection",
+                                      "first_connection",
+                                      "current_cycle"};
 
 static void join_symbols(struct bpf_insn *insns, u32 n)
 {
     for (u32 k = 0; k < n; k++)
         if ((insns[k].code == (BPF_JMP | BPF_CALL) && insns[k].src_reg == BPF_PSEUDO_KFUNC_CALL) ||
             (insns[k].code == (BPF_LD | BPF_IMM | BPF_DW) && insns[k].src_reg == BPF_PSEUDO_BTF_ID))
-            insns[k].imm = (int)tn_btf_find(host_btf, insns[k].imm == PID ? BTF_KIND_VAR : BTF_KIND_FUNC,
-                                            symbols[-insns[k].imm]);
+            insns[k].imm = (int)tn_btf_find(
+                host_btf, insns[k].code == (BPF_JMP | BPF_CALL) ? BTF_KIND_FUNC : BTF_KIND_VAR,
+                symbols[-insns[k].imm]);
 }
 
 /* The host's own functions and variables. */
@@ -618,8 +652,47 @@ static const struct program own[] = {
     P("an addition in place", "  - write(r)\n  - read(r)\n", "only read is supported", REQUEST, MOV(R1, 7),
       ATOMIC(DW, R6, offsetof(request_t, headers_out.length), R1, BPF_ADD), RETURN0),
     P("a variable", "  - readPid\n", NULL, SYMBOL(R1, PID), LDX(W, R0, R1, 0), RETURN0),
-    P("a variable that is not granted", "", "does not allow this read of a variable\nneeds  readPid",
-      SYMBOL(R1, PID), LDX(W, R0, R1, 0), RETURN0),
+    P("a variable that is not granted", "", "does not allow this read\nneeds  readPid", SYMBOL(R1, PID),
+      LDX(W, R0, R1, 0), RETURN0),
+    P("a variable whose address is all that is used", "", NULL, SYMBOL(R1, PID), MOVX(R2, R1), RETURN0),
+    P("a variable that is written", "  - writePid\n", NULL, SYMBOL(R1, PID), ST(W, R1, 0, 7), RETURN0),
+    P("a variable that is written, and may be read only", "  - readPid\n",
+      "does not allow this write\nneeds  writePid", SYMBOL(R1, PID), ST(W, R1, 0, 7), RETURN0),
+    P("an addition to a variable", "  - writePid\n  - readPid\n", NULL, SYMBOL(R1, PID), MOV(R2, 7),
+      ATOMIC(W, R1, 0, R2, BPF_ADD), RETURN0),
+    P("an addition to a variable that may not be read", "  - writePid\n",
+      "does not allow this read\nneeds  readPid", SYMBOL(R1, PID), MOV(R2, 7), ATOMIC(W, R1, 0, R2, BPF_ADD),
+      RETURN0),
+    P("half an address stored", "  - writePid\n", "an address is no number", SYMBOL(R1, PID),
+      STX(W, R1, 0, R1), RETURN0),
+    P("a variable that a helper fills", "  - writePid\n  - read(process)\n", NULL, MOVX(R6, R1),
+      SYMBOL(R1, PID), MOV(R2, 4), LDX(DW, R3, R6, 0), CALL(BPF_FUNC_probe_read_user), RETURN0),
+    P("a variable that a helper fills, and may be read only", "  - readPid\n  - read(process)\n",
+      "does not allow this write\nneeds  writePid", MOVX(R6, R1), SYMBOL(R1, PID), MOV(R2, 4),
+      LDX(DW, R3, R6, 0), CALL(BPF_FUNC_probe_read_user), RETURN0),
+    P("a pointer that a variable holds, written", "  - \"write(last_connection)\"\n", "cannot write into",
+      SYMBOL(R1, LAST), ST(DW, R1, 0, 0), RETURN0),
+    P("half of a pointer that a variable holds", "  - \"read(last_connection)\"\n", NULL, SYMBOL(R1, LAST),
+      LDX(W, R0, R1, 4), RETURN0),
+    P("what is behind half of a pointer", "  - lastFd\n", "invalid mem access 'scalar'", SYMBOL(R1, LAST),
+      LDX(W, R1, R1, 0), LDX(W, R0, R1, 0), RETURN0),
+    P("what is behind a variable", "  - lastFd\n", NULL, SYMBOL(R1, LAST), LDX(DW, R1, R1, 0),
+      LDX(W, R0, R1, 0), RETURN0),
+    P("what is behind a variable, written", "  - \"write(last_connection->fd)\"\n", "only read is supported",
+      SYMBOL(R1, LAST), LDX(DW, R1, R1, 0), ST(W, R1, 0, 1), RETURN0),
+    P("what is behind a variable, by the word of the host's developers, written",
+      "  - \"write(current_cycle->pid)\"\n", NULL, SYMBOL(R1, CURRENT), LDX(DW, R1, R1, 0),
+      JMP(BPF_JEQ, R1, 0, 1), ST(W, R1, 0, 1), RETURN0),
+    P("… which may still be NULL", "  - \"write(current_cycle->pid)\"\n", "test it first",
+      SYMBOL(R1, CURRENT), LDX(DW, R1, R1, 0), ST(W, R1, 0, 1), RETURN0),
+    P("what is behind a variable, for a function", "  - copyOut\n  - IO\n  - lastFd\n",
+      "must be referenced or trusted", SYMBOL(R3, LAST), LDX(DW, R3, R3, 0), MOVX(R1, R10), ADD(R1, -8),
+      ST(DW, R10, -8, 0), MOV(R2, 8), FUNCTION(COPY), RETURN0),
+    P("a struct for a function", "  - copyOut\n  - IO\n  - \"read(first_connection.fd)\"\n", NULL,
+      SYMBOL(R3, FIRST), MOVX(R1, R10), ADD(R1, -8), ST(DW, R10, -8, 0), MOV(R2, 8), FUNCTION(COPY), RETURN0),
+    P("a struct that has no name here, for a function", "  - copyOut\n  - IO\n",
+      "does not allow this use of a variable's address\nneeds  read(first_connection.fd)", SYMBOL(R3, FIRST),
+      MOVX(R1, R10), ADD(R1, -8), ST(DW, R10, -8, 0), MOV(R2, 8), FUNCTION(COPY), RETURN0),
 };
 
 /* Bytes of a buffer, eight at most, to the stack. */
@@ -721,10 +794,8 @@ static u32 verify_rows(const struct program *rows, size_t n)
                                   .attach_btf_id = tn_btf_find(host_btf, BTF_KIND_FUNC, "access_phase"),
                                   .authority = &auth};
 
-        if (rows == buffers) {
-            in.process = true;
-            in.copy_btf_id = tn_btf_find(host_btf, BTF_KIND_FUNC, "tenon_copy");
-        }
+        in.process = rows != programs;
+        in.copy_btf_id = rows == buffers ? tn_btf_find(host_btf, BTF_KIND_FUNC, "tenon_copy") : 0;
         join_symbols(joined.insns, joined.ninsns);
         if (make_class(HOST_SPEC, "access", p->allowed, &m, &err))
             fail_msg("%s: %s", p->what, err.message);
@@ -854,7 +925,7 @@ static void test_diff(void **state)
         {"  - helpers(local)\n", "  - bpf_ktime_get_ns\n  - bpf_map_lookup_elem\n", "bpf_map_lookup_elem\n"},
         {"  - memory < 1 KiB\n", "  - memory < 2 KiB\n", "memory < 2048\n"},
         {"  - memory < inf\n", "  - memory < 2 KiB\n", ""},
-        {"  - readPid\n", "  - writePid\n  - finishRequest\n", "finishRequest\nwrite(pid)\n"},
+        {"  - readPid\n", "  - writePid\n  - finishRequest\n", "finishRequest\nwritePid\n"},
         {"  - \"read(r->uri.data[0 .. 8])\"\n", "  - \"read(r->uri.data[0 .. 9])\"\n",
          "read(r->uri.data[0 .. 9])\n"},
         {"  - read(name->len)\n", "  - read(rc)\n", "read(rc)\n"},

@@ -23,7 +23,7 @@
     "extension_entries:\n"                                                                                   \
     "- { name: access, extension_entry: access_phase, prototype: \"int (request_t *r, int rc, str_t "        \
     "*name)\",\n"                                                                                            \
-    "    constraints: [ nonnull(r), nonnull(name) ] }\n"
+    "    constraints: [ nonnull(r), nonnull(name), valid(current_cycle) ] }\n"
 
 static struct tn_btf *host_btf;
 
@@ -101,6 +101,8 @@ static inline u32 type_named(const char *name)
 {
     u32 id = tn_btf_find(host_btf, BTF_KIND_STRUCT, name);
 
+    if (!id)
+        id = tn_btf_find(host_btf, BTF_KIND_VAR, name); /* a type of its own, where it is no struct */
     return id ? id : tn_btf_resolve(host_btf, tn_btf_find(host_btf, BTF_KIND_TYPEDEF, name));
 }
 

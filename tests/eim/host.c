@@ -7,10 +7,14 @@ connection_t first_connection;
 request_t first_request;
 connection_t *last_connection;
 struct cycle the_cycle;
+struct cycle *current_cycle;
+short limits[4];
+connection_t pool[3];
 
 int access_phase(request_t *r, int rc, str_t *name)
 {
-    return r->method + rc + (int)name->len + pid + last_connection->fd + the_cycle.pid;
+    return r->method + rc + (int)name->len + pid + last_connection->fd + the_cycle.pid + current_cycle->pid +
+           limits[rc & 3] + pool[rc & 1].fd;
 }
 int finish(request_t *r, int rc)
 {

@@ -23,7 +23,7 @@
 #include "tests/verify/asm.h"
 
 /* In place of ids, which are known when the types are. */
-enum { FINISH = -1, COPY = -2, PID = -3, CYCLE = -4 };
+enum { FINISH = -1, COPY = -2, PID = -3, CYCLE = -4, LAST = -5, LIMITS = -6 };
 static const struct {
     const char *name;
     u32 kind;
@@ -31,14 +31,16 @@ static const struct {
                {"finish", BTF_KIND_FUNC},
                {"copy", BTF_KIND_FUNC},
                {"pid", BTF_KIND_VAR},
-               {"the_cycle", BTF_KIND_VAR}};
+               {"the_cycle", BTF_KIND_VAR},
+               {"last_connection", BTF_KIND_VAR},
+               {"limits", BTF_KIND_VAR}};
 #define FUNCTION(name)  INSN(BPF_JMP | BPF_CALL, 0, BPF_PSEUDO_KFUNC_CALL, 0, name)
 #define SYMBOL(d, name) INSN(BPF_LD | BPF_IMM | BPF_DW, d, BPF_PSEUDO_BTF_ID, 0, name), INSN(0, 0, 0, 0, 0)
 
 /* ------------------------------------------------------------------------------------------------- kinds */
 
 /* How the object comes to r6: from the context in r1. */
-enum base { CONTEXT, REQUEST, CONNECTION, VARIABLE, STRUCTURE };
+enum base { CONTEXT, REQUEST, CONNECTION, VARIABLE, NUMBERS, STRUCTURE, FOLLOWED };
 static const struct code {
     u32 n;
     struct bpf_insn insn[12];
@@ -54,7 +56,9 @@ static const struct code {
     [REQUEST] = CODE(LDX(DW, R6, R1, 0)),
     [CONNECTION] = CODE(LDX(DW, R6, R1, 0), LDX(DW, R6, R6, offsetof(request_t, connection))),
     [VARIABLE] = CODE(SYMBOL(R6, PID)),
+    [NUMBERS] = CODE(SYMBOL(R6, LIMITS)),
     [STRUCTURE] = CODE(SYMBOL(R6, CYCLE)),
+    [FOLLOWED] = CODE(SYMBOL(R6, LAST), LDX(DW, R6, R6, 0)),
 };
 
 #define READ(size, type, field)  CODE(LDX(size, R0, R6, offsetof(type, field)))
@@ -88,8 +92,22 @@ static const struct kind {
     {"a number that is an argument", ITEM("read(rc)"), "", "needs  read(rc)", CONTEXT,
      CODE(LDX(DW, R0, R6, 8))},
     {"a variable", ITEM("readPid"), ITEM("readCycle"), "needs  readPid", VARIABLE, CODE(LDX(W, R0, R6, 0))},
-    {"a field of a variable", ITEM("readCycle"), ITEM("readPid"), "needs  read(the_cycle", STRUCTURE,
+    {"a variable that may be written", ITEM("readPid"), ITEM("writePid"), "needs  readPid", VARIABLE,
+     CODE(LDX(H_, R0, R6, 2))},
+    {"a written variable", ITEM("writePid"), ITEM("readPid"), "needs  writePid", VARIABLE,
+     CODE(ST(W, R6, 0, 1))},
+    {"an element of a variable", ITEM("read(limits[1])"), ITEM("read(limits[2])"), "needs  read(limits[1])",
+     NUMBERS, CODE(LDX(H_, R0, R6, 2))},
+    {"a written element of a variable", ITEM("write(limits[1 .. 3])"), ITEM("write(limits[0])"),
+     "needs  write(limits[2])", NUMBERS, CODE(ST(H_, R6, 4, 1))},
+    {"a field behind a variable", ITEM("lastFd"), ITEM("read(last_connection)"),
+     "needs  read(last_connection->fd)", FOLLOWED, READ(W, connection_t, fd)},
+    {"a variable, to what is behind it", ITEM("lastFd"), ITEM("read(connection_t->fd)"),
+     "needs  read(last_connection)", FOLLOWED, READ(W, connection_t, fd)},
+    {"a field of a variable", ITEM("readCycle"), ITEM("readPid"), "needs  readCycle", STRUCTURE,
      READ(W, struct cycle, pid)},
+    {"a field of a variable, by its type", ITEM("readCycle"), ITEM("read(cycle->pid)"), "needs  readCycle",
+     STRUCTURE, READ(W, struct cycle, pid)},
     {"a written field", ITEM("write(r->headers_out.status)"), ITEM("read(r)"),
      "needs  write(r->headers_out.status)", REQUEST, WRITE(W, request_t, headers_out.status)},
     {"a written byte", ITEM("write(r->headers_out.pad_after)"), ITEM("write(r->headers_out.status)"),
@@ -212,7 +230,9 @@ static const char *never(const struct kind *kind, enum way way)
                                             [REQUEST] = "invalid variable offset",
                                             [CONNECTION] = "invalid variable offset",
                                             [VARIABLE] = "outside of the allowed memory range",
-                                            [STRUCTURE] = "invalid variable offset"};
+                                            [NUMBERS] = "outside of the allowed memory range",
+                                            [STRUCTURE] = "invalid variable offset",
+                                            [FOLLOWED] = "invalid variable offset"};
 
     if (way == INDEXED && is_access(kind))
         return by_number[kind->base];

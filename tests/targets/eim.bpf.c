@@ -22,6 +22,8 @@ struct {
 } seen SEC(".maps");
 
 extern int ngx_pid __ksym;
+extern struct clock *ngx_cached_time __ksym;
+extern long answers __ksym;
 extern long ngx_time(void) __ksym;
 extern struct piece *pool_alloc(void) __ksym;
 extern void pool_free(struct piece *p) __ksym;
@@ -233,6 +235,34 @@ int BPF_PROG(sums_too_much, Request *r)
     char text[16] = "sixteen letters";
 
     keep(1, (long)checksum(text, sizeof(text) + r->uri.len % 2 + 64));
+    return 0;
+}
+
+/* A variable that is a pointer, and one that may only be written. */
+CLASS("timed")
+SEC("fentry/ngx_http_content_phase")
+int BPF_PROG(timed, Request *r)
+{
+    long now = ngx_cached_time->sec;
+
+    keep(2, now);
+    answers = now + 1;
+    return 0;
+}
+
+CLASS("timed")
+SEC("fentry/ngx_http_content_phase")
+int BPF_PROG(timed_and_looks, Request *r)
+{
+    keep(2, ngx_cached_time->reads);
+    return 0;
+}
+
+CLASS("timed")
+SEC("fentry/ngx_http_content_phase")
+int BPF_PROG(timed_and_counts, Request *r)
+{
+    answers++;
     return 0;
 }
 

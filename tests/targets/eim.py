@@ -20,6 +20,8 @@ OTHERS = """
     allowed: [ instructions < 1000, memory < 1 MiB, read(r->uri.len), helpers(shared), readsArgs ] }
 - { name: allocator, extension_entry: updateResponseContent,
     allowed: [ instructions < 1000, read(r->method), allocate, giveBack ] }
+- { name: timed, extension_entry: updateResponseContent,
+    allowed: [ instructions < 1000, memory < 1 MiB, helpers(shared), readTime, countAnswer ] }
 - { name: summer, extension_entry: updateResponseContent,
     allowed: [ instructions < 1000, memory < 1 MiB, read(r->uri.len), helpers(shared), checksum ] }
 """
@@ -122,6 +124,21 @@ def _(room):
     refused(room, "watcher_leaks", host, "needs  read(r->secret")
     refused(room, "watcher_leaks_by_address", host, "needs  read(process)")
     refused(room, "reads_by_proxy", host, "needs  read(r->args.len)")
+
+
+@test("what a variable of the host points to is read, and 0 where it is NULL; who may write one may not read it")
+def _(room):
+    host = hosted(room)
+    link = enter(room, "timed", host)
+    host.ask("content 1")
+    same(seen(room, link, 2), 0)
+    same(host.ask("clock 77"), "1")
+    host.ask("content 1")
+    same(seen(room, link, 2), 77)
+    same(host.ask("clock 5"), "78")
+    link.detach()
+    refused(room, "timed_and_looks", host, "needs  read(ngx_cached_time->reads)")
+    refused(room, "timed_and_counts", host, "this read\nneeds  read(answers)")
 
 
 @test("what is allocated is given back on every way out, or the extension is refused")

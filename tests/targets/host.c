@@ -38,11 +38,15 @@
 #define KEEP(x) __asm__ volatile("" : "+r"(x)::"memory")
 
 int ngx_pid;
+struct clock *ngx_cached_time; /* NULL until "clock" was asked for */
+long answers;
 unsigned long allocated, freed;
 static jmp_buf back;
 static unsigned long leaps;
 
 EIM_STATE(readPid, READ, ngx_pid);
+EIM_STATE(readTime, READ, ngx_cached_time->sec);
+EIM_STATE(countAnswer, WRITE, answers);
 EIM_FUNCTION(nginxTime, ngx_time, "rtn > 0");
 EIM_ENTRY(processBegin, ngx_http_process_request, "nonnull(r)");
 EIM_ENTRY(updateResponseContent, ngx_http_content_phase, "nonnull(r)");
@@ -283,6 +287,12 @@ int main(int argc, char **argv)
             printf("%lu\n", leaps);
         } else if (sscanf(line, "plugin %32767s", uri) == 1) {
             printf("%ld\n", plugin(uri, r));
+        } else if (sscanf(line, "clock %ld", &a) == 1) {
+            static struct clock clock;
+
+            clock.sec = a;
+            ngx_cached_time = &clock;
+            printf("%ld\n", answers);
         } else if (!strncmp(line, "pool", 4)) {
             printf("%lu %lu\n", allocated, freed);
         } else {

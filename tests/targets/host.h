@@ -23,6 +23,9 @@ struct header {
 struct pair {
     long x, y;
 };
+struct clock {
+    long reads, sec;
+};
 struct piece {
     unsigned long used;
     char bytes[48];

@@ -11,6 +11,8 @@
  *      EIM_STATE(read_time, READ, cached_time->sec);      … or a field, through a pointer as well
  *      EIM_FUNCTION(host_time, my_time, "rtn > 0");       … may call this function, under these constraints
  *      EIM_FUNCTION(argument, my_arg, "nonnull(r)", "len == size(name)", "reads(r->args)");
+ *      EIM_FUNCTION(flush, my_flush, "not_reentrant");    … may call it, but not while it runs:
+ *      EIM_ENTRY(end, my_end, "outside(my_flush)");       this is not reached while it does
  *
  * Each stands alone at file scope, in a source file rather than in a header. The first word is the
  * capability's name in specifications; the second names the function or variable, and may be a macro that

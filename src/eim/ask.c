@@ -206,7 +206,9 @@ static int ask_function(const struct tn_class *c, const struct tn_call *call, st
     int code, group;
 
     if (f) {
-        code = ask_conditions(c, f, call, err);
+        code = tn_entry_may_call(c, f, err);
+        if (!code)
+            code = ask_conditions(c, f, call, err);
         if (!code)
             tn_cons_result(f, call->args, call->nargs, facts);
         return code;

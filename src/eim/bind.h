@@ -39,7 +39,9 @@ struct tn_bfunc {
     u32 nconstraints;
     struct tn_fact_path *fact_path; /* reads, writes */
     u32 nfact_paths;
-    bool io;
+    bool io, alone;       /* alone: not_reentrant */
+    const char **outside; /* functions that do not run when an entry is reached */
+    u32 noutside;
     struct tn_buffer *promised; /* valid(): buffers whose bytes are there … */
     u32 npromised;
     struct tn_grant *pointer; /* … and pointers to what is there */
@@ -170,6 +172,9 @@ bool tn_cons_is_post(const struct tn_cons *c);
 #define TN_ANSWER_ARGS 12u
 int tn_cons_answer(const struct tn_bfunc *f, const struct tn_call_arg *answer, struct tn_error *err);
 int tn_bfunc_facts(const struct tn_scope *s, struct tn_bfunc *f);
+
+/* entry.c: may a function be called that is not to be called while it runs? 0, or −EACCES with `err`. */
+int tn_entry_may_call(const struct tn_class *c, const struct tn_bfunc *callee, struct tn_error *err);
 
 /* helpers.c */
 /* The group of a function of the house's, by its name; −1: none, it is named by itself. */

@@ -217,6 +217,72 @@ static int check_class(struct check *l, const struct tn_host *h, struct tn_class
     return 0;
 }
 
+static bool is_alone(const struct tn_cons *c)
+{
+    if (c->kind == TN_CONS_FACT)
+        return c->fact == TN_FACT_NOT_REENTRANT;
+    return c->kind == TN_CONS_AND && (is_alone(c->a) || is_alone(c->b));
+}
+
+/* What outside() names is a function that may be called, and that the promise means something of. */
+static int known_function(struct check *l, const struct tn_host *h, const struct tn_eim_entry *e,
+                          const struct tn_cons *c)
+{
+    const char *name = c->arg[0].path->root;
+    struct tn_nearest near = tn_nearest_to(name);
+    char hint[TN_NEAREST_TEXT];
+    bool there = false;
+
+    if (!e)
+        return tn_eim_fail(l->err, &c->at, -EINVAL, CONFLICT,
+                           "outside() is said of an extension entry, not of a function that is called");
+    if (!strcmp(e->function, name))
+        return tn_eim_fail(l->err, &c->arg[0].at, -EINVAL, CONFLICT,
+                           "entry \"%.64s\" is %.64s itself, and reached whenever that runs", e->name, name);
+    for (u32 k = 0; k < h->nfunctions; k++) {
+        const struct tn_function_cap *f = &h->function[k];
+
+        for (u32 n = 0; n < f->nconstraints && !strcmp(f->function, name); n++)
+            if (is_alone(f->constraint[n]))
+                return 0;
+        there |= !strcmp(f->function, name);
+        tn_nearest_offer(&near, f->function);
+    }
+    if (there)
+        return tn_eim_fail(l->err, &c->arg[0].at, -EINVAL, CONFLICT,
+                           "%.64s may be called while it runs: it is not not_reentrant, and outside() says "
+                           "nothing",
+                           name);
+    return tn_eim_fail(l->err, &c->arg[0].at, -EINVAL, NAME,
+                       "host \"%.64s\" has no function capability for a function \"%.64s\"%s", h->name, name,
+                       tn_nearest_text(&near, hint));
+}
+
+static int check_outside(struct check *l, const struct tn_host *h, const struct tn_eim_entry *e,
+                         const struct tn_cons *c)
+{
+    int err = 0;
+
+    if (c->kind == TN_CONS_FACT)
+        return c->fact == TN_FACT_OUTSIDE ? known_function(l, h, e, c) : 0;
+    if (c->a)
+        err = check_outside(l, h, e, c->a);
+    return err || !c->b ? err : check_outside(l, h, e, c->b);
+}
+
+static int check_constraints(struct check *l, const struct tn_host *h)
+{
+    int err = 0;
+
+    for (u32 k = 0; k < h->nentries && !err; k++)
+        for (u32 n = 0; n < h->entry[k].nconstraints && !err; n++)
+            err = check_outside(l, h, &h->entry[k], h->entry[k].constraint[n]);
+    for (u32 k = 0; k < h->nfunctions && !err; k++)
+        for (u32 n = 0; n < h->function[k].nconstraints && !err; n++)
+            err = check_outside(l, h, NULL, h->function[k].constraint[n]);
+    return err;
+}
+
 static int hosts(const void *x, const void *y)
 {
     return strcmp(((const struct tn_host *)x)->name, ((const struct tn_host *)y)->name);
@@ -257,6 +323,8 @@ int tn_eim_compose(struct tn_eim *eim, const struct tn_eim_options *options, str
         struct tn_host *h = &eim->host[k];
 
         code = check_names(&l, h);
+        if (!code)
+            code = check_constraints(&l, h);
         for (u32 c = 0; c < h->nclasses && !code; c++)
             code = check_class(&l, h, &h->klass[c], is_whole(h, options));
     }

@@ -101,12 +101,18 @@ static int read_fact(struct tn_lex *lex, struct tn_cons *c)
 
     if (!n)
         return tn_lex_is(lex, "(") ? tn_lex_refuse(lex, "no argument: this fact is about the function") : 0;
-    err = tn_lex_expect(lex, "(", n == 1 ? "and the argument that it is about" : "and two arguments");
+    err = tn_lex_expect(lex, "(",
+                        c->fact == TN_FACT_OUTSIDE ? "and the name of a function"
+                        : n == 1                   ? "and the argument that it is about"
+                                                   : "and two arguments");
     for (u32 k = 0; k < n && !err; k++) {
         if (k)
             err = tn_lex_expect(lex, ",", "and a second argument");
         if (!err)
             err = operand(lex, &c->arg[k]);
+        if (!err && c->fact == TN_FACT_OUTSIDE &&
+            (c->arg[k].kind != TN_OP_PATH || c->arg[k].path->n || c->arg[k].path->deref))
+            return tn_eim_fail(lex->err, &c->arg[k].at, -EINVAL, REASON, "expected the name of a function");
         if (!err && c->arg[k].kind != TN_OP_PATH && c->arg[k].kind != TN_OP_RTN)
             return tn_eim_fail(lex->err, &c->arg[k].at, -EINVAL, REASON, "expected the name of an argument%s",
                                c->fact == TN_FACT_NONNULL || c->fact == TN_FACT_NULLABLE ? ", or rtn" : "");

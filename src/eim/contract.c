@@ -388,6 +388,16 @@ static int promise(const struct tn_scope *s, struct tn_bfunc *f, const struct tn
     return 0;
 }
 
+static int outside(const struct tn_scope *s, struct tn_bfunc *f, const struct tn_cons *c)
+{
+    const char **slot = TN_BAG_PUSH(s->bag, f->outside, f->noutside);
+
+    if (!slot)
+        return -ENOMEM;
+    *slot = c->arg[0].path->root;
+    return 0;
+}
+
 /* For the verifier, of a fact that stands under nothing but "and". */
 static int note_fact(const struct tn_scope *s, struct tn_bfunc *f, const struct tn_cons *c)
 {
@@ -400,6 +410,9 @@ static int note_fact(const struct tn_scope *s, struct tn_bfunc *f, const struct 
         return 0;
     case TN_FACT_MAY_SLEEP:
         f->host.sleeps = true;
+        return 0;
+    case TN_FACT_NOT_REENTRANT:
+        f->alone = true;
         return 0;
     case TN_FACT_ALLOCATES:
     case TN_FACT_ACQUIRE:
@@ -464,6 +477,8 @@ static int read_facts(const struct tn_scope *s, struct tn_bfunc *f, const struct
         return fact_path(s, f, c);
     if (c->fact == TN_FACT_VALID)
         return promise(s, f, c);
+    if (c->fact == TN_FACT_OUTSIDE)
+        return outside(s, f, c);
     err = known(s, f, &c->arg[0]);
     if (!err)
         err = known(s, f, &c->arg[1]);

@@ -57,6 +57,42 @@ bool tn_eim_entry_promises(const struct tn_bound *b, u32 btf_id, const struct tn
     return false;
 }
 
+/* The word of the host's developers, for any entry of the function. */
+static bool is_outside(const struct tn_bound *b, const char *entry, const char *function)
+{
+    for (u32 k = 0; k < b->host->nentries; k++)
+        for (u32 n = 0; n < b->entry[k].noutside && !strcmp(b->entry[k].function, entry); n++)
+            if (!strcmp(b->entry[k].outside[n], function))
+                return true;
+    return false;
+}
+
+int tn_entry_may_call(const struct tn_class *c, const struct tn_bfunc *callee, struct tn_error *err)
+{
+    const char *name = callee->function;
+
+    if (!callee->alone ||
+        (c->func && strcmp(c->func->function, name) != 0 && is_outside(c->bound, c->func->function, name)))
+        return 0;
+    if (!c->func)
+        return tn_fail(
+            err, -EACCES, "not_reentrant",
+            "%.64s may not be called while it runs (not_reentrant), and nobody promises that it does "
+            "not where class \"%.64s\" stands: call it from an entry of the specification",
+            name, c->name);
+    if (!strcmp(c->func->function, name))
+        return tn_fail(err, -EACCES, "not_reentrant",
+                       "%.64s may not be called while it runs (not_reentrant), and entry \"%.64s\" is that "
+                       "function itself",
+                       name, c->func->name);
+    return tn_fail(
+        err, -EACCES, "not_reentrant",
+        "%.64s may not be called while it runs (not_reentrant), and entry \"%.64s\" may be reached "
+        "from there\nneeds  outside(%.64s) among the constraints of \"%.64s\", where the host's "
+        "developers promise that it is not",
+        name, c->func->name, name, c->func->name);
+}
+
 static const char *const places[] = {[TN_AT_FUNCTION] = "a function by its type",
                                      [TN_AT_UPROBE] = "a probe of a function's entry or inside",
                                      [TN_AT_URETPROBE] = "a probe of a function's return",

@@ -12,7 +12,7 @@
  *      constraint   = term of "and", "or", "not", "(" ")" over facts and relations
  *      relation     = operand ("<" | "<=" | ">" | ">=" | "==" | "!=") operand
  *      operand      = number | "rtn" | "NULL" | "size" "(" name ")" | path
- *      fact         = a row of TN_FACTS
+ *      fact         = a row of TN_FACTS; what stands in outside() is the name of a function
  *      prototype    = type [name] "(" [ type [name] {"," type [name]} ] ")"        as in C
  */
 #ifndef TN_EIM_LANG_H
@@ -103,7 +103,8 @@ struct tn_cap {
     F(WRITES,        "writes",        1, "the caller needs to be allowed to write the path")                 \
     F(VALID,         "valid",         1, "of an entry: what the pointer or buffer names is there while it runs") \
     F(MAY_SLEEP,     "may_sleep",     0, "the function may wait")                                            \
-    F(NOT_REENTRANT, "not_reentrant", 0, "the function may not be called while it runs")
+    F(NOT_REENTRANT, "not_reentrant", 0, "the function may not be called while it runs")                     \
+    F(OUTSIDE,       "outside",       1, "of an entry: it is not reached while that function runs")
 // clang-format on
 enum tn_fact_kind {
 #define F(kind, ...) TN_FACT_##kind,

@@ -811,6 +811,49 @@ static u32 verify_rows(const struct program *rows, size_t n)
     return wrong;
 }
 
+/* A call of finish(), which may not be called while it runs, from places that are more or less far from it. */
+static void test_reentry(void **state)
+{
+#define ALONE                                                                                                \
+    "eim: 1\nhost: h\nfunction_capabilities:\n- { name: finishRequest, function: finish, constraints: [ "    \
+    "not_reentrant ] }\n- { name: copyOut, function: copy, constraints: [ not_reentrant ] }\n"               \
+    "extension_entries:\n- { name: itself, extension_entry: finish, constraints: [ nonnull(r) ] }\n"         \
+    "- { name: access, extension_entry: access_phase, constraints: [ nonnull(r)"
+    static const struct {
+        const char *spec, *entry, *says;
+    } rows[] = {
+        {ALONE ", outside(finish) ] }\n", "access", NULL},
+        {ALONE " ] }\n- { name: other, extension_entry: access_phase, constraints: [ outside(finish) ] }\n",
+         "access", NULL},
+        {ALONE " ] }\n", "access",
+         "finish may not be called while it runs (not_reentrant), and entry \"access\" may be reached from "
+         "there\nneeds  outside(finish) among the constraints of \"access\""},
+        {ALONE ", outside(copy) ] }\n", "access", "needs  outside(finish)"},
+        {ALONE ", outside(finish) ] }\n", "itself", "entry \"itself\" is that function itself"},
+        {ALONE ", outside(finish) ] }\n", "uprobe:access_phase",
+         "nobody promises that it does not where class \"c\" stands"},
+    };
+    const struct tn_call call = {.btf_id = tn_btf_find(host_btf, BTF_KIND_FUNC, "finish")};
+
+    for (size_t k = 0; k < TN_ARRAY_SIZE(rows); k++) {
+        struct tn_call_facts facts = {INT64_MIN, INT64_MAX};
+        struct tn_error err, why = {0};
+        struct tn_authority auth;
+        struct tn_asker q;
+        struct made m;
+        int code;
+
+        if (make_class(rows[k].spec, rows[k].entry, "  - finishRequest\n", &m, &err))
+            fail_msg("row %zu: %s", k, err.message);
+        tn_eim_authority(m.c, true, &q, &auth);
+        code = auth.may_call(auth.self, &call, &facts, &why);
+        assert_int_equal(code, rows[k].says ? -EACCES : 0);
+        if (code && (strcmp(why.reason, "not_reentrant") != 0 || !strstr(why.message, rows[k].says)))
+            fail_msg("row %zu: %s", k, why.message);
+        drop(&m);
+    }
+}
+
 static void test_verifier(void **state)
 {
     assert_int_equal(verify_rows(programs, TN_ARRAY_SIZE(programs)), 0);
@@ -1010,13 +1053,21 @@ static void test_infer(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_paths),      cmocka_unit_test(test_bad_paths),
-        cmocka_unit_test(test_prototypes), cmocka_unit_test(test_questions),
-        cmocka_unit_test(test_calls),      cmocka_unit_test(test_helpers),
-        cmocka_unit_test(test_answers),    cmocka_unit_test(test_verifier),
-        cmocka_unit_test(test_promise),    cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_defaults),   cmocka_unit_test(test_diff),
-        cmocka_unit_test(test_infer),      cmocka_unit_test(test_house_classes_by_name),
+        cmocka_unit_test(test_paths),
+        cmocka_unit_test(test_bad_paths),
+        cmocka_unit_test(test_prototypes),
+        cmocka_unit_test(test_questions),
+        cmocka_unit_test(test_calls),
+        cmocka_unit_test(test_helpers),
+        cmocka_unit_test(test_answers),
+        cmocka_unit_test(test_verifier),
+        cmocka_unit_test(test_promise),
+        cmocka_unit_test(test_reentry),
+        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_diff),
+        cmocka_unit_test(test_infer),
+        cmocka_unit_test(test_house_classes_by_name),
     };
 
     return cmocka_run_group_tests(tests, open_host, close_host);

@@ -211,6 +211,21 @@ static const struct {
     {"a fact about a number", F("int (int a)", "frees(3)"), "a.yaml:4:75: expected the name of an argument"},
     {"a fact under or", F("int (int a)", "IO or a > 3"),
      "a.yaml:4:69: \"IO\" is a fact: it stands alone or under \"and\""},
+#define ONCE(constraint)                                                                                     \
+    HEAD "function_capabilities:\n- { name: once, function: once, constraints: [ not_reentrant ] }\n"        \
+         "- { name: often, function: often }\nextension_entries:\n"                                          \
+         "- { name: e, extension_entry: begin, constraints: [ \"" constraint "\" ] }\n"
+    {"outside() of a function that is called", F("int (int a)", "outside(f)"),
+     "outside() is said of an extension entry"},
+    {"outside() of a path", ONCE("outside(a->b)"), "a.yaml:7:62: expected the name of a function"},
+    {"outside() of nothing", ONCE("outside"), "and the name of a function"},
+    {"outside() of a function that nobody offers", ONCE("outside(onec)"),
+     "a.yaml:7:62: host \"h\" has no function capability for a function \"onec\"; did you mean \"once\"?"},
+    {"outside() of a function that may be called whenever", ONCE("outside(often)"),
+     "a.yaml:7:62: often may be called while it runs: it is not not_reentrant"},
+    {"outside() of the entry's own function", ONCE("outside(begin)"),
+     "a.yaml:7:62: entry \"e\" is begin itself"},
+    {"outside() under or", ONCE("outside(once) or nonnull(r)"), "\"outside\" is a fact"},
     {"an unknown argument", F("int (char *name)", "nonnull(nmae)"),
      "a.yaml:4:82: the prototype has no argument \"nmae\"; did you mean \"name\"?"},
     {"a relation of one side", F("int (int a)", "a >"),

@@ -28,6 +28,7 @@ extern long ngx_time(void) __ksym;
 extern struct piece *pool_alloc(void) __ksym;
 extern void pool_free(struct piece *p) __ksym;
 extern unsigned long checksum(const char *buf, unsigned long len) __ksym;
+extern long lease_one(void) __ksym;
 extern unsigned long args_length(Request *r) __ksym;
 
 static __always_inline void keep(__u32 at, long value)
@@ -263,6 +264,20 @@ SEC("fentry/ngx_http_content_phase")
 int BPF_PROG(timed_and_counts, Request *r)
 {
     answers++;
+    return 0;
+}
+
+SEC("fentry/ngx_http_content_phase")
+int BPF_PROG(leases, Request *r)
+{
+    lease_one();
+    return 0;
+}
+
+SEC("fentry/ngx_http_process_request")
+int BPF_PROG(leases_inside, Request *r)
+{
+    lease_one();
     return 0;
 }
 

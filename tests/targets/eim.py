@@ -22,6 +22,8 @@ OTHERS = """
     allowed: [ instructions < 1000, read(r->method), allocate, giveBack ] }
 - { name: timed, extension_entry: updateResponseContent,
     allowed: [ instructions < 1000, memory < 1 MiB, helpers(shared), readTime, countAnswer ] }
+- { name: leaser, extension_entry: updateResponseContent, allowed: [ instructions < 1000, leaseOne ] }
+- { name: leaserInside, extension_entry: processBegin, allowed: [ instructions < 1000, leaseOne ] }
 - { name: summer, extension_entry: updateResponseContent,
     allowed: [ instructions < 1000, memory < 1 MiB, read(r->uri.len), helpers(shared), checksum ] }
 """
@@ -139,6 +141,18 @@ def _(room):
     link.detach()
     refused(room, "timed_and_looks", host, "needs  read(ngx_cached_time->reads)")
     refused(room, "timed_and_counts", host, "this read\nneeds  read(answers)")
+
+
+@test("a function that may not be called while it runs: only where its developers say that it does not")
+def _(room):
+    host = hosted(room)
+    link = enter(room, "leases", host, "--class", "leaser")
+    host.ask("content 3")
+    same(host.ask("leases"), "3")
+    link.detach()
+    refused(room, "leases_inside", host, "lease_one may not be called while it runs",
+            'needs  outside(lease_one) among the constraints of "processBegin"', "eim.bpf.c:", options=["--class", "leaserInside"])
+    same(host.ask("leases"), "3")
 
 
 @test("what is allocated is given back on every way out, or the extension is refused")

@@ -43,13 +43,15 @@ long answers;
 unsigned long allocated, freed;
 static jmp_buf back;
 static unsigned long leaps;
+static long leases;
 
 EIM_STATE(readPid, READ, ngx_pid);
 EIM_STATE(readTime, READ, ngx_cached_time->sec);
 EIM_STATE(countAnswer, WRITE, answers);
 EIM_FUNCTION(nginxTime, ngx_time, "rtn > 0");
 EIM_ENTRY(processBegin, ngx_http_process_request, "nonnull(r)");
-EIM_ENTRY(updateResponseContent, ngx_http_content_phase, "nonnull(r)");
+EIM_FUNCTION(leaseOne, lease_one, "not_reentrant");
+EIM_ENTRY(updateResponseContent, ngx_http_content_phase, "nonnull(r)", "outside(lease_one)");
 EIM_FUNCTION(allocate, pool_alloc, "allocates");
 EIM_FUNCTION(giveBack, pool_free, "nonnull(p)", "frees(p)");
 EIM_FUNCTION(checksum, checksum, "nonnull(buf)", "sized(buf, len)");
@@ -62,6 +64,17 @@ EIM_ENTRY(add, add);
 FN time_t ngx_time(void)
 {
     return time(NULL);
+}
+
+/* Holds a lock while it runs: whoever calls it from there waits for ever. */
+FN long lease_one(void)
+{
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+    pthread_mutex_lock(&lock);
+    leases++;
+    pthread_mutex_unlock(&lock);
+    return leases;
 }
 
 FN struct piece *pool_alloc(void)
@@ -293,6 +306,8 @@ int main(int argc, char **argv)
             clock.sec = a;
             ngx_cached_time = &clock;
             printf("%ld\n", answers);
+        } else if (!strncmp(line, "leases", 6)) {
+            printf("%ld\n", leases);
         } else if (!strncmp(line, "pool", 4)) {
             printf("%lu %lu\n", allocated, freed);
         } else {

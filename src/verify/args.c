@@ -128,6 +128,8 @@ static int check_kind(struct vf *v, const struct tn_helper_call *c, u32 regno, c
         flags &= (u16)~TN_PTR_MAYBE_NULL;
     if (form->kind == TN_AK_MEM || form->kind == TN_AK_FIXED)
         flags &= (u16)~TN_PTR_DYNPTR_MEM;
+    if (flags & TN_PTR_STALE) /* says so */
+        return tn_mem_helper(v, regno, 1, TN_USE_READ, false);
     for (const struct accepted *a = lists[form->kind]; a->kind; a++)
         if (a->kind == reg->kind && a->flags == flags)
             return 0;

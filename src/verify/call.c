@@ -115,6 +115,8 @@ static int rule_tail_call(struct vf *v, struct tn_helper_call *c)
             "tail_call cannot be used inside a callback: whoever called it back asks for 0 or 1, "
             "and that other program returns anything");
     tn_packet_invalidate(v); /* it had the packet, too */
+    if (v->cur.nframes > 1)  /* … and may call the host before the caller goes on */
+        tn_percpu_invalidate(v);
     return err ? err : tn_leave_returns(v, tn_range_any());
 }
 

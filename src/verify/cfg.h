@@ -44,6 +44,7 @@ struct tn_sub {
     u32 depth;                   /* bytes of stack its frame was seen to use */
     u64 zero;                    /* slots of its frame that may be read before they are written, bit a slot */
     bool sleeps, changes_packet; /* what a call in it, or below, may do */
+    bool calls_host;             /* … a function of a process, for which a claim of a CPU is given back */
     bool async;                  /* called back when the program is over */
     bool callback;               /* called back by somebody else's code, now or later */
     bool throws;                 /* global: something may be thrown in it, or below */

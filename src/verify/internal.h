@@ -283,6 +283,10 @@ struct tn_place {
 /* [0, size) holds the access. `kind`, `size_name` as Linux names them: "map value", "value_size". */
 int tn_region_check(struct vf *v, const struct tn_place *p, u32 size, const char *kind, const char *size_name,
                     enum tn_reason reason);
+/* The run gives back its claim of a CPU: values of per-CPU maps that it found are another's from here on. */
+void tn_percpu_invalidate(struct vf *v);
+/* It points into a value of a per-CPU map. */
+bool tn_reg_is_percpu(const struct vf *v, const struct tn_reg *reg);
 /* The map that a MAP or MAP_VALUE register is of: the inner one for what a map of maps held. */
 const struct tn_verify_map *vf_map_of(const struct vf *v, const struct tn_reg *reg);
 int tn_mem_load(struct vf *v, const struct bpf_insn *insn);
@@ -464,7 +468,7 @@ int tn_callback_check_refs(struct vf *v);
 int tn_subprog_enter(struct vf *v, u32 root);
 int tn_call_subprog(struct vf *v, const struct bpf_insn *insn);
 int tn_call_exit(struct vf *v, u32 *ret_next, bool *ret_end);
-/* Fills cfg.sub[].sleeps and .changes_packet. */
+/* Fills cfg.sub[].sleeps, .changes_packet and .calls_host. */
 void tn_subprog_effects(struct vf *v);
 /* The function that the instruction may open a frame of while its own is open; or none. */
 bool tn_subprog_opens(const struct vf *v, u32 pc, u32 *ret);

@@ -435,6 +435,8 @@ int tn_kfunc_call(struct vf *v, const struct bpf_insn *i, bool *ret_end)
     *ret_end = c.row->special == TN_KFUNC_THROW;
     if (*ret_end)
         return 0;
+    if (c.is_own)
+        tn_percpu_invalidate(v);
     for (u32 r = 0; r <= 5; r++)
         *vf_reg(v, r) = (struct tn_reg){0};
     err = set_result(v, &c, &facts);

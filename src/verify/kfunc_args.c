@@ -406,13 +406,19 @@ static int check_map(struct vf *v, struct tn_kcall *c, u32 arg)
 /* ------------------------------------------------------------------------------------------- memory */
 
 /* Memory that the function reads and writes: NULL is its own business, where the row does not exclude it. */
-static int check_bytes(struct vf *v, u32 regno, u64 size)
+static int check_bytes(struct vf *v, const struct tn_kcall *c, u32 regno, u64 size)
 {
     struct tn_reg *reg = vf_reg(v, regno), kept = *reg;
     int err;
 
     if (is_null(reg))
         return 0;
+    if (c->is_own && tn_reg_is_percpu(v, reg))
+        return vf_refuse(
+            v, v->pc, TN_REASON_stale_value,
+            "R%u points into a value of a per-CPU map, which is given back while %s runs: copy it to "
+            "the stack",
+            regno, c->name);
     reg->flags &= (u16)~TN_PTR_MAYBE_NULL;
     err = tn_mem_helper(v, regno, size, TN_USE_READ, false);
     if (!err)
@@ -446,7 +452,7 @@ static int check_sized(struct vf *v, struct tn_kcall *c, u32 arg)
                 "memory, len pair leads to invalid memory access",
                 arg + 2, arg, arg + 1);
         else
-            err = check_bytes(v, arg + 1, size->r.umax);
+            err = check_bytes(v, c, arg + 1, size->r.umax);
     }
     if (!err && ends(c, arg + 1, "__szk"))
         err = take_constant(v, c, arg + 2);
@@ -461,7 +467,7 @@ static int check_memory(struct vf *v, struct tn_kcall *c, u32 arg)
         return vf_refuse(
             v, v->pc, TN_REASON_kfunc_arg, "arg#%u reference type('%s %s') size cannot be determined", arg,
             tn_btf_kind_name(tn_btf_kind_of(c->b, pointee(c, arg))), tn_btf_name(c->b, pointee(c, arg)));
-    return check_bytes(v, arg + 1, (u64)size);
+    return check_bytes(v, c, arg + 1, (u64)size);
 }
 
 static int check_string(struct vf *v, u32 arg)

@@ -20,6 +20,7 @@
 
 #include "verify/ctx.h"
 #include "verify/internal.h"
+#include "verify/maptypes.h"
 
 static bool fixed(const struct tn_place *p)
 {
@@ -102,6 +103,26 @@ const struct tn_verify_map *vf_map_of(const struct vf *v, const struct tn_reg *r
     const struct tn_verify_map *map = &v->in->maps[reg->obj];
 
     return reg->uid && map->inner ? map->inner : map;
+}
+
+bool tn_reg_is_percpu(const struct vf *v, const struct tn_reg *reg)
+{
+    const struct tn_vmap *type =
+        reg->kind == TN_REG_MAP_VALUE ? tn_vmap_by_type(vf_map_of(v, reg)->geo.type) : NULL;
+
+    return type && type->flags & TN_VM_PERCPU;
+}
+
+static void make_stale(struct tn_reg *reg, void *arg)
+{
+    if (tn_reg_is_percpu(arg, reg))
+        reg->flags |= TN_PTR_STALE;
+}
+
+void tn_percpu_invalidate(struct vf *v)
+{
+    if (v->in->process)
+        tn_state_each_reg(&v->cur, make_stale, v);
 }
 
 static int check_map_value(struct vf *v, struct tn_place *p)
@@ -284,6 +305,12 @@ static int refuse_kind(struct vf *v, u32 regno, const struct tn_reg *reg)
     const char *name = TN_REG_NAME(reg);
     char label[TN_MAP_LABEL];
 
+    if (reg->flags & TN_PTR_STALE)
+        return vf_refuse(
+            v, v->pc, TN_REASON_stale_value,
+            "R%u invalid mem access '%s': a function of the host was called since r%u was found in "
+            "%s, and this CPU's values may be another run's: look it up again",
+            regno, name, regno, vf_map_label(v, reg->obj, label));
     if (tn_reg_maybe_null(reg) && reg->kind == TN_REG_MAP_VALUE)
         return vf_refuse(
             v, v->pc, TN_REASON_maybe_null,
@@ -362,7 +389,7 @@ static int check_access(struct vf *v, s32 off, struct tn_place *p)
         return err;
     p->reg = *vf_reg(v, p->regno);
     m = memory_of(&p->reg);
-    if (!m || tn_reg_maybe_null(&p->reg))
+    if (!m || tn_reg_maybe_null(&p->reg) || p->reg.flags & TN_PTR_STALE)
         return refuse_kind(v, p->regno, &p->reg);
     if (p->atomic && !m->atomic)
         return vf_refuse(
@@ -592,6 +619,8 @@ int tn_mem_helper(struct vf *v, u32 regno, u64 size, enum tn_mem_use use, bool e
     p.max = p.reg.r.smax;
     p.fixed = p.reg.delta;
     m = memory_of(&p.reg);
+    if (p.reg.flags & TN_PTR_STALE)
+        return refuse_kind(v, regno, &p.reg);
     if (!m || tn_reg_maybe_null(&p.reg) ||
         (p.reg.kind == TN_REG_CTX && !(v->call_takes_ctx && (v->type->flags & TN_PT_CTX_PLAIN))) ||
         m->check == check_socket || m->check == check_flow_keys || p.reg.kind == TN_REG_TP_BUFFER)

@@ -47,6 +47,7 @@
     R(type_bounds,            "an access through a typed pointer that no field of its type allows")                         \
     R(bad_attach,             "what a tracing program is attached to is not a function of the host, or none of its kind")       \
     R(packet_bounds,          "an access may lie behind what was compared with the packet's end")                           \
+    R(stale_value,            "a value of a per-CPU map is used that was found before a function of the host was called")             \
     R(read_only,              "memory that is only lent for reading is written")                                            \
     R(stack_bounds,           "an access may lie outside the stack frame")                                                  \
     R(misaligned,             "an access that has to be aligned may not be")                                                \

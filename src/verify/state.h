@@ -92,7 +92,8 @@
     F(USER,       "user_")                                                                                   \
     F(ALLOC,      "") /* BTF: of the program's own types, from bpf_obj_new */                      \
     F(NON_OWNING, "") /* ALLOC: borrowed from a list or tree, while its lock is held */          \
-    F(DYNPTR_MEM, "")         /* MEM: a slice; dies with its dynptr (`ref` is the dynptr's id) */
+    F(DYNPTR_MEM, "")         /* MEM: a slice; dies with its dynptr (`ref` is the dynptr's id) */              \
+    F(STALE,      "stale_")   /* MAP_VALUE, per-CPU: found before the run gave its CPU back */
 // clang-format on
 
 enum tn_reg_kind {

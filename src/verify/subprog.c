@@ -457,6 +457,8 @@ static int call_global(struct vf *v, u32 index)
     tn_note_global(v, index);
     if (sub->changes_packet)
         tn_packet_invalidate(v);
+    if (sub->calls_host)
+        tn_percpu_invalidate(v);
     for (u32 r = 0; r <= 5; r++)
         *vf_reg(v, r) = (struct tn_reg){0};
     vf_set_scalar(v, 0, tn_range_any());
@@ -581,11 +583,13 @@ void tn_subprog_effects(struct vf *v)
             if (names(v, pc, &g)) {
                 sub->sleeps |= c->sub[g].sleeps;
                 sub->changes_packet |= c->sub[g].changes_packet;
+                sub->calls_host |= c->sub[g].calls_host;
             } else if (!c->flow[pc].second && tn_insn_is_call(i)) {
                 proto = i->src_reg ? NULL : tn_proto_by_id((u32)i->imm);
                 kfunc = i->src_reg ? tn_kfunc_of(v, i) : NULL;
                 sub->sleeps |=
                     (i->src_reg && tn_kfunc_sleeps(v, i)) || (proto && proto->flags & TN_PF_SLEEPS);
+                sub->calls_host |= i->src_reg && !kfunc;
                 sub->changes_packet |=
                     (kfunc && kfunc->special == TN_KFUNC_PULL) || (proto && proto->flags & TN_PF_CHANGES);
             }

@@ -546,7 +546,7 @@ struct program {
     const char *what, *allowed;
     const char *says; /* of the refusal; NULL: accepted */
     u32 ninsns;
-    struct bpf_insn insns[12];
+    struct bpf_insn insns[32];
 };
 #define P(what, allowed, says, ...)                                                                          \
     {                                                                                                        \
@@ -724,6 +724,34 @@ static const struct program buffers[] = {
     P("no object", URI, "takes a typed pointer to an object", BUFFER(R10, uri.data, WORD(uri.len, 8, 0))),
 };
 
+/* Values of a map with one for each CPU (0), and of an array (1), about a call of the host. */
+#define FINISHED   LDX(DW, R1, R6, 0), MOV(R2, 404), FUNCTION(FINISH)
+#define FOUND(map) LOOKUP(map), JMP(BPF_JNE, R0, 0, 2), RETURN0, MOVX(R7, R0)
+#define STALE      STATUS "  - helpers(shared)\n"
+static const struct program percpu[] = {
+    P("a value before the call", STALE, NULL, MOVX(R6, R1), FOUND(0), ST(DW, R7, 0, 1), FINISHED, RETURN0),
+    P("a value found before the call", STALE,
+      "a function of the host was called since r7 was found in map counters, and this CPU's values may be "
+      "another run's: look it up again",
+      MOVX(R6, R1), FOUND(0), FINISHED, ST(DW, R7, 0, 1), RETURN0),
+    P("… that was kept on the stack", STALE, "look it up again", MOVX(R6, R1), FOUND(0),
+      STX(DW, R10, -16, R7), FINISHED, LDX(DW, R8, R10, -16), LDX(DW, R0, R8, 0), RETURN0),
+    P("… that is given to a helper", STALE, "look it up again", MOVX(R6, R1), FOUND(0), FINISHED,
+      MOVX(R2, R7), LDMAP(R1, 1), CALL(BPF_FUNC_map_lookup_elem), RETURN0),
+    P("… that was not yet compared", STALE, "look it up again", MOVX(R6, R1), LOOKUP(0), MOVX(R7, R0),
+      FINISHED, JMP(BPF_JEQ, R7, 0, 1), ST(DW, R7, 0, 1), RETURN0),
+    P("… by way of a function that calls", STALE, "look it up again", MOVX(R6, R1), FOUND(0), MOVX(R1, R6),
+      CALLP(3), ST(DW, R7, 0, 1), RETURN0, MOVX(R6, R1), FINISHED, RETURN0),
+    P("a value that is looked up again", STALE, NULL, MOVX(R6, R1), FOUND(0), FINISHED, FOUND(0),
+      ST(DW, R7, 0, 1), RETURN0),
+    P("a value that all CPUs share", STALE, NULL, MOVX(R6, R1), FOUND(1), FINISHED, ST(DW, R7, 0, 1),
+      RETURN0),
+    P("a value for a function of the host",
+      "  - copyOut\n  - IO\n  - helpers(shared)\n  - read(r->connection)\n",
+      "is given back while copy runs: copy it to the stack", MOVX(R6, R1), FOUND(0), MOVX(R1, R7), MOV(R2, 8),
+      LDX(DW, R3, R6, 0), LDX(DW, R3, R3, 0), FUNCTION(COPY), RETURN0),
+};
+
 /* What the compiler is told: the bytes are asked for, or there by the word of the host's developers. */
 static void test_promise(void **state)
 {
@@ -775,6 +803,11 @@ static void test_promise(void **state)
 
 static u32 verify_rows(const struct program *rows, size_t n)
 {
+    static const struct tn_verify_map maps[] = {
+        {.geo = {.type = BPF_MAP_TYPE_PERCPU_ARRAY, .key_size = 4, .value_size = 8, .max_entries = 1},
+         .name = "counters"},
+        {.geo = {.type = BPF_MAP_TYPE_ARRAY, .key_size = 4, .value_size = 8, .max_entries = 1},
+         .name = "shared"}};
     u32 wrong = 0;
 
     for (size_t k = 0; k < n; k++) {
@@ -794,6 +827,8 @@ static u32 verify_rows(const struct program *rows, size_t n)
                                   .attach_btf_id = tn_btf_find(host_btf, BTF_KIND_FUNC, "access_phase"),
                                   .authority = &auth};
 
+        in.maps = maps;
+        in.nmaps = TN_ARRAY_SIZE(maps);
         in.process = rows != programs;
         in.copy_btf_id = rows == buffers ? tn_btf_find(host_btf, BTF_KIND_FUNC, "tenon_copy") : 0;
         join_symbols(joined.insns, joined.ninsns);
@@ -857,6 +892,7 @@ static void test_reentry(void **state)
 static void test_verifier(void **state)
 {
     assert_int_equal(verify_rows(programs, TN_ARRAY_SIZE(programs)), 0);
+    assert_int_equal(verify_rows(percpu, TN_ARRAY_SIZE(percpu)), 0);
     assert_int_equal(verify_rows(own, TN_ARRAY_SIZE(own)), 0);
     assert_int_equal(verify_rows(buffers, TN_ARRAY_SIZE(buffers)), 0);
 }

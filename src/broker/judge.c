@@ -201,7 +201,8 @@ static int availability(const struct tn_verify_in *in, const struct tn_verdict *
     if (r)
         return r;
     r = tn_jit(&program, &code, err);
-    prog->granted->text = r ? 0 : code.text_len + code.stack;
+    prog->granted->text = r ? 0 : code.text_len;
+    prog->granted->stack = r ? 0 : code.stack;
     tn_code_clear(&code);
     return r;
 }

@@ -351,23 +351,24 @@ int tn_policy_begin(struct tn_caller *caller, struct tn_prog *prog, struct tn_po
     return 0;
 }
 
-/* Bytes that a program takes in a process. */
-static u64 bytes_of(const struct tn_prog *prog)
+/* A program that was judged only has no code of its own any more. */
+static struct tn_eim_memory bytes_of(const struct tn_prog *prog)
 {
-    u64 own = (u64)prog->code.text_len + prog->code.stack + prog->granted->text,
-        sum = own - TN_MIN(own, (u64)TN_EIM_OWN_BYTES);
+    struct tn_eim_memory m = {.text = prog->code.text_len + prog->granted->text,
+                              .stack = prog->code.stack + prog->granted->stack};
 
     for (u32 k = 0; k < prog->nused; k++)
-        sum += prog->maps[k]->view.geo.size;
-    return sum;
+        m.maps += TN_ROUND_UP(prog->maps[k]->view.geo.size, (u64)TN_PAGE);
+    return m;
 }
 
 static int check_whole(const struct tn_class *c, const struct tn_prog *prog, struct tn_error *why)
 {
+    const struct tn_eim_memory memory = bytes_of(prog);
     int r = tn_eim_insns(c, prog->verdict.facts.longest_path, why);
 
     if (!r)
-        r = tn_eim_memory(c, bytes_of(prog), why);
+        r = tn_eim_memory(c, &memory, why);
     return r || tn_prog_replaces(prog) == TN_REPLACE_NOT ? r : tn_eim_replaces(c, why);
 }
 

@@ -39,7 +39,7 @@ void tn_policy_free(struct tn_policy *policy);
 struct tn_granted {
     char klass[64];    /* "": its host is not governed, or was not known */
     bool typed, known; /* known: uses are those of the host's types */
-    u64 text;          /* bytes of machine code and stack, of one that was judged only */
+    u64 text, stack;   /* bytes, of one that was judged only */
     struct tn_eim_uses uses;
 };
 void tn_granted_free(struct tn_granted *granted);

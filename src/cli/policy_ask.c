@@ -192,7 +192,7 @@ static void explain_limits(struct explain *x, enum tn_eim_place at, const char *
 {
     const struct tn_eim_needs *needs = &x->uses->head.needs;
     struct tn_error why = {0};
-    char what[400];
+    char what[400], parts[100];
 
     (void)tn_eim_admits_place(x->c, at, function, func_id(x->a, function), &why);
     snprintf(what, sizeof(what), "to be placed at %s%s",
@@ -206,8 +206,10 @@ static void explain_limits(struct explain *x, enum tn_eim_place at, const char *
     snprintf(what, sizeof(what), "instructions < %llu", (unsigned long long)needs->insns + 1);
     row(x, "limit", what, NULL, &why);
     why = (struct tn_error){0};
-    (void)tn_eim_memory(x->c, needs->memory, &why);
-    snprintf(what, sizeof(what), "memory < %llu", (unsigned long long)needs->memory + 1);
+    (void)tn_eim_memory(x->c, &needs->memory, &why);
+    snprintf(what, sizeof(what), "memory < %llu: %s",
+             (unsigned long long)tn_eim_memory_sum(&needs->memory) + 1,
+             tn_eim_memory_text(&needs->memory, parts));
     row(x, "limit", what, NULL, &why);
     if (!needs->replaces)
         return;
@@ -304,7 +306,7 @@ static int infer_one(const struct asked *a, const struct tn_outcome *o, const st
     struct tn_eim_uses uses = {.bound = a->policy.bound, .row = use, .n = got->n};
     const char *name = a->cmd->as ? a->cmd->as : o->program;
     struct tn_eim_inferred inferred = {0};
-    char function[256], entry[400] = "";
+    char function[256], entry[400] = "", parts[100];
     enum tn_eim_place at = place_of(o->section, o->program, got, function);
     int r = use ? 0 : -ENOMEM;
 
@@ -330,6 +332,7 @@ static int infer_one(const struct asked *a, const struct tn_outcome *o, const st
             printf("eim: 1\nhost: %s\nextension_classes:\n", a->policy.name);
         *begun = true;
         tn_eim_print_class(inferred.c, stdout);
+        printf("      # memory, in bytes: %s\n", tn_eim_memory_text(&got->head.needs.memory, parts));
     }
     tn_eim_inferred_clear(&inferred);
     return 0;
@@ -559,7 +562,7 @@ static int hold_link(const struct asked *a, const struct tn_ctl_link *link, cons
     if (!r)
         r = tn_eim_insns(c, needs->insns, why);
     if (!r)
-        r = tn_eim_memory(c, needs->memory, why);
+        r = tn_eim_memory(c, &needs->memory, why);
     return r || !needs->replaces ? r : tn_eim_replaces(c, why);
 }
 

@@ -341,14 +341,28 @@ int tn_eim_insns(const struct tn_class *c, u64 insns, struct tn_error *err)
     return deny_one(c, err, "long run", need);
 }
 
-int tn_eim_memory(const struct tn_class *c, u64 bytes, struct tn_error *err)
+u64 tn_eim_memory_sum(const struct tn_eim_memory *m)
 {
-    char need[64];
+    return m->text + m->stack + m->maps;
+}
+
+const char *tn_eim_memory_text(const struct tn_eim_memory *m, char buf[100])
+{
+    snprintf(buf, 100, "%llu of text, %llu of stack, %llu of maps", (unsigned long long)m->text,
+             (unsigned long long)m->stack, (unsigned long long)m->maps);
+    return buf;
+}
+
+int tn_eim_memory(const struct tn_class *c, const struct tn_eim_memory *m, struct tn_error *err)
+{
+    u64 bytes = tn_eim_memory_sum(m);
+    char need[64], what[140], parts[100];
 
     if (bytes <= c->max_memory)
         return 0;
     snprintf(need, sizeof(need), "memory < %llu", (unsigned long long)bytes + 1);
-    return deny_one(c, err, "much memory", need);
+    snprintf(what, sizeof(what), "much memory: %s", tn_eim_memory_text(m, parts));
+    return deny_one(c, err, what, need);
 }
 
 int tn_eim_replaces(const struct tn_class *c, struct tn_error *err)

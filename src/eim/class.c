@@ -218,8 +218,13 @@ int tn_class_make(const struct tn_bound *b, struct tn_bag *bag, const char *name
 
     if (!c)
         return -ENOMEM;
-    *c = (struct tn_class){
-        .bound = b, .name = name, .entry = entry, .generated = generated, .cap = caps, .ncaps = ncaps};
+    *c = (struct tn_class){.bound = b,
+                           .name = name,
+                           .entry = entry,
+                           .generated = generated,
+                           .cap = caps,
+                           .ncaps = ncaps,
+                           .max_memory = TN_EIM_MEMORY_DEFAULT};
     if (!generated) {
         const struct tn_eim_entry *e = tn_host_entry(b->host, entry);
 

@@ -133,13 +133,19 @@ struct tn_asker {
    prototype of the function it is attached to (fentry, fexit, fmod_ret), a word an argument; else it is
    registers or a record. */
 void tn_eim_authority(const struct tn_class *c, bool typed, struct tn_asker *asker, struct tn_authority *ret);
-/* Every program has some text and a stack: this much of them counts as no memory. */
-#define TN_EIM_OWN_BYTES 65536u
 /* Of a program that was verified under another authority: is its longest run short enough? */
 int tn_eim_insns(const struct tn_class *c, u64 insns, struct tn_error *err);
-/* Stack, maps and text of a program together, but for TN_EIM_OWN_BYTES of its own; and may it answer in the
-   function's place. 0, or −EACCES with `err` filled. */
-int tn_eim_memory(const struct tn_class *c, u64 bytes, struct tn_error *err);
+/* Bytes that a program takes in a process, as they are mapped there: text and maps in whole pages. */
+struct tn_eim_memory {
+    u64 text, stack, maps;
+};
+/* What a class allows that does not say it: enough for a program with a small map. */
+#define TN_EIM_MEMORY_DEFAULT 65536u
+u64 tn_eim_memory_sum(const struct tn_eim_memory *m);
+/* "4096 of text, 512 of stack, 8192 of maps" */
+const char *tn_eim_memory_text(const struct tn_eim_memory *m, char buf[100]);
+/* All of it together; and may the program answer in the function's place. 0, or −EACCES with `err` filled. */
+int tn_eim_memory(const struct tn_class *c, const struct tn_eim_memory *m, struct tn_error *err);
 int tn_eim_replaces(const struct tn_class *c, struct tn_error *err);
 
 /* ----------------------------------------------------------------------------------- for the manager */
@@ -172,7 +178,8 @@ int tn_eim_admits(const struct tn_class *c, bool typed, const struct tn_eim_use 
 void tn_eim_use_text(const struct tn_class *c, const struct tn_eim_use *use, char *buf, size_t cap);
 
 struct tn_eim_needs {
-    u64 insns, memory; /* of the program; memory 0: not told */
+    u64 insns;
+    struct tn_eim_memory memory; /* all 0: not told */
     bool typed, replaces;
 };
 /* A class of capabilities that stands in no policy. */
@@ -182,7 +189,8 @@ struct tn_eim_inferred {
     u32 n;
 };
 /* The smallest class for the entry ("accessPhase", "uprobe:f") that admits the uses: without any one of its
-   capabilities something is refused. −ENOENT with `err` filled (cannot_infer) where a use has no name in the
+   capabilities something is refused. A limit of memory, where one is needed, has room for twice the text, since
+   another version compiles to other code. −ENOENT with `err` filled (cannot_infer) where a use has no name in the
    host's specification; −EINVAL for an entry that is not there. */
 int tn_eim_infer(const struct tn_eim_uses *uses, const char *name, const char *entry,
                  const struct tn_eim_needs *needs, struct tn_eim_inferred *ret, struct tn_error *err);

@@ -54,7 +54,7 @@ struct tn_path {
 // clang-format off
 #define TN_CAPS(C)                                                                                           \
     C(INSTRUCTIONS,  "instructions < N",  "runs of fewer than N instructions; inf: any number")              \
-    C(MEMORY,        "memory < N MiB",    "less than N of maps and much text together; inf: any amount")      \
+    C(MEMORY,        "memory < N MiB",    "less than N of text, stack and maps together; inf: any amount")      \
     C(READ,          "read(PATH)",        "reading the bytes that the path names")                           \
     C(WRITE,         "write(PATH)",       "writing the bytes that the path names")                           \
     C(READ_PROCESS,  "read(process)",     "reading any address of the process")                              \

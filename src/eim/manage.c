@@ -180,8 +180,12 @@ static int collect(struct infer *i, const struct tn_eim_needs *needs, struct tn_
     int code =
         add_word(i, tn_bag_printf(i->bag, "instructions < %llu", (unsigned long long)needs->insns + 1));
 
-    if (!code && needs->memory)
-        code = add_word(i, tn_bag_printf(i->bag, "memory < %llu", (unsigned long long)needs->memory + 1));
+    if (!code && tn_eim_memory_sum(&needs->memory) > TN_EIM_MEMORY_DEFAULT) {
+        u64 room = tn_eim_memory_sum(&needs->memory) + needs->memory.text + 1;
+
+        room = TN_ROUND_UP(room, (u64)TN_EIM_MEMORY_DEFAULT);
+        code = add_word(i, tn_bag_printf(i->bag, "memory < %llu KiB", (unsigned long long)(room >> 10)));
+    }
     if (!code && needs->replaces)
         code = add_word(i, "replace");
     for (u32 k = 0; k < i->uses->n && !code; k++) {

@@ -904,19 +904,27 @@ static void test_limits(void **state)
     struct tn_asker q;
     struct made m;
 
+    const struct tn_eim_memory small = {.text = 1, .stack = 2, .maps = 1020},
+                               more = {.text = 4096, .stack = 512, .maps = 4096},
+                               most = {.text = 4096, .maps = 61440},
+                               much = {.text = 4096, .stack = 8, .maps = 61440};
+
     assert_int_equal(make_class(HOST_SPEC, "access", "  - memory < 1 KiB\n", &m, &err), 0);
     tn_eim_authority(m.c, true, &q, &auth);
     assert_int_equal(auth.limits.max_path_insns, 99);
     assert_string_equal(auth.limits.whose, "class \"c\"");
-    assert_int_equal(tn_eim_memory(m.c, 1023, &err), 0);
-    assert_int_equal(tn_eim_memory(m.c, 1024, &err), -EACCES);
-    assert_non_null(strstr(err.message, "needs  memory < 1025"));
+    assert_int_equal(tn_eim_memory(m.c, &small, &err), 0);
+    assert_int_equal(tn_eim_memory(m.c, &more, &err), -EACCES);
+    assert_non_null(strstr(err.message,
+                           "does not allow this much memory: 4096 of text, 512 of stack, 4096 of "
+                           "maps\nneeds  memory < 8705"));
     err = (struct tn_error){0};
     assert_int_equal(tn_eim_replaces(m.c, &err), -EACCES);
     assert_non_null(strstr(err.message, "needs  replace"));
     drop(&m);
     assert_int_equal(make_class(HOST_SPEC, "access", "", &m, &err), 0);
-    assert_int_equal(tn_eim_memory(m.c, 1, &err), -EACCES); /* nothing said is nothing allowed */
+    assert_int_equal(tn_eim_memory(m.c, &most, &err), 0); /* nothing said: 64 KiB */
+    assert_int_equal(tn_eim_memory(m.c, &much, &err), -EACCES);
     drop(&m);
 }
 
@@ -1029,12 +1037,14 @@ static void test_diff(void **state)
 /* A program is verified once under the recorder; the class inferred of that admits it, and no smaller one. */
 static void test_infer(void **state)
 {
-    static const struct program p = P(
-        "", "",
-        "instructions < 10,memory < 4097,bpf_ktime_get_ns,read(r->connection->fd),read(r->method),read(rc),",
-        REQUEST, LDX(DW, R0, R1, 8), LDX(W, R0, R6, offsetof(request_t, method)), LDX(DW, R7, R6, 0),
-        LDX(W, R0, R7, 0), CALL(5), RETURN0);
-    const struct tn_eim_needs needs = {.insns = 9, .memory = 4096, .typed = true};
+    static const struct program p =
+        P("", "",
+          "instructions < 10,memory < 256 "
+          "KiB,bpf_ktime_get_ns,read(r->connection->fd),read(r->method),read(rc),",
+          REQUEST, LDX(DW, R0, R1, 8), LDX(W, R0, R6, offsetof(request_t, method)), LDX(DW, R7, R6, 0),
+          LDX(W, R0, R7, 0), CALL(5), RETURN0);
+    const struct tn_eim_needs needs = {
+        .insns = 9, .memory = {.text = 4096, .stack = 512, .maps = 200000}, .typed = true};
     struct tn_eim_inferred inferred = {0};
     struct tn_eim_uses uses = {0};
     struct tn_authority auth;

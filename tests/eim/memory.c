@@ -53,7 +53,7 @@ void __wrap_free(void *p)
 
 static int all_of_it(void)
 {
-    const struct tn_eim_needs needs = {.insns = 5, .memory = 9, .typed = true};
+    const struct tn_eim_needs needs = {.insns = 5, .memory = {.maps = 70000}, .typed = true};
     struct tn_eim_inferred inferred = {0};
     struct tn_eim_uses uses = {0};
     struct tn_authority auth;

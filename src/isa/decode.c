@@ -35,7 +35,8 @@ const u8 tn_op_by_code[2][256] = {
 
 s64 tn_jump_target(const struct bpf_insn *insn, u32 at)
 {
-    bool wide = insn->code == (BPF_JMP32 | BPF_JA) || insn->code == (BPF_JMP | BPF_CALL);
+    bool func = insn->code == (BPF_LD | BPF_IMM | BPF_DW) && insn->src_reg == BPF_PSEUDO_FUNC;
+    bool wide = insn->code == (BPF_JMP32 | BPF_JA) || insn->code == (BPF_JMP | BPF_CALL) || func;
 
     return (s64)at + 1 + (wide ? insn->imm : insn->off);
 }

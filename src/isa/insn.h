@@ -67,8 +67,8 @@ struct tn_insn {
 /* Decodes insns[at] of n. −EINVAL with `err` (reason: a row above). */
 int tn_decode(const struct bpf_insn *insns, u32 n, u32 at, struct tn_insn *ret_insn, struct tn_error *err);
 
-/* Where a jump or a bpf-to-bpf call (JA, JA32, conditional, CALL with BPF_PSEUDO_CALL) at `at` leads;
-   may lie outside. */
+/* Where a jump or a bpf-to-bpf call (JA, JA32, conditional, CALL with BPF_PSEUDO_CALL) at `at` leads, or which function
+   a two-slot load with BPF_PSEUDO_FUNC names; may lie outside. */
 s64 tn_jump_target(const struct bpf_insn *insn, u32 at);
 
 /*

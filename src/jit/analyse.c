@@ -156,6 +156,10 @@ static int choose_calls(struct jit *j)
                 return r;
         } else if (is_helper(j, i, BPF_FUNC_override_return))
             j->plan[i].how = JIT_ANSWER;
+        else if (is_helper(j, i, BPF_FUNC_loop))
+            j->plan[i].how = JIT_LOOP;
+        else if (is_helper(j, i, BPF_FUNC_for_each_map_elem))
+            j->plan[i].how = JIT_ROUNDS;
         else if (is_helper(j, i, BPF_FUNC_map_lookup_elem))
             j->plan[i].how = inline_lookup(j, i);
         else if (is_helper(j, i, BPF_FUNC_get_attach_cookie))
@@ -232,6 +236,13 @@ static int push_if_new(struct jit *j, u32 *stack, u32 *n, u8 sub, s64 at, u32 fr
     return 0;
 }
 
+/* Functions that an instruction calls, or names, so that they are called back. */
+static bool names_function(const struct jit *j, u32 at)
+{
+    return is_bpf_call(j, at) ||
+           (is_op(j, at, TN_OP_LD_IMM64) && j->prog->insns[at].src_reg == BPF_PSEUDO_FUNC);
+}
+
 static int reach(struct jit *j)
 {
     const struct tn_program *p = j->prog;
@@ -251,14 +262,14 @@ static int reach(struct jit *j)
 
         if (!p->aux[i].live) /* the verifier never came here */
             continue;
-        if (is_bpf_call(j, i)) {
+        if (names_function(j, i)) {
             u32 callee = 0;
 
             while (callee < p->nsubprogs && p->subprogs[callee].start != target)
                 callee++;
             if (callee == p->nsubprogs)
                 return tn_fail(j->err, -EINVAL, "call_into_middle",
-                               "instruction %u calls no function's start", i);
+                               "instruction %u names no function's start", i);
             r = push_if_new(j, stack, &n, (u8)callee, target, i);
         }
         if (!r && (kind == TN_KIND_JA || kind == TN_KIND_MAY_GOTO || plan->how == JIT_ALWAYS_TAKEN ||
@@ -342,6 +353,11 @@ static void uses(const struct jit *j, u32 at, u16 *ret_use, u16 *ret_def)
         case JIT_PERCPU:
         case JIT_ANSWER:
             use = REG(2);
+            break;
+        case JIT_LOOP:
+        case JIT_ROUNDS:
+            use = REG(1) | REG(3) | (j->prog->aux[at].callback < 0 ? REG(2) : 0) |
+                  (j->plan[at].how == JIT_LOOP && j->prog->aux[at].no_flags ? 0 : REG(4));
             break;
         default:
             use = CALLER_SAVED & (u16)~REG(0);
@@ -593,6 +609,7 @@ static bool needs_run(const struct jit *j, u32 at)
     case JIT_ANSWER:
     case JIT_HOST_CALL:
     case JIT_COPY:
+    case JIT_ROUNDS:
     case JIT_CAREFUL:
         return true;
     case JIT_PLAIN:
@@ -652,6 +669,8 @@ static u32 changed(const struct jit *j, u32 at)
     case JIT_FUNC_IP:
     case JIT_ANSWER:
         return X86(TN_RAX) | (j->plan[at].how == JIT_ARRAY_CONST ? 0 : X86_SCRATCH);
+    case JIT_LOOP: /* what the function changes counts for itself */
+        return X86(TN_RAX) | X86(TN_RDI) | X86(TN_RSI);
     default:
         break;
     }
@@ -700,8 +719,12 @@ static void frames(struct jit *j)
         sub->frame |= (named(j, i) & REG(BPF_REG_10)) != 0 || is_op(j, i, TN_OP_MAY_GOTO);
         j->needs_run |= needs_run(j, i);
         j->footprint |= changed(j, i);
+        if (how == JIT_LOOP || how == JIT_ROUNDS) {
+            sub->frame = true;
+            sub->rounds = TN_MAX(sub->rounds, jit_rounds_size(how));
+        }
         sub->calls |= (how == JIT_PLAIN && is_op(j, i, TN_OP_CALL)) || how == JIT_HOST_CALL ||
-                      how == JIT_COPY || how == JIT_CAREFUL;
+                      how == JIT_COPY || how == JIT_LOOP || how == JIT_ROUNDS || how == JIT_CAREFUL;
     }
     j->footprint |= X86(TN_RAX);
     if (j->needs_run) {

@@ -21,6 +21,7 @@
 
 #define MAX_SHRINKING_PASSES 12u
 #define MAX_CALL_DEPTH       16u
+#define MAX_FRAMES           8u
 #define MAX_POOL             4096u
 
 /* ------------------------------------------------------------------------------------------------ pool */
@@ -105,6 +106,17 @@ static int layout(struct jit *j)
 
 /* ------------------------------------------------------------------------------------------------ stack */
 
+/* Bytes below a call of which it is not said which function it calls back: that function and those below it, as many as
+   the verifier lets be open at once. */
+static u32 any_chain(const struct jit *j)
+{
+    u32 most = 0;
+
+    for (u32 s = 0; s < j->prog->nsubprogs; s++)
+        most = TN_MAX(most, jit_frame_size(&j->subs[s]));
+    return (MAX_FRAMES - 1) * most;
+}
+
 /* memo: bytes a subprogram and all it calls need, 0 = not known yet. */
 static int deepest(const struct jit *j, u32 sub, u32 depth, u32 *memo)
 {
@@ -115,16 +127,21 @@ static int deepest(const struct jit *j, u32 sub, u32 depth, u32 *memo)
         return tn_fail(j->err, -ENOTSUP, "calls_too_deep", "more than %u functions call each other",
                        MAX_CALL_DEPTH);
     for (u32 i = p->subprogs[sub].start; i < p->subprogs[sub].end; i += j->plan[i].slots) {
+        bool back = j->plan[i].how == JIT_LOOP || j->plan[i].how == JIT_ROUNDS;
         u32 callee;
         int r;
 
-        if (j->plan[i].how != JIT_PLAIN || tn_op_of(&p->insns[i]) != TN_OP_CALL)
+        if (!back && (j->plan[i].how != JIT_PLAIN || tn_op_of(&p->insns[i]) != TN_OP_CALL))
             continue;
-        if (p->insns[i].src_reg != BPF_PSEUDO_CALL) {
+        if (!back && p->insns[i].src_reg != BPF_PSEUDO_CALL) {
             most = TN_MAX(most, 8u); /* a helper's return address; its own stack is the caller's to know */
             continue;
         }
-        callee = j->plan[tn_jump_target(&p->insns[i], i)].sub;
+        if (back && p->aux[i].callback < 0) {
+            most = TN_MAX(most, any_chain(j));
+            continue;
+        }
+        callee = back ? (u32)p->aux[i].callback : j->plan[tn_jump_target(&p->insns[i], i)].sub;
         if (!memo[callee]) {
             r = deepest(j, callee, depth + 1, memo);
             if (r)

@@ -8,7 +8,7 @@
  *     R6 rbx   R7 r13   R8 r14   R9 r15                      saved by the function that uses them
  *     R10 rbp  run r12   scratch r10, r11
  *
- *     frame:   return address │ saved registers │ rbp │ ← rbp   stack of the program │ ← rsp
+ *     frame:   return address │ saved registers │ rbp │ ← rbp   stack of the program │ rounds │ ← rsp
  *
  * A function that calls nothing and needs at most 128 bytes keeps its stack in the red zone below rsp, so
  * nothing here may push in the middle of a function.
@@ -20,6 +20,8 @@
 
 #include <errno.h>
 #include <linux/filter.h>
+
+#include "rt/rounds.h"
 
 const u8 jit_reg[11] = {TN_RAX, TN_RDI, TN_RSI, TN_RDX, TN_RCX, TN_R8,
                         TN_RBX, TN_R13, TN_R14, TN_R15, TN_RBP};
@@ -360,6 +362,12 @@ static int lower_atomic(struct jit *j, u32 at, const struct bpf_insn *in, u8 byt
     }
 }
 
+/* Where a function's code begins, by the layout of the pass before. */
+static s64 entry_of(const struct jit *j, u32 sub)
+{
+    return j->pass ? (s64)j->subs[sub].entry : (s64)j->a.len;
+}
+
 static int lower_ld_imm64(struct jit *j, u32 at, const struct bpf_insn *in)
 {
     u64 imm = (u32)in[0].imm | (u64)(u32)in[1].imm << 32;
@@ -394,10 +402,12 @@ static int lower_ld_imm64(struct jit *j, u32 at, const struct bpf_insn *in)
         tn_x86_load(&j->a, 8, d, jit_pool(j, TN_POOL_HOST, k, ref->addr));
         return 0;
     }
+    case BPF_PSEUDO_FUNC:
+        tn_x86_lea(&j->a, d, tn_mem_pos(entry_of(j, j->plan[tn_jump_target(in, at)].sub)));
+        return 0;
     default:
         return tn_fail(j->err, -ENOTSUP, "pseudo_load_not_supported",
-                       "instruction %u: 64-bit load of pseudo kind %u (addresses of functions, types)", at,
-                       in->src_reg);
+                       "instruction %u: 64-bit load of pseudo kind %u ", at, in->src_reg);
     }
 }
 
@@ -496,9 +506,7 @@ static int lower_call(struct jit *j, u32 at, const struct bpf_insn *in)
     const struct tn_helper *helper;
 
     if (in->src_reg == BPF_PSEUDO_CALL) {
-        s64 target = tn_jump_target(in, at);
-
-        tn_x86_call(a, j->pass ? (s64)j->subs[j->plan[target].sub].entry : (s64)a->len);
+        tn_x86_call(a, entry_of(j, j->plan[tn_jump_target(in, at)].sub));
         return 0;
     }
     helper = in->src_reg ? NULL : tn_helper_by_id((u32)in->imm);
@@ -521,7 +529,7 @@ static u32 pushes(const struct jit_sub *sub)
 
 static u32 frame_bytes(const struct jit_sub *sub)
 {
-    return sub->stack + (sub->loops ? 8 : 0);
+    return sub->stack + (sub->loops ? 8 : 0) + sub->rounds;
 }
 
 /* Bytes taken below the saved registers: nothing where the red zone does. */
@@ -638,6 +646,127 @@ static void lower_packet(struct jit *j, u32 at, const struct bpf_insn *in, u8 by
         tn_x86_shift_i(a, 2, TN_ROL, TN_RAX, 8);
         tn_x86_movzx_rr(a, 2, TN_RAX, TN_RAX);
     }
+}
+
+/* ------------------------------------------------------------------------------ helpers that call back */
+
+/* What bpf_loop keeps from round to round; any other helper, all of struct tn_rounds and then the function. */
+struct loop {
+    u64 i, n, ctx, func;
+};
+#define ROUNDS_FUNC ((s32)sizeof(struct tn_rounds))
+
+u32 jit_rounds_size(u8 how)
+{
+    return how == JIT_LOOP ? sizeof(struct loop) : sizeof(struct tn_rounds) + 8;
+}
+
+static struct tn_mem rounds_at(const struct jit_sub *sub, s32 offset)
+{
+    return tn_mem_base(TN_RBP, offset - (s32)frame_bytes(sub));
+}
+
+/* Which function it is was proved; where several come here, R2 says which, and is kept at `func`. */
+static void keep_function(struct jit *j, u32 at, struct tn_mem func)
+{
+    if (j->prog->aux[at].callback < 0)
+        tn_x86_store(&j->a, 8, func, jit_reg[BPF_REG_2]);
+}
+
+static void call_function(struct jit *j, u32 at, struct tn_mem func)
+{
+    s16 callback = j->prog->aux[at].callback;
+
+    if (callback < 0)
+        tn_x86_call_m(&j->a, func);
+    else
+        tn_x86_call(&j->a, entry_of(j, (u32)callback));
+}
+
+static void lower_loop(struct jit *j, u32 at)
+{
+    const struct tn_insn_aux *aux = &j->prog->aux[at];
+    const struct jit_sub *sub = &j->subs[j->plan[at].sub];
+    const struct tn_mem i = rounds_at(sub, offsetof(struct loop, i)),
+                        n = rounds_at(sub, offsetof(struct loop, n)),
+                        ctx = rounds_at(sub, offsetof(struct loop, ctx)),
+                        func = rounds_at(sub, offsetof(struct loop, func));
+    struct tn_asm *a = &j->a;
+    struct tn_fixup wrong_flags = {0}, too_many, none, stopped, done[2];
+    u32 top;
+
+    if (!aux->no_flags) {
+        tn_x86_test_rr(a, 8, TN_RCX, TN_RCX);
+        wrong_flags = tn_x86_jcc_fwd(a, 1, TN_CC_NE);
+    }
+    if (!aux->no_flags || aux->callback < 0) /* then Linux calls its helper, which takes 32 bits */
+        tn_x86_mov_rr(a, 4, TN_RDI, TN_RDI);
+    tn_x86_alu_ri(a, 8, TN_CMP, TN_RDI, (s32)TN_LOOP_MAX);
+    too_many = tn_x86_jcc_fwd(a, 1, TN_CC_A);
+    tn_x86_zero(a, TN_RAX);
+    tn_x86_test_rr(a, 4, TN_RDI, TN_RDI);
+    none = tn_x86_jcc_fwd(a, 1, TN_CC_E);
+    tn_x86_store(a, 8, n, TN_RDI);
+    tn_x86_store(a, 8, ctx, TN_RDX);
+    keep_function(j, at, func);
+    tn_x86_zero(a, TN_RDI);
+    tn_x86_store(a, 8, i, TN_RDI);
+    top = a->len;
+    tn_x86_load(a, 8, TN_RSI, ctx);
+    call_function(j, at, func);
+    tn_x86_load(a, 8, TN_RDI, i);
+    tn_x86_alu_ri(a, 8, TN_ADD, TN_RDI, 1);
+    tn_x86_store(a, 8, i, TN_RDI);
+    tn_x86_test_rr(a, 8, TN_RAX, TN_RAX);
+    stopped = tn_x86_jcc_fwd(a, 1, TN_CC_NE);
+    tn_x86_alu_rm(a, 8, TN_CMP, TN_RDI, n);
+    tn_x86_jcc(a, 4, TN_CC_B, top); /* displacements may be long, if the frame is large */
+    tn_x86_bind(a, stopped);
+    tn_x86_mov_rr(a, 8, TN_RAX, TN_RDI);
+    done[0] = tn_x86_jmp_fwd(a, 1);
+    tn_x86_bind(a, too_many);
+    tn_x86_mov_ri(a, TN_RAX, (u64)-E2BIG);
+    if (!aux->no_flags) {
+        done[1] = tn_x86_jmp_fwd(a, 1);
+        tn_x86_bind(a, wrong_flags);
+        tn_x86_mov_ri(a, TN_RAX, (u64)-EINVAL);
+        tn_x86_bind(a, done[1]);
+    }
+    tn_x86_bind(a, done[0]);
+    tn_x86_bind(a, none);
+}
+
+static void lower_rounds(struct jit *j, u32 at, const struct bpf_insn *in)
+{
+    const struct jit_sub *sub = &j->subs[j->plan[at].sub];
+    const struct tn_mem func = rounds_at(sub, ROUNDS_FUNC);
+    struct tn_asm *a = &j->a;
+    struct tn_fixup over;
+    u32 top;
+
+#define ROUNDS(field) rounds_at(sub, offsetof(struct tn_rounds, field))
+    tn_x86_store(a, 8, ROUNDS(call[0]), jit_reg[BPF_REG_1]);
+    keep_function(j, at, func);
+    tn_x86_store(a, 8, ROUNDS(call[2]), jit_reg[BPF_REG_3]);
+    tn_x86_store(a, 8, ROUNDS(call[3]), jit_reg[BPF_REG_4]);
+    tn_x86_zero(a, TN_RAX);
+    tn_x86_store(a, 8, ROUNDS(result), TN_RAX);
+    tn_x86_store(a, 8, ROUNDS(at), TN_RAX);
+    tn_x86_store(a, 8, ROUNDS(next), TN_RAX);
+    top = a->len;
+    tn_x86_lea(a, jit_reg[BPF_REG_1], rounds_at(sub, 0));
+    tn_x86_mov_rr(a, 8, TN_R9, JIT_RUN);
+    tn_x86_call_m(a, jit_pool(j, TN_POOL_HELPER, (u32)in->imm, 0));
+    tn_x86_test_rr(a, 8, TN_RAX, TN_RAX);
+    over = tn_x86_jcc_fwd(a, 1, TN_CC_E);
+    for (u32 k = 0; k < TN_ARRAY_SIZE(((struct tn_rounds *)0)->arg); k++)
+        tn_x86_load(a, 8, jit_reg[1 + k], ROUNDS(arg[k]));
+    call_function(j, at, func);
+    tn_x86_test_rr(a, 8, TN_RAX, TN_RAX);
+    tn_x86_jcc(a, 4, TN_CC_E, top);
+    tn_x86_bind(a, over);
+    tn_x86_load(a, 8, TN_RAX, ROUNDS(result));
+#undef ROUNDS
 }
 
 /* ---------------------------------------------------------------------------------------- inlined helpers */
@@ -904,6 +1033,12 @@ int jit_lower(struct jit *j, u32 at)
         return 0;
     case JIT_COPY:
         lower_copy(j, at);
+        return 0;
+    case JIT_LOOP:
+        lower_loop(j, at);
+        return 0;
+    case JIT_ROUNDS:
+        lower_rounds(j, at, in);
         return 0;
     case JIT_CAREFUL:
         lower_careful(j, at, in);

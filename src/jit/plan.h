@@ -37,6 +37,8 @@ enum jit_how {
     JIT_ANSWER,       /* bpf_override_return, tenon_replace: run->value, run->replaced */
     JIT_HOST_CALL,    /* a function of the host, through the agent */
     JIT_COPY,         /* tenon_copy: bytes of a buffer of the host's, by the agent */
+    JIT_LOOP,         /* bpf_loop: a loop around calls of its function */
+    JIT_ROUNDS,       /* another helper that calls back: the same, asking it for each round */
     JIT_CAREFUL,      /* load of memory that may not be there, by the agent */
 };
 
@@ -54,6 +56,7 @@ struct jit_sub {
     bool frame; /* R10 is used: rbp, and `stack` bytes below it */
     bool loops; /* has a may_goto: eight bytes below its stack count */
     bool calls; /* leaves the function, so the stack is aligned and really allocated */
+    u32 rounds; /* bytes below all that: what a call that calls back remembers */
     u32 stack;  /* bytes below rbp */
     u64 zero;   /* of these, eight-byte slots to be cleared first: tn_subprog.zero */
     u32 entry;  /* offset of the prologue */
@@ -84,6 +87,8 @@ int jit_lower(struct jit *j, u32 at);
 /* The n-th instruction of the group at `at`, skipped ones not counted; 0 is insns[at]. */
 const struct bpf_insn *jit_member(const struct jit *j, u32 at, u32 n);
 void jit_prologue(struct jit *j, const struct jit_sub *sub, bool main);
+/* Bytes that a call that calls back (JIT_LOOP, JIT_ROUNDS) keeps in the frame. */
+u32 jit_rounds_size(u8 how);
 /* Bytes of native stack of one function, return address included. */
 u32 jit_frame_size(const struct jit_sub *sub);
 

@@ -206,6 +206,25 @@ int tn_callback_run_later(struct vf *v, u64 *longest)
     return err;
 }
 
+/* The function, and that no flag is set, hold on every visit, or vary: then the engines look. */
+static void note_rounds(struct vf *v, const struct tn_helper_call *c)
+{
+    struct tn_seen *seen = &v->seen[v->pc];
+    const struct tn_reg *flags = vf_reg(v, 4);
+    bool none = flags->kind == TN_REG_SCALAR && tn_range_is_const(&flags->r) && !flags->r.umax;
+
+    if (!seen->has_func) {
+        seen->func = (s16)c->func;
+        seen->no_flags = none;
+    } else {
+        seen->func = seen->func == (s16)c->func ? seen->func : -1;
+        seen->no_flags &= none;
+    }
+    seen->has_func = true;
+    if (seen->no_flags)
+        tn_track_precise(v, 4);
+}
+
 /* Either way waits: `v->cur` is the one where the call is over. */
 static int follow(struct vf *v, const struct callback *row, const struct tn_helper_call *c, u32 func,
                   const struct tn_reg arg[5])
@@ -213,7 +232,8 @@ static int follow(struct vf *v, const struct callback *row, const struct tn_help
     struct tn_state s = {.pool = &v->pool};
     int err;
 
-    v->facts.features |= 1ull << TN_FEATURE_callback;
+    if (row->async || !c) /* of helpers that are built, the engines know how */
+        v->facts.features |= 1ull << TN_FEATURE_callback;
     v->cfg.sub[func].callback = true;
     if (row->async)
         return put_off(v, row, c, func, arg);
@@ -238,6 +258,7 @@ int tn_callback_call(struct vf *v, const struct tn_helper_call *c)
 
     if (!row)
         return 0;
+    note_rounds(v, c);
     if (!one_more(v, c)) {
         call_over(v);
         return 0;

@@ -116,8 +116,10 @@ struct tn_pending {
 
 /* What of an instruction holds on all visits, while they happen. */
 struct tn_seen {
-    bool visited, has_mem, has_map, has_key;
+    bool visited, has_mem, has_map, has_key, has_func;
     u8 mem_kind;
+    bool no_flags;
+    s16 func; /* that a helper calls back */
     s32 map, key;
     struct tn_point *points;
 };

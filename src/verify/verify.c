@@ -187,6 +187,8 @@ static int deliver(struct vf *v)
             .const_map = s->has_map ? s->map : -1,
             .const_key = s->has_key ? s->key : -1,
             .mem_kind = s->mem_kind,
+            .no_flags = s->no_flags,
+            .callback = s->has_func ? s->func : -1,
         };
         if (c->flow[pc].second)
             out->aux[pc].live = v->seen[pc - 1].visited;

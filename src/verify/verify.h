@@ -142,7 +142,7 @@ struct tn_verify_in {
 /* What a program may do that the engines cannot (yet) run. F(name, what the program does) */
 // clang-format off
 #define TN_FEATURES(F)                                                                                       \
-    F(callback,  "has one of its functions called back")                                                     \
+    F(callback,  "has one of its functions called back later, or by a function of the host")                 \
     F(tail_call, "ends in a tail call")                                                                      \
     F(tracing,   "is attached to a function of the host by its type")                                        \
     F(probe,     "reads memory through a pointer that may not be good")                                      \
@@ -188,7 +188,8 @@ struct tn_insn_aux {
     s32 const_map; /* helper call: argument 1 is always this map of maps[]; −1 = varies or none */
     s32 const_key; /* map_lookup_elem with a key that is always this value (≥ 0); −1 = not known */
     u8 mem_kind;   /* loads, stores, calls that copy a buffer: enum tn_mem_kind */
-    u8 pad[3];
+    bool no_flags; /* helper call that calls back: its flags are always 0 */
+    s16 callback;  /* … the function called back is always this one of subprogs[]; −1 = varies or none */
 };
 enum tn_mem_kind {
     TN_MEM_PLAIN,

@@ -6,6 +6,8 @@
  *
  *      arena  │ main's stack │ callee's stack │ …             R10 = end of the own part
  *
+ * A helper that calls back is asked for the next round whenever the function it calls has returned (rt/rounds.h).
+ *
  * Atomics are real ones, since maps are shared with running targets: a compare-and-swap loop around the row's
  * equation.
  */
@@ -15,6 +17,7 @@
 #include <linux/filter.h>
 
 #include "isa/ops.h"
+#include "rt/rounds.h"
 
 #define MAX_FRAMES  8u
 #define ARENA_BYTES 8192u
@@ -73,11 +76,14 @@ ATOMIC(u64)
 /* ------------------------------------------------------------------------------------------------ pieces */
 
 struct frame {
-    u64 saved[4]; /* R6 … R9 of the caller */
-    u64 fp;       /* R10 of the caller */
-    u32 ret;      /* where it goes on */
-    u32 arena;    /* bytes in use before the call */
-    u32 rounds;   /* the caller's loops may go on so often */
+    u64 saved[4];                   /* R6 … R9 of the caller */
+    u64 fp;                         /* R10 of the caller */
+    u32 ret;                        /* where it goes on */
+    u32 arena;                      /* bytes in use before the call */
+    u32 rounds;                     /* the caller's loops may go on so often */
+    u32 callee;                     /* its first instruction */
+    const struct tn_helper *helper; /* that calls the callee back; NULL: it is simply called */
+    struct tn_rounds round;
 };
 
 static u64 load(u64 addr, u8 bytes)
@@ -189,6 +195,9 @@ static int load_imm64(const struct bpf_insn *in, const struct tn_program *prog, 
             return -EINVAL;
         *ret = (uintptr_t)maps[in->imm]->base + prog->maps[in->imm].value_off + (u32)in[1].imm;
         return 0;
+    case BPF_PSEUDO_FUNC:
+        *ret = (uintptr_t)(in + 1 + in->imm);
+        return 0;
     default:
         return -ENOTSUP;
     }
@@ -211,23 +220,108 @@ static void clear_unwritten(const struct tn_program *prog, u32 insn, u64 *fp)
                 fp[-1 - __builtin_ctzll(left)] = 0;
 }
 
+/* ------------------------------------------------------------------------------------------------- calls */
+
+struct machine {
+    const struct tn_program *prog;
+    struct tn_run *run;
+    u64 r[11];
+    u32 depth, used; /* frames; bytes of the arena */
+    u32 rounds;      /* the function's loops may go on so often */
+    struct frame frames[MAX_FRAMES - 1];
+    u64 arena[ARENA_BYTES / 8];
+};
+
+static void enter(struct machine *m, u32 callee)
+{
+    m->rounds = TN_MAY_GOTO_MAX;
+    m->r[10] = (uintptr_t)m->arena + m->used;
+    clear_unwritten(m->prog, callee, &m->arena[m->used / 8]);
+}
+
+/* The caller's frame is kept; the callee is not entered yet. */
+static int push(struct machine *m, u32 callee, u32 ret)
+{
+    struct frame *f = &m->frames[m->depth];
+    u32 need = stack_of(m->prog, callee);
+
+    if (m->depth == MAX_FRAMES - 1 || need > ARENA_BYTES - m->used)
+        return -E2BIG;
+    memcpy(f->saved, &m->r[6], sizeof(f->saved));
+    f->fp = m->r[10];
+    f->ret = ret;
+    f->arena = m->used;
+    f->rounds = m->rounds;
+    f->callee = callee;
+    f->helper = NULL;
+    m->depth++;
+    m->used += need;
+    return 0;
+}
+
+/* Enters the function that was pushed last; where it begins. */
+static u32 begin(struct machine *m)
+{
+    enter(m, m->frames[m->depth - 1].callee);
+    return m->frames[m->depth - 1].callee;
+}
+
+static int call_back(struct machine *m, const struct tn_helper *helper, u32 ret)
+{
+    const struct tn_insn_aux *aux = &m->prog->aux[ret - 1];
+    const struct bpf_insn *callee = (const struct bpf_insn *)(uintptr_t)m->r[2];
+    struct frame *f = &m->frames[m->depth];
+    int err = push(m, (u32)(callee - m->prog->insns), ret);
+
+    if (err)
+        return err;
+    f->helper = helper;
+    f->round = (struct tn_rounds){.call = {m->r[1], m->r[2], m->r[3], m->r[4]}};
+    /* Linux compiles such a call of bpf_loop in place, and then compares all of the number. */
+    if (helper->id == TN_HELPER_loop && aux->no_flags && aux->callback >= 0)
+        f->round.call[0] = TN_MIN(m->r[1], TN_LOOP_MAX + 1ull);
+    m->r[0] = 0;
+    return 0;
+}
+
+/* A function has returned, or is about to be called back for the first time: where it goes on. */
+static u32 next_round(struct machine *m)
+{
+    struct frame *f = &m->frames[m->depth - 1];
+
+    if (f->helper && !m->r[0] && f->helper->fn((u64)(uintptr_t)&f->round, 0, 0, 0, 0, m->run)) {
+        memcpy(&m->r[1], f->round.arg, sizeof(f->round.arg));
+        return begin(m);
+    }
+    if (f->helper)
+        m->r[0] = f->round.result;
+    m->depth--;
+    memcpy(&m->r[6], f->saved, sizeof(f->saved));
+    m->r[10] = f->fp;
+    m->used = f->arena;
+    m->rounds = f->rounds;
+    return f->ret;
+}
+
 /* ----------------------------------------------------------------------------------------------- the loop */
 
 int tn_vm_run(const struct tn_program *prog, struct tn_map *const *maps, void *ctx, struct tn_run *run,
               u64 budget, u64 *ret_r0)
 {
-    u64 arena[ARENA_BYTES / 8];
-    struct frame frames[MAX_FRAMES];
-    u32 depth = 0, used = stack_of(prog, 0), pc = 0;
-    u64 r[11] = {0}, left = budget ? budget : UINT64_MAX;
-    u32 rounds = TN_MAY_GOTO_MAX;
+    struct machine m;
+    u64 *const r = m.r, left = budget ? budget : UINT64_MAX;
+    u32 pc = 0;
     int err;
 
-    if (used > ARENA_BYTES)
+    m.prog = prog;
+    m.run = run;
+    m.depth = 0;
+    m.used = stack_of(prog, 0);
+    memset(m.r, 0, sizeof(m.r));
+    if (m.used > ARENA_BYTES)
         return -E2BIG;
     r[1] = (uintptr_t)ctx;
-    r[10] = (uintptr_t)arena + used;
-    clear_unwritten(prog, 0, &arena[used / 8]);
+    enter(&m, 0);
 
     for (;;) {
         const struct bpf_insn *in;
@@ -300,8 +394,8 @@ int tn_vm_run(const struct tn_program *prog, struct tn_map *const *maps, void *c
             pc += in->imm;
             break;
         case TN_OP_MAY_GOTO:
-            if (rounds)
-                rounds--;
+            if (m.rounds)
+                m.rounds--;
             else
                 pc += in->off;
             break;
@@ -344,26 +438,22 @@ int tn_vm_run(const struct tn_program *prog, struct tn_map *const *maps, void *c
         }
         case TN_OP_CALL:
             if (in->src_reg == BPF_PSEUDO_CALL) {
-                u32 callee = pc + in->imm, need = stack_of(prog, callee);
-
-                if (depth == MAX_FRAMES - 1 || need > ARENA_BYTES - used)
-                    return -E2BIG;
-                memcpy(frames[depth].saved, &r[6], sizeof(frames[depth].saved));
-                frames[depth].fp = r[10];
-                frames[depth].ret = pc;
-                frames[depth].arena = used;
-                frames[depth].rounds = rounds;
-                rounds = TN_MAY_GOTO_MAX;
-                depth++;
-                used += need;
-                r[10] = (uintptr_t)arena + used;
-                clear_unwritten(prog, callee, &arena[used / 8]);
-                pc = callee;
+                err = push(&m, pc + in->imm, pc);
+                if (err)
+                    return err;
+                pc = begin(&m);
             } else if (in->src_reg == 0) {
                 const struct tn_helper *helper = tn_helper_by_id((u32)in->imm);
 
                 if (!helper)
                     return -ENOTSUP;
+                if (helper->flags & TN_HF_ROUNDS) {
+                    err = call_back(&m, helper, pc);
+                    if (err)
+                        return err;
+                    pc = next_round(&m);
+                    break;
+                }
                 r[0] = helper->fn(r[1], r[2], r[3], r[4], r[5], run);
             } else {
                 return -ENOTSUP;
@@ -381,16 +471,11 @@ int tn_vm_run(const struct tn_program *prog, struct tn_map *const *maps, void *c
             r[0] = 0;
             /* fall through */
         case TN_OP_EXIT:
-            if (!depth) {
+            if (!m.depth) {
                 *ret_r0 = r[0];
                 return 0;
             }
-            depth--;
-            memcpy(&r[6], frames[depth].saved, sizeof(frames[depth].saved));
-            r[10] = frames[depth].fp;
-            used = frames[depth].arena;
-            rounds = frames[depth].rounds;
-            pc = frames[depth].ret;
+            pc = next_round(&m);
             break;
         default:
             return -EINVAL;

@@ -13,7 +13,8 @@ static void find_subprogs(struct engine *e)
     u32 n = 1;
 
     for (u32 i = 0; i < p->ninsns; i++)
-        if (p->insns[i].code == (BPF_JMP | BPF_CALL) && p->insns[i].src_reg == BPF_PSEUDO_CALL) {
+        if ((p->insns[i].code == (BPF_JMP | BPF_CALL) && p->insns[i].src_reg == BPF_PSEUDO_CALL) ||
+            (p->insns[i].code == (BPF_LD | BPF_IMM | BPF_DW) && p->insns[i].src_reg == BPF_PSEUDO_FUNC)) {
             u32 start = (u32)tn_jump_target(&p->insns[i], i), at = 0;
 
             while (at < n && e->subprogs[at].start < start)
@@ -54,6 +55,7 @@ void engine_init(struct engine *e, const struct bpf_insn *insns, u32 n)
 
         e->aux[i].live = true;
         e->aux[i].const_map = e->aux[i].const_key = -1;
+        e->aux[i].callback = -1;
         if ((kind == TN_KIND_JMP || kind == TN_KIND_JA) && target >= 0 && target < n)
             e->aux[target].jump_target = true;
     }

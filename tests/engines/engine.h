@@ -32,6 +32,7 @@
 #define LD64(d, v)                  I(BPF_LD | BPF_IMM | BPF_DW, d, 0, 0, (u32)(u64)(v)), I(0, 0, 0, 0, (u64)(v) >> 32)
 #define LDMAP(d, map)               I(BPF_LD | BPF_IMM | BPF_DW, d, BPF_PSEUDO_MAP_FD, 0, map), I(0, 0, 0, 0, 0)
 #define LDVALUE(d, map, off)        I(BPF_LD | BPF_IMM | BPF_DW, d, BPF_PSEUDO_MAP_VALUE, 0, map), I(0, 0, 0, 0, off)
+#define LDFUNC(d, off)              I(BPF_LD | BPF_IMM | BPF_DW, d, BPF_PSEUDO_FUNC, 0, off), I(0, 0, 0, 0, 0)
 #define JMP_K(op, d, imm, off)      I(BPF_JMP | (op) | BPF_K, d, 0, off, imm)
 #define JMP_X(op, d, s, off)        I(BPF_JMP | (op) | BPF_X, d, s, off, 0)
 #define JA(off)                     I(BPF_JMP | BPF_JA, 0, 0, off, 0)

@@ -8,6 +8,8 @@
 #include <errno.h>
 #include <sys/mman.h>
 
+#include "rt/rounds.h"
+
 static void functions_call_each_other(void **state)
 {
     struct bpf_insn insns[] = {
@@ -141,6 +143,426 @@ static void values_are_reached_directly(void **state)
     assert_int_equal(engine_jit(&e, NULL, NULL), 42);
     assert_int_equal(value[3], 42);
     engine_clear(&e);
+}
+
+/* ---------------------------------------------------------------------------------------- functions called back */
+
+/* What the verifier may have found out about a call that calls back. */
+enum known { NOTHING, THE_FUNCTION, FUNCTION_AND_FLAGS, KNOWNS };
+
+static void know(struct engine *e, u32 call, enum known known)
+{
+    if (known != NOTHING)
+        e->aux[call].callback = 1;
+    e->aux[call].no_flags = known == FUNCTION_AND_FLAGS;
+}
+
+static u64 both(struct engine *e, void *ctx, struct tn_run *run)
+{
+    u64 vm = engine_vm(e, ctx, run), jit = engine_jit(e, ctx, run);
+
+    assert_int_equal(vm, jit);
+    return jit;
+}
+
+/* bpf_loop(ctx[0], add, ctx, ctx[1]), where add counts in ctx[2], sums what it is given in ctx[3], and stops at ctx[4]. */
+static void loops_go_round(void **state)
+{
+    const struct bpf_insn insns[] = {
+        MOV_K(6, 6),
+        MOV_X(7, 1),
+        MOV_K(8, 8),
+        MOV_K(9, 9),
+        MOV_X(3, 1),
+        LDX(BPF_DW, 4, 7, 8),
+        LDX(BPF_DW, 1, 7, 0),
+        LDFUNC(2, 8), /* 7 → 16 */
+        CALL(BPF_FUNC_loop),
+        ALU_K(BPF_MUL, 0, 1000),
+        ALU_X(BPF_ADD, 0, 6),
+        ALU_X(BPF_ADD, 0, 8),
+        ALU_X(BPF_ADD, 0, 9),
+        JMP_X(BPF_JEQ, 7, 7, 0),
+        EXIT,
+        /* 16: add */
+        MOV_K(6, -1),
+        MOV_K(7, -1),
+        MOV_K(8, -1),
+        MOV_K(9, -1),
+        LDX(BPF_DW, 3, 2, 16),
+        ALU_K(BPF_ADD, 3, 1),
+        STX(BPF_DW, 2, 3, 16),
+        LDX(BPF_DW, 3, 2, 24),
+        ALU_X(BPF_ADD, 3, 1),
+        STX(BPF_DW, 2, 3, 24),
+        LDX(BPF_DW, 3, 2, 32),
+        MOV_K(0, 0),
+        JMP_X(BPF_JNE, 3, 1, 1),
+        MOV_K(0, 1),
+        EXIT,
+    };
+    static const u64 counts[] = {
+        0, 1, 2, 3, 100, TN_LOOP_MAX, TN_LOOP_MAX + 1, UINT32_MAX, 1ull << 32 | 3, UINT64_MAX};
+
+    for (enum known known = NOTHING; known < KNOWNS; known++)
+        for (u32 c = 0; c < TN_ARRAY_SIZE(counts); c++)
+            for (u64 flags = 0; flags < (known == FUNCTION_AND_FLAGS ? 1 : 3); flags++)
+                for (u64 stop = 0; stop < 6; stop++) {
+                    u64 n = known == FUNCTION_AND_FLAGS ? counts[c] : (u32)counts[c];
+                    u64 rounds = flags || n > TN_LOOP_MAX ? 0 : stop < n ? stop + 1 : n;
+                    s64 result = flags ? -EINVAL : n > TN_LOOP_MAX ? -E2BIG : (s64)rounds;
+                    struct engine e;
+
+                    if (stop == 5 && n > 3 && n <= TN_LOOP_MAX)
+                        continue; /* one that is never stopped is run below */
+                    ENGINE_INIT(&e, insns);
+                    assert_int_equal(e.prog.nsubprogs, 2);
+                    e.subprogs[1].stack = 0;
+                    assert_int_equal(insns[9].imm, BPF_FUNC_loop);
+                    know(&e, 9, known);
+                    for (u32 engine = 0; engine < 2; engine++) {
+                        u64 ctx[] = {counts[c], flags, 0, 0, stop};
+                        u64 r0 = engine ? engine_jit(&e, ctx, NULL) : engine_vm(&e, ctx, NULL);
+
+                        assert_int_equal(r0, (u64)(result * 1000 + 23));
+                        assert_int_equal(ctx[2], rounds);
+                        assert_int_equal(ctx[3], rounds * (rounds - 1) / 2);
+                    }
+                    engine_clear(&e);
+                }
+}
+
+/* As many rounds as there may be, and a function that is called back in each of another's. */
+static void loops_nest(void **state)
+{
+    const struct bpf_insn insns[] = {
+        MOV_X(6, 1),
+        MOV_X(3, 6),
+        LDX(BPF_W, 1, 6, 8),
+        LDFUNC(2, 6), /* 3 → 10 */
+        MOV_K(4, 0),
+        CALL(BPF_FUNC_loop),
+        LDX(BPF_DW, 1, 6, 0),
+        ALU_X(BPF_ADD, 0, 1),
+        EXIT,
+        /* 10: outer, with what it has on its stack */
+        STX(BPF_DW, 10, 1, -8),
+        MOV_X(6, 2),
+        MOV_X(3, 10),
+        ALU_K(BPF_ADD, 3, -16),
+        STX(BPF_DW, 3, 6, 0),
+        LDX(BPF_W, 1, 6, 12),
+        LDFUNC(2, 10), /* 16 → 27 */
+        MOV_K(4, 0),
+        CALL(BPF_FUNC_loop),
+        LDX(BPF_DW, 1, 10, -8),
+        MOV_K(0, 1),
+        LDX(BPF_DW, 2, 10, -16),
+        JMP_X(BPF_JNE, 2, 6, 1),
+        MOV_K(0, 0),
+        EXIT,
+        EXIT, /* 26 */
+        /* 27: inner: counts in the context, whose address it finds on the outer one's stack */
+        LDX(BPF_DW, 3, 2, 0),
+        LDX(BPF_DW, 1, 3, 0),
+        ALU_K(BPF_ADD, 1, 1),
+        STX(BPF_DW, 3, 1, 0),
+        MOV_K(0, 0),
+        EXIT,
+    };
+    static const u32 counts[][2] = {{0, 5}, {5, 0}, {1, 1}, {7, 9}, {1000, 1000}};
+
+    for (u32 c = 0; c < TN_ARRAY_SIZE(counts); c++)
+        for (enum known known = NOTHING; known < KNOWNS; known += 2) {
+            struct engine e;
+
+            ENGINE_INIT(&e, insns);
+            assert_int_equal(e.prog.nsubprogs, 3);
+            e.subprogs[0].stack = 0;
+            e.subprogs[1].stack = 16;
+            e.subprogs[2].stack = 0;
+            know(&e, 6, known);
+            if (known)
+                e.aux[19] = (struct tn_insn_aux){
+                    .live = true, .const_map = -1, .const_key = -1, .no_flags = true, .callback = 2};
+            for (u32 engine = 0; engine < 2; engine++) {
+                u64 ctx[2] = {0, counts[c][0] | (u64)counts[c][1] << 32};
+                u64 r0 = engine ? engine_jit(&e, ctx, NULL) : engine_vm(&e, ctx, NULL);
+
+                assert_int_equal(ctx[0], (u64)counts[c][0] * counts[c][1]);
+                assert_int_equal(r0, ctx[0] + counts[c][0]);
+            }
+            assert_true(e.code.stack >= 16 + 3 * 8 + 2 * 32);
+            engine_clear(&e);
+        }
+}
+
+/* The longest loop there may be, of a function that does nothing: instructions of x86 a round are counted. */
+static void a_round_is_cheap(void **state)
+{
+    const struct bpf_insn insns[] = {
+        MOV_K(1, TN_LOOP_MAX), LDFUNC(2, 5), /* 1 → 7 */ MOV_K(3, 0), MOV_K(4, 0), CALL(BPF_FUNC_loop), EXIT,
+        MOV_K(0, 0),           EXIT,
+    };
+    struct engine e;
+    char text[4096];
+    u64 start;
+
+    ENGINE_INIT(&e, insns);
+    e.subprogs[0].stack = e.subprogs[1].stack = 0;
+    know(&e, 5, FUNCTION_AND_FLAGS);
+    engine_compile(&e);
+    start = tn_monotonic();
+    assert_int_equal(engine_jit(&e, NULL, NULL), TN_LOOP_MAX);
+    print_message("# a round takes %.2f ns\n", (double)(tn_monotonic() - start) / TN_LOOP_MAX);
+    engine_text(&e, text, sizeof(text));
+    assert_null(strstr(text, "lea ")); /* the function's address is made nowhere */
+    assert_int_equal(e.code.npool, 0);
+    assert_true(engine_count_insns(&e) <= 30);
+    engine_clear(&e);
+}
+
+/* Which function is called back depends on the context. */
+static void functions_are_chosen(void **state)
+{
+    const struct bpf_insn insns[] = {
+        LDX(BPF_DW, 5, 1, 0),
+        LDFUNC(2, 10), /* 1 → 12 */
+        JMP_K(BPF_JEQ, 5, 0, 2),
+        LDFUNC(2, 9), /* 4 → 14 */
+        MOV_X(3, 1),
+        MOV_K(1, 10),
+        MOV_K(4, 0),
+        CALL(BPF_FUNC_loop),
+        EXIT,
+        EXIT, /* 11 */
+        MOV_K(0, 0),
+        EXIT,
+        /* 14 */
+        MOV_K(0, 1),
+        EXIT,
+    };
+    struct engine e;
+    u64 ctx = 0;
+
+    ENGINE_INIT(&e, insns);
+    assert_int_equal(e.prog.nsubprogs, 3);
+    assert_int_equal(both(&e, &ctx, NULL), 10);
+    ctx = 1;
+    assert_int_equal(both(&e, &ctx, NULL), 1);
+    engine_clear(&e);
+}
+
+#define EACH_MAX 64u
+
+/* bpf_for_each_map_elem(map 0, each, ctx, ctx[0]): `each` writes key and value down behind ctx[2], counted in ctx[1], then
+   does what `act` says, and stops when ctx[1] is *stop. */
+static void init_each(struct engine *e, u32 type, u32 entries, u32 ncpu, const struct bpf_insn *act, u32 nact,
+                      enum known known)
+{
+    const struct bpf_insn before[] = {
+        MOV_X(3, 1),
+        LDX(BPF_DW, 4, 1, 0),
+        LDMAP(1, 0),
+        LDFUNC(2, 3), /* 4 → 8 */
+        CALL(BPF_FUNC_for_each_map_elem),
+        EXIT,
+        /* 8 */
+        MOV_X(6, 4),
+        MOV_X(8, 2),
+        MOV_X(9, 3),
+        LDX(BPF_DW, 5, 6, 8),
+        MOV_X(0, 5),
+        ALU_K(BPF_LSH, 0, 4),
+        ALU_X(BPF_ADD, 0, 6),
+        LDX(BPF_W, 2, 8, 0),
+        STX(BPF_DW, 0, 2, 24),
+        LDX(BPF_DW, 2, 9, 0),
+        STX(BPF_DW, 0, 2, 32),
+        ALU_K(BPF_ADD, 5, 1),
+        STX(BPF_DW, 6, 5, 8),
+        MOV_X(7, 1),
+    };
+    const struct bpf_insn after[] = {
+        LDX(BPF_DW, 1, 6, 8), LDX(BPF_DW, 2, 6, 16), MOV_K(0, 1), JMP_X(BPF_JEQ, 1, 2, 1), MOV_K(0, 0), EXIT,
+    };
+    struct bpf_insn insns[TN_ARRAY_SIZE(before) + 16 + TN_ARRAY_SIZE(after)];
+    u32 n = TN_ARRAY_SIZE(before);
+
+    memcpy(insns, before, sizeof(before));
+    memcpy(&insns[n], act, nact * sizeof(*act));
+    memcpy(&insns[n + nact], after, sizeof(after));
+    engine_init(e, insns, n + nact + (u32)TN_ARRAY_SIZE(after));
+    assert_int_equal(e->prog.nsubprogs, 2);
+    engine_add_map(e, type, 4, 8, entries, ncpu);
+    know(e, 6, known);
+}
+
+struct seen {
+    u64 flags, n, stop, key_value[EACH_MAX][2];
+};
+
+static bool is_array(u32 type)
+{
+    return type == BPF_MAP_TYPE_ARRAY || type == BPF_MAP_TYPE_PERCPU_ARRAY;
+}
+
+/* Keys 0 … n−1; values of CPU c: 100 × key + c + 1. */
+static void fill_map(struct engine *e, u32 n)
+{
+    u64 value[8] = {0};
+
+    for (u32 key = 0; key < n; key++) {
+        for (u32 cpu = 0; cpu < e->geos[0].ncpu; cpu++)
+            value[cpu] = 100 * key + cpu + 1;
+        assert_int_equal(tn_map_user_update(e->maps[0], &key, value, 0), 0);
+    }
+}
+
+static void elements_are_gone_through(void **state)
+{
+    static const u32 types[] = {BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_PERCPU_ARRAY, BPF_MAP_TYPE_HASH,
+                                BPF_MAP_TYPE_PERCPU_HASH};
+
+    for (u32 t = 0; t < TN_ARRAY_SIZE(types); t++)
+        for (u32 entries = 1; entries <= 33; entries += 8)
+            for (u32 k = 0; k < KNOWNS * 2; k++) {
+                u32 filled = is_array(types[t]) || k % 2 ? entries : entries / 2;
+                bool percpu = types[t] == BPF_MAP_TYPE_PERCPU_ARRAY || types[t] == BPF_MAP_TYPE_PERCPU_HASH;
+                struct engine e;
+
+                init_each(&e, types[t], entries, 3, NULL, 0, (enum known)(k / 2));
+                fill_map(&e, filled);
+                for (u64 stop = 0; stop <= entries; stop += 3)
+                    for (s32 cpu = -1; cpu < 4; cpu++) {
+                        struct seen vm = {.flags = 0, .stop = stop}, jit = vm;
+                        struct tn_run run = {.cpu = cpu}, again = run;
+                        u32 most = percpu && (u32)cpu >= 3 ? 0 : filled;
+                        u32 n = stop && stop < most ? (u32)stop : most;
+                        u64 met = 0;
+
+                        assert_int_equal(engine_vm(&e, &vm, &run), n);
+                        assert_int_equal(engine_jit(&e, &jit, &again), n);
+                        assert_memory_equal(&vm, &jit, sizeof(vm));
+                        assert_int_equal(vm.n, n);
+                        for (u32 i = 0; i < n; i++) {
+                            u64 key = vm.key_value[i][0];
+
+                            assert_true(key < filled && !(met >> key & 1));
+                            met |= 1ull << key;
+                            assert_int_equal(vm.key_value[i][1], 100 * key + (percpu ? (u32)cpu : 0) + 1);
+                        }
+                    }
+                for (u64 flags = 1; flags; flags <<= 21) {
+                    struct seen seen = {.flags = flags};
+                    struct tn_run run = {.cpu = 0};
+
+                    if (k / 2 == FUNCTION_AND_FLAGS)
+                        break;
+                    assert_int_equal(both(&e, &seen, &run), -EINVAL);
+                    assert_int_equal(seen.n, 0);
+                }
+                engine_clear(&e);
+            }
+}
+
+/* The function changes the map that is gone through. */
+static void maps_may_change_meanwhile(void **state)
+{
+    static const u32 types[] = {BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_PERCPU_HASH};
+    const struct bpf_insn remove[] = {MOV_X(1, 7), MOV_X(2, 8), CALL(BPF_FUNC_map_delete_elem)};
+    const struct bpf_insn replace[] = {ST(BPF_DW, 10, -8, 7),
+                                       MOV_X(1, 7),
+                                       MOV_X(2, 8),
+                                       MOV_X(3, 10),
+                                       ALU_K(BPF_ADD, 3, -8),
+                                       MOV_K(4, 0),
+                                       CALL(BPF_FUNC_map_update_elem)};
+    const struct bpf_insn add[] = {LDX(BPF_W, 1, 8, 0),
+                                   ALU_K(BPF_ADD, 1, 1000),
+                                   STX(BPF_W, 10, 1, -4),
+                                   MOV_X(1, 7),
+                                   MOV_X(2, 10),
+                                   ALU_K(BPF_ADD, 2, -4),
+                                   MOV_X(3, 9),
+                                   MOV_K(4, 0),
+                                   CALL(BPF_FUNC_map_update_elem)};
+
+    for (u32 t = 0; t < 2; t++)
+        for (u32 engine = 0; engine < 2; engine++) {
+            struct tn_map_census census;
+            struct tn_run run = {.cpu = 1};
+            struct seen seen = {0};
+            struct engine e;
+
+            init_each(&e, types[t], 32, 3, remove, TN_ARRAY_SIZE(remove), FUNCTION_AND_FLAGS);
+            fill_map(&e, 32);
+            assert_int_equal(engine ? engine_jit(&e, &seen, &run) : engine_vm(&e, &seen, &run), 32);
+            assert_int_equal(tn_map_census(e.maps[0], &census), 0);
+            assert_int_equal(census.live, 0);
+            assert_int_equal(census.faults + census.locked + census.taken, 0);
+            engine_clear(&e);
+
+            /* A replaced element goes to its chain's head, behind the walk: each key is met once. */
+            seen = (struct seen){0};
+            init_each(&e, types[t], 32, 3, replace, TN_ARRAY_SIZE(replace), FUNCTION_AND_FLAGS);
+            fill_map(&e, 32);
+            assert_int_equal(engine ? engine_jit(&e, &seen, &run) : engine_vm(&e, &seen, &run), 32);
+            for (u32 key = 0; key < 32; key++) {
+                u64 value[8] = {0};
+
+                assert_int_equal(tn_map_user_lookup(e.maps[0], &key, value, 0), 0);
+                assert_int_equal(value[t ? 1 : 0], 7);
+            }
+            engine_clear(&e);
+
+            /* What is added is met or not; the walk ends. */
+            seen = (struct seen){0};
+            init_each(&e, types[t], 32, 3, add, TN_ARRAY_SIZE(add), FUNCTION_AND_FLAGS);
+            fill_map(&e, 16);
+            seen.n = engine ? engine_jit(&e, &seen, &run) : engine_vm(&e, &seen, &run);
+            assert_true(seen.n >= 16 && seen.n <= e.geos[0].nelems);
+            assert_int_equal(tn_map_census(e.maps[0], &census), 0);
+            assert_int_equal(census.faults, 0);
+            engine_clear(&e);
+        }
+}
+
+/* Whatever somebody writes into the map's memory, the walk stays inside, and ends. */
+static void hostile_maps_end(void **state)
+{
+    static const u32 types[] = {BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_PERCPU_HASH};
+    u64 seed = 1, most = 0;
+
+    for (u32 n = 0; n < 400; n++) {
+        struct tn_run run = {.cpu = 0};
+        struct tn_rounds rounds = {0};
+        struct engine e;
+        const struct tn_map *map;
+        u64 met = 0;
+
+        init_each(&e, types[n % 2], 16, 2, NULL, 0, NOTHING);
+        fill_map(&e, 16);
+        map = e.maps[0];
+        for (u32 w = 0; w < 1 + n / 4; w++) {
+            u32 *word = (u32 *)map->base + rnd(&seed) % (map->geo.size / 4);
+
+            *word = (u32)(n % 8 < 4 ? rnd(&seed) % (map->geo.nelems + 2) : rnd(&seed));
+        }
+        rounds.call[0] = (u64)map;
+        while (tn_helper_for_each_map_elem((u64)&rounds, 0, 0, 0, 0, &run)) {
+            const u8 *key = (const u8 *)rounds.arg[1], *value = (const u8 *)rounds.arg[2];
+
+            assert_true(key >= map->base && key + 4 <= map->base + map->geo.size);
+            assert_true(value >= map->base && value + 8 <= map->base + map->geo.size);
+            met++;
+        }
+        assert_int_equal(rounds.result, met);
+        assert_true(met <= map->geo.nelems);
+        most = TN_MAX(most, met);
+        engine_clear(&e);
+    }
+    assert_true(most > 16);
 }
 
 /* --------------------------------------------------------------------------------------- inlined look-ups */
@@ -547,6 +969,13 @@ int main(void)
         cmocka_unit_test(functions_call_each_other),
         cmocka_unit_test(helpers_keep_what_they_must),
         cmocka_unit_test(unwritten_slots_are_cleared),
+        cmocka_unit_test(loops_go_round),
+        cmocka_unit_test(loops_nest),
+        cmocka_unit_test(a_round_is_cheap),
+        cmocka_unit_test(functions_are_chosen),
+        cmocka_unit_test(elements_are_gone_through),
+        cmocka_unit_test(maps_may_change_meanwhile),
+        cmocka_unit_test(hostile_maps_end),
         cmocka_unit_test(values_are_reached_directly),
         cmocka_unit_test(inlined_lookups_are_lookups),
         cmocka_unit_test(known_indices_are_addresses),

@@ -29,7 +29,7 @@ static bool same_kind(enum tn_arg built, const struct tn_arg_form *form)
         return form->kind == TN_AK_NONE;
     case TN_ARG_ANY:
     case TN_ARG_SCALAR:
-        return form->kind == TN_AK_ANY ||
+        return form->kind == TN_AK_ANY || form->kind == TN_AK_SCALAR || form->kind == TN_AK_STACK ||
                form->kind == TN_AK_NONE; /* trace_printk: what the format asks for */
     case TN_ARG_CTX:
         return form->kind == TN_AK_CTX;
@@ -52,6 +52,8 @@ static bool same_kind(enum tn_arg built, const struct tn_arg_form *form)
         return form->kind == TN_AK_RECORD;
     case TN_ARG_CONST_SIZE:
         return form->kind == TN_AK_ALLOC;
+    case TN_ARG_FUNC:
+        return form->kind == TN_AK_FUNC;
     case TN_ARG_CONST_STR:
         return form->kind == TN_AK_STR;
     }

@@ -30,6 +30,7 @@ enum tn_arg {
     TN_ARG_SIZE0,       /* size of the argument before, 0 allowed */
     TN_ARG_RINGBUF_MEM, /* what ringbuf_reserve returned, known non-null; the reference ends here */
     TN_ARG_CONST_SIZE,  /* known constant: allocation size */
+    TN_ARG_FUNC,        /* a function of the program, to be called back */
     TN_ARG_CONST_STR,   /* NUL-terminated constant string in a read-only map (not used by trace_printk:
                            it takes MEM_RD) */
 };
@@ -48,6 +49,8 @@ enum tn_helper_flag {
     TN_HF_SYSCALL = 1 << 2,       /* may make a system call in the target (rt/syscalls.h) */
     TN_HF_GPL = 1 << 3,           /* Linux gives it to GPL-compatible programs only, and so do we */
     TN_HF_READS_PROCESS = 1 << 4, /* takes an untyped host address: authority question TN_ACCESS_PROCESS */
+    TN_HF_ROUNDS =
+        1 << 5, /* calls back: the C function is the step of a loop, given a struct tn_rounds (rt/rounds.h) */
 };
 
 #define TN_HELPERS(H)                                                                                        \
@@ -81,8 +84,10 @@ enum tn_helper_flag {
     H(133, ringbuf_discard, VOID, RINGBUF_MEM, SCALAR, NONE, NONE, NONE, TN_HF_RUN | TN_HF_SYSCALL)          \
     H(134, ringbuf_query, SCALAR, MAP, SCALAR, NONE, NONE, NONE, TN_HF_RUN)                                  \
     H(160, ktime_get_coarse_ns, SCALAR, NONE, NONE, NONE, NONE, NONE, TN_HF_RUN | TN_HF_SYSCALL)             \
+    H(164, for_each_map_elem, SCALAR, MAP, FUNC, ANY, SCALAR, NONE, TN_HF_RUN | TN_HF_ROUNDS)                \
     H(173, get_func_ip, SCALAR, CTX, NONE, NONE, NONE, NONE, TN_HF_RUN | TN_HF_GPL)                          \
     H(174, get_attach_cookie, SCALAR, CTX, NONE, NONE, NONE, NONE, TN_HF_RUN)                                \
+    H(181, loop, SCALAR, SCALAR, FUNC, ANY, SCALAR, NONE, TN_HF_ROUNDS)                                      \
     H(208, ktime_get_tai_ns, SCALAR, NONE, NONE, NONE, NONE, NONE, TN_HF_RUN | TN_HF_SYSCALL)
 
 enum tn_helper_id {

@@ -40,6 +40,16 @@ int tn_array_delete(const struct tn_map *map, const void *key, const struct tn_w
     return -EINVAL;
 }
 
+bool tn_array_each(const struct tn_map *map, struct tn_rounds *rounds, s32 cpu)
+{
+    if (rounds->at >= map->geo.max_entries)
+        return false;
+    rounds->key = (u32)rounds->at++;
+    rounds->arg[1] = (u64)&rounds->key;
+    rounds->arg[2] = (u64)value_at(map, &rounds->key);
+    return true;
+}
+
 int tn_array_user_lookup(const struct tn_map *map, const void *key, void *ret_value)
 {
     const u8 *src = value_at(map, key);

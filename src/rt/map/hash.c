@@ -31,6 +31,16 @@ int tn_hash_delete(const struct tn_map *map, const void *key, const struct tn_wh
     return tn_table_delete(map, key, who);
 }
 
+bool tn_hash_each(const struct tn_map *map, struct tn_rounds *rounds, s32 cpu)
+{
+    struct tn_elem *e = tn_table_each(map, rounds);
+
+    if (!e)
+        return false;
+    rounds->arg[2] = (u64)tn_elem_value(map, e);
+    return true;
+}
+
 int tn_hash_user_lookup(const struct tn_map *map, const void *key, void *ret_value)
 {
     struct tn_elem *e = tn_table_find(map, key), *again;

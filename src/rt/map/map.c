@@ -37,6 +37,13 @@ int tn_map_delete_as(const struct tn_map *map, const void *key, const struct tn_
 #undef M
 }
 
+bool tn_map_each(const struct tn_map *map, struct tn_rounds *rounds, s32 cpu)
+{
+#define M(type, prefix, name, flags) CASE(type, tn_##prefix##_each(map, rounds, cpu))
+    DISPATCH(M, false)
+#undef M
+}
+
 int tn_map_update(const struct tn_map *map, const void *key, const void *value, u64 map_flags, s32 cpu)
 {
     struct tn_who who = tn_who(NULL);

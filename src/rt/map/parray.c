@@ -54,6 +54,20 @@ int tn_parray_delete(const struct tn_map *map, const void *key, const struct tn_
     return -EINVAL;
 }
 
+bool tn_parray_each(const struct tn_map *map, struct tn_rounds *rounds, s32 cpu)
+{
+    u32 key = (u32)rounds->at;
+    u8 *value = rounds->at < map->geo.max_entries ? value_at(map, &key, (u32)cpu) : NULL;
+
+    if (!value) /* past the end, or a run that lost its claim */
+        return false;
+    rounds->at++;
+    rounds->key = key;
+    rounds->arg[1] = (u64)&rounds->key;
+    rounds->arg[2] = (u64)value;
+    return true;
+}
+
 int tn_parray_user_lookup(const struct tn_map *map, const void *key, void *ret_value)
 {
     if (*(const u32 *)key >= map->geo.max_entries)

@@ -40,6 +40,16 @@ int tn_phash_delete(const struct tn_map *map, const void *key, const struct tn_w
     return tn_table_delete(map, key, who);
 }
 
+bool tn_phash_each(const struct tn_map *map, struct tn_rounds *rounds, s32 cpu)
+{
+    struct tn_elem *e = (u32)cpu < map->geo.ncpu ? tn_table_each(map, rounds) : NULL;
+
+    if (!e)
+        return false;
+    rounds->arg[2] = (u64)(tn_elem_value(map, e) + (u64)(u32)cpu * map->geo.value_stride);
+    return true;
+}
+
 int tn_phash_user_lookup(const struct tn_map *map, const void *key, void *ret_value)
 {
     struct tn_elem *e = tn_table_find(map, key);

@@ -184,6 +184,11 @@ int tn_ringbuf_delete(const struct tn_map *map, const void *key, const struct tn
     return -TN_ENOTSUPP;
 }
 
+bool tn_ringbuf_each(const struct tn_map *map, struct tn_rounds *rounds, s32 cpu)
+{
+    return false;
+}
+
 int tn_ringbuf_user_lookup(const struct tn_map *map, const void *key, void *ret_value)
 {
     return -TN_ENOTSUPP;

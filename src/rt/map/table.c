@@ -119,6 +119,40 @@ int tn_table_next_key(const struct tn_map *map, const void *key, void *ret_next)
     return 0;
 }
 
+/*
+ * Where the chain goes on is read before the element is handed out, so that it may be deleted meanwhile. An element that
+ * was next and was deleted or replaced still names its successor, and is met as it was, as in Linux; one that has come to
+ * another chain since does not belong to this one any more, and the walk goes on with the next bucket.
+ */
+struct tn_elem *tn_table_each(const struct tn_map *map, struct tn_rounds *rounds)
+{
+    const struct tn_map_geo *geo = &map->geo;
+
+    if (!rounds->left) {
+        rounds->left = geo->nelems + 1;
+        rounds->next = tn_load_acquire(&tn_table_bucket(map, 0)->head);
+    }
+    for (;;) {
+        struct tn_elem *e;
+
+        while (rounds->next >= geo->nelems) {
+            if (rounds->at + 1 >= geo->nbuckets)
+                return NULL;
+            rounds->next = tn_load_acquire(&tn_table_bucket(map, (u32)++rounds->at)->head);
+        }
+        if (rounds->left == 1)
+            return NULL;
+        rounds->left--;
+        e = tn_table_elem(map, rounds->next);
+        rounds->next = tn_load_acquire(&e->next);
+        if ((tn_load(&e->hash) & (geo->nbuckets - 1)) == rounds->at) {
+            rounds->arg[1] = (u64)e->key;
+            return e;
+        }
+        rounds->next = TN_CHAIN_END;
+    }
+}
+
 /* ------------------------------------------------------------------------------------ pools of elements */
 
 u64 *tn_table_bits(const struct tn_map *map, enum tn_elem_kind pool)

@@ -95,6 +95,9 @@ static inline u32 tn_table_words(const struct tn_map_geo *geo)
 /* Finds without a lock. NULL: not there. */
 struct tn_elem *tn_table_find(const struct tn_map *map, const void *key);
 
+/* The next element of a walk through all buckets; its key is rounds->arg[1]. */
+struct tn_elem *tn_table_each(const struct tn_map *map, struct tn_rounds *rounds);
+
 /* How a new or changed element gets its value; `fresh`: the memory holds another element's leftovers. */
 typedef void (*tn_table_fill)(const struct tn_map *map, u8 *dst, const void *value, bool fresh, s32 cpu);
 

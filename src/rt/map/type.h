@@ -12,12 +12,14 @@
 #include "rt/lock.h"
 #include "rt/map/map.h"
 #include "rt/mem.h"
+#include "rt/rounds.h"
 
 #define M(type, prefix, name, flags)                                                                         \
     void *tn_##prefix##_lookup(const struct tn_map *map, const void *key, s32 cpu);                          \
     int tn_##prefix##_update(const struct tn_map *map, const void *key, const void *value, u64 map_flags,    \
                              s32 cpu, const struct tn_who *who);                                             \
     int tn_##prefix##_delete(const struct tn_map *map, const void *key, const struct tn_who *who);           \
+    bool tn_##prefix##_each(const struct tn_map *map, struct tn_rounds *rounds, s32 cpu);                    \
     int tn_##prefix##_user_lookup(const struct tn_map *map, const void *key, void *ret_value);               \
     int tn_##prefix##_user_update(const struct tn_map *map, const void *key, const void *value,              \
                                   u64 map_flags, const struct tn_who *who);                                  \

@@ -118,13 +118,17 @@ static int run_confined(struct tn_caller *caller, const struct tn_prog *prog, co
     broker->njobs++;
     r = tn_confined_start(&in, &confined, &caller->why);
     if (!r) {
+        const pid_t pid = confined.pid;
+
         r = tn_loop_wait(broker->loop, confined.pidfd, EPOLLIN, WAIT_MS);
         if (!r)
             r = tn_confined_finish(&confined, ret_result, job->ctx, job->data, &caller->why);
         else
             (void)tn_fail(&caller->why, r, "test_run_stuck", "the program's process gave no answer");
-        if (r)
+        if (r) { /* it may have been in the middle of changing a map */
             tn_confined_abort(&confined);
+            tn_process_ended(broker, pid);
+        }
     }
     broker->njobs--;
     release_cpu(broker, in.cpu);

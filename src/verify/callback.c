@@ -17,7 +17,10 @@
  * of call and the map, so each function is followed once for each pair, after the program itself: it may put
  * itself off again.
  */
+#include "rt/rounds.h"
 #include "verify/internal.h"
+
+#define SAMPLES_MAX (128u * 1024)
 
 /* What an argument of a callback is. */
 enum given {
@@ -206,6 +209,25 @@ int tn_callback_run_later(struct vf *v, u64 *longest)
     return err;
 }
 
+/* The rounds of one call. Linux bounds those that a ring buffer's samples make. */
+static u64 most_rounds(struct vf *v, const struct tn_helper_call *c)
+{
+    switch (c->proto->id) {
+    case TN_PROTO_loop:
+        return TN_MIN(vf_reg(v, 1)->r.umax, (u64)TN_LOOP_MAX);
+    case TN_PROTO_for_each_map_elem:
+        return c->map_uid && c->map->geo.map_flags & BPF_F_INNER_MAP
+                   ? TN_ENDLESS
+                   : TN_MAX(c->map->geo.max_entries, c->map->geo.nelems);
+    case TN_PROTO_user_ringbuf_drain:
+        return SAMPLES_MAX;
+    case TN_PROTO_find_vma:
+        return 1;
+    default:
+        return TN_ENDLESS;
+    }
+}
+
 /* The function, and that no flag is set, hold on every visit, or vary: then the engines look. */
 static void note_rounds(struct vf *v, const struct tn_helper_call *c)
 {
@@ -247,7 +269,11 @@ static int follow(struct vf *v, const struct callback *row, const struct tn_help
         tn_state_clear(&s);
         return err;
     }
-    return tn_explore_fork(v, &s, v->cfg.sub[func].start);
+    tn_longest_rounds(v, c ? most_rounds(v, c) : TN_ENDLESS);
+    tn_longest_enter(v, true);
+    err = tn_explore_fork(v, &s, v->cfg.sub[func].start);
+    tn_longest_enter(v, false);
+    return err;
 }
 
 int tn_callback_call(struct vf *v, const struct tn_helper_call *c)
@@ -316,6 +342,7 @@ int tn_callback_exit(struct vf *v, u32 *ret_next, bool *ret_end)
         return tn_held_none(v, "BPF_EXIT instruction in async callback");
     }
     tn_state_pop_frame(&v->cur);
+    tn_longest_leave(v);
     *ret_next = callsite;
     return tn_explore_widen(v, &v->cur, callsite);
 }

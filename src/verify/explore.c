@@ -143,6 +143,7 @@ int tn_explore_fork(struct vf *v, struct tn_state *state, u32 insn)
     tn_trail_add(&p->trail, v->pc, insn);
     p->log_mark = v->log.len;
     p->insn = insn;
+    p->crossed = v->crossed;
     pending_push(v, p);
     return v->nfresh > FRESH ? pack_oldest(v) : 0;
 }
@@ -169,6 +170,7 @@ static int path_next(struct vf *v, bool *ret_done)
     v->depth = p->depth;
     v->parent = p->parent;
     v->trail = p->trail;
+    v->crossed = p->crossed;
     tn_track_resume(v, TN_TAKE_PTR(p->stretch), p->nframes);
     if (!(v->log.level & TN_LOG_ALL))
         tn_log_cut(&v->log, p->log_mark);
@@ -277,8 +279,10 @@ static int point_add(struct vf *v, const u16 live[TN_MAX_FRAMES])
 {
     struct tn_point *p = calloc(1, sizeof(*p) + v->cur.nframes * sizeof(p->mark[0]));
 
-    if (!p)
+    if (!p || tn_longest_point(v, p)) {
+        free(p);
         return -ENOMEM;
+    }
     p->state = tn_state_keep(&v->cur, live);
     p->stretch = tn_stretch_get(tn_track_freeze(v, 0));
     if (!p->state || !p->stretch) {
@@ -469,7 +473,7 @@ static int check_points(struct vf *v, bool *ret_covered, u64 *ret_remain)
         }
         if (*ret_covered) {
             p->hits++;
-            return 0;
+            return tn_longest_meets(v, p);
         }
         if (p->branches && !forced && soon)
             add = false;
@@ -602,7 +606,7 @@ static int path_covered(struct vf *v, u64 remain, u64 *longest)
 {
     u64 limit = v->auth->limits.max_path_insns;
 
-    if (limit && v->depth + remain > limit)
+    if (!v->ways && limit && v->depth + remain > limit)
         return remain >= TN_ENDLESS
                    ? vf_refuse(v, v->pc, TN_REASON_path_limit,
                                "only the run bounds this loop: it may take more than %llu instructions, the "
@@ -663,12 +667,16 @@ static int step(struct vf *v, u64 *longest, bool *ret_done)
         err = execute(v, &ends);
     if (err)
         return err;
-    if (ends)
+    if (ends) {
+        err = tn_longest_meets(v, NULL);
         path_ends(v, v->depth, longest);
+    }
+    if (err)
+        return err;
     return ends || covered ? path_next(v, ret_done) : 0;
 }
 
-static void begin(struct vf *v, u32 root, u32 insn)
+static int begin(struct vf *v, u32 root, u32 insn)
 {
     v->pc = insn;
     v->root = root;
@@ -677,15 +685,16 @@ static void begin(struct vf *v, u32 root, u32 insn)
     v->parent = NULL;
     v->jumps_since = v->insns_since = 0;
     tn_track_resume(v, NULL, 1);
+    return tn_longest_begin(v);
 }
 
 static int enter(struct vf *v, u32 root)
 {
-    int err;
+    int err = begin(v, root, v->cfg.sub[root].start);
 
-    begin(v, root, v->cfg.sub[root].start);
     v->cur = (struct tn_state){.pool = &v->pool};
-    err = tn_state_push_frame(&v->cur, root, 0);
+    if (!err)
+        err = tn_state_push_frame(&v->cur, root, 0);
     if (err)
         return err;
     v->cur.sleepable = v->sleepable;
@@ -708,9 +717,10 @@ static int walk(struct vf *v, u64 *ret_longest)
         err = step(v, &longest, &done);
     if (!err)
         tn_log_cut(&v->log, v->log.level & TN_LOG_ALL ? v->log.len : mark);
-    if (!err)
-        *ret_longest = TN_MIN(longest, TN_ENDLESS);
-    return err;
+    if (err)
+        return err;
+    *ret_longest = TN_MIN(longest, TN_ENDLESS);
+    return tn_longest(v, ret_longest);
 }
 
 int tn_explore(struct vf *v, u32 root, u64 *ret_longest)
@@ -722,9 +732,10 @@ int tn_explore(struct vf *v, u32 root, u64 *ret_longest)
 
 int tn_explore_state(struct vf *v, struct tn_state *state, u32 insn, u64 *ret_longest)
 {
-    begin(v, 0, insn);
+    int err = begin(v, 0, insn);
+
     tn_state_move(&v->cur, state);
-    return walk(v, ret_longest);
+    return err ? err : walk(v, ret_longest);
 }
 
 void tn_explore_clear(struct vf *v)
@@ -752,5 +763,6 @@ void tn_explore_clear(struct vf *v)
         point_free(point);
     }
     tn_track_clear(v);
+    tn_longest_clear(v);
     tn_pool_clear(&v->pool);
 }

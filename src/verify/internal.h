@@ -82,6 +82,7 @@ struct tn_point {
     struct tn_stretch *stretch; /* ends here; NULL once complete */
     u32 insn;
     u32 branches;      /* paths through here that are not finished */
+    u32 node;          /* longest.c */
     u32 index, low;    /* its number; the least number of a point that can be reached and is not complete */
     u32 rounds_before; /* how many rounds were known when it was made */
     u64 depth;         /* instructions from the start to here */
@@ -110,6 +111,7 @@ struct tn_pending {
     struct tn_point *parent;
     struct tn_trail trail;
     u32 insn, nframes;
+    u8 crossed; /* longest.c */
     u64 depth;
     u64 log_mark;
 };
@@ -161,7 +163,9 @@ struct vf {
     /* the path being followed */
     struct tn_state cur;
     u32 pc;
-    u64 depth; /* instructions since the start */
+    u64 depth;            /* instructions since the start */
+    u8 crossed;           /* since the last point: into a function that is called back, out of it */
+    struct tn_ways *ways; /* longest.c; NULL: nothing is called back */
     struct tn_trail trail;
     struct tn_point *parent;
     u32 root;      /* the function being verified on its own: 0, or a global one */
@@ -237,6 +241,20 @@ enum tn_loop { TN_LOOP_NONE, TN_LOOP_ITER, TN_LOOP_MAY_GOTO, TN_LOOP_CALLBACK };
 int tn_explore_widen(struct vf *v, struct tn_state *next, u32 insn);
 int tn_explore_may_goto(struct vf *v, const struct bpf_insn *insn, u32 *ret_next);
 void tn_trail_add(struct tn_trail *trail, u32 insn, u32 to);
+
+/* ---- longest.c: lengths where functions are called back; all of it does nothing where none is. A walk begins; the path
+   has come to a new point; it ends, at one that covers it or (NULL) for good; the call at v->pc calls back at most `most`
+   times; the state about to be forked enters the function that is called back (true), and no other does (false); the path
+   leaves it. */
+int tn_longest_begin(struct vf *v);
+int tn_longest_point(struct vf *v, struct tn_point *p);
+int tn_longest_meets(struct vf *v, const struct tn_point *p);
+void tn_longest_rounds(struct vf *v, u64 most);
+void tn_longest_enter(struct vf *v, bool enter);
+void tn_longest_leave(struct vf *v);
+/* The walk is over: how long it may be with all rounds, which the authority's limit is held against. */
+int tn_longest(struct vf *v, u64 *ret);
+void tn_longest_clear(struct vf *v);
 
 /* ---- track.c: which numbers decide something. A number that decided nothing on any way on from a kept state
    is not compared with it, so whatever looks at a number's *value* says so, before the instruction's effect:

@@ -203,6 +203,7 @@ ROWS = [
     ("facts: longest path", "explore.c",
      "p->remain = TN_MAX(p->remain, TN_MIN(length - p->depth, TN_ENDLESS));",
      "p->remain = TN_MIN(length - p->depth, TN_ENDLESS);"),
+    ("facts: rounds, but the last", "longest.c", "product(most, round)", "product(most - 1, round)"),
 ]
 
 

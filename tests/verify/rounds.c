@@ -150,9 +150,85 @@ static void test_rows(void **state)
     assert_int_equal(wrong, 0);
 }
 
+/* How long a run may be: all rounds counted, each as long as the longest, and one more for the call. */
+#define ENDLESS (1ull << 40)
+#define NOTHING MOV(R4, 0), MOV(R4, 0), MOV(R4, 0), MOV(R4, 0)
+struct length {
+    const char *name;
+    u64 longest;
+    u32 back[2]; /* functions that are called back; 0: none */
+    struct bpf_insn insn[MOST + 20];
+    u32 n;
+};
+#define LENGTH(name, longest, first, second, ...)                                                            \
+    {                                                                                                        \
+        name, longest, {first, second}, {__VA_ARGS__},                                                       \
+            sizeof((const struct bpf_insn[]){__VA_ARGS__}) / sizeof(struct bpf_insn)                         \
+    }
+// clang-format off
+static const struct length lengths[] = {
+    LENGTH("ten rounds", 8 + 10 * 3, 9, 0, BPF_LOOP(10, 2), MOV(R0, 0), EXIT, MOV(R0, 0), EXIT),
+    LENGTH("no round", 8, 9, 0, BPF_LOOP(0, 2), MOV(R0, 0), EXIT, MOV(R0, 0), EXIT),
+    LENGTH("as many as there may be", 9 + (3ull << 23), 10, 0,
+           CALL(BPF_FUNC_get_prandom_u32), MOVX(R1, R0), INSN(BPF_LD | BPF_IMM | BPF_DW, R2, BPF_PSEUDO_FUNC, 0, 7),
+           INSN(0, 0, 0, 0, 0), MOVX(R3, R10), ADD(R3, -8), MOV(R4, 0), CALL(BPF_FUNC_loop), MOV(R0, 0), EXIT, MOV(R0, 0),
+           EXIT),
+    LENGTH("three calls", 3 + 3 * (8 + 100 * 3), 12, 0,
+           MOV(R8, 0), BPF_LOOP(100, 4), ADD(R8, 1), JMP(BPF_JLT, R8, 3, -9), MOV(R0, 0), EXIT, MOV(R0, 0), EXIT),
+    /* After the first round every other is longer, and so is what comes when all are over. */
+    LENGTH("rounds that differ", 1 + 6 + 8 + 10 * 13, 16, 0,
+           ST(BPF_DW, R10, -8, 0), BPF_LOOP(10, 8), LDX(BPF_DW, R1, R10, -8), JMP(BPF_JEQ, R1, 0, 4), NOTHING,
+           MOV(R0, 0), EXIT,
+           LDX(BPF_DW, R3, R2, 0), JMP(BPF_JNE, R3, 0, 3), ST(BPF_DW, R2, 0, 1), MOV(R0, 0), EXIT, NOTHING, NOTHING,
+           MOV(R0, 0), EXIT),
+    LENGTH("rounds of rounds", 8 + 10 * (1 + 8 + 20 * 3), 9, 18,
+           BPF_LOOP(10, 2), MOV(R0, 0), EXIT, BPF_LOOP(20, 2), MOV(R0, 0), EXIT, MOV(R0, 0), EXIT),
+    LENGTH("rounds that the run alone bounds", ENDLESS, 9, 0,
+           BPF_LOOP(10, 2), MOV(R0, 0), EXIT, INSN(BPF_JMP | 0xe0, 0, 0, 1, 0), JA(-2), MOV(R0, 0), EXIT),
+};
+// clang-format on
+
+static void test_lengths(void **state)
+{
+    struct types types;
+
+    types_open(&types);
+    for (size_t k = 0; k < TN_ARRAY_SIZE(lengths); k++) {
+        const struct length *row = &lengths[k];
+        const struct bpf_func_info funcs[] = {
+            {0, types.func}, {row->back[0], types.func}, {row->back[1], types.func}};
+        struct tn_authority auth = tn_authority_all;
+        struct tn_verify_in in = {.insns = row->insn,
+                                  .ninsns = row->n,
+                                  .prog_type = BPF_PROG_TYPE_SOCKET_FILTER,
+                                  .gpl = true,
+                                  .btf = types.raw,
+                                  .btf_size = types.size,
+                                  .func_info = funcs,
+                                  .func_info_rec_size = sizeof(funcs[0]),
+                                  .func_info_cnt = row->back[1] ? 3 : 2,
+                                  .authority = &auth};
+
+        /* Without a limit, with the least that will do, and with one that is less. */
+        for (u64 less = 0; less < 3; less++) {
+            struct tn_verdict v = {0};
+
+            auth.limits.max_path_insns = less ? row->longest + 1 - less : 0;
+            assert_int_equal(tn_verify(&in, &v), 0);
+            if (v.accepted != (less < 2) || (less == 2 && strcmp(v.refusal.reason, "path_limit") != 0) ||
+                (v.accepted && v.facts.longest_path != row->longest))
+                fail_msg("%s, limit %llu: %llu; %s %s", row->name,
+                         (unsigned long long)auth.limits.max_path_insns,
+                         (unsigned long long)v.facts.longest_path, v.refusal.reason, v.refusal.message);
+            tn_verdict_clear(&v);
+        }
+    }
+    btf__free(types.btf);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows), cmocka_unit_test(test_lengths)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -61,6 +61,29 @@ int BPF_PROG(update, Request *r)
     return 0;
 }
 
+/* The object is reached in a function that is called back, as is a function of the host: four rounds of it. */
+struct rounds {
+    Request *r;
+    long sum;
+};
+
+static long each_round(__u32 i, struct rounds *rounds)
+{
+    rounds->sum += rounds->r->method * 100 + (long)rounds->r->uri.len;
+    if (ngx_time() > 0)
+        keep(i, rounds->sum);
+    return i == 3;
+}
+
+SEC("fentry/ngx_http_content_phase")
+int BPF_PROG(in_rounds, Request *r)
+{
+    struct rounds rounds = {.r = r};
+
+    keep(5, bpf_loop(10, each_round, &rounds, 0));
+    return 0;
+}
+
 /* Each does, in its class, what only the other may. */
 CLASS("observeProcessBegin")
 SEC("fentry/ngx_http_process_request")

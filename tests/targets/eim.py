@@ -29,6 +29,14 @@ OTHERS = """
 """
 
 
+# One that admits in_rounds, and three that lack one thing each.
+ROUNDS = "".join(f"""
+- {{ name: {name}, extension_entry: updateResponseContent,
+    allowed: [ instructions < {most}, memory < 1 MiB, read(r->uri.len), nginxTime, helpers(shared), {more} ] }}
+""" for name, most, more in [("rounds", 1000, "read(r->method), bpf_loop"), ("fewer", 100, "read(r->method), bpf_loop"),
+                             ("unread", 1000, "bpf_loop"), ("straight", 1000, "read(r->method)")])
+
+
 def hosted(room, classes=PAPER + OTHERS):
     room.env["TENON_POLICY"] = room.write("policy.yaml", "eim: 1\nhost: { name: targets-host }\n"
                                                          "extension_classes:" + classes)
@@ -78,6 +86,26 @@ def _(room):
     refused(room, "update", host, "no extension class", options=["--class", "nobodys"])
     same(room.links(), [], "links")
     same(host.ask("content 1"), "200 h")
+
+
+@test("in a function that is called back: its rounds are counted before, and what it reaches is asked for as anywhere")
+def _(room):
+    host = hosted(room, ROUNDS)
+    host.ask("request /a/bc x")
+    link = enter(room, "in_rounds", host, "--class", "rounds")
+    answer = host.ask("content 1")
+    one = seen(room, link, 0)
+    same([seen(room, link, at) for at in range(6)], [one, 2 * one, 3 * one, 4 * one, 0, 4], "sums and rounds")
+    same(one % 100, len("/a/bc"), "uri.len")
+    link.detach()
+    same(host.ask("content 1"), answer)
+    rows = json.loads(room.tenon("verify", "--json", "--class", "rounds", "--host", os.path.join(HERE, "targets-host"),
+                                 os.path.join(HERE, "eim.bpf.o"), status=None))
+    longest = next(row["facts"]["longest_path"] for row in rows if row["program"] == "in_rounds")
+    assert 100 < longest < 1000, longest
+    for name, *words in [("fewer", "with all rounds of what it calls back", "path_limit"),
+                         ("unread", "needs  read(r->method)", "rounds->r->method"), ("straight", "needs  bpf_loop")]:
+        refused(room, "in_rounds", host, *words, options=["--class", name])
 
 
 @test("an endless loop: refused at load; a native module hangs the host", seconds=60)

@@ -22,8 +22,7 @@
 #include "broker/vmlinux.h"
 #include "rewrite/abi.h"
 
-#define TYPES_MS    120000
-#define TYPES_BYTES (256u << 20)
+#define TYPES_MS 120000
 
 static void host_release(struct tn_object *object)
 {
@@ -73,42 +72,17 @@ static void name_it(struct tn_bhost *host)
         snprintf(host->btf.name, sizeof(host->btf.name), "host");
 }
 
-/* BTF as it lies in a file of its own; else it is an object that has debug information. */
-static int given_types(struct tn_caller *caller, const struct tn_bhost *host, int fd, void **ret,
-                       u64 *ret_size)
-{
-    _free_ u8 *data = NULL;
-    struct stat st;
-    u16 magic = 0;
-
-    if (fd < 0 || pread(fd, &magic, sizeof(magic), 0) != sizeof(magic) || magic != BTF_MAGIC)
-        return 0;
-    if (fstat(fd, &st) || st.st_size > TYPES_BYTES)
-        return tn_fail(&caller->why, -E2BIG, "types_too_many", "%s has more than %u bytes", host->types_path,
-                       TYPES_BYTES);
-    data = malloc((size_t)st.st_size);
-    if (!data)
-        return -ENOMEM;
-    if (pread(fd, data, (size_t)st.st_size, 0) != st.st_size)
-        return tn_fail(&caller->why, -EIO, "types_damaged", "%s cannot be read", host->types_path);
-    *ret = TN_TAKE_PTR(data);
-    *ret_size = (u64)st.st_size;
-    return 0;
-}
-
 static int read_types(struct tn_caller *caller, int fd, int types_fd, struct tn_bhost *host)
 {
     struct tn_host_opts opts = {.path = host->path, .fd = fd};
-    _free_ void *given = NULL;
     struct tn_host_job *job;
     void *data;
     u64 size;
-    int r = given_types(caller, host, types_fd, &given, &opts.btf_size);
+    int r;
 
-    opts.btf = given;
-    if (types_fd >= 0 && !given)
+    if (types_fd >= 0)
         opts.types_fd = &types_fd;
-    r = r ? r : tn_host_job_start(&opts, &job, &caller->why);
+    r = tn_host_job_start(&opts, &job, &caller->why);
     if (r)
         return r;
     (void)tn_loop_wait(caller->broker->loop, tn_host_job_fd(job), EPOLLIN, TYPES_MS);

@@ -126,10 +126,6 @@ int tn_policy_types(struct tn_broker *broker, const char *binary, char ret[4096]
                     struct tn_error *err)
 {
     const struct tn_policy *policy = broker->policy;
-    const char *dot;
-    struct stat st;
-    char name[64];
-    int r;
 
     *ret_fd = -1;
     ret[0] = '\0';
@@ -137,20 +133,7 @@ int tn_policy_types(struct tn_broker *broker, const char *binary, char ret[4096]
         *err = policy->broken;
         return -EACCES;
     }
-    tn_policy_host_name(policy->names, binary, name);
-    if (!policy->names || !tn_eim_host_types(policy->names, name, ret, 4096)) {
-        ret[0] = '\0';
-        return 0;
-    }
-    dot = strrchr(ret, '.');
-    if (dot &&
-        (!strcmp(dot, ".h") || !strcmp(dot, ".c"))) /* root runs no compiler over what a file includes */
-        return tn_fail(err, -EINVAL, "policy_types",
-                       "%s is C text: types are taken from what was compiled of it: cc -g -O0 "
-                       "-fno-eliminate-unused-debug-types -fPIC -shared -nostdlib -x c %s -o %.*s.so",
-                       ret, ret, (int)(dot - ret), ret);
-    r = tn_policy_file_open(broker->uid, ret, &st, ret_fd, err);
-    return r;
+    return tn_policy_files_types(policy->names, broker->uid, binary, ret, ret_fd, err);
 }
 
 /* The host's part of the policy, as it is now. Kept with the host. */

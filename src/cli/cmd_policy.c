@@ -123,6 +123,7 @@ static int check_host(const struct tn_policy_cmd *cmd, const struct tn_eim *eim,
                       const char **ret_held, struct counts *ret_counts, struct tn_error *err)
 {
     const char *binary = tn_eim_host_binary(eim, name), *last = cmd->host ? strrchr(cmd->host, '/') : NULL;
+    struct tn_cli_host_opts opts = {0};
     struct tn_cli_policy policy;
     struct tn_cli_host host;
     int r;
@@ -133,7 +134,9 @@ static int check_host(const struct tn_policy_cmd *cmd, const struct tn_eim *eim,
     *ret_held = binary ? "its binary is not here" : "no file says where its binary is";
     if (!binary || access(binary, R_OK))
         return 0;
-    r = tn_cli_host_open(binary, &(struct tn_cli_host_opts){0}, &host, err);
+    opts.paths = cmd->words;
+    opts.npaths = cmd->nwords;
+    r = tn_cli_host_open(binary, &opts, &host, err);
     if (r)
         return r;
     r = tn_cli_policy_open(cmd->words, cmd->nwords, &host, &policy, err);

@@ -6,6 +6,7 @@
  *      check     a specification, held against a binary: build, symbols, prototypes
  *      show      what could be allowed
  *      header    the same for a C compiler: types, functions, variables (header.c)
+ *      types     C text, or a binary with debug information ──▶ BTF, for `types` of a specification
  */
 #include <errno.h>
 #include <sys/stat.h>
@@ -50,7 +51,7 @@ static int option(int key, char *arg, struct argp_state *state)
         s->words[s->nwords++] = arg;
         return 0;
     case ARGP_KEY_NO_ARGS:
-        argp_error(state, "say what to do: extract, check, show or header");
+        argp_error(state, "say what to do: extract, check, show, header or types");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -58,9 +59,13 @@ static int option(int key, char *arg, struct argp_state *state)
 }
 
 static const struct argp_option options[] = {
-    {"output", 'o', "FILE", 0, "extract, header: write here instead of standard output", 0},
-    {"types", KEY_TYPES, "HEADER", 0,
-     "the host's types are those of this C header (or a stub that includes them)", 0},
+    {"output", 'o', "FILE", 0,
+     "extract, header, types: write here instead of standard output (types: NAME.btf)", 0},
+    {"types", KEY_TYPES, "FILE", 0,
+     "the host's types are those of this file: what spec types made, an object, or a C header, which is "
+     "compiled "
+     "with the FLAGS that stand behind --",
+     0},
     {"debug", KEY_DEBUG, "FILE", 0, "the host's types are those of this debug file", 0},
     {"json", 'j', 0, 0, "show, check: one array, a row a capability: kind, name, symbol, and more", 0},
     {0},
@@ -68,21 +73,13 @@ static const struct argp_option options[] = {
 static const struct argp argp = {
     options,
     option,
-    "extract BINARY\ncheck FILE [BINARY]\ncheck BINARY\nshow BINARY\nheader BINARY",
+    "extract BINARY\ncheck FILE [BINARY]\ncheck BINARY\nshow BINARY\nheader BINARY\ntypes FILE [-- FLAGS...]",
     "What the developers of a host offer to extensions: extracted from its annotations, checked, shown, or "
-    "as a C header to compile an extension against.",
+    "as a C header to compile an extension against. And types for a host that has none: of C headers.",
     NULL,
     NULL,
     NULL,
 };
-
-static bool is_elf(const char *path)
-{
-    _fclose_ FILE *f = fopen(path, "re");
-    char head[4] = "";
-
-    return f && fread(head, 1, 4, f) == 4 && !memcmp(head, "\177ELF", 4);
-}
 
 /* A new file takes the old one's place only when it is whole; what is no regular file (a device, a pipe, a
    link) is written to and stays what it is. */
@@ -253,6 +250,7 @@ static int check_file(const struct spec *s)
 {
     char *path = (char *)s->words[1];
     const char *binary = s->nwords > 2 ? s->words[2] : NULL, *name;
+    struct tn_cli_host_opts opts = s->host;
     struct tn_cli_policy policy = {0};
     struct tn_cli_host host = {0};
     struct tn_error err = {0};
@@ -269,8 +267,10 @@ static int check_file(const struct spec *s)
         r = tn_fail(&err, -EINVAL, "no_binary",
                     "%s does not say the path of its host's binary: name it, tenon spec check %s BINARY",
                     path, path);
+    opts.paths = &path;
+    opts.npaths = 1;
     if (!r)
-        r = tn_cli_host_open(binary, &s->host, &host, &err);
+        r = tn_cli_host_open(binary, &opts, &host, &err);
     if (!r)
         r = tn_cli_check_build(&host, policy.eim, name, &err);
     if (!r)
@@ -398,6 +398,79 @@ static int header(const struct spec *s, const struct tn_cli_host *host)
     return r;
 }
 
+/* ------------------------------------------------------------------------------------------------- types */
+
+static u32 count(const struct tn_btf *btf, u32 kind)
+{
+    u32 n = 0;
+
+    for (u32 id = 1; id < tn_btf_count(btf); id++)
+        n += tn_btf_kind_of(btf, id) == kind;
+    return n;
+}
+
+static int open_types(const struct spec *s, struct tn_host_types **ret, bool *ret_declared,
+                      struct tn_error *err)
+{
+    struct tn_host_opts opts = {.path = s->words[1], .fd = -1, .debug_file = s->host.debug};
+    struct tn_cli_host_opts from = s->host;
+    _close_ int fd = -1;
+    int r;
+
+    *ret_declared = true;
+    if (tn_cli_is_elf(s->words[1])) /* a binary with debug information, before it is stripped */
+        return tn_host_types_open(&opts, ret, err);
+    if (tn_cli_is_btf(s->words[1]))
+        return tn_fail(err, -EINVAL, "is_types",
+                       "%s is what this makes: name it in a specification, as types", s->words[1]);
+    from.types = s->words[1];
+    r = tn_cli_types_open(&from, &fd, ret_declared, err);
+    if (r)
+        return r;
+    opts.fd = fd;
+    opts.types_fd = &fd;
+    opts.declared = true;
+    opts.cache_dir = "";
+    return tn_host_types_open(&opts, ret, err);
+}
+
+static int types(const struct spec *s)
+{
+    const char *base = strrchr(s->words[1], '/'), *dot;
+    struct tn_host_types *types = NULL;
+    _free_ char *name = NULL;
+    struct tn_error err = {0};
+    const struct tn_btf *btf;
+    const void *raw;
+    bool declared;
+    u64 size;
+    int r = open_types(s, &types, &declared, &err);
+
+    if (r)
+        return tn_cli_error(s->name, r, &err);
+    base = base ? base + 1 : s->words[1];
+    dot = strrchr(base, '.');
+    if (s->output ? !(name = strdup(s->output))
+                  : asprintf(&name, "%.*s.btf", (int)(dot && dot > base ? dot - base : (long)strlen(base)),
+                             base) < 0)
+        r = -ENOMEM;
+    raw = tn_host_types_raw(types, &size);
+    btf = tn_host_types_view(types);
+    r = r ? r : save(name, raw, size);
+    if (r)
+        (void)tn_cli_fail(s->name, "%s: %s", name ? name : base, strerror(-r));
+    else
+        printf("%s: %u types, %u functions, %u variables\n", name,
+               tn_btf_count(btf) - 1 - count(btf, BTF_KIND_FUNC) - count(btf, BTF_KIND_VAR),
+               count(btf, BTF_KIND_FUNC), count(btf, BTF_KIND_VAR));
+    if (!r && !declared)
+        tn_cli_warn(s->name,
+                    "this compiler drops functions and variables that are only declared: write a function's "
+                    "prototype in the specification, or compile with GCC (CC=gcc)");
+    tn_host_types_close(types);
+    return r ? TN_EXIT_FAILED : TN_EXIT_OK;
+}
+
 int tn_cmd_spec(int argc, char **argv)
 {
     static const struct {
@@ -413,18 +486,26 @@ int tn_cmd_spec(int argc, char **argv)
     struct tn_error err = {0};
     int r;
 
+    for (int k = 1; k < argc; k++) /* what follows is the compiler's */
+        if (!strcmp(argv[k], "--")) {
+            s.host.flags = (const char *const *)argv + k + 1;
+            s.host.nflags = (u32)(argc - k - 1);
+            argc = k;
+        }
     tn_cli_parse(&argp, argc, argv, 0, &s);
+    if (!strcmp(s.words[0], "types") && s.nwords == 2)
+        return types(&s);
     for (size_t k = 0; k < TN_ARRAY_SIZE(rows); k++) {
         bool check = !strcmp(rows[k].word, "check");
 
         if (strcmp(s.words[0], rows[k].word) != 0)
             continue;
-        if (s.nwords < 2 || (s.nwords > 2 && (!check || is_elf(s.words[1])))) {
+        if (s.nwords < 2 || (s.nwords > 2 && (!check || tn_cli_is_elf(s.words[1])))) {
             tn_cli_fail(s.name, "%s: %s", s.words[0],
                         s.nwords < 2 ? "of which binary? None is named" : "one binary at a time");
             return TN_EXIT_USAGE;
         }
-        if (check && !access(s.words[1], R_OK) && !is_elf(s.words[1]))
+        if (check && !access(s.words[1], R_OK) && !tn_cli_is_elf(s.words[1]))
             return check_file(&s);
         s.host.need_types = rows[k].types;
         r = tn_cli_host_open(s.words[1], &s.host, &host, &err);
@@ -434,6 +515,9 @@ int tn_cmd_spec(int argc, char **argv)
         tn_cli_host_close(&host);
         return r;
     }
-    tn_cli_fail(s.name, "%s: not known (extract, check, show or header)", s.words[0]);
+    tn_cli_fail(s.name,
+                strcmp(s.words[0], "types") ? "%s: not known (extract, check, show, header or types)"
+                                            : "%s: of which file? One is to be named",
+                s.words[0]);
     return TN_EXIT_USAGE;
 }

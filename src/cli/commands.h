@@ -22,7 +22,7 @@ enum tn_cmd_flag {
     C(detach,  "ID... | --all",                "take links out of their targets",                            0)    \
     C(map,     "ls|dump|lookup|update ...",    "list, read and write maps",                                  0)    \
     C(verify,  "[--host BINARY | -p PID] OBJ", "say of each program whether it is safe, and why not",        0)    \
-    C(spec,    "extract|check|show|header BINARY", "what a host's developers offer to extensions",    0)    \
+    C(spec,    "extract|check|show|header|types FILE", "what a host's developers offer to extensions", 0)   \
     C(policy,  "check|explain|infer|diff|...", "what is allowed: check, explain, infer, compare, audit",  0)    \
     C(doctor,  "",                             "what this machine and this user can and cannot do, and why", 0)    \
     C(bench,   "",                             "what a hook costs on this machine",                          0)    \

@@ -3,6 +3,7 @@
 #include "cli/hosts.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -16,17 +17,74 @@ const char *const tn_cli_item_kinds[] = {[TN_ITEM_ENTRY] = "entry",
                                          [TN_ITEM_STATE] = "state",
                                          [TN_ITEM_CLASS] = "class"};
 
-static int open_types(const struct tn_cli_host_opts *opts, struct tn_cli_host *host, struct tn_error *err)
+static bool begins_with(const char *path, const char *bytes, size_t n)
 {
-    struct tn_host_opts o = {.path = host->file, .fd = -1, .debug_file = opts->debug};
-    const struct tn_host_stub stub = {.source = opts->types};
-    _close_ int stub_fd = -1;
-    u64 size;
-    int r = opts->types ? tn_host_stub_compile(&stub, &stub_fd, err) : 0;
+    _fclose_ FILE *f = fopen(path, "re");
+    char head[4] = "";
+
+    return f && fread(head, 1, n, f) == n && !memcmp(head, bytes, n);
+}
+
+bool tn_cli_is_elf(const char *path)
+{
+    return begins_with(path, "\177ELF", 4);
+}
+
+bool tn_cli_is_btf(const char *path)
+{
+    return begins_with(path, "\x9f\xeb", 2);
+}
+
+int tn_cli_types_open(const struct tn_cli_host_opts *opts, int *ret_fd, bool *ret_declared,
+                      struct tn_error *err)
+{
+    static const int said = STDERR_FILENO;
+    const struct tn_host_stub stub = {
+        .source = opts->types, .flags = opts->flags, .nflags = opts->nflags, .said_fd = &said};
+    int fd;
+
+    *ret_declared = true;
+    if (access(opts->types, R_OK))
+        return tn_fail(err, -errno, "no_file", "%s: %s", opts->types, strerror(errno));
+    if (!tn_cli_is_elf(opts->types) && !tn_cli_is_btf(opts->types))
+        return tn_host_stub_compile(&stub, ret_fd, ret_declared, err);
+    fd = open(opts->types, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return tn_fail(err, -errno, "no_file", "%s: %s", opts->types, strerror(errno));
+    *ret_fd = fd;
+    return 0;
+}
+
+/* As the broker chooses: what a specification names, before what the binary has. */
+static int named_types(const struct tn_cli_host_opts *opts, const struct tn_cli_host *host, int *ret_fd,
+                       struct tn_error *err)
+{
+    struct tn_cli_policy said;
+    char path[4096];
+    int r = tn_cli_policy_open(opts->paths, opts->npaths, NULL, &said, err);
 
     if (r)
         return r;
-    o.types_fd = stub_fd >= 0 ? &stub_fd : NULL;
+    r = tn_policy_files_types(said.eim, getuid(), host->file, path, ret_fd, err);
+    tn_cli_policy_close(&said);
+    return r;
+}
+
+static int open_types(const struct tn_cli_host_opts *opts, struct tn_cli_host *host, struct tn_error *err)
+{
+    struct tn_host_opts o = {.path = host->file, .fd = -1, .debug_file = opts->debug};
+    _close_ int types_fd = -1;
+    bool declared;
+    u64 size;
+    int r = 0;
+
+    if (opts->types)
+        r = tn_cli_types_open(opts, &types_fd, &declared, err);
+    else if (!opts->debug)
+        r = named_types(opts, host, &types_fd, err);
+    if (r)
+        return r;
+    o.types_fd = types_fd >= 0 ? &types_fd : NULL;
     r = tn_host_types_open(&o, &host->types, err);
     if (r)
         return r;

@@ -21,9 +21,18 @@ struct tn_cli_host {
     char build_id[2 * TN_HOST_BUILD_ID_MAX + 1];
 };
 struct tn_cli_host_opts {
-    const char *debug, *types; /* a debug file; a C header or stub with its types; NULL */
+    const char *debug, *types; /* a debug file; what has its types: C text, BTF, an object; NULL */
+    const char *const *flags;  /* of the compiler, for C text */
+    u32 nflags;
+    char *const *paths; /* files and folders whose `types` counts; n 0: those of the policy that applies */
+    u32 npaths;
     bool need_types;
 };
+bool tn_cli_is_elf(const char *path);
+bool tn_cli_is_btf(const char *path);
+/* C text compiled (its complaints go to standard error), anything else opened; *ret_declared as in stub.h. */
+int tn_cli_types_open(const struct tn_cli_host_opts *opts, int *ret_fd, bool *ret_declared,
+                      struct tn_error *err);
 /* The file, absolute: of this folder, or as a place names it (place.h). */
 int tn_cli_host_file(const char *binary, char ret_file[PATH_MAX], struct tn_error *err);
 int tn_cli_host_open(const char *binary, const struct tn_cli_host_opts *opts, struct tn_cli_host *ret,

@@ -474,7 +474,7 @@ static void diff_rules(const struct tn_cli_policy *old, const struct tn_cli_poli
 
 int tn_policy_diff(const struct tn_policy_cmd *cmd)
 {
-    const struct tn_cli_host_opts opts = {.need_types = true};
+    const struct tn_cli_host_opts opts = {.need_types = true, .paths = &cmd->words[1], .npaths = 1};
     struct tn_cli_policy old = {0}, new = {0};
     json_t *rows = cmd->json ? json_array() : NULL;
     struct diff d = {.json = cmd->json};
@@ -577,7 +577,8 @@ static int simulate_link(const struct tn_policy_cmd *cmd, const struct tn_ctl_li
     if (r)
         return r;
     snprintf(ret_class, 64, "%s", uses.head.klass);
-    r = tn_cli_host_open(link->target, &(struct tn_cli_host_opts){0}, &a.host, why);
+    r = tn_cli_host_open(link->target, &(struct tn_cli_host_opts){.paths = cmd->words, .npaths = cmd->nwords},
+                         &a.host, why);
     if (!r)
         r = tn_cli_policy_open(cmd->words, cmd->nwords, &a.host, &a.policy, why);
     if (!r && !tn_eim_governs(a.policy.eim, a.policy.name))

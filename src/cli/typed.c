@@ -7,23 +7,23 @@
 
 #include <errno.h>
 
+#include "cli/hosts.h"
 #include "eim/text.h"
-#include "host/types.h"
 
 int tn_typed_why(const char *file, const char *section, struct tn_error *err)
 {
-    const struct tn_host_opts opts = {.path = file, .fd = -1};
+    const struct tn_cli_host_opts opts = {.need_types = true};
     const char *slash = strchr(section, '/'), *name = slash ? slash + 1 : "";
     struct tn_nearest near = tn_nearest_to(name);
     const struct tn_host_func *found = NULL;
     char text[TN_NEAREST_TEXT];
-    struct tn_host_types *types;
-    int r = tn_host_types_open(&opts, &types, err);
+    struct tn_cli_host host;
+    int r = tn_cli_host_open(file, &opts, &host, err);
 
     if (r)
         return r;
-    for (u32 k = 0; k < tn_host_types_nfuncs(types); k++) {
-        const struct tn_host_func *f = tn_host_types_func(types, k);
+    for (u32 k = 0; k < tn_host_types_nfuncs(host.types); k++) {
+        const struct tn_host_func *f = tn_host_types_func(host.types, k);
 
         if (!strcmp(f->name, name) && (!found || found->reason != TN_HOST_NONE))
             found = f;
@@ -36,6 +36,6 @@ int tn_typed_why(const char *file, const char *section, struct tn_error *err)
     else if (found->reason != TN_HOST_NONE)
         r = tn_fail(err, -EOPNOTSUPP, tn_host_reason_name(found->reason), "%s of %s: %s", name, file,
                     tn_host_reason_text(found->reason));
-    tn_host_types_close(types);
+    tn_cli_host_close(&host);
     return r;
 }

@@ -151,6 +151,7 @@ static int work(const struct tn_host_child_in *in, int out, struct tn_error *err
                                   .found = in->btf ? NULL : &found,
                                   .btf = in->btf,
                                   .btf_size = in->btf_size,
+                                  .declared = in->declared,
                                   .out_fd = out};
     int from = in->types_fd >= 0 ? in->types_fd : in->debug_fd >= 0 ? in->debug_fd : in->fd, r;
 

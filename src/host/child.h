@@ -14,6 +14,7 @@ struct tn_host_child_in {
     const struct tn_host_elf *elf;
     int fd, debug_fd, alt_fd; /* borrowed; −1: none. Debug information is in debug_fd, or else in fd */
     int types_fd;             /* −1: none; else debug information is there, for types alone */
+    bool declared;            /* fd is no binary whose symbols count */
     const void *btf;          /* or here */
     u64 btf_size;
     u32 limit_ms, limit_mb;

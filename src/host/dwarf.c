@@ -305,6 +305,8 @@ static int read_files(struct tn_dwarf *d, Dwarf *dwarf, Dwarf *alt)
     if (alt && !d->error)
         read_units(d, alt);
     tn_dwarf_inlined_rows(d);
+    if (d->declared && !d->error)
+        tn_dwarf_names(d);
     return d->error ? d->error : raw->error;
 }
 
@@ -321,7 +323,10 @@ int tn_dwarf_read(int fd, int alt_fd, bool declared, struct tn_found *found, str
     Dwarf *dwarf, *alt = NULL;
     int r;
 
+    errno = 0;
     dwarf = dwarf_begin(fd, DWARF_C_READ);
+    if (!dwarf && errno == ENOMEM) /* libelf calls that an invalid file */
+        return -ENOMEM;
     if (!dwarf)
         return tn_fail(err, -EBADMSG, "types_damaged", "its debug information cannot be read: %s",
                        dwarf_errmsg(-1));

@@ -9,6 +9,7 @@
 #include <errno.h>
 
 #include "host/dwarf_int.h"
+#include "host/stub.h"
 
 #define ORIGINS_MAX 6u
 #define PEELS_MAX   16u
@@ -375,12 +376,15 @@ static void note_body(struct tn_dwarf *d, const struct said *s)
 /* A prototype, and no more. */
 static void declared_function(struct tn_dwarf *d, Dwarf_Die *die, struct tn_attrs *a)
 {
+    bool named = !tn_dwarf_flag(a, TN_A_DECLARATION);
     struct tn_found_func *f;
     struct said s;
     u32 n, name;
 
     hear(d, die, a, &s);
-    name = name_of(d, &s);
+    if (named && strncmp(s.name, TN_STUB_NAMED, sizeof(TN_STUB_NAMED) - 1) != 0)
+        return;
+    name = named ? tn_raw_name(&d->found->raw, s.name + sizeof(TN_STUB_NAMED) - 1) : name_of(d, &s);
     n = tn_dwarf_params(d, die, true, NULL);
     if (n > TN_RAW_NPARAM)
         return;
@@ -390,8 +394,41 @@ static void declared_function(struct tn_dwarf *d, Dwarf_Die *die, struct tn_attr
         return;
     }
     f->name = f->link_name = name;
+    f->named = named;
     f->proto = tn_raw_node(&d->found->raw);
+    f->proto_word = d->found->raw.nwords;
     tn_dwarf_proto(d, f->proto, s.type, n);
+}
+
+/* What is declared takes the names over that stand beside it. */
+void tn_dwarf_names(struct tn_dwarf *d)
+{
+    struct tn_found *found = d->found;
+    _free_ u32 *names =
+        calloc(found->raw.nstr + 1u, sizeof(*names)); /* by name: the row that has them, and one */
+    u32 *word = found->raw.word, n = 0;
+
+    if (!names) {
+        tn_dwarf_fail(d, -ENOMEM);
+        return;
+    }
+    for (u32 i = 0; i < found->nfuncs; i++)
+        if (found->func[i].named)
+            names[found->func[i].name] = i + 1;
+    for (u32 i = 0; i < found->nfuncs && !found->raw.error; i++) {
+        const struct tn_found_func *f = &found->func[i], *from;
+
+        if (f->named)
+            continue;
+        from = names[f->name] ? &found->func[names[f->name] - 1] : NULL;
+        if (from && word[from->proto_word + 1] == word[f->proto_word + 1]) /* as many */
+            for (u32 k = 0; k < BTF_INFO_VLEN(word[f->proto_word + 1]); k++)
+                word[f->proto_word + 3 + 2 * k] = word[from->proto_word + 3 + 2 * k];
+    }
+    for (u32 i = 0; i < found->nfuncs; i++)
+        if (!found->func[i].named)
+            found->func[n++] = found->func[i];
+    found->nfuncs = n;
 }
 
 void tn_dwarf_function(struct tn_dwarf *d, Dwarf_Die *die, struct tn_attrs *a)
@@ -404,8 +441,7 @@ void tn_dwarf_function(struct tn_dwarf *d, Dwarf_Die *die, struct tn_attrs *a)
     u32 n;
 
     if (d->declared) {
-        if (tn_dwarf_flag(a, TN_A_DECLARATION))
-            declared_function(d, die, a);
+        declared_function(d, die, a);
         return;
     }
     if (!code_of(die, a, &addr, &size)) {

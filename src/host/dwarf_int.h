@@ -98,5 +98,6 @@ void tn_dwarf_function(struct tn_dwarf *d, Dwarf_Die *die, struct tn_attrs *a);
 void tn_dwarf_variable(struct tn_dwarf *d, Dwarf_Die *die, struct tn_attrs *a);
 /* Rows of the functions that nobody gave a body. */
 void tn_dwarf_inlined_rows(struct tn_dwarf *d);
+void tn_dwarf_names(struct tn_dwarf *d);
 
 #endif

@@ -584,7 +584,7 @@ static int put_image(struct work *w)
 static int run(struct work *w)
 {
     _free_ u8 *seen = NULL;
-    int r = tn_symbols_read(w->in->fd, &w->symbols);
+    int r = w->in->declared ? 0 : tn_symbols_read(w->in->fd, &w->symbols);
 
     if (!r && w->in->debug_fd >= 0)
         r = tn_symbols_read(w->in->debug_fd, &w->symbols);
@@ -592,7 +592,7 @@ static int run(struct work *w)
         return r;
     tn_symbols_sort(&w->symbols);
     r = w->in->found ? unite(w) : join(w);
-    if (!r && w->in->head.source == TN_HOST_HEADER)
+    if (!r && w->in->head.source == TN_HOST_HEADER && !w->in->declared)
         r = join_declared(w);
     if (r)
         return r;

@@ -58,6 +58,7 @@ struct tn_finish_in {
     struct tn_found *found; /* NULL: of `btf` */
     const void *btf;
     u64 btf_size;
+    bool declared; /* of no binary: what is declared stays, without an address */
     int out_fd;
 };
 int tn_finish(struct tn_finish_in *in, struct tn_error *err);

@@ -31,6 +31,8 @@ struct tn_found_func {
     u32 flags;
     enum tn_host_reason reason;
     u32 param;          /* the reason's */
+    u32 proto_word;     /* where its prototype stands in `raw`, if it is only declared */
+    bool named;         /* only tells what the parameters of the one of its name are called (stub.h) */
     u32 first, nparams; /* of `at` */
     bool gnu, clang;    /* who compiled it */
 };

@@ -169,19 +169,38 @@ static struct tn_host_identity identity_of(int fd)
                                      (u64)st.st_ctim.tv_nsec};
 }
 
-static int read_btf(int fd, const struct tn_host_elf *elf, void **ret, struct tn_error *err)
+static int read_btf(int fd, u64 offset, u64 size, void **ret, struct tn_error *err)
 {
     _free_ u8 *bytes = NULL;
 
-    if (elf->btf_size > TN_BTF_SIZE_MAX)
-        return tn_fail(err, -E2BIG, "types_too_many", "%llu bytes of BTF", (unsigned long long)elf->btf_size);
-    bytes = malloc(elf->btf_size);
+    if (size > TN_BTF_SIZE_MAX)
+        return tn_fail(err, -E2BIG, "types_too_many", "%llu bytes of BTF", (unsigned long long)size);
+    bytes = malloc(size);
     if (!bytes)
         return -ENOMEM;
-    if (pread(fd, bytes, elf->btf_size, (off_t)elf->btf_offset) != (ssize_t)elf->btf_size)
+    if (tn_pread_all(fd, bytes, size, offset))
         return tn_fail(err, -EIO, "elf_damaged", "its BTF cannot be read");
     *ret = TN_TAKE_PTR(bytes);
     return 0;
+}
+
+/* BTF as it lies in a file of its own, or an object that has debug information. */
+static int given(int fd, void **btf, struct tn_host_child_in *in, struct tn_error *err)
+{
+    struct stat st;
+    u16 magic = 0;
+    int r;
+
+    if (pread(fd, &magic, sizeof(magic), 0) != sizeof(magic) || magic != BTF_MAGIC) {
+        in->head.source = TN_HOST_HEADER;
+        in->types_fd = fd;
+        return 0;
+    }
+    r = fstat(fd, &st) ? -errno : read_btf(fd, 0, (u64)st.st_size, btf, err);
+    in->head.source = TN_HOST_GIVEN_BTF;
+    in->btf = *btf;
+    in->btf_size = (u64)st.st_size;
+    return r;
 }
 
 /* Where the types are: fills in->…; what was opened for it goes to `debug` and `btf`,
@@ -192,17 +211,8 @@ static int choose(const struct tn_host_opts *opts, const struct tn_host_elf *elf
     struct tn_error missing = {0};
     int r;
 
-    if (opts->types_fd) {
-        in->head.source = TN_HOST_HEADER;
-        in->types_fd = *opts->types_fd;
-        return 0;
-    }
-    if (opts->btf) {
-        in->head.source = TN_HOST_GIVEN_BTF;
-        in->btf = opts->btf;
-        in->btf_size = opts->btf_size;
-        return 0;
-    }
+    if (opts->types_fd)
+        return given(*opts->types_fd, btf, in, err);
     if (elf->has_dwarf && !opts->debug_file) {
         in->head.source = TN_HOST_DWARF;
         r = tn_host_find_alt(opts, elf, opts->path, &debug->alt_fd, err);
@@ -218,7 +228,7 @@ static int choose(const struct tn_host_opts *opts, const struct tn_host_elf *elf
     }
     if (elf->has_btf && !opts->debug_file) {
         in->head.source = TN_HOST_BTF;
-        r = read_btf(in->fd, elf, btf, err);
+        r = read_btf(in->fd, elf->btf_offset, elf->btf_size, btf, err);
         in->btf = *btf;
         in->btf_size = elf->btf_size;
         return r;
@@ -247,6 +257,7 @@ static int start(struct tn_host_job *job, const struct tn_host_opts *opts, int f
                                   .debug_fd = -1,
                                   .alt_fd = -1,
                                   .types_fd = -1,
+                                  .declared = opts->declared,
                                   .limit_ms = opts->limit_ms,
                                   .limit_mb = opts->limit_mb};
     _free_ void *btf = NULL;

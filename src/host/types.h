@@ -3,7 +3,7 @@
  * The types, functions and variables of a host binary, as BTF.
  *
  *      binary ──▶ its DWARF, else a detached debug file (by build-id, .gnu_debuglink), else its .BTF,
- *                 or BTF that the caller has (of a C header, stub.h)
+ *                 or what the caller has: BTF, or an object compiled of a C header (stub.h)
  *                    │
  *                    ▼ a confined child (libdw and libbpf were not written for hostile files)
  *                image: raw BTF, a row a function, a row a variable ──▶ checked, as if a stranger had sent it
@@ -82,9 +82,8 @@ struct tn_host_opts {
     const char *debug_file; /* NULL: searched */
     const char *const *debug_dirs; /* NULL: /usr/lib/debug, and debuginfod's caches (find.c) */
     u32 ndebug_dirs;
-    const int *types_fd; /* a shared object compiled from the host's headers (stub.h), for its types */
-    const void *btf;     /* given types: no others are looked for */
-    u64 btf_size;
+    const int *types_fd; /* has the types: BTF, or a shared object compiled of the host's headers (stub.h) */
+    bool declared; /* there is no binary yet: types_fd's alone, functions and variables without address */
     const char *cache_dir; /* NULL: XDG_CACHE_HOME/tenon, as root /var/cache/tenon; "": none */
     u32 limit_ms;          /* of the child's life; 0: 60 000 */
     u32 limit_mb;          /* of the child's address space; 0: 2 048 */

@@ -124,6 +124,141 @@ C
     [ "$status" -eq 0 ]
 }
 
+# A header of the shop's, which wants a flag; and the specification of a shop that has nothing but its exported names.
+bare_shop() {
+    cat >shop.h <<'C'
+#ifndef QUANTITY
+#error which quantity?
+#endif
+struct customer { char name[16]; int secret; };
+struct order { struct customer *customer; QUANTITY quantity; int discount; struct { unsigned len; char *data; } note; };
+int shop_price(struct order *o), shop_log(struct order *o, int level);
+long shop_time(void);
+void (*shop_handler(int which, void (*handler)(int)))(int);
+static inline int shop_twice(int x) { return 2 * x; }
+extern int shop_pid;
+#define shop_time() 0
+C
+    shop -rdynamic
+    strip shop
+    cat >shop.yaml <<'Y'
+eim: 1
+host: { name: shop, types: shop.btf }
+state_capabilities: [ { name: readPid, operation: read(shop_pid) } ]
+function_capabilities: [ { name: now, function: shop_time, constraints: [ "rtn > 0" ] } ]
+extension_entries: [ { name: price, extension_entry: shop_price, constraints: [ nonnull(o) ] } ]
+extension_classes:
+  - { name: counting, extension_entry: price,
+      allowed: [ instructions < 1000, memory < 1 MiB, "read(o->quantity)", readPid, now ] }
+Y
+}
+
+@test "types: of C headers, with all that they only declare; a stripped host is used by them" {
+    bare_shop
+    tenon spec types shop.h -- -DQUANTITY=unsigned
+    echo "$err"
+    [ "$status" -eq 0 ] && [ -z "$err" ]
+    [[ $out == "shop.btf: "*" types, 4 functions, 1 variables" ]]
+    bpftool btf dump file shop.btf >dump
+    grep -q "FUNC 'shop_log'" dump
+    grep -q "'level' type_id" dump
+    grep -q "VAR 'shop_pid'" dump
+    ! grep -q "shop_twice\|tenon_declared" dump
+    export TENON_POLICY=$DIR/shop.yaml
+    tenon spec check shop.yaml shop
+    echo "$err"
+    [ "$status" -eq 0 ]
+    tenon spec show --json shop
+    [ "$(json '{r["name"]: r["prototype"] for r in j}')" = \
+        "{'price': 'int (struct order *o)', 'now': 'long int (void)', 'readPid': None}" ]
+    tenon spec header shop -o shop.ext.h
+    [ "$status" -eq 0 ]
+    cat >o.c <<'C'
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+#include "shop.ext.h"
+long seen;
+SEC("fentry/" ENTRY_price) __attribute__((btf_decl_tag("eim:class=counting")))
+int BPF_PROG(peek, struct order *o)
+{
+    seen = shop_time() + o->quantity;
+    return 0;
+}
+char LICENSE[] SEC("license") = "GPL";
+C
+    clang -target bpf -g -O2 -Wall -Werror -I/usr/include/x86_64-linux-gnu -c o.c -o o
+    tenon verify --host shop o
+    echo "$out$err"
+    [ "$status" -eq 0 ]
+    tenon policy infer --host shop o
+    echo "$out$err"
+    [ "$status" -eq 0 ]
+    [[ $out == *'- "now"'*'- "read(o->quantity)"'* ]]
+    tenon policy explain --host shop o counting
+    [ "$status" -eq 0 ]
+    tenon policy check
+    [[ $out == *"not held against types: no file says where its binary is"* ]]
+    tenon policy check --host "$DIR/shop" shop.yaml
+    [[ $out == *"held against its types"* ]]
+}
+
+@test "types: what the compiler says is shown, and what to do; C text in a specification is told the command" {
+    bare_shop
+    tenon spec types shop.h
+    [ "$status" -eq 1 ] && [ ! -e shop.btf ]
+    said 'shop.h:2:2: error: #error which quantity?'
+    said "(-I, -D, -std) [stub_compile]"
+    CC=no-such-compiler tenon spec types shop.h
+    [ "$status" -eq 1 ]
+    said stub_no_compiler
+    tenon spec types nothing.h
+    [ "$status" -eq 1 ]
+    said "nothing.h: No such file"
+    tenon spec types
+    [ "$status" -eq 2 ]
+    sed -i 's/shop.btf/shop.h/' shop.yaml
+    tenon spec check shop.yaml shop
+    [ "$status" -eq 1 ]
+    said "tenon spec types -o shop.btf shop.h -- FLAGS"
+    said "policy_types"
+    rm shop.h
+    TENON_POLICY=$DIR/shop.yaml tenon verify --host shop "$COUNT"
+    [ "$status" -eq 2 ]
+    said "tenon spec types -o $DIR/shop.btf $DIR/shop.h -- FLAGS"
+}
+
+@test "types: what no compiler of C would link, names that macros hide, Clang, a binary with debug information" {
+    cat >odd.h <<'C'
+#pragma GCC visibility push(hidden)
+int odd_hidden(int x);
+extern int odd_variable;
+#pragma GCC visibility pop
+int odd_object(int x);
+#define odd_object something_else
+int odd_old();
+_Noreturn void odd_end(const char *why, ...);
+int odd_body(int x) { return odd_hidden(x); }
+C
+    tenon spec types -o odd.btf odd.h -- -std=c99 -pedantic-errors -Wl,--no-undefined -Wl,-z,defs
+    echo "$err"
+    [ "$status" -eq 0 ]
+    bpftool btf dump file odd.btf >dump
+    for name in odd_hidden odd_object odd_old odd_end; do grep -q "FUNC '$name'" dump; done
+    bare_shop
+    CC=clang tenon spec types -o clang.btf shop.h -- -DQUANTITY=unsigned
+    [ "$status" -eq 0 ]
+    said "CC=gcc"
+    bpftool btf dump file clang.btf | grep -q "STRUCT 'order' size=32"
+    shop -DWHOLE
+    tenon spec types shop -o whole.btf
+    [ "$status" -eq 0 ]
+    bpftool btf dump file whole.btf | grep -q "FUNC 'shop_price'"
+    tenon spec types whole.btf -o again.btf
+    [ "$status" -eq 1 ]
+    said is_types
+}
+
 @test "-o: a file is replaced whole; a pipe or a link stays what it is, and a refusal leaves the old file" {
     shop
     mkfifo pipe

@@ -21,6 +21,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include <bpf/btf.h>
@@ -514,7 +515,7 @@ static void test_header(void **state)
              "struct plain plain;\nvoid *used[] = {(void *)main, &plain};\n' > stub.c && "
              "echo 'int broken(' > broken.c");
     stub.source = rig_path("stub.c");
-    assert_int_equal(tn_host_stub_compile(&stub, &fd, &err), 0);
+    assert_int_equal(tn_host_stub_compile(&stub, &fd, NULL, &err), 0);
     opts.path = rig_path("stripped");
     opts.types_fd = &fd;
     if (tn_host_types_open(&opts, &types, &err))
@@ -532,12 +533,12 @@ static void test_header(void **state)
     close(fd);
 
     stub.source = rig_path("broken.c");
-    assert_int_equal(tn_host_stub_compile(&stub, &fd, &err), -EINVAL);
+    assert_int_equal(tn_host_stub_compile(&stub, &fd, NULL, &err), -EINVAL);
     assert_string_equal(err.reason, "stub_compile");
     assert_non_null(strstr(err.message, "broken.c:1"));
     err = (struct tn_error){0};
     stub.cc = "no-such-compiler";
-    assert_int_equal(tn_host_stub_compile(&stub, &fd, &err), -ENOENT);
+    assert_int_equal(tn_host_stub_compile(&stub, &fd, NULL, &err), -ENOENT);
     assert_string_equal(err.reason, "stub_no_compiler");
 
     /* BTF that Clang made for the BPF machine, where long double is another. */
@@ -546,14 +547,16 @@ static void test_header(void **state)
              "other.c > same.c && clang -w -g -O2 -target bpf -c other.c -o other.o && clang -w -g -O2 "
              "-target bpf -c "
              "same.c -o same.o");
-    opts.types_fd = NULL;
     for (u32 k = 0; k < 2; k++) {
         struct btf *btf = btf__parse_elf(rig_path(k ? "other.o" : "same.o"), NULL);
+        int given = memfd_create("given", MFD_CLOEXEC);
+        const void *raw;
         u32 size;
 
         assert_non_null(btf);
-        opts.btf = btf__raw_data(btf, &size);
-        opts.btf_size = size;
+        raw = btf__raw_data(btf, &size);
+        assert_int_equal(write(given, raw, size), size);
+        opts.types_fd = &given;
         err = (struct tn_error){0};
         assert_int_equal(tn_host_types_open(&opts, &types, &err), k ? -EINVAL : 0);
         if (k)
@@ -564,6 +567,7 @@ static void test_header(void **state)
                              4);
         if (!k)
             tn_host_types_close(types);
+        close(given);
         btf__free(btf);
     }
 }
@@ -598,7 +602,7 @@ static void test_nginx(void **state)
         snprintf(words[i], sizeof(words[i]), "-I%s/nginx/%s", rig_dir, folders[i]);
         flags[i] = words[i];
     }
-    if (tn_host_stub_compile(&stub, &fd, &err))
+    if (tn_host_stub_compile(&stub, &fd, NULL, &err))
         fail_msg("%s", err.message);
     opts.types_fd = &fd;
     if (tn_host_types_open(&opts, &types, &err))

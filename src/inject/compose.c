@@ -226,6 +226,15 @@ static int make_site(struct tn_entry *c, struct near *n, const struct tn_patch *
     return tn_brain_write(c, q->displaced, n->text, code, out.len);
 }
 
+/* What only unwind information knows is planned for as if it were inside of a function: it may be a piece of one. The
+   host's types know better. */
+static enum tn_place_kind place_of(const struct tn_entry *c, const struct tn_patch *p)
+{
+    bool known = c->spec->typed && c->plan->entry;
+
+    return known && p->place == TN_PLACE_OFFSET ? TN_PLACE_ENTRY : (enum tn_place_kind)p->place;
+}
+
 static int make_hook(struct tn_entry *c, struct near *n, const struct tn_patch *p,
                      const struct tn_prog_slot *prog, const struct tn_proc *facts, struct tn_place_req *q)
 {
@@ -244,7 +253,7 @@ static int make_hook(struct tn_entry *c, struct near *n, const struct tn_patch *
     if (r < 0)
         return tn_fail(c->err, r, "bad_agent", "the agent's image lacks its entry points");
     in = (struct tn_tramp_in){.facts = s->prog.facts,
-                              .place = p->place,
+                              .place = place_of(c, p),
                               .args = s->typed ? &s->args : NULL,
                               .replace = s->replace,
                               .follow = s->follow,

@@ -288,6 +288,7 @@ static int plan_file(struct tn_entry *c, int fd, u64 offset, u32 kind, const str
         goto out;
     }
     p->addr = addr;
+    p->entry = place == TN_PLACE_ENTRY;
     p->npatches = plan.npatches;
     memcpy(p->patch, plan.patches, plan.npatches * sizeof(*plan.patches));
     snprintf(p->tactic, sizeof(p->tactic), "%s", plan.tactic ? plan.tactic : "");

@@ -291,7 +291,7 @@ struct tn_planned {
     u64 addr; /* virtual address of the place */
     u64 symbol_offset;
     u32 vectors; /* enum tn_vectors: what may be live at the module's entries */
-    u32 pad;
+    u32 entry;   /* something begins there, if only by unwind information */
     char symbol[128], tactic[32];
     struct tn_patch patch[TN_PLANNED_MAX];
 };

@@ -49,10 +49,11 @@ static const u32 types[] = {
     "function_capabilities: [ { name: callF, function: f, constraints: [ \"a > 0\", \"rtn < a\" ] } ]\n"
 // clang-format on
 
+static u8 host_raw[sizeof(struct btf_header) + sizeof(types) + sizeof(NAMES)];
+
 static const struct tn_btf *host_types(void)
 {
     static struct tn_btf *btf;
-    static u8 raw[sizeof(struct btf_header) + sizeof(types) + sizeof(NAMES)];
     struct btf_header h = {.magic = BTF_MAGIC,
                            .version = BTF_VERSION,
                            .hdr_len = sizeof(h),
@@ -61,10 +62,10 @@ static const struct tn_btf *host_types(void)
                            .str_len = sizeof(NAMES)};
 
     if (!btf) {
-        memcpy(raw, &h, sizeof(h));
-        memcpy(raw + sizeof(h), types, sizeof(types));
-        memcpy(raw + sizeof(h) + sizeof(types), NAMES, sizeof(NAMES));
-        must(!tn_btf_open(raw, sizeof(raw), NULL, &btf, NULL));
+        memcpy(host_raw, &h, sizeof(h));
+        memcpy(host_raw + sizeof(h), types, sizeof(types));
+        memcpy(host_raw + sizeof(h) + sizeof(types), NAMES, sizeof(NAMES));
+        must(!tn_btf_open(host_raw, sizeof(host_raw), NULL, &btf, NULL));
     }
     return btf;
 }
@@ -146,6 +147,29 @@ static void ask_all(const struct tn_class *c)
     }
 }
 
+/* Every prototype that the file has, as types behind the host's: they are types that nothing has to be said against, and
+   each function is there under its name. */
+static struct tn_btf *completed(const struct tn_eim *eim, void **ret_raw)
+{
+    struct tn_eim_wanted wanted[64];
+    struct tn_btf *btf = NULL;
+    struct tn_eim_item item;
+    u64 size;
+    u32 n = 0;
+
+    for (u32 k = 0; tn_eim_item(eim, "h", k, &item) && n < TN_ARRAY_SIZE(wanted); k++)
+        if (item.prototype && strcmp(item.symbol, "f") != 0)
+            wanted[n++].item = k;
+    must(!tn_eim_complete(eim, "h", host_types(), host_raw, wanted, n, ret_raw, &size));
+    must(!tn_btf_open(*ret_raw, size, NULL, &btf, NULL));
+    for (u32 k = 0; k < n; k++) {
+        must(tn_eim_item(eim, "h", wanted[k].item, &item));
+        must(!wanted[k].id || (tn_btf_kind_of(btf, wanted[k].id) == BTF_KIND_FUNC &&
+                               !strcmp(tn_btf_name(btf, wanted[k].id), item.symbol)));
+    }
+    return btf;
+}
+
 static void fuzz_policy(const char *text, size_t len)
 {
     struct tn_eim_source s[] = {{.name = "a", .text = SPEC, .len = sizeof(SPEC) - 1},
@@ -153,13 +177,16 @@ static void fuzz_policy(const char *text, size_t len)
     struct tn_error err = {0};
     struct tn_bound *b;
     struct tn_eim *eim;
+    struct tn_btf *btf;
+    void *raw = NULL;
     int code = tn_eim_read(s, 2, NULL, &eim, &err);
 
     if (code) {
         told(code, &err);
         return;
     }
-    code = tn_eim_bind(eim, "h", host_types(), &b, &err);
+    btf = completed(eim, &raw);
+    code = tn_eim_bind(eim, "h", btf, &b, &err);
     if (code) {
         told(code, &err);
     } else {
@@ -169,6 +196,8 @@ static void fuzz_policy(const char *text, size_t len)
         }
         tn_eim_unbind(b);
     }
+    tn_btf_close(btf);
+    free(raw);
     tn_eim_free(eim);
 }
 
@@ -248,6 +277,12 @@ static const char *const seeds[] = {
     POLICY("'read(r->a)'"),
     POLICY("'read(r->p->v[1 .. 2])', 'write(r->b)', readG, callF"),
     POLICY("'read(r->p[0])', 'read(*r->p)', 'read(s_t->v[..])', 'read(g)', helpers(local)"),
+    "\2eim: 1\nhost: { name: h, build_id: '12ab' }\nfunction_capabilities:\n- { name: x, function: y, "
+    "address: "
+    "'0x10', prototype: 's_t *(struct s *p, long long l, struct s by_value)', constraints: [ nonnull(p) ] "
+    "}\n",
+    "\2eim: 1\nhost: h\nextension_entries:\n- { name: x, extension_entry: z, prototype: 'size_t (float d, "
+    "char **)' }\n",
     "\3read(r->uri.data[0 .. r->uri.len])",
     "\3memory <= 3 MiB",
     "\4nonnull(r) and (len <= size(name) or not rtn < -0x10)",

@@ -54,7 +54,7 @@ static struct tn_bhost *known(struct tn_broker *broker, const struct tn_bhost *k
 
         if (host && host->dev == key->dev && host->ino == key->ino && host->mtime_ns == key->mtime_ns &&
             host->types_dev == key->types_dev && host->types_ino == key->types_ino &&
-            host->types_mtime_ns == key->types_mtime_ns)
+            host->types_mtime_ns == key->types_mtime_ns && host->prototypes == key->prototypes)
             return host;
     }
     return NULL;
@@ -87,6 +87,9 @@ static int read_types(struct tn_caller *caller, int fd, int types_fd, struct tn_
         return r;
     (void)tn_loop_wait(caller->broker->loop, tn_host_job_fd(job), EPOLLIN, TYPES_MS);
     r = tn_host_job_finish(job, &host->types, &caller->why);
+    if (!r)
+        r = tn_policy_prototypes(caller->broker, fd, host->path, host->types, &host->prototypes,
+                                 &caller->why);
     if (!r)
         r = tn_vmlinux_make(&host->base_data, &host->base_size);
     if (!r)
@@ -150,6 +153,7 @@ int tn_host_of_file(struct tn_caller *caller, const char *path, struct tn_bhost 
     tn_object_unlisted(broker, &host->btf.object, TN_KIND_BTF);
     r = open_file(caller, path, host, &fd);
     r = r ? r : open_types(caller, host, &types_fd);
+    r = r ? r : tn_policy_prototypes(broker, -1, host->path, NULL, &host->prototypes, &caller->why);
     there = r ? NULL : known(broker, host);
     if (!r && !there)
         r = read_types(caller, fd, types_fd, host);

@@ -30,6 +30,7 @@ struct tn_bhost {
     char path[4096];
     char types_path[4096]; /* where a specification names them (`types`), else "" */
     u64 types_dev, types_ino, types_mtime_ns;
+    u64 prototypes; /* which ones were added to its types (prototypes.h) */
 };
 
 /* The host that a BTF object is; NULL: a tool's own types. Borrowed. */

@@ -11,6 +11,7 @@
 
 #include "broker/broker_int.h"
 #include "broker/policy_files.h"
+#include "broker/prototypes.h"
 #include "verify/srcline.h"
 
 #define CLASS_TAG "eim:class="
@@ -126,6 +127,7 @@ int tn_policy_types(struct tn_broker *broker, const char *binary, char ret[4096]
                     struct tn_error *err)
 {
     const struct tn_policy *policy = broker->policy;
+    char name[64];
 
     *ret_fd = -1;
     ret[0] = '\0';
@@ -133,7 +135,19 @@ int tn_policy_types(struct tn_broker *broker, const char *binary, char ret[4096]
         *err = policy->broken;
         return -EACCES;
     }
-    return tn_policy_files_types(policy->names, broker->uid, binary, ret, ret_fd, err);
+    tn_policy_host_name(policy->names, binary, name);
+    return tn_policy_files_types(policy->names, broker->uid, name, ret, ret_fd, err);
+}
+
+int tn_policy_prototypes(struct tn_broker *broker, int fd, const char *binary, struct tn_host_types *types,
+                         u64 *ret, struct tn_error *err)
+{
+    const struct tn_eim *names = broker->policy->names;
+    char name[64];
+
+    tn_policy_host_name(names, binary, name);
+    *ret = tn_prototypes_number(names, name);
+    return types ? tn_prototypes_add(names, name, fd, binary, types, err) : 0;
 }
 
 /* The host's part of the policy, as it is now. Kept with the host. */

@@ -24,6 +24,7 @@
 #include "eim/eim.h"
 
 struct tn_broker;
+struct tn_host_types;
 struct tn_caller;
 struct tn_policy;
 struct tn_perf;
@@ -66,6 +67,11 @@ void tn_policy_uses(const struct tn_prog *prog, u32 from, struct tn_ctl_uses *re
 
 /* May the program be linked there? `file`: the place's; `function`: its name if known, or NULL. */
 int tn_policy_place(struct tn_caller *caller, struct tn_prog *prog, const struct tn_perf *place);
+
+/* What specifications say of the functions of a binary: `*ret` tells one such saying from another. With `types`, read of
+   `fd`, what only they say is added to those. As tn_prototypes_add. */
+int tn_policy_prototypes(struct tn_broker *broker, int fd, const char *binary, struct tn_host_types *types,
+                         u64 *ret, struct tn_error *err);
 
 /* The file that some specification names for the types of a binary: −1 in *ret_fd where none does, and `ret`
    is "". Whoever may write it may have typed programs read anything: so it is held to what policy files are.

@@ -262,16 +262,14 @@ static bool is_c_text(const char *path)
     return dot && (!strcmp(dot, ".h") || !strcmp(dot, ".c"));
 }
 
-int tn_policy_files_types(const struct tn_eim *names, u32 uid, const char *binary, char ret[4096],
-                          int *ret_fd, struct tn_error *err)
+int tn_policy_files_types(const struct tn_eim *names, u32 uid, const char *host, char ret[4096], int *ret_fd,
+                          struct tn_error *err)
 {
     struct stat st;
-    char name[64];
 
     *ret_fd = -1;
     ret[0] = '\0';
-    tn_policy_host_name(names, binary, name);
-    if (!names || !tn_eim_host_types(names, name, ret, 4096)) {
+    if (!names || !tn_eim_host_types(names, host, ret, 4096)) {
         ret[0] = '\0';
         return 0;
     }
@@ -280,7 +278,7 @@ int tn_policy_files_types(const struct tn_eim *names, u32 uid, const char *binar
             err, -EINVAL, "policy_types",
             "%.400s is C text, and types are read of what was compiled of it: tenon spec types -o %.*s.btf "
             "%.400s -- FLAGS, with those that %s was compiled with (-I, -D); then types: %.*s.btf",
-            ret, (int)TN_MIN(strlen(ret) - 2, (size_t)200), ret, ret, name,
+            ret, (int)TN_MIN(strlen(ret) - 2, (size_t)200), ret, ret, host,
             (int)TN_MIN(strlen(ret) - 2, (size_t)200), ret);
     return tn_policy_file_open(uid, ret, &st, ret_fd, err);
 }

@@ -184,13 +184,23 @@ struct extract {
     const struct tn_cli_policy *policy;
 };
 
+static u64 address_of(void *self, const char *function)
+{
+    const struct tn_host_func *f =
+        tn_host_types_func_named(((const struct tn_cli_host *)self)->types, function, 0);
+
+    return f ? f->addr : 0;
+}
+
 static int print_spec(void *self, FILE *f, struct tn_error *err)
 {
     const struct extract *x = self;
     struct tn_eim_known known = {.btf = x->host->btf,
                                  .binary = x->host->file,
                                  .build_id = x->host->build_id[0] ? x->host->build_id : NULL,
-                                 .types = x->s->host.types};
+                                 .types = x->s->host.types,
+                                 .address = x->host->types && x->host->build_id[0] ? address_of : NULL,
+                                 .self = (void *)x->host};
 
     return tn_eim_print_known(x->policy->eim, x->policy->name, &known, f) ? 0 : -ENOENT;
 }
@@ -269,6 +279,7 @@ static int check_file(const struct spec *s)
                     path, path);
     opts.paths = &path;
     opts.npaths = 1;
+    opts.name = name;
     if (!r)
         r = tn_cli_host_open(binary, &opts, &host, &err);
     if (!r)

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "broker/prototypes.h"
 #include "broker/vmlinux.h"
 #include "cli/place.h"
 #include "eim/text.h"
@@ -55,40 +56,50 @@ int tn_cli_types_open(const struct tn_cli_host_opts *opts, int *ret_fd, bool *re
     return 0;
 }
 
-/* As the broker chooses: what a specification names, before what the binary has. */
-static int named_types(const struct tn_cli_host_opts *opts, const struct tn_cli_host *host, int *ret_fd,
-                       struct tn_error *err)
+/* As the broker has them: what a specification names comes before what the binary has, and the functions join that only
+   a specification tells the prototype of. */
+static int read_types(const struct tn_cli_host_opts *opts, const struct tn_eim *said,
+                      struct tn_cli_host *host, struct tn_error *err)
 {
-    struct tn_cli_policy said;
-    char path[4096];
-    int r = tn_cli_policy_open(opts->paths, opts->npaths, NULL, &said, err);
-
-    if (r)
-        return r;
-    r = tn_policy_files_types(said.eim, getuid(), host->file, path, ret_fd, err);
-    tn_cli_policy_close(&said);
-    return r;
-}
-
-static int open_types(const struct tn_cli_host_opts *opts, struct tn_cli_host *host, struct tn_error *err)
-{
+    _close_ int types_fd = -1, fd = open(host->file, O_RDONLY | O_CLOEXEC);
     struct tn_host_opts o = {.path = host->file, .fd = -1, .debug_file = opts->debug};
-    _close_ int types_fd = -1;
+    char path[4096], name[64];
     bool declared;
-    u64 size;
     int r = 0;
 
+    tn_policy_host_name(said, host->file, name);
+    if (opts->name)
+        snprintf(name, sizeof(name), "%s", opts->name);
     if (opts->types)
         r = tn_cli_types_open(opts, &types_fd, &declared, err);
     else if (!opts->debug)
-        r = named_types(opts, host, &types_fd, err);
+        r = tn_policy_files_types(said, getuid(), name, path, &types_fd, err);
     if (r)
         return r;
     o.types_fd = types_fd >= 0 ? &types_fd : NULL;
     r = tn_host_types_open(&o, &host->types, err);
     if (r)
         return r;
-    r = tn_host_types_split(host->types, host->base, &host->data, &size);
+    r = tn_prototypes_add(said, name, fd, host->file, host->types, err);
+    if (r == -ENOENT) { /* whoever needs it says so, and of each one */
+        *err = (struct tn_error){0};
+        r = 0;
+    }
+    return r;
+}
+
+static int open_types(const struct tn_cli_host_opts *opts, struct tn_cli_host *host, struct tn_error *err)
+{
+    struct tn_cli_policy said;
+    u64 size;
+    int r = tn_cli_policy_open(opts->paths, opts->npaths, NULL, &said, err);
+
+    if (r)
+        return r;
+    r = read_types(opts, said.eim, host, err);
+    tn_cli_policy_close(&said);
+    if (!r)
+        r = tn_host_types_split(host->types, host->base, &host->data, &size);
     if (!r)
         r = tn_btf_open(host->data, size, host->base, &host->btf, err);
     return r;
@@ -243,6 +254,18 @@ static int exported(const struct tn_cli_host *host, const struct tn_eim_item *it
     return tn_fail(err, -ENOENT, why.reason, "%s", why.message);
 }
 
+static int no_function(const struct tn_cli_host *host, const struct tn_eim_item *item, struct tn_error *err)
+{
+    struct tn_nearest near = tn_nearest_to(item->symbol);
+    char hint[TN_NEAREST_TEXT];
+
+    tn_prototypes_offer(host->types, &near);
+    return tn_fail(
+        err, -ENOENT, "no_host_function",
+        "%s has no function %s: nobody calls it, its body stands wherever it is called, or it is a macro%s",
+        host->file, item->symbol, tn_nearest_text(&near, hint));
+}
+
 int tn_cli_item_there(const struct tn_cli_host *host, const struct tn_eim_item *item, struct tn_error *err)
 {
     const struct tn_host_func *f;
@@ -260,16 +283,8 @@ int tn_cli_item_there(const struct tn_cli_host *host, const struct tn_eim_item *
         return 0; /* binding says what is not there */
     }
     f = tn_host_types_func_named(host->types, item->symbol, 0);
-    if (!f) {
-        struct tn_nearest near = tn_nearest_to(item->symbol);
-        char hint[TN_NEAREST_TEXT];
-
-        for (u32 k = 0; k < tn_host_types_nfuncs(host->types); k++)
-            tn_nearest_offer(&near, tn_host_types_func(host->types, k)->name);
-        return tn_fail(err, -ENOENT, "no_host_function",
-                       "%s has no function %s: nobody calls it, or its body stands wherever it is called%s",
-                       host->file, item->symbol, tn_nearest_text(&near, hint));
-    }
+    if (!f)
+        return no_function(host, item, err);
     if (f->reason != TN_HOST_NONE && !(f->reason == TN_HOST_NO_PROTOTYPE && item->prototype))
         return tn_fail(err, -EOPNOTSUPP, tn_host_reason_name(f->reason), "%s of %s: %s", item->symbol,
                        host->file, tn_host_reason_text(f->reason));

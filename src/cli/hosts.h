@@ -26,6 +26,7 @@ struct tn_cli_host_opts {
     u32 nflags;
     char *const *paths; /* files and folders whose `types` counts; n 0: those of the policy that applies */
     u32 npaths;
+    const char *name; /* which host of theirs it is; NULL: the one that has the binary's path or name */
     bool need_types;
 };
 bool tn_cli_is_elf(const char *path);

@@ -86,15 +86,18 @@ static int compare(const struct tn_scope *s, const struct tn_signature *sig, con
     return 0;
 }
 
-static int no_function(const struct tn_scope *s, const struct tn_eim_at *at, const char *function)
+static int no_function(const struct tn_scope *s, const struct tn_eim_at *at, const char *function,
+                       const struct tn_signature *sig)
 {
     struct tn_nearest near = tn_nearest_to(function);
     char hint[TN_NEAREST_TEXT];
 
     tn_offer_names(s->btf, BTF_KIND_FUNC, &near);
-    return tn_eim_fail(s->err, at, -EINVAL, TYPE,
-                       "the host's types have no function \"%.100s\", and no prototype stands here%s",
-                       function, tn_nearest_text(&near, hint));
+    return tn_eim_fail(
+        s->err, at, -EINVAL, TYPE,
+        sig ? "the host has no function \"%.100s\": no symbol of it, and no address stands here%s"
+            : "the host's types have no function \"%.100s\", and no prototype stands here%s",
+        function, tn_nearest_text(&near, hint));
 }
 
 static int bind_function(const struct tn_scope *s, const char *name, const char *function,
@@ -106,14 +109,14 @@ static int bind_function(const struct tn_scope *s, const char *name, const char 
     f->name = name;
     f->function = function;
     f->btf_id = types.btf_id = tn_btf_find(s->btf, BTF_KIND_FUNC, function);
-    if (!sig && !f->btf_id)
-        return no_function(s, at, function);
-    if (f->btf_id)
+    if (sig)
+        err = from_signature(s, sig, f);
+    if (!err && !f->btf_id)
+        return no_function(s, at, function, sig);
+    if (!err)
         err = from_types(s, &types);
     if (!err && sig) {
-        err = from_signature(s, sig, f);
-        if (!err && f->btf_id)
-            err = compare(s, sig, f, &types);
+        err = compare(s, sig, f, &types);
     } else if (!err) {
         f->param = types.param;
         f->n = types.n;

@@ -98,6 +98,22 @@ static int check_names(struct check *l, struct tn_host *h)
     return err;
 }
 
+/* An address means nothing without the build that has it there. */
+static int check_addresses(struct check *l, const struct tn_host *h)
+{
+    const struct tn_eim_at *at = NULL;
+
+    for (u32 k = 0; k < h->nfunctions && !at; k++)
+        at = h->function[k].address ? &h->function[k].address_at : NULL;
+    for (u32 k = 0; k < h->nentries && !at; k++)
+        at = h->entry[k].address ? &h->entry[k].address_at : NULL;
+    if (!at || h->build_id.text)
+        return 0;
+    return tn_eim_fail(
+        l->err, at, -EINVAL, CONFLICT,
+        "an address is one of a build, and no file says which: expected build_id under \"host\"");
+}
+
 static const void *find(const void *rows, u32 n, size_t size, const char *name)
 {
     u32 lo = 0, hi = n;
@@ -325,6 +341,8 @@ int tn_eim_compose(struct tn_eim *eim, const struct tn_eim_options *options, str
         code = check_names(&l, h);
         if (!code)
             code = check_constraints(&l, h);
+        if (!code)
+            code = check_addresses(&l, h);
         for (u32 c = 0; c < h->nclasses && !code; c++)
             code = check_class(&l, h, &h->klass[c], is_whole(h, options));
     }

@@ -117,6 +117,7 @@ bool tn_eim_item(const struct tn_eim *eim, const char *host, u32 k, struct tn_ei
         ret->name = e->name;
         ret->what = ret->symbol = e->function;
         ret->prototype = e->signature ? e->signature->text : NULL;
+        ret->address = e->address;
         place(&e->function_at, ret);
         constraints(e->constraint, e->nconstraints, ret);
         return true;
@@ -129,6 +130,7 @@ bool tn_eim_item(const struct tn_eim *eim, const char *host, u32 k, struct tn_ei
         ret->name = c->name;
         ret->what = ret->symbol = c->function;
         ret->prototype = c->signature ? c->signature->text : NULL;
+        ret->address = c->address;
         place(&c->function_at, ret);
         constraints(c->constraint, c->nconstraints, ret);
         return true;

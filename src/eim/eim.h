@@ -58,11 +58,22 @@ bool tn_eim_print(const struct tn_eim *eim, const char *host, FILE *f);
 struct tn_eim_known {
     const struct tn_btf *btf; /* prototypes that were not written */
     const char *binary, *build_id, *types;
+    u64 (*address)(void *self, const char *function); /* of a function; 0: none. NULL: of none */
+    void *self;
 };
 bool tn_eim_print_known(const struct tn_eim *eim, const char *host, const struct tn_eim_known *known,
                         FILE *f);
 /* "int (struct request *r)" of a FUNC, to be freed; NULL: the language has no words for it, or no memory. */
 char *tn_eim_prototype(const struct tn_btf *btf, u32 func);
+
+/* Items of a host (by their number, as of tn_eim_item) that have a prototype, and whose functions the host's types lack:
+   new raw BTF, with a FUNC for each behind the types of `raw`, whose view is `btf`. id 0: binding refuses it. `*ret` is
+   the caller's to free. −ENOMEM. */
+struct tn_eim_wanted {
+    u32 item, id;
+};
+int tn_eim_complete(const struct tn_eim *eim, const char *host, const struct tn_btf *btf, const void *raw,
+                    struct tn_eim_wanted *wanted, u32 n, void **ret, u64 *ret_size);
 
 /* What was said of a host, row by row: entries, functions, states, then classes. */
 enum tn_eim_item_kind { TN_ITEM_ENTRY, TN_ITEM_FUNCTION, TN_ITEM_STATE, TN_ITEM_CLASS };
@@ -75,6 +86,7 @@ struct tn_eim_item {
     const char *generated; /* of a class: "uprobe", or "" */
     const char *symbol;    /* the function, or the variable (or type) that a path begins with; NULL */
     const char *prototype; /* NULL: not written */
+    u64 address;           /* of the function in the build that the host names; 0: not written */
     const char *constraint[16];
     u32 nconstraints;
 };

@@ -30,6 +30,8 @@ struct tn_function_cap {
     struct tn_eim_at function_at;
     const char *function;
     struct tn_signature *signature; /* NULL: as the types say */
+    struct tn_eim_at address_at;
+    u64 address; /* 0: as the symbols say */
     struct tn_cons **constraint;
     u32 nconstraints;
 };
@@ -39,6 +41,8 @@ struct tn_eim_entry {
     struct tn_eim_at function_at;
     const char *function;
     struct tn_signature *signature;
+    struct tn_eim_at address_at;
+    u64 address;
     struct tn_cons **constraint;
     u32 nconstraints;
 };

@@ -25,11 +25,11 @@ static void fact(FILE *f, const char *key, const struct tn_text_at *t, const cha
 }
 
 static void function(FILE *f, const char *name, const char *key, const char *what,
-                     const struct tn_signature *s, struct tn_cons *const *cons, u32 ncons,
-                     const struct tn_btf *btf)
+                     const struct tn_signature *s, u64 address, struct tn_cons *const *cons, u32 ncons,
+                     const struct tn_eim_known *all)
 {
-    u32 id = s || !btf ? 0 : tn_btf_find(btf, BTF_KIND_FUNC, what);
-    _free_ char *known = id ? tn_eim_prototype(btf, id) : NULL;
+    u32 id = s || !all->btf ? 0 : tn_btf_find(all->btf, BTF_KIND_FUNC, what);
+    _free_ char *known = id ? tn_eim_prototype(all->btf, id) : NULL;
 
     fprintf(f, "  - name: %s\n    %s: %s\n", name, key, what);
     if (s || known) {
@@ -37,6 +37,10 @@ static void function(FILE *f, const char *name, const char *key, const char *wha
         quoted(f, s ? s->text : known);
         putc('\n', f);
     }
+    if (!address && all->address)
+        address = all->address(all->self, what);
+    if (address)
+        fprintf(f, "    address: \"0x%llx\"\n", (unsigned long long)address);
     if (!ncons)
         return;
     fputs("    constraints: [ ", f);
@@ -109,16 +113,16 @@ static void print_host(const struct tn_host *h, const struct tn_eim_known *known
     for (u32 k = 0; k < h->nfunctions; k++) {
         const struct tn_function_cap *c = &h->function[k];
 
-        function(f, c->name, "function", c->function, c->signature, c->constraint, c->nconstraints,
-                 known->btf);
+        function(f, c->name, "function", c->function, c->signature, c->address, c->constraint,
+                 c->nconstraints, known);
     }
     if (h->nentries)
         fputs("extension_entries:\n", f);
     for (u32 k = 0; k < h->nentries; k++) {
         const struct tn_eim_entry *e = &h->entry[k];
 
-        function(f, e->name, "extension_entry", e->function, e->signature, e->constraint, e->nconstraints,
-                 known->btf);
+        function(f, e->name, "extension_entry", e->function, e->signature, e->address, e->constraint,
+                 e->nconstraints, known);
     }
     if (h->nclasses)
         fputs("extension_classes:\n", f);

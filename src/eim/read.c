@@ -291,6 +291,20 @@ static int read_signature(struct load *l, const struct tn_node *n, struct tn_sig
     return err;
 }
 
+static int read_address(struct load *l, const struct tn_node *n, struct tn_eim_at *ret_at, u64 *ret)
+{
+    char *end;
+
+    if (!n)
+        return 0;
+    errno = 0;
+    *ret_at = n->at;
+    *ret = strtoull(n->text, &end, 16);
+    return !strncmp(n->text, "0x", 2) && !*end && !errno && *ret
+               ? 0
+               : wrong(l, n, "address", "an address of the binary, as in \"0x1189\"");
+}
+
 /* A name that a constraint begins with has to be an argument's, where the prototype is known. */
 static int known_operand(struct load *l, const struct tn_operand *o, const struct tn_signature *s)
 {
@@ -389,6 +403,8 @@ static int read_function(struct load *l, struct tn_host *h, const struct tn_node
     err = capability_name(l, &f->at, f->name);
     if (!err)
         err = read_signature(l, at[TN_KEY_FUNCTION_prototype], &f->signature);
+    if (!err)
+        err = read_address(l, at[TN_KEY_FUNCTION_address], &f->address_at, &f->address);
     return err ? err
                : read_constraints(l, at[TN_KEY_FUNCTION_constraints], f->signature, &f->constraint,
                                   &f->nconstraints);
@@ -414,6 +430,8 @@ static int read_entry(struct load *l, struct tn_host *h, const struct tn_node *n
                            "\"%.64s\": the name of an entry has no \":\", which generated entries have",
                            e->name);
     err = read_signature(l, at[TN_KEY_ENTRY_prototype], &e->signature);
+    if (!err)
+        err = read_address(l, at[TN_KEY_ENTRY_address], &e->address_at, &e->address);
     return err ? err
                : read_constraints(l, at[TN_KEY_ENTRY_constraints], e->signature, &e->constraint,
                                   &e->nconstraints);

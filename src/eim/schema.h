@@ -40,10 +40,12 @@
     K(FUNCTION, name,                  NAME,          true)                                                  \
     K(FUNCTION, function,              NAME,          true)                                                  \
     K(FUNCTION, prototype,             EXPR,          false)                                                 \
+    K(FUNCTION, address,               TEXT,          false)                                                 \
     K(FUNCTION, constraints,           EXPRS,         false)                                                 \
     K(ENTRY,    name,                  NAME,          true)                                                  \
     K(ENTRY,    extension_entry,       NAME,          true)                                                  \
     K(ENTRY,    prototype,             EXPR,          false)                                                 \
+    K(ENTRY,    address,               TEXT,          false)                                                 \
     K(ENTRY,    constraints,           EXPRS,         false)                                                 \
     K(CLASS,    name,                  NAME,          true)                                                  \
     K(CLASS,    extension_entry,       NAME,          true)                                                  \

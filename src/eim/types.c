@@ -107,7 +107,7 @@ static int no_type(const struct tn_scope *s, const struct tn_ctype *t, u32 kind,
                        tn_nearest_text(&near, hint));
 }
 
-int tn_vtype_resolve(const struct tn_scope *s, const struct tn_ctype *t, struct tn_vtype *ret)
+int tn_ctype_find(const struct tn_scope *s, const struct tn_ctype *t, u32 *ret_id, struct tn_vtype *ret)
 {
     static const struct {
         u32 kind;
@@ -117,7 +117,7 @@ int tn_vtype_resolve(const struct tn_scope *s, const struct tn_ctype *t, struct 
                 [TN_CT_ENUM] = {BTF_KIND_ENUM, "enum "},
                 [TN_CT_TYPEDEF] = {BTF_KIND_TYPEDEF, ""}};
     struct tn_vtype v = {0};
-    u32 id;
+    u32 id = 0;
 
     switch (t->kind) {
     case TN_CT_VOID:
@@ -138,6 +138,30 @@ int tn_vtype_resolve(const struct tn_scope *s, const struct tn_ctype *t, struct 
             return no_type(s, t, tags[t->kind].kind, tags[t->kind].word);
         break;
     }
+    *ret_id = id;
+    *ret = v;
+    return 0;
+}
+
+bool tn_can_be_passed(const struct tn_btf *btf, u32 id)
+{
+    const u32 type = tn_btf_resolve(btf, id), kind = tn_btf_kind_of(btf, type);
+
+    return !type || (kind != BTF_KIND_ARRAY && kind != BTF_KIND_FUNC_PROTO && tn_btf_size(btf, type) >= 0);
+}
+
+int tn_vtype_resolve(const struct tn_scope *s, const struct tn_ctype *t, struct tn_vtype *ret)
+{
+    struct tn_vtype v;
+    u32 id = 0;
+    int err = tn_ctype_find(s, t, &id, &v);
+
+    if (err)
+        return err;
+    if (id && !t->pointers && !tn_can_be_passed(s->btf, id))
+        return tn_eim_fail(s->err, &t->at, -EINVAL, NAME,
+                           "\"%.64s\" has no size here, or is an array: what is passed is a pointer",
+                           t->name);
     v.pointers = (u8)(v.pointers + t->pointers);
     *ret = v;
     return 0;

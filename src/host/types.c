@@ -52,6 +52,7 @@ struct tn_host_types {
     const struct tn_host_func **func_type; /* by type; those that have one */
     u32 ntyped;
     bool cached;
+    void *added; /* the BTF, where some was added to that of `bytes` */
 };
 
 struct tn_host_job {
@@ -87,6 +88,35 @@ static int by_var_name(const void *a, const void *b)
     return r ? r : x->addr < y->addr ? -1 : x->addr > y->addr;
 }
 
+static int by_addr(const void *a, const void *b)
+{
+    const struct tn_host_func *x = a, *y = b;
+
+    return x->addr < y->addr ? -1 : x->addr > y->addr;
+}
+
+static int by_type(const void *a, const void *b)
+{
+    const struct tn_host_func *x = *(const struct tn_host_func *const *)a;
+    const struct tn_host_func *y = *(const struct tn_host_func *const *)b;
+
+    return x->type < y->type ? -1 : x->type > y->type;
+}
+
+static void index_funcs(struct tn_host_types *t)
+{
+    u32 nf = t->image.head.nfuncs;
+
+    t->ntyped = 0;
+    for (u32 i = 0; i < nf; i++) {
+        t->func_name[i] = &t->func[i];
+        if (t->func[i].type)
+            t->func_type[t->ntyped++] = &t->func[i];
+    }
+    qsort(t->func_name, nf, sizeof(*t->func_name), by_func_name);
+    qsort(t->func_type, t->ntyped, sizeof(*t->func_type), by_type);
+}
+
 static int fill(struct tn_host_types *t)
 {
     u32 nf = t->image.head.nfuncs, nv = t->image.head.nvars;
@@ -109,9 +139,6 @@ static int fill(struct tn_host_types *t)
                                            .flags = row->flags,
                                            .reason = row->reason,
                                            .param = row->param};
-        t->func_name[i] = &t->func[i];
-        if (row->type)
-            t->func_type[t->ntyped++] = &t->func[i];
     }
     for (u32 i = 0; i < nv; i++) {
         const struct tn_host_var_row *row = &t->image.var[i];
@@ -120,7 +147,7 @@ static int fill(struct tn_host_types *t)
             (struct tn_host_var){row->addr, row->size, t->image.strings + row->name, row->type, row->flags};
         t->var_name[i] = &t->var[i];
     }
-    qsort(t->func_name, nf, sizeof(*t->func_name), by_func_name);
+    index_funcs(t);
     qsort(t->var_name, nv, sizeof(*t->var_name), by_var_name);
     return 0;
 }
@@ -135,6 +162,7 @@ void tn_host_types_close(struct tn_host_types *t)
     free(t->func_name);
     free(t->func_type);
     free(t->var_name);
+    free(t->added);
     free(t->bytes);
     free(t);
 }
@@ -154,6 +182,53 @@ static int make(void *bytes, u64 size, bool cached, struct tn_host_types **ret, 
     t->bytes = bytes;
     t->cached = cached;
     *ret = t;
+    return 0;
+}
+
+int tn_host_types_add(struct tn_host_types *t, void *btf, u64 size, const struct tn_host_func *rows, u32 n,
+                      struct tn_error *err)
+{
+    u32 nf = t->image.head.nfuncs, room = nf + n + 1;
+    struct tn_host_func *func = calloc(room, sizeof(*func));
+    const struct tn_host_func **by_name = calloc(room, sizeof(*by_name)),
+                              **typed = calloc(room, sizeof(*typed));
+    struct tn_btf *view = NULL;
+    int r = func && by_name && typed ? tn_btf_open(btf, size, NULL, &view, err) : -ENOMEM;
+
+    if (r) {
+        free(func);
+        free(by_name);
+        free(typed);
+        return r;
+    }
+    memcpy(func, t->func, nf * sizeof(*func));
+    for (u32 k = 0; k < n; k++) {
+        u32 i = 0;
+
+        while (i < nf && (func[i].addr != rows[k].addr || strcmp(func[i].name, rows[k].name) != 0))
+            i++;
+        if (i == nf)
+            func[nf++] = rows[k];
+        func[i].name = i < t->image.head.nfuncs ? func[i].name : tn_btf_name(view, rows[k].type);
+        func[i].type = rows[k].type;
+        func[i].reason = rows[k].reason;
+        func[i].param = rows[k].param;
+    }
+    qsort(func, nf, sizeof(*func), by_addr);
+    free(t->func);
+    free(t->func_name);
+    free(t->func_type);
+    free(t->added);
+    tn_btf_close(t->image.view);
+    t->func = func;
+    t->func_name = by_name;
+    t->func_type = typed;
+    t->added = btf;
+    t->image.btf = btf;
+    t->image.head.btf_size = size;
+    t->image.head.nfuncs = nf;
+    t->image.view = view;
+    index_funcs(t);
     return 0;
 }
 

@@ -221,6 +221,68 @@ static const struct {
      "\"pid\"?"},
 };
 
+/* What only a prototype says, as types, and said again. */
+static void test_complete(void **state)
+{
+    static const struct {
+        const char *prototype, *again; /* NULL: refused, and that with … */
+        const char *says;
+    } rows[] = {
+        {"int (struct request *r, long n)", "int (struct request *r, long n)", NULL},
+        {"request_t *(request_t *r, connection_t **all)", "request_t * (request_t *r, connection_t **all)",
+         NULL},
+        {"void (void)", "void (void)", NULL},
+        {"size_t (uint8_t a, const char *const *names, int16_t)",
+         "unsigned long (unsigned char a, char **names, short arg3)", NULL},
+        {"double (float f, long double d)", "double (float f, long double d)", NULL},
+        {"str_t (str_t by_value, enum method m)", "str_t (str_t by_value, enum method m)", NULL},
+        {"int (int (*call)(struct nobody *), struct opaque *o, union nothing *u)", NULL,
+         "the host has no type \"union nothing\""},
+        {"int (int (*call)(struct nobody *), struct opaque *o)", "int (void *call, struct opaque *o)", NULL},
+        {"int (struct opaque o)", NULL, "spec.yaml:4:59: \"opaque\" has no size here"},
+        {"struct opaque (void)", NULL, "\"opaque\" has no size here"},
+        {"int (struct reqest *r)", NULL, "did you mean"},
+    };
+    u32 wrong = 0;
+
+    for (size_t k = 0; k < TN_ARRAY_SIZE(rows); k++) {
+        _free_ char *again = NULL;
+        struct tn_error err;
+        char spec[300];
+        struct made m;
+        int code;
+        u32 id;
+
+        snprintf(spec, sizeof(spec), ONE_FUNCTION("elsewhere, prototype: \"%s\""), rows[k].prototype);
+        code = make_class(spec, "uprobe:finish", "", &m, &err);
+        id = m.btf ? tn_btf_find(m.btf, BTF_KIND_FUNC, "elsewhere") : 0;
+        again = id ? tn_eim_prototype(m.btf, id) : NULL;
+        if (!code != !rows[k].says || !id != !rows[k].again || (code && !strstr(err.message, rows[k].says)) ||
+            (id && (!again || strcmp(again, rows[k].again) != 0)))
+            wrong +=
+                !!printf("# %s: %s, says %s\n", rows[k].prototype, again, code ? err.message : "nothing");
+        drop(&m);
+    }
+    assert_int_equal(wrong, 0);
+}
+
+/* A name that nothing stands behind is refused when it is bound. */
+static void test_nothing_there(void **state)
+{
+    struct tn_eim_source s = {.name = "spec.yaml",
+                              .text = ONE_FUNCTION("elsewhere, prototype: \"void (void)\"")};
+    struct tn_bound *bound = NULL;
+    struct tn_error err = {0};
+    struct tn_eim *eim = NULL;
+
+    s.len = strlen(s.text);
+    assert_int_equal(tn_eim_read(&s, 1, NULL, &eim, &err), 0);
+    assert_int_equal(tn_eim_bind(eim, "h", host_btf, &bound, &err), -EINVAL);
+    assert_non_null(
+        strstr(err.message, "spec.yaml:4:24: the host has no function \"elsewhere\": no symbol of it"));
+    tn_eim_free(eim);
+}
+
 static void test_prototypes(void **state)
 {
     u32 wrong = 0;
@@ -1102,6 +1164,8 @@ int main(void)
         cmocka_unit_test(test_paths),
         cmocka_unit_test(test_bad_paths),
         cmocka_unit_test(test_prototypes),
+        cmocka_unit_test(test_nothing_there),
+        cmocka_unit_test(test_complete),
         cmocka_unit_test(test_questions),
         cmocka_unit_test(test_calls),
         cmocka_unit_test(test_helpers),

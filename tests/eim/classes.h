@@ -26,6 +26,7 @@
     "    constraints: [ nonnull(r), nonnull(name), valid(current_cycle) ] }\n"
 
 static struct tn_btf *host_btf;
+static void *host_raw;
 
 static inline int open_host(void **state)
 {
@@ -45,7 +46,8 @@ static inline int open_host(void **state)
     if (!b || btf__dedup(b, NULL))
         return -1;
     data = btf__raw_data(b, &size);
-    code = tn_btf_open(data, size, NULL, &host_btf, &err);
+    host_raw = malloc(size);
+    code = host_raw ? tn_btf_open(memcpy(host_raw, data, size), size, NULL, &host_btf, &err) : -1;
     if (code)
         fprintf(stderr, "%s\n", err.message);
     btf__free(b);
@@ -55,6 +57,7 @@ static inline int open_host(void **state)
 static inline int close_host(void **state)
 {
     tn_btf_close(host_btf);
+    free(host_raw);
     return 0;
 }
 
@@ -62,7 +65,24 @@ struct made {
     struct tn_eim *eim;
     struct tn_bound *bound;
     const struct tn_class *c;
+    void *raw;
+    struct tn_btf *btf; /* the host's types, with what only the specification has a prototype of */
 };
+static inline int complete(struct made *m, struct tn_error *err)
+{
+    struct tn_eim_wanted wanted[32];
+    struct tn_eim_item item;
+    u64 size = 0;
+    u32 n = 0;
+    int code;
+
+    for (u32 k = 0; tn_eim_item(m->eim, "h", k, &item) && n < 32; k++)
+        if (item.kind <= TN_ITEM_FUNCTION && item.prototype &&
+            !tn_btf_find(host_btf, BTF_KIND_FUNC, item.symbol))
+            wanted[n++].item = k;
+    code = tn_eim_complete(m->eim, "h", host_btf, host_raw, wanted, n, &m->raw, &size);
+    return code ? code : tn_btf_open(m->raw, size, NULL, &m->btf, err);
+}
 
 /* A class "c" for the entry with what stands in `allowed`, a list of quoted texts, and so many instructions. */
 static inline int make_long_class(const char *spec, const char *entry, const char *insns, const char *allowed,
@@ -82,7 +102,9 @@ static inline int make_long_class(const char *spec, const char *entry, const cha
     *err = (struct tn_error){0};
     code = tn_eim_read(s, 2, NULL, &ret->eim, err);
     if (!code)
-        code = tn_eim_bind(ret->eim, "h", host_btf, &ret->bound, err);
+        code = complete(ret, err);
+    if (!code)
+        code = tn_eim_bind(ret->eim, "h", ret->btf, &ret->bound, err);
     if (!code)
         ret->c = tn_eim_class(ret->bound, "c", err);
     return code;
@@ -96,6 +118,8 @@ static inline void drop(struct made *m)
 {
     tn_eim_unbind(m->bound);
     tn_eim_free(m->eim);
+    tn_btf_close(m->btf);
+    free(m->raw);
 }
 static inline u32 type_named(const char *name)
 {

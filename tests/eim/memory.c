@@ -14,9 +14,11 @@
 
 #include "tests/eim/classes.h"
 
+void *__real_malloc(size_t size);
 void *__real_calloc(size_t n, size_t size);
 void *__real_realloc(void *p, size_t size);
 void __real_free(void *p);
+void *__wrap_malloc(size_t size);
 void *__wrap_calloc(size_t n, size_t size);
 void *__wrap_realloc(void *p, size_t size);
 void __wrap_free(void *p);
@@ -31,6 +33,13 @@ static bool fails(void)
     return countdown-- == 0;
 }
 
+void *__wrap_malloc(size_t size)
+{
+    void *p = fails() ? NULL : __real_malloc(size);
+
+    in_use += p != NULL;
+    return p;
+}
 void *__wrap_calloc(size_t n, size_t size)
 {
     void *p = fails() ? NULL : __real_calloc(n, size);

@@ -187,6 +187,11 @@ static const struct {
 #define F(prototype, constraint)                                                                             \
     HEAD "function_capabilities:\n- { name: a, function: f, prototype: \"" prototype                         \
          "\", constraints: [ \"" constraint "\" ] }\n"
+    {"an address that is none", HEAD "function_capabilities:\n- { name: a, function: f, address: 4393 }\n",
+     "a.yaml:4:36: \"address\": expected an address of the binary, as in \"0x1189\", not \"4393\""},
+    {"an address without a build",
+     HEAD "function_capabilities:\n- { name: a, function: f, address: \"0x10\" }\n",
+     "a.yaml:4:36: an address is one of a build, and no file says which"},
     {"a prototype without arguments", F("int", "IO"), "a.yaml:4:42: expected \"(\" and the arguments"},
     {"a prototype that stops", F("int (int a", "IO"),
      "a.yaml:4:49: expected \")\" after the arguments; the prototype ends here"},

@@ -363,22 +363,13 @@ static int add_ref(struct tn_caller *caller, struct tn_prog *prog, u32 id, bool 
     return 0;
 }
 
-/* Does anything in the text name a host? */
 static bool names_host(const struct tn_prog *prog)
 {
-    for (u32 i = 0; i < prog->ninsns; i++) {
-        const struct bpf_insn *insn = &prog->insns[i];
+    u32 i = 0;
 
-        if (insn->code == (BPF_LD | BPF_IMM | BPF_DW)) {
-            if (insn->src_reg == BPF_PSEUDO_BTF_ID)
-                return true;
-            i++;
-        } else if (insn->code == (BPF_JMP | BPF_CALL) && insn->src_reg == BPF_PSEUDO_KFUNC_CALL &&
-                   insn->imm) {
-            return true;
-        }
-    }
-    return false;
+    while (i < prog->ninsns && !tn_insn_names_host(&prog->insns[i]))
+        i++;
+    return i < prog->ninsns;
 }
 
 static int resolve_call(struct tn_caller *caller, const union bpf_attr *attr, struct tn_prog *prog,

@@ -12,6 +12,8 @@
 #ifndef TN_BROKER_HOST_H
 #define TN_BROKER_HOST_H
 
+#include <linux/bpf.h>
+
 #include "broker/object.h"
 #include "host/types.h"
 #include "rewrite/trampoline.h"
@@ -55,6 +57,14 @@ int tn_host_vmlinux(struct tn_caller *caller, int *ret_fd);
  * named.
  */
 int tn_host_resolve(struct tn_caller *caller, const union bpf_attr *attr, struct tn_prog *prog);
+
+/* It calls a function by its type, or loads the address of a variable. The second half of a wide load does neither. */
+static inline bool tn_insn_names_host(const struct bpf_insn *insn)
+{
+    if (insn->code == (BPF_LD | BPF_IMM | BPF_DW))
+        return insn->src_reg == BPF_PSEUDO_BTF_ID;
+    return insn->code == (BPF_JMP | BPF_CALL) && insn->src_reg == BPF_PSEUDO_KFUNC_CALL && insn->imm;
+}
 
 /* Where a program of type tracing is to be placed. */
 struct tn_host_place {

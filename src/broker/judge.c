@@ -141,15 +141,10 @@ static bool names_types(const union bpf_attr *attr, const struct tn_prog *prog)
     for (u32 i = 0; i < prog->ninsns; i++) {
         const struct bpf_insn *insn = &prog->insns[i];
 
-        if (insn->code == (BPF_LD | BPF_IMM | BPF_DW)) {
-            if (insn->src_reg == BPF_PSEUDO_BTF_ID)
-                return true;
-            i++;
-        } else if (insn->code == (BPF_JMP | BPF_CALL) &&
-                   (insn->src_reg == BPF_PSEUDO_KFUNC_CALL ||
-                    (!insn->src_reg && !tn_helper_by_id((u32)insn->imm)))) {
+        if (tn_insn_names_host(insn) ||
+            (insn->code == (BPF_JMP | BPF_CALL) && (insn->src_reg == BPF_PSEUDO_KFUNC_CALL ||
+                                                    (!insn->src_reg && !tn_helper_by_id((u32)insn->imm)))))
             return true;
-        }
     }
     return false;
 }

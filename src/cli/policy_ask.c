@@ -26,7 +26,7 @@ struct asked {
     struct tn_cli_host host;
     struct tn_cli_policy policy;
     struct tn_obj_file object;
-    u32 nprograms;
+    u32 nprograms, next, refused; /* of its programs; by the verifier */
 };
 
 static void asked_clear(struct asked *a)
@@ -56,23 +56,28 @@ static int asked_open(const struct tn_policy_cmd *cmd, const char *object, struc
     return r;
 }
 
-/* What program k asks; positive: it is refused by the verifier itself, and that was said. */
-static int asked_of(const struct asked *a, u32 k, struct tn_outcome *o, struct tn_cli_uses *ret,
-                    struct tn_error *err)
+/* What the next program asks: 1; 0: there is none left. Of those that the verifier itself refuses, that is said. */
+static int asked_next(struct asked *a, struct tn_outcome *o, struct tn_cli_uses *ret, struct tn_error *err)
 {
     const struct tn_judging how = {.recorded = true};
-    int r = tn_cli_judge(&a->object, k, &how, o, err);
+    int r = 0;
 
-    if (r)
-        return r;
-    if (o->accepted)
-        return tn_cli_uses_of(0, ret, err);
-    fflush(stdout);
-    if (o->judged && o->verdict.refusal.reason[0])
-        tn_refusal_print(stderr, o->program, &o->verdict.refusal);
-    else
-        tn_cli_fail(a->cmd->name, "program %s: %s [%s]", o->program, o->why.message, o->why.reason);
-    return 1;
+    while (!r && a->next < a->nprograms) {
+        r = tn_cli_judge(&a->object, a->next++, &how, o, err);
+        if (!r && o->accepted) {
+            r = tn_cli_uses_of(0, ret, err);
+            return r ? r : 1;
+        }
+        if (r)
+            break;
+        a->refused++;
+        fflush(stdout);
+        if (o->judged && o->verdict.refusal.reason[0])
+            tn_refusal_print(stderr, o->program, &o->verdict.refusal);
+        else
+            tn_cli_fail(a->cmd->name, "program %s: %s [%s]", o->program, o->why.message, o->why.reason);
+    }
+    return r;
 }
 
 /* Where a program of that section is placed, and in which function. */
@@ -222,28 +227,20 @@ int tn_policy_explain(const struct tn_policy_cmd *cmd)
 {
     struct tn_error err = {0};
     struct explain x = {.rows = cmd->json ? json_array() : NULL};
+    struct tn_cli_uses uses;
+    struct tn_outcome o;
     struct asked a;
-    u32 bad = 0;
     int r = asked_open(cmd, cmd->words[0], &a, &err);
 
     x.a = &a;
     x.c = r ? NULL : tn_eim_class(a.policy.bound, cmd->words[1], &err);
     if (!r && !x.c)
         r = -ENOENT;
-    for (u32 k = 0; k < a.nprograms && !r; k++) {
-        struct tn_cli_uses uses;
-        struct tn_outcome o;
+    while (!r && (r = asked_next(&a, &o, &uses, &err)) > 0) {
         char function[256];
         enum tn_eim_place at;
 
-        r = asked_of(&a, k, &o, &uses, &err);
-        if (r > 0) {
-            bad++;
-            r = 0;
-            continue;
-        }
-        if (r)
-            break;
+        r = 0;
         x.uses = &uses;
         x.program = o.program;
         x.last[0] = 0;
@@ -270,7 +267,7 @@ int tn_policy_explain(const struct tn_policy_cmd *cmd)
         say_process(x.c);
     json_decref(x.rows);
     asked_clear(&a);
-    return r ? EXIT_TROUBLE : bad || x.refused ? EXIT_DIFFERS : TN_EXIT_OK;
+    return r ? EXIT_TROUBLE : a.refused || x.refused ? EXIT_DIFFERS : TN_EXIT_OK;
 }
 
 /* ------------------------------------------------------------------------------------------------- infer */
@@ -342,6 +339,8 @@ int tn_policy_infer(const struct tn_policy_cmd *cmd)
 {
     json_t *rows = cmd->json ? json_array() : NULL;
     struct tn_error err = {0};
+    struct tn_cli_uses uses;
+    struct tn_outcome o;
     bool begun = false;
     struct asked a;
     u32 bad = 0;
@@ -350,18 +349,7 @@ int tn_policy_infer(const struct tn_policy_cmd *cmd)
     if (!r && cmd->as && a.nprograms > 1)
         r = tn_fail(&err, -EINVAL, "many_programs", "--name %s: the object has %u programs, a class each",
                     cmd->as, a.nprograms);
-    for (u32 k = 0; k < a.nprograms && !r; k++) {
-        struct tn_cli_uses uses;
-        struct tn_outcome o;
-
-        r = asked_of(&a, k, &o, &uses, &err);
-        if (r > 0) {
-            bad++;
-            r = 0;
-            continue;
-        }
-        if (r)
-            break;
+    while (!r && (r = asked_next(&a, &o, &uses, &err)) > 0) {
         r = infer_one(&a, &o, &uses, rows, &begun, &err);
         if (r)
             tn_cli_fail(cmd->name, "program %s: %s [%s]", o.program,
@@ -377,7 +365,7 @@ int tn_policy_infer(const struct tn_policy_cmd *cmd)
         tn_cli_print_json(json_incref(rows), false);
     json_decref(rows);
     asked_clear(&a);
-    return r || bad ? TN_EXIT_FAILED : TN_EXIT_OK;
+    return r || bad || a.refused ? TN_EXIT_FAILED : TN_EXIT_OK;
 }
 
 /* -------------------------------------------------------------------------------------------------- diff */

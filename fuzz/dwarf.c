@@ -5,7 +5,8 @@
  *      byte 0 % 3   0   the answer of the confined child, which nobody but our checks has seen
  *                   1   the ELF file, as the parent looks at it before any library does
  *                   2   the whole way, child included; rarely, since that starts a process. libdw is no
- *                       target: a file may end it, and then the refusal must have a name
+ *                       target: a file may end it, and then the refusal must have a name. Byte 0 / 3 odd: as
+ *                       what a header was compiled to
  *
  * libFuzzer's own main, as in btf.c: -seeds=DIR writes a corpus.
  */
@@ -76,7 +77,7 @@ static void try_elf(const u8 *data, size_t size)
     close(fd);
 }
 
-static void try_all(const u8 *data, size_t size)
+static void try_all(const u8 *data, size_t size, bool declared)
 {
     const char *nowhere = "/nowhere";
     int fd = memory_file(data, size);
@@ -85,6 +86,8 @@ static void try_all(const u8 *data, size_t size)
     struct tn_host_types *types = NULL;
     struct tn_error err = {0};
 
+    opts.types_fd = declared ? &fd : NULL;
+    opts.declared = declared;
     if (!tn_host_types_open(&opts, &types, &err)) {
         for (u32 k = 0; k < tn_host_types_nfuncs(types); k++)
             must(tn_host_types_func_named(types, tn_host_types_func(types, k)->name, 0));
@@ -112,14 +115,14 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
         break;
     default:
         if (turn++ % 16 == 0)
-            try_all(data + 1, size - 1);
+            try_all(data + 1, size - 1, data[0] / 3 % 2);
     }
     return 0;
 }
 
 /* ------------------------------------------------------------------------------------------- seeds */
 
-/* Abbreviations: 1 unit, 2 base type, 3 struct, 4 member, 5 function, 6 parameter, 7 variable, 8 pointer. */
+/* Abbreviations: 1 unit, 2 base type, 3 struct, 4 member, 5 function, 6 parameter, 7 variable, 8 pointer, 9 declared. */
 // clang-format off
 static const u8 seed_abbrev[] = {
     1, 0x11, 1, 0x25, 8, 0x13, 0xb, 0, 0,                             /* producer, language */
@@ -130,6 +133,7 @@ static const u8 seed_abbrev[] = {
     6, 5, 0, 3, 8, 0x49, 0x13, 2, 0x18, 0, 0,                         /* name, type, location */
     7, 0x34, 0, 3, 8, 0x49, 0x13, 2, 0x18, 0, 0,                      /* name, type, location */
     8, 0xf, 0, 0x49, 0x13, 0, 0,                                      /* type */
+    9, 0x2e, 1, 3, 8, 0x49, 0x13, 0x3f, 0x19, 0x3c, 0x19, 0, 0,       /* name, type, external, declaration */
     0,
 };
 static const u8 seed_info[] = {
@@ -148,6 +152,13 @@ static const u8 seed_info[] = {
     0,
 };
 // clang-format on
+/* As stub.c has them made: g is declared, and its parameter has a name beside it. */
+static const u8 seed_declared[] = {
+    9, 'g', 0,   18,  0,   0,   0, /* g */
+    6, 0,   46,  0,   0,   0,   0, /* takes a pointer */
+    0, 5,   't', 'e', 'n', 'o', 'n', '_', 'n', 'a', 'm', 'e', 'd', '_', 'g', 0, 18, 0, 0,    0, 0, 0x10,
+    0, 0,   0,   0,   0,   0,   16,  0,   0,   0,   6,   'o', 0,   46,  0,   0, 0,  1, 0x55, 0, 0,
+};
 static const u8 seed_note[] = {4, 0, 0, 0, 4, 0, 0, 0, 3, 0, 0, 0, 'G', 'N', 'U', 0, 1, 2, 3, 4};
 static const u8 seed_link[] = {'a', '.', 'd', 'b', 'g', 0, 0, 0, 1, 2, 3, 4};
 static const u8 seed_alt[] = {'a', '.', 'd', 'w', 'z', 0, 5, 6, 7, 8};
@@ -155,19 +166,27 @@ static const u8 seed_alt[] = {'a', '.', 'd', 'w', 'z', 0, 5, 6, 7, 8};
 
 static size_t seed_elf(u8 *to, u32 which)
 {
+    u8 info[sizeof(seed_info) + sizeof(seed_declared)];
+    u32 info_size = sizeof(seed_info);
+
+    memcpy(info, seed_info, sizeof(seed_info));
+    if (which == 2) { /* in the place of the unit's end */
+        memcpy(info + info_size - 1, seed_declared, sizeof(seed_declared));
+        info_size += (u32)sizeof(seed_declared) - 1;
+    }
     const struct {
         const void *bytes;
         u32 size, name, type;
     } part[] = {
         {NULL, 0, 0, SHT_NULL},
-        {seed_info, sizeof(seed_info), 1, SHT_PROGBITS},
+        {info, info_size, 1, SHT_PROGBITS},
         {seed_abbrev, sizeof(seed_abbrev), 13, SHT_PROGBITS},
         {seed_note, sizeof(seed_note), 27, SHT_NOTE},
         {SEED_NAMES, sizeof(SEED_NAMES), 67, SHT_STRTAB},
         {seed_link, sizeof(seed_link), 33, SHT_PROGBITS},
         {seed_alt, sizeof(seed_alt), 48, SHT_PROGBITS},
     };
-    u32 n = which ? 7 : 5;
+    u32 n = which == 1 ? 7 : 5;
     u64 at = sizeof(Elf64_Ehdr) + sizeof(Elf64_Phdr);
     Elf64_Shdr sections[7] = {{0}};
     Elf64_Ehdr eh = {.e_ident = {0x7f, 'E', 'L', 'F', ELFCLASS64, ELFDATA2LSB, EV_CURRENT},
@@ -190,8 +209,10 @@ static size_t seed_elf(u8 *to, u32 which)
                                    .sh_size = part[k].size,
                                    .sh_addralign = 1};
         memcpy(to + at, part[k].bytes, part[k].size);
-        if (k == 1)
+        if (k == 1) {
             to[at] = (u8)(part[k].size - 4);
+            to[at + 1] = (u8)((part[k].size - 4) >> 8);
+        }
         at += part[k].size;
     }
     at = TN_ROUND_UP(at, 8);
@@ -228,6 +249,8 @@ static int write_seeds(const char *dir)
     u64 image_size = 0;
     int r = write_seed(dir, 0, 1, file, size);
 
+    size = seed_elf(file, 2);
+    r |= write_seed(dir, 4, 5, file, size);
     size = seed_elf(file, 0);
     r |= write_seed(dir, 1, 1, file, size) | write_seed(dir, 2, 2, file, size);
     in.fd = memory_file(file, size);

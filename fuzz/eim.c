@@ -7,6 +7,7 @@
  *      1   an ELF file's notes
  *      2   a file as a policy for a host with types: what binds answers every question the same way twice
  *      3   a capability, 4 a constraint, 5 a prototype, 6 a path
+ *      7   a class and a program under it: what the class admits asks for nothing that the class does not grant
  *
  * libFuzzer's own main: `fuzz-eim -max_total_time=60 corpus`. Started with -seeds=DIR alone it writes a
  * corpus.
@@ -43,6 +44,7 @@ static const u32 types[] = {
     /* 7 */ N_G, INFO(VAR, 0), 1, 1,
     /* 8 */ N_ST, INFO(TYPEDEF, 0), 3,
 };
+enum { F_ID = 6, G_ID = 7 };
 #define SPEC                                                                                                 \
     "eim: 1\nhost: h\nextension_entries: [ { name: e, extension_entry: f } ]\n"                              \
     "state_capabilities: [ { name: readG, operation: read(g) } ]\n"                                          \
@@ -201,6 +203,77 @@ static void fuzz_policy(const char *text, size_t len)
     tn_eim_free(eim);
 }
 
+static bool verified(const struct bpf_insn *insns, u32 n, const struct tn_authority *authority)
+{
+    const struct tn_verify_in in = {.insns = insns,
+                                    .ninsns = n,
+                                    .prog_type = BPF_PROG_TYPE_TRACING,
+                                    .expected_attach_type = BPF_TRACE_FENTRY,
+                                    .gpl = true,
+                                    .host_btf = host_types(),
+                                    .process = true,
+                                    .attach_btf_id = F_ID,
+                                    .authority = authority};
+    struct tn_verdict v;
+    bool accepted;
+
+    if (tn_verify(&in, &v))
+        return false; /* no memory */
+    accepted = v.accepted;
+    tn_verdict_clear(&v);
+    return accepted;
+}
+
+/* Byte 0: how many bytes of capabilities follow; the rest is a program at the entry of f. */
+static void fuzz_program(const u8 *data, size_t size)
+{
+    struct tn_eim_source s[] = {{.name = "a", .text = SPEC, .len = sizeof(SPEC) - 1}, {.name = "b"}};
+    struct bpf_insn insns[64];
+    struct tn_eim_uses uses = {0};
+    struct tn_authority authority, recorder;
+    struct tn_error err = {0};
+    const struct tn_class *c;
+    struct tn_bound *b = NULL;
+    struct tn_eim *eim;
+    struct tn_asker q;
+    char policy[512];
+    u32 n;
+
+    if (!size || size < 1 + (size_t)data[0] || memchr(data + 1, 0, data[0]))
+        return;
+    s[1].text = policy;
+    s[1].len =
+        (u64)snprintf(policy, sizeof(policy),
+                      "eim: 1\nhost: h\nextension_classes:\n- name: c\n  extension_entry: e\n  allowed: [ "
+                      "instructions < 999, %.*s ]\n",
+                      data[0], (const char *)data + 1);
+    n = (u32)TN_MIN((size - 1 - data[0]) / sizeof(*insns), TN_ARRAY_SIZE(insns));
+    if (!n || tn_eim_read(s, 2, NULL, &eim, &err))
+        return;
+    memcpy(insns, data + 1 + data[0], n * sizeof(*insns));
+    c = tn_eim_bind(eim, "h", host_types(), &b, &err) ? NULL : tn_eim_class(b, "c", &err);
+    if (c) {
+        tn_eim_authority(c, true, &q, &authority);
+        authority.host_stores = true;
+        uses.bound = b;
+        tn_eim_recording(&uses, "e", &recorder);
+        recorder.host_stores = true;
+        if (verified(insns, n, &authority)) {
+            (void)verified(insns, n, &recorder);
+            for (u32 k = 0; k < uses.n; k++) {
+                const struct tn_access *a = &uses.row[k].access;
+
+                /* Whether a variable may be written is asked before it is known that it is. */
+                if (!uses.row[k].call && !(a->kind == TN_ACCESS_WRITE && a->btf_id == G_ID))
+                    must(!tn_eim_admits(c, true, &uses.row[k], &err));
+            }
+        }
+        tn_eim_uses_clear(&uses);
+    }
+    tn_eim_unbind(b);
+    tn_eim_free(eim);
+}
+
 static void fuzz_text(u8 what, const char *text)
 {
     struct tn_bag bag = {0};
@@ -246,7 +319,7 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
     must(text);
     memcpy(text, data + 1, size - 1);
     text[size - 1] = 0;
-    switch (data[0] % 7) {
+    switch (data[0] % 8) {
     case 0:
         fuzz_file(text, size - 1);
         break;
@@ -256,8 +329,11 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
     case 2:
         fuzz_policy(text, size - 1);
         break;
+    case 7:
+        fuzz_program(data + 1, size - 1);
+        break;
     default:
-        fuzz_text(data[0] % 7, text);
+        fuzz_text(data[0] % 8, text);
         break;
     }
     free(text);
@@ -291,6 +367,71 @@ static const char *const seeds[] = {
     "\6*a->b.c[3][..][1 .. 2]",
 };
 
+#define LOAD(size, dst, src, off) (BPF_LDX | BPF_MEM | (size)), (dst) | (src) << 4, off, 0, 0, 0, 0, 0
+static const u8 programs[][96] = {
+    {7, 14, '"', 'r', 'e', 'a', 'd', '(', 'r', '-', '>', 'a', ')', '"', ' ', ' ', LOAD(BPF_DW, 6, 1, 0),
+     LOAD(BPF_W, 0, 6, 0), BPF_JMP | BPF_EXIT},
+    {7,
+     16,
+     'r',
+     'e',
+     'a',
+     'd',
+     'G',
+     ',',
+     'c',
+     'a',
+     'l',
+     'l',
+     'F',
+     ',',
+     '"',
+     'I',
+     'O',
+     '"',
+     BPF_LD | BPF_IMM | BPF_DW,
+     2 | BPF_PSEUDO_BTF_ID << 4,
+     0,
+     0,
+     G_ID,
+     0,
+     0,
+     0,
+     0,
+     0,
+     0,
+     0,
+     0,
+     0,
+     0,
+     0,
+     LOAD(BPF_W, 2, 2, 0),
+     LOAD(BPF_DW, 1, 1, 0),
+     BPF_JMP | BPF_CALL,
+     BPF_PSEUDO_KFUNC_CALL << 4,
+     0,
+     0,
+     F_ID,
+     0,
+     0,
+     0,
+     BPF_JMP | BPF_EXIT},
+};
+
+static int write_programs(const char *dir)
+{
+    for (u32 k = 0; k < TN_ARRAY_SIZE(programs); k++) {
+        char path[4096];
+        FILE *f;
+
+        snprintf(path, sizeof(path), "%s/program%u", dir, k);
+        f = fopen(path, "wb");
+        if (!f || fwrite(programs[k], sizeof(programs[k]), 1, f) != 1 || fclose(f))
+            return 1;
+    }
+    return 0;
+}
+
 static int write_seeds(const char *dir)
 {
     for (u32 k = 0; k < TN_ARRAY_SIZE(seeds); k++) {
@@ -307,7 +448,7 @@ static int write_seeds(const char *dir)
         if (fclose(f))
             return 1;
     }
-    return 0;
+    return write_programs(dir);
 }
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)

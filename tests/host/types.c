@@ -7,7 +7,7 @@
  *      entry       functions whose parameters are where the ABI says, and those whose are not
  *      classes     what of C++ can be said
  *      units       two units: statics of one name, structs of one name, a declaration made whole
- *      sources     debug files by build-id and link, dwz, BTF in the binary, none, a wrong one
+ *      sources     debug files by build-id and link, debuginfod's, dwz, BTF in the binary, none, a wrong one
  *      header      types from a header for a stripped binary; given BTF of another machine
  *      nginx       Debian's, stripped, by the headers of nginx-dev
  *      relocates   an extension's own idea of a struct, relocated by libbpf against the BTF
@@ -206,6 +206,10 @@ static void test_corpus(void **state)
     }
     rig_must("gcc -w -O2 -flto -g $S/corpus.c -o corpus");
     hold_corpus("corpus", "corpus", "gcc -flto");
+    if (!rig_sh("clang -w -O2 -flto -fuse-ld=lld -g $S/corpus.c -o corpus"))
+        hold_corpus("corpus", "corpus", "clang -flto");
+    else
+        print_message("no lld, which Clang's link-time optimisation needs\n");
 }
 
 /* -------------------------------------------------------------------------------------------- entry */
@@ -478,6 +482,59 @@ static void test_sources(void **state)
     expect_failure("absent", -ENOENT, "no_file");
 }
 
+/* What debuginfod's client left behind is found by build-id, wherever it may have been told to leave it; nobody is asked. */
+static void test_debuginfod(void **state)
+{
+    static const char *const names[] = {"HOME", "XDG_CACHE_HOME", "DEBUGINFOD_CACHE_PATH"};
+    static const struct {
+        const char *variable, *folder;
+    } rows[] = {
+        {"DEBUGINFOD_CACHE_PATH", "own"},
+        {"XDG_CACHE_HOME", "cache/debuginfod_client"},
+        {"HOME", "home/.cache/debuginfod_client"},
+        {"HOME", "home/.debuginfod_client_cache"},
+    };
+    char *before[TN_ARRAY_SIZE(names)];
+    struct tn_host_types *types = NULL;
+    struct tn_error err = {0};
+
+    (void)state;
+    rig_must("gcc -w -g -O1 -Wl,--build-id $S/corpus.c -o full && objcopy --only-keep-debug full full.dbg && "
+             "objcopy --strip-all full stripped && gcc -w -g -O2 -Wl,--build-id $S/corpus.c -o other");
+    for (u32 k = 0; k < TN_ARRAY_SIZE(names); k++)
+        before[k] = getenv(names[k]) ? strdup(getenv(names[k])) : NULL;
+    for (u32 k = 0; k < TN_ARRAY_SIZE(rows); k++) {
+        struct tn_host_opts opts = {.path = rig_path("stripped"), .fd = -1, .cache_dir = ""};
+        char folder[64];
+
+        for (u32 n = 0; n < TN_ARRAY_SIZE(names); n++)
+            unsetenv(names[n]);
+        snprintf(folder, sizeof(folder), "%.*s", (int)strcspn(rows[k].folder, "/"), rows[k].folder);
+        setenv(rows[k].variable, rig_path(folder), 1);
+        assert_int_equal(tn_host_types_open(&opts, &types, &err), -ENODATA);
+        assert_string_equal(err.reason, "no_types");
+        err = (struct tn_error){0};
+        rig_must(
+            "d=%s/$(readelf -n full | sed -n 's/.*Build ID: //p') && mkdir -p $d && cp other $d/debuginfo",
+            rows[k].folder);
+        assert_int_equal(tn_host_types_open(&opts, &types, &err), -ENODATA); /* another build's */
+        err = (struct tn_error){0};
+        rig_must("cp full.dbg %s/*/debuginfo", rows[k].folder);
+        if (tn_host_types_open(&opts, &types, &err))
+            fail_msg("%s: %s", rows[k].folder, err.message);
+        assert_int_equal(tn_host_types_source(types), TN_HOST_DEBUG_FILE);
+        tn_host_types_close(types);
+        rig_must("rm -r %s", folder);
+    }
+    for (u32 k = 0; k < TN_ARRAY_SIZE(names); k++) {
+        if (before[k])
+            setenv(names[k], before[k], 1);
+        else
+            unsetenv(names[k]);
+        free(before[k]);
+    }
+}
+
 static void test_dwz(void **state)
 {
     (void)state;
@@ -530,6 +587,21 @@ static void test_header(void **state)
     assert_int_not_equal(tn_host_types_var_named(types, "bits", 0)->addr, 0);
     assert_int_equal(tn_host_types_var_named(types, "bits", 0)->type, 0);
     tn_host_types_close(types);
+
+    /* The same without a binary: what is declared stays, at no address. */
+    opts.fd = fd;
+    opts.declared = true;
+    if (tn_host_types_open(&opts, &types, &err))
+        fail_msg("%s: %s", err.reason, err.message);
+    assert_int_equal(func(types, "main", 0)->addr, 0);
+    assert_int_equal(tn_btf_kind_of(tn_host_types_view(types), func(types, "main", 0)->type), BTF_KIND_FUNC);
+    assert_int_equal(tn_host_types_var_named(types, "plain", 0)->addr, 0);
+    assert_int_not_equal(tn_host_types_var_named(types, "plain", 0)->type, 0);
+    assert_null(tn_host_types_func_named(types, "_start", 0));
+    assert_null(tn_host_types_func_named(types, "tenon_named_main", 0));
+    tn_host_types_close(types);
+    opts.fd = -1;
+    opts.declared = false;
     close(fd);
 
     stub.source = rig_path("broken.c");
@@ -842,6 +914,7 @@ int main(void)
         cmocka_unit_test(test_units),
         cmocka_unit_test(test_addresses),
         cmocka_unit_test(test_sources),
+        cmocka_unit_test(test_debuginfod),
         cmocka_unit_test(test_dwz),
         cmocka_unit_test(test_header),
         cmocka_unit_test(test_nginx),

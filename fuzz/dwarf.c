@@ -122,7 +122,8 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 
 /* ------------------------------------------------------------------------------------------- seeds */
 
-/* Abbreviations: 1 unit, 2 base type, 3 struct, 4 member, 5 function, 6 parameter, 7 variable, 8 pointer, 9 declared. */
+/* Abbreviations: 1 unit, 2 base type, 3 struct, 4 member, 5 function, 6 parameter, 7 variable, 8 pointer,
+   9 declared. */
 // clang-format off
 static const u8 seed_abbrev[] = {
     1, 0x11, 1, 0x25, 8, 0x13, 0xb, 0, 0,                             /* producer, language */

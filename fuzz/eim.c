@@ -7,7 +7,7 @@
  *      1   an ELF file's notes
  *      2   a file as a policy for a host with types: what binds answers every question the same way twice
  *      3   a capability, 4 a constraint, 5 a prototype, 6 a path
- *      7   a class and a program under it: what the class admits asks for nothing that the class does not grant
+ *      7   a class and a program under it: what is admitted asks for nothing that the class does not grant
  *
  * libFuzzer's own main: `fuzz-eim -max_total_time=60 corpus`. Started with -seeds=DIR alone it writes a
  * corpus.
@@ -149,8 +149,8 @@ static void ask_all(const struct tn_class *c)
     }
 }
 
-/* Every prototype that the file has, as types behind the host's: they are types that nothing has to be said against, and
-   each function is there under its name. */
+/* Every prototype that the file has, as types behind the host's: they are types that nothing has to be said
+   against, and each function is there under its name. */
 static struct tn_btf *completed(const struct tn_eim *eim, void **ret_raw)
 {
     struct tn_eim_wanted wanted[64];

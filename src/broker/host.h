@@ -58,7 +58,7 @@ int tn_host_vmlinux(struct tn_caller *caller, int *ret_fd);
  */
 int tn_host_resolve(struct tn_caller *caller, const union bpf_attr *attr, struct tn_prog *prog);
 
-/* It calls a function by its type, or loads the address of a variable. The second half of a wide load does neither. */
+/* It calls a function by its type, or loads a variable's address. Half a wide load does neither. */
 static inline bool tn_insn_names_host(const struct bpf_insn *insn)
 {
     if (insn->code == (BPF_LD | BPF_IMM | BPF_DW))

@@ -68,8 +68,8 @@ void tn_policy_uses(const struct tn_prog *prog, u32 from, struct tn_ctl_uses *re
 /* May the program be linked there? `file`: the place's; `function`: its name if known, or NULL. */
 int tn_policy_place(struct tn_caller *caller, struct tn_prog *prog, const struct tn_perf *place);
 
-/* What specifications say of the functions of a binary: `*ret` tells one such saying from another. With `types`, read of
-   `fd`, what only they say is added to those. As tn_prototypes_add. */
+/* What specifications say of the functions of a binary: `*ret` tells one such saying from another. With
+   `types`, read of `fd`, what only they say is added to those. As tn_prototypes_add. */
 int tn_policy_prototypes(struct tn_broker *broker, int fd, const char *binary, struct tn_host_types *types,
                          u64 *ret, struct tn_error *err);
 

@@ -30,8 +30,8 @@ int tn_policy_places(u32 uid, struct tn_policy_files *files);
 int tn_policy_place_add(struct tn_policy_files *files, const char *path);
 /* A file that says what is trusted: of root's or the user's, and written by nobody else. */
 int tn_policy_file_open(u32 uid, const char *path, struct stat *ret_st, int *ret_fd, struct tn_error *err);
-/* What a specification says has the types of this host (`types`): its path, and it opened; −1: nothing. C text is
-   refused with the command that makes types of it (policy_types). */
+/* What a specification says has the types of this host (`types`): its path, and it opened; −1: nothing. C
+   text is refused with the command that makes types of it (policy_types). */
 int tn_policy_files_types(const struct tn_eim *names, u32 uid, const char *binary, char ret[4096],
                           int *ret_fd, struct tn_error *err);
 /* A place that is not there is an empty one. A file that others could have written is refused (policy_file). */

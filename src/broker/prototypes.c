@@ -2,8 +2,8 @@
 /*
  * See prototypes.h. Where a function is:
  *
- *      a symbol of that name     unless it is one that only its own file calls: a compiler may have changed how
- *      `address`, `build_id`     as spec extract wrote them before the binary was stripped; the build has to be this
+ *      a symbol of that name     unless only its own file calls it: a compiler may have changed how
+ *      `address`, `build_id`     as spec extract wrote them before the binary was stripped; of this build
  *
  * What the types have a prototype of is left alone: binding holds the two against each other.
  */

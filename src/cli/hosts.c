@@ -56,8 +56,8 @@ int tn_cli_types_open(const struct tn_cli_host_opts *opts, int *ret_fd, bool *re
     return 0;
 }
 
-/* As the broker has them: what a specification names comes before what the binary has, and the functions join that only
-   a specification tells the prototype of. */
+/* As the broker has them: what a specification names comes before what the binary has, and the functions join
+   that only a specification tells the prototype of. */
 static int read_types(const struct tn_cli_host_opts *opts, const struct tn_eim *said,
                       struct tn_cli_host *host, struct tn_error *err)
 {

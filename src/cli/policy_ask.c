@@ -56,7 +56,7 @@ static int asked_open(const struct tn_policy_cmd *cmd, const char *object, struc
     return r;
 }
 
-/* What the next program asks: 1; 0: there is none left. Of those that the verifier itself refuses, that is said. */
+/* What the next program asks: 1; 0: there is none left. Those that the verifier refuses are told. */
 static int asked_next(struct asked *a, struct tn_outcome *o, struct tn_cli_uses *ret, struct tn_error *err)
 {
     const struct tn_judging how = {.recorded = true};

@@ -137,8 +137,8 @@ struct tn_class {
 /* types.c */
 struct tn_vtype tn_vtype_of(const struct tn_btf *btf, u32 id);
 int tn_vtype_resolve(const struct tn_scope *s, const struct tn_ctype *type, struct tn_vtype *ret);
-/* The type that a name of C means, as it is (typedefs stay); 0 in *ret_id: void, or a number that the types lack, which
-   *ret then describes. As tn_vtype_resolve refuses. */
+/* The type that a name of C means, as it is (typedefs stay); 0 in *ret_id: void, or a number that the types
+   lack, which `*ret` then describes. As tn_vtype_resolve refuses. */
 int tn_ctype_find(const struct tn_scope *s, const struct tn_ctype *type, u32 *ret_id, struct tn_vtype *ret);
 /* It has a size, and C passes it by value. */
 bool tn_can_be_passed(const struct tn_btf *btf, u32 id);

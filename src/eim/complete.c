@@ -4,8 +4,8 @@
  *
  *      "int (struct order *o, int level)"   ──▶   PTR → order   FUNC_PROTO(o, level) → int   FUNC
  *
- * A name means what it means when the prototype is bound (types.c), so the two agree. A prototype that names what
- * the types do not have is left out here: binding refuses it, with its place.
+ * A name means what it means when the prototype is bound (types.c), so the two agree. A prototype that names
+ * what the types do not have is left out here: binding refuses it, with its place.
  */
 #include <errno.h>
 

@@ -66,9 +66,9 @@ bool tn_eim_print_known(const struct tn_eim *eim, const char *host, const struct
 /* "int (struct request *r)" of a FUNC, to be freed; NULL: the language has no words for it, or no memory. */
 char *tn_eim_prototype(const struct tn_btf *btf, u32 func);
 
-/* Items of a host (by their number, as of tn_eim_item) that have a prototype, and whose functions the host's types lack:
-   new raw BTF, with a FUNC for each behind the types of `raw`, whose view is `btf`. id 0: binding refuses it. `*ret` is
-   the caller's to free. −ENOMEM. */
+/* Items of a host (by their number, as of tn_eim_item) that have a prototype, and whose functions the host's
+   types lack: new raw BTF, with a FUNC for each behind the types of `raw`, whose view is `btf`. id 0: binding
+   refuses it. `*ret` is the caller's to free. −ENOMEM. */
 struct tn_eim_wanted {
     u32 item, id;
 };

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * GCC's debug information has of what is only declared what is used, and of its parameters no names. So it is asked
- * first what is declared, and compiles the text with uses of all of it behind, and with functions that take the same:
+ * GCC's debug information has of what is only declared what is used, and of its parameters no names. So it is
+ * asked first what is declared, and compiles the text with uses of all of it behind, and with functions that
+ * take the same:
  *
  *      cc -dM        who is it? Clang knows no list, and drops declarations even if they are used
  *      cc -E         the text, without macros; what is wrong with it is told by this or the next, as it is
@@ -218,7 +219,7 @@ static const char *declared_name(char *line)
     return NULL;
 }
 
-/* Each line "/" "* FILE:LINE:NC *" "/ extern TYPE NAME (TYPES);"; O: no prototype stands there, F: a body does. */
+/* Each line "/" "* FILE:LINE:NC *" "/ extern TYPE NAME (TYPES);"; O: without prototype, F: a body. */
 static int list_of(char *lines, struct list *ret)
 {
     char *rest = lines, *line;
@@ -268,7 +269,7 @@ static bool word_is(const char *c, size_t len, const char *is)
     return strlen(is) == len && !memcmp(c, is, len);
 }
 
-/* Finds the parameters of what is listed: a name outside of bodies and attributes, and a parenthesis behind it. */
+/* Finds the parameters of what is listed: a name outside of bodies and attributes, before a parenthesis. */
 static void find_parameters(const char *text, struct list *list)
 {
     for (const char *c = text, *end; *c;) {
@@ -304,7 +305,7 @@ static void find_parameters(const char *text, struct list *list)
     }
 }
 
-/* The text, and behind it what makes the compiler say it. Hidden functions have to be weak, or linking wants them. */
+/* The text, and behind it what makes the compiler say it. Hidden ones are weak, or linking wants them. */
 static int write_uses(const char *text, const struct list *list, bool named, int *ret_fd)
 {
     _close_ int fd = memfd_create("tenon-source", MFD_CLOEXEC);

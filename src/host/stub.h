@@ -28,8 +28,8 @@ struct tn_host_stub {
     const int *said_fd; /* all that it complains of goes there; NULL: its first words into `err` */
 };
 
-/* `*ret_fd`: a shared object in memory, for tn_host_opts.types_fd. `*ret_declared` (may be NULL): it has what is
-   only declared. −EINVAL "stub_compile", −ENOENT "stub_no_compiler", −ETIME "stub_time". Waits. */
+/* `*ret_fd`: a shared object in memory, for tn_host_opts.types_fd. `*ret_declared` (may be NULL): it has what
+   is only declared. −EINVAL "stub_compile", −ENOENT "stub_no_compiler", −ETIME "stub_time". Waits. */
 int tn_host_stub_compile(const struct tn_host_stub *stub, int *ret_fd, bool *ret_declared,
                          struct tn_error *err);
 

@@ -111,9 +111,9 @@ bool tn_host_types_cached(const struct tn_host_types *types);
 /* Length 0: the binary has none. */
 u32 tn_host_types_build_id(const struct tn_host_types *types, const u8 **ret_id);
 
-/* What somebody trusted knows besides: functions (their `type` is a FUNC of `btf`, which begins with all that there is;
-   name and the rest as in rows) that have a row without a type, or none. Takes `btf` over where it succeeds. As
-   tn_btf_open, −ENOMEM. */
+/* What somebody trusted knows besides: functions (their `type` is a FUNC of `btf`, which begins with all that
+   there is; name and the rest as in rows) that have a row without a type, or none. Takes `btf` over where it
+   succeeds. As tn_btf_open, −ENOMEM. */
 int tn_host_types_add(struct tn_host_types *types, void *btf, u64 size, const struct tn_host_func *rows,
                       u32 n, struct tn_error *err);
 

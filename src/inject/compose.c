@@ -226,8 +226,8 @@ static int make_site(struct tn_entry *c, struct near *n, const struct tn_patch *
     return tn_brain_write(c, q->displaced, n->text, code, out.len);
 }
 
-/* What only unwind information knows is planned for as if it were inside of a function: it may be a piece of one. The
-   host's types know better. */
+/* What only unwind information knows is planned for as if it were inside of a function: it may be a piece of
+   one. The host's types know better. */
 static enum tn_place_kind place_of(const struct tn_entry *c, const struct tn_patch *p)
 {
     bool known = c->spec->typed && c->plan->entry;

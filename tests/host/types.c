@@ -482,7 +482,7 @@ static void test_sources(void **state)
     expect_failure("absent", -ENOENT, "no_file");
 }
 
-/* What debuginfod's client left behind is found by build-id, wherever it may have been told to leave it; nobody is asked. */
+/* What debuginfod's client left behind is found by build-id, wherever it was told to; nobody is asked. */
 static void test_debuginfod(void **state)
 {
     static const char *const names[] = {"HOME", "XDG_CACHE_HOME", "DEBUGINFOD_CACHE_PATH"};

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Extensions of Debian's nginx, for the classes of the model's own example as they are right there (nginx_paper.py). Each
- * does what its class lets it do, or what only the other's does.
+ * Extensions of Debian's nginx, for the classes of the model's own example as they are right there
+ * (nginx_paper.py). Each does what its class lets it do, or what only the other's does.
  */
 #include <linux/bpf.h>
 #include <linux/types.h>

@@ -123,7 +123,10 @@ static int check_insns(struct vf *v)
         if (err)
             return err;
         if (tn_insn_is_ld_imm64(i)) {
-            err = check_ld_imm64(v, pc);
+            /* One that writes the frame pointer is not refused before it is reached. */
+            err = pc + 1 < v->ninsns ? check_ld_imm64(v, pc)
+                                     : vf_refuse(v, pc, TN_REASON_bad_ld_imm64,
+                                                 "invalid bpf_ld_imm64 insn: its second half is not there");
             if (err)
                 return err;
             v->cfg.flow[++pc].second = true;

@@ -26,6 +26,7 @@ NO(jump_out, jump_out_of_range, 0, JA(5), EXIT)
 NO(jump_before, jump_out_of_range, 1, MOV(R0, 0), JA(-3), EXIT)
 NO(jump_middle_ld64, jump_into_ld_imm64, 1, MOV(R0, 0), JMP(BPF_JEQ, R0, 0, 1), LD64(R0, 5), EXIT)
 NO(ld64_cut, bad_ld_imm64, 1, MOV(R0, 0), INSN(BPF_LD | BPF_IMM | BPF_DW, 1, 0, 0, 0))
+NO(ld64_cut_into_fp, bad_ld_imm64, 1, MOV(R0, 0), INSN(BPF_LD | BPF_IMM | BPF_DW, 10, 0, 0, 0))
 NO(falls_off, falls_off_end, 0, MOV(R0, 0))
 NO(unreachable, unreachable_insn, 2, MOV(R0, 0), EXIT, MOV(R0, 0), EXIT)
 /* ---- stack */

@@ -27,6 +27,10 @@
  * so that everything else keeps its place from `low` on. A run that answers in the host's place (`replace`)
  * says so in its record; the host's own code is then left out, and so are the hooks that would come after it.
  *
+ * Arguments that a program reads at an exit were kept by a trampoline at the entry, which runs no program and
+ * asks no question but the gate's (stash.h). The exit looks for them when it is known that the run is meant to
+ * be; where they are not to be had, it is missed.
+ *
  * A closed gate costs a compare and two jumps where there is no prelude.
  */
 #include "rewrite/trampoline.h"
@@ -36,6 +40,7 @@
 #include "agent/agent.h"
 #include "rewrite/refusals.h"
 #include "rewrite/splice.h"
+#include "rewrite/stash.h"
 #include "x86/encode.h"
 
 #define RUN_OFF  ((s32)sizeof(struct tn_pt_regs))
@@ -81,6 +86,7 @@ static const struct saved callee_saved[] = {
     (BIT(TN_RAX) | BIT(TN_RCX) | BIT(TN_RDX) | BIT(TN_RSI) | BIT(TN_RDI) | BIT(TN_R8) | BIT(TN_R9) |         \
      BIT(TN_R10) | BIT(TN_R11))
 #define LIGHT_MAX 5 /* registers that a light frame pushes at most */
+#define KEPT_MAX  6 /* words that the fast way looks up at most: more are too much text */
 
 /* A trampoline in the making: what was decided, and what is emitted. */
 struct tramp {
@@ -92,12 +98,14 @@ struct tramp {
     bool wants_flags; /* the program reads them */
     bool light;
     bool spill;  /* no register is left for the slot: it is kept in the run */
+    u32 kept;    /* words of the context that were kept since the entry */
     s32 low;     /* bytes of a typed context, at the frame's lower end; a multiple of 16 */
     u32 save;    /* caller-saved registers that the fast way saves, a bit each */
     u32 scratch; /* of these: those it needs before the program */
     u8 slot, cpu, owner;
     struct tn_fixup slow[6];
     u32 nslow;
+    struct tn_fixup lost[2]; /* where kept words are not to be had */
     struct {
         struct tn_fixup at;
         u64 value;
@@ -139,9 +147,11 @@ static u8 choose(u32 taken, u32 prefer)
     return TN_NOREG;
 }
 
-static bool inlined(const struct tn_tramp_in *in)
+static bool inlined(const struct tramp *t)
 {
-    if (in->tp == TN_TP_ARCH_PRCTL)
+    const struct tn_tramp_in *in = t->in;
+
+    if (in->tp == TN_TP_ARCH_PRCTL || __builtin_popcount(t->kept) > KEPT_MAX)
         return false;
     /* A claim that is given back on the way: only the agent knows whose it is in the end. */
     if (in->facts->percpu && in->facts->calls_host)
@@ -156,12 +166,14 @@ static void decide(struct tramp *t)
 
     t->ctx = !in->footprint || (in->footprint & TN_FOOT_CTX);
     t->run = !in->footprint || (in->footprint & TN_FOOT_RUN) || in->facts->percpu || in->replace;
+    t->kept = t->ctx && in->stash ? tn_stash_words(in->facts, in->args) : 0;
     t->low = in->args ? TN_ROUND_UP((s32)in->args->nwords * 8, 16) : 0;
     t->offset = in->place == TN_PLACE_OFFSET;
     t->wants_flags = reads(t, offsetof(struct tn_pt_regs, flags));
     t->prelude = t->offset || t->wants_flags;
 
-    clobbers |= BIT(TN_RAX) | (t->ctx ? BIT(TN_RDI) : 0) | (t->run ? BIT(TN_RSI) : 0);
+    clobbers |= BIT(TN_RAX) | (t->ctx ? BIT(TN_RDI) : 0) | (t->run ? BIT(TN_RSI) : 0) |
+                (t->kept ? TN_STASH_CLOBBERS : 0);
     t->slot = choose(clobbers, CALLER_SAVED);
     t->spill = t->slot == TN_NOREG;
     if (t->spill)
@@ -344,7 +356,8 @@ static s32 above(const struct tramp *t)
     return FRAME + t->low + (t->prelude ? PRELUDE : 0) + (t->offset ? RED_ZONE : 0);
 }
 
-/* A typed context: a word an argument, from where the ABI has it. rax is free. */
+/* A typed context: a word an argument, from where the ABI has it, or had it at the entry. rax is free, and
+   TN_STASH_CLOBBERS where words were kept. */
 static void fill_args(struct tramp *t)
 {
     static const u8 reg[] = {TN_RDI, TN_RSI, TN_RDX, TN_RCX, TN_R8, TN_R9};
@@ -353,10 +366,12 @@ static void fill_args(struct tramp *t)
                                 offsetof(struct tn_pt_regs, r8), offsetof(struct tn_pt_regs, r9)};
     struct tn_asm *a = &t->a;
 
+    if (t->kept)
+        tn_stash_load(a, t->in->stash, t->kept, above(t), t->lost);
     for (u32 w = 0; w < t->in->args->nwords; w++) {
         u8 from = t->in->args->from[w], src = TN_RAX;
 
-        if (!reads_word(t, w))
+        if (!reads_word(t, w) || t->kept >> w & 1)
             continue;
         if (from == TN_FROM_RESULT)
             tn_x86_load(a, 8, TN_RAX, REG(ax));
@@ -424,6 +439,21 @@ static void fill_run(struct tramp *t)
     tn_x86_store_i(a, 4, RUN(nrings), 0);
     if (in->replace)
         tn_x86_store_i(a, 4, RUN(replaced), 0);
+}
+
+/* Where the kept words are not to be had: the run is counted, and goes on at `end`. */
+static void count_lost(struct tramp *t, s64 end)
+{
+    const struct tn_tramp_in *in = t->in;
+
+    if (!t->kept)
+        return;
+    for (u32 i = 0; i < TN_ARRAY_SIZE(t->lost); i++)
+        tn_x86_bind(&t->a, t->lost[i]);
+    tn_x86_load(&t->a, 8, TN_RAX, HOOK(stats));
+    tn_x86_lock(&t->a);
+    tn_x86_inc_m(&t->a, 8, tn_mem_base(TN_RAX, (s32)offsetof(struct tn_link_stats, missed)));
+    tn_x86_jmp(&t->a, 0, end);
 }
 
 /* Where the run has answered in the host's place: back to the caller. `mask`: what was saved. A caller that
@@ -531,10 +561,12 @@ static void claim_cpu(struct tramp *t)
     tn_x86_store(a, 8, AT(CLAIM), t->cpu);
 }
 
-static void fast_way(struct tramp *t)
+/* Returns where a run goes on that is not to be. */
+static s64 fast_way(struct tramp *t)
 {
     struct tn_asm *a = &t->a;
     u32 shown = 0;
+    s64 end;
 
     begin_frame(t);
     take_slot(t);
@@ -545,15 +577,16 @@ static void fast_way(struct tramp *t)
             shown |= BIT(caller_saved[i].reg);
     if (!t->light)
         store_regs(t, (t->save | shown) & ~t->scratch);
-    fill_context(t);
     if (t->run || t->spill)
         tn_x86_store(a, 8, RUN(slot), t->slot);
+    fill_context(t);
     if (t->run) {
         fill_run(t);
         if (!t->in->facts->percpu)
             tn_x86_store_i(a, 4, RUN(cpu), -1);
     }
     run_program(t, true);
+    end = a->len;
     if (t->spill)
         tn_x86_load(a, 8, t->slot, RUN(slot));
     if (t->in->facts->percpu) {
@@ -563,19 +596,22 @@ static void fast_way(struct tramp *t)
     leave_slot(t);
     test_replaced(t, t->save);
     end_frame(t, t->save);
+    return end;
 }
 
-static void slow_way(struct tramp *t)
+static s64 slow_way(struct tramp *t)
 {
     const struct tn_tramp_in *in = t->in;
     u32 flags = TN_ENTER_SP | (in->follow ? TN_ENTER_FOLLOW : 0) | (in->facts->percpu ? TN_ENTER_PERCPU : 0);
     u32 all = CALLER_SAVED & ~(t->prelude ? BIT(TN_RAX) : 0);
     struct tn_asm *a = &t->a;
     struct tn_fixup skipped;
+    s64 end;
 
     frame(t, -FRAME - t->low);
     store_regs(t, all);
-    fill_context(t);
+    if (!t->kept)
+        fill_context(t);
     fill_run(t);
     tn_x86_store_i(a, 4, RUN(cpu), -1);
     tn_x86_lea(a, TN_RDI, AT(RUN_OFF));
@@ -583,13 +619,17 @@ static void slow_way(struct tramp *t)
     call(a, in, in->enter);
     tn_x86_test_rr(a, 4, TN_RAX, TN_RAX);
     skipped = tn_x86_jcc_fwd(a, 4, TN_CC_E);
+    if (t->kept) /* what is missed is to be counted, once it is known that the run was meant to be */
+        fill_context(t);
     run_program(t, false);
+    end = a->len;
     tn_x86_lea(a, TN_RDI, AT(RUN_OFF));
     call(a, in, in->leave);
     tn_x86_bind(a, skipped);
     test_replaced(t, all);
     load_regs(t, all);
     frame(t, FRAME + t->low);
+    return end;
 }
 
 int tn_trampoline(const struct tn_tramp_in *in, u8 *ret_bytes, u32 cap, struct tn_error *err)
@@ -597,14 +637,14 @@ int tn_trampoline(const struct tn_tramp_in *in, u8 *ret_bytes, u32 cap, struct t
     struct tramp t = {.in = in};
     struct tn_asm *a = &t.a;
     struct tn_fixup closed;
-    s64 out;
+    s64 out, end;
 
     if (!near(in, in->hook, sizeof(struct tn_hook)))
         return tn_refuse(err, -ERANGE, TN_REFUSE_OUT_OF_REACH, in->hook, "hook record");
     if (in->facts->ctx_written[0])
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_CTX_WRITTEN, in->at, NULL);
     if (in->prog_bit >= TN_SLOT_BITS || in->place == TN_PLACE_SYSCALL ||
-        (in->args && in->args->nwords > TN_TYPED_WORDS))
+        (in->args && in->args->nwords > TN_TYPED_WORDS) || (in->stash && !in->args))
         return -EINVAL;
     if (in->args && in->place == TN_PLACE_OFFSET)
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_TYPED_PLACE, in->at, NULL);
@@ -615,21 +655,28 @@ int tn_trampoline(const struct tn_tramp_in *in, u8 *ret_bytes, u32 cap, struct t
 
     prelude(&t);
     closed = test_gate(&t);
-    if (inlined(in)) {
-        fast_way(&t);
+    if (in->stash && in->place == TN_PLACE_ENTRY) {
+        tn_stash_store(a, in->stash, in->args, tn_stash_words(in->facts, in->args));
+        out = a->len;
+        tn_x86_jmp_m(a, HOOK(next));
+    } else if (inlined(&t)) {
+        end = fast_way(&t);
         out = a->len;
         end_prelude(&t);
         tn_x86_jmp_m(a, HOOK(next));
+        count_lost(&t, end);
         for (u32 i = 0; i < t.nslow; i++)
             tn_x86_bind(a, t.slow[i]);
         end_frame(&t, t.scratch);
-        slow_way(&t);
+        end = slow_way(&t);
         tn_x86_jmp(a, 0, out);
+        count_lost(&t, end);
     } else {
-        slow_way(&t);
+        end = slow_way(&t);
         out = a->len;
         end_prelude(&t);
         tn_x86_jmp_m(a, HOOK(next));
+        count_lost(&t, end);
     }
     tn_x86_bind_to(a, closed, out);
     emit_literals(&t);

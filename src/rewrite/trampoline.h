@@ -49,6 +49,9 @@ struct tn_tramp_in {
     enum tn_place_kind place;
     const struct tn_typed_args *args; /* NULL: the context is struct tn_pt_regs */
     enum tn_replace replace;
+    /* Table of kept arguments (stash.h), for a typed program at exits that reads some: its trampolines at the
+       exits look there, and the one at the entry fills it and runs no program. 0: none. */
+    u64 stash;
     bool follow;       /* fork children count as well: told to the agent */
     enum tn_tp_how tp; /* how the thread pointer may be read inline; TN_TP_ARCH_PRCTL: the agent does all */
     u64 at;            /* where the trampoline will stand */
@@ -69,7 +72,7 @@ struct tn_tramp_in {
     u32 ncpu, owner_pid;
     s32 rseq_cpu_off; /* tn_proc.rseq_cpu_off */
 };
-#define TN_TRAMPOLINE_MAX 1024u /* bytes no trampoline exceeds */
+#define TN_TRAMPOLINE_MAX 1536u /* bytes no trampoline exceeds */
 
 /*
  * `cap` bytes at ret_bytes. −ENOSPC; otherwise the length.

@@ -12,6 +12,7 @@
 #include "agent/agent.h"
 #include "agent/image.h"
 #include "inject/order.h"
+#include "rewrite/stash.h"
 
 #define REACH 0x10000000ull
 
@@ -258,7 +259,8 @@ static int write_code(u64 addr, const u8 *bytes, u32 len)
 }
 
 static int patch(struct inproc *p, const struct tn_patch *at, u64 bias, u64 func_ip,
-                 const struct inproc_prog *prog, const struct inproc_how *how, struct tn_error *err)
+                 const struct inproc_prog *prog, const struct inproc_how *how, u64 stash,
+                 struct tn_error *err)
 {
     u32 k = p->nhooks;
     struct inproc_near *near = p->near;
@@ -278,6 +280,7 @@ static int patch(struct inproc *p, const struct tn_patch *at, u64 bias, u64 func
         .place = (enum tn_place_kind)at->place,
         .args = prog->host ? &prog->args : NULL,
         .replace = prog->replace,
+        .stash = stash,
         .follow = how->follow,
         .tp = how->agent_only ? TN_TP_ARCH_PRCTL
               : how->rdfsbase ? TN_TP_RDFSBASE
@@ -330,8 +333,40 @@ void inproc_rewind(struct inproc *p)
         p->nhooks--;
         write_code(p->undo[p->nhooks].addr, p->undo[p->nhooks].bytes, p->undo[p->nhooks].len);
     }
+    while (p->ntables) {
+        p->ntables--;
+        munmap(p->table[p->ntables].at, p->table[p->ntables].size);
+    }
     p->ntexts = 0;
     p->code_used = p->kept;
+}
+
+/* An empty table for the arguments that a program at exits reads; 0: none. */
+static int make_table(struct inproc *p, const struct inproc_prog *prog, enum tn_place_kind place, u64 *ret)
+{
+    u64 size =
+        prog->host && place == TN_PLACE_EXIT ? tn_stash_size(tn_stash_words(&prog->facts, &prog->args)) : 0;
+
+    *ret = 0;
+    if (!size)
+        return 0;
+    p->table[p->ntables].at = memory(size, MAP_PRIVATE | MAP_NORESERVE);
+    p->table[p->ntables].size = size;
+    *ret = (u64)p->table[p->ntables].at;
+    p->ntables += *ret != 0;
+    return *ret ? 0 : -ENOMEM;
+}
+
+static int hook_all(struct inproc *p, u64 addr, void *fn, enum tn_place_kind place,
+                    const struct inproc_prog *prog, const struct inproc_how *how, u64 stash,
+                    struct tn_error *err)
+{
+    _clean_(tn_plan_clear) struct tn_plan plan = {0};
+    int r = tn_plan(tn_module_code(p->self, addr), place, addr, &plan, err);
+
+    for (u32 i = 0; !r && i < plan.npatches; i++)
+        r = patch(p, &plan.patches[i], (u64)fn - addr, (u64)fn, prog, how, stash, err);
+    return r;
 }
 
 int inproc_hook(struct inproc *p, const char *symbol, void *fn, enum tn_place_kind place,
@@ -339,15 +374,18 @@ int inproc_hook(struct inproc *p, const char *symbol, void *fn, enum tn_place_ki
                 struct tn_error *err)
 {
     static const struct inproc_how usual;
-    _clean_(tn_plan_clear) struct tn_plan plan = {0};
-    u32 first = p->nhooks;
-    u64 addr;
+    u64 addr, stash = 0;
+    u32 first;
     int r = tn_module_find(p->self, symbol, &addr, err);
 
+    how = how ? how : &usual;
     if (!r)
-        r = tn_plan(tn_module_code(p->self, addr), place, addr, &plan, err);
-    for (u32 i = 0; !r && i < plan.npatches; i++)
-        r = patch(p, &plan.patches[i], (u64)fn - addr, (u64)fn, prog, how ? how : &usual, err);
+        r = make_table(p, prog, place, &stash);
+    if (!r && stash)
+        r = hook_all(p, addr, fn, TN_PLACE_ENTRY, prog, how, stash, err);
+    first = p->nhooks;
+    if (!r)
+        r = hook_all(p, addr, fn, place, prog, how, stash, err);
     if (!r && ret_hook)
         *ret_hook = first;
     return r;

@@ -68,6 +68,11 @@ struct inproc {
         u64 addr;
         u8 bytes[TN_PATCH_MAX], len;
     } undo[INPROC_HOOKS]; /* one a hook */
+    struct {
+        void *at;
+        u64 size;
+    } table[INPROC_HOOKS]; /* of kept arguments */
+    u32 ntables;
 };
 
 /* All return 0 or a negative errno with `err` filled. What was mapped stays for the life of the process. */
@@ -94,7 +99,8 @@ struct inproc_how {
     bool called;      /* never part of the trampoline */
     u32 footprint;    /* instead of the program's own, if not 0 */
 };
-/* The first hook's index (one for each patch) goes to *ret_hook; hook k is program k of the process. */
+/* The first hook's index (one for each patch) goes to *ret_hook; hook k is program k of the process. Where
+   arguments are to be kept until an exit, the hook before that one is the entry's. */
 int inproc_hook(struct inproc *p, const char *symbol, void *fn, enum tn_place_kind place,
                 const struct inproc_prog *prog, const struct inproc_how *how, u32 *ret_hook,
                 struct tn_error *err);

@@ -6,12 +6,16 @@
  */
 #include <errno.h>
 #include <fenv.h>
+#include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/time.h>
 #include <sys/wait.h>
+#include <ucontext.h>
 #include <unistd.h>
 // clang-format off
 #include <cmocka.h>
@@ -78,6 +82,20 @@ FN s64 typed_two(s64 a, s64 b)
 }
 static s64 (*volatile two)(s64, s64) = typed_two;
 
+/* Calls itself `a` times, then somebody else. */
+FN s64 typed_nest(s64 a, s64 b);
+static s64 (*volatile nest)(s64, s64) = typed_nest;
+static void (*volatile within)(void);
+FN s64 typed_nest(s64 a, s64 b)
+{
+    if (a > 0)
+        nest(a - 1, b + 1);
+    else if (within)
+        within();
+    __asm__ volatile("" : "+r"(a), "+r"(b));
+    return a * 3 + b;
+}
+
 FN s8 callee_narrow(s64 a, s64 b, s64 c, s64 d, s64 e);
 FN s8 callee_narrow(s64 a, s64 b, s64 c, s64 d, s64 e)
 {
@@ -100,7 +118,7 @@ u64 host_variable = 77;
 
 /* ------------------------------------------------------------------------------------------- its types */
 
-enum { MANY, TWO, FUNCTIONS };
+enum { MANY, TWO, NEST, FUNCTIONS };
 static struct types {
     struct tn_btf *btf;
     u32 func[FUNCTIONS], floating, variadic, hidden;
@@ -153,6 +171,7 @@ static void make_types(void)
     btf__add_field(b, "b", (int)s8_id, 32, 0);
     types.func[MANY] = FUNCTION(b, "typed_many", s64_id, s32_id, pair, ptr, pair, s64_id, u8_id, odd, s16_id);
     types.func[TWO] = FUNCTION(b, "typed_two", s64_id, s64_id, s64_id);
+    types.func[NEST] = FUNCTION(b, "typed_nest", s64_id, s64_id, s64_id);
     types.floating = FUNCTION(b, "floating", s64_id, s64_id, real);
     types.variadic = FUNCTION(b, "variadic", s64_id, s64_id, 0);
     types.hidden = FUNCTION(b, "hidden", big, s64_id);
@@ -202,13 +221,21 @@ static struct inproc_prog typed(u32 func, u32 attach)
             fail_msg("%s: %s", err_.reason, err_.message);                                                   \
     } while (0)
 
+static u32 hook_of(const char *name, void *fn, enum tn_place_kind place, const struct inproc_prog *prog,
+                   const struct inproc_how *how)
+{
+    struct tn_error err = {0};
+    u32 first = 0;
+
+    if (inproc_hook(&in, name, fn, place, prog, how, &first, &err))
+        fail_msg("%s: %s", err.reason, err.message);
+    return first;
+}
+
 static void hook(const char *name, void *fn, enum tn_place_kind place, const struct inproc_prog *prog,
                  const struct inproc_how *how)
 {
-    struct tn_error err = {0};
-
-    if (inproc_hook(&in, name, fn, place, prog, how, NULL, &err))
-        fail_msg("%s: %s", err.reason, err.message);
+    hook_of(name, fn, place, prog, how);
 }
 
 static const u64 *values(const struct inproc_prog *prog)
@@ -308,6 +335,402 @@ static void test_prototypes_that_cannot_be_told(void **state)
         assert_true(tn_abi_words(types.btf, rows[k].func, false, &args, &err) < 0);
         assert_string_equal(err.reason, rows[k].reason);
         assert_int_equal(args.nwords, 99);
+    }
+}
+
+/* ------------------------------------------------------------------------ arguments at the exit, of the entry */
+
+#define WORDS_OF_MANY KEEP(0), KEEP(1), KEEP(2), KEEP(3), KEEP(4), KEEP(5), KEEP(6), KEEP(7), KEEP(8), KEEP(9)
+
+static void test_arguments_are_kept_until_the_exit(void **state)
+{
+    static const struct bpf_insn all[] = {LDMAP_VALUE(6, 0), WORDS_OF_MANY, KEEP(10), SET(0, 0), EXIT};
+    static const struct bpf_insn some[] = {LDMAP_VALUE(6, 0), KEEP(2), KEEP(7), KEEP(9), SET(0, 0), EXIT};
+    static s64 (*volatile many)(s32, struct pair, const char *, struct pair, s64, u8, struct odd, s16) =
+        typed_many;
+    const char *text = "A";
+
+    for (u32 few = 0; few < 2; few++)
+        EACH_WAY(w)
+        {
+            struct inproc_prog prog = typed(MANY, BPF_TRACE_FEXIT);
+            const u64 *v = values(&prog);
+            u32 k;
+
+            if (few)
+                VERIFIED(&prog, some);
+            else
+                VERIFIED(&prog, all);
+            k = hook_of("typed_many", (void *)typed_many, TN_PLACE_EXIT, &prog, &ways[w]);
+            in.stats[k].missed = 0;
+            many(-1, (struct pair){2, -(3ll << 32)}, text, (struct pair){5, 6}, (s64)0x8765432187654321ull,
+                 200, (struct odd){-9, -10}, -11);
+            assert_int_equal(in.stats[k].missed, 0);
+            assert_int_equal(v[2], -(3ll << 32));
+            assert_int_equal((u8)v[7], 200);
+            assert_int_equal((s16)v[9], -11);
+            if (!few) {
+                assert_int_equal((s32)v[0], -1);
+                assert_int_equal(v[1], 2);
+                assert_ptr_equal(v[3], text);
+                assert_int_equal(v[4], 5);
+                assert_int_equal(v[5], 6);
+                assert_int_equal(v[6], 0x8765432187654321ull);
+                assert_int_equal((s32)v[8], -9);
+                assert_int_equal((s8)(v[8] >> 32), -10);
+                assert_int_equal(v[10], seen[0]);
+            }
+            inproc_rewind(&in);
+        }
+}
+
+/* Whatever is read, and wherever everything lies. */
+static void test_any_number_of_words_fits(void **state)
+{
+    static u8 text[TN_TRAMPOLINE_MAX], program[TN_PAGE];
+
+    memset(program, 0x90, sizeof(program));
+    program[120] = 0xc3;
+    for (u8 n = 1; n < TN_TYPED_WORDS; n++)
+        for (u32 k = 0; k < 8; k++) {
+            const struct tn_facts facts = {.ctx_escapes = true, .percpu = k & 1};
+            struct tn_typed_args args = {.nwords = n + 1u};
+            struct tn_tramp_in at = {.facts = &facts,
+                                     .args = &args,
+                                     .at = 1ull << 44,
+                                     .hook = (1ull << 44) + TN_PAGE,
+                                     .gate = 1ull << 42,
+                                     .priv = 1ull << 43,
+                                     .proc = 1ull << 41,
+                                     .enter = 1ull << 40,
+                                     .leave = 1ull << 39,
+                                     .claims = 1ull << 45,
+                                     .stash = 5ull << 40,
+                                     .ncpu = 200,
+                                     .owner_pid = 1,
+                                     .rseq_cpu_off = 4096,
+                                     .tp = k & 2 ? TN_TP_SELF : TN_TP_RDFSBASE,
+                                     .text = k & 4 ? program : NULL,
+                                     .text_len = sizeof(program),
+                                     .text_at = (1ull << 44) + 2 * TN_PAGE};
+
+            for (u8 w = 0; w < n; w++)
+                args.from[w] = w;
+            args.from[n] = TN_FROM_RESULT;
+            at.place = TN_PLACE_ENTRY;
+            assert_true(tn_trampoline(&at, text, sizeof(text), NULL) > 0);
+            at.place = TN_PLACE_EXIT;
+            assert_true(tn_trampoline(&at, text, sizeof(text), NULL) > 0);
+        }
+}
+
+/* Value 0 counts calls whose arguments go with the result (as of typed_two and typed_nest), value 1 others. */
+static const struct bpf_insn judge[] = {WORD(2, 0),
+                                        WORD(3, 1),
+                                        WORD(4, 2),
+                                        LDMAP_VALUE(6, 0),
+                                        I(BPF_ALU64 | BPF_MUL | BPF_K, 2, 0, 0, 3),
+                                        ADD(2, 3),
+                                        I(BPF_JMP | BPF_JEQ | BPF_X, 2, 4, 1, 0),
+                                        I(BPF_ALU64 | BPF_ADD | BPF_K, 6, 0, 0, 8),
+                                        SET(1, 1),
+                                        I(BPF_STX | BPF_ATOMIC | BPF_DW, 6, 1, 0, BPF_ADD),
+                                        SET(0, 0),
+                                        EXIT};
+
+/* Hooked, with nothing counted yet. */
+static struct inproc_prog judged;
+static u32 judged_hook;
+static void judge_nest(const struct inproc_how *how)
+{
+    judged = typed(NEST, BPF_TRACE_FEXIT);
+    VERIFIED(&judged, judge);
+    judged_hook = hook_of("typed_nest", (void *)typed_nest, TN_PLACE_EXIT, &judged, how);
+    for (u32 k = 0; k < INPROC_HOOKS; k++)
+        in.stats[k] = (struct tn_link_stats){0};
+    within = NULL;
+}
+
+static u64 all_missed(void)
+{
+    u64 sum = 0;
+
+    for (u32 k = 0; k < INPROC_HOOKS; k++)
+        sum += in.stats[k].missed;
+    return sum;
+}
+#define WRONG_ONES (values(&judged)[1])
+#define RIGHT_ONES (values(&judged)[0])
+
+static void test_recursion_keeps_each_calls_own(void **state)
+{
+    EACH_WAY(w)
+    {
+        judge_nest(&ways[w]);
+        assert_int_equal(nest(1000, 1), 3001);
+        assert_int_equal(RIGHT_ONES, 1001);
+        assert_int_equal(WRONG_ONES + all_missed(), 0);
+        /* Deeper than the table: what is lost is missed. */
+        nest(100000, 1);
+        assert_int_equal(WRONG_ONES, 0);
+        assert_true(RIGHT_ONES > 1001 + 4000);
+        assert_int_equal(RIGHT_ONES + all_missed(), 1001 + 100001);
+        assert_true(all_missed() > 0);
+        inproc_rewind(&in);
+    }
+}
+
+static void open_the_gate(void)
+{
+    in.near->gate[judged_hook - 1] = in.near->gate[judged_hook] = 1;
+}
+static void shut_the_gate(void)
+{
+    in.near->gate[judged_hook - 1] = in.near->gate[judged_hook] = 0;
+}
+
+static void test_calls_under_way_are_missed(void **state)
+{
+    EACH_WAY(w)
+    {
+        judge_nest(&ways[w]);
+        shut_the_gate();
+        within = open_the_gate;
+        nest(9, 1);
+        assert_int_equal(RIGHT_ONES + WRONG_ONES, 0);
+        assert_int_equal(all_missed(), 10);
+        within = shut_the_gate;
+        nest(9, 1);
+        assert_int_equal(RIGHT_ONES + WRONG_ONES, 0);
+        assert_int_equal(all_missed(), 10);
+        inproc_rewind(&in);
+    }
+}
+
+static jmp_buf out;
+static void leave(void)
+{
+    longjmp(out, 1);
+}
+static void nest_and_leave(s64 a, s64 b)
+{
+    within = leave;
+    if (!setjmp(out))
+        nest(a, b);
+    within = NULL;
+}
+
+static void test_abandoned_calls_leave_nothing_behind(void **state)
+{
+    EACH_WAY(w)
+    {
+        u64 calls = 0;
+
+        judge_nest(&ways[w]);
+        for (u32 k = 0; k < 100; k++) {
+            nest_and_leave(k, 1000 + k);
+            nest(k / 2, k);
+            calls += k / 2 + 1;
+        }
+        assert_int_equal(RIGHT_ONES, calls);
+        assert_int_equal(WRONG_ONES + all_missed(), 0);
+        inproc_rewind(&in);
+    }
+}
+
+/* A coroutine enters on one thread and returns on another. */
+static ucontext_t of_main, of_thread, of_routine;
+static ucontext_t *volatile back_to;
+static s64 routine_result;
+static void yield_within(void)
+{
+    swapcontext(&of_routine, back_to);
+}
+static void routine(void)
+{
+    for (s64 k = 0;; k++)
+        routine_result = nest(5, k);
+}
+static void make_routine(void)
+{
+    static u8 stack[1 << 16] __attribute__((aligned(16)));
+
+    assert_int_equal(getcontext(&of_routine), 0);
+    of_routine.uc_stack = (stack_t){.ss_sp = stack, .ss_size = sizeof(stack)};
+    makecontext(&of_routine, routine, 0);
+}
+static void *resume(void *arg)
+{
+    back_to = &of_thread;
+    swapcontext(&of_thread, &of_routine);
+    return NULL;
+}
+
+static void test_coroutines_take_theirs_along(void **state)
+{
+    EACH_WAY(w)
+    {
+        pthread_t thread;
+
+        judge_nest(&ways[w]);
+        make_routine();
+        for (u32 k = 0; k < 20; k++) {
+            within = yield_within;
+            if (k % 3) {
+                back_to = &of_main;
+                swapcontext(&of_main, &of_routine);
+            } else {
+                assert_int_equal(pthread_create(&thread, NULL, resume, NULL), 0);
+                assert_int_equal(pthread_join(thread, NULL), 0);
+            }
+            within = NULL; /* the same function, on this stack, meanwhile */
+            nest(5, -1000);
+        }
+        assert_int_equal(RIGHT_ONES, 19 * 6 + 20 * 6);
+        assert_int_equal(WRONG_ONES + all_missed(), 0);
+        inproc_rewind(&in);
+    }
+}
+
+/* Handlers, on this stack and on another, that interrupt anything, what is kept included. */
+static u64 handled;
+static void on_alarm(int sig)
+{
+    u64 n = __atomic_fetch_add(&handled, 4, __ATOMIC_RELAXED);
+
+    nest(3, (s64)n);
+}
+
+static void test_handlers_interrupt_anything(void **state)
+{
+    static u8 alternate[1 << 16];
+    const stack_t other = {.ss_sp = alternate, .ss_size = sizeof(alternate)}, none = {.ss_flags = SS_DISABLE};
+    const struct itimerval often = {{0, 50}, {0, 50}}, never = {{0, 0}, {0, 0}};
+
+    for (u32 alt = 0; alt < 2; alt++)
+        EACH_WAY(w)
+        {
+            struct sigaction sa = {.sa_handler = on_alarm, .sa_flags = SA_RESTART | (alt ? SA_ONSTACK : 0)};
+            u64 calls = 0;
+
+            judge_nest(&ways[w]);
+            handled = 0;
+            assert_int_equal(sigaltstack(alt ? &other : &none, NULL), 0);
+            assert_int_equal(sigaction(SIGALRM, &sa, NULL), 0);
+            assert_int_equal(setitimer(ITIMER_REAL, &often, NULL), 0);
+            while (calls < 200000 || handled < 400) {
+                nest(4, (s64)calls);
+                calls += 5;
+            }
+            assert_int_equal(setitimer(ITIMER_REAL, &never, NULL), 0);
+            signal(SIGALRM, SIG_IGN);
+            assert_int_equal(WRONG_ONES, 0);
+            /* One that interrupts a run of the program is missed, as everywhere. */
+            assert_int_equal(RIGHT_ONES + all_missed(), calls + handled);
+            assert_true(all_missed() < handled);
+            inproc_rewind(&in);
+        }
+    assert_int_equal(sigaltstack(&none, NULL), 0);
+}
+
+/* Each thread recurses over the whole table, so that all share all lines. */
+#define CROWD 8u
+static void *recurse(void *arg)
+{
+    for (s64 k = 0; k < 20; k++)
+        nest(20000, k * (s64)(u64)arg);
+    return NULL;
+}
+
+static void test_threads_that_share_lines_never_see_each_others(void **state)
+{
+    EACH_WAY(w)
+    {
+        pthread_t thread[CROWD];
+        const u64 calls = CROWD * 20ull * 20001;
+
+        judge_nest(&ways[w]);
+        for (u64 k = 0; k < CROWD; k++)
+            assert_int_equal(pthread_create(&thread[k], NULL, recurse, (void *)(k * 7919 + 1)), 0);
+        for (u64 k = 0; k < CROWD; k++)
+            assert_int_equal(pthread_join(thread[k], NULL), 0);
+        assert_int_equal(WRONG_ONES, 0);
+        assert_int_equal(RIGHT_ONES + all_missed(), calls);
+        assert_true(RIGHT_ONES > calls / 4 && all_missed() > 0);
+        inproc_rewind(&in);
+    }
+}
+
+static void test_children_go_on_with_their_parents_calls(void **state)
+{
+    for (u32 follow = 0; follow < 2; follow++) {
+        int status;
+        pid_t pid;
+
+        judge_nest(&(struct inproc_how){.follow = follow});
+        within = NULL;
+        nest(1, 1);
+        pid = fork();
+        if (!pid) {
+            nest(7, 1);
+            _exit(0);
+        }
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_int_equal(status, 0);
+        assert_int_equal(RIGHT_ONES, 2 + (follow ? 8 : 0));
+        assert_int_equal(WRONG_ONES + all_missed(), 0);
+        inproc_rewind(&in);
+    }
+}
+
+static volatile pid_t forked_within;
+static void fork_within(void)
+{
+    forked_within = fork();
+}
+
+/* Both return from all calls that were under way; the child's count where the link follows. */
+static void test_fork_inside_a_call(void **state)
+{
+    for (u32 follow = 0; follow < 2; follow++) {
+        int status;
+
+        judge_nest(&(struct inproc_how){.follow = follow});
+        within = fork_within;
+        nest(4, 1);
+        if (!forked_within)
+            _exit(0);
+        assert_int_equal(waitpid(forked_within, &status, 0), forked_within);
+        assert_int_equal(status, 0);
+        assert_int_equal(RIGHT_ONES, 5 + (follow ? 5 : 0));
+        assert_int_equal(WRONG_ONES + all_missed(), 0);
+        inproc_rewind(&in);
+    }
+}
+
+/* The memory is the host's to spoil: what it makes of its own arguments is its own affair, and no more. */
+static u64 dice = 88172645463325252ull;
+static void spoil_the_table(void)
+{
+    u64 *words = in.table[0].at;
+
+    for (u64 k = 0; k < in.table[0].size / 8; k++) {
+        dice ^= dice << 13, dice ^= dice >> 7, dice ^= dice << 17;
+        words[k] = dice;
+    }
+}
+
+static void test_a_spoilt_table_is_missed(void **state)
+{
+    EACH_WAY(w)
+    {
+        judge_nest(&ways[w]);
+        within = spoil_the_table;
+        for (u32 k = 0; k < 10; k++)
+            assert_int_equal(nest(9, 1), 28);
+        assert_int_equal(RIGHT_ONES + WRONG_ONES, 0);
+        assert_int_equal(all_missed(), 100);
+        inproc_rewind(&in);
     }
 }
 
@@ -621,6 +1044,17 @@ int main(void)
         T(test_words_are_where_the_abi_has_them),
         T(test_the_result_is_the_last_word),
         T(test_prototypes_that_cannot_be_told),
+        T(test_arguments_are_kept_until_the_exit),
+        T(test_any_number_of_words_fits),
+        T(test_recursion_keeps_each_calls_own),
+        T(test_calls_under_way_are_missed),
+        T(test_abandoned_calls_leave_nothing_behind),
+        T(test_coroutines_take_theirs_along),
+        T(test_handlers_interrupt_anything),
+        T(test_threads_that_share_lines_never_see_each_others),
+        T(test_children_go_on_with_their_parents_calls),
+        T(test_fork_inside_a_call),
+        T(test_a_spoilt_table_is_missed),
         T(test_fmod_ret_answers_with_its_result),
         T(test_an_answer_leaves_all_else_alone),
         T(test_override_answers_with_anything),

@@ -11,6 +11,7 @@
  * is found in the state and used again; when nothing needs to be mapped, no thread is borrowed at all.
  */
 #include "inject/brain.h"
+#include "rewrite/stash.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -23,6 +24,11 @@ void tn_brain_step(const char *name)
 {
     if (tn_inject_step)
         tn_inject_step(name);
+}
+
+u64 tn_brain_stash_size(const struct tn_attach_spec *spec)
+{
+    return spec->typed && spec->exit ? tn_stash_size(tn_stash_words(spec->prog.facts, &spec->args)) : 0;
 }
 
 /* -------------------------------------------------------------------------------- orders */
@@ -207,6 +213,8 @@ int tn_brain_attach(struct tn_brain *b, struct tn_attach_result *res)
         r = tn_plan_place(&c);
     if (r == 0)
         r = tn_look_bytes(&c, c.plan, c.bias);
+    if (r == 0 && c.before)
+        r = tn_look_bytes(&c, c.before, c.bias);
     if (r == 0 && !b->spec->follow && !c.st->vfork_done) {
         tn_plan_vfork(&c);
         if (c.vfork && tn_look_bytes(&c, c.vfork, c.vfork_bias) < 0) {

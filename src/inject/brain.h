@@ -22,6 +22,8 @@ struct tn_entry {
     u64 counter;          /* the place's reference counter; 0: none */
     u64 mod_lo, mod_hi;
     const struct tn_planned *plan, *vfork;
+    /* The entry of the function whose exits are hooked, where arguments are kept for them; NULL: none are. */
+    const struct tn_planned *before;
     u64 vfork_bias;
     /* requests of the MAP order */
     struct tn_map_req req[TN_MAP_REQS_MAX];
@@ -48,6 +50,9 @@ int tn_brain_flush(struct tn_entry *c);
 
 /* Tells the tests which step comes next. */
 void tn_brain_step(const char *name);
+
+/* Bytes of the table in which arguments are kept for the spec's program; 0: it reads none at an exit. */
+u64 tn_brain_stash_size(const struct tn_attach_spec *spec);
 
 /* look.c */
 int tn_look_process(struct tn_entry *c);

@@ -210,6 +210,22 @@ static int want_near(struct tn_entry *c, u64 lo, u64 hi, u64 text, u64 records)
     return r < 0 ? r : want(c, TN_REGION_NEAR_TEXT, id, at + rec, len, PROT_READ | PROT_EXEC, false, -1, 0);
 }
 
+/* Empty when a link is made where the program has none: what calls have left there since would be taken for
+   what later ones left (stash.h). */
+static int want_stash(struct tn_entry *c)
+{
+    const struct tn_region *known = tn_state_region(c->st, TN_REGION_STASH, c->spec->prog.prog_id);
+    u64 size = tn_brain_stash_size(c->spec);
+
+    if (!size || (c->prog_known && c->st->prog[c->prog_bit].state == TN_HOOK_LIVE))
+        return 0;
+    if (!known)
+        return want_far(c, TN_REGION_STASH, c->spec->prog.prog_id, size, PROT_READ | PROT_WRITE, false, -1);
+    if (known->len != size)
+        return -EPROTO;
+    return want(c, TN_REGION_STASH, known->id, known->addr, known->len, PROT_READ | PROT_WRITE, false, -1, 0);
+}
+
 static u64 text_need(const struct tn_planned *p, bool hooks)
 {
     return p ? p->npatches * (u64)(TN_DISPLACED_MAX + (hooks ? TN_TRAMPOLINE_MAX : 0) + 32) : 0;
@@ -218,12 +234,14 @@ static u64 text_need(const struct tn_planned *p, bool hooks)
 int tn_choose(struct tn_entry *c)
 {
     const struct tn_shared *sh = c->b->shared;
-    u64 records = c->plan->npatches * 128ull + 64;
+    u64 records = (c->plan->npatches + (c->before ? c->before->npatches : 0)) * 128ull + 64;
     int r;
 
     c->nreq = c->nfds = c->navoid = 0;
     c->prog_known = false;
-    r = want_near(c, c->mod_lo, c->mod_hi, text_need(c->plan, true) + text_need(c->vfork, false), records);
+    r = want_near(c, c->mod_lo, c->mod_hi,
+                  text_need(c->plan, true) + text_need(c->before, true) + text_need(c->vfork, false),
+                  records);
     if (r == 0 && c->vfork) {
         u64 lo = c->vfork_bias + c->vfork->addr;
 
@@ -241,7 +259,9 @@ int tn_choose(struct tn_entry *c)
     if (r == 0)
         r = want_far(c, TN_REGION_CLAIMS, 0, sh->ncpu * sizeof(struct tn_cpu_claim), PROT_READ | PROT_WRITE,
                      true, sh->claims);
-    return r < 0 ? r : want_program(c);
+    if (r == 0)
+        r = want_program(c);
+    return r < 0 ? r : want_stash(c);
 }
 
 int tn_choose_proc(struct tn_entry *c, int proc_fd)

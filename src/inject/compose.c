@@ -87,6 +87,7 @@ int tn_compose_program(struct tn_entry *c, struct tn_prog_slot *prog)
     const struct tn_install *in = &c->spec->prog;
     const struct tn_region *pool = tn_state_region(c->st, TN_REGION_POOL, in->prog_id);
     const struct tn_region *text = tn_state_region(c->st, TN_REGION_TEXT, in->prog_id);
+    const struct tn_region *stash = tn_state_region(c->st, TN_REGION_STASH, in->prog_id);
     u64 agent = tn_state_region(c->st, TN_REGION_AGENT_TEXT, 0)->addr;
     _free_ u64 *words = NULL;
     int r;
@@ -97,6 +98,7 @@ int tn_compose_program(struct tn_entry *c, struct tn_prog_slot *prog)
                                   .pool_size = in->pool_size,
                                   .text = text->addr,
                                   .text_len = text->len,
+                                  .stash = stash ? stash->addr : 0,
                                   .dev = text->dev,
                                   .ino = text->ino};
     r = write_views(c, prog);
@@ -256,6 +258,7 @@ static int make_hook(struct tn_entry *c, struct near *n, const struct tn_patch *
                               .place = place_of(c, p),
                               .args = s->typed ? &s->args : NULL,
                               .replace = s->replace,
+                              .stash = prog->stash,
                               .follow = s->follow,
                               .tp = (enum tn_tp_how)facts->tp_how,
                               .gate = tn_state_region(c->st, TN_REGION_GATES, 0)->addr + s->link_index,
@@ -323,20 +326,21 @@ static int make_hook(struct tn_entry *c, struct near *n, const struct tn_patch *
 int tn_compose_links(struct tn_entry *c, const struct tn_prog_slot *prog, const struct tn_proc *facts,
                      struct tn_install_facts *ret)
 {
+    u32 before = c->before ? c->before->npatches : 0, hooks = before + c->plan->npatches;
     u32 stubs = c->vfork ? c->vfork->npatches : 0, n = 0, nnear = 0;
     struct {
         struct tn_install_req req;
         struct tn_place_req place[];
     } * msg;
-    _free_ void *mem = calloc(1, sizeof(*msg) + (c->plan->npatches + stubs) * sizeof(struct tn_place_req));
+    _free_ void *mem = calloc(1, sizeof(*msg) + (hooks + stubs) * sizeof(struct tn_place_req));
     struct near near[4];
     int r = 0;
 
     msg = mem;
     if (!msg)
         return -ENOMEM;
-    for (u32 i = 0; i < c->plan->npatches && r == 0; i++, n++) {
-        const struct tn_patch *p = &c->plan->patch[i];
+    for (u32 i = 0; i < hooks && r == 0; i++, n++) {
+        const struct tn_patch *p = i < before ? &c->before->patch[i] : &c->plan->patch[i - before];
         struct near *k = near_for(c, near, &nnear, p->addr + c->bias);
 
         msg->place[n].index = n;

@@ -669,6 +669,10 @@ void tn_hands_reclaim(struct tn_hands *h)
     for (u32 i = 0; i < st->nhooks; i++)
         if (st->hook[i].state == TN_HOOK_RETIRED && !l->hook[i])
             st->hook[i].state = TN_HOOK_SPARE;
+    /* Whoever is in a trampoline may be about to enter the program, or to read what is kept for it. */
+    for (u32 i = 0; i < st->nhooks; i++)
+        if (st->hook[i].state == TN_HOOK_RETIRED)
+            l->prog[st->hook[i].prog] = true;
     for (u32 i = 0; i < st->nprogs; i++)
         if (st->prog[i].state == TN_HOOK_RETIRED && !l->prog[i])
             st->prog[i].state = TN_HOOK_SPARE;

@@ -6,6 +6,7 @@
  */
 #include "inject/brain.h"
 #include "rewrite/module.h"
+#include "rewrite/refusals.h"
 #include "rewrite/vectors.h"
 
 #include <elf.h>
@@ -304,9 +305,25 @@ out:
         free(p);
         return r;
     }
-    c->b->fresh[c->b->nfresh++] = p; /* two at most: symbols leave room */
+    c->b->fresh[c->b->nfresh++] = p; /* TN_FRESH_PLANS at most */
     *ret = p;
     return 0;
+}
+
+/* Both ends of a function, for a program that reads at one what was kept at the other. */
+static int plan_before(struct tn_entry *c, int fd)
+{
+    int r = plan_file(c, fd, c->spec->file_offset, TN_PLACE_ENTRY, &c->before);
+
+    if (r < 0)
+        return r;
+    const struct tn_plan entry = {.patches = (struct tn_patch *)c->before->patch,
+                                  .npatches = c->before->npatches},
+                         exit = {.patches = (struct tn_patch *)c->plan->patch, .npatches = c->plan->npatches};
+
+    return tn_plan_overlap(&entry, &exit)
+               ? tn_refuse(c->err, -ENOTSUP, TN_REFUSE_ENTRY_MEETS_EXIT, c->plan->addr, NULL)
+               : 0;
 }
 
 int tn_plan_place(struct tn_entry *c)
@@ -326,7 +343,7 @@ int tn_plan_place(struct tn_entry *c)
         r = plan_file(c, fd, c->spec->file_offset, c->spec->exit ? TN_PLACE_EXIT : TN_PLACE_ENTRY, &c->plan);
         if (r == 0)
             c->bias = c->place_addr - c->plan->addr;
-        return r;
+        return r == 0 && tn_brain_stash_size(c->spec) ? plan_before(c, fd) : r;
     }
     return -ENOENT;
 }

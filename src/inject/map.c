@@ -179,8 +179,9 @@ void tn_hands_close_left(struct tn_hands *h, const struct tn_lent *left)
 
 static struct tn_remote mmap_call(const struct tn_map_req *q, int their_fd)
 {
-    u64 flags =
-        MAP_FIXED_NOREPLACE | (q->shared ? MAP_SHARED : MAP_PRIVATE) | (q->fd < 0 ? MAP_ANONYMOUS : 0);
+    u64 flags = MAP_FIXED_NOREPLACE | (q->shared ? MAP_SHARED : MAP_PRIVATE) |
+                (q->fd < 0 ? MAP_ANONYMOUS : 0) |
+                (q->kind == TN_REGION_STASH ? MAP_NORESERVE : 0); /* most of it is never touched */
 
     return (struct tn_remote){SYS_mmap, {q->addr, q->len, q->prot, flags, (u64)(s64)their_fd, q->offset}};
 }
@@ -215,6 +216,25 @@ static bool request_ok(const struct tn_map_req *q, u32 nfds)
            (q->prot & (PROT_WRITE | PROT_EXEC)) != (PROT_WRITE | PROT_EXEC);
 }
 
+/* Memory that is there is made empty, what is not is mapped. */
+static struct tn_remote memory_call(const struct tn_map_req *q, bool known)
+{
+    return known ? (struct tn_remote){SYS_madvise, {q->addr, q->len, MADV_DONTNEED}} : mmap_call(q, -1);
+}
+
+/* The kept arguments of a program that has no link now. */
+static bool is_stash(const struct tn_state *st, const struct tn_map_req *q)
+{
+    const struct tn_region *reg = tn_state_region(st, TN_REGION_STASH, q->id);
+
+    if (q->kind != TN_REGION_STASH || !reg || reg->addr != q->addr || reg->len != q->len)
+        return false;
+    for (u32 k = 0; k < st->nprogs; k++)
+        if (st->prog[k].state == TN_HOOK_LIVE && st->prog[k].stash == q->addr)
+            return false;
+    return true;
+}
+
 /* `keep`: the program that this job uses again. Unmaps what was retired and is proved to be used by nobody:
  * program texts, and views no program has any more. */
 static void unmap_spare(struct tn_hands *h, u64 stub, u32 keep)
@@ -235,10 +255,11 @@ static void unmap_spare(struct tn_hands *h, u64 stub, u32 keep)
         struct tn_region *reg = &st->region[i];
         bool gone = false;
 
-        if (reg->kind == TN_REGION_POOL || reg->kind == TN_REGION_TEXT)
+        if (reg->kind == TN_REGION_POOL || reg->kind == TN_REGION_TEXT || reg->kind == TN_REGION_STASH)
             for (u32 k = 0; k < st->nprogs; k++)
                 gone |= st->prog[k].state == TN_HOOK_SPARE && k != keep &&
-                        (st->prog[k].pool == reg->addr || st->prog[k].text == reg->addr);
+                        (st->prog[k].pool == reg->addr || st->prog[k].text == reg->addr ||
+                         st->prog[k].stash == reg->addr);
         if (reg->kind == TN_REGION_MAP) {
             gone = true;
             for (u32 k = 0; k < st->nviews; k++)
@@ -352,7 +373,7 @@ int tn_hands_map(struct tn_hands *h, const struct tn_map_req *reqs, u32 n, const
     const struct tn_region *known = tn_state_region(h->st, TN_REGION_STUB, 0);
     struct tn_remote calls[2 * TN_MAP_REQS_MAX + 1];
     u64 stub = known ? known->addr : 0, scratch = 0;
-    bool mapped[TN_MAP_REQS_MAX] = {}, files = false;
+    bool mapped[TN_MAP_REQS_MAX] = {}, there[TN_MAP_REQS_MAX] = {}, files = false;
     const struct scratch none = {.pair = {-1, -1}};
     s64 result;
     int r = 0;
@@ -364,6 +385,7 @@ int tn_hands_map(struct tn_hands *h, const struct tn_map_req *reqs, u32 n, const
     for (u32 i = 0; i < n; i++) {
         if (!request_ok(&reqs[i], nfds))
             return tn_fail(err, -EPROTO, "bad_order", "the injector asked for an impossible mapping");
+        there[i] = is_stash(h->st, &reqs[i]);
         if (reqs[i].kind == TN_REGION_SCRATCH)
             scratch = reqs[i].addr;
         files |= reqs[i].fd >= 0;
@@ -392,7 +414,7 @@ int tn_hands_map(struct tn_hands *h, const struct tn_map_req *reqs, u32 n, const
         if (reqs[i].fd >= 0 || mapped[i])
             continue;
         which[ncalls] = i;
-        calls[ncalls++] = mmap_call(&reqs[i], -1);
+        calls[ncalls++] = memory_call(&reqs[i], there[i]);
         if (!reqs[i].wipe)
             continue;
         which[ncalls] = i;
@@ -419,7 +441,7 @@ out:
     if (r < 0) {
         /* Nobody can be in them: nothing leads there. */
         for (u32 i = 0; i < n; i++)
-            if (mapped[i])
+            if (mapped[i] && !there[i])
                 call(h, SYS_munmap, reqs[i].addr, reqs[i].len, 0, 0, 0, 0, &result);
         if (r == -EMFILE || r == -ENFILE)
             return tn_fail(err, r, "no_descriptors",
@@ -434,6 +456,8 @@ out:
     for (u32 i = 0; i < n; i++) {
         struct stat sb = {};
 
+        if (there[i])
+            continue;
         if (reqs[i].fd >= 0)
             fstat(fds[reqs[i].fd], &sb);
         h->st->nregions = TN_MAX(h->st->nregions, slot[i] + 1);

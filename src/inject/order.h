@@ -38,6 +38,7 @@
     R(MAP, "memory of map `id`")                                                                             \
     R(POOL, "pool of program `id`")                                                                          \
     R(TEXT, "text of program `id`")                                                                          \
+    R(STASH, "arguments that program `id` at exits reads, kept since the entry")                             \
     R(NEAR_RECORDS, "hook records near a module")                                                            \
     R(NEAR_TEXT, "trampolines near a module")
 
@@ -100,6 +101,7 @@ struct tn_prog_slot {
     u16 view[64]; /* the views of maps it uses, by index */
     u64 base[64]; /* and the memory they speak of */
     u64 pool, pool_size, text, text_len;
+    u64 stash;    /* 0: it needs none */
     u64 dev, ino; /* of the text */
 };
 
@@ -278,7 +280,8 @@ void tn_guardian_run(const struct tn_guardian *g) __attribute__((noreturn));
 /* ------------------------------------------------------------------------------- injector */
 
 #define TN_PLANNED_SYMBOL 0x100u /* not a plan: `addr` is the value of the dynamic symbol `symbol`, 0: none */
-#define TN_FRESH_MAX      8u
+#define TN_FRESH_PLANS    3u     /* of a job; the others are symbols */
+#define TN_FRESH_MAX      9u
 
 /* What planning has found, for the same place in another process (or the same file again). */
 #define TN_PLANNED_MAX 128u

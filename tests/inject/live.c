@@ -308,6 +308,73 @@ static void test_exit(void **state)
     scene_close(&x);
 }
 
+/* Programs that read the first argument at the exit: added to the first word of the map. */
+static void reads_argument(struct tn_attach_spec *s, struct counter *c)
+{
+    c->facts.ctx_read[0] = 1;
+    s->exit = s->typed = true;
+    s->args = (struct tn_typed_args){.nwords = 2, .from = {0, TN_FROM_RESULT}};
+}
+
+static void stay(struct scene *x, unsigned long turn)
+{
+    x->v.sh->turn = turn;
+    for (int ms = 0; ms < 10000 && x->v.sh->returned != turn; ms++)
+        usleep(1000);
+    assert_int_equal(x->v.sh->returned, turn);
+}
+
+/* What calls have left there does not outlive the links that kept it, though the program does. */
+static void test_kept_arguments(void **state)
+{
+    static const u8 add_argument[] = {0x48, 0x8b, 0x0f,       /* mov (%rdi),%rcx */
+                                      0xf0, 0x48, 0x01, 0x08, /* lock add %rcx,(%rax) */
+                                      0x31, 0xc0, 0xc3};
+    struct scene x;
+    struct tn_attach_spec s2;
+
+    scene_open(&x, 0, 0, "stay");
+    assert_int_equal(find_offset(x.v.path, "stay", &x.s.file_offset), 0);
+    counter_drop(&x.c);
+    counter_of(&x.c, 1, 0, add_argument, sizeof(add_argument));
+    x.s.prog.text = x.c.text;
+    reads_argument(&x.s, &x.c);
+    s2 = x.s;
+    s2.link_index = 2;
+
+    attach_ok(&x.r, &x.s, &x.res);
+    x.v.sh->go = 1;
+    stay(&x, 1000);
+    assert_int_equal(x.c.words[0], 1000);
+    for (u64 round = 1; round < 5; round++) {
+        detach_ok(&x.r, x.v.pid, 1);
+        x.v.sh->go = 0;
+        x.v.sh->turn = 50;
+        for (int ms = 0; ms < 10000 && !x.v.sh->inside; ms++)
+            usleep(1000);
+        attach_ok(&x.r, &x.s, &x.res);
+        x.v.sh->go = 1;
+        stay(&x, 50);
+        assert_int_equal(x.c.words[0], 1000 + (round - 1) * 2007);
+        assert_int_equal(x.r.stats[1].missed, round);
+        stay(&x, 7);
+        assert_int_equal(x.c.words[0], 1000 + (round - 1) * 2007 + 7);
+        /* Two links of one program keep the same, and either may go. */
+        attach_ok(&x.r, &s2, &x.res);
+        stay(&x, 500);
+        detach_ok(&x.r, x.v.pid, 1 + round % 2);
+        stay(&x, 1000);
+        assert_int_equal(x.c.words[0], 1000 + round * 2007);
+        if (round % 2 == 0) {
+            attach_ok(&x.r, &x.s, &x.res);
+            detach_ok(&x.r, x.v.pid, 2);
+        }
+    }
+    assert_int_equal(x.r.stats[2].missed, 0);
+    assert_int_equal(x.v.sh->wrong, 0);
+    scene_close(&x);
+}
+
 /* Attach and detach for ever: memory and mappings do not grow. */
 static void test_no_growth(void **state)
 {
@@ -322,6 +389,8 @@ static void test_no_growth(void **state)
         /* A new program and a new map each time, as tools make them. */
         counter_make(&c, 10 + (u32)i, 0);
         spec_for(&x.s, &x.v, &c, 10 + (u32)i, 1);
+        if (i & 1)
+            reads_argument(&x.s, &c);
         attach_ok(&x.r, &x.s, &x.res);
         if (i % 50 == 0) {
             victim_calls(&x.v, 2, 10);
@@ -379,14 +448,14 @@ static void test_two_at_once(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_counts),       cmocka_unit_test(test_sleepers),
-        cmocka_unit_test(test_all_asleep),   cmocka_unit_test(test_waits_for_waking),
-        cmocka_unit_test(test_no_thread),    cmocka_unit_test(test_running),
-        cmocka_unit_test(test_thread_churn), cmocka_unit_test(test_forks),
-        cmocka_unit_test(test_signals),      cmocka_unit_test(test_stopped),
-        cmocka_unit_test(test_chain),        cmocka_unit_test(test_exit),
-        cmocka_unit_test(test_no_growth),    cmocka_unit_test(test_vfork),
-        cmocka_unit_test(test_two_at_once),
+        cmocka_unit_test(test_counts),         cmocka_unit_test(test_sleepers),
+        cmocka_unit_test(test_all_asleep),     cmocka_unit_test(test_waits_for_waking),
+        cmocka_unit_test(test_no_thread),      cmocka_unit_test(test_running),
+        cmocka_unit_test(test_thread_churn),   cmocka_unit_test(test_forks),
+        cmocka_unit_test(test_signals),        cmocka_unit_test(test_stopped),
+        cmocka_unit_test(test_chain),          cmocka_unit_test(test_exit),
+        cmocka_unit_test(test_kept_arguments), cmocka_unit_test(test_no_growth),
+        cmocka_unit_test(test_vfork),          cmocka_unit_test(test_two_at_once),
     };
 
     return cmocka_run_group_tests_name("inject/live", tests, NULL, NULL);

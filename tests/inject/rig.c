@@ -123,6 +123,14 @@ void victim_calls(struct victim *v, int threads, unsigned long n)
 
 void counter_make(struct counter *c, u32 id, u32 word)
 {
+    static const u8 add_one[] = {0xf0, 0x48, 0x83, 0x00, 0x01, /* lock addq $1,(%rax) */
+                                 0x31, 0xc0, 0xc3};            /* xor %eax,%eax; ret */
+
+    counter_of(c, id, word, add_one, sizeof(add_one));
+}
+
+void counter_of(struct counter *c, u32 id, u32 word, const u8 *code, u32 len)
+{
     u8 *text;
     s32 disp = -4096 - 7;
 
@@ -132,8 +140,7 @@ void counter_make(struct counter *c, u32 id, u32 word)
     memset(text, 0xcc, TN_PAGE);
     memcpy(text, "\x48\x8b\x05", 3); /* mov slot0(%rip),%rax */
     memcpy(text + 3, &disp, 4);
-    memcpy(text + 7, "\xf0\x48\x83\x00\x01", 5); /* lock addq $1,(%rax) */
-    memcpy(text + 12, "\x31\xc0\xc3", 3);        /* xor %eax,%eax; ret */
+    memcpy(text + 7, code, len);
     munmap(text, TN_PAGE);
     assert_int_equal(fcntl(c->text, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW), 0);
     c->pool = (struct tn_pool_entry){.kind = TN_POOL_MAP_DATA, .index = 0, .offset = word * 8ull};

@@ -50,6 +50,8 @@ struct counter {
 };
 /* A program with a map of its own: adds one to words[word] a run. */
 void counter_make(struct counter *c, u32 id, u32 word);
+/* Another one: what it does once rax has the word's address. */
+void counter_of(struct counter *c, u32 id, u32 word, const u8 *code, u32 len);
 void counter_drop(struct counter *c);
 
 void spec_for(struct tn_attach_spec *s, const struct victim *v, const struct counter *c, u32 id, u32 link);

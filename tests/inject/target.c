@@ -8,7 +8,8 @@
  * MODE: "run" calls for ever; "idle" waits in short sleeps; "pause" every thread sleeps for good; "churn"
  * makes and joins threads; "epoll" waits with timeouts that cannot be restarted; "nofile" has room for two
  * descriptors; "closeall" closes all descriptors again and again; "seccomp" allows a few system calls and
- * kills for others; "picky" kills for a few; "vfork" waits in vfork for a child that sleeps.
+ * kills for others; "picky" kills for a few; "vfork" waits in vfork for a child that sleeps; "stay" calls
+ * `stay` with each number that `turn` becomes, which returns when `go` lets it.
  */
 #include "target.h"
 
@@ -36,6 +37,15 @@ __attribute__((noinline, used)) unsigned long hot(unsigned long a, unsigned long
 {
     __asm__ volatile("" ::: "memory");
     return a * 3 + (b ^ 0x55);
+}
+
+__attribute__((noinline, used)) unsigned long stay(unsigned long a)
+{
+    sh->inside = 1;
+    while (!sh->go)
+        nanosleep(&(struct timespec){.tv_nsec = 200000}, NULL);
+    sh->inside = 0;
+    return a + 1;
 }
 
 static void one(unsigned long i)
@@ -194,6 +204,11 @@ int main(int argc, char **argv)
                 __atomic_add_fetch(&sh->eintr, 1, __ATOMIC_SEQ_CST);
         } else if (!strcmp(mode, "pause")) {
             sleeper(NULL);
+        } else if (!strcmp(mode, "stay") && sh->turn != sh->returned) {
+            unsigned long turn = sh->turn;
+
+            sh->wrong += stay(turn) != turn + 1;
+            sh->returned = turn;
         } else if (!strcmp(mode, "vfork")) {
             pid_t pid = vfork();
 

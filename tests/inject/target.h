@@ -5,6 +5,8 @@
 
 struct target_shared {
     volatile int ready, quit, free_running;
+    volatile int inside, go; /* mode stay */
+    volatile unsigned long turn, returned;
     volatile unsigned long todo;      /* calls each worker is to have made in all */
     volatile unsigned long done[256]; /* and has */
     unsigned long calls, wrong, eintr, signals;

@@ -445,7 +445,6 @@ int tn_host_place(const struct tn_prog *prog, struct tn_host_place *ret_place, s
     const struct tn_host_func *func = NULL;
     struct tn_host_place place = {.exit = prog->attach_type == BPF_TRACE_FEXIT};
     struct tn_host_ref result = {0};
-    u64 arguments;
     int r = find_func(host, prog->attach_btf_id, &func, err);
 
     if (!r)
@@ -457,13 +456,6 @@ int tn_host_place(const struct tn_prog *prog, struct tn_host_place *ret_place, s
     if (func->offset == UINT64_MAX)
         return tn_fail(err, -ENOENT, "no_host_function", "%s lies in no segment of %s", func->name,
                        host->path);
-    arguments = place.exit ? (1ull << (place.args.nwords - 1)) - 1 : 0;
-    if (prog->verdict.facts.ctx_read[0] & arguments || (place.exit && prog->verdict.facts.ctx_escapes))
-        return tn_fail(err, -EOPNOTSUPP, "fexit_arguments",
-                       "the program reads arguments of %s when it returns: they are not kept until then; "
-                       "read them in an "
-                       "fentry program, and keep what is needed in a map",
-                       func->name);
     place.offset = func->offset;
     *ret_place = place;
     return 0;

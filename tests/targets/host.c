@@ -9,8 +9,19 @@
  *      many             every shape of arguments:     what the functions returned
  *      add A B          add(A, B)
  *      work N T         T threads, N calls of add each: the sum
+ *      spin T, stop     T threads call add until the second command: how many results were wrong
  *      fork N           a child that calls add N times: the sum, by way of its status
  *      leap N           N times add, called by a function that may be left by longjmp
+ *      nest N D         N times nest, D calls deep: the sum
+ *      over N           N times nest, half of them left by longjmp from within: how many were
+ *      alarms N         nest while handlers, on another stack, interrupt it with calls of their own, until
+ *                       there were N of these: how many calls there were in all
+ *      routines N       N coroutines on two threads, that all change stacks inside nest, and return on another
+ *                       thread: the same
+ *      brief N          N threads, one after the other, the second half of which end inside nest: the same
+ *      enter D, leave   a thread goes D calls deep into nest, and returns at the second command
+ *      end N            N requests are made, and freed by request_end: the sum of what it returned
+ *      tiny A           tiny(A)
  *      plugin FILE      FILE's function handle(r), as a native module: what it returned
  *
  * Two files as arguments stand for standard input and output. VERSION 2 has the same functions on structs
@@ -18,13 +29,17 @@
  */
 #include <dlfcn.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include "tenon/eim.h"
@@ -122,6 +137,15 @@ FN int *ngx_http_content_phase(Request *r)
     return &r->status;
 }
 
+/* The request is gone when it returns. */
+FN int request_end(Request *r)
+{
+    int method = r->method;
+
+    free(r);
+    return method;
+}
+
 static Request *make_request(const char *uri, const char *args)
 {
     Request *r = calloc(1, sizeof(*r));
@@ -146,6 +170,26 @@ FN long add(long a, long b)
 {
     KEEP(a);
     return a * 3 + b;
+}
+
+static long (*volatile nest_)(long, long);
+static _Thread_local void (*within)(void);
+
+FN long nest(long depth, long b)
+{
+    if (depth > 0)
+        nest_(depth - 1, b + 1);
+    else if (within)
+        within();
+    KEEP(depth);
+    return depth * 3 + b;
+}
+static long (*volatile nest_)(long, long) = nest;
+
+/* Too short for two patches. */
+FN long tiny(long a)
+{
+    return a + 1;
 }
 
 FN long eight(long a, int b, short c, signed char d, unsigned char e, bool f, long g, short h)
@@ -199,6 +243,8 @@ static long (*volatile eight_)(long, int, short, signed char, unsigned char, boo
 static long (*volatile by_value_)(struct pair, int, struct pair) = by_value;
 static bool (*volatile is_odd_)(int) = is_odd;
 static short (*volatile negated_)(short) = negated;
+static long (*volatile tiny_)(long) = tiny;
+static int (*volatile end_)(Request *) = request_end;
 static int (*volatile begin_)(Request *) = ngx_http_process_request;
 static int *(*volatile content_)(Request *) = ngx_http_content_phase;
 /* Nothing of the host calls them; an extension may. */
@@ -232,6 +278,26 @@ static long in_threads(unsigned long n, unsigned long nthreads)
     return sum;
 }
 
+static pthread_t spinning[64];
+static unsigned long nspinning, wrong;
+static bool stop;
+
+static void *spin(void *arg)
+{
+    for (long k = 0; !__atomic_load_n(&stop, __ATOMIC_RELAXED); k++)
+        if (add_(k, 7) != 3 * k + 7)
+            __atomic_fetch_add(&wrong, 1, __ATOMIC_RELAXED);
+    return NULL;
+}
+
+static unsigned long stop_spinning(void)
+{
+    __atomic_store_n(&stop, true, __ATOMIC_RELAXED);
+    while (nspinning)
+        pthread_join(spinning[--nspinning], NULL);
+    return wrong;
+}
+
 static int in_child(unsigned long n)
 {
     int status = 0;
@@ -252,6 +318,157 @@ static FN void leap(unsigned long n)
             add_((long)k, 1);
 }
 
+static void leave_nest(void)
+{
+    longjmp(back, 1);
+}
+
+static FN unsigned long over(unsigned long n)
+{
+    volatile unsigned long left = 0;
+
+    for (volatile unsigned long k = 0; k < n; k++) {
+        within = k & 1 ? leave_nest : NULL;
+        if (setjmp(back))
+            left++;
+        else
+            nest_((long)(k % 7), (long)k);
+    }
+    within = NULL;
+    return left;
+}
+
+static volatile unsigned long handled;
+
+static void on_alarm(int sig)
+{
+    nest_(2, (long)++handled);
+}
+
+static unsigned long alarms(unsigned long n)
+{
+    static char stack[1 << 16];
+    struct sigaction sa = {.sa_handler = on_alarm, .sa_flags = SA_ONSTACK | SA_RESTART};
+    struct itimerval often = {{0, 100}, {0, 100}}, never = {0};
+    unsigned long calls = 0;
+
+    handled = 0;
+    sigaltstack(&(stack_t){.ss_sp = stack, .ss_size = sizeof(stack)}, NULL);
+    sigaction(SIGALRM, &sa, NULL);
+    setitimer(ITIMER_REAL, &often, NULL);
+    for (; handled < n; calls += 4)
+        nest_(3, (long)calls);
+    setitimer(ITIMER_REAL, &never, NULL);
+    signal(SIGALRM, SIG_IGN);
+    return calls + 3 * handled;
+}
+
+/* Routine k is entered by one thread, and goes on where another resumes it. */
+#define ROUTINES 64u
+static struct routine {
+    ucontext_t here, *back;
+    char stack[16384];
+} routines[ROUTINES];
+static _Thread_local struct routine *now;
+
+static void change_stack(void)
+{
+    struct routine *r = now;
+
+    swapcontext(&r->here, r->back);
+}
+
+static void routine(int k)
+{
+    nest_(k % 5, k);
+    setcontext(routines[k].back);
+}
+
+static FN void resume_all(unsigned long n, ucontext_t *back_to)
+{
+    for (unsigned long k = 0; k < n; k++) {
+        now = &routines[k];
+        now->back = back_to;
+        within = change_stack;
+        swapcontext(back_to, &now->here);
+        within = NULL;
+        nest_(4, -(long)k);
+    }
+}
+
+static void *resume_in_thread(void *arg)
+{
+    ucontext_t own;
+
+    resume_all(*(unsigned long *)arg, &own);
+    return NULL;
+}
+
+static unsigned long in_routines(unsigned long n)
+{
+    unsigned long calls = 0;
+    pthread_t thread;
+    ucontext_t own;
+
+    n = n < ROUTINES ? n : ROUTINES;
+    for (unsigned long k = 0; k < n; k++) {
+        getcontext(&routines[k].here);
+        routines[k].here.uc_stack =
+            (stack_t){.ss_sp = routines[k].stack, .ss_size = sizeof(routines[k].stack)};
+        makecontext(&routines[k].here, (void (*)(void))routine, 1, (int)k);
+        calls += k % 5 + 1 + 2 * 5;
+    }
+    resume_all(n, &own);
+    pthread_create(&thread, NULL, resume_in_thread, &n);
+    pthread_join(thread, NULL);
+    return calls;
+}
+
+static void end_thread(void)
+{
+    pthread_exit(NULL);
+}
+
+static void *come_and_go(void *arg)
+{
+    unsigned long k = (unsigned long)arg;
+
+    nest_(3, (long)k);
+    within = k & 1 ? end_thread : NULL;
+    nest_(2, (long)k);
+    return NULL;
+}
+
+static unsigned long brief(unsigned long n)
+{
+    unsigned long calls = 0;
+
+    for (unsigned long k = 0; k < n; k++) {
+        pthread_t thread;
+
+        pthread_create(&thread, NULL, come_and_go, (void *)k);
+        pthread_join(thread, NULL);
+        calls += 4 + (k & 1 ? 0 : 3);
+    }
+    return calls;
+}
+
+static sem_t inside, go_on;
+static pthread_t deep;
+
+static void wait_inside(void)
+{
+    sem_post(&inside);
+    while (sem_wait(&go_on))
+        ;
+}
+
+static void *go_deep(void *arg)
+{
+    within = wait_inside;
+    return (void *)nest_((long)arg, 1);
+}
+
 static long plugin(const char *path, Request *r)
 {
     void *lib = dlopen(path, RTLD_NOW);
@@ -270,6 +487,8 @@ int main(int argc, char **argv)
     if (argc == 3 && (!freopen(argv[1], "r", stdin) || !freopen(argv[2], "w", stdout)))
         return 1;
     setvbuf(stdout, NULL, _IOLBF, 0);
+    sem_init(&inside, 0, 0);
+    sem_init(&go_on, 0, 0);
     ngx_pid = getpid();
     while (fgets(line, sizeof(line), stdin)) {
         if (sscanf(line, "begin %lu", &n) == 1) {
@@ -292,6 +511,12 @@ int main(int argc, char **argv)
             printf("%ld\n", add_(a, b));
         } else if (sscanf(line, "work %lu %lu", &n, &m) == 2) {
             printf("%ld\n", in_threads(n, m));
+        } else if (sscanf(line, "spin %lu", &n) == 1) {
+            while (nspinning < n && nspinning < 64)
+                pthread_create(&spinning[nspinning++], NULL, spin, NULL);
+            printf("spinning\n");
+        } else if (!strncmp(line, "stop", 4)) {
+            printf("%lu\n", stop_spinning());
         } else if (sscanf(line, "fork %lu", &n) == 1) {
             printf("%d\n", in_child(n));
         } else if (sscanf(line, "leap %lu", &n) == 1) {
@@ -308,6 +533,34 @@ int main(int argc, char **argv)
             printf("%ld\n", answers);
         } else if (!strncmp(line, "leases", 6)) {
             printf("%ld\n", leases);
+        } else if (sscanf(line, "nest %lu %lu", &n, &m) == 2) {
+            for (a = 0; n; n--)
+                a += nest_((long)m, (long)n);
+            printf("%ld\n", a);
+        } else if (sscanf(line, "over %lu", &n) == 1) {
+            printf("%lu\n", over(n));
+        } else if (sscanf(line, "alarms %lu", &n) == 1) {
+            printf("%lu\n", alarms(n));
+        } else if (sscanf(line, "routines %lu", &n) == 1) {
+            printf("%lu\n", in_routines(n));
+        } else if (sscanf(line, "brief %lu", &n) == 1) {
+            printf("%lu\n", brief(n));
+        } else if (sscanf(line, "enter %ld", &a) == 1) {
+            pthread_create(&deep, NULL, go_deep, (void *)a);
+            sem_wait(&inside);
+            printf("inside\n");
+        } else if (!strncmp(line, "leave", 5)) {
+            void *result;
+
+            sem_post(&go_on);
+            pthread_join(deep, &result);
+            printf("%ld\n", (long)result);
+        } else if (sscanf(line, "end %lu", &n) == 1) {
+            for (a = 0; n; n--)
+                a += end_(make_request("/", "x"));
+            printf("%ld\n", a);
+        } else if (sscanf(line, "tiny %ld", &a) == 1) {
+            printf("%ld\n", tiny_(a));
         } else if (!strncmp(line, "pool", 4)) {
             printf("%lu %lu\n", allocated, freed);
         } else {

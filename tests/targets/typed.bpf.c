@@ -59,10 +59,77 @@ int BPF_PROG(add_exit, long a, long b, long result)
     return 0;
 }
 
+/* Arguments as they were at the entry, held against the result; the function has changed its own by then. */
 SEC("fexit/add")
-int BPF_PROG(add_exit_arguments, long a, long b, long result)
+int BPF_PROG(add_both, long a, long b, long result)
 {
-    keep(1, a + result);
+    count(a * 3 + b == result ? 0 : 1);
+    keep(2, a);
+    keep(3, b);
+    return 0;
+}
+
+SEC("fexit/nest")
+int BPF_PROG(nest_both, long depth, long b, long result)
+{
+    count(depth * 3 + b == result ? 0 : 1);
+    return 0;
+}
+
+SEC("fexit/eight")
+int BPF_PROG(eight_both, long a, int b, short c, signed char d, unsigned char e, bool f, long g, short h,
+             long result)
+{
+    keep(0, a);
+    keep(1, b);
+    keep(2, c);
+    keep(3, d);
+    keep(4, e);
+    keep(5, f);
+    keep(6, g);
+    keep(7, h);
+    keep(8, result);
+    return 0;
+}
+
+SEC("fexit/ngx_http_process_request")
+int BPF_PROG(done, Request *r, int result)
+{
+    count(0);
+    keep(1, r->method);
+    keep(2, (long)r->uri.len);
+    keep(3, result);
+    return 0;
+}
+
+SEC("fexit/request_end")
+int BPF_PROG(freed, Request *r, int result)
+{
+    count(0);
+    keep(1, (long)r);
+    keep(2, r->method);
+    keep(3, result);
+    return 0;
+}
+
+SEC("fentry/tiny")
+int BPF_PROG(tiny_enter, long a)
+{
+    count(0);
+    return 0;
+}
+
+SEC("fexit/tiny")
+int BPF_PROG(tiny_exit, long a, long result)
+{
+    keep(0, result);
+    return 0;
+}
+
+SEC("fexit/tiny")
+int BPF_PROG(tiny_both, long a, long result)
+{
+    keep(0, a + result);
     return 0;
 }
 

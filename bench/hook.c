@@ -9,12 +9,14 @@
  */
 #include <errno.h>
 
+#include <bpf/btf.h>
+
 #include "bench/figure.h"
 #include "inproc.h"
 
 // clang-format off
 #define FUNCTIONS(X) \
-    X(plain) X(closed) X(empty) X(args) X(count) X(atomic) X(percpu) X(both) X(span)
+    X(plain) X(closed) X(empty) X(args) X(count) X(atomic) X(percpu) X(both) X(span) X(result) X(kept)
 // clang-format on
 
 #define X(name)                                                                                              \
@@ -97,6 +99,10 @@ static const struct bpf_insn ends[] = {SET(1, 0),
                                        SET(0, 0),
                                        EXIT};
 
+#define WORD(d, n) I(BPF_LDX | BPF_MEM | BPF_DW, d, 1, 8 * (n), 0)
+static const struct bpf_insn result[] = {WORD(2, 2), SET(0, 0), EXIT};
+static const struct bpf_insn kept[] = {WORD(2, 0), WORD(3, 1), WORD(4, 2), SET(0, 0), EXIT};
+
 static double timed(u64 (*volatile fn)(u64, u64))
 {
     double begun = now();
@@ -118,7 +124,7 @@ static double clock_read(void)
 }
 
 static struct inproc in;
-static struct inproc_prog progs[8];
+static struct inproc_prog progs[10];
 static u32 nprogs;
 
 struct map {
@@ -141,13 +147,36 @@ static struct inproc_prog *load(const struct bpf_insn *insns, u32 n, const struc
     load(insns, TN_ARRAY_SIZE(insns), (struct map[]){__VA_ARGS__},                                           \
          sizeof((struct map[]){__VA_ARGS__}) / sizeof(struct map), err)
 
+/* A program of type tracing at the exit of a function as ours are. */
+static struct inproc_prog *load_typed(const struct bpf_insn *insns, u32 n, struct tn_error *err)
+{
+    struct inproc_prog *prog = &progs[nprogs++];
+    struct btf *types = btf__new_empty();
+    const void *data;
+    u32 size;
+    int id = btf__add_int(types, "long", 8, 0), proto = btf__add_func_proto(types, id);
+
+    btf__add_func_param(types, "a", id);
+    btf__add_func_param(types, "b", id);
+    prog->func = (u32)btf__add_func(types, "hot", BTF_FUNC_GLOBAL, proto);
+    prog->attach_type = BPF_TRACE_FEXIT;
+    data = btf__raw_data(types, &size);
+    if (!data || tn_btf_open(data, size, NULL, (struct tn_btf **)&prog->host, err) ||
+        inproc_load(&in, prog, insns, n, err))
+        return NULL;
+    btf__free(types);
+    return prog;
+}
+#define LOAD_TYPED(insns) load_typed(insns, TN_ARRAY_SIZE(insns), err)
+
 static int hook_all(struct inproc_prog **ret_count, struct inproc_prog **ret_end, struct tn_error *err)
 {
     const struct map counter = {BPF_MAP_TYPE_ARRAY, 8, 1};
     struct inproc_prog *nothing = LOAD(empty, counter), *with_args = LOAD(args, counter),
                        *array = LOAD(count, counter), *locked = LOAD(atomic, counter),
                        *own = LOAD(count, {BPF_MAP_TYPE_PERCPU_ARRAY, 8, 1}), *begin = LOAD(begins, counter),
-                       *end = LOAD(ends, counter, {BPF_MAP_TYPE_ARRAY, 8, 64});
+                       *end = LOAD(ends, counter, {BPF_MAP_TYPE_ARRAY, 8, 64}),
+                       *of_result = LOAD_TYPED(result), *of_kept = LOAD_TYPED(kept);
     const struct {
         const char *name;
         void *fn;
@@ -165,9 +194,11 @@ static int hook_all(struct inproc_prog **ret_count, struct inproc_prog **ret_end
         {"hot_both", hot_both, nothing, TN_PLACE_EXIT, {0}},
         {"hot_span", hot_span, begin, TN_PLACE_ENTRY, {0}},
         {"hot_span", hot_span, end, TN_PLACE_EXIT, {0}},
+        {"hot_result", hot_result, of_result, TN_PLACE_EXIT, {0}},
+        {"hot_kept", hot_kept, of_kept, TN_PLACE_EXIT, {0}},
     };
 
-    if (!nothing || !with_args || !array || !locked || !own || !begin || !end)
+    if (!nothing || !with_args || !array || !locked || !own || !begin || !end || !of_result || !of_kept)
         return -EINVAL;
     end->map[0] = begin->map[0];
     if (inproc_load(&in, end, ends, TN_ARRAY_SIZE(ends), err))
@@ -206,6 +237,9 @@ int main(void)
         {"hooked, per-CPU counter", "hooked / plain, per-CPU counter", hot_percpu, ""},
         {"hooked entry and exit, empty programs", "hooked / plain, entry and exit, empty programs", hot_both,
          ""},
+        {"hooked exit, program that reads the result", "hooked / plain, exit, result read", hot_result, ""},
+        {"hooked exit, program that reads both arguments and the result",
+         "hooked / plain, exit, arguments and result read", hot_kept, ""},
         {"hooked entry and exit, timestamp and histogram", NULL, hot_span, ""},
     };
     enum { ROWS = TN_ARRAY_SIZE(rows) };

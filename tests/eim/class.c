@@ -757,6 +757,22 @@ static const struct program own[] = {
       MOVX(R1, R10), ADD(R1, -8), ST(DW, R10, -8, 0), MOV(R2, 8), FUNCTION(COPY), RETURN0),
 };
 
+/* Of programs at the function's exit, which may have freed its arguments. */
+static const struct program exits[] = {
+    P("a field of an argument", "  - read(r->uri.len)\n", NULL, REQUEST,
+      LDX(DW, R0, R6, offsetof(request_t, uri.len)), RETURN0),
+    P("one that is not granted", "  - read(r->method)\n", "needs  read(r->uri.len)", REQUEST,
+      LDX(DW, R0, R6, offsetof(request_t, uri.len)), RETURN0),
+    P("a number", "", "needs  read(rc)", LDX(DW, R0, R1, 8), RETURN0),
+    P("a number that is granted", "  - read(rc)\n", NULL, LDX(DW, R0, R1, 8), RETURN0),
+    P("the result", "", "needs  read(rtn)", LDX(DW, R0, R1, 24), RETURN0),
+    P("the result that is granted", "  - read(rtn)\n", NULL, LDX(DW, R0, R1, 24), RETURN0),
+    P("a store", "  - write(r->headers_out.status)\n", "only read is supported", REQUEST,
+      STORE(headers_out.status), RETURN0),
+    P("a call", STATUS, "must be referenced or trusted", LDX(DW, R1, R1, 0), MOV(R2, 404), FUNCTION(FINISH),
+      RETURN0),
+};
+
 /* Bytes of a buffer, eight at most, to the stack. */
 #define WORD(length, size, sign)                                                                             \
     offsetof(request_t, length) | (u64)(size) << TENON_LENGTH_SIZE | (u64)(sign) << TENON_LENGTH_SIGNED
@@ -827,7 +843,10 @@ static void test_promise(void **state)
         {"\"valid(r->uri.data[0 .. r->uri.len])\"", TN_MEM_PROBE},
     };
 
-    for (size_t k = 0; k < TN_ARRAY_SIZE(rows); k++) {
+    for (size_t i = 0; i < 2 * TN_ARRAY_SIZE(rows); i++) {
+        const bool exit = i & 1;
+        const size_t k = i / 2;
+        const u8 kind = exit ? TN_MEM_PROBE : rows[k].kind; /* what was promised was promised of the entry */
         struct program p = buffers[0];
         struct tn_authority auth;
         struct tn_asker q;
@@ -838,7 +857,7 @@ static void test_promise(void **state)
         struct tn_verify_in in = {.insns = p.insns,
                                   .ninsns = p.ninsns,
                                   .prog_type = BPF_PROG_TYPE_TRACING,
-                                  .expected_attach_type = BPF_TRACE_FENTRY,
+                                  .expected_attach_type = exit ? BPF_TRACE_FEXIT : BPF_TRACE_FENTRY,
                                   .host_btf = host_btf,
                                   .process = true,
                                   .copy_btf_id = tn_btf_find(host_btf, BTF_KIND_FUNC, "tenon_copy"),
@@ -856,8 +875,8 @@ static void test_promise(void **state)
         assert_int_equal(tn_verify(&in, &v), 0);
         if (!v.accepted)
             fail_msg("%s: %s", rows[k].constraints, v.refusal.message);
-        assert_int_equal(v.aux[9].mem_kind, rows[k].kind);
-        assert_int_equal(v.facts.syscalls, rows[k].kind != TN_MEM_PROMISED);
+        assert_int_equal(v.aux[9].mem_kind, kind);
+        assert_int_equal(v.facts.syscalls, kind != TN_MEM_PROMISED);
         tn_verdict_clear(&v);
         drop(&m);
     }
@@ -883,7 +902,7 @@ static u32 verify_rows(const struct program *rows, size_t n)
         struct tn_verify_in in = {.insns = p->insns,
                                   .ninsns = p->ninsns,
                                   .prog_type = BPF_PROG_TYPE_TRACING,
-                                  .expected_attach_type = BPF_TRACE_FENTRY,
+                                  .expected_attach_type = rows == exits ? BPF_TRACE_FEXIT : BPF_TRACE_FENTRY,
                                   .gpl = true,
                                   .host_btf = host_btf,
                                   .attach_btf_id = tn_btf_find(host_btf, BTF_KIND_FUNC, "access_phase"),
@@ -956,6 +975,7 @@ static void test_verifier(void **state)
     assert_int_equal(verify_rows(programs, TN_ARRAY_SIZE(programs)), 0);
     assert_int_equal(verify_rows(percpu, TN_ARRAY_SIZE(percpu)), 0);
     assert_int_equal(verify_rows(own, TN_ARRAY_SIZE(own)), 0);
+    assert_int_equal(verify_rows(exits, TN_ARRAY_SIZE(exits)), 0);
     assert_int_equal(verify_rows(buffers, TN_ARRAY_SIZE(buffers)), 0);
 }
 

@@ -84,6 +84,32 @@ int BPF_PROG(in_rounds, Request *r)
     return 0;
 }
 
+/* At the exit: the argument, as it was at the entry, and the result. */
+CLASS("observeProcessEnd")
+SEC("fexit/ngx_http_process_request")
+int BPF_PROG(ended, Request *r, int result)
+{
+    keep(0, r->method);
+    keep(1, result);
+    return 0;
+}
+
+CLASS("observeProcessEnd")
+SEC("fexit/ngx_http_process_request")
+int BPF_PROG(ended_and_looks, Request *r, int result)
+{
+    keep(0, r->status);
+    return 0;
+}
+
+CLASS("observeProcessEnd")
+SEC("fexit/ngx_http_process_request")
+int BPF_PROG(ended_and_writes, Request *r, int result)
+{
+    r->method = result;
+    return 0;
+}
+
 /* Each does, in its class, what only the other may. */
 CLASS("observeProcessBegin")
 SEC("fentry/ngx_http_process_request")

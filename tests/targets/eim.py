@@ -18,6 +18,8 @@ OTHERS = """
 - { name: parser, extension_entry: updateResponseContent, allowed: [ instructions < 10000, read(r->args) ] }
 - { name: watcher, extension_entry: updateResponseContent,
     allowed: [ instructions < 1000, memory < 1 MiB, read(r->uri.len), helpers(shared), readsArgs ] }
+- { name: observeProcessEnd, extension_entry: processBegin,
+    allowed: [ instructions < 1000, memory < 1 MiB, read(r->method), write(r->method), read(rtn), helpers(shared) ] }
 - { name: allocator, extension_entry: updateResponseContent,
     allowed: [ instructions < 1000, read(r->method), allocate, giveBack ] }
 - { name: timed, extension_entry: updateResponseContent,
@@ -181,6 +183,17 @@ def _(room):
     refused(room, "leases_inside", host, "lease_one may not be called while it runs",
             'needs  outside(lease_one) among the constraints of "processBegin"', "eim.bpf.c:", options=["--class", "leaserInside"])
     same(host.ask("leases"), "3")
+
+
+@test("at the exit: fields of an argument and the result as the class says, and nothing stored, which may be gone")
+def _(room):
+    host = hosted(room)
+    link = enter(room, "ended", host)
+    host.ask("begin 1")
+    same([seen(room, link, 0), seen(room, link, 1)], [2, 13], "method, result")
+    link.detach()
+    refused(room, "ended_and_looks", host, "needs  read(r->status)", "r->status")
+    refused(room, "ended_and_writes", host, "eim.bpf.c:", "r->method = result")
 
 
 @test("what is allocated is given back on every way out, or the extension is refused")

@@ -197,6 +197,7 @@ static int make_site(struct tn_entry *c, struct near *n, const struct tn_patch *
 
     q->site = tn_look_site(c, p->addr + bias);
     q->slot = -1;
+    q->func = p->place == TN_PLACE_ENTRY || p->place == TN_PLACE_EXIT ? c->place_addr : 0;
     q->region = (u32)(n->text - c->st->region);
     if (q->site >= 0) {
         const struct tn_site *s = &c->st->site[q->site];
@@ -205,6 +206,7 @@ static int make_site(struct tn_entry *c, struct near *n, const struct tn_patch *
         wire(q, p, bias, s->patched, &out);
         q->head = s->head;
         q->hook_return = s->hook_return;
+        q->hook_at = s->hook_at;
         q->displaced = s->displaced;
         q->displaced_len = s->displaced_len;
         return 0;
@@ -219,6 +221,7 @@ static int make_site(struct tn_entry *c, struct near *n, const struct tn_patch *
         return r;
     q->displaced_len = out.len;
     q->hook_return = out.hook_return;
+    q->hook_at = out.hook_at;
     n->text_used = q->displaced + out.len - n->text->addr;
     n->touched = true;
     r = tn_patch_bytes(p, bias, out.enter, bytes, c->err);
@@ -344,6 +347,7 @@ int tn_compose_links(struct tn_entry *c, const struct tn_prog_slot *prog, const 
         struct near *k = near_for(c, near, &nnear, p->addr + c->bias);
 
         msg->place[n].index = n;
+        msg->place[n].keeps = i < before;
         if (!k)
             return tn_fail(c->err, -ENOSPC, "no_room_near", "the memory near the code is full");
         r = make_site(c, k, p, c->bias, false, &msg->place[n]);

@@ -5,6 +5,9 @@
  *   place: bytes ──jmp──▶ displaced … jmp *head
  *                                          head ──▶ trampoline 1 ─ next ─▶ trampoline 2 ─ next ─▶ hook_return
  *
+ * Oldest first; but hooks that keep arguments for a function's exits come before those that might answer in its
+ * place, since an answer goes on to the exits (tn_hook.answer).
+ *
  * A link gained or lost where others are is one aligned eight-byte store into a word that only our code
  * reads. Only the first link of a place writes instructions, and only the last one restores them.
  *
@@ -87,7 +90,8 @@ static int check_place(struct tn_hands *h, const struct tn_maps *maps, const str
         (!stub && (!in_region(st, TN_REGION_NEAR_TEXT, p->tramp, p->tramp_cap) ||
                    !in_region(st, TN_REGION_NEAR_RECORDS, p->hook, sizeof(struct tn_hook)) ||
                    !in_region(st, TN_REGION_NEAR_RECORDS, p->head, 8) || p->hook % 8 || p->head % 8 ||
-                   !in_region(st, TN_REGION_NEAR_TEXT, p->hook_return, 1))))
+                   !in_region(st, TN_REGION_NEAR_TEXT, p->hook_return, 1) ||
+                   !in_region(st, TN_REGION_NEAR_TEXT, p->hook_at, 1))))
         return tn_fail(err, -EPROTO, "bad_order", "the injector asked for an impossible patch");
     for (u32 k = 0; k < c->ninsns; k++)
         if (c->insn_off[k] >= c->len || !in_region(st, TN_REGION_NEAR_TEXT, c->insn_at[k], 1))
@@ -137,17 +141,50 @@ static u32 free_hook(const struct tn_state *st)
     return i;
 }
 
-/* The word that leads to what comes after the last hook of a site. */
-static u64 tail_word(const struct tn_state *st, u32 site)
+/* What is before and behind a place in a site's chain: the word that leads there, and where to go on. */
+struct between {
+    u64 word, next;
+};
+static struct between chain_at(const struct tn_state *st, u32 site, u64 order)
 {
-    u64 word = st->site[site].head, order = 0;
+    struct between at = {.word = st->site[site].head, .next = st->site[site].hook_return};
+    u64 before = 0, after = ~0ull;
 
-    for (u32 i = 0; i < st->nhooks; i++)
-        if (st->hook[i].state == TN_HOOK_LIVE && st->hook[i].site == site && st->hook[i].order >= order) {
-            order = st->hook[i].order;
-            word = st->hook[i].hook + offsetof(struct tn_hook, next);
+    for (u32 i = 0; i < st->nhooks; i++) {
+        const struct tn_hook_slot *o = &st->hook[i];
+
+        if (o->state != TN_HOOK_LIVE || o->site != site)
+            continue;
+        if (o->order < order && o->order >= before) {
+            before = o->order;
+            at.word = o->hook + offsetof(struct tn_hook, next);
         }
-    return word;
+        if (o->order > order && o->order < after) {
+            after = o->order;
+            at.next = o->tramp;
+        }
+    }
+    return at;
+}
+
+#define LATER (1ull << 62) /* added to the order of all that run programs */
+
+/* Answers in a function's place go where its exits are looked at, from now on. */
+static void connect_answers(struct tn_hands *h, u64 func)
+{
+    const struct tn_state *st = h->st;
+    u64 exit = 0;
+
+    for (u32 i = 0; i < st->nsites && func; i++)
+        if (st->site[i].state != TN_SITE_FREE && st->site[i].func == func &&
+            st->site[i].place == TN_PLACE_EXIT)
+            exit = st->site[i].hook_at;
+    for (u32 i = 0; i < st->nhooks && exit; i++) {
+        const struct tn_site *s = &st->site[st->hook[i].site];
+
+        if (st->hook[i].state == TN_HOOK_LIVE && s->func == func && s->place == TN_PLACE_ENTRY)
+            store(h, st->hook[i].hook + offsetof(struct tn_hook, answer), exit);
+    }
 }
 
 static void to_change(struct tn_change *c, const struct tn_change_wire *w)
@@ -157,6 +194,13 @@ static void to_change(struct tn_change *c, const struct tn_change_wire *w)
     memcpy(c->to, w->to, sizeof(c->to));
     memcpy(c->insn_off, w->insn_off, sizeof(c->insn_off));
     memcpy(c->insn_at, w->insn_at, sizeof(c->insn_at));
+}
+
+/* A place that nobody comes to by itself is still where answers go. */
+static void empty_chain(struct tn_hands *h, const struct tn_site *s)
+{
+    if (s->head)
+        store(h, s->head, s->hook_return);
 }
 
 int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const struct tn_place_req *places,
@@ -241,6 +285,8 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
                               .state = TN_SITE_PLANNED,
                               .head = p->head,
                               .hook_return = p->hook_return,
+                              .hook_at = p->hook_at,
+                              .func = p->func,
                               .displaced = p->displaced,
                               .displaced_len = p->displaced_len};
         memcpy(s->insn_off, p->change.insn_off, sizeof(s->insn_off));
@@ -259,6 +305,7 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
         for (u32 i = 0; i < req->nplaces; i++)
             if (st->site[site[i]].state != TN_SITE_PATCHED) {
                 mirror(h, site[i], 0);
+                empty_chain(h, &st->site[site[i]]);
                 st->site[site[i]].state = TN_SITE_BARE;
                 if (places[i].site < 0)
                     st->site[site[i]] = (struct tn_site){};
@@ -273,9 +320,16 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
         const struct tn_place_req *p = &places[i];
         struct tn_site *s = &st->site[site[i]];
         struct tn_hook_slot *slot;
+        u64 order = 0;
 
-        if (s->state == TN_SITE_PATCHED && p->tramp)
-            store(h, tail_word(st, site[i]), p->tramp);
+        if (p->tramp)
+            order = (p->keeps ? 0 : LATER) + st->next_order++;
+        if (s->state == TN_SITE_PATCHED && p->tramp) {
+            struct between at = chain_at(st, site[i], order);
+
+            store(h, p->hook + offsetof(struct tn_hook, next), at.next);
+            store(h, at.word, p->tramp);
+        }
         if (s->state != TN_SITE_PATCHED) {
             s->state = TN_SITE_PATCHED;
             mirror(h, site[i], 2);
@@ -295,7 +349,7 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
                                       .tramp = p->tramp,
                                       .tramp_cap = p->tramp_cap,
                                       .region = p->region,
-                                      .order = st->next_order++};
+                                      .order = order};
         /* Behind the last byte: a probe is never told of a reader who is not there. It fails only when the process is
            gone. */
         if (req->counter && !i && tn_counter_raise(h, counter) == 0)
@@ -312,6 +366,8 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
         }
         st->prog[req->prog.bit].nhooks++;
     }
+    for (u32 i = 0; i < req->nplaces; i++)
+        connect_answers(h, places[i].func);
     st->vfork_done |= req->vfork_done;
     st->changing = 0;
     return 0;
@@ -370,6 +426,8 @@ static int restore(struct tn_hands *h, const u32 *sites, u32 n, struct tn_error 
         /* A debugger puts back what it found: our jump, which then leads to an empty chain. */
         if (foreign[i])
             continue;
+        if (!s->nhooks)
+            empty_chain(h, s);
         s->state = TN_SITE_BARE;
         mirror(h, sites[i], 0);
     }
@@ -382,25 +440,11 @@ static void unlink_hook(struct tn_hands *h, u32 index)
     struct tn_state *st = h->st;
     struct tn_hook_slot *slot = &st->hook[index];
     struct tn_site *s = &st->site[slot->site];
-    u64 word = s->head, next = s->hook_return, before = 0, after = ~0ull;
+    struct between at = chain_at(st, slot->site, slot->order);
 
-    for (u32 i = 0; i < st->nhooks; i++) {
-        const struct tn_hook_slot *o = &st->hook[i];
-
-        if (o->state != TN_HOOK_LIVE || o->site != slot->site || i == index)
-            continue;
-        if (o->order < slot->order && o->order >= before) {
-            before = o->order;
-            word = o->hook + offsetof(struct tn_hook, next);
-        }
-        if (o->order > slot->order && o->order < after) {
-            after = o->order;
-            next = o->tramp;
-        }
-    }
     if (slot->counter)
         tn_counter_lower(h, slot->counter - 1);
-    store(h, word, next);
+    store(h, at.word, at.next);
     slot->state = TN_HOOK_RETIRED;
     s->nhooks--;
     if (--st->prog[slot->prog].nhooks == 0)

@@ -67,6 +67,8 @@ struct tn_site {
     u64 insn_at[16];
     u64 head; /* address of the word that leads to the first trampoline; 0: a vfork stub, has no hooks */
     u64 hook_return; /* where the last hook's `next` leads */
+    u64 hook_at;     /* the jump to the first one, with what is before it displaced done */
+    u64 func;        /* of which function this is the entry, or an exit; 0: neither */
     u64 displaced, displaced_len;
     u32 nhooks;
 };
@@ -218,13 +220,13 @@ struct tn_place_req {
         u8 from[TN_PATCH_MAX], to[TN_PATCH_MAX];
         u64 insn_at[16];
     } change;
-    u64 head, hook_return, displaced, displaced_len;
+    u64 head, hook_return, hook_at, func, displaced, displaced_len;
     u64 hook, tramp; /* 0: a vfork stub */
     u32 tramp_cap, region;
     s32 site;  /* index of the site if known already, else −1 */
     s32 slot;  /* index of a spare hook slot that is used again, else −1 */
     u32 index; /* of this place in its request */
-    u32 pad;
+    u32 keeps; /* its hook keeps arguments for the exits, and so comes before all that run programs */
 };
 struct tn_install_req {
     u32 link_index, nplaces;

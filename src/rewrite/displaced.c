@@ -171,8 +171,10 @@ static int displace(const struct tn_patch *patch, u64 load_bias, u64 at, u64 hoo
         if (k == patch->hook_before) {
             if (hook_entry_ptr && !reaches(at + a.len, hook_entry_ptr))
                 return tn_refuse(err, -ERANGE, TN_REFUSE_OUT_OF_REACH, hook_entry_ptr, "hook pointer");
-            if (hook_entry_ptr)
+            if (hook_entry_ptr) {
+                out.hook_at = at + a.len;
                 tn_x86_jmp_m(&a, tn_mem_pos((s64)(hook_entry_ptr - at)));
+            }
             out.hook_return = at + a.len;
         }
         out.insn_at[k] = at + a.len;

@@ -25,7 +25,8 @@
  *
  * A typed context (programs of type tracing) is an array of words, one an argument. It lies below the frame,
  * so that everything else keeps its place from `low` on. A run that answers in the host's place (`replace`)
- * says so in its record; the host's own code is then left out, and so are the hooks that would come after it.
+ * says so in its record; the host's own code is then left out, and so are the hooks that would come after it at
+ * the entry. Those at the exits see the answer as they see a result.
  *
  * Arguments that a program reads at an exit were kept by a trampoline at the entry, which runs no program and
  * asks no question but the gate's (stash.h). The exit looks for them when it is known that the run is meant to
@@ -456,20 +457,26 @@ static void count_lost(struct tramp *t, s64 end)
     tn_x86_jmp(&t->a, 0, end);
 }
 
-/* Where the run has answered in the host's place: back to the caller. `mask`: what was saved. A caller that
+/* Where the run has answered in the host's place: on to the function's exits, if somebody looks at these, and
+   back to the caller. `mask`: what was saved. A caller that
    was compiled with its callee in sight counts on what the callee leaves alone (-fipa-ra), so all but the
    result is as it was. */
 static void test_replaced(struct tramp *t, u32 mask)
 {
-    struct tn_fixup none;
+    const struct tn_tramp_in *in = t->in;
+    struct tn_fixup none, back;
 
-    if (!t->in->replace)
+    if (!in->replace)
         return;
     tn_x86_alu_mi(&t->a, 4, TN_CMP, RUN(replaced), 0);
     none = tn_x86_jcc_fwd(&t->a, 1, TN_CC_E);
     load_regs(t, mask & ~BIT(TN_RAX));
     tn_x86_load(&t->a, 8, TN_RAX, RUN(value));
     frame(t, above(t));
+    tn_x86_alu_mi(&t->a, 8, TN_CMP, HOOK(answer), 0);
+    back = tn_x86_jcc_fwd(&t->a, 1, TN_CC_E);
+    tn_x86_jmp_m(&t->a, HOOK(answer));
+    tn_x86_bind(&t->a, back);
     tn_x86_ret(&t->a);
     tn_x86_bind(&t->a, none);
 }

@@ -96,7 +96,7 @@ int tn_trampoline(const struct tn_tramp_in *in, u8 *ret_bytes, u32 cap, struct t
  * at each run, so that a chain can gain or lose its first link by one aligned store; 0: no hook, a plain
  * copy. The last hook's `next` must hold hook_return.
  *
- *   enter:  [displaced 0 … hook_before−1]  jmp *hook_entry_ptr
+ *   enter:  [displaced 0 … hook_before−1]  hook_at: jmp *hook_entry_ptr
  *   hook_return:  [displaced hook_before …]  jmp resume
  *
  * With hook_before 0 the patched jump may also lead straight to the first trampoline, which saves that one
@@ -110,6 +110,7 @@ int tn_trampoline(const struct tn_tramp_in *in, u8 *ret_bytes, u32 cap, struct t
 struct tn_displaced_out {
     u32 len;
     u64 enter;       /* where the patched jump must lead */
+    u64 hook_at;     /* the jump to the first hook; 0: none */
     u64 hook_return; /* where the chain of hooks ends */
     u64 insn_at[16];
 };

@@ -321,6 +321,8 @@ static int patch(struct inproc *p, const struct tn_patch *at, u64 bias, u64 func
         return r;
     p->undo[k].addr = addr;
     p->undo[k].len = at->len;
+    p->undo[k].place = at->place;
+    p->undo[k].hook_at = out.hook_at;
     memcpy(p->undo[k].bytes, (void *)addr, at->len);
     r = write_code(addr, bytes, at->len);
     p->nhooks += !r;
@@ -386,6 +388,10 @@ int inproc_hook(struct inproc *p, const char *symbol, void *fn, enum tn_place_ki
     first = p->nhooks;
     if (!r)
         r = hook_all(p, addr, fn, place, prog, how, stash, err);
+    /* Answers that are given at the entry go there. */
+    for (u32 k = 0; !r && place == TN_PLACE_EXIT && k < first; k++)
+        if (p->undo[k].place == TN_PLACE_ENTRY && p->near->hook[k].func_ip == (u64)fn)
+            p->near->hook[k].answer = p->undo[first].hook_at;
     if (!r && ret_hook)
         *ret_hook = first;
     return r;

@@ -67,6 +67,8 @@ struct inproc {
     struct {
         u64 addr;
         u8 bytes[TN_PATCH_MAX], len;
+        u8 place;
+        u64 hook_at;
     } undo[INPROC_HOOKS]; /* one a hook */
     struct {
         void *at;

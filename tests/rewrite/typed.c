@@ -760,6 +760,38 @@ static void test_fmod_ret_answers_with_its_result(void **state)
     }
 }
 
+/* … as seen at the exit, like any result. */
+static void test_an_answer_passes_the_exits(void **state)
+{
+    static const struct bpf_insn answer[] = {
+        WORD(2, 0), WORD(3, 1), SET(0, 0), I(BPF_JMP | BPF_JSGE | BPF_K, 2, 0, 1, 0), COPY(0, 3), EXIT};
+    static const struct bpf_insn look[] = {
+        LDMAP_VALUE(6, 0), KEEP(2), SET(1, 1), I(BPF_STX | BPF_ATOMIC | BPF_DW, 6, 1, 0, BPF_ADD),
+        SET(0, 0),         EXIT};
+
+    EACH_WAY(w)
+    {
+        struct inproc_prog answers = typed(TWO, BPF_MODIFY_RETURN), looks = typed(TWO, BPF_TRACE_FEXIT);
+        const u64 *v = values(&looks);
+
+        VERIFIED(&answers, answer);
+        VERIFIED(&looks, look);
+        seen[1] = 0;
+        hook("typed_two", (void *)typed_two, TN_PLACE_ENTRY, &answers, &ways[w]);
+        assert_int_equal(two(-4, -77), -77);
+        hook("typed_two", (void *)typed_two, TN_PLACE_EXIT, &looks, &ways[w]);
+        assert_int_equal(two(-4, -78), -78);
+        assert_int_equal(v[2], -78);
+        assert_int_equal(v[0], 1);
+        assert_int_equal(seen[1], 0);
+        assert_int_equal(two(4, 2), 14);
+        assert_int_equal(v[2], 14);
+        assert_int_equal(v[0], 2);
+        assert_int_equal(seen[1], 1);
+        inproc_rewind(&in);
+    }
+}
+
 /* A caller compiled with the function in sight counts on what it leaves alone. */
 static void test_an_answer_leaves_all_else_alone(void **state)
 {
@@ -1056,6 +1088,7 @@ int main(void)
         T(test_fork_inside_a_call),
         T(test_a_spoilt_table_is_missed),
         T(test_fmod_ret_answers_with_its_result),
+        T(test_an_answer_passes_the_exits),
         T(test_an_answer_leaves_all_else_alone),
         T(test_override_answers_with_anything),
         T(test_replace_by_call_in_a_typed_program),

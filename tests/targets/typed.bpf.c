@@ -69,6 +69,17 @@ int BPF_PROG(add_both, long a, long b, long result)
     return 0;
 }
 
+/* Whoever gave the result. */
+SEC("fexit/add")
+int BPF_PROG(add_answered, long a, long b, long result)
+{
+    count(0);
+    keep(1, a);
+    keep(2, b);
+    keep(3, result);
+    return 0;
+}
+
 SEC("fexit/nest")
 int BPF_PROG(nest_both, long depth, long b, long result)
 {
@@ -148,6 +159,16 @@ int BPF_PROG(add_replace, long a, long b)
     count(0);
     if (a < 0)
         tenon_replace(ctx, (unsigned long)b);
+    return 0;
+}
+
+/* … with what it would return, every other time. */
+SEC("fentry/add")
+int BPF_PROG(add_same, long a, long b)
+{
+    count(0);
+    if (a & 1)
+        tenon_replace(ctx, (unsigned long)(a * 3 + b));
     return 0;
 }
 

@@ -292,6 +292,53 @@ def _(room):
         until(lambda: code(host.pid, exe(host)) == before)
 
 
+@test("an answer in the function's place is its result at the exits, too, whoever came first and goes first")
+def _(room):
+    for first in ("answer", "exits"):
+        for last in ("answer", "exits"):
+            host = room.program("host")
+            before = code(host.pid, exe(host))
+            come = {"answer": lambda: [enter(room, "add_answer", host.pid), enter(room, "add_replace", host.pid)],
+                    "exits": lambda: [enter(room, "add_answered", host.pid), room.attach("host_add_exit", host.pid)]}
+            links = {name: come[name]() for name in sorted(come, key=lambda name: name != first)}
+            exit_, probe = links["exits"]
+            calls = [(-4, 9, 9), (4, 9, 21), (-4, 0, 0), (-4, -9, -9), (5, 5, 20)]
+            for k, (a, b, result) in enumerate(calls, 1):
+                same(host.ask(f"add {a} {b}"), str(result))
+                same([*seen(room, exit_, 4), probe.calls()], [k, a, b, result, k], f"{first} first")
+            same(seen(room, links["answer"][1], 1), [3], "calls that the first one has not answered")
+            same(missed_all(room), 0, "missed")
+            for link in links[last]:
+                link.detach()
+            same(host.ask("add -4 9"), "-3" if last == "answer" else "9", f"{last} gone")
+            if last == "answer":
+                same([*seen(room, exit_, 4), probe.calls()], [6, -4, 9, -3, 6])
+            for link in links["exits" if last == "answer" else "answer"]:
+                link.detach()
+            same(host.ask("add -4 9"), "-3")
+            until(lambda: code(host.pid, exe(host)) == before) # pylint: disable=cell-var-from-loop
+            link = enter(room, "add_answer", host.pid) # a place that is known, and has no hook
+            same(host.ask("add -4 9"), "9")
+            link.detach()
+
+
+@test("answers and exits come and go while threads call")
+def _(room):
+    host = room.program("host")
+    before = code(host.pid, exe(host))
+    same(host.ask("spin 3"), "spinning")
+    for turn in range(6):
+        names = ["add_both", "add_same"]
+        links = [enter(room, name, host.pid) for name in (names if turn % 2 else reversed(names))]
+        exit_ = links[0 if turn % 2 else 1]
+        until(lambda: seen(room, exit_, 1)[0] > 1000) # pylint: disable=cell-var-from-loop
+        same(seen(room, exit_, 2)[1], 0, "arguments of another call")
+        for link in links if turn % 3 else reversed(links):
+            link.detach()
+    same(host.ask("stop"), "0", "wrong results")
+    until(lambda: code(host.pid, exe(host)) == before)
+
+
 @test("an argument that the function frees: its bytes are read carefully, and the pointer is what it was")
 def _(room):
     host = room.program("host")

@@ -210,14 +210,14 @@ static int want_near(struct tn_entry *c, u64 lo, u64 hi, u64 text, u64 records)
     return r < 0 ? r : want(c, TN_REGION_NEAR_TEXT, id, at + rec, len, PROT_READ | PROT_EXEC, false, -1, 0);
 }
 
-/* Empty when a link is made where the program has none: what calls have left there since would be taken for
+/* Empty when a link is made while nothing is kept for the program: what calls have left there since would be taken for
    what later ones left (stash.h). */
 static int want_stash(struct tn_entry *c)
 {
     const struct tn_region *known = tn_state_region(c->st, TN_REGION_STASH, c->spec->prog.prog_id);
     u64 size = tn_brain_stash_size(c->spec);
 
-    if (!size || (c->prog_known && c->st->prog[c->prog_bit].state == TN_HOOK_LIVE))
+    if (!size || (c->prog_known && tn_state_keeps(c->st, c->prog_bit)))
         return 0;
     if (!known)
         return want_far(c, TN_REGION_STASH, c->spec->prog.prog_id, size, PROT_READ | PROT_WRITE, false, -1);

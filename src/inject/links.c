@@ -34,6 +34,15 @@ const struct tn_region *tn_state_region(const struct tn_state *st, u32 kind, u32
     return NULL;
 }
 
+bool tn_state_keeps(const struct tn_state *st, u32 prog)
+{
+    for (u32 i = 0; i < st->nhooks; i++)
+        if (st->hook[i].state == TN_HOOK_LIVE && st->hook[i].prog == prog &&
+            st->site[st->hook[i].site].place == TN_PLACE_ENTRY)
+            return true;
+    return false;
+}
+
 static bool in_region(const struct tn_state *st, u32 kind, u64 addr, u64 len)
 {
     for (u32 i = 0; i < st->nregions; i++) {

@@ -222,7 +222,7 @@ static struct tn_remote memory_call(const struct tn_map_req *q, bool known)
     return known ? (struct tn_remote){SYS_madvise, {q->addr, q->len, MADV_DONTNEED}} : mmap_call(q, -1);
 }
 
-/* The kept arguments of a program that has no link now. */
+/* A table of kept arguments that nobody fills now. */
 static bool is_stash(const struct tn_state *st, const struct tn_map_req *q)
 {
     const struct tn_region *reg = tn_state_region(st, TN_REGION_STASH, q->id);
@@ -230,7 +230,7 @@ static bool is_stash(const struct tn_state *st, const struct tn_map_req *q)
     if (q->kind != TN_REGION_STASH || !reg || reg->addr != q->addr || reg->len != q->len)
         return false;
     for (u32 k = 0; k < st->nprogs; k++)
-        if (st->prog[k].state == TN_HOOK_LIVE && st->prog[k].stash == q->addr)
+        if (st->prog[k].stash == q->addr && tn_state_keeps(st, k))
             return false;
     return true;
 }

@@ -265,6 +265,8 @@ ssize_t tn_recv(int sock, void *ret_bytes, size_t cap, int *ret_fds, u32 *ret_nf
 #define TN_FDS_MAX 128u /* the kernel passes 253 */
 
 const struct tn_region *tn_state_region(const struct tn_state *st, u32 kind, u32 id);
+/* Is every entry kept that the exits of program `prog` (an index) may ask for? */
+bool tn_state_keeps(const struct tn_state *st, u32 prog);
 
 /* The guardian's process: runs until the target or the broker is gone. Never returns. */
 struct tn_guardian {

@@ -15,8 +15,9 @@
  * together tell S (stash.c), so that a line that is torn, stolen or was never written is seen as that. There
  * is nothing to lock, nothing to clear, and nothing a killed thread could leave half done.
  *
- * It holds as long as all entries come by while exits are looked at: the memory is fresh when a link of the
- * program is made where none was, and a link's gate is opened once.
+ * It holds as long as each entry comes by while exits are looked at. So the memory is fresh when a link of the
+ * program is made where none was; entries are kept whatever the gate says, from the patch to the last byte that
+ * is put back; and they are kept before anybody can answer in the function's place.
  */
 #ifndef TN_REWRITE_STASH_H
 #define TN_REWRITE_STASH_H

@@ -29,7 +29,7 @@
  * the entry. Those at the exits see the answer as they see a result.
  *
  * Arguments that a program reads at an exit were kept by a trampoline at the entry, which runs no program and
- * asks no question but the gate's (stash.h). The exit looks for them when it is known that the run is meant to
+ * asks no question, not even the gate's (stash.h). The exit looks for them when it is known that the run is meant to
  * be; where they are not to be had, it is missed.
  *
  * A closed gate costs a compare and two jumps where there is no prelude.
@@ -639,6 +639,17 @@ static s64 slow_way(struct tramp *t)
     return end;
 }
 
+static int done(const struct tramp *t, struct tn_error *err)
+{
+    const struct tn_asm *a = &t->a;
+
+    if (a->err)
+        return tn_fail(err, a->err, a->err == -ENOSPC ? "no_space" : tn_refusal_name(TN_REFUSE_OUT_OF_REACH),
+                       "trampoline at 0x%llx does not fit its %u bytes or cannot reach its data",
+                       (unsigned long long)t->in->at, a->cap);
+    return (int)a->len;
+}
+
 int tn_trampoline(const struct tn_tramp_in *in, u8 *ret_bytes, u32 cap, struct tn_error *err)
 {
     struct tramp t = {.in = in};
@@ -660,13 +671,14 @@ int tn_trampoline(const struct tn_tramp_in *in, u8 *ret_bytes, u32 cap, struct t
     tn_asm_fixed(a, ret_bytes, cap);
     decide(&t);
 
-    prelude(&t);
-    closed = test_gate(&t);
     if (in->stash && in->place == TN_PLACE_ENTRY) {
         tn_stash_store(a, in->stash, in->args, tn_stash_words(in->facts, in->args));
-        out = a->len;
         tn_x86_jmp_m(a, HOOK(next));
-    } else if (inlined(&t)) {
+        return done(&t, err);
+    }
+    prelude(&t);
+    closed = test_gate(&t);
+    if (inlined(&t)) {
         end = fast_way(&t);
         out = a->len;
         end_prelude(&t);
@@ -687,10 +699,5 @@ int tn_trampoline(const struct tn_tramp_in *in, u8 *ret_bytes, u32 cap, struct t
     }
     tn_x86_bind_to(a, closed, out);
     emit_literals(&t);
-
-    if (a->err)
-        return tn_fail(err, a->err, a->err == -ENOSPC ? "no_space" : tn_refusal_name(TN_REFUSE_OUT_OF_REACH),
-                       "trampoline at 0x%llx does not fit its %u bytes or cannot reach its data",
-                       (unsigned long long)in->at, cap);
-    return (int)a->len;
+    return done(&t, err);
 }

@@ -324,6 +324,15 @@ static void stay(struct scene *x, unsigned long turn)
     assert_int_equal(x->v.sh->returned, turn);
 }
 
+static void enter_stay(struct scene *x, unsigned long turn)
+{
+    x->v.sh->go = 0;
+    x->v.sh->turn = turn;
+    for (int ms = 0; ms < 10000 && !x->v.sh->inside; ms++)
+        usleep(1000);
+    assert_int_equal(x->v.sh->inside, 1);
+}
+
 /* What calls have left there does not outlive the links that kept it, though the program does. */
 static void test_kept_arguments(void **state)
 {
@@ -348,10 +357,7 @@ static void test_kept_arguments(void **state)
     assert_int_equal(x.c.words[0], 1000);
     for (u64 round = 1; round < 5; round++) {
         detach_ok(&x.r, x.v.pid, 1);
-        x.v.sh->go = 0;
-        x.v.sh->turn = 50;
-        for (int ms = 0; ms < 10000 && !x.v.sh->inside; ms++)
-            usleep(1000);
+        enter_stay(&x, 50);
         attach_ok(&x.r, &x.s, &x.res);
         x.v.sh->go = 1;
         stay(&x, 50);
@@ -371,6 +377,16 @@ static void test_kept_arguments(void **state)
         }
     }
     assert_int_equal(x.r.stats[2].missed, 0);
+    /* One link is on its way out, its gate shut, while another comes: a call between them is not lost. */
+    x.r.gates[1] = 0;
+    enter_stay(&x, 3);
+    attach_ok(&x.r, &s2, &x.res);
+    detach_ok(&x.r, x.v.pid, 1);
+    x.v.sh->go = 1;
+    stay(&x, 3);
+    assert_int_equal(x.c.words[0], 1000 + 4 * 2007 + 3);
+    assert_int_equal(x.r.stats[2].missed, 0);
+    detach_ok(&x.r, x.v.pid, 2);
     assert_int_equal(x.v.sh->wrong, 0);
     scene_close(&x);
 }

@@ -28,7 +28,9 @@ void tn_brain_step(const char *name)
 
 u64 tn_brain_stash_size(const struct tn_attach_spec *spec)
 {
-    return spec->typed && spec->exit ? tn_stash_size(tn_stash_words(spec->prog.facts, &spec->args)) : 0;
+    return spec->typed && spec->exit && !spec->syscall
+               ? tn_stash_size(tn_stash_words(spec->prog.facts, &spec->args))
+               : 0;
 }
 
 /* -------------------------------------------------------------------------------- orders */
@@ -179,7 +181,7 @@ static int run_loader(struct tn_entry *c)
 
 int tn_brain_attach(struct tn_brain *b, struct tn_attach_result *res)
 {
-    struct tn_entry c = {.b = b, .spec = b->spec, .pid = b->spec->pid, .err = &res->why};
+    struct tn_entry c = {.b = b, .spec = b->spec, .pid = b->spec->pid, .err = &res->why, .res = res};
     struct tn_install_facts facts = {};
     struct tn_prog_slot prog;
     struct tn_proc proc = {};
@@ -206,22 +208,13 @@ int tn_brain_attach(struct tn_brain *b, struct tn_attach_result *res)
         r = run_loader(&c);
     if (r == 0)
         r = tn_look_markers(&c);
-    if (r == 0)
+    if (r == 0 && !b->spec->syscall)
         r = tn_look_place(&c);
     tn_brain_step("plan");
     if (r == 0)
-        r = tn_plan_place(&c);
-    if (r == 0)
-        r = tn_look_bytes(&c, c.plan, c.bias);
-    if (r == 0 && c.before)
-        r = tn_look_bytes(&c, c.before, c.bias);
-    if (r == 0 && !b->spec->follow && !c.st->vfork_done) {
-        tn_plan_vfork(&c);
-        if (c.vfork && tn_look_bytes(&c, c.vfork, c.vfork_bias) < 0) {
-            *c.err = (struct tn_error){}; /* somebody else's libc: its vfork children are not told apart */
-            c.vfork = NULL;
-        }
-    }
+        r = b->spec->syscall ? tn_plan_syscalls(&c) : tn_plan_place(&c);
+    if (r == 0 && !b->spec->follow && !c.st->vfork_done)
+        r = tn_plan_vfork(&c);
     /* An address may be taken between choosing and mapping: choose again. */
     for (int tries = 0; r == 0; tries++) {
         tn_brain_step("choose");
@@ -256,11 +249,16 @@ int tn_brain_attach(struct tn_brain *b, struct tn_attach_result *res)
         snprintf(res->tactic, sizeof(res->tactic), "%s", c.plan->tactic);
         snprintf(res->symbol, sizeof(res->symbol), "%s", c.plan->symbol);
         res->symbol_offset = c.plan->symbol_offset;
+    } else {
+        snprintf(res->tactic, sizeof(res->tactic), "jump5");
     }
     res->address = c.place_addr;
     res->hold_ns_max = facts.hold_ns_max;
     res->threads = facts.threads;
     res->interrupted = facts.interrupted;
+    for (u32 i = 0; r == 0 && i < c.nwishes; i++)
+        res->places += c.wish[i].hook;
+    tn_plan_clear_wishes(&c);
     tn_maps_clear(&c.maps);
     return r;
 }

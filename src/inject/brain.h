@@ -21,15 +21,25 @@ struct tn_entry {
     u64 place_addr, bias; /* in the target */
     u64 counter;          /* the place's reference counter; 0: none */
     u64 mod_lo, mod_hi;
-    const struct tn_planned *plan, *vfork;
+    const struct tn_planned *plan; /* of the place; NULL for system calls */
     /* The entry of the function whose exits are hooked, where arguments are kept for them; NULL: none are. */
     const struct tn_planned *before;
-    u64 vfork_bias;
+    /* What is to be patched: by address, without those that others write over. */
+    struct tn_wish {
+        const struct tn_patch *patch;
+        u64 bias;
+        bool hook, common; /* … counts vfork children for all links */
+        bool keeps;        /* the hook keeps arguments for the exits */
+    } * wish;
+    u32 nwishes;
+    struct tn_attach_result *res; /* where what is left is told */
     /* requests of the MAP order */
     struct tn_map_req req[TN_MAP_REQS_MAX];
     u32 nreq;
     int fds[TN_FDS_MAX];
     u32 nfds;
+    u32 place_need; /* bytes of near text that a place takes at most */
+    u32 next_spare; /* hook slots below were looked at */
     struct tn_range avoid[TN_MAP_REQS_MAX];
     u32 navoid;
     struct tn_borrow_facts borrowed;
@@ -58,19 +68,25 @@ u64 tn_brain_stash_size(const struct tn_attach_spec *spec);
 int tn_look_process(struct tn_entry *c);
 int tn_look_markers(struct tn_entry *c);
 int tn_look_place(struct tn_entry *c);
-/* The bytes of a plan's places are the file's, or ours. */
-int tn_look_bytes(struct tn_entry *c, const struct tn_planned *plan, u64 bias);
-/* Index of the site at an address; −1: none. */
-s32 tn_look_site(const struct tn_entry *c, u64 addr);
+/* Index of the site that is this patch at an address; −1: none. */
+s32 tn_look_site(const struct tn_entry *c, u64 addr, const struct tn_patch *p);
+static inline bool tn_site_is(const struct tn_site *s, u64 addr, const struct tn_patch *p)
+{
+    return s->addr == addr && s->len == p->len && s->hook_before == p->hook_before;
+}
+/* What is to be patched: the place of the spec, or all system calls that it means; and those that may be a
+   vfork. Bytes that are neither the file's nor ours refuse a place; a system call is left, and counted. */
 int tn_plan_place(struct tn_entry *c);
-void tn_plan_vfork(struct tn_entry *c);
+int tn_plan_syscalls(struct tn_entry *c);
+int tn_plan_vfork(struct tn_entry *c);
+void tn_plan_clear_wishes(struct tn_entry *c);
 
 /* choose.c: all requests of the MAP order. */
 int tn_choose(struct tn_entry *c);
 /* What only a first entry needs, and what calls need that map anything. */
 int tn_choose_proc(struct tn_entry *c, int proc_fd);
 int tn_choose_means(struct tn_entry *c);
-/* A near region with room, by the id both its halves carry; −1: none. */
+/* The near region with the most room, by the id both its halves carry; −1: none has enough. */
 s32 tn_choose_near(const struct tn_entry *c, u64 lo, u64 hi, u64 text, u64 records);
 
 /* compose.c: what is written into memory of ours, and the INSTALL order. */

@@ -8,6 +8,7 @@
 #include "agent/image.h"
 #include "inject/brain.h"
 #include "inject/tracee.h"
+#include "rewrite/splice.h"
 #include "rewrite/trampoline.h"
 
 #include <errno.h>
@@ -74,7 +75,7 @@ static int place_far(struct tn_entry *c, u64 len, u64 *ret)
 
 static int want_far(struct tn_entry *c, u32 kind, u32 id, u64 len, u32 prot, bool shared, int fd)
 {
-    u64 at;
+    u64 at = 0;
     int r;
 
     if (tn_state_region(c->st, kind, id))
@@ -157,9 +158,12 @@ static int want_program(struct tn_entry *c)
     return 0;
 }
 
-/* A near region with room, by the id both its halves carry; −1: none. */
+/* The near region with the most room, by the id both its halves carry; −1: none has enough. */
 s32 tn_choose_near(const struct tn_entry *c, u64 lo, u64 hi, u64 text, u64 records)
 {
+    u64 most = 0;
+    s32 best = -1;
+
     for (u32 i = 0; i < c->st->nregions; i++) {
         const struct tn_region *t = &c->st->region[i], *rec;
 
@@ -170,10 +174,12 @@ s32 tn_choose_near(const struct tn_entry *c, u64 lo, u64 hi, u64 text, u64 recor
             continue;
         u64 from = TN_MIN(lo, rec->addr), to = TN_MAX(hi, t->addr + t->len);
 
-        if (to - from < TN_REACH)
-            return (s32)t->id;
+        if (to - from < TN_REACH && t->len - t->used > most) {
+            most = t->len - t->used;
+            best = (s32)t->id;
+        }
     }
-    return -1;
+    return best;
 }
 
 static int want_near(struct tn_entry *c, u64 lo, u64 hi, u64 text, u64 records)
@@ -190,13 +196,8 @@ static int want_near(struct tn_entry *c, u64 lo, u64 hi, u64 text, u64 records)
         if (c->st->region[i].kind == TN_REGION_NEAR_TEXT)
             id = TN_MAX(id, c->st->region[i].id + 1);
     for (u32 i = 0; i < c->nreq; i++)
-        if (c->req[i].kind == TN_REGION_NEAR_TEXT) {
-            u64 from = TN_MIN(lo, c->req[i].addr), to = TN_MAX(hi, c->req[i].addr + c->req[i].len);
-
-            if (to - from < TN_REACH)
-                return 0; /* the one asked for already will do for both */
+        if (c->req[i].kind == TN_REGION_NEAR_TEXT)
             id = TN_MAX(id, c->req[i].id + 1);
-        }
     c->mod_lo = lo;
     c->mod_hi = hi;
     at = room(c, rec + len, TN_REACH);
@@ -226,27 +227,120 @@ static int want_stash(struct tn_entry *c)
     return want(c, TN_REGION_STASH, known->id, known->addr, known->len, PROT_READ | PROT_WRITE, false, -1, 0);
 }
 
-static u64 text_need(const struct tn_planned *p, bool hooks)
+#define COPY_NEED    192u /* of a system call's window: at most 16 bytes, and what notes or counts it */
+#define RECORDS_NEED 128u
+
+/* As long as the program's trampolines can get: everything far away, and room for what may become part of them. */
+static u32 tramp_bound(const struct tn_entry *c)
 {
-    return p ? p->npatches * (u64)(TN_DISPLACED_MAX + (hooks ? TN_TRAMPOLINE_MAX : 0) + 32) : 0;
+    const u64 far = 1ull << 46;
+    struct tn_tramp_in in = {.facts = c->spec->prog.facts,
+                             .place =
+                                 c->nwishes ? (enum tn_place_kind)c->wish[0].patch->place : TN_PLACE_OFFSET,
+                             .args = c->spec->typed ? &c->spec->args : NULL,
+                             .replace = c->spec->replace,
+                             .follow = true,
+                             .tp = TN_TP_SELF,
+                             .at = 0x10000,
+                             .hook = 0x20000,
+                             .gate = far,
+                             .priv = far,
+                             .proc = far,
+                             .enter = far,
+                             .leave = far,
+                             .nr = TN_NR_UNKNOWN,
+                             .only = 1,
+                             .calls = far,
+                             .footprint = c->spec->prog.footprint,
+                             .text_at = far,
+                             .claims = far,
+                             .ncpu = 1,
+                             .owner_pid = 1,
+                             .rseq_cpu_off = 1};
+    u8 code[TN_TRAMPOLINE_MAX];
+    int len;
+
+    for (u32 i = 0; i < c->nwishes; i++)
+        if (c->wish[i].hook)
+            in.place = (enum tn_place_kind)c->wish[i].patch->place;
+    len = tn_trampoline(&in, code, sizeof(code), NULL);
+    return len > 0 ? TN_MIN(TN_ROUND_UP((u32)len + TN_SPLICE_MAX, 64u), TN_TRAMPOLINE_MAX)
+                   : TN_TRAMPOLINE_MAX;
+}
+
+/* Slots that an earlier link has left and that are large enough. */
+static u32 spare(const struct tn_entry *c, u32 bound)
+{
+    u32 n = 0;
+
+    for (u32 i = 0; i < c->st->nhooks; i++)
+        n += c->st->hook[i].state == TN_HOOK_SPARE && c->st->hook[i].tramp_cap >= bound;
+    return n;
+}
+
+static int by_addr(const void *x, const void *y)
+{
+    const struct tn_wish *a = x, *b = y;
+    u64 one = a->patch->addr + a->bias, other = b->patch->addr + b->bias;
+
+    return one < other ? -1 : one > other;
+}
+
+/* What lies so close together that one region serves it: its bounds, and how much of a region. */
+static int want_near_all(struct tn_entry *c)
+{
+    u32 bound = tramp_bound(c), nspare = spare(c, bound);
+    int r = 0;
+
+    c->place_need = TN_DISPLACED_MAX + bound + 64;
+    c->next_spare = 0;
+    if (c->nwishes)
+        qsort(c->wish, c->nwishes, sizeof(*c->wish), by_addr);
+    for (u32 i = 0, k; i < c->nwishes && r == 0; i = k) {
+        u64 lo = c->wish[i].patch->addr + c->wish[i].bias, hi = lo, text = 0, records = 256;
+
+        for (k = i; k < c->nwishes; k++) {
+            const struct tn_wish *w = &c->wish[k];
+            u64 at = w->patch->addr + w->bias;
+            bool known = tn_look_site(c, at, w->patch) >= 0, new = w->hook;
+
+            if (at - lo > TN_REACH / 2)
+                break;
+            hi = at + TN_PATCH_MAX;
+            if (new &&nspare) {
+                nspare--;
+                new = false;
+            }
+            text += (known                                  ? 0
+                     : w->patch->place >= TN_PLACE_SYSENTER ? COPY_NEED
+                                                            : TN_DISPLACED_MAX) +
+                    (new ? bound + 64 : 0);
+            records += known && !new ? 0 : RECORDS_NEED;
+        }
+        lo = TN_ROUND_DOWN(lo, 1u << 21);
+        hi = TN_ROUND_UP(hi, 1u << 21);
+        /* Other places of the module shall be served as well. */
+        if (c->place_addr >= lo && c->place_addr < hi) {
+            lo = TN_MIN(lo, c->mod_lo);
+            hi = TN_MAX(hi, c->mod_hi);
+        }
+        if (!c->mod_hi) {
+            c->mod_lo = lo;
+            c->mod_hi = hi;
+        }
+        r = want_near(c, lo, hi, text + c->place_need, records);
+    }
+    return r;
 }
 
 int tn_choose(struct tn_entry *c)
 {
     const struct tn_shared *sh = c->b->shared;
-    u64 records = (c->plan->npatches + (c->before ? c->before->npatches : 0)) * 128ull + 64;
     int r;
 
     c->nreq = c->nfds = c->navoid = 0;
     c->prog_known = false;
-    r = want_near(c, c->mod_lo, c->mod_hi,
-                  text_need(c->plan, true) + text_need(c->before, true) + text_need(c->vfork, false),
-                  records);
-    if (r == 0 && c->vfork) {
-        u64 lo = c->vfork_bias + c->vfork->addr;
-
-        r = want_near(c, TN_ROUND_DOWN(lo, 1u << 21), lo + (1u << 21), text_need(c->vfork, false), 64);
-    }
+    r = want_near_all(c);
     if (r == 0)
         r = want_agent(c);
     if (r == 0)
@@ -256,6 +350,8 @@ int tn_choose(struct tn_entry *c)
     if (r == 0)
         r = want_far(c, TN_REGION_STATS, 0, TN_MAX_LINKS * sizeof(struct tn_link_stats),
                      PROT_READ | PROT_WRITE, true, sh->stats);
+    if (r == 0 && c->spec->syscall)
+        r = want_far(c, TN_REGION_CALLS, 0, TN_CALLS * sizeof(u64), PROT_READ | PROT_WRITE, false, -1);
     if (r == 0)
         r = want_far(c, TN_REGION_CLAIMS, 0, sh->ncpu * sizeof(struct tn_cpu_claim), PROT_READ | PROT_WRITE,
                      true, sh->claims);

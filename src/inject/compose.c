@@ -16,6 +16,7 @@
 #include <errno.h>
 
 #define STUCK_MS 200u
+#define HEAD     256u /* bytes of a program's text that may become part of a trampoline */
 
 int tn_compose_proc(struct tn_entry *c, struct tn_proc *p)
 {
@@ -120,7 +121,7 @@ int tn_compose_program(struct tn_entry *c, struct tn_prog_slot *prog)
             words[i] = agent + off;
         } else if (e->kind == TN_POOL_AGENT) {
             /* A program that is typed has one place only; any other may come to be at several. */
-            r = tn_agent_routine(e->index, c->plan->vectors == TN_VECTORS_XMM, &off);
+            r = tn_agent_routine(e->index, c->plan && c->plan->vectors == TN_VECTORS_XMM, &off);
             if (r < 0)
                 return tn_fail(c->err, r, "bad_agent", "the agent's image lacks a routine");
             words[i] = agent + off;
@@ -157,14 +158,16 @@ static struct near *near_for(struct tn_entry *c, struct near *list, u32 *n, u64 
     for (u32 i = 0; i < *n; i++) {
         u64 from = TN_MIN(addr, list[i].rec->addr), to = TN_MAX(addr, list[i].text->addr + list[i].text->len);
 
-        if (to - from < TN_REACH &&
-            list[i].text->len - list[i].text_used >= TN_DISPLACED_MAX + TN_TRAMPOLINE_MAX + 64)
+        if (to - from < TN_REACH && list[i].text->len - list[i].text_used >= c->place_need)
             return &list[i];
     }
-    s32 id = tn_choose_near(c, addr, addr + 64, TN_DISPLACED_MAX + TN_TRAMPOLINE_MAX + 64, 256);
+    s32 id = tn_choose_near(c, addr, addr + 64, c->place_need, 256);
 
     if (id < 0 || *n == 4)
         return NULL;
+    for (u32 i = 0; i < *n; i++) /* its room is what this job has not handed out yet */
+        if (list[i].text->id == (u32)id)
+            return NULL;
     list[*n] = (struct near){.text = tn_state_region(c->st, TN_REGION_NEAR_TEXT, (u32)id),
                              .rec = tn_state_region(c->st, TN_REGION_NEAR_RECORDS, (u32)id)};
     list[*n].text_used = list[*n].text->used;
@@ -187,15 +190,17 @@ static void wire(struct tn_place_req *q, const struct tn_patch *p, u64 bias, con
 }
 
 /* Displaced instructions of a place: those of its site if it was ever patched, else new ones. */
-static int make_site(struct tn_entry *c, struct near *n, const struct tn_patch *p, u64 bias, bool stub,
+static int make_site(struct tn_entry *c, struct near *n, const struct tn_patch *p, u64 bias, bool common,
                      struct tn_place_req *q)
 {
     const struct tn_region *priv = tn_state_region(c->st, TN_REGION_PRIVATE, 0);
+    const struct tn_region *calls = tn_state_region(c->st, TN_REGION_CALLS, 0);
     u8 code[TN_DISPLACED_MAX], bytes[TN_PATCH_MAX] = {};
     struct tn_displaced_out out = {};
     int r;
 
-    q->site = tn_look_site(c, p->addr + bias);
+    q->common = common;
+    q->site = tn_look_site(c, p->addr + bias, p);
     q->slot = -1;
     q->func = p->place == TN_PLACE_ENTRY || p->place == TN_PLACE_EXIT ? c->place_addr : 0;
     q->region = (u32)(n->text - c->st->region);
@@ -211,12 +216,15 @@ static int make_site(struct tn_entry *c, struct near *n, const struct tn_patch *
         q->displaced_len = s->displaced_len;
         return 0;
     }
-    q->head = stub ? 0 : take(&n->rec_used, n->rec->addr, 8, 8);
+    q->head = take(&n->rec_used, n->rec->addr, 8, 8);
     q->displaced = n->text->addr + TN_ROUND_UP(n->text_used, 16ull);
-    if (stub)
-        r = tn_vfork_stub(p, bias, q->displaced, priv->addr, code, sizeof(code), &out, c->err);
-    else
-        r = tn_displaced(p, bias, q->displaced, q->head, code, sizeof(code), &out, c->err);
+    r = tn_displaced(p,
+                     &(struct tn_copy_to){.at = q->displaced,
+                                          .load_bias = bias,
+                                          .hook_entry_ptr = q->head,
+                                          .priv = priv->addr,
+                                          .calls = calls ? calls->addr : 0},
+                     code, sizeof(code), &out, c->err);
     if (r < 0)
         return r;
     q->displaced_len = out.len;
@@ -235,72 +243,99 @@ static int make_site(struct tn_entry *c, struct near *n, const struct tn_patch *
    one. The host's types know better. */
 static enum tn_place_kind place_of(const struct tn_entry *c, const struct tn_patch *p)
 {
-    bool known = c->spec->typed && c->plan->entry;
+    bool known = c->spec->typed && c->plan && c->plan->entry;
 
     return known && p->place == TN_PLACE_OFFSET ? TN_PLACE_ENTRY : (enum tn_place_kind)p->place;
 }
 
-static int make_hook(struct tn_entry *c, struct near *n, const struct tn_patch *p,
-                     const struct tn_prog_slot *prog, const struct tn_proc *facts, struct tn_place_req *q)
+/* What all trampolines of a link have in common. `head`: room for the beginning of the program's text. */
+static int common_in(const struct tn_entry *c, const struct tn_prog_slot *prog, const struct tn_proc *facts,
+                     u8 head[HEAD], struct tn_tramp_in *ret)
 {
-    const struct tn_attach_spec *s = c->spec;
+    const struct tn_region *calls = tn_state_region(c->st, TN_REGION_CALLS, 0);
     u64 agent = tn_state_region(c->st, TN_REGION_AGENT_TEXT, 0)->addr, enter, leave;
-    u64 proc = tn_state_region(c->st, TN_REGION_PROC, 0)->addr;
-    const struct tn_region *rec = n->rec, *text = n->text;
-    u8 code[TN_TRAMPOLINE_MAX], text_head[256];
-    ssize_t head = pread(s->prog.text, text_head, sizeof(text_head), s->prog.entry);
-    struct tn_tramp_in in;
-    struct tn_hook hook;
-    int r = tn_agent_export("tn_agent_enter", &enter), len = 0;
+    const struct tn_attach_spec *s = c->spec;
+    ssize_t have = pread(s->prog.text, head, HEAD, s->prog.entry);
+    int r = tn_agent_export("tn_agent_enter", &enter);
 
     if (r == 0)
         r = tn_agent_export("tn_agent_leave", &leave);
     if (r < 0)
         return tn_fail(c->err, r, "bad_agent", "the agent's image lacks its entry points");
-    in = (struct tn_tramp_in){.facts = s->prog.facts,
-                              .place = place_of(c, p),
-                              .args = s->typed ? &s->args : NULL,
-                              .replace = s->replace,
-                              .stash = prog->stash,
-                              .follow = s->follow,
-                              .tp = (enum tn_tp_how)facts->tp_how,
-                              .gate = tn_state_region(c->st, TN_REGION_GATES, 0)->addr + s->link_index,
-                              .priv = tn_state_region(c->st, TN_REGION_PRIVATE, 0)->addr,
-                              .proc = proc,
-                              .enter = agent + enter,
-                              .leave = agent + leave,
-                              .prog_bit = c->prog_bit,
-                              .footprint = s->prog.footprint,
-                              .text = head > 0 ? text_head : NULL,
-                              .text_len = head > 0 ? (u32)head : 0,
-                              .text_at = prog->text + s->prog.entry,
-                              .claims = tn_state_region(c->st, TN_REGION_CLAIMS, 0)->addr,
-                              .ncpu = facts->ncpu,
-                              .owner_pid = facts->owner_pid,
-                              .rseq_cpu_off = facts->rseq_cpu_off};
-    /* A spare slot in reach, else new memory. The length depends on the address only by a few bytes. */
-    for (u32 i = 0; i < c->st->nhooks && q->slot < 0; i++) {
-        const struct tn_hook_slot *sp = &c->st->hook[i];
-        bool mine = false;
+    *ret = (struct tn_tramp_in){.facts = s->prog.facts,
+                                .args = s->typed ? &s->args : NULL,
+                                .replace = s->replace,
+                                .stash = prog->stash,
+                                .follow = s->follow,
+                                .tp = (enum tn_tp_how)facts->tp_how,
+                                .gate = tn_state_region(c->st, TN_REGION_GATES, 0)->addr + s->link_index,
+                                .priv = tn_state_region(c->st, TN_REGION_PRIVATE, 0)->addr,
+                                .proc = tn_state_region(c->st, TN_REGION_PROC, 0)->addr,
+                                .enter = agent + enter,
+                                .leave = agent + leave,
+                                .prog_bit = c->prog_bit,
+                                .only = s->nr,
+                                .calls = calls ? calls->addr : 0,
+                                .footprint = s->prog.footprint,
+                                .text = have > 0 ? head : NULL,
+                                .text_len = have > 0 ? (u32)have : 0,
+                                .text_at = prog->text + s->prog.entry,
+                                .claims = tn_state_region(c->st, TN_REGION_CLAIMS, 0)->addr,
+                                .ncpu = facts->ncpu,
+                                .owner_pid = facts->owner_pid,
+                                .rseq_cpu_off = facts->rseq_cpu_off};
+    return 0;
+}
 
-        if (sp->state != TN_HOOK_SPARE || sp->region >= c->st->nregions ||
-            &c->st->region[sp->region] != n->text)
+/* A spare slot that is large enough, wherever it is: what leads there are words. The length depends on the address
+   only by a few bytes. */
+static int use_spare(struct tn_entry *c, struct tn_tramp_in *in, u8 *code, struct tn_place_req *q)
+{
+    for (; c->next_spare < c->st->nhooks; c->next_spare++) {
+        const struct tn_hook_slot *sp = &c->st->hook[c->next_spare];
+        int len;
+
+        if (sp->state != TN_HOOK_SPARE || sp->region >= c->st->nregions)
             continue;
-        for (const struct tn_place_req *o = q - (size_t)q->index; o < q; o++)
-            mine |= o->slot == (s32)i;
-        if (mine)
+        in->at = sp->tramp;
+        in->hook = sp->hook;
+        len = tn_trampoline(in, code, TN_TRAMPOLINE_MAX, NULL);
+        if (len <= 0 || (u32)len > sp->tramp_cap)
             continue;
-        in.at = sp->tramp;
-        in.hook = sp->hook;
-        len = tn_trampoline(&in, code, sizeof(code), NULL);
-        if (len > 0 && (u32)len <= sp->tramp_cap) {
-            q->slot = (s32)i;
-            q->tramp = sp->tramp;
-            q->hook = sp->hook;
-            q->tramp_cap = sp->tramp_cap;
-        }
+        q->slot = (s32)c->next_spare++;
+        q->tramp = sp->tramp;
+        q->hook = sp->hook;
+        q->tramp_cap = sp->tramp_cap;
+        q->region = sp->region;
+        return len;
     }
-    if (q->slot < 0) {
+    return 0;
+}
+
+static int make_hook(struct tn_entry *c, struct near *n, const struct tn_patch *p, u64 bias,
+                     const struct tn_tramp_in *common, const struct tn_proc *facts, struct tn_place_req *q)
+{
+    const struct tn_region *rec = n->rec, *text = n->text;
+    const struct tn_attach_spec *s = c->spec;
+    struct tn_tramp_in in = *common;
+    u8 code[TN_TRAMPOLINE_MAX];
+    struct tn_hook hook;
+    /* Of a system call as Linux has it: behind the instruction. */
+    u64 ip = p->place == TN_PLACE_EXIT       ? c->place_addr
+             : p->place == TN_PLACE_SYSENTER ? p->resume + bias + 2
+                                             : p->addr + bias;
+    int len, r;
+
+    in.place = place_of(c, p);
+    in.nr = p->nr;
+    in.flags_dead = p->flags_dead;
+    len = use_spare(c, &in, code, q);
+    if (len) {
+        text = &c->st->region[q->region];
+        rec = tn_state_region(c->st, TN_REGION_NEAR_RECORDS, text->id);
+        if (!rec)
+            return -EPROTO;
+    } else {
         q->hook = take(&n->rec_used, rec->addr, sizeof(hook), 64);
         q->tramp = text->addr + TN_ROUND_UP(n->text_used, 64ull);
         in.at = q->tramp;
@@ -314,11 +349,11 @@ static int make_hook(struct tn_entry *c, struct near *n, const struct tn_patch *
             return tn_fail(c->err, -ENOSPC, "no_room_near", "the memory near the code is full");
         n->touched = true;
     }
-    hook = (struct tn_hook){.prog = prog->text + s->prog.entry,
-                            .func_ip = p->place == TN_PLACE_EXIT ? c->place_addr : p->addr + c->bias,
+    hook = (struct tn_hook){.prog = in.text_at,
+                            .func_ip = ip,
                             .cookie = s->cookie,
                             .stats = (u64) & ((struct tn_link_stats *)facts->stats)[s->link_index],
-                            .proc = proc,
+                            .proc = in.proc,
                             .next = q->hook_return,
                             .link_index = s->link_index,
                             .prog_bit = c->prog_bit};
@@ -326,64 +361,82 @@ static int make_hook(struct tn_entry *c, struct near *n, const struct tn_patch *
     return r < 0 ? r : tn_brain_write(c, q->tramp, text, code, (u64)len);
 }
 
+/* As many places as one order has room for. */
+#define BATCH                                                                                                \
+    ((TN_ORDER_MAX - sizeof(struct tn_order) - sizeof(struct tn_install_req)) / sizeof(struct tn_place_req))
+
+static int install(struct tn_entry *c, const struct tn_install_req *req, const struct tn_place_req *places,
+                   struct tn_install_facts *ret)
+{
+    size_t size = sizeof(*req) + req->nplaces * sizeof(*places);
+    _free_ u8 *body = malloc(size);
+
+    if (!body)
+        return -ENOMEM;
+    memcpy(body, req, sizeof(*req));
+    memcpy(body + sizeof(*req), places, size - sizeof(*req));
+    return tn_brain_order(c, TN_ORDER_INSTALL, req->nplaces, 0, 0, 0, body, size, NULL, 0, ret, sizeof(*ret));
+}
+
 int tn_compose_links(struct tn_entry *c, const struct tn_prog_slot *prog, const struct tn_proc *facts,
                      struct tn_install_facts *ret)
 {
-    u32 before = c->before ? c->before->npatches : 0, hooks = before + c->plan->npatches;
-    u32 stubs = c->vfork ? c->vfork->npatches : 0, n = 0, nnear = 0;
-    struct {
-        struct tn_install_req req;
-        struct tn_place_req place[];
-    } * msg;
-    _free_ void *mem = calloc(1, sizeof(*msg) + (hooks + stubs) * sizeof(struct tn_place_req));
+    _free_ struct tn_place_req *place = calloc(c->nwishes, sizeof(*place));
+    struct tn_install_req req = {.link_index = c->spec->link_index,
+                                 .vfork_done = !c->spec->follow,
+                                 .prog = *prog,
+                                 .stuck_ms = STUCK_MS,
+                                 .counter = c->counter};
+    u32 n = 0, nnear = 0;
+    struct tn_tramp_in common;
     struct near near[4];
-    int r = 0;
+    u8 head[HEAD];
+    int r;
 
-    msg = mem;
-    if (!msg)
+    if (!place)
         return -ENOMEM;
-    for (u32 i = 0; i < hooks && r == 0; i++, n++) {
-        const struct tn_patch *p = i < before ? &c->before->patch[i] : &c->plan->patch[i - before];
-        struct near *k = near_for(c, near, &nnear, p->addr + c->bias);
+    r = common_in(c, prog, facts, head, &common);
+    for (u32 i = 0; i < c->nwishes && r == 0; i++) {
+        const struct tn_wish *w = &c->wish[i];
+        struct near *k = near_for(c, near, &nnear, w->patch->addr + w->bias);
 
-        msg->place[n].index = n;
-        msg->place[n].keeps = i < before;
+        place[n].keeps = w->keeps;
+        if (k)
+            r = make_site(c, k, w->patch, w->bias, w->common, &place[n]);
+        if (!w->hook && (!k || r < 0)) { /* one that cannot be counted is left as it is */
+            *c->err = (struct tn_error){};
+            r = 0;
+            continue;
+        }
         if (!k)
             return tn_fail(c->err, -ENOSPC, "no_room_near", "the memory near the code is full");
-        r = make_site(c, k, p, c->bias, false, &msg->place[n]);
-        if (r == 0)
-            r = make_hook(c, k, p, prog, facts, &msg->place[n]);
-    }
-    for (u32 i = 0; i < stubs && r == 0; i++) {
-        const struct tn_patch *p = &c->vfork->patch[i];
-        struct near *k = near_for(c, near, &nnear, p->addr + c->vfork_bias);
-
-        /* One that cannot be counted is left as it is. */
-        s32 known = tn_look_site(c, p->addr + c->vfork_bias);
-
-        if (!k || (known >= 0 && c->st->site[known].state == TN_SITE_PATCHED) ||
-            make_site(c, k, p, c->vfork_bias, true, &msg->place[n]) < 0)
-            continue;
+        if (r == 0 && w->hook)
+            r = make_hook(c, k, w->patch, w->bias, &common, facts, &place[n]);
         n++;
     }
     if (r < 0)
         return r;
-    msg->req.link_index = c->spec->link_index;
-    msg->req.nplaces = n;
-    msg->req.vfork_done = c->vfork != NULL;
-    msg->req.prog = *prog;
-    msg->req.stuck_ms = STUCK_MS;
-    msg->req.counter = c->counter;
     for (u32 i = 0; i < nnear; i++) {
-        msg->req.used[msg->req.nused].region = (u32)(near[i].text - c->st->region);
-        msg->req.used[msg->req.nused++].used = near[i].text_used;
-        msg->req.used[msg->req.nused].region = (u32)(near[i].rec - c->st->region);
-        msg->req.used[msg->req.nused++].used = near[i].rec_used;
+        req.used[req.nused].region = (u32)(near[i].text - c->st->region);
+        req.used[req.nused++].used = near[i].text_used;
+        req.used[req.nused].region = (u32)(near[i].rec - c->st->region);
+        req.used[req.nused++].used = near[i].rec_used;
     }
     r = tn_brain_flush(c);
     if (r < 0)
         return r;
     tn_brain_step("install");
-    return tn_brain_order(c, TN_ORDER_INSTALL, n, 0, 0, 0, msg,
-                          sizeof(*msg) + n * sizeof(struct tn_place_req), NULL, 0, ret, sizeof(*ret));
+    for (u32 done = 0; done < n && r == 0; done += req.nplaces) {
+        struct tn_install_facts facts_of_it = {};
+
+        req.nplaces = TN_MIN(n - done, (u32)BATCH);
+        r = install(c, &req, place + done, &facts_of_it);
+        ret->hold_ns_max = TN_MAX(ret->hold_ns_max, facts_of_it.hold_ns_max);
+        ret->threads = facts_of_it.threads;
+        ret->interrupted = facts_of_it.interrupted;
+        /* A link stands whole or not at all. */
+        if (r < 0 && done)
+            tn_brain_order(c, TN_ORDER_UNLINK, 0, req.link_index, 0, 0, NULL, 0, NULL, 0, NULL, 0);
+    }
+    return r;
 }

@@ -123,7 +123,7 @@ static const struct tn_planned *remembered(const struct tn_brain *b, const struc
 
 static void remember(struct tn_brain *b, const struct tn_planned *key, u64 value)
 {
-    struct tn_planned *p = b->nfresh < TN_FRESH_MAX - TN_FRESH_PLANS ? malloc(sizeof(*p)) : NULL;
+    struct tn_planned *p = b->nfresh < TN_FRESH_MAX ? malloc(sizeof(*p)) : NULL;
 
     if (!p)
         return;

@@ -208,6 +208,9 @@ static int serve_order(struct tn_hands *h, struct tn_order *o, u8 *body, u64 len
         extra = &facts.install;
         nextra = sizeof(facts.install);
         break;
+    case TN_ORDER_UNLINK:
+        reply.err = h->borrowed ? -EPROTO : tn_hands_unlink(h, (u32)o->a, &reply.why);
+        break;
     case TN_ORDER_TAKE:
         reply.err = len == o->n * sizeof(struct tn_undo)
                         ? order_take(h, o->a, (const struct tn_undo *)body, o->n, &reply.why)

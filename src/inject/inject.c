@@ -49,7 +49,8 @@ struct tn_inject {
     u32 nleaving; /* injectors that have told their outcome and end by themselves */
 };
 
-#define CACHE_MAX 128u
+#define CACHE_MAX 512u
+#define PLANS_MAX (16u << 20) /* bytes of new plans that one injector has to tell */
 
 /* The agent's image, once for all targets. */
 static int make_agent(int *ret_fd)
@@ -423,9 +424,9 @@ static void keep_plan(struct tn_inject *inj, const u8 *bytes, size_t len)
 {
     struct tn_planned head, *p, **more;
 
-    if (len < offsetof(struct tn_planned, patch))
+    if (len < sizeof(head))
         return;
-    memcpy(&head, bytes, offsetof(struct tn_planned, patch));
+    memcpy(&head, bytes, sizeof(head));
     if (head.npatches > TN_PLANNED_MAX || len < tn_planned_size(&head))
         return;
     p = malloc(tn_planned_size(&head));
@@ -448,8 +449,8 @@ static void keep_plan(struct tn_inject *inj, const u8 *bytes, size_t len)
 int tn_inject_finish(struct tn_inject *inj, int fd, struct tn_attach_result *ret)
 {
     struct job *j = inj->jobs;
-    _free_ u8 *bytes = malloc(65536);
-    size_t len = 0, want;
+    _free_ u8 *bytes = NULL;
+    size_t len = 0, cap = sizeof(*ret) + sizeof(u64), want;
     u64 more;
     ssize_t n;
 
@@ -459,7 +460,8 @@ int tn_inject_finish(struct tn_inject *inj, int fd, struct tn_attach_result *ret
         return -EINVAL;
     /* A guardian tells the outcome alone; an injector goes on with the bytes of its new plans, then these. */
     want = sizeof(*ret) + (j->injector ? sizeof(u64) : 0);
-    while (bytes && len < want && (n = read(fd, bytes + len, 65536 - len)) != 0) {
+    bytes = malloc(cap);
+    while (bytes && len < want && (n = read(fd, bytes + len, cap - len)) != 0) {
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
@@ -467,17 +469,24 @@ int tn_inject_finish(struct tn_inject *inj, int fd, struct tn_attach_result *ret
         len += (size_t)n;
         if (j->injector && len >= sizeof(*ret) + sizeof(u64)) {
             memcpy(&more, bytes + sizeof(*ret), sizeof(more));
-            want = sizeof(*ret) + sizeof(u64) + TN_MIN(more, 65536 - sizeof(*ret) - sizeof(u64));
+            want = sizeof(*ret) + sizeof(u64) + TN_MIN(more, (u64)PLANS_MAX);
+        }
+        if (want > cap) {
+            u8 *larger = realloc(bytes, want);
+
+            if (!larger)
+                break;
+            bytes = larger;
+            cap = want;
         }
     }
     memset(ret, 0, sizeof(*ret));
     if (len >= sizeof(*ret)) {
         memcpy(ret, bytes, sizeof(*ret));
-        for (size_t at = sizeof(*ret) + sizeof(u64);
-             j->injector && at + offsetof(struct tn_planned, patch) <= len;) {
+        for (size_t at = sizeof(*ret) + sizeof(u64); j->injector && at + sizeof(struct tn_planned) <= len;) {
             struct tn_planned head;
 
-            memcpy(&head, bytes + at, offsetof(struct tn_planned, patch));
+            memcpy(&head, bytes + at, sizeof(head));
             keep_plan(inj, bytes + at, len - at);
             at += tn_planned_size(&head);
         }

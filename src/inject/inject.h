@@ -56,7 +56,11 @@ struct tn_attach_spec {
     pid_t pid;
     u32 link_index; /* gate and statistics */
     bool exit;      /* hook the way out instead of the place itself */
-    bool follow;    /* fork children count too */
+    bool
+        syscall; /* the place is every system call `nr` (TN_NR_UNKNOWN: of any number) of all code that is mapped
+                       from files; path, dev, ino and file_offset are not looked at */
+    s32 nr;
+    bool follow; /* fork children count too */
     u64 cookie;
     char path[4096]; /* the file as the tool named it */
     u64 dev, ino;    /* of that file: what must be mapped in the target */
@@ -80,6 +84,9 @@ struct tn_attach_result {
     u64 hold_ns_max; /* longest time any thread was held */
     u64 total_ns;
     u32 threads, interrupted;
+    u32 places;         /* that were patched */
+    u32 left;           /* system calls that may be meant and were left as they are: */
+    char left_why[512]; /* … where, and why, by number: "libc.so.6: 2 too_short, 1 call_in_window; …" */
 };
 
 /*

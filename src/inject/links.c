@@ -82,7 +82,7 @@ static int check_place(struct tn_hands *h, const struct tn_maps *maps, const str
     const struct tn_state *st = h->st;
     const struct tn_change_wire *c = &p->change;
     const struct tn_vma *v = tn_maps_at(maps, c->addr);
-    bool stub = !p->tramp;
+    bool hookless = !p->tramp;
     s32 rel;
     u64 to;
 
@@ -96,11 +96,12 @@ static int check_place(struct tn_hands *h, const struct tn_maps *maps, const str
         !in_region(st, TN_REGION_NEAR_TEXT, to, 1) || p->site >= (s32)TN_STATE_SITES ||
         p->slot >= (s32)TN_STATE_HOOKS || p->region >= TN_STATE_REGIONS ||
         !in_region(st, TN_REGION_NEAR_TEXT, p->displaced, p->displaced_len) ||
-        (!stub && (!in_region(st, TN_REGION_NEAR_TEXT, p->tramp, p->tramp_cap) ||
-                   !in_region(st, TN_REGION_NEAR_RECORDS, p->hook, sizeof(struct tn_hook)) ||
-                   !in_region(st, TN_REGION_NEAR_RECORDS, p->head, 8) || p->hook % 8 || p->head % 8 ||
-                   !in_region(st, TN_REGION_NEAR_TEXT, p->hook_return, 1) ||
-                   !in_region(st, TN_REGION_NEAR_TEXT, p->hook_at, 1))))
+        !in_region(st, TN_REGION_NEAR_RECORDS, p->head, 8) || p->head % 8 ||
+        !in_region(st, TN_REGION_NEAR_TEXT, p->hook_return, 1) ||
+        !in_region(st, TN_REGION_NEAR_TEXT, p->hook_at, 1) || (hookless && !p->common) ||
+        (!hookless &&
+         (!in_region(st, TN_REGION_NEAR_TEXT, p->tramp, p->tramp_cap) ||
+          !in_region(st, TN_REGION_NEAR_RECORDS, p->hook, sizeof(struct tn_hook)) || p->hook % 8)))
         return tn_fail(err, -EPROTO, "bad_order", "the injector asked for an impossible patch");
     for (u32 k = 0; k < c->ninsns; k++)
         if (c->insn_off[k] >= c->len || !in_region(st, TN_REGION_NEAR_TEXT, c->insn_at[k], 1))
@@ -108,7 +109,7 @@ static int check_place(struct tn_hands *h, const struct tn_maps *maps, const str
     for (u32 i = 0; i < st->nsites; i++) {
         const struct tn_site *s = &st->site[i];
 
-        if (s->state == TN_SITE_FREE || (s32)i == p->site)
+        if (s->state < TN_SITE_PATCHED || (s32)i == p->site)
             continue;
         if (s->addr < c->addr + c->len && c->addr < s->addr + s->len)
             return tn_fail(err, -EBUSY, "overlaps_patch",
@@ -129,8 +130,8 @@ static void look_again(struct tn_hands *h, u32 site)
     struct tn_site *s = &h->st->site[site];
     u8 now[TN_PATCH_MAX];
 
-    if (s->state == TN_SITE_PATCHED && !s->nhooks && tn_tracee_read(&h->t, s->addr, now, s->len) == 0 &&
-        !memcmp(now, s->orig, s->len))
+    if (s->state == TN_SITE_PATCHED && !s->nhooks && !s->common &&
+        tn_tracee_read(&h->t, s->addr, now, s->len) == 0 && !memcmp(now, s->orig, s->len))
         s->state = TN_SITE_BARE;
 }
 
@@ -303,8 +304,7 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
         memcpy(s->orig, p->change.from, sizeof(s->orig));
         memcpy(s->patched, p->change.to, sizeof(s->patched));
         mirror(h, site[i], 1);
-        if (p->head)
-            r = store(h, p->head, p->tramp);
+        r = store(h, p->head, p->tramp ? p->tramp : p->hook_return);
         if (r < 0)
             break;
     }
@@ -343,6 +343,7 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
             s->state = TN_SITE_PATCHED;
             mirror(h, site[i], 2);
         }
+        s->common |= p->common;
         if (!p->tramp)
             continue;
         u32 k = p->slot >= 0 ? (u32)p->slot : free_hook(st);
@@ -469,8 +470,10 @@ static u32 common_sites(struct tn_state *st, u32 *ret_sites)
         if (st->hook[i].state == TN_HOOK_LIVE)
             return 0;
     for (u32 i = 0; i < TN_STATE_SITES; i++)
-        if (st->site[i].state == TN_SITE_PATCHED && !st->site[i].head)
+        if (st->site[i].state == TN_SITE_PATCHED && st->site[i].common) {
+            st->site[i].common = false;
             ret_sites[n++] = i;
+        }
     st->vfork_done = 0;
     return n;
 }
@@ -488,7 +491,7 @@ int tn_hands_unlink(struct tn_hands *h, u32 link_index, struct tn_error *err)
             continue;
         found++;
         unlink_hook(h, i);
-        if (st->site[st->hook[i].site].nhooks == 0)
+        if (st->site[st->hook[i].site].nhooks == 0 && !st->site[st->hook[i].site].common)
             bare[n++] = st->hook[i].site;
     }
     if (!found)
@@ -563,7 +566,7 @@ int tn_hands_repair(struct tn_hands *h)
             unlink_hook(h, i);
     for (u32 i = 0; i < TN_STATE_SITES; i++)
         if (st->site[i].state == TN_SITE_PLANNED ||
-            (st->site[i].state == TN_SITE_PATCHED && st->site[i].head && !st->site[i].nhooks))
+            (st->site[i].state == TN_SITE_PATCHED && !st->site[i].common && !st->site[i].nhooks))
             sites[n++] = i;
     n += common_sites(st, sites + n);
     r = n ? restore(h, sites, n, NULL) : 0;

@@ -17,6 +17,8 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#define EXITS_MAX 128u /* of one function */
+
 /* ------------------------------------------------------------------- what process is this */
 
 int tn_look_process(struct tn_entry *c)
@@ -223,6 +225,31 @@ static enum tn_vectors vectors_of(const struct tn_module *m)
     return TN_VECTORS_XMM;
 }
 
+static int add_patches(struct tn_planned **p, const struct tn_patch *patches, u32 n)
+{
+    struct tn_planned *more = realloc(*p, tn_planned_size(*p) + n * sizeof(*patches));
+
+    if (!more)
+        return -ENOMEM;
+    *p = more;
+    if (n)
+        memcpy(more->patch + more->npatches, patches, n * sizeof(*patches));
+    more->npatches += n;
+    return 0;
+}
+
+static int add_syscalls(struct tn_planned **p, const struct tn_code_view *code, enum tn_place_kind kind,
+                        u64 which)
+{
+    _free_ struct tn_patch *sites = NULL;
+    u32 n = 0;
+    int r = tn_find_syscalls(code, kind, which == TN_PLANNED_VFORKS ? &tn_wanted_vforks : NULL, &sites, &n);
+
+    if (r < 0 || (*p)->npatches + n > TN_PLANNED_MAX)
+        return r < 0 ? r : -E2BIG;
+    return add_patches(p, sites, n);
+}
+
 static int plan_file(struct tn_entry *c, int fd, u64 offset, u32 kind, const struct tn_planned **ret)
 {
     struct tn_planned *p = NULL;
@@ -241,7 +268,7 @@ static int plan_file(struct tn_entry *c, int fd, u64 offset, u32 kind, const str
     p = calloc(1, sizeof(*p));
     if (!p)
         return -ENOMEM;
-    r = tn_module_open(fd, &m, c->err);
+    r = c->b->nfresh < TN_FRESH_MAX ? tn_module_open(fd, &m, c->err) : -E2BIG;
     if (r < 0)
         goto out;
     *p = (struct tn_planned){.dev = sb.st_dev,
@@ -250,22 +277,14 @@ static int plan_file(struct tn_entry *c, int fd, u64 offset, u32 kind, const str
                              .size = (u64)sb.st_size,
                              .file_offset = offset,
                              .place = kind};
-    if (kind == TN_PLACE_SYSCALL) {
-        for (u32 i = 0; i < tn_module_ncode(m); i++) {
-            struct tn_patch *sites = NULL;
-            u32 n = 0, skipped = 0;
-
-            r = tn_find_vfork_sites(tn_module_code_at(m, i), &sites, &n, &skipped, NULL);
-            for (u32 k = 0; r == 0 && k < n && p->npatches < TN_PLANNED_MAX; k++)
-                p->patch[p->npatches++] = sites[k];
-            free(sites);
-        }
+    if (kind == TN_PLACE_SYSENTER || kind == TN_PLACE_SYSEXIT) {
+        r = 0;
+        for (u32 i = 0; i < tn_module_ncode(m) && r == 0; i++)
+            r = add_syscalls(&p, tn_module_code_at(m, i), (enum tn_place_kind)kind, offset);
         /* The file's addresses are relative to this one's place in the file. */
-        if (p->npatches) {
+        if (r == 0 && p->npatches) {
             p->addr = p->patch[0].addr;
             r = tn_module_offset_of_addr(m, p->addr, &p->symbol_offset);
-        } else {
-            r = 0;
         }
         goto out;
     }
@@ -283,15 +302,16 @@ static int plan_file(struct tn_entry *c, int fd, u64 offset, u32 kind, const str
     r = tn_plan(tn_module_code(m, addr), place, addr, &plan, c->err);
     if (r < 0)
         goto out;
-    if (plan.npatches > TN_PLANNED_MAX) {
+    if (plan.npatches > EXITS_MAX) {
         r = tn_fail(c->err, -E2BIG, "too_many_exits", "the function has %u ways out; %u can be patched",
-                    plan.npatches, TN_PLANNED_MAX);
+                    plan.npatches, EXITS_MAX);
         goto out;
     }
     p->addr = addr;
     p->entry = place == TN_PLACE_ENTRY;
-    p->npatches = plan.npatches;
-    memcpy(p->patch, plan.patches, plan.npatches * sizeof(*plan.patches));
+    r = add_patches(&p, plan.patches, plan.npatches);
+    if (r < 0)
+        goto out;
     snprintf(p->tactic, sizeof(p->tactic), "%s", plan.tactic ? plan.tactic : "");
     if (f && f->name)
         snprintf(p->symbol, sizeof(p->symbol), "%s", f->name);
@@ -305,9 +325,101 @@ out:
         free(p);
         return r;
     }
-    c->b->fresh[c->b->nfresh++] = p; /* TN_FRESH_PLANS at most */
+    c->b->fresh[c->b->nfresh++] = p;
     *ret = p;
     return 0;
+}
+
+/* Would it be written over, or write over, what is patched in another way? */
+static bool overlaps(const struct tn_entry *c, const struct tn_patch *p, u64 addr)
+{
+    for (u32 i = 0; i < c->st->nsites; i++) {
+        const struct tn_site *s = &c->st->site[i];
+
+        if (s->state >= TN_SITE_PATCHED && s->addr < addr + p->len && addr < s->addr + s->len &&
+            !tn_site_is(s, addr, p))
+            return true;
+    }
+    return false;
+}
+
+/* Bytes of a place before we do anything: the file's, or ours. */
+static int look_bytes(const struct tn_entry *c, const struct tn_patch *p, u64 bias, const char *path,
+                      struct tn_error *err)
+{
+    u64 addr = p->addr + bias;
+    s32 site = tn_look_site(c, addr, p);
+    u8 now[TN_PATCH_MAX];
+
+    if (p->len > sizeof(((struct tn_undo *)0)->orig))
+        return tn_fail(err, -ENOTSUP, "window_too_long", "the place needs %u bytes", p->len);
+    if (tn_peek(c->pid, addr, now, p->len) < 0)
+        return tn_fail(err, -ENOENT, "not_mapped", "the code at 0x%llx of process %d cannot be read",
+                       (unsigned long long)addr, c->pid);
+    if (overlaps(c, p, addr))
+        return tn_fail(err, -EBUSY, "overlaps_patch",
+                       "another hook changes the same instructions at 0x%llx in another way",
+                       (unsigned long long)addr);
+    if (site >= 0 && c->st->site[site].state == TN_SITE_PATCHED &&
+        !memcmp(now, c->st->site[site].patched, p->len))
+        return 0;
+    if (memcmp(now, p->expected, p->len))
+        return tn_fail(err, -EEXIST, "foreign_bytes",
+                       "the code at 0x%llx of process %d is not what %s says, and not ours: %s",
+                       (unsigned long long)addr, c->pid, path,
+                       now[0] == 0xcc ? "a debugger's breakpoint or a kernel uprobe is there; remove it first"
+                                      : "another tool has patched it");
+    return 0;
+}
+
+static bool same_place(const struct tn_patch *a, u64 a_bias, const struct tn_patch *b, u64 b_bias)
+{
+    return a->addr + a_bias == b->addr + b_bias && a->len == b->len && a->hook_before == b->hook_before;
+}
+
+static int wish(struct tn_entry *c, const struct tn_patch *p, u64 bias, bool hook)
+{
+    struct tn_wish *more;
+
+    /* A call that is hooked and counts. */
+    for (u32 i = 0; !hook && i < c->nwishes; i++)
+        if (same_place(c->wish[i].patch, c->wish[i].bias, p, bias)) {
+            c->wish[i].common = true;
+            return 0;
+        }
+
+    /* Grown by doubling. */
+    if (c->nwishes & (c->nwishes - 1))
+        more = c->wish;
+    else
+        more = reallocarray(c->wish, c->nwishes ? c->nwishes * 2 : 1, sizeof(*more));
+    if (!more)
+        return -ENOMEM;
+    c->wish = more;
+    c->wish[c->nwishes++] = (struct tn_wish){.patch = p, .bias = bias, .hook = hook, .common = !hook};
+    return 0;
+}
+
+/* All of a plan, whose bytes are the file's or ours. `keeps`: they keep arguments for the exits. */
+static int wish_all(struct tn_entry *c, const struct tn_planned *plan, bool keeps)
+{
+    int r = 0;
+
+    for (u32 k = 0; r == 0 && k < plan->npatches; k++) {
+        r = look_bytes(c, &plan->patch[k], c->bias, c->spec->path, c->err);
+        if (r == 0)
+            r = wish(c, &plan->patch[k], c->bias, true);
+        if (r == 0)
+            c->wish[c->nwishes - 1].keeps = keeps;
+    }
+    return r;
+}
+
+void tn_plan_clear_wishes(struct tn_entry *c)
+{
+    free(c->wish);
+    c->wish = NULL;
+    c->nwishes = 0;
 }
 
 /* Both ends of a function, for a program that reads at one what was kept at the other. */
@@ -343,16 +455,178 @@ int tn_plan_place(struct tn_entry *c)
         r = plan_file(c, fd, c->spec->file_offset, c->spec->exit ? TN_PLACE_EXIT : TN_PLACE_ENTRY, &c->plan);
         if (r == 0)
             c->bias = c->place_addr - c->plan->addr;
-        return r == 0 && tn_brain_stash_size(c->spec) ? plan_before(c, fd) : r;
+        if (r == 0 && tn_brain_stash_size(c->spec))
+            r = plan_before(c, fd);
+        if (r == 0 && c->before)
+            r = wish_all(c, c->before, true);
+        return r < 0 ? r : wish_all(c, c->plan, false);
     }
     return -ENOENT;
 }
 
+/* --------------------------------------------------------------------------- system calls */
+
+/* What was left of one file, by reason. */
+struct tally {
+    struct {
+        char reason[48];
+        u32 n;
+    } row[12];
+    u32 nrows;
+};
+
+static void leave(struct tn_entry *c, struct tally *t, const char *reason)
+{
+    c->res->left++;
+    for (u32 i = 0; i < TN_ARRAY_SIZE(t->row); i++) {
+        if (i == t->nrows) {
+            snprintf(t->row[i].reason, sizeof(t->row[i].reason), "%s", reason);
+            t->nrows++;
+        } else if (strcmp(t->row[i].reason, reason)) {
+            continue;
+        }
+        t->row[i].n++;
+        return;
+    }
+}
+
+static void tell_left(struct tn_entry *c, const char *name, const struct tally *t)
+{
+    const char *base = strrchr(name, '/');
+    size_t len = strlen(c->res->left_why), cap = sizeof(c->res->left_why);
+
+    for (u32 i = 0; i < t->nrows; i++) {
+        snprintf(c->res->left_why + len, cap - len, "%s%.40s%s%u %s",
+                 i     ? ", "
+                 : len ? "; "
+                       : "",
+                 i      ? ""
+                 : base ? base + 1
+                        : name,
+                 i ? "" : ": ", t->row[i].n, t->row[i].reason);
+        len = strlen(c->res->left_why);
+    }
+}
+
+/* Where in the process the first address of a file's plan is; 0: in another mapping of it. */
+static bool bias_of(const struct tn_planned *p, const struct tn_vma *v, u64 *ret_bias)
+{
+    u64 offset = p->symbol_offset;
+
+    if (offset < v->offset || offset - v->offset >= v->end - v->start)
+        return false;
+    *ret_bias = v->start + (offset - v->offset) - p->addr;
+    return true;
+}
+
+/* Before the call that `left` leaves; NULL where nothing can be patched there. */
+static const struct tn_patch *entered(const struct tn_planned *entries, const struct tn_patch *left)
+{
+    for (u32 i = 0; i < entries->npatches; i++)
+        if (!entries->patch[i].refused && entries->patch[i].resume + 2 == left->addr)
+            return &entries->patch[i];
+    return NULL;
+}
+
+/* A row a call: is it meant, can it be patched? `entries`: where the calls are entered, for the end of those whose
+   number only a run tells: it is noted there. */
+static int wish_call(struct tn_entry *c, const struct tn_patch *p, const struct tn_planned *entries, u64 bias,
+                     struct tally *t)
+{
+    const struct tn_patch *noted = NULL;
+    bool note = c->spec->exit && p->nr == TN_NR_UNKNOWN && !p->refused;
+    const struct tn_attach_spec *s = c->spec;
+    struct tn_error why = {0};
+    int r = 0;
+
+    if (s->nr != TN_NR_UNKNOWN && p->nr != TN_NR_UNKNOWN && p->nr != s->nr)
+        return 0;
+    if (note)
+        noted = entered(entries, p);
+    if (p->refused) {
+        leave(c, t, tn_refusal_name(p->refused));
+    } else if (note && !noted) {
+        leave(c, t, "number_unknown");
+    } else if (look_bytes(c, p, bias, "its file", &why) < 0 ||
+               (note && look_bytes(c, noted, bias, "its file", &why) < 0)) {
+        leave(c, t, why.reason);
+    } else {
+        r = wish(c, p, bias, true);
+        if (r == 0 && note)
+            r = wish(c, noted, bias, false);
+    }
+    return r;
+}
+
+/* The kernel's own page has a few, for clocks that it cannot read without a call. */
+static void leave_vdso(struct tn_entry *c, const struct tn_vma *v)
+{
+    u64 len = TN_MIN(v->end - v->start, 16ull * TN_PAGE);
+    _free_ u8 *bytes = malloc(len);
+    struct tally t = {0};
+
+    if (!bytes || tn_peek(c->pid, v->start, bytes, len) < 0)
+        return;
+    for (u64 i = 0; i + 1 < len; i++)
+        if (bytes[i] == 0x0f && bytes[i + 1] == 0x05)
+            leave(c, &t, "kernel_page");
+    tell_left(c, "[vdso]", &t);
+}
+
+int tn_plan_syscalls(struct tn_entry *c)
+{
+    int r = 0;
+
+    for (u32 i = 0; i < c->maps.n && r == 0; i++) {
+        const struct tn_vma *v = &c->maps.vma[i];
+        const char *name = tn_vma_name(&c->maps, v);
+        const struct tn_planned *p = NULL, *entries = NULL;
+        struct tn_error why = {0}, *err = c->err;
+        _close_ int fd = -1;
+        struct tally t = {0};
+        u64 bias;
+
+        if (!(v->prot & PROT_EXEC) || !strncmp(name, "/memfd:tenon-", 13) || !strcmp(name, "[vsyscall]"))
+            continue;
+        if (!strcmp(name, "[vdso]"))
+            leave_vdso(c, v);
+        if (!v->ino)
+            continue;
+        fd = tn_open_mapped(c->pid, &c->maps, v);
+        c->err = &why;
+        r = fd < 0 ? fd : plan_file(c, fd, TN_PLANNED_ALL, TN_PLACE_SYSENTER, &entries);
+        p = entries;
+        if (r == 0 && c->spec->exit && entries->npatches)
+            r = plan_file(c, fd, TN_PLANNED_ALL, TN_PLACE_SYSEXIT, &p);
+        c->err = err;
+        if (r == -ENOMEM)
+            break;
+        if (r < 0) { /* not a program that can be read: what is in it is not known */
+            r = 0;
+            leave(c, &t, "file_unreadable");
+        } else if (entries->npatches && bias_of(entries, v, &bias)) {
+            for (u32 k = 0; k < p->npatches && r == 0; k++)
+                r = wish_call(c, &p->patch[k], entries, bias, &t);
+        }
+        tell_left(c, name, &t);
+    }
+    if (r == 0 && !c->nwishes)
+        return tn_fail(c->err, -ENOENT, "no_such_call",
+                       "no system call of this number stands in the code of process %d where it can be "
+                       "hooked%s%s",
+                       c->pid, c->res->left_why[0] ? "; left as they are: " : "", c->res->left_why);
+    return r;
+}
+
 /* Where vfork is called: libc, or the program itself if it has none. Not finding it is no failure. */
-void tn_plan_vfork(struct tn_entry *c)
+int tn_plan_vfork(struct tn_entry *c)
 {
     const struct tn_vma *best = NULL;
+    const struct tn_planned *p = NULL;
+    struct tn_error why = {0}, *err = c->err;
     _close_ int fd = -1;
+    u64 bias;
+    int r;
 
     for (u32 pass = 0; pass < 2 && !best; pass++)
         for (u32 i = 0; i < c->maps.n && !best; i++) {
@@ -367,57 +641,27 @@ void tn_plan_vfork(struct tn_entry *c)
                 best = v;
         }
     if (!best)
-        return;
+        return 0;
     fd = tn_open_mapped(c->pid, &c->maps, best);
-    if (fd < 0 || plan_file(c, fd, 0, TN_PLACE_SYSCALL, &c->vfork) < 0 || !c->vfork || !c->vfork->npatches) {
-        c->vfork = NULL;
-        return;
-    }
-    u64 offset = c->vfork->symbol_offset;
-
-    if (offset < best->offset || offset - best->offset >= best->end - best->start)
-        c->vfork = NULL;
-    else
-        c->vfork_bias = best->start + (offset - best->offset) - c->vfork->addr;
+    c->err = &why;
+    r = fd < 0 ? fd : plan_file(c, fd, TN_PLANNED_VFORKS, TN_PLACE_SYSENTER, &p);
+    c->err = err;
+    if (r < 0 || !p->npatches || !bias_of(p, best, &bias))
+        return r == -ENOMEM ? r : 0;
+    /* Somebody else's libc: its vfork children are not told apart. */
+    for (u32 i = 0; i < p->npatches; i++)
+        if (!p->patch[i].refused && look_bytes(c, &p->patch[i], bias, "its file", &why) < 0)
+            return 0;
+    for (u32 i = 0; i < p->npatches && r == 0; i++)
+        if (!p->patch[i].refused)
+            r = wish(c, &p->patch[i], bias, false);
+    return r;
 }
 
-s32 tn_look_site(const struct tn_entry *c, u64 addr)
+s32 tn_look_site(const struct tn_entry *c, u64 addr, const struct tn_patch *p)
 {
     for (u32 i = 0; i < c->st->nsites; i++)
-        if (c->st->site[i].state != TN_SITE_FREE && c->st->site[i].addr == addr)
+        if (c->st->site[i].state != TN_SITE_FREE && tn_site_is(&c->st->site[i], addr, p))
             return (s32)i;
     return -1;
-}
-
-/* Bytes of a place before we do anything: the file's, or ours. */
-int tn_look_bytes(struct tn_entry *c, const struct tn_planned *plan, u64 bias)
-{
-    for (u32 i = 0; i < plan->npatches; i++) {
-        const struct tn_patch *p = &plan->patch[i];
-        u64 addr = p->addr + bias;
-        s32 site = tn_look_site(c, addr);
-        u8 now[TN_PATCH_MAX];
-
-        if (p->len > sizeof(((struct tn_undo *)0)->orig))
-            return tn_fail(c->err, -ENOTSUP, "window_too_long", "the place needs %u bytes", p->len);
-        if (tn_peek(c->pid, addr, now, p->len) < 0)
-            return tn_fail(c->err, -ENOENT, "not_mapped", "the code at 0x%llx of process %d cannot be read",
-                           (unsigned long long)addr, c->pid);
-        if (site >= 0 && c->st->site[site].state == TN_SITE_PATCHED) {
-            if (c->st->site[site].len != p->len || c->st->site[site].hook_before != p->hook_before)
-                return tn_fail(c->err, -EBUSY, "overlaps_patch",
-                               "another hook changes the same instructions at 0x%llx in another way",
-                               (unsigned long long)addr);
-            if (!memcmp(now, c->st->site[site].patched, p->len))
-                continue;
-        }
-        if (memcmp(now, p->expected, p->len))
-            return tn_fail(c->err, -EEXIST, "foreign_bytes",
-                           "the code at 0x%llx of process %d is not what %s says, and not ours: %s",
-                           (unsigned long long)addr, c->pid, c->spec->path,
-                           now[0] == 0xcc
-                               ? "a debugger's breakpoint or a kernel uprobe is there; remove it first"
-                               : "another tool has patched it");
-    }
-    return 0;
 }

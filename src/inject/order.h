@@ -33,6 +33,7 @@
     R(GATES, "gates")                                                                                        \
     R(STATS, "statistics of links")                                                                          \
     R(CLAIMS, "claims of CPUs")                                                                              \
+    R(CALLS, "numbers of system calls under way")                                                            \
     R(STUB, "code that makes calls for us, see stub.c")                                                      \
     R(SCRATCH, "messages with descriptors, while they are passed")                                           \
     R(MAP, "memory of map `id`")                                                                             \
@@ -57,7 +58,12 @@ struct tn_region {
 
 /* A place in the target's code that is, or was, patched. Never forgotten: its displaced instructions stay for
    ever, since a thread may sleep in a displaced call. */
-enum tn_site_state { TN_SITE_FREE, TN_SITE_BARE, TN_SITE_PATCHED, TN_SITE_PLANNED };
+enum tn_site_state {
+    TN_SITE_FREE,
+    TN_SITE_BARE,
+    TN_SITE_PATCHED,
+    TN_SITE_PLANNED
+}; /* from PATCHED on: ours */
 struct tn_site {
     u64 addr;
     u8 len, place, hook_before, ninsns;
@@ -65,7 +71,8 @@ struct tn_site {
     u8 insn_off[16];
     u8 orig[TN_PATCH_MAX], patched[TN_PATCH_MAX];
     u64 insn_at[16];
-    u64 head; /* address of the word that leads to the first trampoline; 0: a vfork stub, has no hooks */
+    bool common;     /* serves all links of the process (counts vfork children): goes with the last of them */
+    u64 head;        /* address of the word that leads to the first trampoline */
     u64 hook_return; /* where the last hook's `next` leads */
     u64 hook_at;     /* the jump to the first one, with what is before it displaced done */
     u64 func;        /* of which function this is the entry, or an exit; 0: neither */
@@ -114,8 +121,8 @@ struct tn_view_slot {
 };
 
 #define TN_STATE_REGIONS  1024u
-#define TN_STATE_SITES    1024u
-#define TN_STATE_HOOKS    2048u
+#define TN_STATE_SITES    4096u
+#define TN_STATE_HOOKS    4096u
 #define TN_STATE_VIEWS    448u
 #define TN_STATE_COUNTERS 256u
 
@@ -143,9 +150,9 @@ struct tn_state {
 #define TN_PROC_NAME      "tenon-proc" /* of its memfd, as /proc/PID/maps shows it */
 #define TN_PROC_MARK_OFF  1024u        /* struct tn_mark */
 #define TN_PROC_UNDO_OFF  4096u        /* TN_UNDO_COUNT × struct tn_undo: sites, then counters */
-#define TN_PROC_VIEWS_OFF 65536u       /* TN_STATE_VIEWS × struct tn_map, 128 bytes apart */
+#define TN_PROC_VIEWS_OFF 212992u      /* TN_STATE_VIEWS × struct tn_map, 128 bytes apart */
 #define TN_VIEW_STRIDE    128u
-#define TN_PROC_SIZE      122880u
+#define TN_PROC_SIZE      270336u
 #define TN_UNDO_COUNT     (TN_STATE_SITES + TN_STATE_COUNTERS)
 _Static_assert(TN_PROC_UNDO_OFF + TN_UNDO_COUNT * sizeof(struct tn_undo) <= TN_PROC_VIEWS_OFF, "undo record");
 _Static_assert(TN_PROC_VIEWS_OFF + TN_STATE_VIEWS * TN_VIEW_STRIDE <= TN_PROC_SIZE, "views");
@@ -161,15 +168,17 @@ struct tn_mark {
 /* -------------------------------------------------------------------------------- orders */
 
 /* O(NAME, request): what follows struct tn_order. */
-#define TN_ORDERS(O)                                                                                         \
-    O(HELLO)   /* → the state's descriptor */                                                              \
-    O(BORROW)  /* a = wait_ms → struct tn_borrow_facts */                                                  \
-    O(MAP)     /* a = program to keep, struct tn_map_req[n], descriptors; all or nothing */                  \
-    O(RETURN)  /* the borrowed thread goes on */                                                             \
-    O(WRITE)   /* n × (struct tn_write, bytes): into memory of ours that nothing leads to yet */            \
-    O(INSTALL) /* struct tn_install_req, struct tn_place_req[n] → struct tn_install_facts */               \
-    O(TAKE)    /* a = PROC region of a dead holder, struct tn_undo[n]: bytes put back, marker cleared */     \
-    O(RUN_TO)  /* a = address of the loader's breakpoint, b = of its state word, c = of the entry;           \
+#define TN_ORDERS(O)                                                                                                 \
+    O(HELLO)  /* → the state's descriptor */                                                                       \
+    O(BORROW) /* a = wait_ms → struct tn_borrow_facts */                                                           \
+    O(MAP)    /* a = program to keep, struct tn_map_req[n], descriptors; all or nothing */                           \
+    O(RETURN) /* the borrowed thread goes on */                                                                      \
+    O(WRITE)  /* n × (struct tn_write, bytes): into memory of ours that nothing leads to yet */                     \
+    O(INSTALL) /* struct tn_install_req, struct tn_place_req[n] → struct tn_install_facts; a link of many        \
+                  places takes several */ \
+    O(UNLINK) /* a = link: what has been installed of it is taken back */                                            \
+    O(TAKE)   /* a = PROC region of a dead holder, struct tn_undo[n]: bytes put back, marker cleared */              \
+    O(RUN_TO) /* a = address of the loader's breakpoint, b = of its state word, c = of the entry;           \
                   held only */
 
 enum tn_order_op {
@@ -221,12 +230,12 @@ struct tn_place_req {
         u64 insn_at[16];
     } change;
     u64 head, hook_return, hook_at, func, displaced, displaced_len;
-    u64 hook, tramp; /* 0: a vfork stub */
+    u64 hook, tramp; /* 0: a place that serves all links, without a hook of its own */
     u32 tramp_cap, region;
-    s32 site;  /* index of the site if known already, else −1 */
-    s32 slot;  /* index of a spare hook slot that is used again, else −1 */
-    u32 index; /* of this place in its request */
-    u32 keeps; /* its hook keeps arguments for the exits, and so comes before all that run programs */
+    s32 site;   /* index of the site if known already, else −1 */
+    s32 slot;   /* index of a spare hook slot that is used again, else −1 */
+    u32 common; /* 1: the site serves all links */
+    u32 keeps;  /* its hook keeps arguments for the exits, and so comes before all that run programs */
 };
 struct tn_install_req {
     u32 link_index, nplaces;
@@ -284,27 +293,28 @@ void tn_guardian_run(const struct tn_guardian *g) __attribute__((noreturn));
 /* ------------------------------------------------------------------------------- injector */
 
 #define TN_PLANNED_SYMBOL 0x100u /* not a plan: `addr` is the value of the dynamic symbol `symbol`, 0: none */
-#define TN_FRESH_PLANS    3u     /* of a job; the others are symbols */
-#define TN_FRESH_MAX      9u
+#define TN_FRESH_MAX      128u
 
 /* What planning has found, for the same place in another process (or the same file again). */
-#define TN_PLANNED_MAX 128u
+#define TN_PLANNED_MAX    4096u
+#define TN_PLANNED_ALL    0u /* file_offset of system calls: all of them, or those that may be a vfork */
+#define TN_PLANNED_VFORKS 1u
 enum tn_vectors { TN_VECTORS_UNKNOWN, TN_VECTORS_XMM, TN_VECTORS_WIDE };
 struct tn_planned {
     u64 dev, ino, mtime_ns, size; /* of the file */
     u64 file_offset;
-    u32 place; /* enum tn_place_kind; SYSCALL: all vfork-like sites of the file; or TN_PLANNED_SYMBOL */
+    u32 place; /* enum tn_place_kind, of system calls all in the file; or TN_PLANNED_SYMBOL */
     u32 npatches;
-    u64 addr; /* virtual address of the place */
-    u64 symbol_offset;
-    u32 vectors; /* enum tn_vectors: what may be live at the module's entries */
-    u32 entry;   /* something begins there, if only by unwind information */
+    u64 addr;          /* virtual address of the place, or of the first system call */
+    u64 symbol_offset; /* of system calls, the first one's offset in the file */
+    u32 vectors;       /* enum tn_vectors: what may be live at the module's entries */
+    u32 entry;         /* something begins there, if only by unwind information */
     char symbol[128], tactic[32];
-    struct tn_patch patch[TN_PLANNED_MAX];
+    struct tn_patch patch[];
 };
 static inline size_t tn_planned_size(const struct tn_planned *p)
 {
-    return offsetof(struct tn_planned, patch) + p->npatches * sizeof(struct tn_patch);
+    return sizeof(*p) + p->npatches * sizeof(struct tn_patch);
 }
 
 /* The injector's process: one job. */

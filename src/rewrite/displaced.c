@@ -12,14 +12,14 @@
  */
 #include <errno.h>
 
+#include "rewrite/callword.h"
 #include "rewrite/refusals.h"
 #include "rewrite/trampoline.h"
 #include "x86/decode.h"
-#include "x86/encode.h"
 
 #define SYS_CLONE   56u
-#define SYS_VFORK   58u
 #define CLONE_VFORK 0x4000
+#define SYSCALL_LEN 2u
 
 static bool reaches(u64 from, u64 to)
 {
@@ -113,7 +113,7 @@ static bool sane(const struct tn_patch *p)
     u32 end = 0;
 
     if (p->len < 5 || p->len > TN_PATCH_MAX || !p->ninsns || p->ninsns > TN_ARRAY_SIZE(p->insn_off) ||
-        p->hook_before >= p->ninsns)
+        p->hook_before + (p->place != TN_PLACE_SYSENTER) > p->ninsns)
         return false;
     for (u32 k = 0; k < p->ninsns; k++) {
         if (p->insn_off[k] != end || !p->insn_len[k] || p->insn_len[k] > 15)
@@ -147,75 +147,6 @@ static int lead_inside(const struct tn_patch *p, u64 start, const u64 *label, st
     return tn_refuse(err, -ENOTSUP, TN_REFUSE_JUMP_INTO_WINDOW, i->target, NULL);
 }
 
-/* `label`: where each instruction begins, in and out. Lengths do not depend on it. */
-static int displace(const struct tn_patch *patch, u64 load_bias, u64 at, u64 hook_entry_ptr, u8 *ret_bytes,
-                    u32 cap, u64 *label, struct tn_displaced_out *ret_out, struct tn_error *err)
-{
-    struct tn_displaced_out out = {.enter = at};
-    bool returned = patch->returns;
-    struct tn_asm a;
-    int r;
-
-    tn_asm_fixed(&a, ret_bytes, cap);
-    for (u32 k = 0; k < patch->ninsns; k++) {
-        const u8 *bytes = patch->expected + patch->insn_off[k];
-        u64 addr = patch->addr + load_bias + patch->insn_off[k];
-        struct tn_insn i;
-
-        if (tn_x86_decode(bytes, patch->insn_len[k], addr, &i) < 0 || i.len != patch->insn_len[k])
-            return -EINVAL;
-        r = lead_inside(patch, patch->addr + load_bias, label, &i, err);
-        if (r < 0)
-            return r;
-        label[k] = at + a.len;
-        if (k == patch->hook_before) {
-            if (hook_entry_ptr && !reaches(at + a.len, hook_entry_ptr))
-                return tn_refuse(err, -ERANGE, TN_REFUSE_OUT_OF_REACH, hook_entry_ptr, "hook pointer");
-            if (hook_entry_ptr) {
-                out.hook_at = at + a.len;
-                tn_x86_jmp_m(&a, tn_mem_pos((s64)(hook_entry_ptr - at)));
-            }
-            out.hook_return = at + a.len;
-        }
-        out.insn_at[k] = at + a.len;
-        if (k + 1u == patch->ninsns && can_emulate(&i)) {
-            if ((i.mem_off || i.rel_off) && !reaches(at + a.len, i.target))
-                return tn_refuse(err, -ERANGE, TN_REFUSE_OUT_OF_REACH, i.target, NULL);
-            emulate_call(&a, at, bytes, &i, addr + i.len);
-            returned = true;
-            continue;
-        }
-        r = emit(&a, at, bytes, &i, err);
-        if (r < 0)
-            return r;
-    }
-    if (!returned) {
-        if (!reaches(at + a.len, patch->resume + load_bias))
-            return tn_refuse(err, -ERANGE, TN_REFUSE_OUT_OF_REACH, patch->resume + load_bias, NULL);
-        tn_x86_jmp(&a, 4, (s64)(patch->resume + load_bias - at));
-    }
-    r = finish(&a, at, err);
-    if (r < 0)
-        return r;
-    out.len = a.len;
-    *ret_out = out;
-    return 0;
-}
-
-int tn_displaced(const struct tn_patch *patch, u64 load_bias, u64 at, u64 hook_entry_ptr, u8 *ret_bytes,
-                 u32 cap, struct tn_displaced_out *ret_out, struct tn_error *err)
-{
-    u64 label[TN_ARRAY_SIZE(patch->insn_off)];
-    int r;
-
-    if (!sane(patch))
-        return -EINVAL;
-    for (u32 k = 0; k < patch->ninsns; k++)
-        label[k] = at;
-    r = displace(patch, load_bias, at, hook_entry_ptr, ret_bytes, cap, label, ret_out, err);
-    return r < 0 ? r : displace(patch, load_bias, at, hook_entry_ptr, ret_bytes, cap, label, ret_out, err);
-}
-
 /* armed's high half, up or down by one. rcx is free: the system call destroys it anyway. */
 static void count(struct tn_asm *a, u64 at, u64 priv, bool up)
 {
@@ -230,47 +161,129 @@ static void count(struct tn_asm *a, u64 at, u64 priv, bool up)
     tn_x86_alu_mi(a, 4, up ? TN_ADD : TN_SUB, m, 1);
 }
 
-int tn_vfork_stub(const struct tn_patch *patch, u64 load_bias, u64 at, u64 priv, u8 *ret_bytes, u32 cap,
-                  struct tn_displaced_out *ret_out, struct tn_error *err)
+/*
+ * A call that may be a vfork, made here: whoever makes it must know of the child before it runs, and must
+ * not forget it. armed += TN_VFORK_UNIT, the call, and in the parent (or on error) armed −= TN_VFORK_UNIT. No
+ * stack is used: parent and child share it.
+ */
+static void counted_call(struct tn_asm *a, u64 at, u64 priv, u32 nr, u64 resume)
 {
-    struct tn_displaced_out out = {.enter = at, .hook_return = at};
-    u64 resume = patch->addr + load_bias + 7;
     struct tn_fixup child, plain = {0};
-    struct tn_asm a;
-    u32 nr;
-    int r;
 
-    if (!sane(patch) || patch->place != TN_PLACE_SYSCALL || patch->len < 7)
-        return -EINVAL;
-    if (!reaches(at, resume))
-        return tn_refuse(err, -ERANGE, TN_REFUSE_OUT_OF_REACH, resume, NULL);
-    memcpy(&nr, patch->expected + 1, 4);
-    tn_asm_fixed(&a, ret_bytes, cap);
-    out.insn_at[0] = at;
     if (nr == SYS_CLONE) {
-        tn_x86_test_ri(&a, 4, TN_RDI, CLONE_VFORK);
-        plain = tn_x86_jcc_fwd(&a, 1, TN_CC_E);
+        tn_x86_test_ri(a, 4, TN_RDI, CLONE_VFORK);
+        plain = tn_x86_jcc_fwd(a, 1, TN_CC_E);
     }
-    count(&a, at, priv, true);
-    tn_x86_mov_ri(&a, TN_RAX, nr);
-    tn_x86_syscall(&a);
-    tn_x86_test_rr(&a, 8, TN_RAX, TN_RAX);
-    child = tn_x86_jcc_fwd(&a, 4, TN_CC_E);
-    count(&a, at, priv, false);
-    tn_x86_bind(&a, child);
-    tn_x86_jmp(&a, 4, (s64)(resume - at));
-    if (nr == SYS_CLONE)
-        tn_x86_bind(&a, plain);
-    tn_x86_mov_ri(&a, TN_RAX, nr);
-    out.insn_at[1] = at + a.len;
-    tn_x86_syscall(&a);
-    tn_x86_jmp(&a, 4, (s64)(resume - at));
+    count(a, at, priv, true);
+    tn_x86_mov_ri(a, TN_RAX, nr);
+    tn_x86_syscall(a);
+    tn_x86_test_rr(a, 8, TN_RAX, TN_RAX);
+    child = tn_x86_jcc_fwd(a, 4, TN_CC_E);
+    count(a, at, priv, false);
+    tn_x86_bind(a, child);
+    tn_x86_jmp(a, 4, (s64)(resume - at));
+    if (nr == SYS_CLONE) {
+        tn_x86_bind(a, plain);
+        tn_x86_jmp(a, 4, (s64)(resume - SYSCALL_LEN - at));
+    }
+}
+
+/* The number of the call: rcx and r11 are free, flags are not touched. */
+static void note_call(struct tn_asm *a, u64 at, u64 calls)
+{
+    tn_call_word(a, at, calls);
+    tn_x86_store(a, 4, tn_mem_base(TN_R11, 0), TN_RSP);
+    tn_x86_store(a, 4, tn_mem_base(TN_R11, 4), TN_RAX);
+}
+
+/* The word that leads to the hooks, and where they come back to. */
+static int hook(struct tn_asm *a, u64 at, u64 hook_entry_ptr, struct tn_displaced_out *out,
+                struct tn_error *err)
+{
+    if (hook_entry_ptr && !reaches(at + a->len, hook_entry_ptr))
+        return tn_refuse(err, -ERANGE, TN_REFUSE_OUT_OF_REACH, hook_entry_ptr, "hook pointer");
+    if (hook_entry_ptr) {
+        out->hook_at = at + a->len;
+        tn_x86_jmp_m(a, tn_mem_pos((s64)(hook_entry_ptr - at)));
+    }
+    out->hook_return = at + a->len;
+    return 0;
+}
+
+/* `label`: where each instruction begins, in and out. Lengths do not depend on it. */
+static int displace(const struct tn_patch *patch, const struct tn_copy_to *to, u8 *ret_bytes, u32 cap,
+                    u64 *label, struct tn_displaced_out *ret_out, struct tn_error *err)
+{
+    const u64 at = to->at, load_bias = to->load_bias;
+    struct tn_displaced_out out = {.enter = at};
+    bool returned = patch->returns;
+    struct tn_asm a;
+    int r = 0;
+
+    tn_asm_fixed(&a, ret_bytes, cap);
+    for (u32 k = 0; k < patch->ninsns; k++) {
+        const u8 *bytes = patch->expected + patch->insn_off[k];
+        u64 addr = patch->addr + load_bias + patch->insn_off[k];
+        struct tn_insn i;
+
+        if (tn_x86_decode(bytes, patch->insn_len[k], addr, &i) < 0 || i.len != patch->insn_len[k])
+            return -EINVAL;
+        r = lead_inside(patch, patch->addr + load_bias, label, &i, err);
+        if (r < 0)
+            return r;
+        label[k] = at + a.len;
+        if (k == patch->hook_before)
+            r = hook(&a, at, to->hook_entry_ptr, &out, err);
+        if (r < 0)
+            return r;
+        out.insn_at[k] = at + a.len;
+        if (k + 1u == patch->ninsns && can_emulate(&i)) {
+            if ((i.mem_off || i.rel_off) && !reaches(at + a.len, i.target))
+                return tn_refuse(err, -ERANGE, TN_REFUSE_OUT_OF_REACH, i.target, NULL);
+            emulate_call(&a, at, bytes, &i, addr + i.len);
+            returned = true;
+            continue;
+        }
+        r = emit(&a, at, bytes, &i, err);
+        if (r < 0)
+            return r;
+    }
+    if (patch->hook_before == patch->ninsns)
+        r = hook(&a, at, to->hook_entry_ptr, &out, err);
+    if (r < 0)
+        return r;
+    if (!returned) {
+        u64 resume = patch->resume + load_bias;
+
+        if (!reaches(at + a.len, resume))
+            return tn_refuse(err, -ERANGE, TN_REFUSE_OUT_OF_REACH, resume, NULL);
+        if (to->calls && patch->place == TN_PLACE_SYSENTER && patch->nr == TN_NR_UNKNOWN)
+            note_call(&a, at, to->calls);
+        if (to->priv && patch->place == TN_PLACE_SYSENTER && tn_wants(&tn_wanted_vforks, patch->nr))
+            counted_call(&a, at, to->priv, (u32)patch->nr, resume + SYSCALL_LEN);
+        else
+            tn_x86_jmp(&a, 4, (s64)(resume - at));
+    }
     r = finish(&a, at, err);
     if (r < 0)
         return r;
     out.len = a.len;
     *ret_out = out;
     return 0;
+}
+
+int tn_displaced(const struct tn_patch *patch, const struct tn_copy_to *to, u8 *ret_bytes, u32 cap,
+                 struct tn_displaced_out *ret_out, struct tn_error *err)
+{
+    u64 label[TN_ARRAY_SIZE(patch->insn_off)];
+    int r;
+
+    if (!sane(patch))
+        return -EINVAL;
+    for (u32 k = 0; k < patch->ninsns; k++)
+        label[k] = to->at;
+    r = displace(patch, to, ret_bytes, cap, label, ret_out, err);
+    return r < 0 ? r : displace(patch, to, ret_bytes, cap, label, ret_out, err);
 }
 
 int tn_patch_bytes(const struct tn_patch *patch, u64 load_bias, u64 enter, u8 ret_bytes[TN_PATCH_MAX],
@@ -286,10 +299,7 @@ int tn_patch_bytes(const struct tn_patch *patch, u64 load_bias, u64 enter, u8 re
         return tn_refuse(err, -ERANGE, TN_REFUSE_OUT_OF_REACH, enter, NULL);
     tn_asm_fixed(&a, bytes, sizeof(bytes));
     tn_x86_jmp(&a, 4, (s64)(enter - addr));
-    if (patch->place == TN_PLACE_SYSCALL)
-        tn_x86_bytes(&a, patch->expected + a.len, patch->len - a.len);
-    else
-        tn_x86_nop(&a, patch->len - a.len);
+    tn_x86_nop(&a, patch->len - a.len);
     if (a.err)
         return a.err;
     memcpy(ret_bytes, bytes, sizeof(bytes));

@@ -51,6 +51,13 @@ static u32 first_above(const struct tn_code_view *c, u64 addr)
     return lo;
 }
 
+const struct tn_func *tn_func_before(const struct tn_code_view *c, u64 addr)
+{
+    u32 i = first_above(c, addr);
+
+    return i && c->funcs[i - 1].addr >= c->addr ? &c->funcs[i - 1] : NULL;
+}
+
 u64 tn_func_next(const struct tn_code_view *c, u64 addr)
 {
     u32 i = first_above(c, addr);

@@ -57,10 +57,21 @@ static inline u8 tn_flow_mark(const struct tn_flow *f, u64 addr)
     return addr - f->code->addr < f->code->len ? f->mark[addr - f->code->addr] : 0;
 }
 
+/* The number that a `syscall` instruction is reached with, where it is the same on every way; else
+   TN_NR_UNKNOWN. number.c. */
+s32 tn_flow_number(const struct tn_flow *flow, u64 addr);
+/* tn_plan in a function that was followed already; other functions are not looked at. plan.c. */
+int tn_plan_followed(const struct tn_flow *flow, enum tn_place_kind place, u64 addr, struct tn_plan *ret_plan,
+                     struct tn_error *err);
+/* Marks as refused what a jump of the code leads into that nobody has followed. By address. plan.c. */
+int tn_plan_others(const struct tn_code_view *code, struct tn_patch *patches, u32 n);
+
 /* The function that holds `addr` (innermost), NULL if none. */
 const struct tn_func *tn_func_at(const struct tn_code_view *code, u64 addr);
 /* The function that starts exactly there, pieces included. */
 const struct tn_func *tn_func_starting(const struct tn_code_view *code, u64 addr);
+/* The last one that starts at or before `addr`, wherever it is said to end; NULL if none. */
+const struct tn_func *tn_func_before(const struct tn_code_view *code, u64 addr);
 /* Where the next function (or piece) after `addr` starts; the segment's end if there is none. */
 u64 tn_func_next(const struct tn_code_view *code, u64 addr);
 /* Decodes at a virtual address. */

@@ -8,6 +8,9 @@
  *                                    ▲ hook                many displaced instructions before it as it takes
  *     static probe       | je ──┐ nop | ▼ insn |           the same where an offset has no room behind it: a jump
  *                                  ▲ hook                  that is displaced with its target is no jump into it
+ *     system call        | mov $nr,%eax | syscall | cmp |  a window before the instruction and one behind it, never
+ *       entered, left     ────────▲ hook            ▲ ──   on it: whoever sleeps in the call sleeps in the host's own
+ *                                                          code, and a call that starts again finds its two bytes
  *
  * An endbr64 at the entry stays where it is: indirect calls must find it. The window is behind it, and the
  * hook there counts as the entry. A jump back to the entry is refused, since it would be counted as a call.
@@ -163,13 +166,12 @@ static int check_maybe(const struct tn_flow *f, const struct tn_patch *p, struct
 
 /* Does an instruction begin at `at`, counted from the start of the function that holds it, or of the last one
  * before? What cannot be told may be one. */
-static bool may_begin(const struct tn_flow *f, u64 at)
+static bool may_begin(const struct tn_code_view *c, const struct tn_flow *f, u64 at)
 {
-    const struct tn_code_view *c = f->code;
     u64 from = c->addr;
     u32 lo = 0, hi = c->nfuncs;
 
-    if (tn_flow_mark(f, at) & (TN_FLOW_START | TN_FLOW_BODY))
+    if (f && tn_flow_mark(f, at) & (TN_FLOW_START | TN_FLOW_BODY))
         return tn_flow_mark(f, at) & TN_FLOW_START;
     while (lo < hi) {
         u32 mid = lo + (hi - lo) / 2;
@@ -202,18 +204,13 @@ static bool in_window(const struct tn_plan *plan, u64 addr)
 }
 
 /* Is the instruction at `from` displaced together with the one at `to`? */
-static bool displaced_both(const struct tn_flow *f, const struct tn_plan *plan, u64 from, u64 to)
+static bool displaced_both(const struct tn_flow *f, const struct tn_patch *p, u64 from, u64 to)
 {
-    for (u32 k = 0; k < plan->npatches; k++) {
-        const struct tn_patch *p = &plan->patches[k];
-        u32 seen = 0;
+    u32 seen = 0;
 
-        for (u32 i = 0; i < p->ninsns; i++)
-            seen |= (from == p->addr + p->insn_off[i]) | (u32)(to == p->addr + p->insn_off[i]) << 1;
-        if (seen == 3)
-            return tn_flow_mark(f, from) & TN_FLOW_START;
-    }
-    return false;
+    for (u32 i = 0; i < p->ninsns; i++)
+        seen |= (from == p->addr + p->insn_off[i]) | (u32)(to == p->addr + p->insn_off[i]) << 1;
+    return seen == 3 && f && tn_flow_mark(f, from) & TN_FLOW_START;
 }
 
 #define BLOCK 64u
@@ -235,6 +232,36 @@ static bool block_leads(const u8 *p, u32 at, u32 lo, u32 span)
     return hit;
 }
 
+/* The instruction whose displacement stands `off` bytes into the code, if that is a jump or a call's; else 0.
+   There is no displacement at the very start. */
+static u64 jump_around(const struct tn_code_view *c, u64 off)
+{
+    u8 op = c->bytes[off - 1];
+
+    if (op == 0xe9 || op == 0xe8)
+        return c->addr + off - 1;
+    if (off >= 2 &&
+        ((c->bytes[off - 2] == 0x0f && (op & 0xf0) == 0x80) || (c->bytes[off - 2] == 0xc7 && op == 0xf8)))
+        return c->addr + off - 2;
+    return 0;
+}
+
+/* A short jump that leads into the patch and was not followed (f NULL: none was); 0: there is none. */
+static u64 short_into(const struct tn_code_view *c, const struct tn_flow *f, const struct tn_patch *p)
+{
+    u64 at = p->addr - c->addr, end = at + p->len + 128;
+
+    for (at = at > 130 ? at - 130 : 0; at < end && at + 2 <= c->len; at++) {
+        u8 op = c->bytes[at];
+        u64 to = c->addr + at + 2 + (u64)(s64)(s8)c->bytes[at + 1];
+
+        if ((op == 0xeb || (op & 0xf0) == 0x70 || (op & 0xfc) == 0xe0) && to > p->addr &&
+            to < p->addr + p->len && !displaced_both(f, p, c->addr + at, to) && may_begin(c, f, c->addr + at))
+            return c->addr + at;
+    }
+    return 0;
+}
+
 /*
  * Nor may a direct jump that was not followed lead into a window: from a landing pad, which only the unwinder
  * enters, or from another function (the C library's mempcpy goes on behind the first instruction of memmove).
@@ -254,39 +281,27 @@ static int check_others(const struct tn_flow *f, const struct tn_plan *plan, str
     for (u64 off = 1; c->len >= 4 && off <= c->len - 4; off++) {
         u64 at, to;
         s32 rel;
-        u8 op;
 
         while (c->len - off >= BLOCK + 4 && !block_leads(c->bytes + off, (u32)off, (u32)lo, (u32)(hi - lo)))
             off += BLOCK;
         if (off > c->len - 4)
             break;
-        op = c->bytes[off - 1];
         memcpy(&rel, c->bytes + off, 4);
         to = off + 4 + (u64)(s64)rel;
         if (to - lo >= hi - lo)
             continue;
-        if (op == 0xe9 || op == 0xe8)
-            at = off - 1;
-        else if (off >= 2 && ((c->bytes[off - 2] == 0x0f && (op & 0xf0) == 0x80) ||
-                              (c->bytes[off - 2] == 0xc7 && op == 0xf8)))
-            at = off - 2;
-        else
-            continue;
-        if (in_window(plan, c->addr + to) && !displaced_both(f, plan, c->addr + at, c->addr + to) &&
-            may_begin(f, c->addr + at))
-            return tn_refuse(err, -ENOTSUP, TN_REFUSE_JUMP_INTO_WINDOW, c->addr + at, NULL);
+        at = jump_around(c, off);
+        for (u32 k = 0; at && k < plan->npatches; k++)
+            if (displaced_both(f, &plan->patches[k], at, c->addr + to))
+                at = 0;
+        if (at && in_window(plan, c->addr + to) && may_begin(c, f, at))
+            return tn_refuse(err, -ENOTSUP, TN_REFUSE_JUMP_INTO_WINDOW, at, NULL);
     }
     for (u32 k = 0; k < plan->npatches; k++) {
-        u64 at = plan->patches[k].addr - c->addr, end = at + plan->patches[k].len + 128;
+        u64 at = short_into(c, f, &plan->patches[k]);
 
-        for (at = at > 130 ? at - 130 : 0; at < end && at + 2 <= c->len; at++) {
-            u8 op = c->bytes[at];
-            u64 to = at + 2 + (u64)(s64)(s8)c->bytes[at + 1];
-
-            if ((op == 0xeb || (op & 0xf0) == 0x70 || (op & 0xfc) == 0xe0) && in_window(plan, c->addr + to) &&
-                !displaced_both(f, plan, c->addr + at, c->addr + to) && may_begin(f, c->addr + at))
-                return tn_refuse(err, -ENOTSUP, TN_REFUSE_JUMP_INTO_WINDOW, c->addr + at, NULL);
-        }
+        if (at)
+            return tn_refuse(err, -ENOTSUP, TN_REFUSE_JUMP_INTO_WINDOW, at, NULL);
     }
     return 0;
 }
@@ -316,9 +331,168 @@ static int build_around(const struct tn_flow *f, u64 at, struct window *ret_w, s
     return tn_fail(err, -ENOTSUP, first.reason, "%s", first.message);
 }
 
+/* The same for many windows at once: a byte of marks a byte of code, and one pass. */
+int tn_plan_others(const struct tn_code_view *c, struct tn_patch *patches, u32 n)
+{
+    _free_ u8 *inside = calloc(1, c->len ? c->len : 1);
+
+    if (!inside)
+        return -ENOMEM;
+    for (u32 k = 0; k < n; k++)
+        for (u32 b = 1; !patches[k].refused && b < patches[k].len; b++)
+            inside[patches[k].addr + b - c->addr] = 1;
+    for (u64 off = 1; c->len >= 4 && off <= c->len - 4; off++) {
+        u64 at, to;
+        s32 rel;
+
+        memcpy(&rel, c->bytes + off, 4);
+        to = off + 4 + (u64)(s64)rel;
+        if (to >= c->len || !inside[to])
+            continue;
+        at = jump_around(c, off);
+        if (!at || !may_begin(c, NULL, at))
+            continue;
+        for (u32 k = 0; k < n; k++)
+            if (!patches[k].refused && c->addr + to > patches[k].addr &&
+                c->addr + to < patches[k].addr + patches[k].len)
+                patches[k].refused = TN_REFUSE_JUMP_INTO_WINDOW;
+    }
+    for (u32 k = 0; k < n; k++)
+        if (!patches[k].refused && short_into(c, NULL, &patches[k]))
+            patches[k].refused = TN_REFUSE_JUMP_INTO_WINDOW;
+    return 0;
+}
+
+/* The C libraries that cancel a thread only where its program counter lies between the look at its flag and the
+   call: nothing of ours may stand there. musl's stripped code is known by what precedes the call. */
+static bool in_cancel_range(const struct tn_flow *f, u64 addr)
+{
+    static const char *const names[] = {"__syscall_cp_asm", "__syscall_cancel_arch"};
+    static const u8 musl[] = {0x4c, 0x89, 0x5c, 0x24,
+                              0x08, 0x0f, 0x05, 0xc3}; /* mov %r11,8(%rsp); syscall; ret */
+    u64 off = addr - f->code->addr;
+
+    for (u32 i = 0; f->func->name && i < TN_ARRAY_SIZE(names); i++)
+        if (!strcmp(f->func->name, names[i]))
+            return true;
+    return off >= 5 && f->code->len - off >= 3 && !memcmp(f->code->bytes + off - 5, musl, sizeof(musl));
+}
+
+/* The fewest instructions before the one at `addr` that make five bytes; nothing jumps to that one either. */
+static int build_before(const struct tn_flow *f, u64 addr, struct window *ret_w, struct tn_error *err)
+{
+    u64 start = addr, last = 0;
+    int r;
+
+    while (addr - start < JUMP_LEN) {
+        struct tn_insn i;
+
+        if (tn_flow_mark(f, start) & TN_FLOW_TARGET)
+            return tn_refuse(err, -ENOTSUP, TN_REFUSE_JUMP_INTO_WINDOW, start, NULL);
+        start = tn_flow_before(f, start, &i);
+        if (!start)
+            return tn_refuse(err, -ENOTSUP, TN_REFUSE_TOO_SHORT, addr, NULL);
+        if (i.kind == TN_INSN_CALL || i.kind == TN_INSN_CALL_IND)
+            return tn_refuse(err, -ENOTSUP, TN_REFUSE_CALL_IN_WINDOW, start, NULL);
+        if (i.kind == TN_INSN_SYSCALL)
+            return tn_refuse(err, -ENOTSUP, TN_REFUSE_SYSCALL_IN_WINDOW, start, NULL);
+        last = last ? last : start;
+    }
+    r = build(f, start, last, ret_w, err);
+    if (r < 0)
+        return r;
+    ret_w->patch.hook_before = ret_w->patch.ninsns;
+    return 0;
+}
+
+static int build_behind(const struct tn_flow *f, u64 addr, struct window *ret_w, struct tn_error *err)
+{
+    int r;
+
+    if (!(tn_flow_mark(f, addr) & TN_FLOW_START))
+        return tn_refuse(err, -ENOTSUP, TN_REFUSE_WINDOW_CROSSES, addr, NULL);
+    if (tn_flow_mark(f, addr) & TN_FLOW_TARGET)
+        return tn_refuse(err, -ENOTSUP, TN_REFUSE_JUMP_INTO_WINDOW, addr, NULL);
+    r = build(f, addr, 0, ret_w, err);
+    for (u32 k = 0; r == 0 && k < ret_w->patch.ninsns; k++) {
+        struct tn_insn i;
+
+        if (tn_code_decode(f->code, addr + ret_w->patch.insn_off[k], &i) < 0 || i.kind == TN_INSN_SYSCALL)
+            r = tn_refuse(err, -ENOTSUP, TN_REFUSE_SYSCALL_IN_WINDOW, addr + ret_w->patch.insn_off[k], NULL);
+    }
+    return r;
+}
+
+/* Does the code from `addr` on set all flags before it reads one? Followed over what leaves them alone. */
+static bool flags_dead(const struct tn_flow *f, u64 addr)
+{
+    for (u32 k = 0; k < 4; k++) {
+        struct tn_insn i;
+
+        if (tn_code_decode(f->code, addr, &i) < 0)
+            return false;
+        if (i.kind == TN_INSN_RET) /* the ABI's callers expect none */
+            return true;
+        if (!i.legacy || i.map != 0 || i.kind != TN_INSN_PLAIN)
+            return false;
+        switch (i.op) {
+        case 0x01: /* add, or, and, sub, xor, cmp, test */
+        case 0x03:
+        case 0x09:
+        case 0x0b:
+        case 0x21:
+        case 0x23:
+        case 0x29:
+        case 0x2b:
+        case 0x31:
+        case 0x33:
+        case 0x39:
+        case 0x3b:
+        case 0x3d:
+        case 0x85:
+        case 0xa9:
+            return true;
+        case 0x81: /* the same but for adc and sbb, which read */
+        case 0x83:
+            return (i.reg & 7) != 2 && (i.reg & 7) != 3;
+        case 0x63: /* movslq, mov, lea, push, pop */
+        case 0x89:
+        case 0x8b:
+        case 0x8d:
+        case 0xc7:
+            break;
+        default:
+            if ((i.op & 0xf0) != 0x50 && (i.op & 0xf8) != 0xb8)
+                return false;
+        }
+        addr += i.len;
+    }
+    return false;
+}
+
+static int build_syscall(const struct tn_flow *f, enum tn_place_kind place, u64 addr, struct window *ret_w,
+                         struct tn_error *err)
+{
+    struct tn_insn i;
+    int r;
+
+    if (tn_code_decode(f->code, addr, &i) < 0 || i.kind != TN_INSN_SYSCALL)
+        return tn_refuse(err, -EINVAL, TN_REFUSE_NOT_A_SYSCALL, addr, NULL);
+    if (place == TN_PLACE_SYSENTER && in_cancel_range(f, addr))
+        return tn_refuse(err, -ENOTSUP, TN_REFUSE_CANCEL_RANGE, addr, NULL);
+    r = place == TN_PLACE_SYSENTER ? build_before(f, addr, ret_w, err)
+                                   : build_behind(f, addr + i.len, ret_w, err);
+    if (r < 0)
+        return r;
+    ret_w->patch.nr = (s16)tn_flow_number(f, addr);
+    ret_w->patch.flags_dead = flags_dead(f, addr + i.len);
+    return 0;
+}
+
 static int plan_one(const struct tn_flow *f, enum tn_place_kind place, u64 addr, struct tn_plan *plan,
                     struct tn_error *err)
 {
+    bool call = place == TN_PLACE_SYSENTER || place == TN_PLACE_SYSEXIT;
     struct window w;
     int r;
 
@@ -328,7 +502,7 @@ static int plan_one(const struct tn_flow *f, enum tn_place_kind place, u64 addr,
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_UNDECODABLE, f->undecodable, NULL);
     if (!(tn_flow_mark(f, addr) & TN_FLOW_START))
         return tn_refuse(err, -EINVAL, TN_REFUSE_NOT_AN_INSTRUCTION, addr, NULL);
-    if (place == TN_PLACE_OFFSET && f->std)
+    if (place != TN_PLACE_ENTRY && f->std)
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_DIRECTION_FLAG, f->std, NULL);
     if (place == TN_PLACE_ENTRY) {
         struct tn_insn i;
@@ -341,7 +515,9 @@ static int plan_one(const struct tn_flow *f, enum tn_place_kind place, u64 addr,
                 return tn_refuse(err, -ENOTSUP, TN_REFUSE_ENTRY_IS_LOOP_HEAD, addr, NULL);
         }
     }
-    r = place == TN_PLACE_OFFSET ? build_around(f, addr, &w, err) : build(f, addr, 0, &w, err);
+    r = call                       ? build_syscall(f, place, addr, &w, err)
+        : place == TN_PLACE_OFFSET ? build_around(f, addr, &w, err)
+                                   : build(f, addr, 0, &w, err);
     if (!r)
         r = check_maybe(f, &w.patch, err);
     if (r < 0)
@@ -409,36 +585,17 @@ static int plan_exit(const struct tn_flow *f, struct tn_plan *plan, struct tn_er
     return 0;
 }
 
-/* x86-64 call numbers whose child may run in its parent's memory. */
-static bool may_vfork(u32 nr)
+int tn_plan_followed(const struct tn_flow *f, enum tn_place_kind place, u64 addr, struct tn_plan *ret_plan,
+                     struct tn_error *err)
 {
-    return nr == 56 /* clone */ || nr == 58 /* vfork */ || nr == 435 /* clone3 */;
-}
+    _clean_(tn_plan_clear) struct tn_plan plan = {.func_addr = f->func->addr,
+                                                  .func_size = f->end - f->func->addr};
+    int r = place == TN_PLACE_EXIT ? plan_exit(f, &plan, err) : plan_one(f, place, addr, &plan, err);
 
-static int plan_syscall(const struct tn_flow *f, u64 addr, struct tn_plan *plan, struct tn_error *err)
-{
-    u64 off = addr - f->code->addr;
-    const u8 *b = f->code->bytes + off;
-    struct window w;
-    u32 nr = 0;
-    int r;
-
-    if (f->code->len - off >= 7)
-        memcpy(&nr, b + 1, 4);
-    if (!may_vfork(nr) || b[0] != 0xb8 || b[5] != 0x0f || b[6] != 0x05)
-        return tn_refuse(err, -EINVAL, TN_REFUSE_NOT_VFORK_SITE, addr, NULL);
-    if (!(tn_flow_mark(f, addr) & TN_FLOW_START))
-        return tn_refuse(err, -EINVAL, TN_REFUSE_NOT_AN_INSTRUCTION, addr, NULL);
-    r = build(f, addr, addr + 5, &w, err);
     if (r < 0)
         return r;
-    w.patch.place = TN_PLACE_SYSCALL;
-    plan->patches = malloc(sizeof(*plan->patches));
-    if (!plan->patches)
-        return -ENOMEM;
-    plan->patches[0] = w.patch;
-    plan->npatches = 1;
-    plan->tactic = "jump5";
+    *ret_plan = plan;
+    plan = (struct tn_plan){0};
     return 0;
 }
 
@@ -452,11 +609,13 @@ int tn_plan(const struct tn_code_view *code, enum tn_place_kind place, u64 addr,
 
     if (addr - code->addr >= code->len)
         return tn_refuse(err, -EINVAL, TN_REFUSE_NOT_CODE, addr, NULL);
-    if (code->is_go && place != TN_PLACE_SYSCALL)
+    if (code->is_go)
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_GO_STACK, addr, NULL);
     func = tn_func_starting(code, addr);
     if (!func)
         func = tn_func_at(code, addr);
+    if (!func && (place == TN_PLACE_SYSENTER || place == TN_PLACE_SYSEXIT))
+        func = tn_func_before(code, addr); /* it may run on into what no table knows */
     if (!func || (place == TN_PLACE_ENTRY && func->addr != addr))
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_FUNCTION_UNKNOWN, addr, NULL);
     if (place == TN_PLACE_EXIT && func->addr != addr)
@@ -466,11 +625,7 @@ int tn_plan(const struct tn_code_view *code, enum tn_place_kind place, u64 addr,
     r = tn_flow_scan(code, func, &flow);
     if (r < 0)
         return r;
-    plan.func_addr = func->addr;
-    plan.func_size = flow.end - func->addr;
-    r = place == TN_PLACE_EXIT      ? plan_exit(&flow, &plan, err)
-        : place == TN_PLACE_SYSCALL ? plan_syscall(&flow, addr, &plan, err)
-                                    : plan_one(&flow, place, addr, &plan, err);
+    r = tn_plan_followed(&flow, place, addr, &plan, err);
     if (!r)
         r = check_others(&flow, &plan, err);
     if (r < 0)
@@ -500,45 +655,4 @@ bool tn_plan_overlap(const struct tn_plan *a, const struct tn_plan *b)
         }
     }
     return false;
-}
-
-/* -------------------------------------------------------------------------------------------- vfork sites */
-
-int tn_find_vfork_sites(const struct tn_code_view *code, struct tn_patch **ret_patches, u32 *ret_count,
-                        u32 *ret_skipped, struct tn_error *err)
-{
-    _free_ struct tn_patch *patches = NULL;
-    u32 n = 0, skipped = 0;
-
-    /* The bytes are looked for first, which is fast; the planner then proves that they are what they seem. */
-    for (u64 off = 0; code->len >= 7 && off <= code->len - 7; off++) {
-        const u8 *b = code->bytes + off, *hit;
-        struct tn_plan plan;
-        struct tn_patch *grown;
-        u32 nr;
-
-        hit = memchr(b, 0xb8, code->len - 6 - off);
-        if (!hit)
-            break;
-        off = (u64)(hit - code->bytes);
-        memcpy(&nr, hit + 1, 4);
-        if (!may_vfork(nr) || hit[5] != 0x0f || hit[6] != 0x05)
-            continue;
-        if (tn_plan(code, TN_PLACE_SYSCALL, code->addr + off, &plan, NULL) < 0) {
-            skipped++;
-            continue;
-        }
-        grown = reallocarray(patches, n + 1, sizeof(*patches));
-        if (grown) {
-            patches = grown;
-            patches[n++] = plan.patches[0];
-        }
-        tn_plan_clear(&plan);
-        if (!grown)
-            return -ENOMEM;
-    }
-    *ret_patches = TN_TAKE_PTR(patches);
-    *ret_count = n;
-    *ret_skipped = skipped;
-    return 0;
 }

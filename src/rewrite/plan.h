@@ -12,10 +12,12 @@
 #include "base/base.h"
 
 enum tn_place_kind {
-    TN_PLACE_ENTRY,   /* the function's first instruction: flags and red zone are dead */
-    TN_PLACE_OFFSET,  /* any other instruction: flags and red zone are live */
-    TN_PLACE_EXIT,    /* before returning to the caller */
-    TN_PLACE_SYSCALL, /* `mov $nr,%eax; syscall`: used for vfork-like calls */
+    TN_PLACE_ENTRY,  /* the function's first instruction: flags and red zone are dead */
+    TN_PLACE_OFFSET, /* any other instruction: flags and red zone are live */
+    TN_PLACE_EXIT,   /* before returning to the caller */
+    /* A system call, by the address of its instruction; flags and red zone are live. */
+    TN_PLACE_SYSENTER, /* before it, all arguments in place */
+    TN_PLACE_SYSEXIT,  /* behind it, the result in rax */
 };
 
 /* Code of one module, by virtual address of its file (st_value, p_vaddr). */
@@ -48,10 +50,16 @@ struct tn_patch {
     u8 ninsns;                     /* displaced instructions */
     u8 insn_off[16], insn_len[16]; /* each one's place inside the window */
     u8 place;                      /* enum tn_place_kind */
-    u8 hook_before; /* the hook runs before this displaced instruction (entry: 0; exit: index of the ret) */
+    u8 hook_before; /* the hook runs before this displaced instruction (entry: 0; exit: index of the ret; system
+                       call: entered, behind all of them; left, 0) */
     bool returns;   /* the last displaced instruction leaves (ret): nothing to jump back to */
-    u64 resume;     /* address after the window */
+    u8 refused; /* of tn_find_syscalls: 0, or enum tn_refusal_id, and then nothing else is filled but nr */
+    bool flags_dead; /* system calls: what comes behind sets all flags before anybody reads one */
+    s16 nr;          /* system calls: the number, TN_NR_UNKNOWN where only a run can tell */
+    u64 resume;      /* address after the window */
 };
+#define TN_NR_UNKNOWN (-1)
+#define TN_NR_MAX     512 /* no number of Linux's is as high */
 
 struct tn_plan {
     u64 func_addr, func_size;
@@ -71,11 +79,21 @@ void tn_plan_clear(struct tn_plan *plan);
 bool tn_plan_overlap(const struct tn_plan *a, const struct tn_plan *b);
 
 /*
- * Every `mov $nr,%eax; syscall` whose call may be a vfork: vfork, clone, clone3. Their replacement
- * (tn_vfork_stub) counts calls in flight. `ret_patches` is owned by the caller (free). Sites that cannot be
- * patched are left out and counted in *ret_skipped: a program there is then run by the vfork child as well.
+ * Every system call of the code whose number is in `wanted`, a bit a number (NULL: all), or not known: a patch
+ * each for the place asked for (SYSENTER, SYSEXIT), or why there is none. By address; `ret_patches` is owned by
+ * the caller (free).
  */
-int tn_find_vfork_sites(const struct tn_code_view *code, struct tn_patch **ret_patches, u32 *ret_count,
-                        u32 *ret_skipped, struct tn_error *err);
+struct tn_wanted {
+    u64 nr[TN_NR_MAX / 64];
+};
+int tn_find_syscalls(const struct tn_code_view *code, enum tn_place_kind place,
+                     const struct tn_wanted *wanted, struct tn_patch **ret_patches, u32 *ret_count);
+
+/* Calls whose child may run in its parent's memory: what is displaced for them counts those under way. */
+extern const struct tn_wanted tn_wanted_vforks;
+static inline bool tn_wants(const struct tn_wanted *w, s32 nr)
+{
+    return nr >= 0 && nr < TN_NR_MAX && w->nr[nr / 64] >> (nr % 64) & 1;
+}
 
 #endif

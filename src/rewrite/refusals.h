@@ -24,7 +24,9 @@
     X(EXIT_NONE,              "exit_none",              "the function never returns to its caller") \
     X(EXIT_NOT_AT_ENTRY,      "exit_not_at_entry",      "an exit hook belongs to a whole function: its offset must be 0") \
     X(GO_STACK,               "go_stack",               "Go runs on small stacks that move; a hook's frame does not fit there") \
-    X(NOT_VFORK_SITE,         "not_a_vfork_site",       "no system call that can start a vfork child stands there") \
+    X(NOT_A_SYSCALL,          "not_a_syscall",          "no system call stands there") \
+    X(SYSCALL_IN_WINDOW,      "syscall_in_window",      "the bytes to be replaced hold another system call, in which a thread may sleep") \
+    X(CANCEL_RANGE,           "cancellation_range",     "the C library cancels threads by where exactly they are around this call; its exit can be hooked") \
     X(SHARED_WINDOW,          "shared_window",          "the patch would overlap another one that is in place; detach that one first") \
     X(FOREIGN_BYTES,          "foreign_bytes",          "the bytes in memory are neither the file's nor ours: a debugger's breakpoint or a kernel uprobe, perhaps; remove it first") \
     X(CTX_WRITTEN,            "ctx_written",            "the program writes to its context, which a probe may only read") \

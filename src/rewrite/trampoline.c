@@ -39,6 +39,7 @@
 #include <errno.h>
 
 #include "agent/agent.h"
+#include "rewrite/callword.h"
 #include "rewrite/refusals.h"
 #include "rewrite/splice.h"
 #include "rewrite/stash.h"
@@ -95,6 +96,8 @@ struct tramp {
     struct tn_asm a;
     bool ctx, run; /* the program takes them */
     bool offset;   /* flags and red zone are live */
+    bool call;     /* so they are: a system call */
+    bool regs;     /* struct tn_pt_regs is wanted */
     bool prelude;
     bool wants_flags; /* the program reads them */
     bool light;
@@ -129,10 +132,10 @@ static bool reads_word(const struct tramp *t, u32 word)
     return t->ctx && (t->in->facts->ctx_escapes || (t->in->facts->ctx_read[0] >> word & 1));
 }
 
-/* A field of struct tn_pt_regs. */
+/* A field of struct tn_pt_regs: those that are read of the context; all of them where it only leads there. */
 static bool reads(const struct tramp *t, u32 off)
 {
-    return !t->in->args && reads_word(t, off / 8);
+    return t->regs && (t->in->args || reads_word(t, off / 8));
 }
 
 /* A register that is not in `taken`: one of `prefer` if there is. */
@@ -169,9 +172,13 @@ static void decide(struct tramp *t)
     t->run = !in->footprint || (in->footprint & TN_FOOT_RUN) || in->facts->percpu || in->replace;
     t->kept = t->ctx && in->stash ? tn_stash_words(in->facts, in->args) : 0;
     t->low = in->args ? TN_ROUND_UP((s32)in->args->nwords * 8, 16) : 0;
-    t->offset = in->place == TN_PLACE_OFFSET;
+    t->call = in->place == TN_PLACE_SYSENTER || in->place == TN_PLACE_SYSEXIT;
+    t->offset = in->place == TN_PLACE_OFFSET || t->call;
+    t->regs = !in->args;
+    for (u32 w = 0; in->args && w < in->args->nwords; w++)
+        t->regs |= in->args->from[w] == TN_FROM_REGS && reads_word(t, w);
     t->wants_flags = reads(t, offsetof(struct tn_pt_regs, flags));
-    t->prelude = t->offset || t->wants_flags;
+    t->prelude = (t->offset && !in->flags_dead) || t->wants_flags;
 
     clobbers |= BIT(TN_RAX) | (t->ctx ? BIT(TN_RDI) : 0) | (t->run ? BIT(TN_RSI) : 0) |
                 (t->kept ? TN_STASH_CLOBBERS : 0);
@@ -256,10 +263,10 @@ static void prelude(struct tramp *t)
 {
     static const u8 lahf_seto[] = {0x9f, 0x0f, 0x90, 0xc0};
 
-    if (!t->prelude)
-        return;
     if (t->offset)
         tn_x86_lea(&t->a, TN_RSP, tn_mem_base(TN_RSP, -RED_ZONE));
+    if (!t->prelude)
+        return;
     tn_x86_push(&t->a, TN_RAX);
     if (t->wants_flags) {
         tn_x86_pushf(&t->a);
@@ -273,17 +280,72 @@ static void end_prelude(struct tramp *t)
 {
     static const u8 sahf[] = {0x04, 0x7f, 0x9e}; /* add $0x7f,%al sets the overflow flag again; sahf */
 
-    if (!t->prelude)
-        return;
-    if (t->wants_flags) {
+    if (t->prelude && t->wants_flags) {
         tn_x86_popf(&t->a);
-    } else {
+    } else if (t->prelude) {
         tn_x86_pop(&t->a, TN_RAX);
         tn_x86_bytes(&t->a, sahf, sizeof(sahf));
     }
-    tn_x86_pop(&t->a, TN_RAX);
+    if (t->prelude)
+        tn_x86_pop(&t->a, TN_RAX);
     if (t->offset)
         tn_x86_lea(&t->a, TN_RSP, tn_mem_base(TN_RSP, RED_ZONE));
+}
+
+/* The instruction behind is skipped where ecx is 0. Flags are not touched. */
+static struct tn_fixup jecxz(struct tramp *t)
+{
+    static const u8 jecxz[] = {0x67, 0xe3, 0};
+
+    tn_x86_bytes(&t->a, jecxz, sizeof(jecxz));
+    return (struct tn_fixup){.at = t->a.len - 1, .size = 1};
+}
+
+/* lea −only(%reg),%ecx: 0 where it is the number that is meant. */
+static void compare_number(struct tramp *t, u8 reg)
+{
+    const u8 lea[] = {reg >= 8 ? 0x41 : 0x40, 0x8d, (u8)(0x88 | (reg & 7))};
+    s32 less = -t->in->only;
+
+    tn_x86_bytes(&t->a, lea, sizeof(lea));
+    tn_x86_bytes(&t->a, (const u8 *)&less, sizeof(less));
+}
+
+/*
+ * A call whose number only the run tells: another number goes on to the next link. rcx and r11 are free, as a call
+ * is entered and as it is left, and flags are not touched. When it is left, r11 gets the number, if the word that
+ * noted it is still this call's; else the run is missed. (Counted without a lock: it would take the flags.)
+ */
+static void pass_others(struct tramp *t)
+{
+    static const u8 not_ecx[] = {0xf7, 0xd1};
+    static const u8 lea_rsp_rcx[] = {0x8d, 0x4c, 0x0c, 0x01}; /* lea 1(%rsp,%rcx),%ecx */
+    const struct tn_tramp_in *in = t->in;
+    struct tn_asm *a = &t->a;
+    struct tn_fixup hit;
+
+    if (!t->call || in->nr != TN_NR_UNKNOWN)
+        return;
+    if (in->place == TN_PLACE_SYSEXIT) {
+        tn_call_word(a, in->at, in->calls);
+        tn_x86_load(a, 4, TN_RCX, tn_mem_base(TN_R11, 0));
+        tn_x86_bytes(a, not_ecx, sizeof(not_ecx));
+        tn_x86_bytes(a, lea_rsp_rcx, sizeof(lea_rsp_rcx));
+        hit = jecxz(t);
+        tn_x86_load(a, 8, TN_RCX, HOOK(stats));
+        tn_x86_load(a, 8, TN_R11, tn_mem_base(TN_RCX, offsetof(struct tn_link_stats, missed)));
+        tn_x86_lea(a, TN_R11, tn_mem_base(TN_R11, 1));
+        tn_x86_store(a, 8, tn_mem_base(TN_RCX, offsetof(struct tn_link_stats, missed)), TN_R11);
+        tn_x86_jmp_m(a, HOOK(next));
+        tn_x86_bind(a, hit);
+        tn_x86_load(a, 4, TN_R11, tn_mem_base(TN_R11, 4));
+    }
+    if (in->only == TN_NR_UNKNOWN)
+        return;
+    compare_number(t, in->place == TN_PLACE_SYSENTER ? TN_RAX : TN_R11);
+    hit = jecxz(t);
+    tn_x86_jmp_m(a, HOOK(next));
+    tn_x86_bind(a, hit);
 }
 
 /* The jump taken when the gate is closed; nothing but the prelude is changed there. */
@@ -357,6 +419,30 @@ static s32 above(const struct tramp *t)
     return FRAME + t->low + (t->prelude ? PRELUDE : 0) + (t->offset ? RED_ZONE : 0);
 }
 
+/* rax as the host has it, where the prelude has pushed it, or the frame has it. */
+static void load_host_rax(struct tramp *t, u8 to)
+{
+    tn_x86_load(&t->a, 8, to, t->prelude ? AT(FRAME + 8) : REG(ax));
+}
+
+/* The number of the system call, into rax. */
+static void load_number(struct tramp *t)
+{
+    static const u8 cdqe[] = {0x48, 0x98}; /* Linux looks at 32 bits */
+
+    if (t->in->nr != TN_NR_UNKNOWN) {
+        tn_x86_mov_ri(&t->a, TN_RAX, (u64)(s64)t->in->nr);
+        return;
+    }
+    if (t->in->place == TN_PLACE_SYSENTER)
+        load_host_rax(t, TN_RAX);
+    else if (t->scratch & BIT(TN_R11))
+        tn_x86_load(&t->a, 8, TN_RAX, REG(r11));
+    else
+        tn_x86_mov_rr(&t->a, 8, TN_RAX, TN_R11);
+    tn_x86_bytes(&t->a, cdqe, sizeof(cdqe));
+}
+
 /* A typed context: a word an argument, from where the ABI has it, or had it at the entry. rax is free, and
    TN_STASH_CLOBBERS where words were kept. */
 static void fill_args(struct tramp *t)
@@ -375,7 +461,17 @@ static void fill_args(struct tramp *t)
         if (!reads_word(t, w) || t->kept >> w & 1)
             continue;
         if (from == TN_FROM_RESULT)
-            tn_x86_load(a, 8, TN_RAX, REG(ax));
+            load_host_rax(t, TN_RAX);
+        else if (from == TN_FROM_NR)
+            load_number(t);
+        else if (from == TN_FROM_REGS)
+            tn_x86_lea(a, TN_RAX, AT(0));
+        else if (from == TN_FROM_NOTHING)
+            tn_x86_zero(a, TN_RAX);
+        else if (from == TN_FROM_R10 && !(t->scratch & BIT(TN_R10)))
+            src = TN_R10;
+        else if (from == TN_FROM_R10)
+            tn_x86_load(a, 8, TN_RAX, REG(r10));
         else if (from >= TN_FROM_STACK)
             tn_x86_load(a, 8, TN_RAX, tn_mem_base(TN_RSP, above(t) + 8 + 8 * (from - TN_FROM_STACK)));
         else if (t->scratch & BIT(reg[from])) /* has another value by now */
@@ -394,15 +490,17 @@ static void fill_context(struct tramp *t)
     struct tn_asm *a = &t->a;
     s32 host = above(t);
 
-    if (in->args) {
+    if (in->args)
         fill_args(t);
+    if (!t->regs)
         return;
-    }
     for (u32 i = 0; i < TN_ARRAY_SIZE(callee_saved); i++)
         if (reads(t, callee_saved[i].off))
             tn_x86_store(a, 8, AT(callee_saved[i].off), callee_saved[i].reg);
-    if (t->prelude && reads(t, offsetof(struct tn_pt_regs, ax))) {
-        tn_x86_load(a, 8, TN_RAX, AT(FRAME + 8));
+    if (in->place == TN_PLACE_SYSENTER && reads(t, offsetof(struct tn_pt_regs, ax))) {
+        tn_x86_store_i(a, 8, REG(ax), -ENOSYS);
+    } else if (t->prelude && reads(t, offsetof(struct tn_pt_regs, ax))) {
+        load_host_rax(t, TN_RAX);
         tn_x86_store(a, 8, REG(ax), TN_RAX);
     }
     if (t->wants_flags) {
@@ -422,8 +520,12 @@ static void fill_context(struct tramp *t)
         tn_x86_store_i(a, 8, REG(cs), 0x33);
     if (reads(t, offsetof(struct tn_pt_regs, ss)))
         tn_x86_store_i(a, 8, REG(ss), 0x2b);
-    if (reads(t, offsetof(struct tn_pt_regs, orig_ax)))
+    if (t->call && reads(t, offsetof(struct tn_pt_regs, orig_ax))) {
+        load_number(t);
+        tn_x86_store(a, 8, REG(orig_ax), TN_RAX);
+    } else if (reads(t, offsetof(struct tn_pt_regs, orig_ax))) {
         tn_x86_store_i(a, 8, REG(orig_ax), -1);
+    }
 }
 
 /* The run, but for its slot and CPU. rax is free. */
@@ -661,8 +763,8 @@ int tn_trampoline(const struct tn_tramp_in *in, u8 *ret_bytes, u32 cap, struct t
         return tn_refuse(err, -ERANGE, TN_REFUSE_OUT_OF_REACH, in->hook, "hook record");
     if (in->facts->ctx_written[0])
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_CTX_WRITTEN, in->at, NULL);
-    if (in->prog_bit >= TN_SLOT_BITS || in->place == TN_PLACE_SYSCALL ||
-        (in->args && in->args->nwords > TN_TYPED_WORDS) || (in->stash && !in->args))
+    if (in->prog_bit >= TN_SLOT_BITS || (in->args && in->args->nwords > TN_TYPED_WORDS) ||
+        (in->stash && !in->args) || (in->place == TN_PLACE_SYSEXIT && in->nr == TN_NR_UNKNOWN && !in->calls))
         return -EINVAL;
     if (in->args && in->place == TN_PLACE_OFFSET)
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_TYPED_PLACE, in->at, NULL);
@@ -676,6 +778,7 @@ int tn_trampoline(const struct tn_tramp_in *in, u8 *ret_bytes, u32 cap, struct t
         tn_x86_jmp_m(a, HOOK(next));
         return done(&t, err);
     }
+    pass_others(&t);
     prelude(&t);
     closed = test_gate(&t);
     if (inlined(&t)) {

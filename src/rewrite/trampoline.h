@@ -27,7 +27,14 @@
 #define TN_FROM_STACK                                                                                        \
     6u /* below it the registers of integer arguments, in order; from it on: words above                     \
           the return address */
-#define TN_FROM_RESULT 0xffu /* rax at exits */
+/* … or something else: */
+enum {
+    TN_FROM_R10 = 0xfb, /* a system call's fourth argument */
+    TN_FROM_NOTHING,    /* 0 */
+    TN_FROM_NR,         /* the number of a system call */
+    TN_FROM_REGS, /* the address of a struct tn_pt_regs, filled as Linux has it when a system call is traced */
+    TN_FROM_RESULT, /* rax at exits */
+};
 struct tn_typed_args {
     u8 nwords;
     u8 from[TN_TYPED_WORDS];
@@ -61,7 +68,12 @@ struct tn_tramp_in {
     u64 proc;          /* struct tn_proc */
     u64 enter, leave;  /* tn_agent_enter, tn_agent_leave: see agent.h */
     u32 prog_bit;
-    u32 footprint; /* what the program touches: tn_code.footprint; 0: not known, all of it */
+    /* System calls. `nr`: the number, TN_NR_UNKNOWN where it is in eax as the call is entered, and in `calls` when it
+       is left. `only`: other numbers pass by; TN_NR_UNKNOWN: none does. */
+    s32 nr, only;
+    u64 calls;
+    bool flags_dead; /* the host needs its flags no more */
+    u32 footprint;   /* what the program touches: tn_code.footprint; 0: not known, all of it */
     /* The program's text from its entry on, and where the target has it: a small one becomes part of the
        trampoline. NULL: it is called through the hook record, as it is where the slow way runs. */
     const u8 *text;
@@ -80,7 +92,8 @@ struct tn_tramp_in {
  * What a program finds in its context is what a kernel uprobe would give: at entries and offsets ip is
  * hook.func_ip and sp the host's stack pointer there; at exits ip is the return address and sp stands above
  * it (a `ret imm16`'s arguments, which the System V ABI does not have, are not counted). orig_ax is −1. Or it
- * finds the words of `args`.
+ * finds the words of `args`. Of a system call ip is behind the instruction, as hook.func_ip says, orig_ax the number, and
+ * ax −ENOSYS until there is a result.
  *
  * Never touched: vector and x87 state, the direction flag (clear by the ABI at entries and exits; the planner
  * refuses offsets in functions that set it). Programs and agent are general-register code, so the stack is
@@ -105,6 +118,9 @@ int tn_trampoline(const struct tn_tramp_in *in, u8 *ret_bytes, u32 cap, struct t
  *
  * A displaced call pushes its original return address and jumps, so that nobody ever returns to, or unwinds
  * through, our text. It is the window's last instruction: the planner refuses any other.
+ *
+ * A system call is never displaced, but for those that may be a vfork (tn_wanted_vforks): they are made in the
+ * copy, between two counts.
  */
 #define TN_DISPLACED_MAX 512u /* bytes no copy exceeds */
 struct tn_displaced_out {
@@ -114,19 +130,17 @@ struct tn_displaced_out {
     u64 hook_return; /* where the chain of hooks ends */
     u64 insn_at[16];
 };
-int tn_displaced(const struct tn_patch *patch, u64 load_bias, u64 at, u64 hook_entry_ptr, u8 *ret_bytes,
-                 u32 cap, struct tn_displaced_out *ret_out, struct tn_error *err);
+struct tn_copy_to {
+    u64 at, load_bias;
+    u64 hook_entry_ptr;
+    u64 priv; /* struct tn_private, anywhere, which counts calls that may be a vfork; 0: they are not counted */
+    u64 calls; /* TN_CALLS words, anywhere, which note the number of a call that only a run knows, for whoever hooks
+                  its end; 0: not noted */
+};
+int tn_displaced(const struct tn_patch *patch, const struct tn_copy_to *to, u8 *ret_bytes, u32 cap,
+                 struct tn_displaced_out *ret_out, struct tn_error *err);
 
-/*
- * The replacement of a vfork-like system call (a patch of tn_find_vfork_sites): armed += TN_VFORK_UNIT, the
- * call, and in the parent (or on error) armed −= TN_VFORK_UNIT. Uses no stack: parent and child share it.
- * insn_at[0] and [1] are before and after the count. `priv`: struct tn_private in the target, anywhere.
- */
-int tn_vfork_stub(const struct tn_patch *patch, u64 load_bias, u64 at, u64 priv, u8 *ret_bytes, u32 cap,
-                  struct tn_displaced_out *ret_out, struct tn_error *err);
-
-/* The bytes to write at the patch: jmp to `enter`, then nops up to its length; a system call's own two bytes
-   stay, since the kernel may set a thread back to them (restart). −ERANGE when out of reach. */
+/* The bytes to write at the patch: jmp to `enter`, then nops up to its length. −ERANGE when out of reach. */
 int tn_patch_bytes(const struct tn_patch *patch, u64 load_bias, u64 enter, u8 ret_bytes[TN_PATCH_MAX],
                    struct tn_error *err);
 

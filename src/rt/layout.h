@@ -112,6 +112,13 @@ struct tn_private {
     struct tn_slot overflow[TN_SLOT_OVERFLOW];
 };
 
+/*
+ * Numbers of system calls under way, where code has them in no register any more when the call is left: a word a
+ * 64 KiB of stack, found by bits 16–31 of the stack pointer with their bytes swapped; low half: the stack pointer's
+ * low half, high half: the number. A handler that makes such a call on the stack of one under way takes its word.
+ */
+#define TN_CALLS 65536u
+
 /* A CPU's claim: 0 = free, else its owner: (pid << 32) | low half of the thread pointer. Shared by all
    targets of a broker. The broker clears the claims of a process that has died. */
 struct tn_cpu_claim {

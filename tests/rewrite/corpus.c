@@ -5,9 +5,10 @@
  *     # comment; the assembly the bytes were made from
  *     bytes 55 48 89 e5 …          the code, at address 0x1000
  *     func OFFSET SIZE [part|nameless]
- *     plan entry|offset|exit|syscall OFFSET
+ *     plan entry|offset|exit|sysenter|sysexit OFFSET
  *     → TACTIC-or-refusal
- *     → window OFFSET LEN hook N   one a patch
+ *     → window OFFSET LEN hook N   one a patch; of a system call with its number, and
+ *                                  whether flags are dead
  *     → copy HEX                   the displaced instructions at 0x9000, hook pointer at 0x9800 (no bias)
  *
  * TN_CORPUS_WRITE=1 writes the arrows anew, for a person to read before they are committed.
@@ -22,9 +23,11 @@
 
 #include "rewrite/trampoline.h"
 
-#define BASE 0x1000u
-#define COPY 0x9000u
-#define HEAD 0x9800u
+#define BASE  0x1000u
+#define COPY  0x9000u
+#define HEAD  0x9800u
+#define PRIV  0x9900u
+#define CALLS 0xa000u
 
 struct test_case {
     u8 bytes[4096];
@@ -39,7 +42,7 @@ struct test_case {
 
 static void read_case(const char *path, struct test_case *c)
 {
-    static const char *const places[] = {"entry", "offset", "exit", "syscall"};
+    static const char *const places[] = {"entry", "offset", "exit", "sysenter", "sysexit"};
     _fclose_ FILE *f = fopen(path, "re");
     char line[4096];
 
@@ -91,14 +94,17 @@ static void outcome(const struct test_case *c, char *out, size_t cap)
     n = (size_t)snprintf(out, cap, "→ %s\n", plan.tactic);
     for (u32 i = 0; i < plan.npatches; i++) {
         const struct tn_patch *p = &plan.patches[i];
+        const struct tn_copy_to to = {.at = COPY, .hook_entry_ptr = HEAD, .priv = PRIV, .calls = CALLS};
         struct tn_displaced_out d;
         u8 bytes[TN_DISPLACED_MAX];
-        int r = p->place == TN_PLACE_SYSCALL ? tn_vfork_stub(p, 0, COPY, HEAD, bytes, sizeof(bytes), &d, &err)
-                                             : tn_displaced(p, 0, COPY, HEAD, bytes, sizeof(bytes), &d, &err);
+        int r = tn_displaced(p, &to, bytes, sizeof(bytes), &d, &err);
 
-        n += (size_t)snprintf(out + n, cap - n, "→ window %llu %u hook %u%s\n",
+        n += (size_t)snprintf(out + n, cap - n, "→ window %llu %u hook %u%s",
                               (unsigned long long)(p->addr - BASE), p->len, p->hook_before,
                               p->place == TN_PLACE_OFFSET && c->place == TN_PLACE_ENTRY ? " live" : "");
+        if (c->place >= TN_PLACE_SYSENTER)
+            n += (size_t)snprintf(out + n, cap - n, " nr %d%s", p->nr, p->flags_dead ? " dead" : "");
+        n += (size_t)snprintf(out + n, cap - n, "\n");
         assert_int_equal(r, 0);
         n += (size_t)snprintf(out + n, cap - n, "→ copy");
         for (u32 k = 0; k < d.len; k++)

@@ -217,8 +217,9 @@ static void apply(const struct tn_plan *plan, u64 ip, const struct option *o, u6
         u8 bytes[TN_PATCH_MAX];
 
         heads[i] = (u64)arena->tramp[i];
-        assert_int_equal(tn_displaced(p, 0, (u64)arena->displaced[i], (u64)&heads[i], arena->displaced[i],
-                                      TN_DISPLACED_MAX, &out, NULL),
+        assert_int_equal(tn_displaced(p,
+                                      &(struct tn_copy_to){(u64)arena->displaced[i], 0, (u64)&heads[i], 0, 0},
+                                      arena->displaced[i], TN_DISPLACED_MAX, &out, NULL),
                          0);
         plant(i, p->place, ip, out.hook_return, o);
         assert_int_equal(tn_patch_bytes(p, 0, out.enter, bytes, NULL), 0);
@@ -520,7 +521,7 @@ static void refused(void **state)
         {s_simple + 1, TN_PLACE_OFFSET, "not_an_instruction_start"},
         {s_simple + 4, TN_PLACE_EXIT, "exit_not_at_entry"},
         {s_simple + 4, TN_PLACE_ENTRY, "function_bounds_unknown"},
-        {s_simple, TN_PLACE_SYSCALL, "not_a_vfork_site"},
+        {s_simple, TN_PLACE_SYSENTER, "not_a_syscall"},
         {blob + 100000, TN_PLACE_ENTRY, "not_code"},
     };
 
@@ -604,24 +605,26 @@ static void vfork_site(void **state)
 {
     struct tn_patch *sites = NULL;
     struct tn_displaced_out out;
-    u32 n = 0, skipped = 0;
+    u32 n = 0;
     u8 bytes[TN_PATCH_MAX];
     int status;
     pid_t pid;
 
     (void)state;
-    assert_int_equal(tn_find_vfork_sites(&view, &sites, &n, &skipped, NULL), 0);
+    assert_int_equal(tn_find_syscalls(&view, TN_PLACE_SYSENTER, &tn_wanted_vforks, &sites, &n), 0);
     assert_int_equal(n, 1);
-    assert_int_equal(skipped, 0);
+    assert_int_equal(sites[0].refused, 0);
+    assert_int_equal(sites[0].nr, SYS_vfork);
     assert_int_equal(sites[0].addr, moved(s_vfork));
     for (u32 far = 0; far < 2; far++) {
         struct tn_private *priv = far ? far_priv : &arena->priv;
 
-        assert_int_equal(tn_vfork_stub(&sites[0], 0, (u64)arena->displaced[0], (u64)priv, arena->displaced[0],
-                                       TN_DISPLACED_MAX, &out, NULL),
+        assert_int_equal(tn_displaced(&sites[0],
+                                      &(struct tn_copy_to){.at = (u64)arena->displaced[0], .priv = (u64)priv},
+                                      arena->displaced[0], TN_DISPLACED_MAX, &out, NULL),
                          0);
         assert_int_equal(tn_patch_bytes(&sites[0], 0, out.enter, bytes, NULL), 0);
-        assert_memory_equal(bytes + 5, "\x0f\x05", 2); /* a restarted call finds its instruction */
+        assert_int_equal(sites[0].len, 5); /* a restarted call finds its instruction */
         memcpy((void *)sites[0].addr, bytes, sites[0].len);
         priv->armed = TN_ARMED;
         pid = fork();

@@ -267,8 +267,11 @@ static void check(const struct tn_code_view *c, const struct tn_plan *plan)
         assert_true(p->hook_before < p->ninsns);
         assert_memory_equal(p->expected, c->bytes + (p->addr - c->addr), p->len);
         /* Out of reach is a fair answer to a random rip-relative operand; anything else is not. */
-        if (tn_displaced(p, 0, c->addr + 0x100000, c->addr + 0x101000, bytes, sizeof(bytes), &out, NULL) < 0)
-            assert_int_equal(tn_displaced(p, 0, c->addr + 0x100000, 0, bytes, sizeof(bytes), &out, NULL),
+        if (tn_displaced(p,
+                         &(struct tn_copy_to){.at = c->addr + 0x100000, .hook_entry_ptr = c->addr + 0x101000},
+                         bytes, sizeof(bytes), &out, NULL) < 0)
+            assert_int_equal(tn_displaced(p, &(struct tn_copy_to){.at = c->addr + 0x100000}, bytes,
+                                          sizeof(bytes), &out, NULL),
                              -ERANGE);
         else
             assert_in_range(out.len, 1, TN_DISPLACED_MAX);
@@ -316,7 +319,7 @@ static void random_code(void **state)
                                                 : rnd(2) ? UINT64_MAX
                                                          : 0,
                                         .part = !rnd(5)};
-        for (u32 place = TN_PLACE_ENTRY; place <= TN_PLACE_SYSCALL; place++) {
+        for (u32 place = TN_PLACE_ENTRY; place <= TN_PLACE_SYSEXIT; place++) {
             struct tn_error err = {0};
             struct tn_plan plan;
             int r = tn_plan(&c, (enum tn_place_kind)place,

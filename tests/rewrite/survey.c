@@ -48,7 +48,8 @@ static void check_plan(const struct tn_code_view *code, const struct tn_plan *pl
         assert_in_range(p->len, 5, TN_PATCH_MAX);
         assert_in_range(p->ninsns, 1, 16);
         assert_memory_equal(p->expected, code->bytes + (p->addr - code->addr), p->len);
-        if (tn_displaced(p, bias, base, base + 0x1000, bytes, sizeof(bytes), &out, &err) < 0)
+        if (tn_displaced(p, &(struct tn_copy_to){base, bias, base + 0x1000, 0, 0}, bytes, sizeof(bytes), &out,
+                         &err) < 0)
             fail_msg("displaced at %#llx: %s", (unsigned long long)p->addr, err.message);
         assert_int_equal(tn_patch_bytes(p, bias, out.enter, patch, &err), 0);
         assert_int_equal(patch[0], 0xe9);
@@ -58,13 +59,35 @@ static void check_plan(const struct tn_code_view *code, const struct tn_plan *pl
     }
 }
 
+/* System calls: how each can be hooked, or why not. */
+static void calls(const struct tn_code_view *code, enum tn_place_kind place, struct tally (*tally)[41],
+                  u32 *all, u32 *unknown, u32 *vforks)
+{
+    struct tn_patch *sites = NULL;
+    u32 n = 0;
+
+    assert_int_equal(tn_find_syscalls(code, place, NULL, &sites, &n), 0);
+    for (u32 i = 0; i < n; i++) {
+        struct tn_plan plan = {.patches = &sites[i], .npatches = 1, .tactic = ""};
+
+        count(*tally, sites[i].refused ? tn_refusal_name(sites[i].refused) : "jump5");
+        if (all) {
+            (*all)++;
+            *unknown += sites[i].nr == TN_NR_UNKNOWN;
+            *vforks += !sites[i].refused && tn_wants(&tn_wanted_vforks, sites[i].nr);
+        }
+        if (!sites[i].refused)
+            check_plan(code, &plan);
+    }
+    free(sites);
+}
+
 static void survey(const char *pattern, u32 entry_percent, u32 sites_wanted)
 {
-    struct tally entry[41] = {0}, leave[41] = {0};
+    struct tally entry[41] = {0}, leave[41] = {0}, call[2][41] = {0};
     struct tn_module *m = NULL;
-    u32 all = 0, entries = 0, exits = 0, sites_found = 0;
+    u32 all = 0, entries = 0, exits = 0, sites_found = 0, ncalls = 0, nunknown = 0;
     struct timespec t0, t1;
-    struct tn_patch *sites = NULL;
     glob_t g;
     int fd;
 
@@ -81,7 +104,6 @@ static void survey(const char *pattern, u32 entry_percent, u32 sites_wanted)
     clock_gettime(CLOCK_MONOTONIC, &t0);
     for (u32 s = 0; s < tn_module_ncode(m); s++) {
         const struct tn_code_view *code = tn_module_code_at(m, s);
-        u32 nsites = 0, skipped = 0;
 
         for (u32 i = 0; i < code->nfuncs; i++) {
             const struct tn_func *f = &code->funcs[i];
@@ -111,12 +133,8 @@ static void survey(const char *pattern, u32 entry_percent, u32 sites_wanted)
                 count(leave, err.reason);
             }
         }
-        assert_int_equal(tn_find_vfork_sites(code, &sites, &nsites, &skipped, NULL), 0);
-        if (nsites + skipped)
-            print_message("#   vfork sites: %u, %u that cannot be patched\n", nsites, skipped);
-        assert_int_equal(skipped, 0);
-        sites_found += nsites;
-        free(sites);
+        calls(code, TN_PLACE_SYSENTER, call, &ncalls, &nunknown, &sites_found);
+        calls(code, TN_PLACE_SYSEXIT, call + 1, NULL, NULL, NULL);
     }
     clock_gettime(CLOCK_MONOTONIC, &t1);
     tn_module_free(m);
@@ -127,6 +145,11 @@ static void survey(const char *pattern, u32 entry_percent, u32 sites_wanted)
         print_message("#   entry %-26s %6u  %5.1f %%\n", entry[i].name, entry[i].n, 100.0 * entry[i].n / all);
     for (u32 i = 0; leave[i].n; i++)
         print_message("#   exit  %-26s %6u  %5.1f %%\n", leave[i].name, leave[i].n, 100.0 * leave[i].n / all);
+    print_message("#   %u system calls, %u of them with a number that only a run tells\n", ncalls, nunknown);
+    for (u32 k = 0; k < 2; k++)
+        for (u32 i = 0; call[k][i].n; i++)
+            print_message("#   %s %-24s %6u  %5.1f %%\n", k ? "sysexit " : "sysenter", call[k][i].name,
+                          call[k][i].n, 100.0 * call[k][i].n / ncalls);
     assert_true(all > 0);
     assert_in_range(entries * 100 / all, entry_percent, 100);
     assert_true(exits > all / 3);

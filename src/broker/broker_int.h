@@ -65,6 +65,7 @@ struct tn_caller {
     struct tn_bhost *host;         /* whose types it sees; NULL: none's */
     s32 host_pid[TN_CTL_HOST_PIDS];
     u32 nhost_pids;
+    struct tn_ctl_scope scope;
     int ret_fd; /* the call's new descriptor, or −1 */
 };
 
@@ -108,6 +109,9 @@ int tn_link_attach(struct tn_caller *caller, struct tn_prog *prog, struct tn_per
                    struct tn_link **ret_link);
 /* The same for a program of type tracing: its function, in the processes of the caller's host. */
 int tn_link_attach_typed(struct tn_caller *caller, struct tn_prog *prog, u64 cookie,
+                         struct tn_link **ret_link);
+/* A program of a raw tracepoint: the system calls that `place` says, of the processes in the caller's scope. */
+int tn_link_attach_calls(struct tn_caller *caller, struct tn_prog *prog, struct tn_call_place place,
                          struct tn_link **ret_link);
 /* Closes the gate at once and takes the hook out in the background; from anywhere. */
 void tn_link_detach(struct tn_link *link, u32 wait_ms);

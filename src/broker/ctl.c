@@ -101,11 +101,21 @@ static int ctl_link_next(struct tn_caller *caller, const void *req, void *ret_re
         reply->file_offset = reply->offset = perf->offset;
         snprintf(reply->target, sizeof(reply->target), "%s", perf->path);
     }
+    if (perf && perf->call) {
+        char name[16];
+
+        reply->is_call = 1;
+        reply->pid = link->ntargets == 1 ? link->targets[0].pid : -1;
+        reply->offset = 0;
+        snprintf(reply->symbol, sizeof(reply->symbol), "%s",
+                 perf->nr == TN_CALL_ANY ? "" : tn_call_name(perf->nr, name));
+    }
     snprintf(reply->kind, sizeof(reply->kind), "%s",
-             link->typed && link->attach_type == BPF_MODIFY_RETURN ? "fmod_ret"
-             : link->typed                                         ? (reply->is_exit ? "fexit" : "fentry")
-             : reply->is_exit                                      ? "uretprobe"
-                                                                   : "uprobe");
+             reply->is_call ? (reply->is_exit ? "sysexit" : "sysenter")
+             : link->typed && link->attach_type == BPF_MODIFY_RETURN ? "fmod_ret"
+             : link->typed                                           ? (reply->is_exit ? "fexit" : "fentry")
+             : reply->is_exit                                        ? "uretprobe"
+                                                                     : "uprobe");
     for (u32 t = 0; t < link->ntargets; t++) {
         const struct tn_target *target = &link->targets[t];
 
@@ -119,6 +129,9 @@ static int ctl_link_next(struct tn_caller *caller, const void *req, void *ret_re
         const struct tn_target *target = &link->targets[0];
 
         reply->address = target->address;
+        reply->places = target->places;
+        reply->left = target->left;
+        memcpy(reply->left_why, target->left_why, sizeof(reply->left_why));
         memcpy(reply->tactic, target->tactic, sizeof(reply->tactic));
         if (target->symbol[0]) {
             memcpy(reply->symbol, target->symbol, sizeof(reply->symbol));
@@ -183,6 +196,20 @@ static int ctl_host(struct tn_caller *caller, const void *req, void *ret_reply, 
     snprintf(reply->source, sizeof(reply->source), "%s",
              tn_host_source_name(tn_host_types_source(host->types)));
     *ret_len = sizeof(*reply);
+    return 0;
+}
+
+static int ctl_scope(struct tn_caller *caller, const void *req, void *ret_reply, size_t *ret_len)
+{
+    struct tn_ctl_scope scope;
+
+    memcpy(&scope, req, sizeof(scope));
+    if (scope.npids > TN_CTL_SCOPE_PIDS)
+        return -EINVAL;
+    for (u32 i = 0; i < scope.npids; i++)
+        if (scope.pid[i] <= 0)
+            return -EINVAL;
+    caller->scope = scope;
     return 0;
 }
 
@@ -306,6 +333,7 @@ static const struct {
     [TN_CTL_TRACE_READ] = {ctl_trace_read, 0},
     [TN_CTL_VERDICT] = {ctl_verdict, 0},
     [TN_CTL_HOST] = {ctl_host, sizeof(struct tn_ctl_host)},
+    [TN_CTL_SCOPE] = {ctl_scope, sizeof(struct tn_ctl_scope)},
     [TN_CTL_USES] = {ctl_uses, sizeof(struct tn_ctl_uses_of)},
     [TN_CTL_SHUTDOWN] = {ctl_shutdown, 0},
 };

@@ -28,6 +28,7 @@ enum tn_ctl {
     TN_CTL_VERDICT, /* –                     → struct tn_ctl_verdict of the program that options.judged names
                      */
     TN_CTL_HOST, /* struct tn_ctl_host   → struct tn_ctl_hosted: whose types this connection sees from now on */
+    TN_CTL_SCOPE, /* struct tn_ctl_scope   → –   whose system calls are meant where an event names no process */
     TN_CTL_USES,     /* struct tn_ctl_uses_of → struct tn_ctl_uses: what a program was found to need */
     TN_CTL_SHUTDOWN, /* –                     → –   −EBUSY while kept links are there */
     TN_CTL_MAX,
@@ -69,10 +70,12 @@ struct tn_ctl_verdict {
     u32 nkfuncs;      /* functions of the host that it calls; of these, as many names as there is room for */
     char kfunc[32][64];
 };
+#define TN_CTL_SCOPE_PIDS 64u
 struct tn_ctl_link {
     u32 id, prog_id;
     s32 pid; /* −1: all processes of the file at the time of attaching */
     u32 kept, follow, is_exit;
+    u32 is_call;       /* of system calls: `symbol` is the name of one, or "" for all */
     u32 ended;         /* the target has exited */
     u32 targets;       /* processes it is in */
     char prog[64];     /* full name from BTF where there is one */
@@ -80,10 +83,17 @@ struct tn_ctl_link {
     char symbol[128];
     u64 offset; /* from the symbol, or in the file where there is none */
     u64 file_offset, address, cookie;
-    char kind[16]; /* "uprobe", "uretprobe" */
+    char kind[16]; /* "uprobe", "uretprobe", "sysenter", "sysexit", "fentry" … */
     char tactic[32];
     u64 missed, recursion;
     u64 attach_ns, hold_ns_max; /* how long attaching took, and the longest time a thread was held */
+    u32 places, left;           /* of system calls: instructions that are hooked, and that were left */
+    char left_why[512];         /* … where and why */
+};
+/* None: no process is chosen. */
+struct tn_ctl_scope {
+    u32 npids, pad;
+    s32 pid[TN_CTL_SCOPE_PIDS];
 };
 /* A binary, and the processes of it that typed programs are placed in; without a path what the first of these runs. */
 #define TN_CTL_HOST_PIDS 64u

@@ -176,6 +176,28 @@ int tn_host_of_file(struct tn_caller *caller, const char *path, struct tn_bhost 
     return r;
 }
 
+int tn_host_untyped(struct tn_caller *caller, const char *path, struct tn_bhost **ret)
+{
+    struct tn_bhost *host = calloc(1, sizeof(*host));
+    _close_ int fd = -1;
+    int r;
+
+    if (!host)
+        return -ENOMEM;
+    host->btf.object.release = host_release;
+    tn_object_unlisted(caller->broker, &host->btf.object, TN_KIND_BTF);
+    r = open_file(caller, path, host, &fd);
+    if (!r)
+        r = tn_vmlinux_make(&host->base_data, &host->base_size);
+    if (!r)
+        r = tn_btf_open(host->base_data, host->base_size, NULL, &host->btf.view, &caller->why);
+    if (r)
+        TN_UNREF(host);
+    else
+        *ret = host;
+    return r;
+}
+
 /* The file that processes run, or that the caller named as he sees it. */
 int tn_host_choose(struct tn_caller *caller, const struct tn_ctl_host *request)
 {

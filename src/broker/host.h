@@ -43,6 +43,9 @@ int tn_host_choose(struct tn_caller *caller, const struct tn_ctl_host *request);
 
 /* The host of a file, which may not have been chosen by anybody; a reference. In a fiber, as above. */
 int tn_host_of_file(struct tn_caller *caller, const char *path, struct tn_bhost **ret);
+/* The same for one that tells no types, where none are needed: no functions, no variables, only what all hosts have.
+   Nobody finds it again. */
+int tn_host_untyped(struct tn_caller *caller, const char *path, struct tn_bhost **ret);
 /* The function that holds the byte at `offset` of the file: its name ("" if none is known), and the id of its
  * FUNC. */
 void tn_host_function_at(const struct tn_bhost *host, u64 offset, char *ret_name, size_t cap, u32 *ret_id);

@@ -191,7 +191,21 @@ static int link_info(struct answer *answer, const struct tn_link *link, u64 attr
                              };
     int r = begin(answer, &in, sizeof(in));
 
-    if (link->typed) {
+    if (link->prog->type == BPF_PROG_TYPE_RAW_TRACEPOINT) {
+        const char *name = link->perf->exit ? "sys_exit" : "sys_enter";
+        u32 len = (u32)strlen(name) + 1;
+
+        out.type = BPF_LINK_TYPE_RAW_TRACEPOINT;
+        out.raw_tracepoint.tp_name = in.raw_tracepoint.tp_name;
+        out.raw_tracepoint.tp_name_len = len;
+        if (!r && !in.raw_tracepoint.tp_name != !in.raw_tracepoint.tp_name_len)
+            r = -EINVAL;
+        if (!r && in.raw_tracepoint.tp_name)
+            r = give_array(answer->caller, in.raw_tracepoint.tp_name, in.raw_tracepoint.tp_name_len, name,
+                           len, 1);
+        if (!r && in.raw_tracepoint.tp_name && in.raw_tracepoint.tp_name_len < len)
+            r = -ENOSPC;
+    } else if (link->typed) {
         out.type = BPF_LINK_TYPE_TRACING;
         out.tracing.attach_type = link->attach_type;
         out.tracing.target_obj_id = link->prog->host->btf.object.id;

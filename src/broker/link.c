@@ -179,6 +179,8 @@ static int start_job(struct tn_link *link, pid_t pid, const struct tn_ctl_option
     spec->pid = pid;
     spec->link_index = link->index;
     spec->exit = perf->exit;
+    spec->syscall = perf->call;
+    spec->nr = perf->nr;
     spec->follow = link->follow;
     spec->cookie = link->cookie;
     snprintf(spec->path, sizeof(spec->path), "%s", perf->path);
@@ -187,7 +189,7 @@ static int start_job(struct tn_link *link, pid_t pid, const struct tn_ctl_option
     spec->file_offset = perf->offset;
     spec->ref_ctr = perf->ref_ctr;
     spec->wait_ms = options->wait_ms;
-    spec->typed = link->typed;
+    spec->typed = link->words;
     spec->args = link->args;
     spec->replace = tn_prog_replaces(prog);
     spec->prog = (struct tn_install){
@@ -274,7 +276,11 @@ static int attach_one(struct tn_caller *caller, struct tn_link *link, pid_t pid,
         .hold_ns_max = result->hold_ns_max,
         .total_ns = result->total_ns,
         .symbol_offset = result->symbol_offset,
+        .places = result->places,
+        .left = result->left,
     };
+    memcpy(target->left_why, result->left_why, sizeof(target->left_why));
+    target->left_why[sizeof(target->left_why) - 1] = '\0';
     memcpy(target->tactic, result->tactic, sizeof(target->tactic));
     memcpy(target->symbol, result->symbol, sizeof(target->symbol));
     target->tactic[sizeof(target->tactic) - 1] = target->symbol[sizeof(target->symbol) - 1] = '\0';
@@ -413,8 +419,41 @@ static void link_gone(struct tn_object *object)
     link_release(object);
 }
 
+/* Of system calls the host is what a process runs. */
+static int name_program(struct tn_caller *caller, struct tn_perf *perf, pid_t pid)
+{
+    char link[32];
+    struct stat st;
+    ssize_t len;
+
+    snprintf(link, sizeof(link), "/proc/%d/exe", pid);
+    len = readlink(link, perf->path, sizeof(perf->path) - 1);
+    if (len < 0 || stat(link, &st))
+        return tn_fail(&caller->why, errno == ENOENT ? -ESRCH : -errno,
+                       errno == ENOENT ? "no_such_process" : "not_permitted",
+                       "process %d has ended, or may not be looked into", pid);
+    perf->path[len] = '\0';
+    perf->dev = st.st_dev;
+    perf->ino = st.st_ino;
+    return 0;
+}
+
+/* Does the policy of each host allow the place? */
+static int check_place(struct tn_caller *caller, struct tn_prog *prog, struct tn_perf *perf,
+                       const pid_t *pids, u32 count)
+{
+    int r = 0;
+
+    for (u32 i = 0; i < (perf->call ? count : 1) && !r; i++) {
+        r = perf->call ? name_program(caller, perf, pids[i]) : 0;
+        if (!r)
+            r = tn_policy_place(caller, prog, perf);
+    }
+    return r;
+}
+
 /* A link of `prog` at the event's place, in `count` processes. `args` (NULL: none):
-   the words of a typed context. */
+   the words of its context. */
 static int make_link(struct tn_caller *caller, struct tn_prog *prog, struct tn_perf *perf, const pid_t *pids,
                      u32 count, const struct tn_typed_args *args, u64 cookie, struct tn_link **ret_link)
 {
@@ -425,7 +464,7 @@ static int make_link(struct tn_caller *caller, struct tn_prog *prog, struct tn_p
     int r, failed = 0;
     u32 index;
 
-    r = tn_policy_place(caller, prog, perf);
+    r = check_place(caller, prog, perf, pids, count);
     if (r)
         return r;
     r = index_get(broker, &index);
@@ -444,13 +483,14 @@ static int make_link(struct tn_caller *caller, struct tn_prog *prog, struct tn_p
         return r;
     }
     link->index = index;
-    link->attach_type = args ? prog->attach_type : BPF_PERF_EVENT;
-    link->typed = args != NULL;
+    link->typed = prog->type == BPF_PROG_TYPE_TRACING;
+    link->attach_type = link->typed ? prog->attach_type : BPF_PERF_EVENT;
+    link->words = args != NULL;
     if (args)
         link->args = *args;
     link->cookie = cookie;
     link->attaching = true;
-    link->follow = caller->options.follow || perf->pid < 0;
+    link->follow = caller->options.follow || (perf->pid < 0 && !perf->call);
     link->prog = TN_REF(prog);
     link->perf = TN_REF(perf);
     perf->link = link;
@@ -489,6 +529,75 @@ static int attach(struct tn_caller *caller, struct tn_prog *prog, struct tn_perf
     return r;
 }
 
+/* -------------------------------------------------------------------------------------------- system calls */
+
+/* The contexts of Linux, word by word. A tracepoint's first eight bytes are the kernel's own. */
+static const struct tn_typed_args call_record[] = {
+    {8, {TN_FROM_NOTHING, TN_FROM_NR, 0, 1, 2, TN_FROM_R10, 4, 5}}, /* number; rdi, rsi, rdx, r10, r8, r9 */
+    {3, {TN_FROM_NOTHING, TN_FROM_NR, TN_FROM_RESULT}},
+};
+static const struct tn_typed_args raw_record[] = {
+    {2, {TN_FROM_REGS, TN_FROM_NR}},
+    {2, {TN_FROM_REGS, TN_FROM_RESULT}},
+};
+
+/* Which processes are meant: the event's own; those the tool was told; its host's. */
+static int pids_of_scope(struct tn_caller *caller, const struct tn_perf *perf, pid_t **ret_pids,
+                         u32 *ret_count)
+{
+    const s32 *pid = &perf->pid;
+    u32 n = perf->pid >= 0;
+
+    if (!n) {
+        pid = caller->scope.npids ? caller->scope.pid : caller->host_pid;
+        n = caller->scope.npids ? caller->scope.npids : caller->nhost_pids;
+    }
+    if (!n && caller->host)
+        return pids_of_file(caller->host->dev, caller->host->ino, ret_pids, ret_count);
+    if (!n)
+        return tn_fail(
+            &caller->why, -EINVAL, "scope_missing",
+            "whose system calls? A tracepoint has no file that tells, and all processes are too many: "
+            "name them (tenon run -p PID -- TOOL, tenon attach -p PID), or a program (--host)");
+    for (u32 i = 0; i < n; i++)
+        if (!pids_add(ret_pids, ret_count, pid[i]))
+            return -ENOMEM;
+    return 0;
+}
+
+static bool reads_behind(const struct tn_facts *facts, u32 nwords)
+{
+    for (u32 w = nwords; w < 64 * TN_ARRAY_SIZE(facts->ctx_read); w++)
+        if (facts->ctx_read[w / 64] >> (w % 64) & 1)
+            return true;
+    return false;
+}
+
+static int attach_calls(struct tn_caller *caller, struct tn_prog *prog, struct tn_perf *perf, u64 cookie,
+                        struct tn_link **ret_link)
+{
+    const struct tn_typed_args *args;
+    _free_ pid_t *pids = NULL;
+    u32 count = 0;
+    int r;
+
+    if (prog->type == BPF_PROG_TYPE_TRACEPOINT)
+        args = &call_record[perf->exit];
+    else if (prog->type == BPF_PROG_TYPE_RAW_TRACEPOINT)
+        args = &raw_record[perf->exit];
+    else
+        return tn_fail(&caller->why, -EINVAL, "prog_type",
+                       "a program of type %u cannot be attached to a tracepoint of system calls", prog->type);
+    if (reads_behind(&prog->verdict.facts, args->nwords))
+        return tn_fail(&caller->why, -EACCES, "ctx_bounds",
+                       "the program reads its context beyond the %u bytes that this tracepoint has",
+                       args->nwords * 8);
+    if (perf->link)
+        return -EEXIST;
+    r = pids_of_scope(caller, perf, &pids, &count);
+    return r ? r : attach(caller, prog, perf, pids, count, args, cookie, ret_link);
+}
+
 int tn_link_attach(struct tn_caller *caller, struct tn_prog *prog, struct tn_perf *perf, u64 cookie,
                    struct tn_link **ret_link)
 {
@@ -496,6 +605,8 @@ int tn_link_attach(struct tn_caller *caller, struct tn_prog *prog, struct tn_per
     u32 count = 0;
     int r;
 
+    if (perf->call)
+        return attach_calls(caller, prog, perf, cookie, ret_link);
     if (prog->type != BPF_PROG_TYPE_KPROBE)
         return tn_fail(&caller->why, -EINVAL, "prog_type",
                        "a program of type %u cannot be attached to a uprobe", prog->type);
@@ -518,6 +629,33 @@ static void place_release(struct tn_object *object)
     free(object);
 }
 
+/* A place, as an event would say it; nobody but the link has it. */
+static struct tn_perf *own_place(struct tn_caller *caller)
+{
+    struct tn_perf *perf = calloc(1, sizeof(*perf));
+
+    if (!perf)
+        return NULL;
+    perf->object.release = place_release;
+    tn_object_unlisted(caller->broker, &perf->object, TN_KIND_PERF);
+    perf->enabled = true;
+    perf->pid = -1;
+    return perf;
+}
+
+int tn_link_attach_calls(struct tn_caller *caller, struct tn_prog *prog, struct tn_call_place place,
+                         struct tn_link **ret_link)
+{
+    _unref_ struct tn_perf *perf = own_place(caller);
+
+    if (!perf)
+        return -ENOMEM;
+    perf->call = true;
+    perf->exit = place.exit;
+    perf->nr = place.nr;
+    return attach_calls(caller, prog, perf, 0, ret_link);
+}
+
 int tn_link_attach_typed(struct tn_caller *caller, struct tn_prog *prog, u64 cookie,
                          struct tn_link **ret_link)
 {
@@ -537,14 +675,10 @@ int tn_link_attach_typed(struct tn_caller *caller, struct tn_prog *prog, u64 coo
         r = pids_of_file(host->dev, host->ino, &pids, &count);
     if (r)
         return r;
-    /* The place, as an event would say it; nobody but the link has it. */
-    perf = calloc(1, sizeof(*perf));
+    perf = own_place(caller);
     if (!perf)
         return -ENOMEM;
-    perf->object.release = place_release;
-    tn_object_unlisted(caller->broker, &perf->object, TN_KIND_PERF);
     perf->exit = place.exit;
-    perf->enabled = true;
     perf->pid = count == 1 ? pids[0] : -1;
     snprintf(perf->path, sizeof(perf->path), "%s", host->path);
     perf->dev = host->dev;

@@ -53,17 +53,31 @@ int tn_cmd_link_create(struct tn_caller *caller, union bpf_attr *attr, u64 attr_
     return r ? r : tn_caller_give(caller, &link->object, TN_VIEW_READ | TN_VIEW_WRITE);
 }
 
-/* What libraries before LINK_CREATE of tracing types ask: no name, the program knows its place. */
+/* A name: a tracepoint of system calls. No name, for a program that knows its place: what libraries before
+   LINK_CREATE of tracing types ask. */
 int tn_cmd_raw_tracepoint_open(struct tn_caller *caller, union bpf_attr *attr, u64 attr_addr, u32 attr_size)
 {
     _unref_ struct tn_prog *prog = NULL;
     _unref_ struct tn_link *link = NULL;
+    struct tn_call_place place;
+    char name[128];
     int r = tn_caller_object(caller, (s32)attr->raw_tracepoint.prog_fd, TN_KIND_PROG, NULL, &prog);
 
     if (r)
         return r;
+    if (prog->type == BPF_PROG_TYPE_RAW_TRACEPOINT) {
+        r = caller->ops->read_str(caller, attr->raw_tracepoint.name, name, sizeof(name));
+        if (r)
+            return r == -E2BIG ? -ENOENT : r;
+        if (tn_call_place(name, &place) || place.nr != TN_CALL_ANY)
+            return tn_fail(&caller->why, -ENOENT, "raw_tracepoint_missing",
+                           "raw tracepoint %s is the kernel's: sys_enter and sys_exit are served", name);
+        r = tn_link_attach_calls(caller, prog, place, &link);
+        return r ? r : tn_caller_give(caller, &link->object, TN_VIEW_READ | TN_VIEW_WRITE);
+    }
     if (attr->raw_tracepoint.name || prog->type != BPF_PROG_TYPE_TRACING)
-        return tn_fail(&caller->why, -EINVAL, "raw_tracepoint_missing", "raw tracepoints are not served");
+        return tn_fail(&caller->why, -EINVAL, "raw_tracepoint_missing",
+                       "a program of this type belongs to no raw tracepoint");
     r = tn_link_attach_typed(caller, prog, 0, &link);
     return r ? r : tn_caller_give(caller, &link->object, TN_VIEW_READ | TN_VIEW_WRITE);
 }

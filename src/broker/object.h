@@ -25,6 +25,7 @@
 #include <linux/perf_event.h>
 #include <sys/stat.h>
 
+#include "base/callname.h"
 #include "broker/ctl.h"
 #include "broker/loop.h"
 #include "broker/proto.h"
@@ -130,6 +131,9 @@ struct tn_prog {
 struct tn_perf {
     struct tn_object object;
     bool exit, enabled;
+    bool
+        call; /* system calls: `nr`, in code of any file; path, dev and ino are then those of the process's program */
+    s32 nr;  /* TN_CALL_ANY: all */
     s32 pid; /* −1: all */
     char path[4096];
     u64 dev, ino, offset, cookie;
@@ -145,6 +149,8 @@ struct tn_target {
     u64 address, hold_ns_max, total_ns;
     char tactic[32], symbol[128];
     u64 symbol_offset;
+    u32 places, left; /* of system calls */
+    char left_why[512];
 };
 
 struct tn_link {
@@ -154,7 +160,8 @@ struct tn_link {
     struct tn_prog *prog;
     struct tn_perf *perf;
     bool kept, detached, follow;
-    bool typed; /* the context is `args` */
+    bool typed; /* attached by the type of a function */
+    bool words; /* the context is `args` */
     struct tn_typed_args args;
     bool attaching; /* not to be found by id yet */
     bool doubtful;  /* an injector gave no answer: its index is never used again */

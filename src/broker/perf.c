@@ -6,6 +6,9 @@
  * nothing until a program is attached to it, by LINK_CREATE or by PERF_EVENT_IOC_SET_BPF; the switch is then
  * the link's gate.
  *
+ * Tracepoints of system calls are events of another type. What they ask for are the calls of a process, or of those
+ * in the tool's scope (link.c); their ids are ours, told by the door (base/callname.h).
+ *
  * The uprobe type is the kernel's own number where it has one, so that a tool that reads it from sysfs asks
  * for the right thing; else the door tells tools ours. Probes of the kernel are refused by name, never passed
  * on in silence.
@@ -65,19 +68,55 @@ static int resolve_path(struct tn_caller *caller, struct tn_perf *perf, const ch
     return 0;
 }
 
+static int new_perf(struct tn_caller *caller, const struct perf_event_attr *attr,
+                    const struct tn_perf_open_args *args, struct tn_perf **ret_perf)
+{
+    struct tn_perf *perf = calloc(1, sizeof(*perf));
+    int r;
+
+    if (!perf)
+        return -ENOMEM;
+    perf->object.release = perf_release;
+    r = tn_object_add(caller->broker, &perf->object, TN_KIND_PERF, caller->uid);
+    if (r) {
+        free(perf);
+        return r;
+    }
+    perf->enabled = !attr->disabled;
+    perf->pid = args->pid ? args->pid : caller->pid;
+    *ret_perf = perf;
+    return 0;
+}
+
+static int open_calls(struct tn_caller *caller, const struct perf_event_attr *attr,
+                      const struct tn_perf_open_args *args, struct tn_call_place place)
+{
+    _unref_ struct tn_perf *perf = NULL;
+    int r = new_perf(caller, attr, args, &perf);
+
+    if (r)
+        return r;
+    perf->call = true;
+    perf->exit = place.exit;
+    perf->nr = place.nr;
+    return tn_caller_give(caller, &perf->object, TN_VIEW_READ | TN_VIEW_WRITE);
+}
+
 int tn_perf_open(struct tn_caller *caller, const struct perf_event_attr *attr,
                  const struct tn_perf_open_args *args)
 {
     struct tn_broker *broker = caller->broker;
     _unref_ struct tn_perf *perf = NULL;
+    struct tn_call_place place = {0};
     char name[PATH_MAX];
+    bool calls = attr->type == PERF_TYPE_TRACEPOINT && tn_tracepoint_of(attr->config, &place);
     int r;
 
     if (broker->kprobe_type && attr->type == broker->kprobe_type)
         return tn_fail(
             &caller->why, -EOPNOTSUPP, "kernel_probe",
             "kprobe: a probe of the kernel cannot run a program of ours; run the tool without tenon");
-    if (attr->type != broker->uprobe_type && attr->type != TN_UPROBE_TYPE)
+    if (!calls && attr->type != broker->uprobe_type && attr->type != TN_UPROBE_TYPE)
         return tn_fail(&caller->why, -EOPNOTSUPP, "perf_type_missing",
                        "performance events of type %u are not served", attr->type);
     if (args->flags & ~(u64)(PERF_FLAG_FD_CLOEXEC | PERF_FLAG_FD_NO_GROUP | PERF_FLAG_FD_OUTPUT))
@@ -89,26 +128,20 @@ int tn_perf_open(struct tn_caller *caller, const struct perf_event_attr *attr,
     if (args->group_fd != -1)
         return tn_fail(&caller->why, -EINVAL, "perf_group",
                        "groups of performance events are not served for uprobes");
+    if (calls)
+        return open_calls(caller, attr, args, place);
     r = caller->ops->read_str(caller, attr->config1, name, sizeof(name));
     if (r)
         return r == -E2BIG ? -EINVAL : r;
     if (!name[0])
         return -EINVAL;
 
-    perf = calloc(1, sizeof(*perf));
-    if (!perf)
-        return -ENOMEM;
-    perf->object.release = perf_release;
-    r = tn_object_add(broker, &perf->object, TN_KIND_PERF, caller->uid);
-    if (r) {
-        free(TN_TAKE_PTR(perf));
+    r = new_perf(caller, attr, args, &perf);
+    if (r)
         return r;
-    }
     perf->exit = attr->config & 1;
-    perf->enabled = !attr->disabled;
     perf->offset = attr->config2;
     perf->ref_ctr = attr->config >> 32;
-    perf->pid = args->pid ? args->pid : caller->pid;
     r = resolve_path(caller, perf, name);
     return r ? r : tn_caller_give(caller, &perf->object, TN_VIEW_READ | TN_VIEW_WRITE);
 }

@@ -17,7 +17,6 @@
 #define CLASS_TAG "eim:class="
 #define ROUNDS    4u
 #define SETTLE_MS 50 /* an editor's writes come in pieces */
-#define SETTLES   40 /* pauses that a question waits for, while files keep changing */
 #define AROUND    (IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_ONLYDIR | IN_MASK_ADD)
 #define WATCHED                                                                                              \
     (IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_CREATE | IN_DELETE_SELF | IN_ATTRIB |     \
@@ -111,31 +110,6 @@ static void read_all(struct tn_policy *policy)
         (void)tn_fail(&err, r, "policy_file", "the policy cannot be read: %s", strerror(-r));
     policy->broken = r ? err : (struct tn_error){0};
     policy->generation++;
-}
-
-static void read_again(void *arg); /* by a fiber of its own */
-
-static void on_change(struct tn_source *source, u32 events)
-{
-    struct tn_policy *policy = TN_CONTAINER_OF(source, struct tn_policy, watch);
-    bool changed = false;
-    char buf[4096];
-
-    while (read(source->fd, buf, sizeof(buf)) > 0)
-        changed = true;
-    if (!changed || policy->reading)
-        return;
-    policy->reading = true;
-    if (tn_loop_spawn(policy->broker->loop, read_again, policy))
-        policy->reading = false;
-}
-
-/* What was changed before a question is asked counts for its answer. */
-static void heed(struct tn_policy *policy)
-{
-    on_change(&policy->watch, EPOLLIN);
-    for (u32 k = 0; policy->reading && k < SETTLES; k++)
-        (void)tn_loop_wait(policy->broker->loop, -1, 0, SETTLE_MS);
 }
 
 /* ------------------------------------------------------------------------------------------------- hosts */
@@ -257,8 +231,11 @@ static bool admits_user(const struct tn_class *c, const struct tn_caller *caller
     return tn_eim_class_admits_user(c, caller->uid, gid, (u32)n);
 }
 
+/* Whether calls are entered or left is not known when a program is loaded; both have one default. */
 static enum tn_eim_place place_of(const struct tn_prog *prog, bool exit)
 {
+    if (prog->type == BPF_PROG_TYPE_TRACEPOINT || prog->type == BPF_PROG_TYPE_RAW_TRACEPOINT)
+        return exit ? TN_AT_SYSEXIT : TN_AT_SYSENTER;
     return prog->type == BPF_PROG_TYPE_TRACING ? TN_AT_FUNCTION : exit ? TN_AT_URETPROBE : TN_AT_UPROBE;
 }
 
@@ -335,13 +312,11 @@ static bool ask_promised(void *self, const struct tn_access *access)
 int tn_policy_begin(struct tn_caller *caller, struct tn_prog *prog, struct tn_policy_ask *ret_ask)
 {
     struct tn_policy *policy = caller->broker->policy;
+    const struct tn_host_policy *p = prog->host ? policy_of(policy, prog->host) : NULL;
     struct tn_granted *granted = calloc(1, sizeof(*granted));
-    const struct tn_host_policy *p;
 
     if (!granted)
         return -ENOMEM;
-    heed(policy);
-    p = prog->host ? policy_of(policy, prog->host) : NULL;
     tn_granted_free(prog->granted);
     prog->granted = granted;
     *ret_ask = (struct tn_policy_ask){.granted = granted};
@@ -473,7 +448,7 @@ static int hold(struct tn_caller *caller, struct tn_prog *prog, const struct tn_
     const struct tn_host_policy *p = policy_of(caller->broker->policy, host);
     const enum tn_eim_place at = place_of(prog, place->exit);
     const struct tn_class *c;
-    char function[256] = "";
+    char function[256] = "", call[16];
     u32 id = 0;
     int r;
 
@@ -484,7 +459,11 @@ static int hold(struct tn_caller *caller, struct tn_prog *prog, const struct tn_
     c = choose_class(caller, p, prog, at, &caller->why);
     if (!c)
         return -EACCES;
-    tn_host_function_at(host, place->offset, function, sizeof(function), &id);
+    if (!place->call)
+        tn_host_function_at(host, place->offset, function, sizeof(function), &id);
+    else
+        snprintf(function, sizeof(function), "%s",
+                 place->nr == TN_CALL_ANY ? "every call" : tn_call_name(place->nr, call));
     r = tn_eim_admits_place(c, at, function, id, &caller->why);
     if (!r && (anew || prog->host != host || strcmp(prog->granted->klass, tn_eim_class_name(c)) != 0))
         r = admits_all(c, prog->granted, &caller->why);
@@ -504,15 +483,25 @@ static bool governs(const struct tn_policy *policy, const char *path)
     return policy->broken.reason[0] || tn_eim_governs(policy->names, name);
 }
 
+/* Classes of system calls need none of a host's types. */
+static int host_of(struct tn_caller *caller, const struct tn_perf *place, struct tn_bhost **ret)
+{
+    int r = tn_host_of_file(caller, place->path, ret);
+
+    if (!r || !place->call || strcmp(caller->why.reason, "no_types") != 0)
+        return r;
+    caller->why = (struct tn_error){0};
+    return tn_host_untyped(caller, place->path, ret);
+}
+
 int tn_policy_place(struct tn_caller *caller, struct tn_prog *prog, const struct tn_perf *place)
 {
     _unref_ struct tn_bhost *host = NULL;
     int r;
 
-    heed(caller->broker->policy);
     if (!governs(caller->broker->policy, place->path))
         return 0;
-    r = tn_host_of_file(caller, place->path, &host);
+    r = host_of(caller, place, &host);
     return r ? r : hold(caller, prog, place, host, false);
 }
 
@@ -548,7 +537,7 @@ static int hold_link(struct tn_broker *broker, const struct tn_link *link, char 
     memcpy(caller.options.klass, prog->granted->klass, sizeof(caller.options.klass));
     host = prog->host ? TN_REF(prog->host) : NULL;
     if (!host)
-        r = tn_host_of_file(&caller, place->path, &host);
+        r = host_of(&caller, place, &host);
     if (!r && (host->dev != place->dev || host->ino != place->ino))
         r = tn_fail(
             &caller.why, -ESTALE, "other_build",
@@ -599,6 +588,20 @@ static void read_again(void *arg)
     policy->reading = false;
     read_all(policy);
     apply(policy);
+}
+
+static void on_change(struct tn_source *source, u32 events)
+{
+    struct tn_policy *policy = TN_CONTAINER_OF(source, struct tn_policy, watch);
+    char buf[4096];
+
+    while (read(source->fd, buf, sizeof(buf)) > 0)
+        ;
+    if (policy->reading)
+        return;
+    policy->reading = true;
+    if (tn_loop_spawn(policy->broker->loop, read_again, policy))
+        policy->reading = false;
 }
 
 /* -------------------------------------------------------------------------------------------- beginning */

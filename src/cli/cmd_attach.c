@@ -58,7 +58,7 @@ struct attach {
     u64 for_ns, interval_ns;
     u32 wait_ms;
     bool keep, follow, json, verbose, no_maps;
-    bool typed; /* some program is */
+    bool typed, calls; /* some program is; is for system calls */
     /* made */
     bool kept;
     struct tn_obj_file file;
@@ -203,7 +203,10 @@ static const struct argp argp = {
     "probe; or SEC(\"fentry/FUNCTION\"), "
     "SEC(\"fexit/FUNCTION\") and SEC(\"fmod_ret/FUNCTION\"), attached by the type that the program's own "
     "debug "
-    "information tells. Without -p and CMD, every process that "
+    "information tells; or SEC(\"tracepoint/syscalls/sys_enter_CALL\"), "
+    "SEC(\"tracepoint/syscalls/sys_exit_CALL\"), "
+    "SEC(\"raw_tp/sys_enter\"), SEC(\"raw_tp/sys_exit\") for system calls. Without -p and CMD, every process "
+    "that "
     "has PATH mapped "
     "is meant.",
     NULL,
@@ -318,6 +321,10 @@ static int check_programs(struct attach *a, struct tn_error *err)
         r = tn_place_parse(bpf_program__section_name(program), bpf_program__name(program), &place, err);
         if (r)
             return r;
+        if (place.form == TN_FORM_CALL) {
+            a->calls = true;
+            continue;
+        }
         if (!place.path[0])
             return tn_fail(err, -EINVAL, "no_place",
                            "program '%s': its section says no place: write SEC(\"%s/PATH:FUNCTION\")",
@@ -408,8 +415,16 @@ static int load(struct attach *a)
                        said);
 }
 
-/* By type: libbpf knows the function by now, the broker the processes. */
-static int attach_typed(struct attach *a, struct bpf_program *program, struct bpf_link **ret_link,
+/* System calls, too, are one link, whatever the number of processes. */
+static bool is_call(const struct bpf_program *program)
+{
+    enum bpf_prog_type type = bpf_program__type(program);
+
+    return type == BPF_PROG_TYPE_TRACEPOINT || type == BPF_PROG_TYPE_RAW_TRACEPOINT;
+}
+
+/* By type, or system calls: libbpf knows the place by now, the broker the processes. */
+static int attach_known(struct attach *a, struct bpf_program *program, struct bpf_link **ret_link,
                         struct tn_error *err)
 {
     struct tn_ctl_error why;
@@ -529,15 +544,15 @@ static int attach_all(struct attach *a, struct tn_error *err)
     {
         if (!bpf_program__autoload(program))
             continue;
-        for (u32 i = 0; i < (is_typed(program) ? 1 : npids); i++) {
+        for (u32 i = 0; i < (is_typed(program) || is_call(program) ? 1 : npids); i++) {
             struct bpf_link *link;
 
-            r = is_typed(program) ? attach_typed(a, program, &a->links[a->nlinks], err)
-                                  : attach_one(a, program,
-                                               a->child > 0 ? a->child
-                                               : a->npids   ? a->pids[i]
-                                                            : 0,
-                                               &a->links[a->nlinks], err);
+            r = is_typed(program) || is_call(program) ? attach_known(a, program, &a->links[a->nlinks], err)
+                                                      : attach_one(a, program,
+                                                                   a->child > 0 ? a->child
+                                                                   : a->npids   ? a->pids[i]
+                                                                                : 0,
+                                                                   &a->links[a->nlinks], err);
             if (r)
                 return r;
             link = a->links[a->nlinks++];
@@ -583,6 +598,22 @@ static int choose_host(struct attach *a, struct tn_error *err)
                    ? tn_fail(err, r, why.why.reason, "%s", why.why.message)
                    : tn_fail(err, r, "", "choosing the host: %s", strerror(-r));
     return 0;
+}
+
+/* Whose system calls are meant. */
+static int choose_scope(struct attach *a, struct tn_error *err)
+{
+    struct tn_ctl_scope scope = {.npids = a->child > 0 ? 1 : TN_MIN(a->npids, TN_CTL_SCOPE_PIDS),
+                                 .pid = {a->child}};
+    int r;
+
+    if (a->npids > TN_CTL_SCOPE_PIDS && a->calls)
+        return tn_fail(err, -E2BIG, "too_many_processes",
+                       "system calls of %u processes at most are hooked at once", TN_CTL_SCOPE_PIDS);
+    for (u32 i = 0; i < scope.npids && !a->child; i++)
+        scope.pid[i] = a->pids[i];
+    r = scope.npids ? tn_ctl(TN_CTL_SCOPE, &scope, sizeof(scope), NULL, 0) : 0;
+    return r < 0 ? tn_fail(err, r, "", "telling the broker the processes: %s", strerror(-r)) : 0;
 }
 
 /* ---------- the child ---------- */
@@ -875,6 +906,8 @@ static int go(struct attach *a, const char *path, const sigset_t *signals)
             return tn_cli_fail(a->name, "%s: could not be started", a->command[0]);
     }
     r = a->command ? choose_host(a, &err) : 0; /* with the process that is there now */
+    if (!r)
+        r = choose_scope(a, &err);
     if (!r)
         r = attach_all(a, &err);
     if (a->command) {

@@ -179,7 +179,7 @@ static int check(const struct tn_policy_cmd *cmd)
                             (json_int_t)n.of[TN_ITEM_STATE], "classes", (json_int_t)n.of[TN_ITEM_CLASS],
                             "uprobe", tn_eim_rule_of(policy.eim, name, TN_AT_UPROBE), "uretprobe",
                             tn_eim_rule_of(policy.eim, name, TN_AT_URETPROBE), "syscall",
-                            tn_eim_rule_of(policy.eim, name, TN_AT_SYSCALL)));
+                            tn_eim_rule_of(policy.eim, name, TN_AT_SYSENTER)));
         if (cmd->json)
             continue;
         printf("host %s: %u entries, %u functions, %u states, %u classes", name, n.of[TN_ITEM_ENTRY],
@@ -188,7 +188,7 @@ static int check(const struct tn_policy_cmd *cmd)
             printf("; without a class, uprobe is %s, uretprobe %s, syscall %s",
                    tn_eim_rule_of(policy.eim, name, TN_AT_UPROBE),
                    tn_eim_rule_of(policy.eim, name, TN_AT_URETPROBE),
-                   tn_eim_rule_of(policy.eim, name, TN_AT_SYSCALL));
+                   tn_eim_rule_of(policy.eim, name, TN_AT_SYSENTER));
         else
             printf("; not governed: no file has classes or defaults for it");
         printf(not_held ? "; not held against types: %s\n" : "; held against its types%s\n",

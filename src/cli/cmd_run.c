@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <limits.h>
 
+#include "broker/ctl.h"
 #include "cli/cli.h"
 
 #define DOOR "libtenon-door.so"
@@ -12,22 +13,41 @@
 static const struct argp_option options[] = {
     {"host", 'H', "FILE|PID[,PID...]", 0,
      "whose types the tool sees as a module of its kernel, and where programs attached by type go", 0},
+    {"pid", 'p', "PID[,PID...]", 0, "whose system calls the tool means where it names no process", 0},
     {0},
 };
 
+static bool is_list(const char *arg)
+{
+    for (u32 n = 0; n < TN_CTL_SCOPE_PIDS; n++) {
+        size_t len = strspn(arg, "0123456789");
+
+        if (!len || len > 7 || !strtoul(arg, NULL, 10))
+            return false;
+        if (!arg[len])
+            return true;
+        if (arg[len] != ',')
+            return false;
+        arg += len + 1;
+    }
+    return false;
+}
+
 static int option(int key, char *arg, struct argp_state *state)
 {
-    if (key != 'H')
+    if (key == 'p' && !is_list(arg))
+        argp_error(state, "-p %s: not process ids parted by commas", arg);
+    if (key != 'H' && key != 'p')
         return ARGP_ERR_UNKNOWN;
-    if (setenv("TENON_HOST", arg, 1))
-        argp_failure(state, 1, errno, "--host");
+    if (setenv(key == 'H' ? "TENON_HOST" : "TENON_PIDS", arg, 1))
+        argp_failure(state, 1, errno, "the environment");
     return 0;
 }
 
 static const struct argp argp = {
     options,
     option,
-    "[--host FILE|PID] -- TOOL [ARG...]",
+    "[--host FILE|PID] [-p PID] -- TOOL [ARG...]",
     "Run a tool (bpftool, anything built on libbpf) so that its bpf(2) calls reach tenon instead of the "
     "kernel. The tool "
     "must call libc's syscall(): a static program does not.",
@@ -72,7 +92,8 @@ int tn_cmd_run(int argc, char **argv)
     for (int i = 1; i < argc && !tool; i++) {
         if (strcmp(argv[i], "--") == 0)
             tool = argv + i + 1;
-        else if (!strcmp(argv[i], "--host") || !strcmp(argv[i], "-H"))
+        else if (!strcmp(argv[i], "--host") || !strcmp(argv[i], "-H") || !strcmp(argv[i], "--pid") ||
+                 !strcmp(argv[i], "-p"))
             i++;
         else if (argv[i][0] != '-')
             tool = argv + i;

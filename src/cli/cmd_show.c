@@ -77,9 +77,15 @@ static void show_link(const struct tn_ctl_link *link)
         printf("  process     %d%s%s\n", link->pid, link->ended ? ", has ended" : "",
                link->follow ? ", and its children" : ", without its children");
     else
-        printf("  processes   %u, all that had the file mapped\n", link->targets);
-    printf("  address     0x%" PRIx64 ", file offset 0x%" PRIx64 ", by %.32s\n", link->address,
-           link->file_offset, link->tactic);
+        printf("  processes   %u, all that %s\n", link->targets,
+               link->is_call ? "were named" : "had the file mapped");
+    if (link->is_call)
+        printf("  places      %u instructions, by %.32s\n", link->places, link->tactic);
+    else
+        printf("  address     0x%" PRIx64 ", file offset 0x%" PRIx64 ", by %.32s\n", link->address,
+               link->file_offset, link->tactic);
+    if (link->left)
+        printf("  left        %u, whose calls are not seen: %.512s\n", link->left, link->left_why);
     printf("  attached    in %.3f ms, no thread held longer than %.3f ms%s\n", (double)link->attach_ns / 1e6,
            (double)link->hold_ns_max / 1e6, link->kept ? ", kept by the broker" : "");
     printf("  missed      %" PRIu64 " runs, %" PRIu64

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include "base/callname.h"
 #include "rewrite/module.h"
 
 static const struct {
@@ -26,6 +27,32 @@ static const char known[] =
 #undef S
     ;
 
+/* "syscalls/sys_enter_openat", "raw_syscalls/sys_exit", and for raw tracepoints "sys_enter". */
+static int parse_call(const char *section, const char *program, const char *rest, bool raw,
+                      struct tn_place *place, struct tn_error *err)
+{
+    const char *name = raw                                   ? rest
+                       : !strncmp(rest, "syscalls/", 9)      ? rest + 9
+                       : !strncmp(rest, "raw_syscalls/", 13) ? rest + 13
+                                                             : "";
+    bool all = raw || *rest == 'r';
+    struct tn_call_place call;
+    char buf[16];
+    int r = tn_call_place(name, &call);
+
+    if (r == -ENOENT && !all)
+        return tn_fail(err, -EINVAL, "bad_section",
+                       "program '%s': section '%s': there is no system call of that name", program, section);
+    if (r || all != (call.nr == TN_CALL_ANY))
+        return tn_fail(
+            err, -EINVAL, "unknown_section",
+            "program '%s': section '%s' is a tracepoint of the kernel's; of processes there are:%s", program,
+            section, known);
+    place->left = call.exit;
+    snprintf(place->func, sizeof(place->func), "%s", all ? "" : tn_call_name(call.nr, buf));
+    return 0;
+}
+
 int tn_place_parse(const char *section, const char *program, struct tn_place *ret_place, struct tn_error *err)
 {
     size_t head = strcspn(section, "/");
@@ -42,6 +69,13 @@ int tn_place_parse(const char *section, const char *program, struct tn_place *re
                        "program '%s': section '%s' is not one that tenon can attach; known are:%s", program,
                        section, known);
     place.form = sections[i].form;
+    if (place.form == TN_FORM_CALL) {
+        int r = parse_call(section, program, rest, *section == 'r', &place, err);
+
+        if (!r)
+            *ret_place = place;
+        return r;
+    }
     if (!*rest) {
         *ret_place = place;
         return 0;

@@ -5,6 +5,8 @@
  *     uprobe/PATH:FUNCTION+OFFSET        before the instruction there
  *     uretprobe/PATH:FUNCTION            before FUNCTION returns to its caller
  *     usdt/PATH:PROVIDER:NAME            at a static probe, wherever it stands in PATH
+ *     tracepoint/syscalls/sys_enter_CALL, sys_exit_CALL      as a system call is entered or left
+ *     tracepoint/raw_syscalls/sys_enter, raw_tp/sys_enter …  of any number
  *
  * PATH is a file, or a name without a slash: a program of $PATH or a library; with a process, what that
  * process has mapped under this name.
@@ -17,13 +19,17 @@
 
 #include "base/base.h"
 
-enum tn_place_form { TN_FORM_FUNCTION, TN_FORM_RETURN, TN_FORM_PROBE };
+enum tn_place_form { TN_FORM_FUNCTION, TN_FORM_RETURN, TN_FORM_PROBE, TN_FORM_CALL };
 /* S(section, form, how it reads, summary): what stands before the slash. */
 // clang-format off
 #define TN_SECTIONS(S)                                                                                       \
-    S("uprobe",    FUNCTION, "PATH:FUNCTION+OFFSET", "before the instruction at PATH:FUNCTION+OFFSET")       \
-    S("uretprobe", RETURN,   "PATH:FUNCTION",        "before PATH:FUNCTION returns to its caller")           \
-    S("usdt",      PROBE,    "PATH:PROVIDER:NAME",   "at the static probe PROVIDER:NAME of PATH")
+    S("uprobe",         FUNCTION, "PATH:FUNCTION+OFFSET", "before the instruction at PATH:FUNCTION+OFFSET")  \
+    S("uretprobe",      RETURN,   "PATH:FUNCTION",        "before PATH:FUNCTION returns to its caller")      \
+    S("usdt",           PROBE,    "PATH:PROVIDER:NAME",   "at the static probe PROVIDER:NAME of PATH")       \
+    S("tracepoint",     CALL,     "syscalls/sys_enter_CALL", "a system call as it is entered, or left (sys_exit_…); raw_syscalls/sys_enter: all") \
+    S("tp",             CALL,     "syscalls/sys_enter_CALL", "the same")                                     \
+    S("raw_tracepoint", CALL,     "sys_enter",            "all system calls as they are entered, or left (sys_exit)") \
+    S("raw_tp",         CALL,     "sys_enter",            "the same")
 // clang-format on
 
 struct tn_place {
@@ -32,6 +38,7 @@ struct tn_place {
     char func[256];      /* or the probe's name */
     u64 offset;
     enum tn_place_form form;
+    bool left; /* system calls: as they end. `func` is the name of one, "" for all; there is no path */
 };
 
 /* −EINVAL with `err` ("unknown_section", "bad_section") naming the program and what is known. */

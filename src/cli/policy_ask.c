@@ -80,6 +80,13 @@ static int asked_next(struct asked *a, struct tn_outcome *o, struct tn_cli_uses 
     return r;
 }
 
+static enum tn_eim_place place_at(bool call, bool exit)
+{
+    if (call)
+        return exit ? TN_AT_SYSEXIT : TN_AT_SYSENTER;
+    return exit ? TN_AT_URETPROBE : TN_AT_UPROBE;
+}
+
 /* Where a program of that section is placed, and in which function. */
 static enum tn_eim_place place_of(const char *section, const char *program, const struct tn_cli_uses *uses,
                                   char ret_function[256])
@@ -92,7 +99,7 @@ static enum tn_eim_place place_of(const char *section, const char *program, cons
     }
     (void)tn_place_parse(section, program, &place, NULL);
     snprintf(ret_function, 256, "%s", place.func);
-    return place.form == TN_FORM_RETURN ? TN_AT_URETPROBE : TN_AT_UPROBE;
+    return place_at(place.form == TN_FORM_CALL, place.left || place.form == TN_FORM_RETURN);
 }
 
 static u32 func_id(const struct asked *a, const char *function)
@@ -200,10 +207,8 @@ static void explain_limits(struct explain *x, enum tn_eim_place at, const char *
     char what[400], parts[100];
 
     (void)tn_eim_admits_place(x->c, at, function, func_id(x->a, function), &why);
-    snprintf(what, sizeof(what), "to be placed at %s%s",
-             at == TN_AT_FUNCTION    ? "the function "
-             : at == TN_AT_URETPROBE ? "uretprobe:"
-                                     : "uprobe:",
+    snprintf(what, sizeof(what), "to be placed at %s%s%s",
+             at == TN_AT_FUNCTION ? "the function " : tn_eim_place_word(at), at == TN_AT_FUNCTION ? "" : ":",
              *function ? function : "?");
     row(x, "place", what, NULL, &why);
     why = (struct tn_error){0};
@@ -283,7 +288,7 @@ static int entry_of(const struct asked *a, enum tn_eim_place at, const char *fun
             return tn_fail(
                 err, -EINVAL, "no_place",
                 "the program's section names no function: say which entry, --entry uprobe:FUNCTION");
-        snprintf(ret, 400, "%s:%s", at == TN_AT_URETPROBE ? "uretprobe" : "uprobe", function);
+        snprintf(ret, 400, "%s:%s", tn_eim_place_word(at), function);
         return 0;
     }
     for (u32 k = 0; tn_eim_item(a->policy.eim, a->policy.name, k, &item); k++)
@@ -442,7 +447,7 @@ static void diff_rules(const struct tn_cli_policy *old, const struct tn_cli_poli
     static const struct {
         enum tn_eim_place at;
         const char *key;
-    } places[] = {{TN_AT_UPROBE, "uprobe"}, {TN_AT_URETPROBE, "uretprobe"}, {TN_AT_SYSCALL, "syscall"}};
+    } places[] = {{TN_AT_UPROBE, "uprobe"}, {TN_AT_URETPROBE, "uretprobe"}, {TN_AT_SYSENTER, "syscall"}};
 
     for (size_t k = 0; k < TN_ARRAY_SIZE(places); k++) {
         const char *was = tn_eim_rule_of(old->eim, old->name, places[k].at);
@@ -531,9 +536,7 @@ static bool admits_user(const struct tn_class *c, u32 uid)
 static int hold_link(const struct asked *a, const struct tn_ctl_link *link, const struct tn_cli_uses *uses,
                      char ret_class[64], struct tn_error *why)
 {
-    enum tn_eim_place at = uses->head.needs.typed ? TN_AT_FUNCTION
-                           : link->is_exit        ? TN_AT_URETPROBE
-                                                  : TN_AT_UPROBE;
+    enum tn_eim_place at = uses->head.needs.typed ? TN_AT_FUNCTION : place_at(link->is_call, link->is_exit);
     const char *function = at == TN_AT_FUNCTION ? uses->head.function : link->symbol;
     const struct tn_class *c = uses->head.klass[0] ? tn_eim_class(a->policy.bound, uses->head.klass, why)
                                                    : tn_eim_default(a->policy.bound, at, why);

@@ -268,11 +268,7 @@ const struct tn_class *tn_eim_class(const struct tn_bound *b, const char *name, 
 
 const struct tn_class *tn_eim_default(const struct tn_bound *b, enum tn_eim_place place, struct tn_error *err)
 {
-    static const enum tn_eim_generated kinds[] = {[TN_AT_UPROBE] = TN_GEN_UPROBE,
-                                                  [TN_AT_URETPROBE] = TN_GEN_URETPROBE,
-                                                  [TN_AT_SYSCALL] = TN_GEN_SYSENTER,
-                                                  [TN_AT_FUNCTION] = TN_GEN_NONE};
-    const struct tn_rule_at *r = &b->host->rule[kinds[place]];
+    const struct tn_rule_at *r = &b->host->rule[tn_eim_place_rule(place)];
 
     if (r->set && b->rule[r->rule])
         return b->rule[r->rule];

@@ -181,6 +181,9 @@ int tn_bfunc_facts(const struct tn_scope *s, struct tn_bfunc *f);
 /* entry.c: may a function be called that is not to be called while it runs? 0, or −EACCES with `err`. */
 int tn_entry_may_call(const struct tn_class *c, const struct tn_bfunc *callee, struct tn_error *err);
 
+/* entry.c: the default that applies there. */
+enum tn_eim_generated tn_eim_place_rule(enum tn_eim_place place);
+
 /* helpers.c */
 /* The group of a function of the house's, by its name; −1: none, it is named by itself. */
 int tn_kfunc_group(const char *name);

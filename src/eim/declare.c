@@ -180,13 +180,10 @@ int tn_eim_check_build(const struct tn_eim *eim, const char *host, const u8 *id,
 
 const char *tn_eim_rule_of(const struct tn_eim *eim, const char *host, enum tn_eim_place at)
 {
-    static const enum tn_eim_generated kinds[] = {[TN_AT_FUNCTION] = TN_GEN_NONE,
-                                                  [TN_AT_UPROBE] = TN_GEN_UPROBE,
-                                                  [TN_AT_URETPROBE] = TN_GEN_URETPROBE,
-                                                  [TN_AT_SYSCALL] = TN_GEN_SYSENTER};
+    const enum tn_eim_generated kind = tn_eim_place_rule(at);
 
     for (u32 k = 0; k < eim->nhosts; k++)
-        if (!strcmp(eim->host[k].name, host) && eim->host[k].rule[kinds[at]].set)
-            return tn_rule_names[eim->host[k].rule[kinds[at]].rule];
+        if (!strcmp(eim->host[k].name, host) && eim->host[k].rule[kind].set)
+            return tn_rule_names[eim->host[k].rule[kind].rule];
     return tn_rule_names[TN_RULE_denied];
 }

@@ -112,7 +112,9 @@ void tn_eim_unbind(struct tn_bound *bound);
 /* A class of the host, or one that every host has (observability, customizability); NULL with `err` filled
    (no_class). Lives as long as `bound`. */
 const struct tn_class *tn_eim_class(const struct tn_bound *bound, const char *name, struct tn_error *err);
-enum tn_eim_place { TN_AT_FUNCTION, TN_AT_UPROBE, TN_AT_URETPROBE, TN_AT_SYSCALL };
+enum tn_eim_place { TN_AT_FUNCTION, TN_AT_UPROBE, TN_AT_URETPROBE, TN_AT_SYSENTER, TN_AT_SYSEXIT };
+/* What stands before the colon of a generated entry: "uprobe"; "" for a function's type. */
+const char *tn_eim_place_word(enum tn_eim_place place);
 /* The class of a program that names none; NULL with `err` filled (class_denies). To be asked for a host that
    is governed: elsewhere there is no policy. */
 const struct tn_class *tn_eim_default(const struct tn_bound *bound, enum tn_eim_place place,

@@ -93,18 +93,31 @@ int tn_entry_may_call(const struct tn_class *c, const struct tn_bfunc *callee, s
         name, c->func->name, name, c->func->name);
 }
 
-static const char *const places[] = {[TN_AT_FUNCTION] = "a function by its type",
-                                     [TN_AT_UPROBE] = "a probe of a function's entry or inside",
-                                     [TN_AT_URETPROBE] = "a probe of a function's return",
-                                     [TN_AT_SYSCALL] = "a system call"};
+static const struct {
+    const char *text;
+    enum tn_eim_generated generated, rule; /* a default says nothing apart of calls entered and calls left */
+} places[] = {[TN_AT_FUNCTION] = {"a function by its type", TN_GEN_NONE, TN_GEN_NONE},
+              [TN_AT_UPROBE] = {"a probe of a function's entry or inside", TN_GEN_UPROBE, TN_GEN_UPROBE},
+              [TN_AT_URETPROBE] = {"a probe of a function's return", TN_GEN_URETPROBE, TN_GEN_URETPROBE},
+              [TN_AT_SYSENTER] = {"a system call as it is entered", TN_GEN_SYSENTER, TN_GEN_SYSENTER},
+              [TN_AT_SYSEXIT] = {"a system call as it is left", TN_GEN_SYSEXIT, TN_GEN_SYSENTER}};
+
+const char *tn_eim_place_word(enum tn_eim_place place)
+{
+    return place == TN_AT_FUNCTION ? "" : tn_generated_names[places[place].generated];
+}
+
+enum tn_eim_generated tn_eim_place_rule(enum tn_eim_place place)
+{
+    return places[place].rule;
+}
 
 /* A class of the house's, which whoever loads may have named: as far as it is the default at such places, or less
    than that. Where nobody governs, everywhere. */
-static int rule_admits(const struct tn_class *c, enum tn_eim_place place, enum tn_eim_generated generated,
-                       struct tn_error *err)
+static int rule_admits(const struct tn_class *c, enum tn_eim_place place, struct tn_error *err)
 {
     const struct tn_host *h = c->bound->host;
-    const struct tn_rule_at *r = &h->rule[generated];
+    const struct tn_rule_at *r = &h->rule[places[place].rule];
 
     for (u32 k = TN_RULE_denied; r->set && k <= r->rule; k++)
         if (c == c->bound->rule[k])
@@ -115,29 +128,26 @@ static int rule_admits(const struct tn_class *c, enum tn_eim_place place, enum t
         err, -EACCES, "class_denies",
         "class \"%.64s\" is not for %s of host \"%.64s\": its policy has no default there that allows "
         "it; name a class of the policy's",
-        c->name, places[place], h->name);
+        c->name, places[place].text, h->name);
 }
 
 int tn_eim_admits_place(const struct tn_class *c, enum tn_eim_place place, const char *function, u32 btf_id,
                         struct tn_error *err)
 {
-    static const enum tn_eim_generated generated[] = {[TN_AT_FUNCTION] = TN_GEN_NONE,
-                                                      [TN_AT_UPROBE] = TN_GEN_UPROBE,
-                                                      [TN_AT_URETPROBE] = TN_GEN_URETPROBE,
-                                                      [TN_AT_SYSCALL] = TN_GEN_SYSENTER};
     bool fits;
 
     if (!c->entry || !strcmp(c->entry, "*"))
-        return rule_admits(c, place, generated[place], err);
+        return rule_admits(c, place, err);
     if (place == TN_AT_FUNCTION)
         fits = c->generated == TN_GEN_NONE && c->func && c->func->btf_id && c->func->btf_id == btf_id;
     else
-        fits = c->generated == generated[place] && function && !strcmp(c->entry, function);
+        fits = c->generated == places[place].generated && function && !strcmp(c->entry, function);
     if (fits)
         return 0;
     if (!function && btf_id)
         function = tn_btf_name(c->bound->btf, btf_id);
     return tn_fail(err, -EACCES, "class_entry",
                    "class \"%.64s\" stands for %.100s, and the program is for %s%s%.100s", c->name, c->entry,
-                   places[place], function && *function ? ": " : "", function && *function ? function : "");
+                   places[place].text, function && *function ? ": " : "",
+                   function && *function ? function : "");
 }

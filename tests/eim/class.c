@@ -1023,7 +1023,7 @@ static void test_defaults(void **state)
     assert_int_equal(tn_eim_bind(eim, "h", host_btf, &b, &err), 0);
     assert_string_equal(tn_eim_class_name(tn_eim_default(b, TN_AT_UPROBE, &err)), "observability");
     assert_null(tn_eim_default(b, TN_AT_URETPROBE, &err));
-    assert_null(tn_eim_default(b, TN_AT_SYSCALL, &err));
+    assert_null(tn_eim_default(b, TN_AT_SYSENTER, &err));
     assert_null(tn_eim_default(b, TN_AT_FUNCTION, &err));
     assert_string_equal(err.reason, "class_denies");
     err = (struct tn_error){0};
@@ -1041,14 +1041,14 @@ static void test_house_classes_by_name(void **state)
         const char *policy;
         u8 observes, customizes; /* bit: a place */
     } rows[] = {
-        {"eim: 1\nhost: h\n", 0xf, 0xf},
+        {"eim: 1\nhost: h\n", 0x1f, 0x1f},
         {"eim: 1\nhost: h\ndefaults: { uprobe: denied }\n", 0, 0},
         {"eim: 1\nhost: h\nextension_classes: [ { name: c, extension_entry: access, allowed: [ instructions "
          "< 9 ] } ]\n",
          0, 0},
         {"eim: 1\nhost: h\ndefaults: { uprobe: observability, uretprobe: denied }\n", 1 << TN_AT_UPROBE, 0},
         {"eim: 1\nhost: h\ndefaults: { uprobe: customizability, syscall: observability }\n",
-         1 << TN_AT_UPROBE | 1 << TN_AT_SYSCALL, 1 << TN_AT_UPROBE},
+         1 << TN_AT_UPROBE | 1 << TN_AT_SYSENTER | 1 << TN_AT_SYSEXIT, 1 << TN_AT_UPROBE},
     };
 
     for (size_t k = 0; k < TN_ARRAY_SIZE(rows); k++) {
@@ -1060,7 +1060,7 @@ static void test_house_classes_by_name(void **state)
 
         assert_int_equal(tn_eim_read(s, 2, NULL, &eim, &err), 0);
         assert_int_equal(tn_eim_bind(eim, "h", host_btf, &b, &err), 0);
-        for (enum tn_eim_place at = TN_AT_FUNCTION; at <= TN_AT_SYSCALL; at++) {
+        for (enum tn_eim_place at = TN_AT_FUNCTION; at <= TN_AT_SYSEXIT; at++) {
             err = (struct tn_error){0};
             assert_int_equal(!tn_eim_admits_place(tn_eim_class(b, "observability", NULL), at, "f", 0, &err),
                              rows[k].observes >> at & 1);

@@ -94,6 +94,10 @@ def fds(pid):
 
 def code(pid, path):
     """A digest of the executable mappings of a file, as they are in the process now."""
+    return hashlib.sha256(code_bytes(pid, path)).hexdigest()
+
+
+def code_bytes(pid, path):
     seen = b""
     with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
         for line in maps(pid):
@@ -106,7 +110,7 @@ def code(pid, path):
                     seen += part
                     start += len(part)
     assert seen, f"{path} is not mapped in {pid}"
-    return hashlib.sha256(seen).hexdigest()
+    return seen
 
 
 def free_port():
@@ -139,6 +143,9 @@ class Program:
         line = self.process.stdout.readline()
         assert line, f"the program has ended: {self.process.wait(5)}"
         return line.strip()
+
+    def answered(self):
+        return bool(select.select([self.process.stdout], [], [], 0)[0])
 
     def ask(self, line, seconds=30):
         self.tell(line)

@@ -141,11 +141,30 @@ static struct tn_ctl_host host;
 static bool has_host;
 static pthread_once_t host_once = PTHREAD_ONCE_INIT;
 
+static struct tn_ctl_scope scope;
+
+static u32 read_pids(const char *text, s32 *ret_pids, u32 cap)
+{
+    char *end = NULL;
+    u32 n = 0;
+
+    while (n < cap) {
+        ret_pids[n++] = (s32)strtol(text, &end, 10);
+        if (*end != ',')
+            break;
+        text = end + 1;
+    }
+    return n;
+}
+
 static void host_from_environment(void)
 {
-    const char *text = getenv("TENON_HOST");
-    char *end = NULL;
+    const char *pids = getenv("TENON_PIDS");
 
+    const char *text = getenv("TENON_HOST");
+
+    if (pids && *pids)
+        scope.npids = read_pids(pids, scope.pid, TN_CTL_SCOPE_PIDS);
     if (!text || !*text)
         return;
     has_host = true;
@@ -153,12 +172,7 @@ static void host_from_environment(void)
         host.path = (u64)text;
         return;
     }
-    while (host.npids < TN_CTL_HOST_PIDS) {
-        host.pid[host.npids++] = (s32)strtol(text, &end, 10);
-        if (*end != ',')
-            break;
-        text = end + 1;
-    }
+    host.npids = read_pids(text, host.pid, TN_CTL_HOST_PIDS);
 }
 
 bool tn_door_has_host(void)
@@ -378,11 +392,17 @@ long tn_door_call(u32 call, u64 number, const void *head, size_t head_len, const
 {
     struct conn *conn;
 
-    if (tn_door_has_host() && !(call == TN_CALL_CTL && number == TN_CTL_HOST) && !conn_get(&conn, NULL) &&
-        !conn->told) {
+    bool chosen = tn_door_has_host();
+
+    if ((chosen || scope.npids) &&
+        !(call == TN_CALL_CTL && (number == TN_CTL_HOST || number == TN_CTL_SCOPE)) &&
+        !conn_get(&conn, NULL) && !conn->told) {
         conn->told =
             true; /* once, whatever comes of it: a host that cannot be had shows in what is asked next */
-        (void)call_now(TN_CALL_CTL, TN_CTL_HOST, &host, sizeof(host), NULL, 0, NULL);
+        if (scope.npids)
+            (void)call_now(TN_CALL_CTL, TN_CTL_SCOPE, &scope, sizeof(scope), NULL, 0, NULL);
+        if (chosen)
+            (void)call_now(TN_CALL_CTL, TN_CTL_HOST, &host, sizeof(host), NULL, 0, NULL);
     }
     return call_now(call, number, head, head_len, tail, tail_len, answer);
 }

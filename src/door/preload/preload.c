@@ -3,8 +3,8 @@
  * The functions of libc that stand between a tool and what the broker serves. Each first decides whether the
  * call is ours, as cheaply as it can, and otherwise is libc's own in every respect, errno included:
  *
- *   syscall     bpf(2): all of it. perf_event_open(2): probes of processes (served) and of the kernel
- *               (refused by name). Everything else is the raw system call.
+ *   syscall     bpf(2): all of it. perf_event_open(2): probes of processes and tracepoints of system
+ *               calls (served), probes of the kernel (refused by name). Everything else is the raw system call.
  *   ioctl       libc's first: a descriptor of ours is a socket, which knows no ioctl of performance events.
  *   epoll_ctl   libc's first: a ring buffer of ours is a memfd, which epoll refuses with EPERM. What is added
  *               then is an eventfd with the tool's own data, edge-triggered, so that whatever waits is the
@@ -12,6 +12,7 @@
  *   poll …      libc's first: a memfd is always ready, so what comes back ready at once and is a ring buffer
  *               of ours is asked for its records, and its eventfd waited for in its place.
  *   open …      libc's first: the few files of sysfs that say "there are uprobes", where the kernel has none.
+ *               Before it: the ids of system calls' tracepoints, and what a tool with a host sees as vmlinux.
  *
  * So a tool that has nothing of ours pays one call more, and nothing of it is remembered by descriptor
  * number.
@@ -37,6 +38,7 @@
 #include <sys/syscall.h>
 #include <time.h>
 
+#include "base/callname.h"
 #include "broker/ctl.h"
 #include "door/preload/conn.h"
 #include "door/preload/copy.h"
@@ -185,6 +187,17 @@ static bool probe_type(u32 type)
     return type == TN_UPROBE_TYPE || (uprobe && type == uprobe) || (kprobe && type == kprobe);
 }
 
+/* One of those whose ids are ours. */
+static bool is_tracepoint(u32 type, u64 attr_addr)
+{
+    struct tn_call_place place;
+    u64 config;
+
+    return type == PERF_TYPE_TRACEPOINT &&
+           !copy_self(&config, attr_addr + offsetof(struct perf_event_attr, config), sizeof(config)) &&
+           tn_tracepoint_of(config, &place);
+}
+
 /* −ENOSYS: the kernel's. */
 static long door_perf_open(u64 attr_addr, s32 pid, s32 cpu, s32 group_fd, u64 flags)
 {
@@ -193,7 +206,8 @@ static long door_perf_open(u64 attr_addr, s32 pid, s32 cpu, s32 group_fd, u64 fl
     u32 head[2], size;
     long r;
 
-    if (copy_self(head, attr_addr, sizeof(head)) || !probe_type(head[0]))
+    if (copy_self(head, attr_addr, sizeof(head)) ||
+        !(probe_type(head[0]) || is_tracepoint(head[0], attr_addr)))
         return -ENOSYS;
     size = head[1] ? head[1] : PERF_ATTR_SIZE_VER0;
     if (size < PERF_ATTR_SIZE_VER0 || size > TN_PAGE)
@@ -446,6 +460,39 @@ static const char *missing_file(const char *path)
     return strcmp(path, "format/retprobe") ? NULL : "config:0\n";
 }
 
+/*
+ * The id of a system call's tracepoint, in whatever tracefs: ours, where there is such a call at all. It is told
+ * whether the kernel would tell its own or not: with that, the event would be the kernel's.
+ */
+static const char *tracepoint_file(const char *path)
+{
+    static const char *const roots[] = {"/sys/kernel/tracing/events/", "/sys/kernel/debug/tracing/events/"};
+    static __thread char text[16];
+    struct tn_call_place place;
+    const char *group, *name, *end;
+    char word[64];
+    bool raw;
+
+    for (size_t i = 0; path && i < TN_ARRAY_SIZE(roots); i++) {
+        if (strncmp(path, roots[i], strlen(roots[i])))
+            continue;
+        group = path + strlen(roots[i]);
+        raw = !strncmp(group, "raw_syscalls/", 13);
+        if (!raw && strncmp(group, "syscalls/", 9))
+            return NULL;
+        name = strchr(group, '/') + 1;
+        end = strchr(name, '/');
+        if (!end || strcmp(end, "/id") || (size_t)(end - name) >= sizeof(word))
+            return NULL;
+        snprintf(word, sizeof(word), "%.*s", (int)(end - name), name);
+        if (tn_call_place(word, &place) || raw != (place.nr == TN_CALL_ANY))
+            return NULL;
+        snprintf(text, sizeof(text), "%u\n", tn_tracepoint_id(place));
+        return text;
+    }
+    return NULL;
+}
+
 #define VMLINUX "/sys/kernel/btf/vmlinux"
 
 /* The kernel's types, as a tool that has a host sees them; −1: the real ones. */
@@ -468,6 +515,13 @@ static FILE *fopen_vmlinux(const char *path, const char *mode)
     return f;
 }
 
+static FILE *fopen_tracepoint(const char *path, const char *mode)
+{
+    const char *text = is_open && mode[0] == 'r' ? tracepoint_file(path) : NULL;
+
+    return text ? fmemopen((void *)text, strlen(text), "r") : NULL;
+}
+
 static FILE *fopen_missing(const char *path, const char *mode)
 {
     const char *text = is_open && errno == ENOENT && mode[0] == 'r' ? missing_file(path) : NULL;
@@ -480,6 +534,8 @@ EXPORT FILE *fopen(const char *path, const char *mode)
     FILE *f = fopen_vmlinux(path, mode);
 
     if (!f)
+        f = fopen_tracepoint(path, mode);
+    if (!f)
         f = NEXT(fopen)(path, mode);
     return f ? f : fopen_missing(path, mode);
 }
@@ -489,14 +545,14 @@ EXPORT FILE *fopen64(const char *path, const char *mode)
     FILE *f = fopen_vmlinux(path, mode);
 
     if (!f)
+        f = fopen_tracepoint(path, mode);
+    if (!f)
         f = NEXT(fopen64)(path, mode);
     return f ? f : fopen_missing(path, mode);
 }
 
-static int open_missing(const char *path, int flags)
+static int open_text(const char *text, int flags)
 {
-    const char *text =
-        is_open && errno == ENOENT && (flags & O_ACCMODE) == O_RDONLY ? missing_file(path) : NULL;
     int fd;
 
     if (!text)
@@ -508,6 +564,11 @@ static int open_missing(const char *path, int flags)
         return -1;
     }
     return fd;
+}
+
+static bool reads(int flags)
+{
+    return is_open && (flags & O_ACCMODE) == O_RDONLY;
 }
 
 #define OPEN(name)                                                                                           \
@@ -522,8 +583,10 @@ static int open_missing(const char *path, int flags)
         va_end(ap);                                                                                          \
         fd = (flags & O_ACCMODE) == O_RDONLY ? open_vmlinux(path) : -1;                                      \
         if (fd < 0)                                                                                          \
+            fd = open_text(reads(flags) ? tracepoint_file(path) : NULL, flags);                              \
+        if (fd < 0)                                                                                          \
             fd = NEXT(name)(path, flags, mode);                                                              \
-        return fd >= 0 ? fd : open_missing(path, flags);                                                     \
+        return fd < 0 && errno == ENOENT ? open_text(reads(flags) ? missing_file(path) : NULL, flags) : fd;  \
     }
 OPEN(open)
 OPEN(open64)

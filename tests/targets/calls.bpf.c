@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * System calls, counted as they are entered and left, by number; what the last of each was called with and answered;
+ * and whether between two marks (alarm) each process entered any.
+ */
+#include <linux/bpf.h>
+#include <linux/types.h>
+
+#include <bpf/bpf_helpers.h>
+
+#define NR_ALARM 37
+#define MAX      512
+
+struct entered {
+    __u64 common;
+    __s64 nr;
+    __u64 arg[6];
+};
+struct left {
+    __u64 common;
+    __s64 nr, result;
+};
+
+#define COUNTS(name)                                                                                         \
+    struct {                                                                                                 \
+        __uint(type, BPF_MAP_TYPE_ARRAY);                                                                    \
+        __uint(max_entries, MAX);                                                                            \
+        __type(key, __u32);                                                                                  \
+        __type(value, __u64);                                                                                \
+    } name SEC(".maps")
+COUNTS(entered_n);
+COUNTS(left_n);
+COUNTS(marked_n);
+
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, MAX);
+    __type(key, __u32);
+    __type(value, __u64[6]);
+} args SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, MAX);
+    __type(key, __u32);
+    __type(value, __s64);
+} results SEC(".maps");
+
+static int marks, marker; /* by process `marker` */
+
+static void count(void *map, __u32 nr)
+{
+    __u64 *n = bpf_map_lookup_elem(map, &nr);
+
+    if (n)
+        __sync_fetch_and_add(n, 1);
+}
+
+SEC("tracepoint/raw_syscalls/sys_enter")
+int every_enter(struct entered *c)
+{
+    __u64 arg[] = {c->arg[0], c->arg[1], c->arg[2], c->arg[3], c->arg[4], c->arg[5]};
+    __u32 nr = (__u32)c->nr;
+
+    count(&entered_n, nr);
+    if (nr == NR_ALARM) {
+        marker = (int)(bpf_get_current_pid_tgid() >> 32);
+        __sync_fetch_and_add(&marks, 1);
+    } else if (marks == 1 && marker == (int)(bpf_get_current_pid_tgid() >> 32)) {
+        count(&marked_n, nr);
+    }
+    bpf_map_update_elem(&args, &nr, arg, 0);
+    return 0;
+}
+
+SEC("tracepoint/raw_syscalls/sys_exit")
+int every_exit(struct left *c)
+{
+    __u32 nr = (__u32)c->nr;
+    __s64 result = c->result;
+
+    count(&left_n, nr);
+    bpf_map_update_elem(&results, &nr, &result, 0);
+    return 0;
+}
+
+SEC("tracepoint/syscalls/sys_enter_umask")
+int one_enter(struct entered *c)
+{
+    count(&entered_n, (__u32)c->nr);
+    return 0;
+}
+
+SEC("tracepoint/syscalls/sys_exit_umask")
+int one_exit(struct left *c)
+{
+    count(&left_n, (__u32)c->nr);
+    return 0;
+}
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";

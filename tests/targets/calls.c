@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A program that makes system calls in every way there is, one a line of its standard input, and answers with what
+ * came of them. The calls that are counted are none that reading lines and answering needs.
+ */
+#include <errno.h>
+#ifndef NO_BACKTRACE
+#include <execinfo.h>
+#else
+#define backtrace(frames, n) 0
+#endif
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char **environ;
+
+static int ends[2];
+static pthread_t thread;
+static volatile int cleaned, interrupted, seen_on_stack;
+static volatile pid_t sleeper;
+
+/* ------------------------------------------------------------------------------------------- plain calls */
+
+/* What each call answers, folded into one number: it must not depend on who looks. */
+static unsigned long wrappers(int n)
+{
+    unsigned long sum = 0;
+
+    for (int i = 0; i < n; i++) {
+        sum = sum * 31 + (unsigned long)umask(022);
+        errno = 0;
+        sum = sum * 31 + (unsigned long)getpriority(PRIO_PROCESS, 0);
+        sum = sum * 31 + (unsigned long)dup2(-1, 5) + (unsigned long)errno;
+    }
+    return sum;
+}
+
+static unsigned long by_number(int n)
+{
+    unsigned long sum = 0;
+
+    for (int i = 0; i < n; i++) {
+        sum = sum * 31 + (unsigned long)syscall(SYS_umask, 022);
+        sum = sum * 31 + (unsigned long)syscall(SYS_dup2, -1, 5) + (unsigned long)errno;
+    }
+    return sum;
+}
+
+/* rcx and r11 are the kernel's to destroy; everything else, red zone and flags included, must be left. */
+static unsigned long in_assembly(int n)
+{
+    unsigned long bad = 0;
+
+    for (int i = 0; i < n; i++) {
+        unsigned long r, zone, carry, di = 022, si = 0x5151, dx = 0x5252, r8 = 0x5858, r9 = 0x5959,
+                                      r10 = 0x5a5a;
+        register unsigned long r8r __asm__("r8") = r8, r9r __asm__("r9") = r9, r10r __asm__("r10") = r10;
+
+        __asm__ volatile("movq $0x1234567, -8(%%rsp)\n\t"
+                         "movq $0x7654321, -128(%%rsp)\n\t"
+                         "stc\n\t"
+                         "mov %[nr], %%eax\n\t"
+                         "syscall\n\t"
+                         "mov $0, %%ecx\n\t"
+                         "nop\n\t"
+                         "setc %%cl\n\t"
+                         "mov %%rcx, %[carry]\n\t"
+                         "mov -8(%%rsp), %[zone]\n\t"
+                         "xor -128(%%rsp), %[zone]\n\t"
+                         : "=&a"(r), [zone] "=&r"(zone), [carry] "=&r"(carry), "+D"(di), "+S"(si), "+d"(dx),
+                           "+r"(r8r), "+r"(r9r), "+r"(r10r)
+                         : [nr] "i"(SYS_umask)
+                         : "rcx", "r11", "memory", "cc");
+        bad += r != 022 || zone != (0x1234567 ^ 0x7654321) || carry != 1 || di != 022 || si != 0x5151 ||
+               dx != 0x5252 || r8r != r8 || r9r != r9 || r10r != r10;
+    }
+    return bad;
+}
+
+/* ------------------------------------------------------------------------------------ calls that take long */
+
+static void clean(void *arg)
+{
+    cleaned++;
+}
+
+static void clean_scope(int *arg)
+{
+    cleaned += 100;
+}
+
+static __attribute__((noinline)) ssize_t sleeps_here(char *byte)
+{
+    int scope __attribute__((cleanup(clean_scope))) = 0;
+    ssize_t n;
+
+    pthread_cleanup_push(clean, NULL);
+    n = recv(ends[0], byte, 1, 0);
+    pthread_cleanup_pop(0);
+    return n;
+}
+
+static void *sleeps(void *arg)
+{
+    char byte = 0;
+    ssize_t n;
+
+    sleeper = (pid_t)syscall(SYS_gettid);
+    n = sleeps_here(&byte);
+    return (void *)(n == 1 ? (intptr_t)byte : -(intptr_t)errno);
+}
+
+/* Is the thread asleep in recv? */
+static void wait_asleep(void)
+{
+    char path[64], line[64];
+
+    for (int i = 0; i < 5000; i++) {
+        FILE *f;
+
+        snprintf(path, sizeof(path), "/proc/self/task/%d/syscall", sleeper);
+        f = sleeper ? fopen(path, "re") : NULL;
+        if (f && fgets(line, sizeof(line), f) && atoi(line) == SYS_recvfrom) {
+            fclose(f);
+            return;
+        }
+        if (f)
+            fclose(f);
+        usleep(1000);
+    }
+}
+
+static void on_signal(int signal)
+{
+    void *frame[32];
+    int n = backtrace(frame, 32);
+
+    interrupted++;
+    for (int i = 0; i < n; i++)
+        seen_on_stack +=
+            (char *)frame[i] >= (char *)sleeps_here && (char *)frame[i] < (char *)sleeps_here + 512;
+}
+
+static void handle(int flags)
+{
+    struct sigaction act = {.sa_handler = on_signal, .sa_flags = flags};
+
+    sigaction(SIGUSR1, &act, NULL);
+}
+
+/* n signals while a thread sleeps; then a byte if they only interrupt. */
+static void interrupt(int n, int flags)
+{
+    handle(flags);
+    interrupted = seen_on_stack = 0;
+    for (int i = 0; i < n; i++) {
+        int before = interrupted;
+
+        wait_asleep();
+        pthread_kill(thread, SIGUSR1);
+        while (interrupted == before)
+            usleep(200);
+    }
+}
+
+/* -------------------------------------------------------------------------------------------- processes */
+
+static void *nothing(void *arg)
+{
+    return arg;
+}
+
+static char *true_argv[] = {"true", NULL};
+
+static __attribute__((noinline)) pid_t in_vfork(void)
+{
+    pid_t pid = vfork();
+
+    if (pid == 0) {
+        execv("/bin/true", true_argv);
+        _exit(127);
+    }
+    return pid;
+}
+
+static int children(int n, int threads)
+{
+    int good = 0, status;
+    pthread_t t;
+    pid_t pid;
+
+    for (int i = 0; i < n; i++) {
+        pid = fork();
+        if (pid == 0) {
+            umask(022);
+            _exit(umask(022) == 022 ? 3 : 4);
+        }
+        good += waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 3;
+        pid = in_vfork();
+        good += waitpid(pid, &status, 0) == pid && status == 0;
+        good += posix_spawn(&pid, "/bin/true", NULL, NULL, true_argv, environ) == 0 &&
+                waitpid(pid, &status, 0) == pid && status == 0;
+        if (threads)
+            good += pthread_create(&t, NULL, nothing, NULL) == 0 && pthread_join(t, NULL) == 0;
+    }
+    return good;
+}
+
+static void obey(const char *word, int n)
+{
+    void *result = NULL;
+
+    if (!strcmp(word, "wrappers")) {
+        printf("%lx\n", wrappers(n));
+    } else if (!strcmp(word, "number")) {
+        printf("%lx\n", by_number(n));
+    } else if (!strcmp(word, "assembly")) {
+        printf("%lu\n", in_assembly(n));
+    } else if (!strcmp(word, "sleep")) {
+        sleeper = 0;
+        cleaned = 0;
+        printf("%d\n", pthread_create(&thread, NULL, sleeps, NULL));
+        wait_asleep();
+    } else if (!strcmp(word, "restart")) { /* n signals, after which the call goes on by itself */
+        interrupt(n, SA_RESTART);
+        printf("%d %d\n", interrupted, seen_on_stack);
+    } else if (!strcmp(word, "interrupt")) { /* one, which ends it */
+        interrupt(1, 0);
+        pthread_join(thread, &result);
+        printf("%ld\n", (long)(intptr_t)result);
+    } else if (!strcmp(word, "wake")) {
+        (void)!send(ends[1], "*", 1, 0);
+        pthread_join(thread, &result);
+        printf("%ld\n", (long)(intptr_t)result);
+    } else if (!strcmp(word, "cancel")) {
+        pthread_cancel(thread);
+        pthread_join(thread, &result);
+        printf("%d %d\n", result == PTHREAD_CANCELED, cleaned);
+    } else if (!strcmp(word, "children")) {
+        printf("%d\n", children(n, 1));
+    } else if (!strcmp(word, "marked")) { /* between two marks, for those who list calls */
+        alarm(0);
+        wrappers(n);
+        by_number(n);
+        in_assembly(n);
+        children(n, 0);
+        alarm(0);
+        printf("marked\n");
+    }
+}
+
+int main(int argc, char **argv)
+{
+    char line[128], word[32];
+    int n;
+
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    umask(022);
+    if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends) < 0)
+        return 1;
+    (void)!backtrace((void *[1]){NULL}, 1); /* loads what it needs */
+    if (argc == 3) {                        /* one, and then it waits to be ended */
+        obey(argv[1], atoi(argv[2]));
+        for (;;)
+            pause();
+    }
+    while (fgets(line, sizeof(line), stdin)) {
+        n = 0;
+        if (sscanf(line, "%31s %d", word, &n) >= 1)
+            obey(word, n);
+    }
+    return 0;
+}

@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: MIT
+"""System calls: entered and left, by number, in all code of a process, and nothing of it changed by that."""
+import json
+import os
+import re
+import signal
+import time
+
+from harness import HERE, Attached, Refused, children, code, code_bytes, main, need, same, test, until
+
+LIBC = next(line.split()[-1] for line in open("/proc/self/maps") if re.search(r"/libc[.-]", line))
+UMASK, DUP2, RECV, GETPRIORITY, FORK_LIKE, ALARM = 95, 33, 45, 140, (56, 57, 58, 435), 37
+SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "calls.c")
+
+
+class Counts:
+    def __init__(self, room, link):
+        self.room, self.ids = room, link.map_ids
+
+    def of(self, map_name, nr):
+        return int(self.room.tenon("map", "lookup", str(self.ids[map_name]), str(nr)))
+
+    def entered(self, nr):
+        return self.of("entered_n", nr)
+
+    def left(self, nr):
+        return self.of("left_n", nr)
+
+    def value(self, map_name, nr):
+        return json.loads(self.room.tenon("map", "lookup", "--json", str(self.ids[map_name]), str(nr)))
+
+    def all(self, map_name):
+        rows = json.loads(self.room.tenon("map", "dump", str(self.ids[map_name]), "--json"))
+        return {int(row["key"]): int(row["value"]) for row in rows if int(row["value"])}
+
+
+def every(room, *pids, options=()):
+    link = room.attach("calls", *pids, nlinks=2,
+                       options=[*options, "--program", "every_enter", "--program", "every_exit"])
+    return link, Counts(room, link)
+
+
+def one(room, pid):
+    link = room.attach("calls", pid, nlinks=2, options=["--program", "one_enter", "--program", "one_exit"])
+    return link, Counts(room, link)
+
+
+@test("calls of the C library: counted exactly as they are entered and left, answers as before")
+def _(room):
+    program = room.program("calls")
+    plain = program.ask("wrappers 1000")
+    link, counts = every(room, program.pid)
+    same(program.ask("wrappers 1000"), plain, "answers")
+    for nr in (UMASK, DUP2, GETPRIORITY):
+        same((counts.entered(nr), counts.left(nr)), (1000, 1000), f"call {nr}")
+    same([int(arg) % 2**32 for arg in counts.value("args", DUP2)["value"][:2]], [2**32 - 1, 5], "arguments of dup2")
+    same(int(counts.value("results", DUP2)["value"]), -9, "result of dup2")
+    same(link.missed(), 0, "missed")
+    link.detach()
+    same(program.ask("wrappers 1000"), plain, "answers after detach")
+
+
+@test("only the number that is watched: nothing else is touched")
+def _(room):
+    program = room.program("calls")
+    before = code_bytes(program.pid, LIBC)
+    link, counts = one(room, program.pid)
+    changed = [at for at, (a, b) in enumerate(zip(before, code_bytes(program.pid, LIBC))) if a != b]
+    places = sum(row["places"] for row in room.links())
+    assert 0 < len(changed) <= 16 * (places + 4), f"{len(changed)} bytes for {places} places" # + vfork's
+    program.ask("wrappers 500")
+    same((counts.entered(UMASK), counts.left(UMASK)), (500, 500), "umask")
+    same(counts.all("entered_n"), {UMASK: 500}, "all that was counted")
+    link.detach()
+    until(lambda: code_bytes(program.pid, LIBC) == before) # in the background
+
+
+@test("numbers that only a run tells: syscall()")
+def _(room):
+    program = room.program("calls")
+    plain = program.ask("number 1000")
+    link, counts = one(room, program.pid)
+    same(program.ask("number 1000"), plain, "answers")
+    same((counts.entered(UMASK), counts.left(UMASK)), (1000, 1000), "umask")
+    same(counts.all("left_n"), {UMASK: 1000}, "all that was counted")
+    link.detach()
+    link, counts = every(room, program.pid)
+    same(program.ask("number 1000"), plain, "answers")
+    same((counts.entered(DUP2), counts.left(DUP2)), (1000, 1000), "dup2")
+    same(link.missed(), 0, "missed")
+
+
+@test("registers, flags and red zone are left as they are")
+def _(room):
+    program = room.program("calls")
+    same(program.ask("assembly 1000"), "0", "differences without us")
+    _, counts = every(room, program.pid)
+    same(program.ask("assembly 1000"), "0", "differences")
+    same((counts.entered(UMASK), counts.left(UMASK)), (1000, 1000), "umask")
+
+
+@test("a thread that sleeps in a call: its end is seen if it began before, and detach does not wait for it")
+def _(room):
+    program = room.program("calls")
+    same(program.ask("sleep"), "0", "thread")
+    link, counts = every(room, program.pid)
+    same(program.ask("wake"), "42", "what it got")
+    same((counts.entered(RECV), counts.left(RECV)), (0, 1), "recv")
+    same(program.ask("sleep"), "0", "thread")
+    until(lambda: counts.entered(RECV) == 1)
+    started = time.monotonic()
+    link.detach()
+    assert time.monotonic() - started < 5, "detaching waited"
+    same(program.ask("wake"), "42", "what it got")
+
+
+@test("signals: a call that goes on is one call, one that does not has its result, and stacks are whole")
+def _(room):
+    program = room.program("calls")
+    same(program.ask("sleep"), "0", "thread")
+    plain = program.ask("restart 20") # handlers, and what of the sleeping functions was on their stacks
+    assert plain.startswith("20 ") and not plain.endswith(" 0"), plain
+    same(program.ask("wake"), "42", "what it got")
+    _, counts = every(room, program.pid)
+    same(program.ask("sleep"), "0", "thread")
+    same(program.ask("restart 20"), plain, "handlers and stacks")
+    same(program.ask("wake"), "42", "what it got")
+    same((counts.entered(RECV), counts.left(RECV)), (1, 1), "recv")
+    same(program.ask("sleep"), "0", "thread")
+    same(program.ask("interrupt"), "-4", "EINTR")
+    same((counts.entered(RECV), counts.left(RECV)), (2, 2), "recv")
+    same(int(counts.value("results", RECV)["value"]), -4, "its result")
+
+
+@test("attached while a call is to be gone on with: it goes on")
+def _(room):
+    program = room.program("calls")
+    same(program.ask("sleep"), "0", "thread")
+    _, counts = every(room, program.pid)
+    assert program.ask("restart 20").startswith("20 "), "handlers"
+    same(program.ask("wake"), "42", "what it got")
+    same((counts.entered(RECV), counts.left(RECV)), (0, 1), "recv")
+
+
+@test("a thread that is cancelled in a call: unwound through its cleanup handlers")
+def _(room):
+    program = room.program("calls")
+    same(program.ask("sleep"), "0", "thread")
+    plain = program.ask("cancel")
+    assert plain.startswith("1 "), plain
+    _, counts = every(room, program.pid)
+    for _ in range(20):
+        same(program.ask("sleep"), "0", "thread")
+        same(program.ask("cancel"), plain, "cancelled")
+    same((counts.entered(RECV), counts.left(RECV)), (20, 0), "recv")
+
+
+@test("fork, vfork, posix_spawn and threads: as before; children are counted where the link follows them")
+def _(room):
+    for options, of_children in ((), 0), (["--follow"], 10 * 2):
+        program = room.program("calls")
+        link, counts = every(room, program.pid, options=options)
+        same(program.ask("children 10", 60), "40", "children")
+        same(counts.entered(UMASK), of_children, "umask in children")
+        assert sum(counts.entered(nr) for nr in FORK_LIKE) >= 40, counts.all("entered_n")
+        link.detach()
+        same(program.ask("children 2", 60), "8", "children after detach")
+
+
+def numbers():
+    with open("/usr/include/x86_64-linux-gnu/asm/unistd_64.h") as file:
+        return {name: int(nr) for name, nr in re.findall(r"#define __NR_(\w+) (\d+)", file.read())}
+
+
+@test("between two marks exactly the calls that strace sees")
+def _(room):
+    need("strace")
+    words, trace = [os.path.join(HERE, "targets-calls"), "marked", "25"], room.path("trace")
+    traced = room.program_of(["strace", "-o", trace, *words])
+    same(traced.answer(60), "marked", "answer under strace")
+    for pid in children(traced.pid):
+        os.kill(pid, signal.SIGTERM)
+    traced.process.wait(10)
+    seen, marks, by_name = {}, 0, numbers()
+    with open(trace) as file:
+        for name in re.findall(r"^(\w+)\(", file.read(), re.M):
+            marks += name == "alarm"
+            if marks == 1 and name != "alarm":
+                seen[by_name[name]] = seen.get(by_name[name], 0) + 1
+    same(marks, 2, "marks in strace's list")
+    link = Attached(room, ["--program", "every_enter", os.path.join(HERE, "calls.bpf.o"), "--", *words], 1)
+    counts = Counts(room, link)
+    until(lambda: counts.entered(ALARM) == 2, 30)
+    same(counts.all("marked_n"), seen, "calls")
+
+
+@test("a static program of musl: counted, cancelled as before")
+def _(room):
+    need("musl-gcc")
+    path = room.path("musl")
+    room.run(["musl-gcc", "-static", "-O2", "-DNO_BACKTRACE", "-w", "-o", path, SOURCE])
+    program = room.program_of([path])
+    plain = program.ask("wrappers 1000")
+    same(program.ask("sleep"), "0", "thread")
+    cancelled = program.ask("cancel")
+    link, counts = every(room, program.pid)
+    same(program.ask("wrappers 1000"), plain, "answers")
+    same((counts.entered(UMASK), counts.left(UMASK)), (1000, 1000), "umask")
+    for _ in range(20):
+        same(program.ask("sleep"), "0", "thread")
+        same(program.ask("cancel"), cancelled, "cancelled")
+    assert "cancellation_range" in json.dumps(room.links()), room.links()
+    link.detach()
+    same(program.ask("children 2", 60), "8", "children")
+
+
+@test("attach and detach in a loop while it works: answers as before, code as before")
+def _(room):
+    program = room.program("calls")
+    plain, text = program.ask("wrappers 200000", 60), code(program.pid, LIBC)
+    program.tell("wrappers 200000")
+    for _ in range(6):
+        link, counts = every(room, program.pid)
+        until(lambda: counts.entered(UMASK) > 100 or program.answered())
+        link.detach()
+    same(program.answer(60), plain, "answers")
+    until(lambda: code(program.pid, LIBC) == text)
+
+
+@test("whose calls? without a process it is refused by name")
+def _(room):
+    program = room.program("calls")
+    try:
+        Attached(room, [os.path.join(HERE, "calls.bpf.o")], 1)
+    except Refused as refused:
+        assert "[scope_missing]" in str(refused), refused
+    else:
+        raise AssertionError("attached to every process")
+    same(program.ask("wrappers 1"), program.ask("wrappers 1"), "answers")
+
+
+main()

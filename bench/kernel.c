@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The same object through the kernel's own uprobe: stock libbpf, no door. Attaches every program of OBJECT to
- * process PID at FUNCTION of FILE, says "ready", and stays until standard input ends.
+ * process PID at FUNCTION of FILE, or where its section says if that is a tracepoint, says "ready", and stays until standard input ends.
  *
  *     bench-kernel OBJECT PID FILE FUNCTION
  */
@@ -31,6 +31,12 @@ int main(int argc, char **argv)
         LIBBPF_OPTS(bpf_uprobe_opts, opts, .func_name = argv[4],
                     .retprobe = strncmp(bpf_program__section_name(program), "uretprobe", 9) == 0);
 
+        if (bpf_program__type(program) == BPF_PROG_TYPE_TRACEPOINT) {
+            if (bpf_program__attach(program))
+                continue;
+            fprintf(stderr, "attaching in the kernel: %s\n", strerror(errno));
+            return 1;
+        }
         if (!bpf_program__attach_uprobe_opts(program, atoi(argv[2]), argv[3], 0, &opts)) {
             fprintf(stderr, "attaching in the kernel: %s\n", strerror(errno));
             return 1;

@@ -21,6 +21,7 @@
 #include "broker/broker_int.h"
 #include "broker/vmlinux.h"
 #include "rewrite/abi.h"
+#include "rewrite/module.h"
 
 #define TYPES_MS 120000
 
@@ -179,6 +180,8 @@ int tn_host_of_file(struct tn_caller *caller, const char *path, struct tn_bhost 
 int tn_host_untyped(struct tn_caller *caller, const char *path, struct tn_bhost **ret)
 {
     struct tn_bhost *host = calloc(1, sizeof(*host));
+    struct tn_module *module = NULL;
+    const u8 *id = NULL;
     _close_ int fd = -1;
     int r;
 
@@ -188,7 +191,14 @@ int tn_host_untyped(struct tn_caller *caller, const char *path, struct tn_bhost 
     tn_object_unlisted(caller->broker, &host->btf.object, TN_KIND_BTF);
     r = open_file(caller, path, host, &fd);
     if (!r)
+        r = tn_module_open(fd, &module, &caller->why);
+    if (!r) {
+        host->build_id_len = TN_MIN(tn_module_build_id(module, &id), (u32)sizeof(host->build_id));
+        if (host->build_id_len)
+            memcpy(host->build_id, id, host->build_id_len);
+        tn_module_free(module);
         r = tn_vmlinux_make(&host->base_data, &host->base_size);
+    }
     if (!r)
         r = tn_btf_open(host->base_data, host->base_size, NULL, &host->btf.view, &caller->why);
     if (r)

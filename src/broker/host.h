@@ -26,7 +26,9 @@ struct tn_bhost {
     struct tn_btf *base;
     void *base_data;
     u32 base_size;
-    struct tn_host_types *types;
+    struct tn_host_types *types; /* NULL: of one that tells none (tn_host_untyped), and then */
+    u8 build_id[32];             /* its build-id */
+    u32 build_id_len;
     struct tn_host_policy *policy; /* policy.c's */
     u64 dev, ino, mtime_ns;
     char path[4096];

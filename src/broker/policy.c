@@ -173,7 +173,12 @@ static const struct tn_host_policy *policy_of(const struct tn_policy *policy, st
         r = tn_policy_files_eim(&policy->files, &notes, p->name, &p->eim, &p->broken);
         tn_notes_clear(&notes);
     }
-    n = tn_host_types_build_id(host->types, &id);
+    if (host->types) {
+        n = tn_host_types_build_id(host->types, &id);
+    } else {
+        id = host->build_id;
+        n = host->build_id_len;
+    }
     if (!r)
         r = tn_eim_check_build(p->eim, p->name, id, n, &p->broken);
     if (!r)

@@ -4,9 +4,10 @@ import json
 import os
 import re
 import signal
+import subprocess
 import time
 
-from harness import HERE, Attached, Refused, children, code, code_bytes, main, need, same, test, until
+from harness import BUILD, HERE, TENON, Attached, Refused, children, code, code_bytes, main, need, same, test, until
 
 LIBC = next(line.split()[-1] for line in open("/proc/self/maps") if re.search(r"/libc[.-]", line))
 UMASK, DUP2, RECV, GETPRIORITY, FORK_LIKE, ALARM = 95, 33, 45, 140, (56, 57, 58, 435), 37
@@ -238,5 +239,75 @@ def _(room):
         raise AssertionError("attached to every process")
     same(program.ask("wrappers 1"), program.ask("wrappers 1"), "answers")
 
+
+POLICY = """
+eim: 1
+host: { name: targets-calls, binary: %s }
+extension_classes:
+  - { name: masks, extension_entry: "sysenter:umask",
+      allowed: [ "instructions < 1000", "memory < 1 MiB", read(arguments), helpers(local), helpers(shared) ] }
+defaults: { uprobe: observability }
+"""
+
+
+@test("a policy: a class stands for one call as it is entered, and for no other place")
+def _(room):
+    program = room.program("calls")
+    room.env["TENON_POLICY"] = room.write("policy.yaml", POLICY % os.path.join(HERE, "targets-calls"))
+    link = room.attach("calls", program.pid, options=["--class", "masks", "--program", "one_enter"])
+    program.ask("wrappers 100")
+    same(Counts(room, link).entered(UMASK), 100, "umask")
+    for options, reason in ((["--class", "masks", "--program", "one_exit"], "class_entry"),
+                            (["--class", "masks", "--program", "every_enter"], "class_entry"),
+                            (["--program", "one_enter"], "class_denies")):
+        try:
+            room.attach("calls", program.pid, options=options)
+        except Refused as refused:
+            assert f"[{reason}]" in str(refused), refused
+        else:
+            raise AssertionError(f"{options} was attached")
+    same(len(room.links()), 1, "links")
+
+
+@test("a policy of a program that tells no types: the default for system calls applies, and its absence")
+def _(room):
+    need("strip")
+    path = room.path("bare")
+    room.run(["strip", "-o", path, os.path.join(HERE, "targets-calls")])
+    program = room.program_of([path])
+    text = "eim: 1\nhost: { name: bare, binary: %s }\ndefaults: { %s: observability }\n"
+    room.env["TENON_POLICY"] = room.write("policy.yaml", text % (path, "uprobe"))
+    try:
+        one(room, program.pid)
+    except Refused as refused:
+        assert "[class_denies]" in str(refused), refused
+    else:
+        raise AssertionError("attached")
+    room.write("policy.yaml", text % (path, "syscall"))
+    time.sleep(0.5) # it is read again
+    _, counts = one(room, program.pid)
+    program.ask("wrappers 100")
+    same((counts.entered(UMASK), counts.left(UMASK)), (100, 100), "umask")
+    room.write("policy.yaml", text % (path, "uprobe"))
+    until(lambda: not room.links()) # what no longer fits is detached
+    same(program.ask("wrappers 1"), program.ask("wrappers 1"), "answers")
+
+
+@test("a tool that knows nothing of us: libbpf, its tracepoints by their files, the processes by tenon run -p")
+def _(room):
+    program = room.program("calls")
+    tool = [os.path.join(BUILD, "apps", "syscount", "syscount"), "-d", "2", "-j", "-p", str(program.pid),
+            os.path.join(BUILD, "apps", "syscount", "syscount.bpf.o")]
+    running = room.start([TENON, "run", "-p", str(program.pid), "--", *tool], stdout=subprocess.PIPE,
+                         stderr=subprocess.PIPE, text=True)
+    same(running.stderr.readline().strip(), "syscount: attached", "the tool")
+    program.ask("wrappers 1000")
+    program.ask("number 1000")
+    out, err = running.communicate(timeout=20)
+    same(running.returncode, 0, err)
+    rows = {row["call"]: row["calls"] for row in json.loads(out)}
+    same((rows["umask"], rows["dup2"], rows["getpriority"]), (2000, 2000, 1000), "calls")
+    refused = room.run([TENON, "run", "--", *tool], status=1, env=dict(room.env, TENON_EXPLAIN="1"))
+    assert "scope_missing" in room.err, (refused, room.err)
 
 main()

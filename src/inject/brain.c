@@ -179,13 +179,51 @@ static int run_loader(struct tn_entry *c)
     return tn_maps_read(c->pid, &c->maps);
 }
 
+/* The place and what to do there. A link that asks for a process twice (the process was found, and the loader
+   seen) is there once; where the file is mapped twice, at both places. */
+static int find_place(struct tn_entry *c, bool *ret_there)
+{
+    for (u32 nth = 0;; nth++) {
+        int r = tn_look_place(c, nth);
+
+        if (r == -ENOENT && nth > 0) {
+            *c->err = (struct tn_error){};
+            *ret_there = true;
+            return tn_look_place(c, 0);
+        }
+        tn_brain_step("plan");
+        if (r == 0)
+            r = nth ? tn_plan_again(c) : tn_plan_place(c);
+        if (r < 0 || !tn_look_linked(c))
+            return r;
+    }
+}
+
+static int write_all(struct tn_entry *c, bool fresh, struct tn_proc *proc, struct tn_install_facts *ret_facts)
+{
+    struct tn_prog_slot prog;
+    int r = 0;
+
+    tn_brain_step("write");
+    if (!fresh)
+        r = tn_peek(c->pid, tn_state_region(c->st, TN_REGION_PROC, 0)->addr, proc, sizeof(*proc));
+    if (r == 0 && !fresh && proc->magic != TN_PROC_MAGIC) { /* mapped by a job that died before it wrote */
+        r = tn_facts_fill(c->b, c->pid, 0, c->pid, 0, proc) < 0 ? -ESRCH : 0;
+        fresh = true;
+    }
+    if (r == 0 && fresh)
+        r = tn_compose_proc(c, proc);
+    if (r == 0)
+        r = tn_compose_program(c, &prog);
+    return r < 0 ? r : tn_compose_links(c, &prog, proc, ret_facts);
+}
+
 int tn_brain_attach(struct tn_brain *b, struct tn_attach_result *res)
 {
     struct tn_entry c = {.b = b, .spec = b->spec, .pid = b->spec->pid, .err = &res->why, .res = res};
     struct tn_install_facts facts = {};
-    struct tn_prog_slot prog;
     struct tn_proc proc = {};
-    bool fresh = false;
+    bool fresh = false, there = false;
     int r;
 
     tn_brain_step("start");
@@ -198,25 +236,32 @@ int tn_brain_attach(struct tn_brain *b, struct tn_attach_result *res)
                     : tn_fail(c.err, -EPERM, "not_permitted",
                               "process %d may not be entered (another user's, or ended)", c.pid);
     }
+    if (r == 0 && c.st->held == TN_HELD_START) /* what it executes is known by now */
+        r = tn_look_process(&c);
     if (r == 0) {
         r = tn_maps_read(c.pid, &c.maps);
         if (r < 0)
             tn_fail(c.err, r, r == -EACCES || r == -EPERM ? "not_permitted" : "no_such_process",
                     "process %d may not be looked into: %s", c.pid, strerror(-r));
     }
-    if (r == 0 && c.st->held)
+    if (r == 0 && c.st->held == TN_HELD_START)
         r = run_loader(&c);
     if (r == 0)
         r = tn_look_markers(&c);
-    if (r == 0 && !b->spec->syscall)
-        r = tn_look_place(&c);
-    tn_brain_step("plan");
+    if (r == 0 && b->spec->take_only)
+        r = tn_look_take(&c);
+    if (b->spec->take_only) {
+        res->inherited = c.inherited.parent;
+        goto done;
+    }
+    if (r == 0 && b->spec->syscall)
+        tn_brain_step("plan");
     if (r == 0)
-        r = b->spec->syscall ? tn_plan_syscalls(&c) : tn_plan_place(&c);
-    if (r == 0 && !b->spec->follow && !c.st->vfork_done)
+        r = b->spec->syscall ? tn_plan_syscalls(&c) : find_place(&c, &there);
+    if (r == 0 && !there && !b->spec->follow && !c.st->vfork_done)
         r = tn_plan_vfork(&c);
     /* An address may be taken between choosing and mapping: choose again. */
-    for (int tries = 0; r == 0; tries++) {
+    for (int tries = 0; r == 0 && !there; tries++) {
         tn_brain_step("choose");
         r = tn_choose(&c);
         if (r == 0)
@@ -227,17 +272,11 @@ int tn_brain_attach(struct tn_brain *b, struct tn_attach_result *res)
         tn_maps_clear(&c.maps);
         r = tn_maps_read(c.pid, &c.maps);
     }
-    tn_brain_step("write");
-    if (r == 0 && fresh)
-        r = tn_compose_proc(&c, &proc);
-    if (r == 0 && !fresh)
-        r = tn_peek(c.pid, tn_state_region(c.st, TN_REGION_PROC, 0)->addr, &proc, sizeof(proc));
-    if (r == 0 && !fresh && proc.magic != TN_PROC_MAGIC) /* mapped by a job that died before it wrote */
-        r = tn_facts_fill(b, c.pid, 0, c.pid, 0, &proc) < 0 ? -ESRCH : tn_compose_proc(&c, &proc);
-    if (r == 0)
-        r = tn_compose_program(&c, &prog);
-    if (r == 0)
-        r = tn_compose_links(&c, &prog, &proc, &facts);
+    if (r == 0 && !there)
+        r = write_all(&c, fresh, &proc, &facts);
+    if (!c.inherited.proc)
+        res->inherited = c.inherited.parent;
+done:
     tn_brain_step("done");
 
     res->err = r;
@@ -256,6 +295,7 @@ int tn_brain_attach(struct tn_brain *b, struct tn_attach_result *res)
     res->hold_ns_max = facts.hold_ns_max;
     res->threads = facts.threads;
     res->interrupted = facts.interrupted;
+    free(c.inherited.undo);
     for (u32 i = 0; r == 0 && i < c.nwishes; i++)
         res->places += c.wish[i].hook;
     tn_plan_clear_wishes(&c);

@@ -45,6 +45,13 @@ struct tn_entry {
     struct tn_borrow_facts borrowed;
     u32 prog_bit;
     bool prog_known;
+    /* What a parent's links have left in this copy of its memory: put back when all is ready for ours. */
+    struct {
+        u64 proc; /* 0: nothing */
+        struct tn_undo *undo;
+        u32 n;
+        pid_t parent;
+    } inherited;
     /* body of the next WRITE order */
     u32 nwrites;
     u64 writes_len;
@@ -67,15 +74,22 @@ u64 tn_brain_stash_size(const struct tn_attach_spec *spec);
 /* look.c */
 int tn_look_process(struct tn_entry *c);
 int tn_look_markers(struct tn_entry *c);
-int tn_look_place(struct tn_entry *c);
+/* Puts back what was inherited. */
+int tn_look_take(struct tn_entry *c);
+/* The nth mapping of the spec's file that holds the place: a library may be loaded more than once. −ENOENT. */
+int tn_look_place(struct tn_entry *c, u32 nth);
+/* Is the link there already? */
+bool tn_look_linked(const struct tn_entry *c);
 /* Index of the site that is this patch at an address; −1: none. */
 s32 tn_look_site(const struct tn_entry *c, u64 addr, const struct tn_patch *p);
 static inline bool tn_site_is(const struct tn_site *s, u64 addr, const struct tn_patch *p)
 {
     return s->addr == addr && s->len == p->len && s->hook_before == p->hook_before;
 }
-/* What is to be patched: the place of the spec, or all system calls that it means; and those that may be a
-   vfork. Bytes that are neither the file's nor ours refuse a place; a system call is left, and counted. */
+/* What is to be patched: the place of the spec (again: where it lies now), or all system calls that it means; and
+   those that may be a vfork. Bytes that are neither the file's nor ours refuse a place; a system call is left, and
+   counted. */
+int tn_plan_again(struct tn_entry *c);
 int tn_plan_place(struct tn_entry *c);
 int tn_plan_syscalls(struct tn_entry *c);
 int tn_plan_vfork(struct tn_entry *c);

@@ -189,15 +189,48 @@ static void wire(struct tn_place_req *q, const struct tn_patch *p, u64 bias, con
     memcpy(q->change.insn_at, out->insn_at, sizeof(q->change.insn_at));
 }
 
-/* Displaced instructions of a place: those of its site if it was ever patched, else new ones. */
-static int make_site(struct tn_entry *c, struct near *n, const struct tn_patch *p, u64 bias, bool common,
-                     struct tn_place_req *q)
+/* A site whose code is gone, near enough, not taken by this job yet: from `after` on. −1: none. */
+static s32 gone_site(const struct tn_entry *c, const struct near *n, const struct tn_place_req *q, u32 nplaces,
+                     u32 after)
+{
+    for (u32 i = after; i < c->st->nsites; i++) {
+        const struct tn_site *s = &c->st->site[i];
+        bool taken = false;
+
+        if (s->state != TN_SITE_GONE || s->displaced < n->text->addr ||
+            s->displaced - n->text->addr >= n->text->len)
+            continue;
+        for (const struct tn_place_req *o = q - nplaces; o < q; o++)
+            taken |= o->site == (s32)i;
+        if (!taken)
+            return (s32)i;
+    }
+    return -1;
+}
+
+static int displace(const struct tn_entry *c, const struct tn_patch *p, u64 bias, const struct tn_place_req *q,
+                    u8 *code, u64 cap, struct tn_displaced_out *out, struct tn_error *err)
 {
     const struct tn_region *priv = tn_state_region(c->st, TN_REGION_PRIVATE, 0);
     const struct tn_region *calls = tn_state_region(c->st, TN_REGION_CALLS, 0);
+
+    return tn_displaced(p,
+                        &(struct tn_copy_to){.at = q->displaced,
+                                             .load_bias = bias,
+                                             .hook_entry_ptr = q->head,
+                                             .priv = priv->addr,
+                                             .calls = calls ? calls->addr : 0},
+                        code, (u32)cap, out, err);
+}
+
+/* Displaced instructions of a place: those of its site if it was ever patched, else new ones, in the memory of a
+   site whose code is gone if there is one. `nplaces`: places before this one in its request. */
+static int make_site(struct tn_entry *c, struct near *n, const struct tn_patch *p, u64 bias, bool common,
+                     struct tn_place_req *q, u32 nplaces)
+{
     u8 code[TN_DISPLACED_MAX], bytes[TN_PATCH_MAX] = {};
     struct tn_displaced_out out = {};
-    int r;
+    int r = -ENOENT;
 
     q->common = common;
     q->site = tn_look_site(c, p->addr + bias, p);
@@ -216,22 +249,27 @@ static int make_site(struct tn_entry *c, struct near *n, const struct tn_patch *
         q->displaced_len = s->displaced_len;
         return 0;
     }
-    q->head = take(&n->rec_used, n->rec->addr, 8, 8);
-    q->displaced = n->text->addr + TN_ROUND_UP(n->text_used, 16ull);
-    r = tn_displaced(p,
-                     &(struct tn_copy_to){.at = q->displaced,
-                                          .load_bias = bias,
-                                          .hook_entry_ptr = q->head,
-                                          .priv = priv->addr,
-                                          .calls = calls ? calls->addr : 0},
-                     code, sizeof(code), &out, c->err);
-    if (r < 0)
-        return r;
+    for (s32 i = -1; r < 0 && (i = gone_site(c, n, q, nplaces, (u32)(i + 1))) >= 0;) {
+        const struct tn_site *s = &c->st->site[i];
+
+        q->head = s->head;
+        q->displaced = s->displaced;
+        r = displace(c, p, bias, q, code, TN_MIN(s->displaced_len, (u64)sizeof(code)), &out, NULL);
+        if (r == 0)
+            q->site = i;
+    }
+    if (r < 0) {
+        q->head = take(&n->rec_used, n->rec->addr, 8, 8);
+        q->displaced = n->text->addr + TN_ROUND_UP(n->text_used, 16ull);
+        r = displace(c, p, bias, q, code, sizeof(code), &out, c->err);
+        if (r < 0)
+            return r;
+        n->text_used = q->displaced + out.len - n->text->addr;
+        n->touched = true;
+    }
     q->displaced_len = out.len;
     q->hook_return = out.hook_return;
     q->hook_at = out.hook_at;
-    n->text_used = q->displaced + out.len - n->text->addr;
-    n->touched = true;
     r = tn_patch_bytes(p, bias, out.enter, bytes, c->err);
     if (r < 0)
         return r;
@@ -402,7 +440,7 @@ int tn_compose_links(struct tn_entry *c, const struct tn_prog_slot *prog, const 
 
         place[n].keeps = w->keeps;
         if (k)
-            r = make_site(c, k, w->patch, w->bias, w->common, &place[n]);
+            r = make_site(c, k, w->patch, w->bias, w->common, &place[n], n);
         if (!w->hook && (!k || r < 0)) { /* one that cannot be counted is left as it is */
             *c->err = (struct tn_error){};
             r = 0;
@@ -423,6 +461,7 @@ int tn_compose_links(struct tn_entry *c, const struct tn_prog_slot *prog, const 
         req.used[req.nused++].used = near[i].rec_used;
     }
     r = tn_brain_flush(c);
+    r = r < 0 ? r : tn_look_take(c);
     if (r < 0)
         return r;
     tn_brain_step("install");

@@ -104,6 +104,14 @@ void tn_counter_lower(struct tn_hands *h, u32 k)
         lower(h, k, 1);
 }
 
+void tn_counter_forget(struct tn_hands *h, u32 k)
+{
+    if (k >= TN_STATE_COUNTERS || !h->st->counter[k].raised)
+        return;
+    h->st->counter[k].raised--;
+    mirror(h, k);
+}
+
 void tn_counter_lower_all(struct tn_hands *h)
 {
     for (u32 k = 0; k < TN_STATE_COUNTERS; k++)

@@ -16,21 +16,39 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-/* Keeps the descriptors in keep[] and closes all others. */
-static void close_others(int *keep, u32 n)
+int tn_keep_only(int *keep, u32 n)
 {
-    int devnull = open("/dev/null", O_RDWR | O_CLOEXEC);
+    int devnull = open("/dev/null", O_RDWR | O_CLOEXEC), r = 0;
 
     /* First out of the way of 0, 1, 2, then down to 3…: what remains can be closed in one call. */
     for (u32 i = 0; i < n; i++)
         keep[i] = fcntl(keep[i], F_DUPFD_CLOEXEC, 64);
     for (int fd = 0; fd < 3; fd++)
         dup2(devnull, fd);
-    for (u32 i = 0; i < n; i++)
+    for (u32 i = 0; i < n; i++) {
         keep[i] = dup3(keep[i], 3 + (int)i, O_CLOEXEC) < 0 ? -1 : 3 + (int)i;
+        r = keep[i] < 0 ? -EMFILE : r;
+    }
     if (syscall(SYS_close_range, 3 + n, ~0u, 0) < 0)
         for (int fd = 3 + (int)n; fd < 1024; fd++)
             close(fd);
+    return r;
+}
+
+void tn_step_aside(const char *name)
+{
+    static const int ignored[] = {SIGINT,  SIGTERM, SIGHUP,  SIGQUIT, SIGPIPE,
+                                  SIGUSR1, SIGUSR2, SIGALRM, SIGTSTP};
+    sigset_t none;
+
+    setsid();
+    prctl(PR_SET_NAME, name);
+    prctl(PR_SET_PDEATHSIG, 0);
+    signal(SIGCHLD, SIG_DFL);
+    for (size_t i = 0; i < TN_ARRAY_SIZE(ignored); i++)
+        signal(ignored[i], SIG_IGN);
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
 enum errand { SERVE, REPAIR, GIVE_BACK };
@@ -64,22 +82,12 @@ static void close_gates(const struct tn_hands *h)
 
 void tn_guardian_run(const struct tn_guardian *given)
 {
-    static const int ignored[] = {SIGINT,  SIGTERM, SIGHUP,  SIGQUIT, SIGPIPE,
-                                  SIGUSR1, SIGUSR2, SIGALRM, SIGTSTP};
     struct tn_guardian g = *given;
     int keep[4] = {g.broker, g.gates, g.state_fd, g.pidfd};
-    struct tn_hands h = {.g = &g, .t = {.mem = -1, .hup = {-1, -1}}};
-    sigset_t none;
+    struct tn_hands h = {.g = &g, .t = {.mem = -1, .hup = {-1, -1}}, .chld = -1};
 
-    setsid();
-    prctl(PR_SET_NAME, "tenon-guardian");
-    prctl(PR_SET_PDEATHSIG, 0);
-    signal(SIGCHLD, SIG_DFL);
-    for (size_t i = 0; i < TN_ARRAY_SIZE(ignored); i++)
-        signal(ignored[i], SIG_IGN);
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-    close_others(keep, 4);
+    tn_step_aside("tenon-guardian");
+    (void)tn_keep_only(keep, 4);
     g.broker = keep[0];
     g.gates = keep[1];
     h.state_fd = g.state_fd = keep[2];

@@ -7,7 +7,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/ptrace.h>
+#include <sys/signalfd.h>
 #include <sys/syscall.h>
 
 /* -------------------------------------------------------------------------------- marker */
@@ -39,8 +41,15 @@ static int order_write(struct tn_hands *h, u64 addr, u32 index, u8 *bytes, u64 l
     int r;
 
     if (ok && near && addr - reg->addr < reg->used) {
-        /* In what was handed out already: only a spare slot, proved empty, may be written again. */
+        /* In what was handed out already: only a spare slot, proved empty, or what served code that is gone may be
+           written again. */
         ok = false;
+        for (u32 i = 0; i < h->st->nsites && !ok; i++) {
+            const struct tn_site *s = &h->st->site[i];
+
+            ok = s->state == TN_SITE_GONE && addr >= s->displaced &&
+                 addr + len <= s->displaced + s->displaced_len;
+        }
         for (u32 i = 0; i < h->st->nhooks && !ok; i++) {
             const struct tn_hook_slot *s = &h->st->hook[i];
 
@@ -146,7 +155,7 @@ static int order_borrow(struct tn_hands *h, u32 wait_ms, struct tn_borrow_facts 
                        "a thread of process %d that made calls for a process of ours which was killed does "
                        "not stop: try again",
                        h->t.pid);
-    r = h->held ? tn_borrow_held(&h->t, h->t.pid, &h->b, err) : tn_borrow(&h->t, wait_ms, &h->b, err);
+    r = h->held ? tn_borrow_held(&h->t, h->t.keep, &h->b, err) : tn_borrow(&h->t, wait_ms, &h->b, err);
     if (r < 0)
         return r;
     h->borrowed = true;
@@ -228,6 +237,41 @@ static int serve_order(struct tn_hands *h, struct tn_order *o, u8 *body, u64 len
     return (int)tn_send(job, &reply, sizeof(reply), extra, reply.err < 0 ? 0 : nextra, &pass, pass >= 0);
 }
 
+/* Until one of the descriptors is ready. While a thread is held between jobs, the others are looked after: what
+   stops them is theirs, and they go on. */
+static int await(struct tn_hands *h, struct pollfd *p, u32 n)
+{
+    struct pollfd all[3];
+    sigset_t chld;
+    int r;
+
+    if (!h->held) {
+        r = poll(p, n, -1);
+        return r < 0 && errno != EINTR ? -errno : 0;
+    }
+    sigemptyset(&chld);
+    sigaddset(&chld, SIGCHLD);
+    if (h->chld < 0)
+        h->chld = signalfd(-1, &chld, SFD_NONBLOCK | SFD_CLOEXEC);
+    memcpy(all, p, n * sizeof(*p));
+    all[n] = (struct pollfd){.fd = h->chld, .events = POLLIN};
+    for (;;) {
+        struct signalfd_siginfo si;
+
+        r = poll(all, n + 1, -1);
+        if (r < 0 && errno != EINTR)
+            return -errno;
+        while (all[n].revents && read(h->chld, &si, sizeof(si)) == sizeof(si))
+            ;
+        tn_tracee_wait(&h->t, 0);
+        tn_tracee_resume_all(&h->t);
+        memcpy(p, all, n * sizeof(*p));
+        for (u32 i = 0; i < n; i++)
+            if (r > 0 && p[i].revents)
+                return 0;
+    }
+}
+
 static void serve_job(struct tn_hands *h, int job)
 {
     _free_ u8 *buf = malloc(TN_ORDER_MAX);
@@ -242,7 +286,7 @@ static void serve_job(struct tn_hands *h, int job)
         u32 nfds = 0;
         ssize_t n;
 
-        if (poll(p, 2, -1) < 0 && errno != EINTR)
+        if (await(h, p, 2) < 0)
             break;
         if (p[1].revents) /* the broker is gone: whatever the injector still wants is void */
             break;
@@ -291,8 +335,7 @@ static void detach(struct tn_hands *h, u32 link, u32 wait_ms, int fd)
     answer(fd, res);
 }
 
-/* An exec has thrown all of ours away: the state starts anew. */
-static void notice_exec(struct tn_hands *h)
+void tn_hands_notice_exec(struct tn_hands *h)
 {
     const struct tn_region *proc = tn_state_region(h->st, TN_REGION_PROC, 0);
     struct tn_mark mark = {};
@@ -319,7 +362,8 @@ static int open_target(struct tn_hands *h, struct tn_error *err)
     h->t.lent = &h->st->lent;
     if (tn_proc_start_time(h->g->pid) != h->st->start_time)
         return tn_fail(err, -ESRCH, "no_such_process", "process %d has ended", h->g->pid);
-    notice_exec(h);
+    tn_hands_notice_exec(h);
+    tn_hands_forget_gone(h);
     return 0;
 }
 
@@ -332,8 +376,10 @@ void tn_hands_serve(struct tn_hands *h)
         int fds[TN_FDS_MAX], fd;
         u32 nfds = 0;
         _free_ struct tn_attach_result *res = calloc(1, sizeof(*res));
-        ssize_t n = tn_recv(h->g->broker, &task, sizeof(task), fds, &nfds);
+        struct pollfd p = {.fd = h->g->broker, .events = POLLIN};
+        ssize_t n = await(h, &p, 1);
 
+        n = n < 0 ? n : tn_recv(h->g->broker, &task, sizeof(task), fds, &nfds);
         if (n <= 0 || !res)
             break;
         fd = nfds ? fds[0] : -1;
@@ -367,7 +413,19 @@ void tn_hands_serve(struct tn_hands *h)
             if (res->err < 0)
                 answer(fd, res);
             break;
+        case TN_TASK_CATCH:
+            res->err = tn_hands_catch(h, &task, fd, &res->why);
+            if (res->err < 0)
+                answer(fd, res);
+            break;
+        case TN_TASK_CAUGHT:
+            if (!h->held)
+                res->err = -ENOENT;
+            answer(fd, res);
+            break;
         case TN_TASK_RELEASE:
+            if (h->st->held == TN_HELD_LOADER)
+                tn_hands_reclaim(h);
             h->held = false;
             answer(fd, res);
             break;
@@ -375,7 +433,7 @@ void tn_hands_serve(struct tn_hands *h)
         if (fd >= 0)
             close(fd);
     } while (h->held);
-    h->st->held = 0;
+    h->st->held = TN_HELD_NOT;
     if (h->t.keep) /* explicitly: a stop at our breakpoint must not end in its signal */
         ptrace(PTRACE_DETACH, h->t.keep, 0, 0);
 }

@@ -21,6 +21,7 @@ struct tn_hands {
     struct tn_borrowed b;
     bool borrowed, held;
     int pidfd;
+    int chld; /* signalfd: a thread has stopped while nobody waits for one; −1: not needed yet */
 };
 
 /* One task off the broker's socket; goes on with more while a process is held. */
@@ -41,6 +42,8 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
 int tn_hands_unlink(struct tn_hands *h, u32 link_index, struct tn_error *err);
 int tn_hands_wait_runs(struct tn_hands *h, u32 link_index, u32 wait_ms, struct tn_error *err);
 int tn_hands_restore_all(struct tn_hands *h);
+/* Sites in code that is mapped no longer, or mapped afresh, are forgotten, and with them the hooks there. */
+void tn_hands_forget_gone(struct tn_hands *h);
 int tn_hands_repair(struct tn_hands *h);
 void tn_hands_reclaim(struct tn_hands *h);
 /* counter.c: a counter moved by at most what is there; the counter at `addr`, in the file whose code is
@@ -50,10 +53,17 @@ int tn_counter_find(struct tn_hands *h, const struct tn_maps *maps, u64 addr, co
                     u32 *ret_index, struct tn_error *err);
 int tn_counter_raise(struct tn_hands *h, u32 index);
 void tn_counter_lower(struct tn_hands *h, u32 index);
+/* The memory it was in is gone. */
+void tn_counter_forget(struct tn_hands *h, u32 index);
 void tn_counter_lower_all(struct tn_hands *h);
 void tn_counter_repair(struct tn_hands *h);
 /* hold.c: from the first instruction. */
 int tn_hands_hold(struct tn_hands *h, int ready_fd, struct tn_error *err);
+/* A thread that waits for the watcher's leave: `ready_fd` is told when it is seized; then it is held at the end
+   of its exec, or once it has mapped the file's code. −ENOENT: it did neither, and is let go. */
+int tn_hands_catch(struct tn_hands *h, const struct tn_task *task, int ready_fd, struct tn_error *err);
+/* hands.c: an exec has thrown all of ours away: what is known of the process is forgotten. */
+void tn_hands_notice_exec(struct tn_hands *h);
 int tn_hands_run_to(struct tn_hands *h, u64 brk, u64 state_word, u64 entry, struct tn_error *err);
 
 #endif

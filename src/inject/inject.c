@@ -25,6 +25,7 @@
 struct target {
     pid_t pid, guardian;
     u64 start;
+    bool held; /* from hold or catch until release */
     int sock, state_fd;
     struct target *next;
 };
@@ -146,6 +147,7 @@ static bool reap(struct tn_inject *inj, const struct epoll_event *ev)
     if (!(ev->data.u64 & 1))
         return false;
     waitpid((pid_t)((u32)ev->data.u64 >> 1), NULL, 0);
+    epoll_ctl(inj->epoll, EPOLL_CTL_DEL, (int)(ev->data.u64 >> 32), NULL); /* as in hang_up */
     close((int)(ev->data.u64 >> 32));
     inj->nleaving--;
     return true;
@@ -232,6 +234,36 @@ static struct target *find_target(const struct tn_inject *inj, pid_t pid)
     return NULL;
 }
 
+bool tn_inject_knows(const struct tn_inject *inj, pid_t pid)
+{
+    const struct target *t = find_target(inj, pid);
+
+    return t && t->start == tn_proc_start_time(pid);
+}
+
+bool tn_inject_marked(pid_t pid)
+{
+    struct tn_maps maps _clean_(tn_maps_clear) = {};
+
+    if (tn_maps_read(pid, &maps) < 0)
+        return false;
+    for (u32 i = 0; i < maps.n; i++)
+        if (tn_is_marker(&maps, &maps.vma[i]))
+            return true;
+    return false;
+}
+
+void tn_inject_leave(struct tn_inject *inj, pid_t pid)
+{
+    struct target *t = find_target(inj, pid);
+
+    if (!t)
+        return;
+    hang_up(inj, t); /* it gives back what there is, and ends */
+    reap_later(inj, t->guardian);
+    drop_target(inj, t);
+}
+
 static int target_for(struct tn_inject *inj, pid_t pid, struct target **ret, struct tn_error *err)
 {
     u64 start = pid > 0 ? tn_proc_start_time(pid) : 0;
@@ -281,18 +313,22 @@ fail:
     return r;
 }
 
-static int tell(struct tn_inject *inj, struct target *t, u32 op, u64 a, u64 b, int fd, struct tn_error *err)
+static int tell(struct tn_inject *inj, struct target *t, const struct tn_task *task, int fd,
+                struct tn_error *err)
 {
-    struct tn_task task = {.op = op, .a = a, .b = b};
-    ssize_t n = tn_send(t->sock, &task, sizeof(task), NULL, 0, &fd, fd >= 0);
+    ssize_t n = tn_send(t->sock, task, sizeof(*task), NULL, 0, &fd, fd >= 0);
 
     if (n == -EPIPE || n == -ECONNRESET) {
-        /* The guardian was killed, and nobody has looked at the event yet. */
-        waitpid(t->guardian, NULL, 0);
-        hang_up(inj, t);
-        n = spawn_guardian(inj, t);
-        if (n == 0)
-            n = tn_send(t->sock, &task, sizeof(task), NULL, 0, &fd, fd >= 0);
+        /* The guardian has ended, and nobody has looked at the event yet: with its target, which is then told, or
+           killed, and another one takes its place. */
+        struct target old = *t;
+
+        n = tn_proc_lives(t->pid, t->start) ? spawn_guardian(inj, t) : -ESRCH;
+        if (n == 0) {
+            waitpid(old.guardian, NULL, 0);
+            hang_up(inj, &old);
+            n = tn_send(t->sock, task, sizeof(*task), NULL, 0, &fd, fd >= 0);
+        }
     }
     return n < 0 ? tn_fail(err, (int)n, "no_such_process", "process %d cannot be reached: %s", t->pid,
                            strerror((int)-n))
@@ -397,7 +433,7 @@ int tn_inject_attach(struct tn_inject *inj, const struct tn_attach_spec *spec, i
     r = new_job(inj, spec->pid, spec->link_index, &out, &j);
     if (r < 0)
         goto no_job;
-    r = tell(inj, t, TN_TASK_JOB, 0, 0, sv[1], err);
+    r = tell(inj, t, &(struct tn_task){.op = TN_TASK_JOB}, sv[1], err);
     if (r == 0) {
         j->injector = fork();
         if (j->injector == 0) {
@@ -498,7 +534,7 @@ int tn_inject_finish(struct tn_inject *inj, int fd, struct tn_attach_result *ret
                     "the process that entered process %d was killed; what it had done is undone", j->pid);
         /* It may have been killed after the last step: then the link is there and nobody knows it. */
         if (t)
-            tell(inj, t, TN_TASK_FORGET, j->link_index, 0, -1, NULL);
+            tell(inj, t, &(struct tn_task){.op = TN_TASK_FORGET, .a = j->link_index}, -1, NULL);
     } else {
         ret->err = tn_fail(&ret->why, -ESRCH, "no_such_process", "process %d has ended", j->pid);
     }
@@ -510,29 +546,33 @@ int tn_inject_finish(struct tn_inject *inj, int fd, struct tn_attach_result *ret
     return 0;
 }
 
-static int task(struct tn_inject *inj, pid_t pid, u32 link_index, u32 op, u64 a, u64 b, int *ret_fd,
-                struct tn_error *err)
+static int give_task(struct tn_inject *inj, pid_t pid, u32 link_index, const struct tn_task *task,
+                     int *ret_fd, struct tn_error *err)
 {
+    bool holds = task->op == TN_TASK_HOLD || task->op == TN_TASK_CATCH;
     struct target *t = find_target(inj, pid);
     struct job *j = NULL;
     int out = -1, r;
 
-    if (op == TN_TASK_HOLD) {
+    if (holds) {
         r = target_for(inj, pid, &t, err);
         if (r < 0)
             return r;
+        if (t->held)
+            return tn_fail(err, -EBUSY, "held_already", "process %d is held already", pid);
     }
     if (!t)
         return tn_fail(err, -ESRCH, "no_such_process", "process %d has ended or was never entered", pid);
     r = new_job(inj, pid, link_index, &out, &j);
     if (r < 0)
         return r;
-    r = tell(inj, t, op, a, b, out, err);
+    r = tell(inj, t, task, out, err);
     close(out);
     if (r < 0) {
         drop_job(inj, j);
         return r;
     }
+    t->held = holds || (t->held && task->op != TN_TASK_RELEASE);
     *ret_fd = j->fd;
     return 0;
 }
@@ -540,15 +580,30 @@ static int task(struct tn_inject *inj, pid_t pid, u32 link_index, u32 op, u64 a,
 int tn_inject_detach(struct tn_inject *inj, pid_t pid, u32 link_index, u32 wait_ms, int *ret_fd,
                      struct tn_error *err)
 {
-    return task(inj, pid, link_index, TN_TASK_DETACH, link_index, wait_ms, ret_fd, err);
+    struct tn_task task = {.op = TN_TASK_DETACH, .a = link_index, .b = wait_ms};
+
+    return give_task(inj, pid, link_index, &task, ret_fd, err);
 }
 
 int tn_inject_hold(struct tn_inject *inj, pid_t pid, int *ret_fd, struct tn_error *err)
 {
-    return task(inj, pid, 0, TN_TASK_HOLD, 0, 0, ret_fd, err);
+    return give_task(inj, pid, 0, &(struct tn_task){.op = TN_TASK_HOLD}, ret_fd, err);
 }
 
 int tn_inject_release(struct tn_inject *inj, pid_t pid, int *ret_fd, struct tn_error *err)
 {
-    return task(inj, pid, 0, TN_TASK_RELEASE, 0, 0, ret_fd, err);
+    return give_task(inj, pid, 0, &(struct tn_task){.op = TN_TASK_RELEASE}, ret_fd, err);
+}
+
+int tn_inject_catch(struct tn_inject *inj, pid_t pid, pid_t tid, bool exec, u64 dev, u64 ino, int *ret_fd,
+                    struct tn_error *err)
+{
+    struct tn_task task = {.op = TN_TASK_CATCH, .a = (u64)tid, .b = exec, .c = dev, .d = ino};
+
+    return give_task(inj, pid, 0, &task, ret_fd, err);
+}
+
+int tn_inject_caught(struct tn_inject *inj, pid_t pid, int *ret_fd, struct tn_error *err)
+{
+    return give_task(inj, pid, 0, &(struct tn_task){.op = TN_TASK_CAUGHT}, ret_fd, err);
 }

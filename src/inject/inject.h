@@ -60,7 +60,8 @@ struct tn_attach_spec {
         syscall; /* the place is every system call `nr` (TN_NR_UNKNOWN: of any number) of all code that is mapped
                        from files; path, dev, ino and file_offset are not looked at */
     s32 nr;
-    bool follow; /* fork children count too */
+    bool follow;    /* fork children count too */
+    bool take_only; /* nothing is attached: what a parent's links have left in a fork child is put back */
     u64 cookie;
     char path[4096]; /* the file as the tool named it */
     u64 dev, ino;    /* of that file: what must be mapped in the target */
@@ -84,6 +85,7 @@ struct tn_attach_result {
     u64 hold_ns_max; /* longest time any thread was held */
     u64 total_ns;
     u32 threads, interrupted;
+    pid_t inherited; /* a parent whose links have counted here, and do no longer; 0: none */
     u32 places;         /* that were patched */
     u32 left;           /* system calls that may be meant and were left as they are: */
     char left_why[512]; /* … where, and why, by number: "libc.so.6: 2 too_short, 1 call_in_window; …" */
@@ -106,6 +108,13 @@ int tn_inject_attach(struct tn_inject *inj, const struct tn_attach_spec *spec, i
                      struct tn_error *err);
 int tn_inject_finish(struct tn_inject *inj, int fd, struct tn_attach_result *ret_result);
 
+/* Has the process been entered, and not been left? */
+bool tn_inject_knows(const struct tn_inject *inj, pid_t pid);
+/* Is there a broker's marker in its memory, also of one whose copy this is? */
+bool tn_inject_marked(pid_t pid);
+/* Nothing of ours is wanted in it: its guardian goes. */
+void tn_inject_leave(struct tn_inject *inj, pid_t pid);
+
 /* The gate of link_index is closed already. Restores the bytes of (pid, link) when no other link needs them
    and waits for runs under way, `wait_ms` at most. No thread is interrupted. Outcome as above. */
 int tn_inject_detach(struct tn_inject *inj, pid_t pid, u32 link_index, u32 wait_ms, int *ret_fd,
@@ -117,6 +126,13 @@ int tn_inject_detach(struct tn_inject *inj, pid_t pid, u32 link_index, u32 wait_
    tn_inject_release lets it go. */
 int tn_inject_hold(struct tn_inject *inj, pid_t pid, int *ret_fd, struct tn_error *err);
 int tn_inject_release(struct tn_inject *inj, pid_t pid, int *ret_fd, struct tn_error *err);
+
+/* Somebody whom the watcher has found waiting: `tid` of `pid`, about to execute the file (exec) or to load it.
+   *ret_fd tells that the thread may go on; tn_inject_caught then whether it is held, with the file mapped, for
+   jobs to work on until tn_inject_release. −EBUSY "held_already". */
+int tn_inject_catch(struct tn_inject *inj, pid_t pid, pid_t tid, bool exec, u64 dev, u64 ino, int *ret_fd,
+                    struct tn_error *err);
+int tn_inject_caught(struct tn_inject *inj, pid_t pid, int *ret_fd, struct tn_error *err);
 
 /* Descriptor that becomes readable when a target has ended; tn_inject_event then says which.
    0 when there is one. */

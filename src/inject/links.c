@@ -116,9 +116,13 @@ static int check_place(struct tn_hands *h, const struct tn_maps *maps, const str
                            "the code at 0x%llx is too close to another hook at 0x%llx",
                            (unsigned long long)c->addr, (unsigned long long)s->addr);
     }
-    if (p->site >= 0 && (st->site[p->site].state == TN_SITE_FREE || st->site[p->site].addr != c->addr ||
-                         st->site[p->site].head != p->head))
-        return tn_fail(err, -EPROTO, "bad_order", "the injector spoke of another place");
+    if (p->site >= 0) {
+        const struct tn_site *s = &st->site[p->site];
+
+        if (s->state == TN_SITE_FREE || (s->state != TN_SITE_GONE && s->addr != c->addr) ||
+            s->head != p->head || s->displaced != p->displaced || s->displaced_len < p->displaced_len)
+            return tn_fail(err, -EPROTO, "bad_order", "the injector spoke of another place");
+    }
     if (p->slot >= 0 && st->hook[p->slot].state != TN_HOOK_SPARE)
         return tn_fail(err, -EPROTO, "bad_order", "the injector chose a slot that is not free");
     return 0;
@@ -286,8 +290,14 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
 
         if (s->state == TN_SITE_PATCHED)
             continue;
+        const struct tn_vma *v = tn_maps_at(&maps, p->change.addr); /* check_place has found it */
+        u64 room = places[i].site >= 0 ? s->displaced_len : p->displaced_len;
+
         st->nsites = TN_MAX(st->nsites, site[i] + 1);
         *s = (struct tn_site){.addr = p->change.addr,
+                              .dev = v->dev,
+                              .ino = v->ino,
+                              .offset = v->offset + (p->change.addr - v->start),
                               .len = p->change.len,
                               .place = p->change.place,
                               .hook_before = p->change.hook_before,
@@ -298,7 +308,7 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
                               .hook_at = p->hook_at,
                               .func = p->func,
                               .displaced = p->displaced,
-                              .displaced_len = p->displaced_len};
+                              .displaced_len = room};
         memcpy(s->insn_off, p->change.insn_off, sizeof(s->insn_off));
         memcpy(s->insn_at, p->change.insn_at, sizeof(s->insn_at));
         memcpy(s->orig, p->change.from, sizeof(s->orig));
@@ -442,6 +452,52 @@ static int restore(struct tn_hands *h, const u32 *sites, u32 n, struct tn_error 
         mirror(h, sites[i], 0);
     }
     return r;
+}
+
+static void unlink_hook(struct tn_hands *h, u32 index);
+
+/* Is what the site was made in still mapped there? */
+static bool still_mapped(const struct tn_maps *maps, const struct tn_site *s)
+{
+    const struct tn_vma *v = tn_maps_at(maps, s->addr);
+
+    return v && v->dev == s->dev && v->ino == s->ino && v->offset + (s->addr - v->start) == s->offset &&
+           v->prot & PROT_EXEC && v->end - s->addr >= s->len;
+}
+
+void tn_hands_forget_gone(struct tn_hands *h)
+{
+    struct tn_maps maps _clean_(tn_maps_clear) = {};
+    struct tn_state *st = h->st;
+
+    if (!st->nsites || st->changing || tn_maps_read(h->t.pid, &maps) < 0)
+        return;
+    for (u32 i = 0; i < st->nsites; i++) {
+        struct tn_site *s = &st->site[i];
+        bool gone = !still_mapped(&maps, s);
+        u8 now[TN_PATCH_MAX];
+
+        if (s->state == TN_SITE_FREE || s->state == TN_SITE_GONE)
+            continue;
+        /* The file's own bytes where a hook is: it was mapped afresh at the same address. */
+        if (!gone && (s->state != TN_SITE_PATCHED || tn_tracee_read(&h->t, s->addr, now, s->len) < 0 ||
+                      memcmp(now, s->orig, s->len)))
+            continue;
+        for (u32 k = 0; k < st->nhooks; k++) {
+            struct tn_hook_slot *slot = &st->hook[k];
+
+            if (slot->state != TN_HOOK_LIVE || slot->site != i)
+                continue;
+            if (slot->counter)
+                tn_counter_forget(h, slot->counter - 1);
+            slot->counter = 0;
+            unlink_hook(h, k);
+        }
+        if (s->common)
+            st->vfork_done = 0;
+        s->state = gone ? TN_SITE_GONE : TN_SITE_BARE;
+        mirror(h, i, 0);
+    }
 }
 
 /* Takes one hook out of its chain. */

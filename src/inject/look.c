@@ -15,11 +15,26 @@
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/sysmacros.h>
+#include <sys/xattr.h>
 
 #define EXITS_MAX 128u /* of one function */
 
 /* ------------------------------------------------------------------- what process is this */
+
+/* Would the kernel have given this program more than it has, had nobody without privileges traced it? */
+static bool loses_privileges(int exe, const struct tn_status *st)
+{
+    struct statvfs fs;
+    struct stat sb;
+
+    if (geteuid() == 0 || fstat(exe, &sb) < 0 || fstatvfs(exe, &fs) < 0 || fs.f_flag & ST_NOSUID)
+        return false;
+    return (sb.st_mode & S_ISUID && sb.st_uid != st->euid) ||
+           (sb.st_mode & S_ISGID && sb.st_mode & S_IXGRP && sb.st_gid != getegid()) ||
+           fgetxattr(exe, "security.capability", NULL, 0) > 0;
+}
 
 int tn_look_process(struct tn_entry *c)
 {
@@ -39,6 +54,11 @@ int tn_look_process(struct tn_entry *c)
                        c->pid);
     if (st.kthread)
         return tn_fail(c->err, -EINVAL, "kernel_thread", "%d is a thread of the kernel", c->pid);
+    /* Its memory is its parent's, and another's to enter, until it executes something. */
+    if (st.parent > 0 && tn_proc_same_mm(c->pid, st.parent))
+        return tn_fail(c->err, -EAGAIN, "vfork_child",
+                       "process %d runs in the memory of process %d, which has made it by vfork: try again",
+                       c->pid, st.parent);
     /* Once the hands have answered, whatever traces is not the hands of an earlier job on their way out. */
     if (st.tracer && c->st && !c->st->held) {
         char comm[32];
@@ -50,6 +70,12 @@ int tn_look_process(struct tn_entry *c)
     }
     snprintf(path, sizeof(path), "/proc/%d/exe", c->pid);
     exe = open(path, O_RDONLY | O_CLOEXEC);
+    if (exe < 0 && st.uid == getuid() && st.euid != st.uid)
+        return tn_fail(
+            c->err, -EPERM, "setuid_program",
+            "process %d runs with the rights of user %u, which its file has given it (set-user-ID): only "
+            "root may enter it",
+            c->pid, st.euid);
     if (exe < 0)
         return tn_fail(c->err, -errno, errno == ENOENT ? "no_such_process" : "not_permitted",
                        "process %d may not be looked into: it belongs to another user (uid %u), or "
@@ -57,7 +83,21 @@ int tn_look_process(struct tn_entry *c)
                        c->pid, st.uid);
     if (read(exe, ident, sizeof(ident)) != sizeof(ident) || ident[EI_CLASS] != ELFCLASS64)
         return tn_fail(c->err, -ENOEXEC, "not_64_bit", "process %d is not a 64-bit program", c->pid);
+    if (c->st && c->st->held == TN_HELD_START && loses_privileges(exe, &st))
+        return tn_fail(
+            c->err, -EPERM, "setuid_program",
+            "the program of process %d gets rights by its file (set-user-ID, set-group-ID or capabilities), "
+            "and would run without them while it is held by anybody but root",
+            c->pid);
     return 0;
+}
+
+bool tn_is_marker(const struct tn_maps *maps, const struct tn_vma *vma)
+{
+    static const char name[] = "/memfd:" TN_PROC_NAME;
+
+    return !strncmp(tn_vma_name(maps, vma), name, sizeof(name) - 1) && !vma->offset &&
+           vma->end - vma->start == TN_PROC_SIZE;
 }
 
 /* Markers of other brokers, and what dead ones have left. */
@@ -75,8 +115,7 @@ int tn_look_markers(struct tn_entry *c)
         struct tn_mark mark;
         u32 n = 0;
 
-        if (strncmp(tn_vma_name(&c->maps, v), "/memfd:" TN_PROC_NAME, 7 + sizeof(TN_PROC_NAME) - 1) ||
-            v->offset || v->end - v->start != TN_PROC_SIZE || (mine && mine->addr == v->start))
+        if (!tn_is_marker(&c->maps, v) || (mine && mine->addr == v->start))
             continue;
         if (tn_peek(c->pid, v->start, &p, sizeof(p)) < 0 || p.magic != TN_PROC_MAGIC || !p.held ||
             tn_peek(c->pid, v->start + TN_PROC_MARK_OFF, &mark, sizeof(mark)) < 0)
@@ -91,6 +130,10 @@ int tn_look_markers(struct tn_entry *c)
                 "process %d is held by another broker (process %u of uid %u): attach through that one, or "
                 "end it",
                 c->pid, p.broker_pid, p.broker_uid);
+        bool ours = !same && broker && p.broker_pid == (u32)getppid();
+
+        if (c->spec->take_only && !ours)
+            continue;
         /* A dead holder's, or inherited from a parent: put back what is there.
            Not a word of it is believed. */
         undo = calloc(TN_UNDO_COUNT, sizeof(*undo));
@@ -120,6 +163,14 @@ int tn_look_markers(struct tn_entry *c)
                 continue;
             n++;
         }
+        /* Of a parent that we hold as well: its links count here until the last moment. */
+        if (ours && !c->inherited.proc) {
+            c->inherited.proc = v->start;
+            c->inherited.undo = TN_TAKE_PTR(undo);
+            c->inherited.n = n;
+            c->inherited.parent = (pid_t)mark.pid;
+            continue;
+        }
         int r =
             tn_brain_order(c, TN_ORDER_TAKE, n, v->start, 0, 0, undo, n * sizeof(*undo), NULL, 0, NULL, 0);
 
@@ -127,6 +178,28 @@ int tn_look_markers(struct tn_entry *c)
             return r;
     }
     return 0;
+}
+
+int tn_look_take(struct tn_entry *c)
+{
+    u64 proc = c->inherited.proc;
+
+    c->inherited.proc = 0;
+    return proc ? tn_brain_order(c, TN_ORDER_TAKE, c->inherited.n, proc, 0, 0, c->inherited.undo,
+                                 c->inherited.n * sizeof(*c->inherited.undo), NULL, 0, NULL, 0)
+                : 0;
+}
+
+/* Bytes as they will be when what was inherited is put back. */
+static void as_put_back(const struct tn_entry *c, u64 addr, u8 *bytes, u32 len)
+{
+    for (u32 k = 0; c->inherited.proc && k < c->inherited.n; k++) {
+        const struct tn_undo *u = &c->inherited.undo[k];
+
+        for (u32 i = 0; u->len != TN_UNDO_COUNTER && i < u->len; i++)
+            if (u->addr + i - addr < len)
+                bytes[u->addr + i - addr] = u->orig[i];
+    }
 }
 
 /* Where the process has the word at `offset` of the file whose code is mapped at `place`. */
@@ -146,7 +219,7 @@ static u64 counter_at(const struct tn_entry *c, u64 place, u64 offset)
 }
 
 /* The mapping of the spec's file that holds the place. */
-int tn_look_place(struct tn_entry *c)
+int tn_look_place(struct tn_entry *c, u32 nth)
 {
     const struct tn_attach_spec *s = c->spec;
     bool other = false;
@@ -166,7 +239,7 @@ int tn_look_place(struct tn_entry *c)
             continue;
         }
         if (!(v->prot & PROT_EXEC) || s->file_offset < v->offset ||
-            s->file_offset - v->offset >= v->end - v->start)
+            s->file_offset - v->offset >= v->end - v->start || nth-- > 0)
             continue;
         c->place_addr = v->start + (s->file_offset - v->offset);
         break;
@@ -363,6 +436,7 @@ static int look_bytes(const struct tn_entry *c, const struct tn_patch *p, u64 bi
     if (site >= 0 && c->st->site[site].state == TN_SITE_PATCHED &&
         !memcmp(now, c->st->site[site].patched, p->len))
         return 0;
+    as_put_back(c, addr, now, p->len);
     if (memcmp(now, p->expected, p->len))
         return tn_fail(err, -EEXIST, "foreign_bytes",
                        "the code at 0x%llx of process %d is not what %s says, and not ours: %s",
@@ -438,6 +512,17 @@ static int plan_before(struct tn_entry *c, int fd)
                : 0;
 }
 
+int tn_plan_again(struct tn_entry *c)
+{
+    int r = 0;
+
+    tn_plan_clear_wishes(c);
+    c->bias = c->place_addr - c->plan->addr;
+    if (c->before)
+        r = wish_all(c, c->before, true);
+    return r < 0 ? r : wish_all(c, c->plan, false);
+}
+
 int tn_plan_place(struct tn_entry *c)
 {
     for (u32 i = 0; i < c->maps.n; i++) {
@@ -457,9 +542,7 @@ int tn_plan_place(struct tn_entry *c)
             c->bias = c->place_addr - c->plan->addr;
         if (r == 0 && tn_brain_stash_size(c->spec))
             r = plan_before(c, fd);
-        if (r == 0 && c->before)
-            r = wish_all(c, c->before, true);
-        return r < 0 ? r : wish_all(c, c->plan, false);
+        return r < 0 ? r : tn_plan_again(c);
     }
     return -ENOENT;
 }
@@ -661,7 +744,22 @@ int tn_plan_vfork(struct tn_entry *c)
 s32 tn_look_site(const struct tn_entry *c, u64 addr, const struct tn_patch *p)
 {
     for (u32 i = 0; i < c->st->nsites; i++)
-        if (c->st->site[i].state != TN_SITE_FREE && tn_site_is(&c->st->site[i], addr, p))
+        if (c->st->site[i].state != TN_SITE_FREE && c->st->site[i].state != TN_SITE_GONE &&
+            tn_site_is(&c->st->site[i], addr, p))
             return (s32)i;
     return -1;
+}
+
+bool tn_look_linked(const struct tn_entry *c)
+{
+    for (u32 i = 0; i < c->nwishes; i++) {
+        const struct tn_wish *w = &c->wish[i];
+        s32 site = w->hook ? tn_look_site(c, w->patch->addr + w->bias, w->patch) : -1;
+
+        for (u32 k = 0; site >= 0 && k < c->st->nhooks; k++)
+            if (c->st->hook[k].state == TN_HOOK_LIVE && c->st->hook[k].site == (u32)site &&
+                c->st->hook[k].link_index == c->spec->link_index)
+                return true;
+    }
+    return false;
 }

@@ -56,16 +56,19 @@ struct tn_region {
     u64 dev, ino; /* of the descriptor it was made from; 0: anonymous */
 };
 
-/* A place in the target's code that is, or was, patched. Never forgotten: its displaced instructions stay for
-   ever, since a thread may sleep in a displaced call. */
+/* A place in the target's code that is, or was, patched. Not forgotten while its code is mapped: its displaced
+   instructions stay, since a thread may sleep in a displaced call. GONE: the code is mapped no longer, so nobody
+   can return there: the memory of its displaced instructions may serve another site. */
 enum tn_site_state {
     TN_SITE_FREE,
     TN_SITE_BARE,
+    TN_SITE_GONE,
     TN_SITE_PATCHED,
     TN_SITE_PLANNED
 }; /* from PATCHED on: ours */
 struct tn_site {
     u64 addr;
+    u64 dev, ino, offset; /* of the file, and of the place in it, when the site was made */
     u8 len, place, hook_before, ninsns;
     u8 state; /* enum tn_site_state */
     u8 insn_off[16];
@@ -126,9 +129,16 @@ struct tn_view_slot {
 #define TN_STATE_VIEWS    448u
 #define TN_STATE_COUNTERS 256u
 
+/* A thread of the process is stopped between jobs. */
+enum tn_held {
+    TN_HELD_NOT,
+    TN_HELD_START,  /* its only one: no instruction of the program has run */
+    TN_HELD_LOADER, /* the one that has just mapped a library's code; the others go on */
+};
+
 struct tn_state {
     s32 pid;
-    u32 held; /* start-up: the process is held */
+    u32 held; /* enum tn_held */
     u64 start_time;
     u32 vfork_done; /* vfork-like sites are patched */
     u32 changing;   /* bytes are being changed: 1, or 2 + the index of the link that is being made */
@@ -260,12 +270,16 @@ enum tn_task_op {
     TN_TASK_JOB,     /* descriptor: job socket; the injector is at its other end */
     TN_TASK_DETACH,  /* a = link, b = wait_ms; descriptor: where struct tn_attach_result goes */
     TN_TASK_HOLD,    /* descriptor: the same */
+    TN_TASK_CATCH,   /* a = thread that waits in exec or open until this is answered, b = it is exec, c, d =
+                        device and inode of the file; descriptor: the same */
+    TN_TASK_CAUGHT,  /* answered when the process of an earlier CATCH is held, or has gone on; descriptor: the
+                        same */
     TN_TASK_RELEASE, /* descriptor: the same */
     TN_TASK_FORGET,  /* a = link: detach without an answer (an injector died before it told) */
 };
 struct tn_task {
     u32 op, pad;
-    u64 a, b;
+    u64 a, b, c, d;
 };
 
 /* Datagrams with descriptors. TN_FDS_MAX descriptors at most. Return bytes, 0 at hang-up, or −errno. */
@@ -289,6 +303,12 @@ struct tn_guardian {
     u32 ncpu;
 };
 void tn_guardian_run(const struct tn_guardian *g) __attribute__((noreturn));
+
+/* A process of ours that lives beside the broker: in a session of its own, deaf to the signals that people send
+   to whole groups, under a name of its own. */
+void tn_step_aside(const char *name);
+/* Keeps the descriptors in keep[], which get the numbers from 3 on, and closes all others. −EMFILE. */
+int tn_keep_only(int *keep, u32 n);
 
 /* ------------------------------------------------------------------------------- injector */
 
@@ -334,6 +354,8 @@ int tn_brain_attach(struct tn_brain *b, struct tn_attach_result *ret_result);
 /* Called with the name of each step before it is taken, in the injector's process:
    tests stop or kill there. */
 extern void (*tn_inject_step)(const char *step);
+/* Tests: exec is treated as before Linux 6.8 (hold.c). */
+extern bool tn_inject_exec_locks;
 
 /* facts.c: what the agent must know of its process. `fs_base`, `tid`: of a thread that is held. */
 int tn_facts_fill(struct tn_brain *b, pid_t pid, u64 fs_base, pid_t tid, u32 allowed_syscalls,
@@ -344,6 +366,8 @@ void tn_facts_xsave(struct tn_proc *ret_proc);
 int tn_dynsym(struct tn_brain *b, int fd, const char *name, u64 *ret_value);
 /* Opens the file of a mapping as the process sees it. */
 int tn_open_mapped(pid_t pid, const struct tn_maps *maps, const struct tn_vma *vma);
+/* The mapping of a marker, to look at it: anybody may give a file that name. */
+bool tn_is_marker(const struct tn_maps *maps, const struct tn_vma *vma);
 int tn_peek(pid_t pid, u64 addr, void *ret_bytes, u64 len);
 
 #endif

@@ -264,7 +264,11 @@ int tn_status_read(pid_t pid, pid_t tid, struct tn_status *ret_status)
     st.state = at ? at[8] : '?';
     st.tgid = (pid_t)field(text, "Tgid", 10);
     st.tracer = (pid_t)field(text, "TracerPid", 10);
+    st.parent = (pid_t)field(text, "PPid", 10);
     st.uid = (u32)field(text, "Uid", 10);
+    at = strstr(text, "\nUid:");
+    if (at && sscanf(at, "\nUid: %*u %u", &st.euid) != 1)
+        st.euid = st.uid;
     st.seccomp = (u32)field(text, "Seccomp", 10);
     st.filters = (u32)field(text, "Seccomp_filters", 10);
     st.threads = (u32)field(text, "Threads", 10);

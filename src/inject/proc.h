@@ -46,10 +46,10 @@ u64 tn_maps_gap(const struct tn_maps *maps, u64 lo, u64 hi, u64 reach, u64 len, 
 
 struct tn_status {
     char state; /* R S D T t Z X I */
-    pid_t tgid, tracer;
-    u32 uid;     /* real */
-    u32 seccomp; /* 0 none, 1 strict, 2 filter */
-    u32 filters; /* how many seccomp filters; 0 before Linux 5.9 */
+    pid_t tgid, tracer, parent;
+    u32 uid, euid; /* real, effective */
+    u32 seccomp;   /* 0 none, 1 strict, 2 filter */
+    u32 filters;   /* how many seccomp filters; 0 before Linux 5.9 */
     u32 threads;
     u32 nspid; /* the pid in the innermost namespace */
     bool kthread;

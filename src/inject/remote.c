@@ -27,6 +27,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
 
 #define SETTLE_NS 2000000000ull /* a call that takes longer than this never comes back */
 
@@ -420,6 +421,24 @@ static void set_breakpoints(struct tn_tracee *t, struct wake *w, const pid_t *ti
     }
 }
 
+/* One that is about to execute something else throws all of this away, and may be waiting for us to see it. */
+static bool exec_under_way(const struct tn_tracee *t)
+{
+    _free_ pid_t *tids = NULL;
+    u32 n;
+
+    if (tn_proc_tids(t->pid, &tids, &n) < 0)
+        return false;
+    for (u32 i = 0; i < n; i++) {
+        struct tn_doing_what what;
+
+        tn_thread_doing(t->pid, tids[i], &what);
+        if (what.doing == TN_DOING_SLEEPS && (what.nr == SYS_execve || what.nr == SYS_execveat))
+            return true;
+    }
+    return false;
+}
+
 /* Waits for a sleeper to wake. */
 static int take_waking(struct tn_tracee *t, u64 wait_ns, pid_t *ret_tid, struct tn_error *err)
 {
@@ -447,7 +466,7 @@ static int take_waking(struct tn_tracee *t, u64 wait_ns, pid_t *ret_tid, struct 
     while (!*ret_tid) {
         u64 now = tn_monotonic();
 
-        if (now >= until || tn_tracee_hung_up(t) || !tn_tracee_alive(t))
+        if (now >= until || tn_tracee_hung_up(t) || !tn_tracee_alive(t) || exec_under_way(t))
             break;
         tn_tracee_wait(t, TN_MIN(until - now, 10000000ull));
         for (u32 i = 0; i < t->n && !*ret_tid; i++) {
@@ -490,8 +509,11 @@ int tn_borrow(struct tn_tracee *t, u32 wait_ms, struct tn_borrowed *ret_b, struc
         r = check_filter(t, err);
     if (r == 0)
         r = take_present(t, &tid, err);
-    if (r == -EAGAIN && wait_ms)
+    if (r == -EAGAIN && wait_ms && !exec_under_way(t))
         r = take_waking(t, wait_ms * 1000000ull, &tid, err);
+    if (r == -EAGAIN && exec_under_way(t))
+        return tn_fail(err, r, "exec_under_way", "process %d is about to execute another program: try again",
+                       t->pid);
     if (r == -EAGAIN)
         return tn_fail(
             err, r, "no_thread_to_borrow",

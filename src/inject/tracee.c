@@ -12,8 +12,6 @@
 #include <sys/wait.h>
 #include <time.h>
 
-#define SEIZE_OPTIONS (PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK)
-
 int tn_tracee_open(struct tn_tracee *t, pid_t pid, struct tn_error *err)
 {
     struct tn_status st;
@@ -99,9 +97,20 @@ static struct tn_thread *add(struct tn_tracee *t, pid_t tid)
     return &t->th[t->n++];
 }
 
+struct tn_thread *tn_tracee_adopt(struct tn_tracee *t, pid_t tid)
+{
+    struct tn_thread *th = tn_tracee_find(t, tid);
+
+    if (!th)
+        th = add(t, tid);
+    if (th)
+        *th = (struct tn_thread){.tid = tid, .pid = t->pid, .known = true};
+    return th;
+}
+
 int tn_tracee_seize(struct tn_tracee *t, pid_t tid, struct tn_error *err)
 {
-    long options = SEIZE_OPTIONS;
+    long options = TN_SEIZE_OPTIONS;
     struct tn_thread *th = tn_tracee_find(t, tid);
 
     if (th && th->state != TN_TH_GONE)
@@ -117,7 +126,7 @@ int tn_tracee_seize(struct tn_tracee *t, pid_t tid, struct tn_error *err)
     if (ptrace(PTRACE_SEIZE, tid, 0, options) < 0) {
         int r = -errno;
 
-        if (r == -EPERM && t->seccomp && ptrace(PTRACE_SEIZE, tid, 0, (long)SEIZE_OPTIONS) == 0)
+        if (r == -EPERM && t->seccomp && ptrace(PTRACE_SEIZE, tid, 0, (long)TN_SEIZE_OPTIONS) == 0)
             return 0; /* remote calls are then refused (tn_borrow), looking and writing is not */
         th->state = TN_TH_GONE;
         if (r == -ESRCH)

@@ -21,6 +21,9 @@
 
 #include <sys/user.h>
 
+#define TN_SEIZE_OPTIONS                                                                                     \
+    (PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK)
+
 enum tn_th_state { TN_TH_FREE, TN_TH_HELD, TN_TH_GONE };
 
 struct tn_thread {
@@ -98,6 +101,8 @@ bool tn_tracee_vforks(s64 nr);
 /* A vfork child runs in the same memory but is no thread of the process: those there are now, too. */
 void tn_tracee_seize_vforked(struct tn_tracee *t);
 struct tn_thread *tn_tracee_find(struct tn_tracee *t, pid_t tid);
+/* A thread that is traced already, and runs. NULL: no memory. */
+struct tn_thread *tn_tracee_adopt(struct tn_tracee *t, pid_t tid);
 
 /* Asks a thread to stop; its stop is seen by a later wait. */
 void tn_tracee_interrupt(struct tn_tracee *t, struct tn_thread *th);

@@ -2,7 +2,8 @@
 /*
  * May a run start? The questions a trampoline's inlined fast way leaves open, in their order:
  *
- *   whose process is this?   a fork child has a wiped private page (armed is 0); while a vfork child may be
+ *   whose process is this?   a fork child has a wiped private page (armed is 0; once a link that follows has been
+ *                            here, 2: from then on its trampolines do not ask); while a vfork child may be
  *                            in flight, pids are compared. The link's own process, or any if the link
  *                            follows: go on. Otherwise the run was never meant to happen: skipped and not
  *                            counted.
@@ -54,8 +55,11 @@ static u64 skip(const struct tn_run *run, bool recursion)
 
 static bool meant_here(const struct tn_proc *proc, u64 flags)
 {
-    if (flags & TN_ENTER_FOLLOW)
+    if (flags & TN_ENTER_FOLLOW) {
+        if (!tn_load(&proc->priv->armed))
+            tn_cas64(&proc->priv->armed, 0, TN_ARMED_FORKED);
         return true;
+    }
     switch (tn_self_kind(proc)) {
     case TN_SELF_PROCESS:
         return true;

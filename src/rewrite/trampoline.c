@@ -13,7 +13,7 @@
  *
  * The fast way takes no locked instruction and no call but the program's, and not that one where the
  * program is small enough to be part of the trampoline (splice.c): armed is exactly 1 (this process,
- * no vfork in flight), the thread's own slot is where its hash says, and no run is under way on the thread
+ * no vfork in flight; for links that follow, a fork child that is known to be one will do), the thread's own slot is where its hash says, and no run is under way on the thread
  * (slot.sp is 0). A program that needs a CPU to itself claims it with one locked instruction. Everything else
  * is the agent's business.
  *
@@ -593,13 +593,21 @@ static void take_slot(struct tramp *t)
     struct tn_asm *a = &t->a;
     u8 s = t->slot;
 
-    if (near(in, in->priv, sizeof(struct tn_private))) {
-        tn_x86_alu_mi(a, 8, TN_CMP, tn_mem_pos((s64)(in->priv - in->at)), TN_ARMED);
-    } else {
+    struct tn_mem armed = tn_mem_pos((s64)(in->priv - in->at));
+
+    if (!near(in, in->priv, sizeof(struct tn_private))) {
         tn_x86_mov_ri(a, s, in->priv);
-        tn_x86_alu_mi(a, 8, TN_CMP, tn_mem_base(s, 0), TN_ARMED);
+        armed = tn_mem_base(s, 0);
     }
-    slow_if(t, TN_CC_NE);
+    if (in->follow && !in->facts->percpu) { /* a CPU is claimed in the name of the process that is baked in */
+        tn_x86_load(a, 8, TN_RAX, armed);
+        tn_x86_alu_ri(a, 8, TN_SUB, TN_RAX, TN_ARMED);
+        tn_x86_alu_ri(a, 8, TN_CMP, TN_RAX, TN_ARMED_FORKED - TN_ARMED);
+        slow_if(t, TN_CC_A);
+    } else {
+        tn_x86_alu_mi(a, 8, TN_CMP, armed, TN_ARMED);
+        slow_if(t, TN_CC_NE);
+    }
     if (in->tp == TN_TP_RDFSBASE) {
         tn_x86_bytes(a, rdfsbase_rax, sizeof(rdfsbase_rax));
         /* A thread without a thread area: its pointer would match a slot that is free. */

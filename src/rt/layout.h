@@ -99,10 +99,12 @@ _Static_assert(sizeof(struct tn_slot) == 64, "one cache line a thread");
 _Static_assert(TN_SLOT_COUNT == 1u << (32 - TN_SLOT_HASH_SHIFT), "TN_SLOT_HASH");
 
 /* "This very process" and "no vfork child is running": anything else takes the slow way.
-   Low half: 1 in the process that was attached to, 0 in its fork children (the page is wiped).
+   Low half: 1 in the process that was attached to; 0 in its fork children (the page is wiped), and 2 once the agent
+   has found itself in one by a link that follows: for such links, 1 and 2 are as good.
    High half: vfork-like calls in flight, counted by the patched call sites. */
-#define TN_ARMED      1ull
-#define TN_VFORK_UNIT (1ull << 32)
+#define TN_ARMED        1ull
+#define TN_ARMED_FORKED 2ull
+#define TN_VFORK_UNIT   (1ull << 32)
 struct tn_private {
     u64 armed;
     u32 pid; /* thread-group id as the process itself sees it; 0 = ask (and remember) */

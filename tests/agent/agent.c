@@ -233,6 +233,8 @@ static u64 in_fork_child(u64 flags)
     if (!pid) {
         u64 said = enter(&run, flags);
 
+        if (priv->armed != (flags & TN_ENTER_FOLLOW ? TN_ARMED_FORKED : 0))
+            _exit(8); /* known to be one, or asked for every run */
         if (said && flags & TN_ENTER_PERCPU && TN_OWNER_PID(claims[run.cpu].owner) != (u32)getpid())
             _exit(9); /* a claim in its parent's name could not be recovered */
         if (said)

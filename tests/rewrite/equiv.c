@@ -166,7 +166,7 @@ static int setup(void **state)
 
 struct option {
     enum tn_tp_how tp;
-    bool all_context, far, percpu, gate, armed;
+    bool all_context, far, percpu, gate, armed, follow;
     u32 prog_bit;
     u32 footprint; /* 0: everything, and said so by saying nothing */
 };
@@ -190,6 +190,7 @@ static void plant(u32 k, enum tn_place_kind place, u64 ip, u64 next, const struc
         .leave = (u64)leave,
         .prog_bit = o->prog_bit + k,
         .footprint = o->footprint,
+        .follow = o->follow,
     };
 
     clobber_mask = o->footprint ? o->footprint : ~0u;
@@ -310,6 +311,8 @@ static const struct option options[] = {
     {.tp = TN_TP_SELF, .gate = false, .armed = true},
     {.tp = TN_TP_SELF, .gate = false, .armed = true, .far = true, .all_context = true},
     {.tp = TN_TP_SELF, .gate = true, .armed = false},
+    {.tp = TN_TP_SELF, .gate = true, .armed = true, .follow = true},
+    {.tp = TN_TP_SELF, .gate = true, .armed = true, .follow = true, .far = true},
 };
 
 #define R(n) (1u << (n))
@@ -483,6 +486,48 @@ static void recursion(void **state)
     tn_plan_clear(&plan);
 }
 
+/* Which values of `armed` need no question: this process; for links that follow, a fork child known to be one. */
+static void whose_process(void **state)
+{
+    static const struct {
+        u64 armed;
+        bool follow, percpu, asks;
+    } rows[] = {
+        {TN_ARMED, false, false, false},
+        {TN_ARMED, true, false, false},
+        {TN_ARMED_FORKED, true, false, false},
+        {TN_ARMED_FORKED, true, true, true},
+        {TN_ARMED_FORKED, false, false, true},
+        {0, true, false, true},
+        {TN_ARMED + TN_VFORK_UNIT, true, false, true},
+        {TN_ARMED_FORKED + TN_VFORK_UNIT, true, false, true},
+        {3, true, false, true},
+    };
+    u64 *heads = (u64 *)arena->displaced[7];
+    u64 (*fn)(u64, u64) = (void *)moved(s_simple);
+    struct tn_plan plan;
+
+    (void)state;
+    assert_int_equal(tn_plan(&view, TN_PLACE_ENTRY, moved(s_simple), &plan, NULL), 0);
+    for (u32 i = 0; i < 2 * TN_ARRAY_SIZE(rows); i++) {
+        struct option o = {.tp = TN_TP_SELF,
+                           .gate = true,
+                           .armed = true,
+                           .follow = rows[i / 2].follow,
+                           .percpu = rows[i / 2].percpu,
+                           .far = i % 2};
+
+        apply(&plan, moved(s_simple), &o, heads);
+        fn(1, 2); /* the slot is the thread's from now on */
+        arena->proc.priv->armed = rows[i / 2].armed;
+        enters = 0;
+        assert_int_equal(fn(1, 2), 12);
+        assert_int_equal(enters, rows[i / 2].asks);
+        undo(&plan);
+    }
+    tn_plan_clear(&plan);
+}
+
 /* Two links at one place run one after the other; the first can be taken out by one store. */
 static void chain(void **state)
 {
@@ -642,9 +687,10 @@ static void vfork_site(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(entries), cmocka_unit_test(exits),     cmocka_unit_test(offsets),
-        cmocka_unit_test(context), cmocka_unit_test(recursion), cmocka_unit_test(chain),
-        cmocka_unit_test(refused), cmocka_unit_test(overlap),   cmocka_unit_test(vfork_site),
+        cmocka_unit_test(entries),    cmocka_unit_test(exits),     cmocka_unit_test(offsets),
+        cmocka_unit_test(context),    cmocka_unit_test(recursion), cmocka_unit_test(whose_process),
+        cmocka_unit_test(chain),      cmocka_unit_test(refused),   cmocka_unit_test(overlap),
+        cmocka_unit_test(vfork_site),
     };
 
     return cmocka_run_group_tests_name("equiv", tests, setup, NULL);

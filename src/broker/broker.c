@@ -154,6 +154,7 @@ static void broker_free(struct tn_broker *broker)
     tn_wakeup_free(broker->wakeup);
     tn_trace_free(broker->trace);
     tn_btf_close(broker->kernel_btf);
+    tn_later_free(&broker->later);
     if (broker->inject)
         tn_inject_free(broker->inject);
     tn_policy_free(broker->policy);

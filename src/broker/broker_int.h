@@ -5,6 +5,7 @@
 
 #include "broker/broker.h"
 #include "broker/host.h"
+#include "broker/later.h"
 #include "broker/object.h"
 #include "broker/policy.h"
 #include "broker/trace.h"
@@ -29,12 +30,14 @@ struct tn_broker {
     struct tn_link_stats *stats;
     struct tn_cpu_claim *claims;
     u64 links_used[TN_MAX_LINKS / 64];
+    u16 entering[TN_MAX_LINKS]; /* jobs under way for a link that is, or was, of this index */
     struct tn_inject *inject;
     struct tn_wakeup *wakeup;
     struct tn_btf *kernel_btf; /* judge.c: NULL until a program is judged */
     bool kernel_btf_tried;
     struct tn_policy *policy;
     struct tn_trace *trace; /* NULL until a program that prints is attached */
+    struct tn_later later;
 };
 
 /* --------------------------------------------------------------------------------------------- the caller */
@@ -110,6 +113,18 @@ int tn_link_attach(struct tn_caller *caller, struct tn_prog *prog, struct tn_per
 /* The same for a program of type tracing: its function, in the processes of the caller's host. */
 int tn_link_attach_typed(struct tn_caller *caller, struct tn_prog *prog, u64 cookie,
                          struct tn_link **ret_link);
+/* Brings the link into one process; from a fiber. Found to be detached when that is done: out again, −ECANCELED. */
+int tn_link_enter(struct tn_broker *broker, struct tn_link *link, pid_t pid, u32 wait_ms,
+                  struct tn_error *why);
+/* Brings it into all of these, several at a time; from a fiber. *ret_failed: the first failure, if any (0: none).
+   Returns how many it is in. */
+u32 tn_link_enter_all(struct tn_broker *broker, struct tn_link *link, const pid_t *pids, u32 count,
+                      u32 wait_ms, int *ret_failed, struct tn_error *why);
+/* All processes that run code of the file now and that this broker may look at; *ret_pids is the caller's. */
+int tn_pids_of_file(u64 dev, u64 ino, pid_t **ret_pids, u32 *ret_count);
+bool tn_link_is_in(const struct tn_link *link, pid_t pid);
+/* Where it is; NULL when that is gone. Borrowed. */
+const struct tn_perf *tn_link_perf(const struct tn_link *link);
 /* A program of a raw tracepoint: the system calls that `place` says, of the processes in the caller's scope. */
 int tn_link_attach_calls(struct tn_caller *caller, struct tn_prog *prog, struct tn_call_place place,
                          struct tn_link **ret_link);

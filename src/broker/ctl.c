@@ -76,7 +76,7 @@ static int ctl_link_next(struct tn_caller *caller, const void *req, void *ret_re
             return -ENOENT;
         after = link->object.id;
     } while (link->detached || link->attaching);
-    perf = link->perf;
+    perf = tn_link_perf(link);
     memset(reply, 0, sizeof(*reply));
     reply->id = link->object.id;
     reply->prog_id = link->prog->object.id;
@@ -88,13 +88,13 @@ static int ctl_link_next(struct tn_caller *caller, const void *req, void *ret_re
     reply->recursion = __atomic_load_n(&broker->stats[link->index].recursion, __ATOMIC_RELAXED);
     snprintf(reply->prog, sizeof(reply->prog), "%s", link->prog->full_name);
     reply->pid = -1;
-    reply->ended = link->ntargets > 0;
-    if (!perf) /* attached by the event's own ioctl */
-        for (u32 i = 0; i < broker->table[TN_KIND_PERF].count && !perf; i++) {
-            const struct tn_perf *other = (const struct tn_perf *)broker->table[TN_KIND_PERF].slot[i];
-
-            perf = other->own == link ? other : NULL;
-        }
+    reply->ended = link->ntargets > 0 && !link->watched;
+    reply->all = link->all;
+    reply->watched = link->watched;
+    reply->failed = link->failed;
+    snprintf(reply->failure, sizeof(reply->failure), "%.191s", link->failure.message);
+    snprintf(reply->failure_reason, sizeof(reply->failure_reason), "%s", link->failure.reason);
+    snprintf(reply->why_not, sizeof(reply->why_not), "%.191s", link->why_not.message);
     if (perf) {
         reply->pid = perf->pid;
         reply->is_exit = perf->exit;
@@ -249,6 +249,11 @@ static int ctl_hold(struct tn_caller *caller, const void *req, void *ret_reply, 
 
 static int ctl_release(struct tn_caller *caller, const void *req, void *ret_reply, size_t *ret_len)
 {
+    s32 pid;
+
+    /* Links of others that want what it has mapped by now, too. */
+    memcpy(&pid, req, sizeof(pid));
+    tn_later_settle(caller->broker, pid);
     return startup_job(caller, req, tn_inject_release);
 }
 

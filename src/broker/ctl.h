@@ -78,6 +78,10 @@ struct tn_ctl_link {
     u32 is_call;       /* of system calls: `symbol` is the name of one, or "" for all */
     u32 ended;         /* the target has exited */
     u32 targets;       /* processes it is in */
+    u32 all, watched;  /* every process of the file is meant; those that come later are seen */
+    char why_not[192]; /* or why they are not */
+    u32 failed;        /* later processes that could not be entered, and why the last of them */
+    char failure_reason[48], failure[192];
     char prog[64];     /* full name from BTF where there is one */
     char target[4096]; /* file */
     char symbol[128];

@@ -14,6 +14,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/sysmacros.h>
 
 #include "broker/broker_int.h"
@@ -24,6 +25,7 @@
 /* The injector bounds its own work; this is for one that does not. */
 #define JOB_MS      60000
 #define DETACH_MS   1000u
+#define GANG_MAX    4u /* processes entered at once */
 
 /* ------------------------------------------------------------------------------------------------ indices */
 
@@ -89,8 +91,39 @@ static bool is_ours(pid_t pid)
     return false;
 }
 
-static bool maps_file(pid_t pid, u64 dev, u64 ino)
+/* All processes of which this user may read the maps, that are not ours, and of which `is` says so. */
+static int pids_where(bool (*is)(pid_t pid, const void *arg), const void *arg, pid_t **ret_pids,
+                      u32 *ret_count)
 {
+    _free_ pid_t *pids = NULL;
+    u32 count = 0;
+    DIR *dir = opendir("/proc");
+    const struct dirent *entry;
+
+    if (!dir)
+        return -errno;
+    while ((entry = readdir(dir))) {
+        pid_t pid = isdigit((unsigned char)entry->d_name[0]) ? atoi(entry->d_name) : 0;
+
+        if (pid > 0 && is(pid, arg) && !is_ours(pid) &&
+            (count == TARGETS_MAX || !pids_add(&pids, &count, pid))) {
+            closedir(dir);
+            return count == TARGETS_MAX ? -E2BIG : -ENOMEM;
+        }
+    }
+    closedir(dir);
+    *ret_pids = TN_TAKE_PTR(pids);
+    *ret_count = count;
+    return 0;
+}
+
+struct file_id {
+    u64 dev, ino;
+};
+
+static bool maps_file(pid_t pid, const void *arg)
+{
+    const struct file_id *file = arg;
     char path[32], line[PATH_MAX + 128];
     _fclose_ FILE *f = NULL;
 
@@ -103,36 +136,18 @@ static bool maps_file(pid_t pid, u64 dev, u64 ino)
         unsigned long inode;
         char perms[5];
 
-        if (sscanf(line, "%*x-%*x %4s %*x %x:%x %lu", perms, &major, &minor, &inode) == 4 && inode == ino &&
-            perms[2] == 'x' && makedev(major, minor) == dev)
+        if (sscanf(line, "%*x-%*x %4s %*x %x:%x %lu", perms, &major, &minor, &inode) == 4 &&
+            inode == file->ino && perms[2] == 'x' && makedev(major, minor) == file->dev)
             return true;
     }
     return false;
 }
 
-/* All processes of which this user may read the maps and that run code of the file now. */
-static int pids_of_file(u64 dev, u64 ino, pid_t **ret_pids, u32 *ret_count)
+int tn_pids_of_file(u64 dev, u64 ino, pid_t **ret_pids, u32 *ret_count)
 {
-    _free_ pid_t *pids = NULL;
-    u32 count = 0;
-    DIR *dir = opendir("/proc");
-    const struct dirent *entry;
+    struct file_id file = {dev, ino};
 
-    if (!dir)
-        return -errno;
-    while ((entry = readdir(dir))) {
-        pid_t pid = isdigit((unsigned char)entry->d_name[0]) ? atoi(entry->d_name) : 0;
-
-        if (pid > 0 && maps_file(pid, dev, ino) && !is_ours(pid) &&
-            (count == TARGETS_MAX || !pids_add(&pids, &count, pid))) {
-            closedir(dir);
-            return count == TARGETS_MAX ? -E2BIG : -ENOMEM;
-        }
-    }
-    closedir(dir);
-    *ret_pids = TN_TAKE_PTR(pids);
-    *ret_count = count;
-    return 0;
+    return pids_where(maps_file, &file, ret_pids, ret_count);
 }
 
 /* ------------------------------------------------------------------------------------------------- attach */
@@ -144,18 +159,35 @@ static bool prints(const struct tn_prog *prog)
     return prog->verdict.facts.helpers[id / 64] >> (id % 64) & 1;
 }
 
-static int start_job(struct tn_link *link, pid_t pid, const struct tn_ctl_options *options, int *ret_fd,
-                     struct tn_error *why)
+/* A fork child has a copy of its parent's hooks, and is entered: that took them back. Links that follow come again. */
+static void bring_inherited(struct tn_broker *broker, pid_t pid, pid_t parent)
+{
+    for (u32 id = 0;;) {
+        struct tn_link *link = (struct tn_link *)tn_object_after(broker, TN_KIND_LINK, id);
+        struct tn_error why = {0};
+
+        if (!link)
+            return;
+        id = link->object.id;
+        if (link->follow && !link->detached && !tn_link_is_in(link, pid) &&
+            (link->all || tn_link_is_in(link, parent)))
+            (void)tn_link_enter(broker, link, pid, DETACH_MS, &why);
+    }
+}
+
+static int start_job(struct tn_link *link, pid_t pid, u32 wait_ms, int *ret_fd, struct tn_error *why)
 {
     struct tn_broker *broker = link->object.broker;
     const struct tn_prog *prog = link->prog;
-    const struct tn_perf *perf = link->perf;
+    const struct tn_perf *perf = tn_link_perf(link);
     _free_ struct tn_install_map *maps = calloc(prog->nused + 1, sizeof(*maps));
     u32 nmaps = prog->nused;
     _free_ struct tn_attach_spec *spec = calloc(1, sizeof(*spec));
 
     if (!maps || !spec)
         return -ENOMEM;
+    if (!perf)
+        return -ENOENT;
     for (u32 i = 0; i < prog->nused; i++) {
         const struct tn_bmap *map = prog->maps[i];
 
@@ -188,7 +220,7 @@ static int start_job(struct tn_link *link, pid_t pid, const struct tn_ctl_option
     spec->ino = perf->ino;
     spec->file_offset = perf->offset;
     spec->ref_ctr = perf->ref_ctr;
-    spec->wait_ms = options->wait_ms;
+    spec->wait_ms = wait_ms;
     spec->typed = link->words;
     spec->args = link->args;
     spec->replace = tn_prog_replaces(prog);
@@ -238,38 +270,41 @@ void tn_job_abandon(struct tn_broker *broker, int fd)
         free(straggler);
 }
 
-/* One process. In a fiber. */
-static int attach_one(struct tn_caller *caller, struct tn_link *link, pid_t pid, struct tn_error *why)
+const struct tn_perf *tn_link_perf(const struct tn_link *link)
 {
-    struct tn_broker *broker = caller->broker;
-    _free_ struct tn_attach_result *result = calloc(1, sizeof(*result));
-    struct tn_target *targets;
-    int fd, r;
+    const struct tn_table *events = &link->object.broker->table[TN_KIND_PERF];
 
-    targets = result ? reallocarray(link->targets, link->ntargets + 1, sizeof(*targets)) : NULL;
-    if (!targets)
-        return -ENOMEM;
-    link->targets = targets;
-    r = start_job(link, pid, &caller->options, &fd, why);
-    if (r)
-        return r;
-    r = tn_loop_wait(broker->loop, fd, EPOLLIN, JOB_MS);
-    if (r) {
-        link->doubtful = true;
-        tn_job_abandon(broker, fd);
-        (void)tn_fail(why, r, "injector_stuck", "the injector for process %d gave no answer", pid);
-    } else {
-        r = tn_inject_finish(broker->inject, fd, result);
+    if (link->perf)
+        return link->perf;
+    for (u32 i = 0; i < events->count; i++) /* attached by the event's own ioctl: the event owns the link */
+        if (((const struct tn_perf *)events->slot[i])->own == link)
+            return (const struct tn_perf *)events->slot[i];
+    return NULL;
+}
+
+bool tn_link_is_in(const struct tn_link *link, pid_t pid)
+{
+    for (u32 i = 0; i < link->ntargets; i++)
+        if (link->targets[i].pid == pid && !link->targets[i].ended)
+            return true;
+    return false;
+}
+
+/* The process's row, new unless it was there before (an exec has made it another). */
+static int note_target(struct tn_link *link, pid_t pid, const struct tn_attach_result *result)
+{
+    struct tn_target *target = NULL;
+
+    for (u32 i = 0; i < link->ntargets && !target; i++)
+        if (link->targets[i].pid == pid || (link->all && link->targets[i].ended))
+            target = &link->targets[i];
+    if (!target) {
+        target = reallocarray(link->targets, link->ntargets + 1, sizeof(*target));
+        if (!target)
+            return -ENOMEM;
+        link->targets = target;
+        target = &link->targets[link->ntargets++];
     }
-    if (!r && result->err) {
-        *why = result->why;
-        r = result->err;
-    }
-    if (r)
-        return r;
-
-    struct tn_target *target = &link->targets[link->ntargets++];
-
     *target = (struct tn_target){
         .pid = pid,
         .address = result->address,
@@ -285,6 +320,102 @@ static int attach_one(struct tn_caller *caller, struct tn_link *link, pid_t pid,
     memcpy(target->symbol, result->symbol, sizeof(target->symbol));
     target->tactic[sizeof(target->tactic) - 1] = target->symbol[sizeof(target->symbol) - 1] = '\0';
     return 0;
+}
+
+static int detach_one(struct tn_broker *broker, pid_t pid, u32 index, u32 wait_ms, struct tn_error *why);
+
+int tn_link_enter(struct tn_broker *broker, struct tn_link *link, pid_t pid, u32 wait_ms,
+                  struct tn_error *why)
+{
+    _free_ struct tn_attach_result *result = calloc(1, sizeof(*result));
+    u32 id = link->object.id, index = link->index;
+    int fd, r = result ? start_job(link, pid, wait_ms, &fd, why) : -ENOMEM;
+
+    if (r)
+        return r;
+    broker->entering[index]++;
+    broker->njobs++;
+    r = tn_loop_wait(broker->loop, fd, EPOLLIN, JOB_MS);
+    link = (struct tn_link *)tn_object_by_id(broker, TN_KIND_LINK, id);
+    if (r) {
+        if (link)
+            link->doubtful = true;
+        tn_job_abandon(broker, fd);
+        (void)tn_fail(why, r, "injector_stuck", "the injector for process %d gave no answer", pid);
+    } else {
+        r = tn_inject_finish(broker->inject, fd, result);
+    }
+    if (!r && result->err) {
+        *why = result->why;
+        r = result->err;
+    }
+    if (!r && (!link || link->detached)) {
+        /* Nobody has it any more: it is out of this one process after the others. */
+        r = detach_one(broker, pid, index, DETACH_MS, why) ? -ENOTRECOVERABLE : -ECANCELED;
+    } else if (!r) {
+        r = note_target(link, pid, result);
+    }
+    if (result->inherited > 0)
+        bring_inherited(broker, pid, result->inherited);
+    /* Where it might still be, its index stays out of use. */
+    broker->entering[index] -= r != -ENOTRECOVERABLE;
+    broker->njobs--;
+    return r;
+}
+
+/* Several processes at a time. */
+struct gang {
+    struct tn_broker *broker;
+    struct tn_link *link;
+    const pid_t *pids;
+    u32 next, count, wait_ms, working, entered;
+    int done; /* eventfd */
+    int failed;
+    struct tn_error *why; /* of the first failure */
+};
+
+static void gang_main(void *arg)
+{
+    struct gang *gang = arg;
+
+    while (gang->next < gang->count) {
+        struct tn_error why = {0};
+        pid_t pid = gang->pids[gang->next++];
+        int r;
+
+        if (tn_later_brings(gang->broker, gang->link, pid))
+            continue;
+        r = tn_link_enter(gang->broker, gang->link, pid, gang->wait_ms, &why);
+
+        gang->entered += !r;
+        if (r && !gang->failed) {
+            gang->failed = r;
+            *gang->why = why;
+        }
+    }
+    if (--gang->working == 0)
+        (void)!write(gang->done, &(u64){1}, sizeof(u64));
+}
+
+u32 tn_link_enter_all(struct tn_broker *broker, struct tn_link *link, const pid_t *pids, u32 count,
+                      u32 wait_ms, int *ret_failed, struct tn_error *why)
+{
+    struct gang gang = {
+        .broker = broker, .link = link, .pids = pids, .count = count, .wait_ms = wait_ms, .why = why};
+    _close_ int done = count > 1 ? eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) : -1;
+
+    gang.done = done;
+    gang.working = 1; /* this fiber */
+    for (u32 i = 1; done >= 0 && i < TN_MIN(count, GANG_MAX); i++) {
+        gang.working++;
+        if (tn_loop_spawn(broker->loop, gang_main, &gang))
+            gang.working--;
+    }
+    gang_main(&gang);
+    while (gang.working)
+        (void)tn_loop_wait(broker->loop, done, EPOLLIN, -1);
+    *ret_failed = gang.failed;
+    return gang.entered;
 }
 
 static void link_release(struct tn_object *object)
@@ -306,7 +437,7 @@ static void link_release(struct tn_object *object)
 /* What is left to do for a link that is gone: this outlives it. */
 struct farewell {
     struct tn_broker *broker;
-    bool doubtful;
+    bool doubtful, follow;
     u32 index, wait_ms, count;
     pid_t pids[];
 };
@@ -330,7 +461,72 @@ static int detach_one(struct tn_broker *broker, pid_t pid, u32 index, u32 wait_m
         *why = result->why;
         r = result->err;
     }
-    return r == -ESRCH ? 0 : r;
+    /* It has ended, or an exec or dlclose has thrown the link away. */
+    return r == -ESRCH || r == -ENOENT ? 0 : r;
+}
+
+/* Who is about to enter a process finds out afterwards, and undoes it. */
+static bool wait_for_entering(struct tn_broker *broker, u32 index)
+{
+    for (u32 ms = 0; broker->entering[index]; ms += 5) {
+        if (ms >= 2 * JOB_MS)
+            return false;
+        (void)tn_loop_wait(broker->loop, -1, 0, 5);
+    }
+    return true;
+}
+
+/* -------------------------------------------------------------------------------------- what children have */
+
+static bool any_follows(const struct tn_broker *broker)
+{
+    const struct tn_table *links = &broker->table[TN_KIND_LINK];
+
+    for (u32 i = 0; i < links->count; i++) {
+        const struct tn_link *link = (const struct tn_link *)links->slot[i];
+
+        if (link->follow && !link->detached)
+            return true;
+    }
+    return false;
+}
+
+static void take_back(struct tn_broker *broker, pid_t pid)
+{
+    _free_ struct tn_attach_spec *spec = calloc(1, sizeof(*spec));
+    _free_ struct tn_attach_result *result = calloc(1, sizeof(*result));
+    struct tn_error why = {0};
+    int fd;
+
+    if (!spec || !result)
+        return;
+    spec->pid = pid;
+    spec->take_only = true;
+    if (tn_inject_attach(broker->inject, spec, &fd, &why))
+        return;
+    if (tn_loop_wait(broker->loop, fd, EPOLLIN, JOB_MS))
+        tn_job_abandon(broker, fd);
+    else
+        (void)tn_inject_finish(broker->inject, fd, result);
+    tn_inject_leave(broker->inject, pid);
+}
+
+static bool left_alone(pid_t pid, const void *inject)
+{
+    return tn_inject_marked(pid) && !tn_inject_knows(inject, pid);
+}
+
+/* Fork children that were never entered have their parents' bytes, behind gates that are closed: once no link follows
+   any more, nothing there is of use to anybody. */
+static void take_back_children(struct tn_broker *broker)
+{
+    _free_ pid_t *pids = NULL;
+    u32 count = 0;
+
+    if (any_follows(broker) || pids_where(left_alone, broker->inject, &pids, &count))
+        return;
+    for (u32 i = 0; i < count && !any_follows(broker); i++)
+        take_back(broker, pids[i]);
 }
 
 static void farewell_main(void *arg)
@@ -345,8 +541,10 @@ static void farewell_main(void *arg)
             out = false;
     }
     /* A process that would not let go keeps the index out of use; its gate stays closed. */
-    if (out)
+    if (wait_for_entering(farewell->broker, farewell->index) && out)
         index_put(farewell->broker, farewell->index);
+    if (farewell->follow)
+        take_back_children(farewell->broker);
     farewell->broker->njobs--;
     free(farewell);
 }
@@ -359,6 +557,7 @@ void tn_link_detach(struct tn_link *link, u32 wait_ms)
     if (link->detached)
         return;
     tn_link_gate(link, false);
+    tn_later_unwatch(broker, link);
     link->detached = true;
     farewell = calloc(1, sizeof(*farewell) + link->ntargets * sizeof(pid_t));
     if (!farewell)
@@ -366,6 +565,7 @@ void tn_link_detach(struct tn_link *link, u32 wait_ms)
     farewell->broker = broker;
     farewell->index = link->index;
     farewell->doubtful = link->doubtful;
+    farewell->follow = link->follow;
     farewell->wait_ms = wait_ms;
     for (u32 i = 0; i < link->ntargets; i++)
         if (!link->targets[i].ended)
@@ -384,6 +584,7 @@ int tn_link_detach_wait(struct tn_caller *caller, struct tn_link *link, u32 wait
     if (link->detached)
         return -ENOENT;
     tn_link_gate(link, false);
+    tn_later_unwatch(caller->broker, link);
     link->detached = true;
     for (u32 i = 0; i < link->ntargets; i++) {
         struct tn_error why = {0};
@@ -396,8 +597,10 @@ int tn_link_detach_wait(struct tn_caller *caller, struct tn_link *link, u32 wait
             caller->why = why;
         }
     }
-    if (!r && !link->doubtful)
+    if (wait_for_entering(caller->broker, link->index) && !r && !link->doubtful)
         index_put(caller->broker, link->index);
+    if (link->follow)
+        take_back_children(caller->broker);
     return r;
 }
 
@@ -452,13 +655,14 @@ static int check_place(struct tn_caller *caller, struct tn_prog *prog, struct tn
     return r;
 }
 
-/* A link of `prog` at the event's place, in `count` processes. `args` (NULL: none):
-   the words of its context. */
+/* A link of `prog` at the event's place, in `count` processes; without any (pids NULL), in every one of the file, and
+   those that come later. `args` (NULL: none): the words of its context. */
 static int make_link(struct tn_caller *caller, struct tn_prog *prog, struct tn_perf *perf, const pid_t *pids,
                      u32 count, const struct tn_typed_args *args, u64 cookie, struct tn_link **ret_link)
 {
     struct tn_broker *broker = caller->broker;
     _unref_ struct tn_link *link = NULL;
+    _free_ pid_t *all = NULL;
     struct tn_error first = {0};
     u64 start = tn_now_ns();
     int r, failed = 0;
@@ -490,20 +694,22 @@ static int make_link(struct tn_caller *caller, struct tn_prog *prog, struct tn_p
         link->args = *args;
     link->cookie = cookie;
     link->attaching = true;
-    link->follow = caller->options.follow || (perf->pid < 0 && !perf->call);
+    link->all = !pids && !perf->call;
+    link->dev = perf->dev;
+    link->ino = perf->ino;
+    link->follow = caller->options.follow || link->all;
     link->prog = TN_REF(prog);
     link->perf = TN_REF(perf);
     perf->link = link;
 
-    for (u32 i = 0; i < count; i++) {
-        struct tn_error why = {0};
-
-        r = attach_one(caller, link, pids[i], &why);
-        if (r && !failed) {
-            failed = r;
-            first = why;
-        }
+    if (link->all) {
+        /* The mark first: whoever comes now is seen by one of the two. */
+        tn_later_watch(broker, link, &link->why_not);
+        r = tn_pids_of_file(perf->dev, perf->ino, &all, &count);
+        if (r)
+            return r;
     }
+    (void)tn_link_enter_all(broker, link, pids ? pids : all, count, caller->options.wait_ms, &failed, &first);
     link->attaching = false;
     /* "Every process" fails when not one could be entered; one that ended meanwhile does not matter. */
     if (failed && !link->ntargets) {
@@ -512,6 +718,8 @@ static int make_link(struct tn_caller *caller, struct tn_prog *prog, struct tn_p
     }
     link->attach_ns = tn_now_ns() - start;
     tn_link_gate(link, perf->enabled);
+    if (link->watched)
+        tn_later_look_again(broker, link);
     *ret_link = TN_TAKE_PTR(link);
     return 0;
 }
@@ -553,7 +761,7 @@ static int pids_of_scope(struct tn_caller *caller, const struct tn_perf *perf, p
         n = caller->scope.npids ? caller->scope.npids : caller->nhost_pids;
     }
     if (!n && caller->host)
-        return pids_of_file(caller->host->dev, caller->host->ino, ret_pids, ret_count);
+        return tn_pids_of_file(caller->host->dev, caller->host->ino, ret_pids, ret_count);
     if (!n)
         return tn_fail(
             &caller->why, -EINVAL, "scope_missing",
@@ -601,10 +809,6 @@ static int attach_calls(struct tn_caller *caller, struct tn_prog *prog, struct t
 int tn_link_attach(struct tn_caller *caller, struct tn_prog *prog, struct tn_perf *perf, u64 cookie,
                    struct tn_link **ret_link)
 {
-    _free_ pid_t *pids = NULL;
-    u32 count = 0;
-    int r;
-
     if (perf->call)
         return attach_calls(caller, prog, perf, cookie, ret_link);
     if (prog->type != BPF_PROG_TYPE_KPROBE)
@@ -617,11 +821,8 @@ int tn_link_attach(struct tn_caller *caller, struct tn_prog *prog, struct tn_per
                        prog->host->path, perf->path);
     if (perf->link) /* two callers may have looked at once */
         return -EEXIST;
-    if (perf->pid >= 0)
-        r = pids_add(&pids, &count, perf->pid) ? 0 : -ENOMEM;
-    else
-        r = pids_of_file(perf->dev, perf->ino, &pids, &count);
-    return r ? r : attach(caller, prog, perf, pids, count, NULL, cookie, ret_link);
+    return attach(caller, prog, perf, perf->pid >= 0 ? &perf->pid : NULL, perf->pid >= 0, NULL, cookie,
+                  ret_link);
 }
 
 static void place_release(struct tn_object *object)
@@ -660,31 +861,23 @@ int tn_link_attach_typed(struct tn_caller *caller, struct tn_prog *prog, u64 coo
                          struct tn_link **ret_link)
 {
     const struct tn_bhost *host = prog->host;
+    u32 count = caller->host == host ? caller->nhost_pids : 0;
     _unref_ struct tn_perf *perf = NULL;
-    _free_ pid_t *pids = NULL;
     struct tn_host_place place;
-    u32 count = 0;
     int r = tn_host_place(prog, &place, &caller->why);
 
-    if (r)
-        return r;
-    if (caller->host == host && caller->nhost_pids)
-        for (u32 i = 0; i < caller->nhost_pids && !r; i++)
-            r = pids_add(&pids, &count, caller->host_pid[i]) ? 0 : -ENOMEM;
-    else
-        r = pids_of_file(host->dev, host->ino, &pids, &count);
     if (r)
         return r;
     perf = own_place(caller);
     if (!perf)
         return -ENOMEM;
     perf->exit = place.exit;
-    perf->pid = count == 1 ? pids[0] : -1;
+    perf->pid = count == 1 ? caller->host_pid[0] : -1;
     snprintf(perf->path, sizeof(perf->path), "%s", host->path);
     perf->dev = host->dev;
     perf->ino = host->ino;
     perf->offset = place.offset;
-    return attach(caller, prog, perf, pids, count, &place.args, cookie, ret_link);
+    return attach(caller, prog, perf, count ? caller->host_pid : NULL, count, &place.args, cookie, ret_link);
 }
 
 /* A target has ended: what it held is nobody's. */
@@ -698,6 +891,10 @@ void tn_target_ended(struct tn_broker *broker, pid_t pid)
         for (u32 t = 0; t < link->ntargets; t++)
             if (link->targets[t].pid == pid)
                 link->targets[t].ended = true;
+        /* Of many that come and go, one that has ended says where the place was. */
+        for (u32 t = 1; link->all && t < link->ntargets; t++)
+            if (link->targets[t].ended)
+                link->targets[t--] = link->targets[--link->ntargets];
     }
     tn_process_ended(broker, pid);
 }

@@ -164,7 +164,13 @@ struct tn_link {
     bool words; /* the context is `args` */
     struct tn_typed_args args;
     bool attaching; /* not to be found by id yet */
-    bool doubtful;  /* an injector gave no answer: its index is never used again */
+    bool all;       /* every process of the file, those that come later too */
+    bool watched;   /* the latter are seen */
+    u64 dev, ino;   /* of the file */
+    struct tn_error why_not;
+    u32 failed; /* later processes that could not be entered */
+    struct tn_error failure;
+    bool doubtful; /* an injector gave no answer: its index is never used again */
     struct tn_target *targets;
     u32 ntargets;
     u64 cookie, attach_ns;

@@ -5,7 +5,7 @@
  *   -p PID…   one link a program and process
  *   -- CMD…   a child waits before its exec; the broker holds it at its first instruction while
  *             links are made, then lets it go; its exit status is ours
- *   neither   libbpf attaches by the section's path: every process that has the file mapped now
+ *   neither   libbpf attaches by the section's path: every process of the file, and those that come later
  *
  * What is wrong with the object, its section names, its functions and the processes is found before anything
  * is loaded. Links live as long as this command (--keep: until they are detached by id), which shows them and
@@ -208,7 +208,7 @@ static const struct argp argp = {
     "SEC(\"raw_tp/sys_enter\"), SEC(\"raw_tp/sys_exit\") for system calls. Without -p and CMD, every process "
     "that "
     "has PATH mapped "
-    "is meant.",
+    "is meant, and (as root) every one that executes or loads it later.",
     NULL,
     NULL,
     NULL,
@@ -702,6 +702,18 @@ static void show_links(FILE *out, const struct attach *a)
     fflush(out);
 }
 
+/* Every process was asked for, and is not all that is given. */
+static void warn_of_later(const struct attach *a)
+{
+    for (u32 i = 0; i < a->nids; i++) {
+        struct tn_ctl_link link;
+
+        if (tn_ctl_link(a->ids[i], &link) == 0 && link.all && !link.watched)
+            tn_cli_warn(a->name, "link %u: processes that come later are not seen: %.192s [not_watched]",
+                        link.id, link.why_not);
+    }
+}
+
 static void show_maps(FILE *out, const struct attach *a)
 {
     for (u32 i = 0; i < a->nmaps; i++) {
@@ -923,6 +935,7 @@ static int go(struct attach *a, const char *path, const sigset_t *signals)
     }
     if (r)
         return tn_cli_error(a->name, r, &err);
+    warn_of_later(a);
     for (u32 i = 0; a->keep && i < a->nids; i++) {
         r = tn_ctl(TN_CTL_LINK_KEEP, &a->ids[i], sizeof(a->ids[i]), NULL, 0);
         if (r < 0)

@@ -77,8 +77,14 @@ static void show_link(const struct tn_ctl_link *link)
         printf("  process     %d%s%s\n", link->pid, link->ended ? ", has ended" : "",
                link->follow ? ", and its children" : ", without its children");
     else
-        printf("  processes   %u, all that %s\n", link->targets,
-               link->is_call ? "were named" : "had the file mapped");
+        printf("  processes   %u, all that %s%s\n", link->targets,
+               link->is_call ? "were named" : "had the file mapped",
+               link->watched ? ", and those that come later" : "");
+    if (link->all && !link->watched)
+        printf("              those that come later are not seen: %.192s\n", link->why_not);
+    if (link->failed)
+        printf("              %u that came could not be entered; the last: %.192s [%.48s]\n", link->failed,
+               link->failure, link->failure_reason);
     if (link->is_call)
         printf("  places      %u instructions, by %.32s\n", link->places, link->tactic);
     else

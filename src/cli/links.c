@@ -30,16 +30,18 @@ json_t *tn_link_json(const struct tn_ctl_link *link)
 
     snprintf(address, sizeof(address), "0x%" PRIx64, link->address);
     return json_pack(
-        "{s:I, s:o, s:I, s:i, s:o, s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:b, s:b, s:b, s:I, s:o, "
+        "{s:I, s:o, s:I, s:i, s:o, s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:b, s:b, s:b, s:b, s:I, "
+        "s:o, "
         "s:o, s:I, s:I, s:o}",
         "id", (json_int_t)link->id, "prog", TEXT(link->prog), "prog_id", (json_int_t)link->prog_id, "pid",
         (int)link->pid, "target", TEXT(link->target), "symbol", TEXT(link->symbol), "offset",
         tn_json_u64(link->offset), "kind", TEXT(link->kind), "tactic", TEXT(link->tactic), "address", address,
         "file_offset", tn_json_u64(link->file_offset), "cookie", tn_json_u64(link->cookie), "missed",
         tn_json_u64(link->missed), "recursion", tn_json_u64(link->recursion), "kept", (int)link->kept,
-        "follow", (int)link->follow, "ended", (int)link->ended, "targets", (json_int_t)link->targets,
-        "attach_ns", tn_json_u64(link->attach_ns), "hold_ns_max", tn_json_u64(link->hold_ns_max), "places",
-        (json_int_t)link->places, "left", (json_int_t)link->left, "left_why", TEXT(link->left_why));
+        "follow", (int)link->follow, "ended", (int)link->ended, "watched", (int)link->watched, "targets",
+        (json_int_t)link->targets, "attach_ns", tn_json_u64(link->attach_ns), "hold_ns_max",
+        tn_json_u64(link->hold_ns_max), "places", (json_int_t)link->places, "left", (json_int_t)link->left,
+        "left_why", TEXT(link->left_why));
 }
 
 int tn_link_head(struct tn_table *table)
@@ -62,9 +64,10 @@ int tn_link_row(struct tn_table *table, const struct tn_ctl_link *link)
     snprintf(prog, sizeof(prog), "%.*s", (int)sizeof(link->prog), link->prog);
     tn_link_place(link, place, sizeof(place));
     return tn_table_row(table, id, prog, pid, kind, place, target ? target : "", tactic, missed,
-                        link->ended  ? "ended"
-                        : link->kept ? "kept"
-                                     : "",
+                        link->ended                   ? "ended"
+                        : link->all && !link->watched ? "later ones are not seen"
+                        : link->kept                  ? "kept"
+                                                      : "",
                         NULL);
 }
 

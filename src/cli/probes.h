@@ -34,7 +34,7 @@ struct tn_probe {
     P(nofile,       "open files",                      false, "the broker keeps a descriptor a map, program and link: ulimit -n") \
     P(pku,          "protection keys",                 false, "programs are kept apart by the verifier alone on this machine") \
     P(seccomp,      "seccomp notification",            false, "static and Go tools cannot be served; Linux 5.0 has it")   \
-    P(fanotify,     "watching for exec",               false, "a program is caught at its start only when tenon starts it: CAP_SYS_ADMIN is needed") \
+    P(fanotify,     "watching for exec",               false, "links to every process of a file do not see those that come later: CAP_SYS_ADMIN is needed") \
     P(kernel_bpf,   "the kernel's own eBPF",           false, "only the comparison with kernel uprobes in 'make bench' needs it: CAP_BPF and CAP_PERFMON") \
     P(policy,       "policy",                          false, "write one, see docs/eim.md and 'tenon policy': a host that a file names is governed by it") \
     P(broker,       "broker",                          false, "none runs; the first command that needs one starts it")

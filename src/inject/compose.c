@@ -190,8 +190,8 @@ static void wire(struct tn_place_req *q, const struct tn_patch *p, u64 bias, con
 }
 
 /* A site whose code is gone, near enough, not taken by this job yet: from `after` on. −1: none. */
-static s32 gone_site(const struct tn_entry *c, const struct near *n, const struct tn_place_req *q, u32 nplaces,
-                     u32 after)
+static s32 gone_site(const struct tn_entry *c, const struct near *n, const struct tn_place_req *q,
+                     u32 nplaces, u32 after)
 {
     for (u32 i = after; i < c->st->nsites; i++) {
         const struct tn_site *s = &c->st->site[i];
@@ -208,8 +208,9 @@ static s32 gone_site(const struct tn_entry *c, const struct near *n, const struc
     return -1;
 }
 
-static int displace(const struct tn_entry *c, const struct tn_patch *p, u64 bias, const struct tn_place_req *q,
-                    u8 *code, u64 cap, struct tn_displaced_out *out, struct tn_error *err)
+static int displace(const struct tn_entry *c, const struct tn_patch *p, u64 bias,
+                    const struct tn_place_req *q, u8 *code, u64 cap, struct tn_displaced_out *out,
+                    struct tn_error *err)
 {
     const struct tn_region *priv = tn_state_region(c->st, TN_REGION_PRIVATE, 0);
     const struct tn_region *calls = tn_state_region(c->st, TN_REGION_CALLS, 0);

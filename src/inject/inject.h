@@ -85,7 +85,7 @@ struct tn_attach_result {
     u64 hold_ns_max; /* longest time any thread was held */
     u64 total_ns;
     u32 threads, interrupted;
-    pid_t inherited; /* a parent whose links have counted here, and do no longer; 0: none */
+    pid_t inherited;    /* a parent whose links have counted here, and do no longer; 0: none */
     u32 places;         /* that were patched */
     u32 left;           /* system calls that may be meant and were left as they are: */
     char left_why[512]; /* … where, and why, by number: "libc.so.6: 2 too_short, 1 call_in_window; …" */

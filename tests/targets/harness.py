@@ -282,6 +282,30 @@ class Room:
             time.sleep(0.05)
 
 
+NOBODY = 65534
+
+
+class Nobody:
+    """The same commands as an ordinary user, without a capability, from a copy that he may read."""
+
+    def __init__(self, room, *names):
+        if os.geteuid() != 0:
+            raise Skip("only root can become somebody else")
+        need("setpriv")
+        self.room = room
+        self.words = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--inh-caps=-all"]
+        os.mkdir(room.path("his"))
+        os.chown(room.path("his"), NOBODY, NOBODY)
+        os.chmod(room.dir, 0o755)
+        for name in (TENON, *(os.path.join(HERE, name) for name in names)):
+            shutil.copy(name, room.path(os.path.basename(name)))
+        self.env = dict(room.env, TENON_SOCKET=room.path("his/broker.sock"), HOME=room.path("his"),
+                        XDG_RUNTIME_DIR=room.path("his"), PATH=f"{room.dir}:/usr/bin:/bin")
+
+    def tenon(self, *words, **how):
+        return self.room.run([*self.words, self.room.path("tenon"), *words], env=self.env, **how)
+
+
 def late(*_):
     raise AssertionError("not done within its time")
 

@@ -5,7 +5,7 @@ import shutil
 import signal
 import subprocess
 
-from harness import HERE, TENON, Refused, Skip, code, main, need, same, test, until
+from harness import HERE, TENON, Nobody, code, main, same, test, until
 
 
 @test("two links at one place, detached in either order: each counts what was called while it was there")
@@ -87,34 +87,9 @@ def _(room):
     room.tenon("detach", str(link.ids[0]), status=1)
 
 
-NOBODY = 65534
-
-
-class Nobody:
-    """The same commands as an ordinary user, without a capability, from a copy that he may read."""
-
-    def __init__(self, room):
-        if os.geteuid() != 0:
-            raise Skip("only root can become somebody else")
-        need("setpriv")
-        self.room = room
-        self.words = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--inh-caps=-all"]
-        os.mkdir(room.path("his"))
-        os.chown(room.path("his"), NOBODY, NOBODY)
-        os.chmod(room.dir, 0o755)
-        for name in (TENON, os.path.join(HERE, "targets-forker"), os.path.join(HERE, "forker.bpf.o"),
-                     os.path.join(HERE, "clock_nanosleep.bpf.o")):
-            shutil.copy(name, room.path(os.path.basename(name)))
-        self.env = dict(room.env, TENON_SOCKET=room.path("his/broker.sock"), HOME=room.path("his"),
-                        XDG_RUNTIME_DIR=room.path("his"), PATH=f"{room.dir}:/usr/bin:/bin")
-
-    def tenon(self, *words, **how):
-        return self.room.run([*self.words, self.room.path("tenon"), *words], env=self.env, **how)
-
-
 @test("an ordinary user, his own process: attached, counted, detached; sleep from its start, too")
 def _(room):
-    him = Nobody(room)
+    him = Nobody(room, "targets-forker", "forker.bpf.o", "clock_nanosleep.bpf.o")
     forker = room.program_of([*him.words, room.path("targets-forker")], env=him.env)
     same(forker.ask("fork 1 1 0"), "2 0")
     him.tenon("attach", "--keep", "-p", str(forker.pid), room.path("forker.bpf.o"))
@@ -127,7 +102,7 @@ def _(room):
 
 @test("an ordinary user, another's process: refused by name, by his own broker; root's broker is not his")
 def _(room):
-    him = Nobody(room)
+    him = Nobody(room, "targets-forker", "forker.bpf.o", "clock_nanosleep.bpf.o")
     forker = room.program("forker")
     him.tenon("attach", "-p", str(forker.pid), room.path("forker.bpf.o"), status=1)
     assert "[not_permitted]" in room.err, room.err

@@ -422,7 +422,6 @@ int tn_compose_links(struct tn_entry *c, const struct tn_prog_slot *prog, const 
 {
     _free_ struct tn_place_req *place = calloc(c->nwishes, sizeof(*place));
     struct tn_install_req req = {.link_index = c->spec->link_index,
-                                 .vfork_done = !c->spec->follow,
                                  .prog = *prog,
                                  .stuck_ms = STUCK_MS,
                                  .counter = c->counter};
@@ -451,6 +450,7 @@ int tn_compose_links(struct tn_entry *c, const struct tn_prog_slot *prog, const 
             return tn_fail(c->err, -ENOSPC, "no_room_near", "the memory near the code is full");
         if (r == 0 && w->hook)
             r = make_hook(c, k, w->patch, w->bias, &common, facts, &place[n]);
+        req.vfork_done |= w->common && tn_wants(&tn_wanted_vforks, w->patch->nr);
         n++;
     }
     if (r < 0)

@@ -294,6 +294,14 @@ static int ask_call(void *self, const struct tn_call *call, struct tn_call_facts
     return r ? r : ask->recorder.may_call(ask->recorder.self, call, &ignored, err);
 }
 
+static int ask_answer(void *self, const struct tn_call_answer *answer, struct tn_error *err)
+{
+    struct tn_policy_ask *ask = self;
+    int r = ask->klass ? ask->by_class.may_answer(ask->by_class.self, answer, err) : 0;
+
+    return r ? r : ask->recorder.may_answer(ask->recorder.self, answer, err);
+}
+
 /* Where nobody governs, every function of the host may be called, if with pointers that are surely good. */
 static int ask_offer(void *self, u32 btf_id, struct tn_host_function *ret)
 {
@@ -349,6 +357,7 @@ int tn_policy_begin(struct tn_caller *caller, struct tn_prog *prog, struct tn_po
         .limits = ret_ask->klass ? ret_ask->by_class.limits : tn_authority_all.limits,
         .may_access = ask_access,
         .may_call = ask_call,
+        .may_answer = ask_answer,
         .is_promised = ask_promised,
         .may_offer = prog->host ? ask_offer : NULL,
         .host_stores = prog->host != NULL,
@@ -472,6 +481,8 @@ static int hold(struct tn_caller *caller, struct tn_prog *prog, const struct tn_
     r = tn_eim_admits_place(c, at, function, id, &caller->why);
     if (!r && (anew || prog->host != host || strcmp(prog->granted->klass, tn_eim_class_name(c)) != 0))
         r = admits_all(c, prog->granted, &caller->why);
+    if (!r && *function)
+        r = tn_eim_admits_answers(c, &prog->granted->uses, function, &caller->why);
     if (!r)
         r = check_whole(c, prog, &caller->why);
     if (!r && !prog->granted->klass[0])

@@ -259,7 +259,11 @@ int tn_policy_explain(const struct tn_policy_cmd *cmd)
 
             (void)tn_eim_admits(x.c, uses.head.needs.typed, &uses.row[i].use, &why);
             use_text(&a, x.c, &uses, &uses.row[i].use, what, sizeof(what));
-            row(&x, uses.row[i].use.call ? "call" : "access", what, &uses.row[i], &why);
+            row(&x,
+                uses.row[i].use.answer ? "answer"
+                : uses.row[i].use.call ? "call"
+                                       : "access",
+                what, &uses.row[i], &why);
         }
         explain_limits(&x, at, function);
         tn_cli_uses_clear(&uses);

@@ -214,11 +214,8 @@ static int ask_function(const struct tn_class *c, const struct tn_call *call, st
         return code;
     }
     snprintf(what, sizeof(what), "call of %.80s", name);
-    if (!strcmp(name, "tenon_replace")) {
-        if (!c->replace)
-            return deny_one(c, err, what, "replace");
-        return c->func && call->nargs == 2 ? tn_cons_answer(c->func, &call->args[1], err) : 0;
-    }
+    if (!strcmp(name, "tenon_replace")) /* what it answers is asked by itself */
+        return c->replace ? 0 : deny_one(c, err, what, "replace");
     if (!strcmp(name, "tenon_copy")) /* the bytes are asked for by themselves */
         return 0;
     for (u32 k = 0; k < c->bound->host->nfunctions; k++)
@@ -262,6 +259,45 @@ int tn_ask_call(const struct tn_asker *q, const struct tn_call *call, struct tn_
                     call->helper_id == TN_PROTO_override_return ? "replace" : tn_proto_name(call->helper_id));
 }
 
+/* ---------------------------------------------------------------------------------------------- answers */
+
+/* What every entry that stands for the function promises; where none does, the type that it returns. */
+int tn_ask_answer_of(const struct tn_bound *b, const char *function, const struct tn_call_answer *a,
+                     struct tn_error *err)
+{
+    struct tn_bfunc types = {.function = function, .typed = true};
+    bool declared = false;
+    u32 id;
+    int code = 0;
+
+    for (u32 k = 0; k < b->host->nentries && !code; k++) {
+        if (strcmp(b->entry[k].function, function) != 0)
+            continue;
+        declared = true;
+        code = tn_cons_answer(&b->entry[k], a, err);
+    }
+    id = declared ? 0 : tn_btf_find(b->btf, BTF_KIND_FUNC, function);
+    if (!id)
+        return code;
+    types.ret = tn_vtype_of(b->btf, tn_btf_type(b->btf, tn_btf_type(b->btf, id)->type)->type);
+    return tn_cons_answer(&types, a, err);
+}
+
+int tn_ask_answer(const struct tn_asker *q, const struct tn_call_answer *a, struct tn_error *err)
+{
+    const struct tn_class *c = q->c;
+    const char *function = c->func                                          ? c->func->function
+                           : c->entry && *c->entry && strcmp(c->entry, "*") ? c->entry
+                           : a->btf_id ? tn_btf_name(c->bound->btf, a->btf_id)
+                                       : NULL;
+
+    if (a->by_result && a->value.number && !a->value.umax)
+        return 0;
+    if (a->by_result && !c->replace)
+        return deny_one(c, err, "answer in the function's place", "replace");
+    return function ? tn_ask_answer_of(c->bound, function, a, err) : 0;
+}
+
 /* ------------------------------------------------------------------------------------------- authority */
 
 static int may_access(void *self, const struct tn_access *access, struct tn_error *err)
@@ -271,6 +307,11 @@ static int may_access(void *self, const struct tn_access *access, struct tn_erro
 static int may_call(void *self, const struct tn_call *call, struct tn_call_facts *facts, struct tn_error *err)
 {
     return tn_ask_call(self, call, facts, err);
+}
+
+static int may_answer(void *self, const struct tn_call_answer *answer, struct tn_error *err)
+{
+    return tn_ask_answer(self, answer, err);
 }
 
 static bool is_promised(void *self, const struct tn_access *access)
@@ -322,6 +363,7 @@ void tn_eim_authority(const struct tn_class *c, bool typed, struct tn_asker *ask
                                  .limits = tn_authority_all.limits,
                                  .may_access = may_access,
                                  .may_call = may_call,
+                                 .may_answer = may_answer,
                                  .is_promised = is_promised,
                                  .may_offer = may_offer};
     ret->host_stores = true;

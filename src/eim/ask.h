@@ -8,6 +8,10 @@
 int tn_ask_access(const struct tn_asker *q, const struct tn_access *a, struct tn_error *err);
 int tn_ask_call(const struct tn_asker *q, const struct tn_call *call, struct tn_call_facts *facts,
                 struct tn_error *err);
+int tn_ask_answer(const struct tn_asker *q, const struct tn_call_answer *a, struct tn_error *err);
+/* … in the place of that function, whatever class. */
+int tn_ask_answer_of(const struct tn_bound *b, const char *function, const struct tn_call_answer *a,
+                     struct tn_error *err);
 
 int tn_ask_offer(const struct tn_bound *b, u32 btf_id, struct tn_host_function *ret);
 

@@ -174,8 +174,8 @@ void tn_cons_result(const struct tn_bfunc *f, const struct tn_call_arg *args, u3
                     struct tn_call_facts *facts);
 bool tn_cons_is_post(const struct tn_cons *c);
 /* May this be answered in the function's place? 0, or −EACCES with `err` filled (postcondition). */
-#define TN_ANSWER_ARGS 12u
-int tn_cons_answer(const struct tn_bfunc *f, const struct tn_call_arg *answer, struct tn_error *err);
+#define TN_ANSWER_ARGS 16u
+int tn_cons_answer(const struct tn_bfunc *f, const struct tn_call_answer *answer, struct tn_error *err);
 int tn_bfunc_facts(const struct tn_scope *s, struct tn_bfunc *f);
 
 /* entry.c: may a function be called that is not to be called while it runs? 0, or −EACCES with `err`. */

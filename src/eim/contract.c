@@ -283,16 +283,14 @@ void tn_cons_result(const struct tn_bfunc *f, const struct tn_call_arg *args, u3
     facts->ret_max = (s64)TN_MIN(s.max, (wide)INT64_MAX);
 }
 
-/* An answer that stands for the result: its type, and whether all that is promised
-   of the result holds of it. */
-int tn_cons_answer(const struct tn_bfunc *f, const struct tn_call_arg *answer, struct tn_error *err)
+/* A number, or a pointer, that is to be the result: its type, and whether all that is promised of the result holds
+   of it. */
+static int answer_fits(const struct tn_bfunc *f, const struct tn_call_arg *answer, struct tn_error *err)
 {
     struct tn_call_arg args[TN_ANSWER_ARGS + 1];
     const struct tn_vtype *t = &f->ret;
     u32 bits = t->size ? t->size * 8u : 64;
 
-    if (!f->typed || (!t->pointers && !t->number))
-        return 0;
     if (t->pointers && answer->number && (answer->umin || answer->umax))
         return tn_fail(
             err, -EACCES, "postcondition",
@@ -306,8 +304,6 @@ int tn_cons_answer(const struct tn_bfunc *f, const struct tn_call_arg *answer, s
             err, -EACCES, "postcondition",
             "%.64s returns a number of %u bytes%s, which the answer is not known to fit: bound it first",
             f->function, bits / 8, t->is_signed ? ", signed" : "");
-    if (f->n > TN_ANSWER_ARGS)
-        return 0;
     for (u32 k = 0; k < f->n; k++) /* what they were is not known here */
         args[k] =
             (struct tn_call_arg){.number = true, .min = INT64_MIN, .max = INT64_MAX, .umax = UINT64_MAX};
@@ -322,6 +318,48 @@ int tn_cons_answer(const struct tn_bfunc *f, const struct tn_call_arg *answer, s
                 f->function, c->text, c->at.file, c->at.line, c->at.column);
     }
     return 0;
+}
+
+/* A result of a program: 0 leaves the function alone, and every other number is its answer. Of a number of four bytes
+   or fewer the caller sees the low half, which is 0 where the whole is not, if that is a number of any size. */
+static int result_fits(const struct tn_bfunc *f, const struct tn_call_answer *answer, struct tn_error *err)
+{
+    const struct tn_call_arg *whole = &answer->value;
+    bool narrow = f->ret.number && f->ret.size && f->ret.size < 8;
+    bool fits = whole->umax <= UINT32_MAX || (whole->min >= INT32_MIN && whole->max <= INT32_MAX);
+    struct tn_call_arg a = narrow ? answer->low : *whole, part = a;
+    int code = 0;
+
+    if (!a.number || (narrow && !fits))
+        return answer_fits(f, &a, err);
+    if (!f->ret.is_signed) {
+        part.umin = TN_MAX(a.umin, 1ull);
+        return a.umax ? answer_fits(f, &part, err) : 0;
+    }
+    part.max = TN_MIN(a.max, -1ll);
+    if (part.min <= part.max) {
+        part.umin = (u64)part.min;
+        part.umax = (u64)part.max;
+        code = answer_fits(f, &part, err);
+    }
+    part = a;
+    part.min = TN_MAX(a.min, 1ll);
+    if (code || part.min > part.max)
+        return code;
+    part.umin = (u64)part.min;
+    part.umax = (u64)part.max;
+    return answer_fits(f, &part, err);
+}
+
+int tn_cons_answer(const struct tn_bfunc *f, const struct tn_call_answer *answer, struct tn_error *err)
+{
+    if (!f->typed || (!f->ret.pointers && !f->ret.number))
+        return 0;
+    if (f->n > TN_ANSWER_ARGS)
+        return tn_fail(err, -EACCES, "postcondition",
+                       "%.64s has more than %u arguments: nothing answers in its place", f->function,
+                       TN_ANSWER_ARGS);
+    return answer->by_result ? result_fits(f, answer, err) : answer_fits(f, &answer->value, err);
 }
 
 /* ------------------------------------------------------------------------------------------- reading them */

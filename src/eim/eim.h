@@ -164,13 +164,15 @@ int tn_eim_replaces(const struct tn_class *c, struct tn_error *err);
 
 /* ----------------------------------------------------------------------------------- for the manager */
 
-/* What a verification asked, each thing once an instruction. */
+/* What a verification asked, each thing once an instruction, but for calls that differ in their arguments. */
 struct tn_eim_use {
-    bool call;               /* else an access */
+    bool call;               /* else an access, unless: */
+    bool answer;             /* args: what is answered, and its low half */
+    bool by_result;          /* … by returning it */
     struct tn_access access; /* without its path */
     u32 helper_id, btf_id;   /* call */
     u32 insn;
-    struct tn_call_arg args[5]; /* call of a function: what held of them on every path */
+    struct tn_call_arg args[5]; /* call of a function, answer: what held of them on a path, or on several */
     u32 nargs;
 };
 struct tn_eim_uses {
@@ -188,6 +190,9 @@ void tn_eim_uses_clear(struct tn_eim_uses *uses);
 
 /* Would the class admit it? 0, or −EACCES with `err` filled as in a refusal of the verifier's. */
 int tn_eim_admits(const struct tn_class *c, bool typed, const struct tn_eim_use *use, struct tn_error *err);
+/* What it answers, in the place of that function: may it stand there? 0, or −EACCES (postcondition). */
+int tn_eim_admits_answers(const struct tn_class *c, const struct tn_eim_uses *uses, const char *function,
+                          struct tn_error *err);
 /* The use in a few words: "read(r->uri.len)", "call of bpf_ktime_get_ns". */
 void tn_eim_use_text(const struct tn_class *c, const struct tn_eim_use *use, char *buf, size_t cap);
 

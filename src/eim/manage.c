@@ -192,7 +192,7 @@ static int collect(struct infer *i, const struct tn_eim_needs *needs, struct tn_
         const struct tn_eim_use *u = &i->uses->row[k];
         char text[200];
 
-        code = u->call ? add_call(i, u) : add_access(i, &u->access);
+        code = u->answer ? 0 : u->call ? add_call(i, u) : add_access(i, &u->access);
         if (code != -ENOENT)
             continue;
         tn_eim_use_text(i->uses->bound->rule[TN_RULE_observability], u, text, sizeof(text));
@@ -291,6 +291,10 @@ void tn_eim_use_text(const struct tn_class *c, const struct tn_eim_use *u, char 
     struct tn_words w = {0};
     size_t used = 0;
 
+    if (u->answer) {
+        snprintf(buf, cap, "answer in the function's place");
+        return;
+    }
     if (u->call) {
         name = u->helper_id ? tn_proto_name(u->helper_id) : tn_btf_name(c->bound->btf, u->btf_id);
         snprintf(buf, cap, "call of %s", name);

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What a program needs, learnt by verifying it under an authority that says yes and writes down the question.
- * The same question at the same instruction is one row, found by hash; arguments of calls are what held on
- * every path that came there.
+ * The same question at the same instruction is one row, found by hash. Of a call, too, as long as it is asked of the
+ * same arguments; of more than a few, the last row is what held on every path that came there.
  */
 #include <errno.h>
 
 #include "eim/ask.h"
+
+#define WAYS 8u
 
 static u32 hash(const struct tn_eim_use *u)
 {
@@ -14,18 +16,31 @@ static u32 hash(const struct tn_eim_use *u)
 
     h ^= (u64)u->access.offset << 32 | (u->call ? u->btf_id : u->access.btf_id);
     h *= 0xff51afd7ed558ccdull;
-    h ^= u->helper_id + ((u64)u->access.size << 8) + u->access.kind;
+    h ^= u->answer + u->helper_id + ((u64)u->access.size << 8) + u->access.kind;
     return (u32)(h ^ h >> 29);
 }
 
 static bool same(const struct tn_eim_use *a, const struct tn_eim_use *b)
 {
-    return a->call == b->call && a->insn == b->insn && a->helper_id == b->helper_id &&
-           a->btf_id == b->btf_id && a->access.kind == b->access.kind &&
-           a->access.btf_id == b->access.btf_id && a->access.offset == b->access.offset &&
-           a->access.size == b->access.size && a->access.var == b->access.var &&
-           a->access.buffer == b->access.buffer && a->access.length_off == b->access.length_off &&
-           a->access.process == b->access.process;
+    return a->call == b->call && a->answer == b->answer && a->by_result == b->by_result &&
+           a->insn == b->insn && a->helper_id == b->helper_id && a->btf_id == b->btf_id &&
+           a->access.kind == b->access.kind && a->access.btf_id == b->access.btf_id &&
+           a->access.offset == b->access.offset && a->access.size == b->access.size &&
+           a->access.var == b->access.var && a->access.buffer == b->access.buffer &&
+           a->access.length_off == b->access.length_off && a->access.process == b->access.process;
+}
+
+static bool same_args(const struct tn_eim_use *x, const struct tn_eim_use *y)
+{
+    for (u32 k = 0; k < x->nargs; k++) {
+        const struct tn_call_arg *a = &x->args[k], *b = &y->args[k];
+
+        if (a->number != b->number || a->maybe_null != b->maybe_null || a->trusted != b->trusted ||
+            a->min != b->min || a->max != b->max || a->umin != b->umin || a->umax != b->umax ||
+            a->bytes != b->bytes || a->btf_id != b->btf_id)
+            return false;
+    }
+    return true;
 }
 
 static void widen(struct tn_eim_use *u, const struct tn_call_arg *args)
@@ -82,7 +97,8 @@ static bool make_room(struct tn_eim_uses *uses)
 
 static void note(struct tn_eim_uses *uses, const struct tn_eim_use *u)
 {
-    u32 at;
+    struct tn_eim_use *last = NULL;
+    u32 at, ways = 0;
 
     if (!make_room(uses)) {
         uses->failed = true;
@@ -93,7 +109,13 @@ static void note(struct tn_eim_uses *uses, const struct tn_eim_use *u)
 
         if (!same(old, u))
             continue;
-        widen(old, u->args);
+        if (same_args(old, u))
+            return;
+        last = old;
+        ways++;
+    }
+    if (ways >= WAYS) {
+        widen(last, u->args);
         return;
     }
     uses->row[uses->n++] = *u;
@@ -128,6 +150,23 @@ static int record_call(void *self, const struct tn_call *call, struct tn_call_fa
     return 0;
 }
 
+static int record_answer(void *self, const struct tn_call_answer *answer, struct tn_error *err)
+{
+    struct tn_eim_use u;
+
+    if (answer->by_result && answer->value.number && !answer->value.umax) /* none */
+        return 0;
+    u = (struct tn_eim_use){.answer = true,
+                            .by_result = answer->by_result,
+                            .btf_id = answer->btf_id,
+                            .insn = answer->insn,
+                            .args = {answer->value, answer->low},
+                            .nargs = 2};
+
+    note(self, &u);
+    return 0;
+}
+
 static int record_offer(void *self, u32 btf_id, struct tn_host_function *ret)
 {
     const struct tn_eim_uses *uses = self;
@@ -146,6 +185,7 @@ void tn_eim_recording(struct tn_eim_uses *uses, const char *entry, struct tn_aut
         ret->entry_valid = uses->bound->entry[e - uses->bound->host->entry].valid;
     ret->may_access = record_access;
     ret->may_call = record_call;
+    ret->may_answer = record_answer;
     ret->may_offer = record_offer;
 }
 
@@ -156,6 +196,25 @@ void tn_eim_uses_clear(struct tn_eim_uses *uses)
     *uses = (struct tn_eim_uses){.bound = uses->bound};
 }
 
+static struct tn_call_answer answer_of(const struct tn_eim_use *u)
+{
+    return (struct tn_call_answer){u->args[0], u->args[1], u->by_result, u->btf_id, u->insn};
+}
+
+int tn_eim_admits_answers(const struct tn_class *c, const struct tn_eim_uses *uses, const char *function,
+                          struct tn_error *err)
+{
+    int code = 0;
+
+    for (u32 k = 0; k < uses->n && !code; k++) {
+        struct tn_call_answer answer = answer_of(&uses->row[k]);
+
+        if (uses->row[k].answer)
+            code = tn_ask_answer_of(c->bound, function, &answer, err);
+    }
+    return code;
+}
+
 int tn_eim_admits(const struct tn_class *c, bool typed, const struct tn_eim_use *u, struct tn_error *err)
 {
     struct tn_asker q = {.c = c, .typed = typed};
@@ -163,6 +222,11 @@ int tn_eim_admits(const struct tn_class *c, bool typed, const struct tn_eim_use 
     struct tn_call_facts facts = {INT64_MIN, INT64_MAX};
     struct tn_access access = u->access;
 
+    if (u->answer) {
+        struct tn_call_answer answer = answer_of(u);
+
+        return tn_ask_answer(&q, &answer, err);
+    }
     access.path = "";
     return u->call ? tn_ask_call(&q, &call, &facts, err) : tn_ask_access(&q, &access, err);
 }

@@ -511,6 +511,9 @@ int tn_call_helper(struct vf *v, const struct bpf_insn *i)
     vf_error_empty(&denied);
     if (v->auth->may_call(v->auth->self, &question, &facts, &denied))
         return vf_refuse_denied(v, TN_REASON_call_denied, &denied);
+    err = c.proto->id == TN_PROTO_override_return ? tn_prog_answer(v, 2, false) : 0;
+    if (err)
+        return err;
     if (c.use.release || c.kptr) /* else nobody speaks of it */
         snprintf(func, sizeof(func), "%s#%u", c.proto->name, c.proto->id);
     err = c.kptr ? tn_kptr_given(v, &c.use, func) : tn_ref_arg_done(v, &c.use, func);

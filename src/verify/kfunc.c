@@ -416,6 +416,8 @@ int tn_kfunc_call(struct vf *v, const struct bpf_insn *i, bool *ret_end)
         err = tn_kfunc_args(v, &c);
     if (!err)
         err = ask_authority(v, &c, &facts);
+    if (!err && c.row->special == TN_KFUNC_ANSWER)
+        err = tn_prog_answer(v, 2, false);
     if (!err && c.row->special == TN_KFUNC_COPY)
         err = tn_buffer_copied(v, &facts);
     if (!err)

@@ -136,7 +136,36 @@ int tn_check_result(struct vf *v, u32 regno, const char *when, s64 min, s64 max)
                      inside ? "from a function that is called back" : "from a program of this type");
 }
 
+static struct tn_call_arg low_half(const struct tn_reg *reg)
+{
+    return (struct tn_call_arg){.number = true,
+                                .min = reg->r.s32min,
+                                .max = reg->r.s32max,
+                                .umin = reg->r.u32min,
+                                .umax = reg->r.u32max};
+}
+
+int tn_prog_answer(struct vf *v, u32 regno, bool by_result)
+{
+    const struct tn_reg *reg = vf_reg(v, regno);
+    struct tn_call_answer answer = {.by_result = by_result, .btf_id = v->in->attach_btf_id, .insn = v->pc};
+    struct tn_error err = {0};
+
+    if (!v->auth->may_answer)
+        return 0;
+    answer.value = answer.low = vf_arg_facts(v, reg);
+    if (reg->kind == TN_REG_SCALAR) {
+        answer.low = low_half(reg);
+        tn_track_precise(v, regno);
+    }
+    return v->auth->may_answer(v->auth->self, &answer, &err)
+               ? vf_refuse_denied(v, TN_REASON_call_denied, &err)
+               : 0;
+}
+
 int tn_prog_result(struct vf *v, u32 regno)
 {
+    if (v->in->prog_type == BPF_PROG_TYPE_TRACING && v->in->expected_attach_type == BPF_MODIFY_RETURN)
+        return tn_prog_answer(v, regno, true);
     return v->ret_checked ? tn_check_result(v, regno, "At program exit", v->ret_min, v->ret_max) : 0;
 }

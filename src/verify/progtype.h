@@ -71,6 +71,8 @@ struct vf;
 int tn_prog_type_check(struct vf *v);
 /* The result of the program (R0, or what it throws) at its end. */
 int tn_prog_result(struct vf *v, u32 regno);
+/* What stands in `regno` is to be the answer in the hooked function's place: is it one that may be given? */
+int tn_prog_answer(struct vf *v, u32 regno, bool by_result);
 /* `regno` is a number in [min, max]; `when`: "At program exit". */
 int tn_check_result(struct vf *v, u32 regno, const char *when, s64 min, s64 max);
 

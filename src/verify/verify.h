@@ -49,6 +49,15 @@ struct tn_call {
     const struct tn_call_arg *args; /* of a kfunc: nargs of them */
     u32 nargs;
 };
+/* What stands in the place of a function's result: what is passed to bpf_override_return or to the host's function
+   that answers, or what a program of type fmod_ret returns. */
+struct tn_call_answer {
+    struct tn_call_arg value;
+    struct tn_call_arg low; /* of a number: its low 32 bits */
+    bool by_result;         /* returned: 0 is no answer then */
+    u32 btf_id;             /* the function's, in the host's types; 0: the program does not know it */
+    u32 insn;
+};
 /* What may be assumed of the result once the call is done. */
 struct tn_call_facts {
     s64 ret_min, ret_max;
@@ -86,6 +95,8 @@ struct tn_authority {
     int (*may_access)(void *self, const struct tn_access *access, struct tn_error *err);
     int (*may_call)(void *self, const struct tn_call *call, struct tn_call_facts *ret_facts,
                     struct tn_error *err);
+    /* May that be the answer? NULL: anything may. */
+    int (*may_answer)(void *self, const struct tn_call_answer *answer, struct tn_error *err);
     /* Of a buffer that may be read, or of a pointer: while the program runs, what it leads to from an object that
        is valid is there (a pointer may be NULL instead). NULL: that is known of none. */
     bool (*is_promised)(void *self, const struct tn_access *access);

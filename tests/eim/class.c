@@ -514,6 +514,7 @@ static void test_calls(void **state)
     assert_int_equal(wrong, 0);
 }
 
+#define RETURN0 MOV(R0, 0), EXIT
 /* What may be answered in a function's place: it fits the type, and is what the function promises. */
 #define ANSWERED(function, prototype, promise)                                                               \
     "eim: 1\nhost: h\nextension_entries:\n- { name: e, extension_entry: " function                           \
@@ -553,9 +554,118 @@ static void test_answers(void **state)
 
         if (make_class(rows[k].spec, "e", "  - replace\n", &m, &err))
             fail_msg("row %zu: %s", k, err.message);
-        code = tn_cons_answer(m.c->func, &rows[k].answer, &why);
+        code = tn_cons_answer(m.c->func, &(struct tn_call_answer){.value = rows[k].answer}, &why);
         if (!code != !rows[k].says || (code && !strstr(why.message, rows[k].says)))
             fail_msg("row %zu: %s", k, code ? why.message : "yes");
+        drop(&m);
+    }
+}
+
+/* What programs of type fmod_ret return, and what others pass to bpf_override_return, is asked on every path. */
+static void test_answering_programs(void **state)
+{
+    enum { FMOD, PROBE };
+    static const struct {
+        const char *promise, *allowed;
+        int how;
+        const char *says;
+        u32 ninsns;
+        struct bpf_insn insns[12];
+    } rows[] = {
+#define A(promise, how, says, ...)                                                                           \
+    {                                                                                                        \
+        promise, "  - replace\n  - bpf_get_prandom_u32\n", how, says,                                        \
+            sizeof((struct bpf_insn[]){__VA_ARGS__}) / sizeof(struct bpf_insn),                              \
+        {                                                                                                    \
+            __VA_ARGS__                                                                                      \
+        }                                                                                                    \
+    }
+#define RANDOM CALL(BPF_FUNC_get_prandom_u32)
+        A("\"rtn > 0\"", FMOD, NULL, MOV(R0, 5), EXIT),
+        A("\"rtn > 0\"", FMOD, NULL, MOV(R0, 0), EXIT), /* answers nothing */
+        A("\"rtn > 0\"", FMOD, "is not known to be what it promises: rtn > 0 (spec.yaml:4:", MOV(R0, -5),
+          EXIT),
+        /* as compilers return an int: the low half, extended by zeroes */
+        A("\"rtn > 0\"", FMOD, "rtn > 0", MOV32(R0, -5), EXIT),
+        A("\"rtn < 0\"", FMOD, NULL, MOV32(R0, -5), EXIT),
+        A("\"rtn > 0\"", FMOD, NULL, RANDOM, ALU(BPF_AND, R0, 7), EXIT),
+        A("\"rtn > 0\"", FMOD, "rtn > 0", RANDOM, ALU(BPF_AND, R0, 7), ADD(R0, -2), EXIT),
+        A("\"rtn != 0\"", FMOD, "rtn != 0", RANDOM, EXIT), /* of 64 bits */
+        A("\"rtn != 0\"", FMOD, NULL, RANDOM, INSN(BPF_ALU | BPF_MOV | BPF_X, R0, R0, 0, 0), EXIT),
+        A("\"rtn > 0 or rtn < -3\"", FMOD, NULL, RANDOM, ALU(BPF_AND, R0, 7), JMP(BPF_JNE, R0, 0, 1),
+          MOV(R0, -4), EXIT),
+        A("\"rtn > 0 or rtn < -3\"", FMOD, "rtn > 0 or rtn < -3", RANDOM, ALU(BPF_AND, R0, 7),
+          JMP(BPF_JNE, R0, 0, 1), MOV(R0, -3), EXIT),
+        /* not 0, and its low half is */
+        A("\"rtn != 0\"", FMOD, "rtn != 0", MOV(R0, 1), ALU(BPF_LSH, R0, 32), EXIT),
+        A("", FMOD, NULL, MOV(R0, 1), ALU(BPF_LSH, R0, 32), EXIT),
+        /* two paths meet before the way out: what differs is not forgotten */
+        A("\"rtn > 0\"", FMOD, "rtn > 0", RANDOM, MOV(R6, 5), JMP(BPF_JEQ, R0, 0, 1), MOV(R6, -5),
+          MOVX(R0, R6), EXIT),
+        A("\"rtn > 0\"", FMOD, "rtn > 0", RANDOM, MOV(R6, -5), JMP(BPF_JEQ, R0, 0, 1), MOV(R6, 5),
+          MOVX(R0, R6), EXIT),
+        A("\"rtn > 0\"", PROBE, NULL, MOV(R2, 5), CALL(BPF_FUNC_override_return), RETURN0),
+        A("\"rtn > 0\"", PROBE, "rtn > 0", MOV(R2, 0), CALL(BPF_FUNC_override_return), RETURN0),
+        A("\"rtn > 0\"", PROBE, "rtn > 0", MOV(R2, -5), CALL(BPF_FUNC_override_return), RETURN0),
+        A("", PROBE, "returns a number of 4 bytes, signed", MOV(R2, 1), ALU(BPF_LSH, R2, 40),
+          CALL(BPF_FUNC_override_return), RETURN0),
+        A("\"rtn > 0\"", PROBE, "rtn > 0", MOVX(R6, R1), RANDOM, MOV(R2, 5), JMP(BPF_JEQ, R0, 0, 1),
+          MOV(R2, -5), MOVX(R1, R6), CALL(BPF_FUNC_override_return), RETURN0),
+        A("\"rtn > 0\"", PROBE, "rtn > 0", MOVX(R6, R1), RANDOM, MOV(R2, -5), JMP(BPF_JEQ, R0, 0, 1),
+          MOV(R2, 5), MOVX(R1, R6), CALL(BPF_FUNC_override_return), RETURN0),
+        {"",
+         "",
+         FMOD,
+         "does not allow this answer in the function's place\nneeds  replace",
+         2,
+         {MOV(R0, 1), EXIT}},
+        {"", "", FMOD, NULL, 2, {MOV(R0, 0), EXIT}},
+    };
+    static const char *const entry[] = {[FMOD] = "e", [PROBE] = "uprobe:access_phase"};
+
+    for (size_t k = 0; k < TN_ARRAY_SIZE(rows); k++) {
+        struct tn_authority auth, yes;
+        struct tn_verdict v;
+        struct tn_asker q;
+        struct tn_error err;
+        struct made m;
+        char spec[512];
+        struct tn_eim_uses uses = {0};
+        struct tn_verify_in in = {.insns = rows[k].insns,
+                                  .ninsns = rows[k].ninsns,
+                                  .prog_type = BPF_PROG_TYPE_KPROBE,
+                                  .gpl = true,
+                                  .authority = &auth};
+        bool late;
+
+        if (rows[k].how == FMOD) {
+            in.prog_type = BPF_PROG_TYPE_TRACING;
+            in.expected_attach_type = BPF_MODIFY_RETURN;
+            in.host_btf = host_btf;
+            in.process = true;
+            in.attach_btf_id = tn_btf_find(host_btf, BTF_KIND_FUNC, "access_phase");
+        }
+        snprintf(spec, sizeof(spec), FINISH("%s"), rows[k].promise);
+        if (make_class(spec, entry[rows[k].how], rows[k].allowed, &m, &err))
+            fail_msg("row %zu: %s", k, err.message);
+        tn_eim_authority(m.c, rows[k].how == FMOD, &q, &auth);
+        assert_int_equal(tn_verify(&in, &v), 0);
+        if (v.accepted != !rows[k].says || (!v.accepted && !strstr(v.refusal.message, rows[k].says)))
+            fail_msg("row %zu: %s", k, v.accepted ? "accepted" : v.refusal.message);
+        tn_verdict_clear(&v);
+        /* Judged under a class of the house's, it is held against the function when that is known. */
+        uses.bound = m.bound;
+        tn_eim_recording(&uses, NULL, &yes);
+        in.authority = &yes;
+        assert_int_equal(tn_verify(&in, &v), 0);
+        assert_true(v.accepted);
+        late = tn_eim_admits_answers(m.bound->rule[TN_RULE_customizability], &uses, "access_phase", &err);
+        if (late != (rows[k].says && !strstr(rows[k].says, "replace")))
+            fail_msg("row %zu, late: %s", k, late ? err.message : "accepted");
+        assert_int_equal(
+            tn_eim_admits_answers(m.bound->rule[TN_RULE_customizability], &uses, "unknown", &err), 0);
+        tn_verdict_clear(&v);
+        tn_eim_uses_clear(&uses);
         drop(&m);
     }
 }
@@ -618,7 +728,6 @@ struct program {
         }                                                                                                    \
     }
 #define REQUEST LDX(DW, R6, R1, 0)
-#define RETURN0 MOV(R0, 0), EXIT
 static const struct program programs[] = {
     P("a field", "  - read(r->method)\n", NULL, REQUEST, LDX(W, R0, R6, offsetof(request_t, method)),
       RETURN0),
@@ -1190,6 +1299,7 @@ int main(void)
         cmocka_unit_test(test_calls),
         cmocka_unit_test(test_helpers),
         cmocka_unit_test(test_answers),
+        cmocka_unit_test(test_answering_programs),
         cmocka_unit_test(test_verifier),
         cmocka_unit_test(test_promise),
         cmocka_unit_test(test_reentry),

@@ -340,3 +340,18 @@ int BPF_PROG(reads_by_proxy, Request *r)
 }
 
 char LICENSE[] SEC("license") = "GPL";
+
+/* In the place of a function that promises a positive number. */
+CLASS("negator")
+SEC("fmod_ret/negated")
+int BPF_PROG(answer_well, short a, short result)
+{
+    return a == 123 ? 7 : 0;
+}
+
+CLASS("negator")
+SEC("fmod_ret/negated")
+int BPF_PROG(answer_ill, short a, short result)
+{
+    return a == 123 ? -7 : 0;
+}

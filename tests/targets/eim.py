@@ -110,6 +110,23 @@ def _(room):
         refused(room, "in_rounds", host, *words, options=["--class", name])
 
 
+NEGATOR = """
+extension_entries: [ { name: negate, extension_entry: negated, constraints: [ "rtn > 0" ] } ]
+extension_classes:
+- { name: negator, extension_entry: negate, allowed: [ instructions < 100, read(a), replace ] }
+"""
+
+
+@test("an answer by fmod_ret is what the function promises, or is refused at its line; 0 is none")
+def _(room):
+    room.env["TENON_POLICY"] = room.write("policy.yaml", "eim: 1\nhost: { name: targets-host }" + NEGATOR)
+    host = room.program("host")
+    refused(room, "answer_ill", host, "rtn > 0 (", "policy.yaml:", "eim.bpf.c:")
+    link = enter(room, "answer_well", host)
+    same(host.ask("many").split()[3], "7")
+    link.detach()
+
+
 @test("an endless loop: refused at load; a native module hangs the host", seconds=60)
 def _(room):
     host = hosted(room)

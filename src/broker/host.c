@@ -33,6 +33,7 @@ static void host_release(struct tn_object *object)
     tn_btf_close(host->btf.view);
     tn_btf_close(host->base);
     tn_host_types_close(host->types);
+    tn_module_free(host->module);
     tn_host_policy_free(host->policy);
     free(host->btf.data);
     free(host->base_data);
@@ -180,7 +181,6 @@ int tn_host_of_file(struct tn_caller *caller, const char *path, struct tn_bhost 
 int tn_host_untyped(struct tn_caller *caller, const char *path, struct tn_bhost **ret)
 {
     struct tn_bhost *host = calloc(1, sizeof(*host));
-    struct tn_module *module = NULL;
     const u8 *id = NULL;
     _close_ int fd = -1;
     int r;
@@ -191,12 +191,11 @@ int tn_host_untyped(struct tn_caller *caller, const char *path, struct tn_bhost 
     tn_object_unlisted(caller->broker, &host->btf.object, TN_KIND_BTF);
     r = open_file(caller, path, host, &fd);
     if (!r)
-        r = tn_module_open(fd, &module, &caller->why);
+        r = tn_module_open(fd, &host->module, &caller->why);
     if (!r) {
-        host->build_id_len = TN_MIN(tn_module_build_id(module, &id), (u32)sizeof(host->build_id));
+        host->build_id_len = TN_MIN(tn_module_build_id(host->module, &id), (u32)sizeof(host->build_id));
         if (host->build_id_len)
             memcpy(host->build_id, id, host->build_id_len);
-        tn_module_free(module);
         r = tn_vmlinux_make(&host->base_data, &host->base_size);
     }
     if (!r)
@@ -239,7 +238,14 @@ int tn_host_choose(struct tn_caller *caller, const struct tn_ctl_host *request)
 
 void tn_host_function_at(const struct tn_bhost *host, u64 offset, char *ret_name, size_t cap, u32 *ret_id)
 {
-    for (u32 k = 0; k < tn_host_types_nfuncs(host->types); k++) {
+    const struct tn_func *symbol;
+    u64 addr;
+
+    if (host->module && !tn_module_addr_of_offset(host->module, offset, &addr)) {
+        symbol = tn_module_func(host->module, addr);
+        snprintf(ret_name, cap, "%s", symbol && symbol->name ? symbol->name : "");
+    }
+    for (u32 k = 0; host->types && k < tn_host_types_nfuncs(host->types); k++) {
         const struct tn_host_func *f = tn_host_types_func(host->types, k);
 
         if (f->offset == UINT64_MAX || offset < f->offset || offset >= f->offset + TN_MAX(f->size, 1ull))

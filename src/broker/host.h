@@ -26,6 +26,7 @@ struct tn_bhost {
     struct tn_btf *base;
     void *base_data;
     u32 base_size;
+    struct tn_module *module;    /* of one that tells no types (tn_host_untyped): its symbols */
     struct tn_host_types *types; /* NULL: of one that tells none (tn_host_untyped), and then */
     u8 build_id[32];             /* its build-id */
     u32 build_id_len;

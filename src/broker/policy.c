@@ -499,12 +499,12 @@ static bool governs(const struct tn_policy *policy, const char *path)
     return policy->broken.reason[0] || tn_eim_governs(policy->names, name);
 }
 
-/* Classes of system calls need none of a host's types. */
+/* Classes of system calls and of probes need none of a host's types. */
 static int host_of(struct tn_caller *caller, const struct tn_perf *place, struct tn_bhost **ret)
 {
     int r = tn_host_of_file(caller, place->path, ret);
 
-    if (!r || !place->call || strcmp(caller->why.reason, "no_types") != 0)
+    if (!r || strcmp(caller->why.reason, "no_types") != 0)
         return r;
     caller->why = (struct tn_error){0};
     return tn_host_untyped(caller, place->path, ret);

@@ -104,7 +104,7 @@ static enum tn_eim_place place_of(const char *section, const char *program, cons
 
 static u32 func_id(const struct asked *a, const char *function)
 {
-    return *function ? tn_btf_find(a->host.btf, BTF_KIND_FUNC, function) : 0;
+    return *function && a->host.btf ? tn_btf_find(a->host.btf, BTF_KIND_FUNC, function) : 0;
 }
 
 /* A use in the words of a policy; an argument of a function by its name. */
@@ -578,9 +578,9 @@ static int simulate_link(const struct tn_policy_cmd *cmd, const struct tn_ctl_li
         r = tn_cli_policy_open(cmd->words, cmd->nwords, &a.host, &a.policy, why);
     if (!r && !tn_eim_governs(a.policy.eim, a.policy.name))
         r = 1;
-    else if (!r && !a.policy.bound)
-        r = tn_fail(why, -ENODATA, a.host.no_types.reason, "%s", a.host.no_types.message);
-    else if (!r)
+    else if (!r && !a.policy.bound) /* no types: probes need none */
+        r = tn_eim_bind(a.policy.eim, a.policy.name, a.host.base, &a.policy.bound, why);
+    if (!r)
         r = hold_link(&a, link, &uses, ret_class, why) ? 0 : 1;
     tn_cli_uses_clear(&uses);
     asked_clear(&a);

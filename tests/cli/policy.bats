@@ -499,3 +499,38 @@ C
     said "which was refused: ["
     said "DATASEC .rodata"
 }
+
+@test "a binary without types: probes by what needs none; what needs types is refused by name" {
+    ${CC:-cc} -O2 -rdynamic -I"$SOURCE/include" "$SOURCE/tests/cli/shop.c" -o bare
+    strip bare -o shop
+    objcopy --remove-section=.note.eim shop
+    probe
+    printf 'eim: 1\nhost: { name: shop, binary: %s/shop }\ndefaults: { uprobe: observability }\n' "$DIR" >policy/shop.yaml
+    start_shop
+    tenon attach -p "$SHOP" --keep look.o
+    echo "$err"
+    [ "$status" -eq 0 ]
+    attached 1
+    tenon policy simulate
+    echo "$out$err"
+    [ "$status" -eq 0 ]
+    sed -i 's/defaults.*/extension_classes: [ { name: priced, extension_entry: "uprobe:shop_price", allowed: [ instructions < 20, helpers(local) ] } ]/' policy/shop.yaml
+    attached 0 # it named no class, and none is the default now
+    tenon attach -p "$SHOP" --class priced --keep look.o
+    echo "$err"
+    [ "$status" -eq 0 ]
+    sed -i 's/uprobe:shop_price/uprobe:shop_time/' policy/shop.yaml
+    attached 0
+    tenon attach -p "$SHOP" --class priced look.o
+    [ "$status" -eq 1 ]
+    said 'class "priced" stands for shop_time'
+    sed -i 's/helpers(local)/read(order->quantity)/' policy/shop.yaml
+    sleep 0.3
+    tenon attach -p "$SHOP" --class priced look.o
+    [ "$status" -eq 1 ]
+    said "policy/shop.yaml:3:"
+    said 'order'
+    tenon attach -p "$SHOP" ext.o # by types
+    [ "$status" -eq 1 ]
+    said "no_types"
+}

@@ -190,7 +190,7 @@ static int check(const struct tn_policy_cmd *cmd)
                    tn_eim_rule_of(policy.eim, name, TN_AT_URETPROBE),
                    tn_eim_rule_of(policy.eim, name, TN_AT_SYSENTER));
         else
-            printf("; not governed: no file has classes or defaults for it");
+            printf("; not governed: no file names it");
         printf(not_held ? "; not held against types: %s\n" : "; held against its types%s\n",
                not_held ? not_held : "");
     }

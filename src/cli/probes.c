@@ -392,8 +392,7 @@ void tn_probe_policy(struct tn_probe *ret_found)
     for (u32 k = 0; (name = tn_eim_host_name(policy.eim, k)); k++) {
         size_t used = strlen(hosts);
 
-        snprintf(hosts + used, sizeof(hosts) - used, "%s%s%s", k ? ", " : "", name,
-                 tn_eim_governs(policy.eim, name) ? "" : " (offered only, not governed)");
+        snprintf(hosts + used, sizeof(hosts) - used, "%s%s", k ? ", " : "", name);
     }
     if (!policy.files.n)
         found(ret_found, TN_PROBE_LIMITED,

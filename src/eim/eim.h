@@ -98,7 +98,7 @@ int tn_eim_check_build(const struct tn_eim *eim, const char *host, const u8 *id,
 const char *tn_eim_host_binary(const struct tn_eim *eim, const char *host);
 /* The path of what has its types (`types`); false where no file says one, or `cap` is too small. */
 bool tn_eim_host_types(const struct tn_eim *eim, const char *host, char *ret, size_t cap);
-/* Some file has classes or defaults for it: what they do not name is denied. */
+/* Some file names it: what no file allows is denied. */
 bool tn_eim_governs(const struct tn_eim *eim, const char *host);
 
 /* ------------------------------------------------------------------------------------------------ binding */

@@ -122,7 +122,7 @@ static int rule_admits(const struct tn_class *c, enum tn_eim_place place, struct
     for (u32 k = TN_RULE_denied; r->set && k <= r->rule; k++)
         if (c == c->bound->rule[k])
             return 0;
-    if (!h->has_policy)
+    if (!h->named)
         return 0;
     return tn_fail(
         err, -EACCES, "class_denies",

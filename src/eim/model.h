@@ -82,7 +82,7 @@ struct tn_host {
     struct tn_class_spec *klass;
     u32 nstates, nfunctions, nentries, nclasses;
     struct tn_rule_at rule[TN_GEN_COUNT]; /* by kind of generated entry */
-    bool has_policy;                      /* some file has classes or defaults for it */
+    bool named;                           /* by some file, which thereby governs it */
 };
 struct tn_eim {
     struct tn_bag bag;

@@ -93,8 +93,6 @@ static void defaults(FILE *f, const struct tn_host *h)
     }
     if (any)
         fputs(" }\n", f);
-    else if (h->has_policy && !h->nclasses) /* a policy that allows nothing is one */
-        fputs("extension_classes: []\n", f);
 }
 
 static void print_host(const struct tn_host *h, const struct tn_eim_known *known, FILE *f)

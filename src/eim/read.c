@@ -608,8 +608,8 @@ static int read_file(struct load *l, const struct tn_eim_source *s)
         err = each(l, h, at[TN_KEY_DOCUMENT_extension_classes], read_class);
     if (!err && at[TN_KEY_DOCUMENT_defaults])
         err = read_defaults(l, h, at[TN_KEY_DOCUMENT_defaults]);
-    if (!err && (at[TN_KEY_DOCUMENT_extension_classes] || at[TN_KEY_DOCUMENT_defaults]))
-        h->has_policy = true;
+    if (!err)
+        h->named = true;
     return err;
 }
 
@@ -752,7 +752,7 @@ bool tn_eim_governs(const struct tn_eim *eim, const char *host)
 {
     for (u32 k = 0; k < eim->nhosts; k++)
         if (!strcmp(eim->host[k].name, host))
-            return eim->host[k].has_policy;
+            return eim->host[k].named;
     return false;
 }
 

@@ -511,7 +511,7 @@ static void test_governs(void **state)
     struct tn_eim *eim;
 
     assert_int_equal(tn_eim_read(s, 1, &options, &eim, &err), 0);
-    assert_false(tn_eim_governs(eim, "nginx"));
+    assert_true(tn_eim_governs(eim, "nginx"));
     tn_eim_free(eim);
     assert_int_equal(tn_eim_read(s, 2, &options, &eim, &err), 0);
     assert_true(tn_eim_governs(eim, "nginx"));

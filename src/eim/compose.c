@@ -299,6 +299,29 @@ static int check_constraints(struct check *l, const struct tn_host *h)
     return err;
 }
 
+static int check_said(struct check *l, struct tn_bag *bag, const struct tn_host *h)
+{
+    struct tn_said *said = tn_bag_alloc(bag, sizeof(*said) * (TN_MAX(h->nfunctions, h->nentries) + 1));
+    int err;
+
+    if (!said)
+        return -ENOMEM;
+    for (u32 k = 0; k < h->nfunctions; k++) {
+        const struct tn_function_cap *f = &h->function[k];
+
+        said[k] = (struct tn_said){f->at, f->name, f->function, f->constraint, f->nconstraints};
+    }
+    err = tn_eim_contradiction(bag, said, h->nfunctions, l->err);
+    if (!err)
+        err = tn_eim_same_said(said, h->nfunctions, l->err);
+    for (u32 k = 0; k < h->nentries; k++) {
+        const struct tn_eim_entry *e = &h->entry[k];
+
+        said[k] = (struct tn_said){e->at, e->name, e->function, e->constraint, e->nconstraints};
+    }
+    return err ? err : tn_eim_contradiction(bag, said, h->nentries, l->err);
+}
+
 static int hosts(const void *x, const void *y)
 {
     return strcmp(((const struct tn_host *)x)->name, ((const struct tn_host *)y)->name);
@@ -343,6 +366,8 @@ int tn_eim_compose(struct tn_eim *eim, const struct tn_eim_options *options, str
             code = check_constraints(&l, h);
         if (!code)
             code = check_addresses(&l, h);
+        if (!code)
+            code = check_said(&l, &eim->bag, h);
         for (u32 c = 0; c < h->nclasses && !code; c++)
             code = check_class(&l, h, &h->klass[c], is_whole(h, options));
     }

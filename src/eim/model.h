@@ -115,6 +115,18 @@ void tn_helper_offer(struct tn_nearest *near);
 #define TN_SPEC_NAME     "spec_name"
 #define TN_SPEC_CONFLICT "spec_conflict"
 
+/* contradict.c: what is said of a function under one of its names. */
+struct tn_said {
+    struct tn_eim_at at;
+    const char *name, *function;
+    struct tn_cons *const *constraint;
+    u32 n;
+};
+/* Nothing of a function, under all its names together, that cannot hold together. */
+int tn_eim_contradiction(struct tn_bag *bag, const struct tn_said *said, u32 n, struct tn_error *err);
+/* The same of a function under each of its names. */
+int tn_eim_same_said(const struct tn_said *said, u32 n, struct tn_error *err);
+
 /* compose.c */
 int tn_eim_compose(struct tn_eim *eim, const struct tn_eim_options *options, struct tn_error *err);
 

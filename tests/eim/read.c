@@ -35,6 +35,9 @@ static const struct tn_eim_options options = {.look_up = look_up};
     SPEC "extension_classes:\n- name: c\n  extension_entry: access\n  allowed: [ " allowed " ]\n"
 #define OK "instructions < 10, "
 
+#define SAID(constraints)                                                                                    \
+    HEAD "function_capabilities: [ { name: f, function: x, constraints: [ " constraints " ] } ]\n"
+
 static int read_one(const char *text, u64 len, char **ret_print, struct tn_error *err)
 {
     struct tn_eim_source s = {.name = "a.yaml", .text = text, .len = len};
@@ -116,6 +119,34 @@ static const struct {
      HEAD "state_capabilities: [ { name: a, operation: read(a) } ]\nfunction_capabilities: [ { name: a, "
           "function: f } ]\n",
      "a.yaml:4:34: a capability \"a\" is there already, at a.yaml:3:31"},
+    {"two relations that cannot both hold", SAID("\"level < 8\", \"level > 9\""),
+     "a.yaml:3:79: \"x\" contradicts itself: this about level cannot hold together with what stands at "
+     "a.yaml:3:66"},
+    {"… the other way round", SAID("\"9 < level\", \"8 >= level\""), "this about level cannot hold together"},
+    {"… in one text", SAID("\"rtn > 0 and rtn < 0\""),
+     "a.yaml:3:78: \"x\" contradicts itself: this about rtn"},
+    {"… of the result", SAID("\"rtn > 0\", \"rtn < 0\""), "this about rtn cannot hold together"},
+    {"… under not", SAID("\"not (level < 8 or o == NULL)\", \"level == 7\""), "this about level cannot hold"},
+    {"one number, and not that one", SAID("\"level != 4\", \"level >= 4\", \"level <= 4\""),
+     "a.yaml:3:66: \"x\" contradicts itself: this about level"},
+    {"a size", SAID("\"size(o) < 8\", \"size(o) == 8\""), "this about size(o) cannot hold together"},
+    {"there, and maybe not", SAID("nonnull(o), nullable(o)"),
+     "a.yaml:3:77: \"x\" contradicts itself: this about o cannot hold together with what stands at "
+     "a.yaml:3:65"},
+    {"there, and NULL", SAID("\"o == NULL\", nonnull(o)"), "this about o cannot hold together"},
+    {"a result that is there, and may not be", SAID("nullable(rtn), \"rtn != NULL\""),
+     "this about rtn cannot hold"},
+    {"one function, two names, other constraints",
+     HEAD "function_capabilities:\n- { name: f, function: x, constraints: [ \"rtn > 0\", IO ] }\n"
+          "- { name: g, function: x, constraints: [ IO ] }\n",
+     "a.yaml:5:11: x is function capability \"f\" already, at a.yaml:4:11, and what is said of it there is "
+     "not the "
+     "same: \"rtn > 0\" stands at one place alone"},
+    {"one entry, two names, which cannot both hold",
+     HEAD "extension_entries:\n- { name: f, extension_entry: x, constraints: [ nonnull(o) ] }\n"
+          "- { name: g, extension_entry: x, constraints: [ \"o == NULL\" ] }\n",
+     "a.yaml:5:50: \"x\" contradicts itself: this about o cannot hold together with what stands at "
+     "a.yaml:4:49"},
     {"a name with a meaning", HEAD "state_capabilities: [ { name: replace, operation: read(a) } ]\n",
      "a.yaml:3:31: \"replace\" has a meaning already"},
     {"a helper's name", HEAD "function_capabilities: [ { name: bpf_loop, function: f } ]\n",
@@ -503,6 +534,55 @@ static void test_sizes(void **state)
     free(big);
 }
 
+/* A policy of which only the first bytes are written yet: nothing is read of it, or it governs its host. */
+static void test_half_written(void **state)
+{
+    const u64 whole = strlen(nginx_policy),
+              head = (u64)(strstr(nginx_policy, "extension_classes") - nginx_policy);
+    u32 governs = 0;
+
+    for (u64 n = 0; n <= whole; n++) {
+        struct tn_eim_source s[] = {{"spec.yaml", nginx_spec, strlen(nginx_spec), NULL, NULL},
+                                    {"policy.yaml", nginx_policy, n, NULL, NULL}};
+        struct tn_error err = {0};
+        struct tn_eim *eim;
+
+        if (tn_eim_read(s + 1, 1, &(struct tn_eim_options){.notes_elsewhere = true}, &eim, &err))
+            continue;
+        if (n + 1 >= head) {
+            assert_true(tn_eim_governs(eim, "nginx"));
+            governs++;
+        }
+        tn_eim_free(eim);
+    }
+    assert_true(governs > 10);
+}
+
+/* What together may hold. */
+static void test_no_contradiction(void **state)
+{
+    static const char *const fine[] = {
+        SAID("\"level < 8\", \"level > 6\", \"level != 8\", \"level >= 7\""),
+        SAID("\"level < 8 or level > 9\", \"level == 10\""),
+        SAID("\"level < 8\", \"other > 9\""),
+        SAID("\"level > 9223372036854775807\", \"level >= -9223372036854775808\""),
+        SAID("\"a->b < 8\", \"a->c > 8\""),
+        SAID("nullable(o), nonnull(p), \"o == NULL or level > 3\""),
+        SAID("\"level != 4\", \"level != 5\", \"level <= 5\""),
+        HEAD "extension_entries:\n- { name: f, extension_entry: x, constraints: [ nonnull(o) ] }\n"
+             "- { name: g, extension_entry: x, constraints: [ nonnull(p) ] }\n",
+        HEAD "function_capabilities:\n- { name: f, function: x, constraints: [ \"rtn > 0\", IO ] }\n"
+             "- { name: g, function: x, constraints: [ IO, \"rtn>0\" ] }\n",
+    };
+
+    for (size_t k = 0; k < sizeof(fine) / sizeof(*fine); k++) {
+        struct tn_error err;
+
+        if (read_one(fine[k], strlen(fine[k]), NULL, &err))
+            fail_msg("%s", err.message);
+    }
+}
+
 static void test_governs(void **state)
 {
     struct tn_eim_source s[] = {{"spec.yaml", nginx_spec, strlen(nginx_spec), NULL, NULL},
@@ -525,10 +605,15 @@ static void test_governs(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_refused),         cmocka_unit_test(test_order),
-        cmocka_unit_test(test_round_trip),      cmocka_unit_test(test_notes),
-        cmocka_unit_test(test_sizes),           cmocka_unit_test(test_governs),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_order),
+        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_notes),
+        cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_governs),
         cmocka_unit_test(test_notes_elsewhere),
+        cmocka_unit_test(test_half_written),
+        cmocka_unit_test(test_no_contradiction),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

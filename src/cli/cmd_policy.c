@@ -118,6 +118,21 @@ static struct counts count(const struct tn_eim *eim, const char *name)
     return n;
 }
 
+/* Classes for probes of functions that are not there. */
+static int check_probes(const struct tn_cli_host *host, const struct tn_cli_policy *policy,
+                        struct tn_error *err)
+{
+    struct tn_error why = {0};
+    struct tn_eim_item item;
+
+    for (u32 k = 0; tn_eim_item(policy->eim, policy->name, k, &item); k++) {
+        if (item.kind == TN_ITEM_CLASS && tn_cli_item_there(host, &item, &why))
+            return tn_fail(err, -ENOENT, why.reason, "%s:%u:%u: %s", item.file, item.line, item.column,
+                           why.message);
+    }
+    return 0;
+}
+
 /* A host that says its binary is held against it, types and all; what it offers may stand in its notes. */
 static int check_host(const struct tn_policy_cmd *cmd, const struct tn_eim *eim, const char *name,
                       const char **ret_held, struct counts *ret_counts, struct tn_error *err)
@@ -140,12 +155,12 @@ static int check_host(const struct tn_policy_cmd *cmd, const struct tn_eim *eim,
     if (r)
         return r;
     r = tn_cli_policy_open(cmd->words, cmd->nwords, &host, &policy, err);
-    if (!r)
+    if (!r) {
         *ret_held = policy.bound ? NULL : "its binary has no types";
-    if (!r)
         *ret_counts = count(policy.eim, policy.name);
-    if (!r)
+        r = check_probes(&host, &policy, err);
         tn_cli_policy_close(&policy);
+    }
     tn_cli_host_close(&host);
     return r;
 }

@@ -236,7 +236,7 @@ void tn_cli_policy_close(struct tn_cli_policy *policy)
     *policy = (struct tn_cli_policy){0};
 }
 
-/* Without types: the names that the file's symbols have. */
+/* The names that the file's symbols have: where there are no types, and of probes, which need none. */
 static int exported(const struct tn_cli_host *host, const struct tn_eim_item *item, struct tn_error *err)
 {
     struct tn_place place = {0};
@@ -271,9 +271,10 @@ int tn_cli_item_there(const struct tn_cli_host *host, const struct tn_eim_item *
     const struct tn_host_func *f;
     const struct tn_host_var *v;
 
-    if (item->kind == TN_ITEM_CLASS)
+    if (item->kind == TN_ITEM_CLASS &&
+        (!item->symbol || (host->types && tn_host_types_func_named(host->types, item->symbol, 0))))
         return 0;
-    if (!host->types)
+    if (!host->types || item->kind == TN_ITEM_CLASS)
         return exported(host, item, err);
     if (item->kind == TN_ITEM_STATE) {
         v = tn_host_types_var_named(host->types, item->symbol, 0);

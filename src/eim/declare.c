@@ -154,7 +154,9 @@ bool tn_eim_item(const struct tn_eim *eim, const char *host, u32 k, struct tn_ei
         ret->name = c->name;
         ret->what = c->entry;
         ret->generated = tn_generated_names[c->generated];
-        place(&c->at, ret);
+        if (c->generated == TN_GEN_UPROBE || c->generated == TN_GEN_URETPROBE)
+            ret->symbol = c->entry;
+        place(&c->entry_at, ret);
         return true;
     }
     return false;

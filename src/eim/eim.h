@@ -84,7 +84,8 @@ struct tn_eim_item {
     const char *name;
     const char *what;      /* the function, "read(pid)", a class's entry */
     const char *generated; /* of a class: "uprobe", or "" */
-    const char *symbol;    /* the function, or the variable (or type) that a path begins with; NULL */
+    const char *symbol;    /* the function, or the variable (or type) that a path begins with; of a class that
+                              of its probe, or NULL */
     const char *prototype; /* NULL: not written */
     u64 address;           /* of the function in the build that the host names; 0: not written */
     const char *constraint[16];

@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 
+#include "base/callname.h"
 #include "eim/model.h"
 #include "eim/tree.h"
 
@@ -472,6 +473,23 @@ static int read_who(struct load *l, struct tn_class_spec *c, const struct tn_nod
     return 0;
 }
 
+#define CALLS_MAX 1024
+
+static int known_call(struct load *l, const struct tn_node *n, const char *name)
+{
+    struct tn_nearest near = tn_nearest_to(name);
+    char hint[TN_NEAREST_TEXT], unnamed[16];
+    s32 nr;
+
+    if (!tn_call_number(name, &nr))
+        return 0;
+    for (nr = 0; nr < CALLS_MAX; nr++)
+        if (tn_call_name(nr, unnamed) != unnamed)
+            tn_nearest_offer(&near, tn_call_name(nr, unnamed));
+    return tn_eim_fail(l->err, &n->at, -EINVAL, NAME, "there is no system call \"%.64s\"%s", name,
+                       tn_nearest_text(&near, hint));
+}
+
 static int class_entry(struct load *l, struct tn_class_spec *c, const struct tn_node *n)
 {
     const char *colon = strchr(n->text, ':');
@@ -498,6 +516,8 @@ static int class_entry(struct load *l, struct tn_class_spec *c, const struct tn_
     if (!*c->entry)
         return tn_eim_fail(l->err, &n->at, -EINVAL, NAME, "\"%s\": expected a function behind the colon",
                            n->text);
+    if (c->generated == TN_GEN_SYSENTER || c->generated == TN_GEN_SYSEXIT)
+        return known_call(l, n, c->entry);
     return 0;
 }
 

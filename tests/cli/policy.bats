@@ -84,6 +84,15 @@ start_shop() {
     [ "$status" -eq 1 ]
     said "policy/shop.yaml:6:"
     said 'quantity'
+    counting probe.yaml
+    sed -i 's/: price/: "uprobe:shop_prise"/;s/allowed.*/allowed: [ instructions < 9 ]/' probe.yaml
+    tenon policy check probe.yaml
+    [ "$status" -eq 1 ]
+    said "probe.yaml:5:22: "
+    said 'shop_price'
+    sed -i 's/prise/price/' probe.yaml
+    tenon policy check probe.yaml
+    [ "$status" -eq 0 ]
     printf 'eim: 1\nhost: shop\n\textension_classes: []\n' >tab.yaml
     tenon policy check tab.yaml
     [ "$status" -eq 1 ]

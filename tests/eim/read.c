@@ -119,6 +119,10 @@ static const struct {
      HEAD "state_capabilities: [ { name: a, operation: read(a) } ]\nfunction_capabilities: [ { name: a, "
           "function: f } ]\n",
      "a.yaml:4:34: a capability \"a\" is there already, at a.yaml:3:31"},
+    {"a system call that is not there",
+     HEAD "extension_classes: [ { name: c, extension_entry: \"sysenter:opnat\", allowed: [ instructions < 9 "
+          "] } ]\n",
+     "a.yaml:3:50: there is no system call \"opnat\"; did you mean \"openat\"?"},
     {"two relations that cannot both hold", SAID("\"level < 8\", \"level > 9\""),
      "a.yaml:3:79: \"x\" contradicts itself: this about level cannot hold together with what stands at "
      "a.yaml:3:66"},

@@ -400,7 +400,7 @@ int tn_cmd_prog_load(struct tn_caller *caller, union bpf_attr *attr, u64 attr_ad
     find_full_name(prog);
     if (!r && !judged)
         r = tn_policy_end(caller, prog);
-    if (!judged && (prog->host || (caller->host && r && prog->type == BPF_PROG_TYPE_TRACING)))
+    if (!judged && (prog->type == BPF_PROG_TYPE_KPROBE || prog->type == BPF_PROG_TYPE_TRACING))
         tn_policy_journal(caller->broker, caller->uid, caller->pid, "load", prog->full_name,
                           prog->granted ? prog->granted->klass : NULL, prog->host ? prog->host->path : NULL,
                           r ? &caller->why : NULL);

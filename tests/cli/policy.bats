@@ -221,8 +221,21 @@ Y
     [ "$(json '[(r["prog"], r["class"], r["outcome"], r["reason"]) for r in j]')" = "[('count', 'counting', 'refused', 'class_denies')]" ]
     tenon policy audit --json
     [ "$(json '[(r["deed"], r["program"], r.get("refused", "")) for r in j][:2]')" = "[('load', 'count', ''), ('attach', 'count', '')]" ]
+    probe
+    tenon attach -p "$SHOP" look.o # a load by nobody's types is told, too, admitted or not
+    [ "$status" -eq 1 ]
+    tenon policy audit --json
+    [ "$(json '[(r["deed"], r["program"], "refused" in r) for r in j][-2:]')" = "[('load', 'look', False), ('attach', 'look', True)]" ]
+    sed -i 's/return.*;/long a[70]; return a[69];/' look.c
+    compile look
+    sed 's/long a\[70\]; return a\[69\];/return *(volatile int *)8;/' look.c >wild.c
+    compile wild
+    tenon attach -p "$SHOP" wild.o
+    [ "$status" -eq 1 ]
+    tenon policy audit --json
+    [ "$(json '[(r["deed"], r["program"], "refused" in r) for r in j][-1]')" = "('load', 'look', True)" ]
     tenon policy audit --json --refused
-    [ "$(json '{(r["program"], r["class"], r["refused"]) for r in j}')" = "{('spy', 'counting', 'class_denies')}" ]
+    [ "$(json '{(r["program"], r["class"], r["refused"]) for r in j if r["program"] == "spy"}')" = "{('spy', 'counting', 'class_denies')}" ]
     cp new.yaml policy/shop.yaml
     for _ in $(seq 100); do
         tenon ls --json

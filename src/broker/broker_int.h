@@ -59,6 +59,7 @@ struct tn_caller {
     struct tn_broker *broker;
     pid_t pid;
     uid_t uid;
+    struct tn_groups *groups;
     struct tn_ctl_options options;
     struct tn_ctl_error last;      /* why the last call failed */
     struct tn_ctl_verdict verdict; /* of the program that options.judged names */

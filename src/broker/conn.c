@@ -356,6 +356,7 @@ static void conn_free(struct conn *conn)
     conn->caller.broker->nconns--;
     if (conn->pidfd >= 0)
         close(conn->pidfd);
+    free(conn->caller.groups);
     free(conn->in);
     free(conn->out);
     free(conn);
@@ -377,6 +378,25 @@ static void conn_main(void *arg)
     conn_free(conn);
 }
 
+/* The group of the process, and those beside it, as they were when it connected. */
+static int groups_of(int fd, const struct ucred *cred, struct tn_groups **ret)
+{
+    _free_ struct tn_groups *groups = NULL;
+    socklen_t len = 0;
+
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, NULL, &len) && errno != ERANGE)
+        return -errno;
+    groups = malloc(sizeof(*groups) + sizeof(u32) + len);
+    if (!groups)
+        return -ENOMEM;
+    if (len && getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups->id, &len))
+        return -errno;
+    groups->n = len / (u32)sizeof(u32);
+    groups->id[groups->n++] = cred->gid;
+    *ret = TN_TAKE_PTR(groups);
+    return 0;
+}
+
 /* Takes `fd` over. Who is not our user (or root) is turned away without a word. */
 void tn_conn_accept(struct tn_broker *broker, int fd)
 {
@@ -391,7 +411,7 @@ void tn_conn_accept(struct tn_broker *broker, int fd)
         goto refuse;
     conn->in = malloc(TN_MSG_MAX);
     conn->out = malloc(TN_MSG_MAX);
-    if (!conn->in || !conn->out)
+    if (!conn->in || !conn->out || groups_of(fd, &cred, &conn->caller.groups))
         goto refuse;
     conn->fd = fd;
     conn->pidfd = (int)syscall(SYS_pidfd_open, cred.pid, 0);
@@ -399,6 +419,7 @@ void tn_conn_accept(struct tn_broker *broker, int fd)
                                       .broker = broker,
                                       .pid = cred.pid,
                                       .uid = cred.uid,
+                                      .groups = conn->caller.groups,
                                       .options = {.wait_ms = 1000},
                                       .ret_fd = -1};
     broker->nconns++;
@@ -408,6 +429,7 @@ void tn_conn_accept(struct tn_broker *broker, int fd)
     close(conn->pidfd);
 refuse:
     if (conn) {
+        free(conn->caller.groups);
         free(conn->in);
         free(conn->out);
         free(conn);

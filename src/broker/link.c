@@ -429,6 +429,7 @@ static void link_release(struct tn_object *object)
         TN_UNREF(link->perf);
     }
     free(link->targets);
+    free(link->groups);
     free(link);
 }
 
@@ -655,6 +656,16 @@ static int check_place(struct tn_caller *caller, struct tn_prog *prog, struct tn
     return r;
 }
 
+static bool keep_groups(struct tn_link *link, const struct tn_groups *groups)
+{
+    const size_t size = groups ? sizeof(*groups) + groups->n * sizeof(u32) : 0;
+
+    link->groups = size ? malloc(size) : NULL;
+    if (link->groups)
+        memcpy(link->groups, groups, size);
+    return !size || link->groups;
+}
+
 /* A link of `prog` at the event's place, in `count` processes; without any (pids NULL), in every one of the file, and
    those that come later. `args` (NULL: none): the words of its context. */
 static int make_link(struct tn_caller *caller, struct tn_prog *prog, struct tn_perf *perf, const pid_t *pids,
@@ -675,14 +686,16 @@ static int make_link(struct tn_caller *caller, struct tn_prog *prog, struct tn_p
     if (r)
         return tn_fail(&caller->why, r, "too_many_links", "this broker has %u links already", TN_MAX_LINKS);
     link = calloc(1, sizeof(*link));
-    if (!link) {
+    if (!link || !keep_groups(link, caller->groups)) {
         index_put(broker, index);
+        free(TN_TAKE_PTR(link));
         return -ENOMEM;
     }
     link->object.release = link_gone;
     r = tn_object_add(broker, &link->object, TN_KIND_LINK, caller->uid);
     if (r) {
         index_put(broker, index);
+        free(link->groups);
         free(TN_TAKE_PTR(link));
         return r;
     }

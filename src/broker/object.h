@@ -153,6 +153,11 @@ struct tn_target {
     char left_why[512];
 };
 
+/* Whose groups a process had when it connected. Immutable; NULL: none. */
+struct tn_groups {
+    u32 n;
+    u32 id[];
+};
 struct tn_link {
     struct tn_object object;
     u32 index; /* gate and statistics */
@@ -174,6 +179,7 @@ struct tn_link {
     struct tn_target *targets;
     u32 ntargets;
     u64 cookie, attach_ns;
+    struct tn_groups *groups; /* of who made it */
 };
 
 /* Takes part in counting from now on, without an id: nobody finds it but by its descriptor. */

@@ -3,9 +3,7 @@
 #include "broker/policy.h"
 
 #include <errno.h>
-#include <grp.h>
 #include <limits.h>
-#include <pwd.h>
 #include <sys/epoll.h>
 #include <sys/inotify.h>
 
@@ -222,18 +220,9 @@ static const char *tagged(const struct tn_prog *prog)
 
 static bool admits_user(const struct tn_class *c, const struct tn_caller *caller)
 {
-    struct passwd p, *found = NULL;
-    gid_t group[256];
-    int n = (int)TN_ARRAY_SIZE(group);
-    char buf[4096];
-    u32 gid[256];
+    const struct tn_groups *g = caller->groups;
 
-    if (getpwuid_r(caller->uid, &p, buf, sizeof(buf), &found) || !found ||
-        getgrouplist(p.pw_name, p.pw_gid, group, &n) < 0)
-        n = 0;
-    for (int k = 0; k < n; k++)
-        gid[k] = group[k];
-    return tn_eim_class_admits_user(c, caller->uid, gid, (u32)n);
+    return tn_eim_class_admits_user(c, caller->uid, g ? g->id : NULL, g ? g->n : 0);
 }
 
 /* Whether calls are entered or left is not known when a program is loaded; both have one default. */
@@ -538,7 +527,8 @@ static struct tn_perf *event_of(const struct tn_link *link)
 static int hold_link(struct tn_broker *broker, const struct tn_link *link, char ret_host[64],
                      struct tn_error *why)
 {
-    struct tn_caller caller = {.broker = broker, .uid = link->object.uid, .ret_fd = -1};
+    struct tn_caller caller = {
+        .broker = broker, .uid = link->object.uid, .groups = link->groups, .ret_fd = -1};
     _unref_ struct tn_perf *place = event_of(link);
     _unref_ struct tn_bhost *host = NULL;
     struct tn_prog *prog = link->prog;

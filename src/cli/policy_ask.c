@@ -522,18 +522,19 @@ int tn_policy_diff(const struct tn_policy_cmd *cmd)
 
 /* ---------------------------------------------------------------------------------------------- simulate */
 
+/* With the groups that the account has; the broker counts those that the process has. */
 static bool admits_user(const struct tn_class *c, u32 uid)
 {
-    struct passwd *p = getpwuid(uid);
-    gid_t group[256];
-    u32 gid[256];
-    int n = (int)TN_ARRAY_SIZE(group);
+    const struct passwd *p = getpwuid(uid);
+    _free_ gid_t *group = NULL;
+    int n = 0;
 
-    if (!p || getgrouplist(p->pw_name, p->pw_gid, group, &n) < 0)
+    if (p)
+        (void)getgrouplist(p->pw_name, p->pw_gid, NULL, &n);
+    group = calloc((size_t)n + 1, sizeof(*group));
+    if (!group || (n && getgrouplist(p->pw_name, p->pw_gid, group, &n) < 0))
         n = 0;
-    for (int k = 0; k < n; k++)
-        gid[k] = group[k];
-    return tn_eim_class_admits_user(c, uid, gid, (u32)n);
+    return tn_eim_class_admits_user(c, uid, group, (u32)n);
 }
 
 /* Would the policy have let this link be? 0, or negative with `why`. */

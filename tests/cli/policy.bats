@@ -556,3 +556,42 @@ C
     [ "$status" -eq 1 ]
     said "no_types"
 }
+
+@test "who: the groups of the process count, however many, and no others" {
+    [ "$(id -u)" = 0 ] || skip "only root can have other groups"
+    counting
+    printf '    who: [ "gid:4242" ]\n' >>policy/shop.yaml
+    start_shop
+    as() { # GROUPS: attaches with them
+        status=0
+        setpriv --groups "$1" timeout -k 5 30 "$TENON" attach --keep -p "$SHOP" --class counting --program count \
+            ext.o >out 2>err </dev/null 3>&- || status=$?
+        err=$(cat err)
+        "$TENON" detach --all
+    }
+    as 4241
+    [ "$status" -eq 1 ]
+    said "class_user"
+    as "$(seq -s, 5000 5400),4242"
+    echo "$err"
+    [ "$status" -eq 0 ]
+    sed -i 's/4242/0/' policy/shop.yaml # root's by passwd, and his group as it is
+    sleep 0.3
+    as 4242
+    [ "$status" -eq 0 ]
+    status=0
+    setpriv --regid 4243 --clear-groups timeout 30 "$TENON" attach -p "$SHOP" --class counting --program count ext.o >out 2>err </dev/null 3>&- || status=$?
+    err=$(cat err)
+    [ "$status" -eq 1 ]
+    said "class_user"
+    # What is kept is held against the groups that it was made with.
+    sed -i 's/gid:0/gid:4242/' policy/shop.yaml
+    sleep 0.3
+    setpriv --groups 4242 timeout 30 "$TENON" attach -p "$SHOP" --class counting --program count --keep ext.o </dev/null 3>&-
+    attached 1
+    sed -i 's/now, //;s/helpers/now, helpers/' policy/shop.yaml
+    sleep 0.3
+    attached 1
+    sed -i 's/4242/4243/' policy/shop.yaml
+    attached 0
+}

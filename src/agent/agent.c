@@ -270,26 +270,36 @@ u64 tn_agent_read_c(u64 addr, u64 size, const struct tn_run *run)
 
 /* ------------------------------------------------------------------------------------- tenon_copy */
 
+static inline __attribute__((always_inline)) bool take(void *dst, u64 size, u64 from, bool there,
+                                                       const struct tn_run *run)
+{
+    if (!there)
+        return tn_probe_read(dst, size, from, run) >= 0;
+    memcpy(dst, (const void *)from, size);
+    return true;
+}
+
 /* Where pointer and length lie was proved; what they say is the host's, and each is read once. */
-static inline __attribute__((always_inline)) u64 copy(u64 dst, u64 size, u64 object, u64 pointer, u64 length,
+static inline __attribute__((always_inline)) u64 copy(u64 dst, u64 size, u64 object, u64 pointer, u64 word,
                                                       bool there, bool bytes_there, const struct tn_run *run)
 {
-    u64 bytes = length >> TENON_LENGTH_SIZE & 15, from = 0, n = 0;
+    u64 bytes = word >> TENON_LENGTH_SIZE & 15, first = pointer >> TENON_FIRST;
+    u64 element = word >> TENON_ELEMENT, from = object + (u32)pointer, n = UINT64_MAX;
 
     size = (u32)size;
-    if (there) {
-        __builtin_memcpy(&from, (const void *)(object + (u32)pointer), sizeof(from));
-        __builtin_memcpy(&n, (const void *)(object + (u32)length), bytes);
-    } else if (tn_probe_read(&from, sizeof(from), object + (u32)pointer, run) < 0 ||
-               tn_probe_read(&n, bytes, object + (u32)length, run) < 0) {
+    element += !element;
+    if (!(word >> TENON_INSIDE & 1) && !take(&from, sizeof(from), from, there, run))
         return (u64)-EFAULT;
+    if (bytes) {
+        n = 0;
+        if (!take(&n, bytes, object + (u32)word, there, run))
+            return (u64)-EFAULT;
+        if (word >> TENON_LENGTH_SIGNED & 1 && n >> (bytes * 8 - 1))
+            return (u64)-EOVERFLOW;
     }
-    if (length >> TENON_LENGTH_SIGNED & 1 && n >> (bytes * 8 - 1))
-        return (u64)-EOVERFLOW;
-    n = TN_MIN(n, size);
-    if (bytes_there)
-        memcpy((void *)dst, (const void *)from, n);
-    else if (tn_probe_read((void *)dst, n, from, run) < 0) {
+    n = n < first ? 0 : TN_MIN(n - first, size / element) * element; /* no more than `size` */
+    if (__builtin_add_overflow(from, first * element, &from) ||
+        !take((void *)dst, n, from, bytes_there, run)) {
         memset((void *)dst, 0, size);
         return (u64)-EFAULT;
     }

@@ -40,7 +40,7 @@ static int add_functions(struct btf *btf, int word, int any)
     int r = add_function(btf, TN_REPLACE_NAME, 0, replace, (const int[]){any, word}, TN_ARRAY_SIZE(replace));
 
     return r ? r
-             : add_function(btf, TN_COPY_NAME, result, copy, (const int[]){any, number, object, number, word},
+             : add_function(btf, TN_COPY_NAME, result, copy, (const int[]){any, number, object, word, word},
                             TN_ARRAY_SIZE(copy));
 }
 

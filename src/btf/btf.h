@@ -102,4 +102,16 @@ s64 tn_btf_size(const struct tn_btf *btf, u32 id);
    last. Attributes of other kinds, which share the encoding, are not counted. */
 const char *tn_btf_tag(const struct tn_btf *btf, u32 id, s32 component, u32 k);
 
+/* member.c: the first member, at any depth, that lies at `off` of the type and is of the sort; members of a union
+   are tried one after the other. `size`: of a number, or of one element behind a pointer or in an array. */
+enum tn_btf_sort { TN_BTF_POINTER, TN_BTF_ARRAY, TN_BTF_UNSIGNED, TN_BTF_SIGNED };
+struct tn_btf_member_at {
+    u32 type;       /* resolved */
+    u32 nelems;     /* of an array; 0: it does not say */
+    bool in_union;  /* … with others, somewhere on the way */
+    char path[256]; /* ".uri.data", ".header[2].value.len"; "": the type itself */
+};
+bool tn_btf_member_of(const struct tn_btf *btf, u32 type, u64 off, enum tn_btf_sort sort, u64 size,
+                      struct tn_btf_member_at *ret);
+
 #endif

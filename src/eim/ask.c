@@ -85,7 +85,7 @@ static int ask_buffer(const struct tn_class *c, const struct tn_access *a, struc
     int code;
 
     for (u32 k = 0; k < c->nbuffers; k++)
-        if (tn_buffer_is(&c->buffer[k], a))
+        if (tn_buffer_is(&c->buffer[k], a) && (!a->var || tn_class_names(c, a->var)))
             return 0;
     need = tn_words_of_buffer(c->bound, c->func, &bag, a, class_reads, c);
     code = deny(c, err, "copy of a buffer", &need, need ? 1 : 0);

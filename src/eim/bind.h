@@ -68,7 +68,7 @@ static inline struct tn_access tn_fact_access(const struct tn_fact_path *p)
                               .offset = (u32)p->grant.off,
                               .size = (u32)(p->grant.end - p->grant.off)};
 }
-/* Bytes behind a pointer whose number another field has: read through a copy that checks at run time. */
+/* Elements behind a pointer whose number another field has: read through a copy that checks at run time. */
 struct tn_buffer {
     u32 type; /* of the object that has both fields */
     u32 pointer_off;
@@ -159,7 +159,7 @@ int tn_path_spell(const struct tn_btf *btf, u32 type, u64 off, u64 size, struct 
 int tn_class_make(const struct tn_bound *b, struct tn_bag *bag, const char *name, const char *entry,
                   const struct tn_eim_at *entry_at, enum tn_eim_generated generated,
                   const struct tn_cap *caps, u32 ncaps, struct tn_class **ret, struct tn_error *err);
-/* It is the buffer that a program asks for: bytes, as many as that field says. */
+/* The elements that a program asks for are among those of the buffer. */
 bool tn_buffer_is(const struct tn_buffer *b, const struct tn_access *a);
 /* The bytes lie in what is granted. */
 bool tn_class_covers(const struct tn_class *c, bool write, u32 type, u64 off, u64 end);

@@ -197,8 +197,10 @@ bool tn_class_names(const struct tn_class *c, u32 var)
 
 bool tn_buffer_is(const struct tn_buffer *b, const struct tn_access *a)
 {
-    return b->type == a->btf_id && !b->inside && b->pointer_off == a->offset && b->element == 1 &&
-           !b->first && b->length_size == a->length_size && b->length_off == a->length_off;
+    return b->type == a->btf_id && b->inside == a->inside && b->pointer_off == a->offset &&
+           b->element == a->element && b->write == (a->kind == TN_ACCESS_WRITE) && b->first <= a->first &&
+           b->length_size == a->length_size &&
+           (b->length_size ? b->length_off == a->length_off : a->end <= b->end);
 }
 
 static int by_function(const void *x, const void *y)

@@ -27,7 +27,10 @@ static bool same(const struct tn_eim_use *a, const struct tn_eim_use *b)
            a->access.kind == b->access.kind && a->access.btf_id == b->access.btf_id &&
            a->access.offset == b->access.offset && a->access.size == b->access.size &&
            a->access.var == b->access.var && a->access.buffer == b->access.buffer &&
-           a->access.length_off == b->access.length_off && a->access.process == b->access.process;
+           a->access.inside == b->access.inside && a->access.element == b->access.element &&
+           a->access.first == b->access.first && a->access.end == b->access.end &&
+           a->access.length_off == b->access.length_off && a->access.length_size == b->access.length_size &&
+           a->access.process == b->access.process;
 }
 
 static bool same_args(const struct tn_eim_use *x, const struct tn_eim_use *y)

@@ -232,18 +232,32 @@ int tn_words_of_access(const struct tn_bound *b, const struct tn_bfunc *func, st
     return tn_path_spell(b->btf, tn_btf_type(b->btf, var)->type, a->offset, a->size, bag, say, &how);
 }
 
+static const char *field_of(const struct tn_bound *b, struct tn_bag *bag, const struct root *root, u32 type,
+                            u64 off, enum tn_btf_sort sort, u64 size)
+{
+    struct tn_btf_member_at at;
+
+    if (!tn_btf_member_of(b->btf, type, off, sort, size, &at))
+        return NULL;
+    return root->object ? tn_bag_printf(bag, "%s%s", root->text, at.path)
+                        : tn_bag_printf(bag, "%s->%s", root->text, at.path + 1);
+}
+
 const char *tn_words_of_buffer(const struct tn_bound *b, const struct tn_bfunc *func, struct tn_bag *bag,
                                const struct tn_access *a, bool (*reads)(const void *self, u32 type, u64 off),
                                const void *self)
 {
-    struct tn_words data = {0}, len = {0};
-    const char *p, *n;
+    struct search s = {.b = b, .bag = bag, .want = a->btf_id, .reads = reads, .self = self};
+    struct root root = {tn_btf_name(b->btf, a->var), true, false};
+    const char *op = a->kind == TN_ACCESS_WRITE ? "write" : "read", *p, *n;
 
-    if (tn_words_of(b, func, bag, false, a->btf_id, a->offset, 8, reads, self, &data) ||
-        tn_words_of(b, func, bag, false, a->btf_id, a->length_off, a->length_size, reads, self, &len) ||
-        data.n != 1 || len.n != 1)
+    if (!tn_is_composite(b->btf, a->btf_id) || (!a->var && !find_root(&s, func, &root)))
         return NULL;
-    p = data.text[0] + strlen("read("); /* each is "read(PATH)" */
-    n = len.text[0] + strlen("read(");
-    return tn_bag_printf(bag, "read(%.*s[0 .. %.*s])", (int)strlen(p) - 1, p, (int)strlen(n) - 1, n);
+    p = field_of(b, bag, &root, a->btf_id, a->offset, a->inside ? TN_BTF_ARRAY : TN_BTF_POINTER, a->element);
+    n = !a->length_size ? tn_bag_printf(bag, "%llu", (unsigned long long)a->end)
+                        : field_of(b, bag, &root, a->btf_id, a->length_off,
+                                   a->length_signed ? TN_BTF_SIGNED : TN_BTF_UNSIGNED, a->length_size);
+    if (!p || !n)
+        return NULL;
+    return tn_bag_printf(bag, "%s(%s[%llu .. %s])", op, p, (unsigned long long)a->first, n);
 }

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Bytes behind a pointer of the host's, as many as a number beside it says:
+ * Elements behind a pointer of the host's, as many as a number beside it says:
  *
  *      tenon_copy(dst, size, object, offset of the pointer, which number)
  *
- *      object ──▶ struct │ … data ───┼──▶ bytes        the struct's type is known, and so is what lies at
- * both │ … len     │                 offsets; the length is looked at when the program runs
+ *      object ──▶ struct │ … data ───┼──▶ elements     the struct's type is known, and so is what lies at both
+ *                        │ … len     │                 offsets; the length is looked at when the program runs
  *
+ * include/tenon/extension.h has what the constants say: a first element, its size, elements in the struct itself.
  * What the copy may rely on is decided here, and stands at the call: the object is there (it is valid), the
  * bytes are as well (the host's developers promise it), or neither. The rest is copied carefully.
  */
@@ -18,65 +19,25 @@
 
 enum { ARG_SIZE = 2, ARG_OBJECT, ARG_POINTER, ARG_LENGTH };
 
-struct member {
-    u32 type, bits; /* resolved; bits: of a bitfield */
+/* What the two constants say. */
+struct copied {
+    u64 pointer, length, first; /* offsets in the struct; a number of an element */
+    u32 element, length_size;
+    bool inside, length_signed, odd; /* odd: there is more in them */
 };
 
-/* The member, at any depth, that begins at `off` and is no struct itself. In a union it is not known which.
- */
-static bool member_at(const struct tn_btf *b, u32 type, u64 off, struct member *ret)
+static struct copied read_words(u64 base, u64 pointer, u64 word)
 {
-    for (type = tn_btf_resolve(b, type);;) {
-        const struct btf_type *t = tn_btf_type(b, type);
-        u32 kind = t ? tn_btf_kind(t) : BTF_KIND_UNKN, k;
+    u32 element = (u32)(word >> TENON_ELEMENT);
 
-        if (kind == BTF_KIND_ARRAY) {
-            s64 each = tn_btf_size(b, tn_btf_array(t)->type);
-
-            if (each <= 0 || off / (u64)each >= tn_btf_array(t)->nelems)
-                return false;
-            off %= (u64)each;
-            type = tn_btf_resolve(b, tn_btf_array(t)->type);
-            continue;
-        }
-        if (kind != BTF_KIND_STRUCT && (kind != BTF_KIND_UNION || tn_btf_vlen(t) != 1)) {
-            ret->type = type;
-            return !off && kind != BTF_KIND_UNION;
-        }
-        for (k = 0; k < tn_btf_vlen(t); k++) {
-            const struct btf_member *m = &tn_btf_members(t)[k];
-            u64 start = tn_btf_member_bit(t, m) / 8;
-            s64 size = tn_btf_size(b, m->type);
-
-            if (off < start || size <= 0 || off >= start + (u64)size)
-                continue;
-            ret->bits = tn_btf_member_bits(t, m);
-            off -= start;
-            type = tn_btf_resolve(b, m->type);
-            break;
-        }
-        if (k == tn_btf_vlen(t) || ret->bits)
-            return false;
-    }
-}
-
-/* Behind a pointer to bytes, or to who knows what. */
-static bool is_bytes(const struct tn_btf *b, u32 pointer)
-{
-    const struct btf_type *t = tn_btf_type(b, pointer);
-    u32 to = t && tn_btf_kind(t) == BTF_KIND_PTR ? tn_btf_resolve(b, t->type) : UINT32_MAX;
-
-    return !to || (to != UINT32_MAX && tn_btf_kind_of(b, to) == BTF_KIND_INT && tn_btf_size(b, to) == 1);
-}
-
-static bool is_length(const struct tn_btf *b, u32 type, u64 word)
-{
-    const struct btf_type *t = tn_btf_type(b, type);
-    u64 size = word >> TENON_LENGTH_SIZE & 15, sign = word >> TENON_LENGTH_SIGNED & 1;
-
-    return t && tn_btf_kind(t) == BTF_KIND_INT && (u64)tn_btf_size(b, type) == size && !(size & (size - 1)) &&
-           size && size <= 8 && sign == (BTF_INT_ENCODING(tn_btf_int_data(t)) & BTF_INT_SIGNED) &&
-           !(word >> (TENON_LENGTH_SIGNED + 1));
+    return (struct copied){.pointer = base + (u32)pointer,
+                           .length = base + (u32)word,
+                           .first = pointer >> TENON_FIRST,
+                           .element = element ? element : 1,
+                           .length_size = word >> TENON_LENGTH_SIZE & 15,
+                           .length_signed = word >> TENON_LENGTH_SIGNED & 1,
+                           .inside = word >> TENON_INSIDE & 1,
+                           .odd = word >> (TENON_INSIDE + 1) & 1};
 }
 
 static int check_object(struct vf *v, const struct tn_reg *reg)
@@ -115,39 +76,81 @@ static void note(struct vf *v, bool valid, bool promised)
     v->facts.features |= 1ull << TN_FEATURE_probe;
 }
 
-int tn_buffer_copied(struct vf *v, struct tn_call_facts *facts)
+static int check_pointer(struct vf *v, const struct copied *c, u64 room, bool *ret_there)
 {
     const struct tn_reg *reg = vf_reg(v, ARG_OBJECT);
-    u64 base = (u64)reg->r.smin, word = vf_reg(v, ARG_LENGTH)->r.umin;
-    u64 pointer = base + vf_reg(v, ARG_POINTER)->r.umin, length = base + (u32)word;
-    struct member p = {0}, n = {0};
-    struct tn_access access = {
-        .kind = TN_ACCESS_READ, .btf_id = reg->obj, .var = reg->uid, .path = "", .size = 8, .insn = v->pc};
-    struct tn_error err;
-    int r = check_object(v, reg);
+    struct tn_btf_member_at at;
 
-    if (r)
-        return r;
-    if (pointer > UINT32_MAX || !member_at(v->in->host_btf, reg->obj, pointer, &p) ||
-        !is_bytes(v->in->host_btf, p.type))
+    if (c->pointer > UINT32_MAX ||
+        !tn_btf_member_of(v->in->host_btf, reg->obj, c->pointer, c->inside ? TN_BTF_ARRAY : TN_BTF_POINTER,
+                          c->element, &at))
         return vf_refuse(v, v->pc, TN_REASON_kfunc_arg,
-                         "R%u: at offset %" PRIu64 " of struct %s is no pointer to bytes", ARG_POINTER,
-                         pointer, tn_types_name(v, reg));
-    if (length > UINT32_MAX || !member_at(v->in->host_btf, reg->obj, length, &n) ||
-        !is_length(v->in->host_btf, n.type, word))
+                         "R%u: at offset %" PRIu64 " of struct %s is no %s of elements of %u bytes",
+                         ARG_POINTER, c->pointer, tn_types_name(v, reg),
+                         c->inside ? "array" : "pointer to a buffer", c->element);
+    *ret_there = c->inside && at.nelems;
+    if (*ret_there && c->first * c->element + room > (u64)at.nelems * c->element)
+        return vf_refuse(v, v->pc, TN_REASON_kfunc_arg,
+                         "R%u: %s of struct %s has %u elements of %u bytes, and from number %" PRIu64
+                         " on there are not %" PRIu64 " bytes: copy less",
+                         ARG_SIZE, at.path, tn_types_name(v, reg), at.nelems, c->element, c->first, room);
+    return 0;
+}
+
+static int check_length(struct vf *v, const struct copied *c)
+{
+    const struct tn_reg *reg = vf_reg(v, ARG_OBJECT);
+    struct tn_btf_member_at at;
+
+    if (!c->odd && !c->length_size && !c->inside && !c->length_signed)
+        return 0;
+    if (c->odd || c->length_size > 8 || c->length > UINT32_MAX ||
+        !tn_btf_member_of(v->in->host_btf, reg->obj, c->length,
+                          c->length_signed ? TN_BTF_SIGNED : TN_BTF_UNSIGNED, c->length_size, &at))
         return vf_refuse(v, v->pc, TN_REASON_kfunc_arg,
                          "R%u: at offset %" PRIu64
                          " of struct %s is no number of the size and sign that it says",
-                         ARG_LENGTH, length, tn_types_name(v, reg));
-    access.offset = (u32)pointer;
-    access.buffer = true;
-    access.length_off = (u32)length;
-    access.length_size = (u32)(word >> TENON_LENGTH_SIZE & 15);
+                         ARG_LENGTH, c->length, tn_types_name(v, reg));
+    return 0;
+}
+
+int tn_buffer_copied(struct vf *v, struct tn_call_facts *facts)
+{
+    const struct tn_reg *reg = vf_reg(v, ARG_OBJECT);
+    struct copied c =
+        read_words((u64)reg->r.smin, vf_reg(v, ARG_POINTER)->r.umin, vf_reg(v, ARG_LENGTH)->r.umin);
+    u64 room = vf_reg(v, ARG_SIZE)->r.umax;
+    struct tn_access access = {.kind = TN_ACCESS_READ,
+                               .btf_id = reg->obj,
+                               .var = reg->uid,
+                               .path = "",
+                               .offset = (u32)c.pointer,
+                               .size = 8,
+                               .insn = v->pc,
+                               .buffer = true,
+                               .inside = c.inside,
+                               .element = c.element,
+                               .first = c.first,
+                               .end = c.length_size ? 0 : c.first + TN_MAX(room / c.element, (u64)1),
+                               .length_off = c.length_size ? (u32)c.length : 0,
+                               .length_size = c.length_size,
+                               .length_signed = c.length_signed};
+    bool there = false;
+    struct tn_error err;
+    int r = check_object(v, reg);
+
+    if (!r)
+        r = check_pointer(v, &c, room, &there);
+    if (!r)
+        r = check_length(v, &c);
+    if (r)
+        return r;
     vf_error_empty(&err);
     if (v->auth->may_access(v->auth->self, &access, &err))
         return vf_refuse_denied(v, TN_REASON_access_denied, &err);
-    note(v, tn_types_trusted(reg), v->auth->is_promised && v->auth->is_promised(v->auth->self, &access));
+    there |= v->auth->is_promised && v->auth->is_promised(v->auth->self, &access);
+    note(v, tn_types_trusted(reg), there);
     facts->ret_min = -4095;
-    facts->ret_max = (s64)vf_reg(v, ARG_SIZE)->r.umax;
+    facts->ret_max = (s64)room;
     return 0;
 }

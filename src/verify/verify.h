@@ -30,8 +30,12 @@ struct tn_access {
     u32 offset, size;            /* bytes */
     bool process;                /* an untyped address of the host's memory (probe_read_user and its kin) */
     u32 insn;                    /* where */
-    bool buffer;                 /* not the pointer at `offset` but the bytes behind it, as many as … */
-    u32 length_off, length_size; /* … the number there says */
+    bool buffer;                 /* not the pointer at `offset` but the elements behind it, as many as … */
+    u32 length_off, length_size; /* … the number there says; of size 0: those before `end` */
+    bool length_signed;
+    bool inside;    /* there is no pointer: the elements themselves lie at `offset` */
+    u32 element;    /* bytes of one */
+    u64 first, end; /* numbers of elements */
 };
 /* What is known of an argument when a function of the host is called. */
 struct tn_call_arg {

@@ -759,7 +759,7 @@ enum { FINISH = -1, COPY = -2, ACCESS = -3 }; /* in place of ids, which are know
     {                                                                                                        \
         0                                                                                                    \
     }
-enum { PID = -4, TENON_COPY = -5, LAST = -6, FIRST = -7, CURRENT = -8 };
+enum { PID = -4, TENON_COPY = -5, LAST = -6, FIRST = -7, CURRENT = -8, CYCLE_ = -9 };
 static const char *const symbols[] = {"",
                                       "finish",
                                       "copy",
@@ -768,7 +768,8 @@ static const char *const symbols[] = {"",
                                       "tenon_copy",
                                       "last_connection",
                                       "first_connection",
-                                      "current_cycle"};
+                                      "current_cycle",
+                                      "the_cycle"};
 
 static void join_symbols(struct bpf_insn *insns, u32 n)
 {
@@ -882,14 +883,28 @@ static const struct program exits[] = {
       RETURN0),
 };
 
-/* Bytes of a buffer, eight at most, to the stack. */
+/* Of a buffer, `room` bytes at most, to the stack. */
 #define WORD(length, size, sign)                                                                             \
     offsetof(request_t, length) | (u64)(size) << TENON_LENGTH_SIZE | (u64)(sign) << TENON_LENGTH_SIGNED
-#define BUFFER(object, pointer, word)                                                                        \
-    ST(DW, R10, -8, 0), LDX(DW, R6, R1, 0), MOVX(R1, R10), ADD(R1, -8), MOV(R2, 8), MOVX(R3, object),        \
-        MOV(R4, offsetof(request_t, pointer)), {BPF_LD | BPF_IMM | BPF_DW, R5, 0, 0, (int)(word)},           \
-        {0, 0, 0, 0, (int)((u64)(word) >> 32)}, FUNCTION(TENON_COPY), RETURN0
-#define URI "  - \"read(r->uri.data[0 .. r->uri.len])\"\n"
+#define OF(size) (u64)(size) << TENON_ELEMENT
+#define INSIDE   1ull << TENON_INSIDE
+#define WIDE(d, x)                                                                                           \
+    {BPF_LD | BPF_IMM | BPF_DW, d, 0, 0, (int)(x)},                                                          \
+    {                                                                                                        \
+        0, 0, 0, 0, (int)((u64)(x) >> 32)                                                                    \
+    }
+#define COPY_OF(object, from, first, word, room)                                                             \
+    LDX(DW, R6, R1, 0), MOVX(R1, R10), ADD(R1, -(room)), MOV(R2, room), MOVX(R3, object),                    \
+        WIDE(R4, (from) | (u64)(first) << TENON_FIRST), WIDE(R5, word), FUNCTION(TENON_COPY), RETURN0
+#define ELEMENTS(pointer, first, word, room) COPY_OF(R6, offsetof(request_t, pointer), first, word, room)
+#define BUFFER(object, pointer, word)        COPY_OF(object, offsetof(request_t, pointer), 0, word, 8)
+#define URI                                  "  - \"read(r->uri.data[0 .. r->uri.len])\"\n"
+#define NAMES                                "  - \"read(r->names[0 .. r->ntail])\"\n"
+#define TAIL                                 "  - \"read(r->tail[0 .. r->ntail])\"\n"
+#define CYCLE                                                                                                \
+    MOVX(R1, R10), ADD(R1, -8), MOV(R2, 8), SYMBOL(R3, CYCLE_), MOV(R4, offsetof(struct cycle, name.data)),  \
+        WIDE(R5, offsetof(struct cycle, name.len) | 8ull << TENON_LENGTH_SIZE), FUNCTION(TENON_COPY),        \
+        RETURN0
 static const struct program buffers[] = {
     P("a buffer", URI, NULL, BUFFER(R6, uri.data, WORD(uri.len, 8, 0))),
     P("its fields, and not its bytes", "  - read(r->uri)\n",
@@ -901,14 +916,60 @@ static const struct program buffers[] = {
       BUFFER(R6, uri.data, WORD(args.len, 8, 0))),
     P("bytes up to a fixed end", "  - \"read(r->uri.data[0 .. 8])\"\n",
       "needs  read(r->uri.data[0 .. r->uri.len])", BUFFER(R6, uri.data, WORD(uri.len, 8, 0))),
-    P("no pointer", URI, "is no pointer to bytes", BUFFER(R6, method, WORD(uri.len, 8, 0))),
-    P("a pointer to objects", URI, "is no pointer to bytes", BUFFER(R6, parent, WORD(uri.len, 8, 0))),
-    P("its length as the pointer", URI, "is no pointer to bytes", BUFFER(R6, uri.len, WORD(uri.len, 8, 0))),
+    P("no pointer", URI, "is no pointer to a buffer of elements of 1 bytes",
+      BUFFER(R6, method, WORD(uri.len, 8, 0))),
+    P("a pointer to objects", URI, "is no pointer to a buffer of elements of 1 bytes",
+      BUFFER(R6, parent, WORD(uri.len, 8, 0))),
+    P("its length as the pointer", URI, "is no pointer to a buffer of elements of 1 bytes",
+      BUFFER(R6, uri.len, WORD(uri.len, 8, 0))),
     P("half of a length", URI, "is no number of the size", BUFFER(R6, uri.data, WORD(uri.len, 4, 0))),
     P("a length with a sign", URI, "is no number of the size", BUFFER(R6, uri.data, WORD(uri.len, 8, 1))),
     P("a length that is a pointer", URI, "is no number of the size",
       BUFFER(R6, uri.data, WORD(parent, 8, 0))),
     P("no object", URI, "takes a typed pointer to an object", BUFFER(R10, uri.data, WORD(uri.len, 8, 0))),
+    P("bytes from the third on", URI, NULL, ELEMENTS(uri.data, 2, WORD(uri.len, 8, 0), 8)),
+    P("… which is all that is granted", "  - \"read(r->uri.data[2 .. r->uri.len])\"\n", NULL,
+      ELEMENTS(uri.data, 2, WORD(uri.len, 8, 0), 8)),
+    P("a byte before those granted", "  - \"read(r->uri.data[2 .. r->uri.len])\"\n",
+      "needs  read(r->uri.data[1 .. r->uri.len])", ELEMENTS(uri.data, 1, WORD(uri.len, 8, 0), 8)),
+    P("who may write them", "  - \"write(r->uri.data[0 .. r->uri.len])\"\n",
+      "needs  read(r->uri.data[0 .. r->uri.len])", BUFFER(R6, uri.data, WORD(uri.len, 8, 0))),
+    P("elements", NAMES, NULL, ELEMENTS(names, 0, WORD(ntail, 4, 0) | OF(8), 24)),
+    P("elements that are not granted", URI, "needs  read(r->names[3 .. r->ntail])",
+      ELEMENTS(names, 3, WORD(ntail, 4, 0) | OF(8), 24)),
+    P("elements of another size", NAMES, "is no pointer to a buffer of elements of 4 bytes",
+      ELEMENTS(names, 0, WORD(ntail, 4, 0) | OF(4), 24)),
+    P("structs", "  - \"read(r->parent[0 .. r->ntail])\"\n", NULL,
+      ELEMENTS(parent, 0, WORD(ntail, 4, 0) | OF(sizeof(request_t)), 24)),
+    P("what no type has a size of", NAMES, "is no pointer to a buffer",
+      ELEMENTS(hidden, 0, WORD(ntail, 4, 0), 8)),
+    P("up to a fixed end", "  - \"read(r->uri.data[0 .. 8])\"\n", NULL, ELEMENTS(uri.data, 0, OF(1), 8)),
+    P("beyond a fixed end", "  - \"read(r->uri.data[0 .. 8])\"\n", "needs  read(r->uri.data[1 .. 9])",
+      ELEMENTS(uri.data, 1, OF(1), 8)),
+    P("as many as the class says, and it says a length", URI, "needs  read(r->uri.data[0 .. 8])",
+      ELEMENTS(uri.data, 0, OF(1), 8)),
+    P("more in the words than they mean", URI, "is no number of the size",
+      ELEMENTS(uri.data, 0, WORD(uri.len, 8, 0) | 1ull << (TENON_INSIDE + 1), 8)),
+    P("an array at the end", TAIL, NULL, ELEMENTS(tail, 2, WORD(ntail, 4, 0) | INSIDE, 24)),
+    P("an array at the end, by the pointer that it is not", TAIL, "is no pointer to a buffer",
+      ELEMENTS(tail, 0, WORD(ntail, 4, 0), 24)),
+    P("an array in the object", "  - \"read(r->text[0 .. r->ntail])\"\n", NULL,
+      ELEMENTS(text, 0, WORD(ntail, 4, 0) | INSIDE, 24)),
+    P("an array in the object, beyond its end", "  - \"read(r->text[0 .. r->ntail])\"\n",
+      "has 24 elements of 1 bytes, and from number 8 on there are not 24 bytes",
+      ELEMENTS(text, 8, WORD(ntail, 4, 0) | INSIDE, 24)),
+    P("an array in the object without a length", "  - read(r->text)\n", "is no number of the size",
+      ELEMENTS(text, 0, INSIDE, 24)),
+    P("bytes in a union", "  - \"read(r->either.bytes[0 .. r->ntail])\"\n", NULL,
+      ELEMENTS(either.bytes, 0, WORD(ntail, 4, 0), 8)),
+    P("what else is in the union", "  - \"read(r->either.bytes[0 .. r->ntail])\"\n",
+      "needs  read(r->either.wide[0 .. r->ntail])", ELEMENTS(either.wide, 0, WORD(ntail, 4, 0) | OF(4), 8)),
+    P("what is not in the union", "  - \"read(r->either.bytes[0 .. r->ntail])\"\n",
+      "is no pointer to a buffer of elements of 2 bytes",
+      ELEMENTS(either.wide, 0, WORD(ntail, 4, 0) | OF(2), 8)),
+    P("bytes of a variable's", "  - \"read(the_cycle.name.data[0 .. the_cycle.name.len])\"\n", NULL, CYCLE),
+    P("bytes of a variable's that is not named", "  - \"read(cycle->name.data[0 .. cycle->name.len])\"\n",
+      "needs  read(the_cycle.name.data[0 .. the_cycle.name.len])", CYCLE),
 };
 
 /* Values of a map with one for each CPU (0), and of an array (1), about a call of the host. */

@@ -47,6 +47,11 @@ struct request {
     int (*handler)(request_t *r, void *data);
     request_t *parent;
     struct opaque *hidden;
+    union {
+        long number;
+        u_char *bytes;
+        unsigned *wide;
+    } either;
     char **names;
     unsigned ntail;
     char tail[];

@@ -38,10 +38,11 @@ static u32 rnd(u32 n)
 #define OBJECTS (STRUCTS + VARS)
 #define MEMBERS 8u
 #define SIZE    2048u
-enum kind { NUMBER, POINTER, NESTED, ARRAY, RECORDS, BITS };
+enum kind { NUMBER, POINTER, NESTED, ARRAY, RECORDS, BITS, DATA, KINDS };
 struct field {
     enum kind kind;
     u32 bit, width, size; /* size in bytes; of arrays: of one element */
+    u32 each;             /* DATA, a pointer to numbers: bytes of one */
     u32 to, n;            /* POINTER, NESTED, RECORDS: struct; n: elements */
 };
 struct shape {
@@ -68,7 +69,7 @@ static void make_shape(struct world *w, u32 k)
         struct field *f = &s->f[m];
         u32 align;
 
-        f->kind = (enum kind)rnd(6);
+        f->kind = (enum kind)rnd(KINDS);
         if (k)
             f->to = rnd(k);
         if ((f->kind == NESTED || f->kind == RECORDS) && (!k || w->s[f->to].size > 64))
@@ -94,6 +95,10 @@ static void make_shape(struct world *w, u32 k)
         case BITS:
             f->size = 4;
             f->width = 1 + rnd(12);
+            break;
+        default:
+            f->size = 8;
+            f->each = 1u << rnd(4);
             break;
         }
         align = f->kind == NESTED || f->kind == RECORDS ? 64 : f->size * 8;
@@ -131,7 +136,7 @@ static void make_variables(struct world *w)
 static void make_world(struct world *w)
 {
     struct btf *b = btf__new_empty();
-    int number[4], pointer[STRUCTS], array[STRUCTS][MEMBERS], proto, first;
+    int number[4], data[4], pointer[STRUCTS], array[STRUCTS][MEMBERS], proto, first;
     struct tn_error err = {0};
     const void *raw;
     u32 size;
@@ -145,9 +150,11 @@ static void make_world(struct world *w)
         snprintf(name, sizeof(name), "u%u", 8u << k);
         number[k] = btf__add_int(b, name, 1u << k, 0);
     }
-    /* Ids are known before the types are there: 4 numbers, then a pointer a struct,
+    for (u32 k = 0; k < 4; k++)
+        data[k] = btf__add_ptr(b, number[k]);
+    /* Ids are known before the types are there: 4 numbers, pointers to them, then a pointer a struct,
        then arrays, then structs. */
-    first = 5 + (int)STRUCTS;
+    first = 9 + (int)STRUCTS;
     for (u32 k = 0; k < STRUCTS; k++)
         for (u32 m = 0; m < w->s[k].n; m++)
             first += w->s[k].f[m].kind == ARRAY || w->s[k].f[m].kind == RECORDS;
@@ -177,6 +184,7 @@ static void make_world(struct world *w)
             assert_int_equal(btf__add_field(b, name,
                                             f->kind == NUMBER    ? number[__builtin_ctz(f->size)]
                                             : f->kind == BITS    ? number[2]
+                                            : f->kind == DATA    ? data[__builtin_ctz(f->each)]
                                             : f->kind == POINTER ? pointer[f->to]
                                             : f->kind == NESTED  ? (int)w->id[f->to]
                                                                  : array[k][m],
@@ -208,9 +216,17 @@ static void make_world(struct world *w)
 
 /* ----------------------------------------------------------------------------- paths, and what they paint */
 
+#define BUFFERS 8u
+struct buffer {
+    u32 op, base, at, each, first, length_at, length_size; /* length_size 0: up to `end` */
+    u64 end;
+    bool inside;
+};
 struct paint {
     bool on[2][OBJECTS][SIZE];
     bool named[VARS];
+    struct buffer buffer[BUFFERS];
+    u32 nbuffers;
 };
 
 static void paint_all(struct paint *p, u32 op, u32 s, u32 off, u32 n)
@@ -233,6 +249,7 @@ static void go_on(const struct world *w, const struct field *f, u32 base, u32 at
         paint_all(p, op, base, at, (f->bit % 8 + f->width + 7) / 8);
         return;
     case NUMBER:
+    case DATA:
         paint_all(p, op, base, at, f->size);
         return;
     case POINTER:
@@ -279,14 +296,78 @@ static void go_on(const struct world *w, const struct field *f, u32 base, u32 at
     }
 }
 
+/* One of a struct's numbers, to count a buffer's elements; MEMBERS: it has none. */
+static u32 counter(const struct shape *s)
+{
+    for (u32 k = 0, from = rnd(s->n); k < s->n; k++)
+        if (s->f[(from + k) % s->n].kind == NUMBER)
+            return (from + k) % s->n;
+    return MEMBERS;
+}
+
+/* Member m of a struct at `off` of object `base`, as a buffer. */
+static bool make_buffer(const struct world *w, u32 s, u32 m, u32 base, u32 off, struct buffer *ret)
+{
+    const struct field *f = &w->s[s].f[m];
+    bool inside = f->kind == ARRAY || f->kind == RECORDS;
+    u32 n = counter(&w->s[s]);
+
+    if ((f->kind != DATA && !inside) || base >= STRUCTS || (n == MEMBERS && inside))
+        return false;
+    *ret = (struct buffer){.base = base,
+                           .at = off + f->bit / 8,
+                           .each = inside ? f->size : f->each,
+                           .first = rnd(3),
+                           .inside = inside};
+    if (n == MEMBERS || (!inside && !rnd(4))) {
+        ret->end = ret->first + 1 + rnd(4);
+        return true;
+    }
+    ret->length_at = off + w->s[s].f[n].bit / 8;
+    ret->length_size = w->s[s].f[n].size;
+    return true;
+}
+
+/* Its range, behind the field's path, and what of the object is read on the way. */
+static void say_buffer(const struct world *w, u32 s, u32 off, const struct buffer *b, struct paint *p,
+                       char *text, size_t prefix, size_t cap)
+{
+    size_t used = strlen(text);
+    char way[100];
+
+    p->buffer[p->nbuffers++] = *b;
+    if (!b->inside)
+        paint_all(p, TN_READ, b->base, b->at, 8);
+    if (!b->length_size) {
+        snprintf(text + used, cap - used, "[%u .. %llu]", b->first, (unsigned long long)b->end);
+        return;
+    }
+    for (u32 n = 0; n < w->s[s].n; n++) {
+        const struct field *f = &w->s[s].f[n];
+
+        if (f->kind != NUMBER || off + f->bit / 8 != b->length_at || f->size != b->length_size)
+            continue;
+        snprintf(way, sizeof(way), "%.*s", (int)prefix, text);
+        snprintf(text + used, cap - used, "[%u .. %sf%u]", b->first, way, n);
+        break;
+    }
+    paint_all(p, TN_READ, b->base, b->length_at, b->length_size);
+}
+
 /* A random path below a struct at `off` of object `base`. */
 static void walk(const struct world *w, u32 s, u32 base, u32 off, u32 op, struct paint *p, char *text,
                  size_t cap)
 {
     u32 m = rnd(w->s[s].n);
     size_t used = strlen(text);
+    struct buffer b;
 
     snprintf(text + used, cap - used, "f%u", m);
+    if (rnd(3) && used < 80 && p->nbuffers < BUFFERS && make_buffer(w, s, m, base, off, &b)) {
+        b.op = op;
+        say_buffer(w, s, off, &b, p, text, used, cap);
+        return;
+    }
     go_on(w, &w->s[s].f[m], base, off + w->s[s].f[m].bit / 8, op, p, text, cap);
 }
 
@@ -319,9 +400,43 @@ static void make_cap(const struct world *w, struct paint *p, char *text, size_t 
     snprintf(text, cap, "%s(%s)", op ? "write" : "read", path);
 }
 
+/* Of whatever buffer is met on a random way down from a struct. */
+static bool find_buffer(const struct world *w, u32 s, struct buffer *ret)
+{
+    for (u32 base = s, off = 0;;) {
+        u32 m = rnd(w->s[s].n);
+        const struct field *f = &w->s[s].f[m];
+
+        if (rnd(2) && make_buffer(w, s, m, base, off, ret))
+            return true;
+        if (f->kind != NESTED && f->kind != RECORDS)
+            return false;
+        off += f->bit / 8 + rnd(f->n) * f->size;
+        s = f->to;
+    }
+}
+
+static struct tn_access buffer_access(const struct world *w, const struct buffer *b, u32 var)
+{
+    return (struct tn_access){.kind = rnd(4) ? TN_ACCESS_READ : TN_ACCESS_WRITE,
+                              .btf_id = w->id[b->base],
+                              .var = var,
+                              .path = "",
+                              .offset = b->at,
+                              .size = 8,
+                              .buffer = true,
+                              .inside = b->inside,
+                              .element = b->each,
+                              .first = b->first,
+                              .end = b->end,
+                              .length_off = b->length_at,
+                              .length_size = b->length_size};
+}
+
 static struct tn_access make_access(const struct world *w, u32 *ret_object)
 {
     u32 s = rnd(OBJECTS), size = 1u << rnd(4), off, whole, var = 0;
+    struct buffer b;
 
     whole = s < STRUCTS ? w->s[s].size : w->v[s - STRUCTS].size * w->v[s - STRUCTS].n;
     if (s >= STRUCTS && w->v[s - STRUCTS].kind == NESTED) {
@@ -331,6 +446,10 @@ static struct tn_access make_access(const struct world *w, u32 *ret_object)
             *ret_object = OBJECTS;
             return (struct tn_access){.btf_id = var, .path = ""};
         }
+    }
+    if (s < STRUCTS && rnd(3) == 0 && find_buffer(w, s, &b)) {
+        *ret_object = s;
+        return buffer_access(w, &b, var);
     }
     size = TN_MIN(size, whole);
     off = rnd(whole - size + 1);
@@ -345,11 +464,46 @@ static struct tn_access make_access(const struct world *w, u32 *ret_object)
                               .size = size};
 }
 
+/* One that is granted, or nearly: another first element, another length of the same struct. */
+static struct tn_access near_granted(const struct world *w, const struct paint *p, u32 *ret_object)
+{
+    struct buffer b = p->buffer[rnd(p->nbuffers)], other;
+
+    *ret_object = b.base;
+    if (rnd(3) == 0)
+        b.first = rnd(4);
+    if (rnd(3) == 0 && find_buffer(w, b.base, &other)) {
+        b.length_at = other.length_at;
+        b.length_size = other.length_size;
+        b.end = other.end;
+    }
+    if (b.inside && !b.length_size)
+        b = other;
+    b.end = b.length_size ? 0 : TN_MAX(b.end, b.first + 1ull);
+    return buffer_access(w, &b, 0);
+}
+
+static bool has_buffer(const struct paint *p, u32 s, const struct tn_access *a)
+{
+    for (u32 k = 0; k < p->nbuffers; k++) {
+        const struct buffer *b = &p->buffer[k];
+        bool counted = b->length_size ? a->length_size == b->length_size && a->length_off == b->length_at
+                                      : !a->length_size && a->end <= b->end;
+
+        if (b->base == s && b->at == a->offset && b->inside == a->inside && b->each == a->element &&
+            counted && b->op == (a->kind == TN_ACCESS_WRITE) && b->first <= a->first)
+            return true;
+    }
+    return false;
+}
+
 static bool painted(const struct world *w, const struct paint *p, u32 s, const struct tn_access *a)
 {
     for (u32 k = 0; k < VARS; k++)
         if (w->id[STRUCTS + k] == (s == OBJECTS ? a->btf_id : a->var) && !p->named[k])
             return false;
+    if (a->buffer)
+        return has_buffer(p, s, a);
     for (u32 k = 0; k < a->size; k++)
         if (!p->on[a->kind == TN_ACCESS_WRITE][s][a->offset + k])
             return false;
@@ -377,7 +531,7 @@ static struct tn_class *compile(const struct tn_bound *b, struct tn_bag *bag, co
 
 /* A pair: a program, which is some accesses, under a class. */
 struct sums {
-    u64 pairs, admitted, inferred, left_out, pasted;
+    u64 pairs, admitted, buffers, inferred, left_out, pasted;
 };
 
 static bool admits(const struct tn_class *c, const struct tn_access *a, struct tn_error *err)
@@ -402,15 +556,17 @@ static void check_class(const struct world *w, const struct tn_bound *b, struct 
     {
         static struct paint other;
 
+        memset(&other, 0, sizeof(other));
         make_cap(w, &other, texts[n], sizeof(texts[n]));
     }
     more = compile(b, &bag, texts, n + 1);
     for (u32 k = 0; k < 40; k++) {
-        struct tn_access a = make_access(w, &shape);
+        struct tn_access a = p.nbuffers && rnd(3) == 0 ? near_granted(w, &p, &shape) : make_access(w, &shape);
         struct tn_error err = {0};
         bool yes = admits(c, &a, &err);
 
         sums->admitted += yes;
+        sums->buffers += yes && a.buffer;
         if (yes != painted(w, &p, shape, &a))
             fail_msg("%s of object %u [%u, %u) is %s", a.kind == TN_ACCESS_WRITE ? "write" : "read", shape,
                      a.offset, a.offset + a.size, yes ? "admitted" : "refused");
@@ -422,10 +578,17 @@ static void check_class(const struct world *w, const struct tn_bound *b, struct 
             struct tn_bag own = {0};
 
             assert_non_null(strstr(err.message, "needs  "));
-            assert_int_equal(tn_words_of_access(b, c->func, &own, &a, NULL, NULL, &words), 0);
-            assert_in_range(words.n, 1, 16);
-            for (u32 i = 0; i < words.n; i++)
-                snprintf(pasted[i], sizeof(pasted[i]), "%s", words.text[i]);
+            if (a.buffer) {
+                const char *text = tn_words_of_buffer(b, c->func, &own, &a, NULL, NULL);
+
+                assert_non_null(text);
+                snprintf(pasted[words.n++], sizeof(pasted[0]), "%s", text);
+            } else {
+                assert_int_equal(tn_words_of_access(b, c->func, &own, &a, NULL, NULL, &words), 0);
+                assert_in_range(words.n, 1, 16);
+                for (u32 i = 0; i < words.n; i++)
+                    snprintf(pasted[i], sizeof(pasted[i]), "%s", words.text[i]);
+            }
             assert_true(admits(compile(b, &own, pasted, words.n), &a, NULL));
             sums->pasted++;
             tn_bag_clear(&own);
@@ -509,13 +672,14 @@ static void test_properties(void **state)
         tn_btf_close(w.btf);
     }
     tn_eim_free(eim);
-    print_message("%llu pairs of program and class, %llu accesses admitted, %llu refusals pasted, %llu "
+    print_message("%llu pairs of program and class, %llu accesses admitted, %llu of them of buffers, %llu "
+                  "refusals pasted, %llu "
                   "classes inferred, %llu capabilities left out\n",
                   (unsigned long long)sums.pairs, (unsigned long long)sums.admitted,
-                  (unsigned long long)sums.pasted, (unsigned long long)sums.inferred,
-                  (unsigned long long)sums.left_out);
+                  (unsigned long long)sums.buffers, (unsigned long long)sums.pasted,
+                  (unsigned long long)sums.inferred, (unsigned long long)sums.left_out);
     assert_true(sums.pairs >= 100000 || worlds);
-    assert_true(sums.admitted && sums.left_out && sums.pasted);
+    assert_true(sums.admitted && sums.buffers && sums.left_out && sums.pasted);
 }
 
 int main(void)

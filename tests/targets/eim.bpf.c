@@ -9,6 +9,8 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 
+#include <tenon/extension.h>
+
 #include "tests/targets/host.h"
 
 #define CLASS(name) __attribute__((btf_decl_tag("eim:class=" name)))
@@ -336,6 +338,65 @@ SEC("fentry/ngx_http_content_phase")
 int BPF_PROG(reads_by_proxy, Request *r)
 {
     keep(0, (long)args_length(r));
+    return 0;
+}
+
+/* ---------------------------------------------------------------------------------------------- buffers */
+
+CLASS("reader")
+SEC("fentry/use_store")
+int BPF_PROG(reads_store, Store *s)
+{
+    unsigned short code[4] = {};
+    char items[96] = {}, text[8] = {}, tail[8] = {};
+    unsigned wide[2] = {};
+
+    keep(3, tenon_read_elements(code, sizeof(code), s, code, ncodes, 2));
+    keep(4, code[0] + code[2] * 1000);
+    keep(5, tenon_read_elements(items, sizeof(items), s, item, nitems, 1));
+    keep(6, ((struct item *)items)->id);
+    keep(7, tenon_read_buffer(text, sizeof(text), s, either.text, neither));
+    keep(8, text[5]);
+    keep(9, tenon_read_range(wide, sizeof(wide), s, either.wide, 1));
+    keep(10, tenon_read_elements(tail, sizeof(tail), s, tail, ntail, 4));
+    keep(11, tail[3]);
+    return 0;
+}
+
+CLASS("reader")
+SEC("fentry/use_store")
+int BPF_PROG(reads_too_early, Store *s)
+{
+    unsigned short code[4] = {};
+
+    tenon_read_elements(code, sizeof(code), s, code, ncodes, 1);
+    return 0;
+}
+
+static __always_inline void more(__u32 at)
+{
+    long *slot = bpf_map_lookup_elem(&seen, &at);
+
+    if (slot)
+        ++*slot;
+}
+
+/* What comes of copies while the host changes under them: each is one of four. */
+CLASS("reader")
+SEC("fentry/use_store")
+int BPF_PROG(reads_in_a_race, Store *s)
+{
+    unsigned short code[4] = {};
+    long n = tenon_read_elements(code, sizeof(code), s, code, ncodes, 2);
+
+    if (n == 6 && code[0] == 102 && code[1] == 103 && code[2] == 104 && !code[3])
+        more(3);
+    else if (n == 0 && !code[0])
+        more(4);
+    else if (n == -14 && !code[0] && !code[3])
+        more(5);
+    else if (n == -75 && !code[0])
+        more(6);
     return 0;
 }
 

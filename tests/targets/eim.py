@@ -28,6 +28,10 @@ OTHERS = """
 - { name: leaserInside, extension_entry: processBegin, allowed: [ instructions < 1000, leaseOne ] }
 - { name: summer, extension_entry: updateResponseContent,
     allowed: [ instructions < 1000, memory < 1 MiB, read(r->uri.len), helpers(shared), checksum ] }
+- { name: reader, extension_entry: useStore,
+    allowed: [ instructions < 2000, memory < 1 MiB, helpers(shared), "read(s->code[2 .. s->ncodes])",
+               "read(s->item[0 .. s->nitems])", "read(s->either.text[0 .. s->neither])", "read(s->either.wide[0 .. 3])",
+               "read(s->tail[0 .. s->ntail])" ] }
 """
 
 
@@ -39,10 +43,10 @@ ROUNDS = "".join(f"""
                              ("unread", 1000, "bpf_loop"), ("straight", 1000, "read(r->method)")])
 
 
-def hosted(room, classes=PAPER + OTHERS):
-    room.env["TENON_POLICY"] = room.write("policy.yaml", "eim: 1\nhost: { name: targets-host }\n"
+def hosted(room, classes=PAPER + OTHERS, program="host"):
+    room.env["TENON_POLICY"] = room.write("policy.yaml", f"eim: 1\nhost: {{ name: targets-{program} }}\n"
                                                          "extension_classes:" + classes)
-    return room.program("host")
+    return room.program(program)
 
 
 def enter(room, name, host, *options):
@@ -235,6 +239,45 @@ def _(room):
     same(seen(room, link, 1) % (1 << 64), wanted, "sum")
     link.detach()
     refused(room, "sums_too_much", host, "eim.bpf.c:", "checksum")
+
+
+EFAULT, EOVERFLOW = -14, -75
+
+
+@test("buffers: elements, from one that is not the first, in a union, at an object's end; one object, two versions of the host")
+def _(room):
+    for program, size in (("host", 16), ("host2", 24)):
+        host = hosted(room, program=program)
+        link = enter(room, "reads_store", host)
+        for what, at, wanted in (("well", 3, [6, 102 + 104 * 1000, 2 * size, 7001, 6, ord("r"), 8, 4, ord("l")]),
+                                 ("short", 3, [0, 0]),
+                                 ("negative", 3, [EOVERFLOW, 0]),
+                                 ("huge", 5, [96 // size * size, 7001]),
+                                 ("null", 5, [EFAULT, 0]),
+                                 ("number", 7, [EFAULT, 0, EFAULT])):
+            host.ask("store " + what)
+            same([seen(room, link, at + k) for k in range(len(wanted))], wanted, f"{program} {what}")
+        link.detach()
+        refused(room, "reads_too_early", host, "needs  read(s->code[1 .. s->ncodes])", "eim.bpf.c:")
+    host = hosted(room)
+    link = enter(room, "reads_store", host)
+    same(host.ask("store gone"), "5")
+    same([seen(room, link, at) for at in (3, 4)], [EFAULT, 0])
+    link.detach()
+
+
+@test("buffers whose lengths change, and whose bytes go and come, while they are copied")
+def _(room):
+    host = hosted(room)
+    link = enter(room, "reads_in_a_race", host)
+    for rounds in range(1, 41):
+        same(host.ask("stores 20000"), "20000")
+        counts = [seen(room, link, at) for at in range(3, 7)]
+        same(sum(counts), rounds * 20000, f"each of a kind: {counts}")
+        if min(counts) > 0:
+            break
+    same(min(counts) > 0, True, f"some of each kind: {counts}")
+    link.detach()
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@
  *      work N T         T threads, N calls of add each: the sum
  *      spin T, stop     T threads call add until the second command: how many results were wrong
  *      fork N           a child that calls add N times: the sum, by way of its status
+ *      store WHAT       use_store, after something happened to its buffers: what it returned
+ *      stores N         N calls of use_store, while another thread changes lengths and takes buffers away
  *      leap N           N times add, called by a function that may be left by longjmp
  *      nest N D         N times nest, D calls deep: the sum
  *      over N           N times nest, half of them left by longjmp from within: how many were
@@ -29,6 +31,7 @@
  */
 #include <dlfcn.h>
 #include <pthread.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -36,6 +39,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -73,6 +77,7 @@ EIM_FUNCTION(checksum, checksum, "nonnull(buf)", "sized(buf, len)");
 EIM_FUNCTION(readsArgs, args_length, "nonnull(r)", "reads(r->args.len)");
 EIM_FUNCTION(leave, leave_by_longjmp);
 EIM_ENTRY(add, add);
+EIM_ENTRY(useStore, use_store, "nonnull(s)");
 
 /* ------------------------------------------------------------------------------- what is offered */
 
@@ -164,6 +169,81 @@ static Request *make_request(const char *uri, const char *args)
     return r;
 }
 
+/* ------------------------------------------------------------------------------------- a store */
+
+FN long use_store(Store *s)
+{
+    KEEP(s);
+    return s->ncodes;
+}
+
+#define OUT 8192u /* two pages */
+
+static Store *make_store(void)
+{
+    static const char tail[] = "the tail";
+    Store *s = calloc(1, sizeof(*s) + sizeof(tail));
+    void *code = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *out = mmap(NULL, OUT, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (!s || code == MAP_FAILED || out == MAP_FAILED)
+        abort();
+    s->code = code;
+    s->ncodes = 5;
+    for (int k = 0; k < s->ncodes; k++)
+        s->code[k] = (unsigned short)(100 + k);
+    s->nitems = 3;
+    s->item = calloc(s->nitems, sizeof(*s->item));
+    for (unsigned k = 0; k < s->nitems; k++)
+        s->item[k].id = 7000 + k;
+    s->either.text = strdup("either");
+    s->neither = 6;
+    s->out = out;
+    s->room = 16;
+    s->ntail = sizeof(tail) - 1;
+    memcpy(s->tail, tail, sizeof(tail));
+    return s;
+}
+
+static void happen(Store *s, const char *what)
+{
+    if (!strcmp(what, "gone"))
+        munmap(s->code, 4096);
+    else if (!strcmp(what, "negative"))
+        s->ncodes = -1;
+    else if (!strcmp(what, "short"))
+        s->ncodes = 2;
+    else if (!strcmp(what, "huge"))
+        s->nitems = ~0ul;
+    else if (!strcmp(what, "null"))
+        s->item = NULL;
+    else if (!strcmp(what, "number"))
+        s->either.number = -5;
+    else if (!strcmp(what, "const"))
+        mprotect(s->out, OUT, PROT_READ);
+    else if (!strcmp(what, "half")) {
+        s->out += OUT / 2 - 8;
+        mprotect(s->out + 8, OUT / 2, PROT_READ);
+    } else if (!strcmp(what, "lost"))
+        munmap(s->out, OUT);
+}
+
+static volatile bool changing;
+
+static void *change(void *arg)
+{
+    Store *s = arg;
+    int n = s->ncodes;
+
+    for (unsigned k = 0; changing; k++) {
+        __atomic_store_n(&s->ncodes, k % 3 ? n : k % 2 ? 2 : -1, __ATOMIC_RELAXED);
+        mprotect(s->code, 4096, k % 4 ? PROT_READ : PROT_NONE);
+        mprotect(s->out, OUT, k % 3 ? PROT_READ | PROT_WRITE : PROT_READ);
+    }
+    s->ncodes = n;
+    return NULL;
+}
+
 /* ---------------------------------------------------------------------------- shapes of arguments */
 
 FN long add(long a, long b)
@@ -246,6 +326,7 @@ static short (*volatile negated_)(short) = negated;
 static long (*volatile tiny_)(long) = tiny;
 static int (*volatile end_)(Request *) = request_end;
 static int (*volatile begin_)(Request *) = ngx_http_process_request;
+static long (*volatile store_)(Store *) = use_store;
 static int *(*volatile content_)(Request *) = ngx_http_content_phase;
 /* Nothing of the host calls them; an extension may. */
 void *const offered[] = {ngx_time, pool_alloc, pool_free, checksum, args_length, leave_by_longjmp};
@@ -480,6 +561,7 @@ static long plugin(const char *path, Request *r)
 int main(int argc, char **argv)
 {
     Request *r = make_request("/index.html", "user=me");
+    Store *s = make_store();
     static char line[65536], uri[32768], args[32768];
     unsigned long n, m;
     long a, b;
@@ -531,6 +613,23 @@ int main(int argc, char **argv)
             clock.sec = a;
             ngx_cached_time = &clock;
             printf("%ld\n", answers);
+        } else if (sscanf(line, "stores %lu", &n) == 1) {
+            pthread_t thread;
+
+            changing = true;
+            pthread_create(&thread, NULL, change, s);
+            for (m = 0; m < n; m++) {
+                store_(s);
+                if (m % 64 == 0)
+                    sched_yield();
+            }
+            changing = false;
+            pthread_join(thread, NULL);
+            printf("%lu\n", m);
+        } else if (sscanf(line, "store %32767s", uri) == 1) {
+            happen(s, uri);
+            a = store_(s);
+            printf("%ld %.16s\n", a, strcmp(uri, "lost") != 0 ? s->out : "");
         } else if (!strncmp(line, "leases", 6)) {
             printf("%ld\n", leases);
         } else if (sscanf(line, "nest %lu %lu", &n, &m) == 2) {

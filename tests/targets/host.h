@@ -30,6 +30,34 @@ struct piece {
     unsigned long used;
     char bytes[48];
 };
+/* Buffers of every kind, and what counts them. */
+struct item {
+#if VERSION > 1
+    long added;
+#endif
+    unsigned id;
+    char name[12];
+};
+typedef struct Store Store;
+struct Store {
+#if VERSION > 1
+    int added[3];
+#endif
+    int ncodes;
+    unsigned short *code;
+    struct item *item;
+    unsigned long nitems;
+    union {
+        long number;
+        char *text;
+        unsigned *wide;
+    } either;
+    unsigned char neither;
+    char *out;
+    unsigned long room;
+    unsigned short ntail;
+    char tail[];
+};
 
 typedef struct Request Request;
 struct Request {

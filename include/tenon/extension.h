@@ -21,6 +21,11 @@
  * copies as many elements as there is room for: of a buffer whose length is not in the object, but in the class,
  * read(r->code[0 .. 8]).
  *
+ *      n = tenon_write_buffer(text, sizeof(text), r, uri.data, uri.len);
+ *
+ * and tenon_write_elements, tenon_write_range copy the other way, in the same measure: write(…) in the class. What
+ * is not there, or the host itself may not write, is −EFAULT; what lies in pages before that is written then.
+ *
  * Offsets and sizes are those of the host that the program is loaded for (CO-RE), where the types have the
  * attribute preserve_access_index: an element is laid out as the host's is, and may be larger than the program's.
  */
@@ -30,14 +35,15 @@
 /* The fourth argument: where the pointer lies in the object, and the number of the first element. */
 #define TENON_FIRST         32
 /* The fifth: where the length lies in the object, how many bytes it has (0: there is none), has it a sign; do the
-   elements lie in the object itself; how many bytes has one (0: 1). */
+   elements lie in the object itself; is it they that are written; how many bytes has one (0: 1). */
 #define TENON_LENGTH_SIZE   32
 #define TENON_LENGTH_SIGNED 36
 #define TENON_INSIDE        37
+#define TENON_WRITES        38
 #define TENON_ELEMENT       39
 
 #ifdef __bpf__
-extern long tenon_copy(void *dst, unsigned int dst__sz, const void *object, unsigned long pointer__k,
+extern long tenon_copy(void *own, unsigned int own__sz, const void *object, unsigned long pointer__k,
                        unsigned long length__k) __attribute__((section(".ksyms")));
 
 /* Answers with `value` in the place of the function that the program is attached to. */
@@ -70,6 +76,16 @@ struct tenon_no_record {
     tenon_copy(dst, size, object, TENON_FROM(object, pointer, first), TENON_ELEMENTS(object, pointer))
 #define tenon_read_buffer(dst, size, object, pointer, length)                                                \
     tenon_copy(dst, size, object, TENON_FIELD(object, pointer, 0), TENON_LENGTH(object, length))
+
+#define tenon_write_elements(src, size, object, pointer, length, first)                                      \
+    tenon_copy((void *)(src), size, object, TENON_FROM(object, pointer, first),                              \
+               TENON_LENGTH(object, length) | TENON_ELEMENTS(object, pointer) | 1ul << TENON_WRITES)
+#define tenon_write_range(src, size, object, pointer, first)                                                 \
+    tenon_copy((void *)(src), size, object, TENON_FROM(object, pointer, first),                              \
+               TENON_ELEMENTS(object, pointer) | 1ul << TENON_WRITES)
+#define tenon_write_buffer(src, size, object, pointer, length)                                               \
+    tenon_copy((void *)(src), size, object, TENON_FIELD(object, pointer, 0),                                 \
+               TENON_LENGTH(object, length) | 1ul << TENON_WRITES)
 #endif
 
 #endif

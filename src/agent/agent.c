@@ -279,16 +279,25 @@ static inline __attribute__((always_inline)) bool take(void *dst, u64 size, u64 
     return true;
 }
 
+static inline __attribute__((always_inline)) bool give(u64 to, const void *src, u64 size, bool there,
+                                                       const struct tn_run *run)
+{
+    if (!there || tn_probe_own_frames(to, size, run))
+        return tn_probe_write(to, src, size, run) >= 0;
+    memcpy((void *)to, src, size);
+    return true;
+}
+
 /* Where pointer and length lie was proved; what they say is the host's, and each is read once. */
-static inline __attribute__((always_inline)) u64 copy(u64 dst, u64 size, u64 object, u64 pointer, u64 word,
+static inline __attribute__((always_inline)) u64 copy(u64 own, u64 size, u64 object, u64 pointer, u64 word,
                                                       bool there, bool bytes_there, const struct tn_run *run)
 {
     u64 bytes = word >> TENON_LENGTH_SIZE & 15, first = pointer >> TENON_FIRST;
-    u64 element = word >> TENON_ELEMENT, from = object + (u32)pointer, n = UINT64_MAX;
+    u64 element = word >> TENON_ELEMENT, at = object + (u32)pointer, n = UINT64_MAX;
 
     size = (u32)size;
     element += !element;
-    if (!(word >> TENON_INSIDE & 1) && !take(&from, sizeof(from), from, there, run))
+    if (!(word >> TENON_INSIDE & 1) && !take(&at, sizeof(at), at, there, run))
         return (u64)-EFAULT;
     if (bytes) {
         n = 0;
@@ -298,25 +307,27 @@ static inline __attribute__((always_inline)) u64 copy(u64 dst, u64 size, u64 obj
             return (u64)-EOVERFLOW;
     }
     n = n < first ? 0 : TN_MIN(n - first, size / element) * element; /* no more than `size` */
-    if (__builtin_add_overflow(from, first * element, &from) ||
-        !take((void *)dst, n, from, bytes_there, run)) {
-        memset((void *)dst, 0, size);
+    if (__builtin_add_overflow(at, first * element, &at))
         return (u64)-EFAULT;
-    }
-    return n;
+    if (word >> TENON_WRITES & 1)
+        return give(at, (const void *)own, n, bytes_there, run) ? n : (u64)-EFAULT;
+    if (take((void *)own, n, at, bytes_there, run))
+        return n;
+    memset((void *)own, 0, size);
+    return (u64)-EFAULT;
 }
 
-u64 tn_agent_copy(u64 dst, u64 size, u64 object, u64 pointer, u64 length, const struct tn_run *run)
+u64 tn_agent_copy(u64 own, u64 size, u64 object, u64 pointer, u64 length, const struct tn_run *run)
 {
-    return copy(dst, size, object, pointer, length, true, false, run);
+    return copy(own, size, object, pointer, length, true, false, run);
 }
 
-u64 tn_agent_copy_careful(u64 dst, u64 size, u64 object, u64 pointer, u64 length, const struct tn_run *run)
+u64 tn_agent_copy_careful(u64 own, u64 size, u64 object, u64 pointer, u64 length, const struct tn_run *run)
 {
-    return copy(dst, size, object, pointer, length, false, false, run);
+    return copy(own, size, object, pointer, length, false, false, run);
 }
 
-u64 tn_agent_copy_promised(u64 dst, u64 size, u64 object, u64 pointer, u64 length, const struct tn_run *run)
+u64 tn_agent_copy_promised(u64 own, u64 size, u64 object, u64 pointer, u64 length, const struct tn_run *run)
 {
-    return copy(dst, size, object, pointer, length, true, true, run);
+    return copy(own, size, object, pointer, length, true, true, run);
 }

@@ -37,9 +37,9 @@ void tn_agent_call_entry(void);
 void tn_agent_call_full(void);
 void tn_agent_read(void);
 /* tenon_copy, called as a helper (include/tenon/extension.h); which one: enum tn_agent_routine. */
-u64 tn_agent_copy(u64 dst, u64 size, u64 object, u64 pointer, u64 length, const struct tn_run *run);
-u64 tn_agent_copy_careful(u64 dst, u64 size, u64 object, u64 pointer, u64 length, const struct tn_run *run);
-u64 tn_agent_copy_promised(u64 dst, u64 size, u64 object, u64 pointer, u64 length, const struct tn_run *run);
+u64 tn_agent_copy(u64 own, u64 size, u64 object, u64 pointer, u64 length, const struct tn_run *run);
+u64 tn_agent_copy_careful(u64 own, u64 size, u64 object, u64 pointer, u64 length, const struct tn_run *run);
+u64 tn_agent_copy_promised(u64 own, u64 size, u64 object, u64 pointer, u64 length, const struct tn_run *run);
 void tn_agent_unclaim(struct tn_run *run);
 void tn_agent_claim(struct tn_run *run);
 u64 tn_agent_read_c(u64 addr, u64 size, const struct tn_run *run);

@@ -15,8 +15,9 @@
     F(r15)                                                                                                   \
     F(r14)                                                                                                   \
     F(r13)                                                                                                   \
-    F(r12) F(bp) F(bx) F(r11) F(r10) F(r9) F(r8) F(ax) F(cx) F(dx) F(si) F(di) F(orig_ax) F(ip) F(cs)        \
-        F(flags) F(sp) F(ss)
+    F(r12)                                                                                                   \
+    F(bp) F(bx) F(r11) F(r10) F(r9) F(r8) F(ax) F(cx) F(dx) F(si) F(di) F(orig_ax) F(ip) F(cs) F(flags)      \
+        F(sp) F(ss)
 
 static int add_function(struct btf *btf, const char *name, int result, const char *const *arg,
                         const int *type, u32 n)
@@ -33,7 +34,7 @@ static int add_function(struct btf *btf, const char *name, int result, const cha
 static int add_functions(struct btf *btf, int word, int any)
 {
     static const char *const replace[] = {"ctx", "value"};
-    static const char *const copy[] = {"dst", "dst__sz", "object", "pointer__k", "length__k"};
+    static const char *const copy[] = {"own", "own__sz", "object", "pointer__k", "length__k"};
     int number = btf__add_int(btf, "unsigned int", sizeof(u32), 0);
     int result = btf__add_int(btf, "long", sizeof(s64), BTF_INT_SIGNED);
     int constant = btf__add_const(btf, 0), object = btf__add_ptr(btf, constant);

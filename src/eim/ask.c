@@ -88,7 +88,8 @@ static int ask_buffer(const struct tn_class *c, const struct tn_access *a, struc
         if (tn_buffer_is(&c->buffer[k], a) && (!a->var || tn_class_names(c, a->var)))
             return 0;
     need = tn_words_of_buffer(c->bound, c->func, &bag, a, class_reads, c);
-    code = deny(c, err, "copy of a buffer", &need, need ? 1 : 0);
+    code = deny(c, err, a->kind == TN_ACCESS_WRITE ? "write to a buffer" : "copy of a buffer", &need,
+                need ? 1 : 0);
     tn_bag_clear(&bag);
     return code;
 }

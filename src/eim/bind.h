@@ -42,7 +42,7 @@ struct tn_bfunc {
     bool io, alone;       /* alone: not_reentrant */
     const char **outside; /* functions that do not run when an entry is reached */
     u32 noutside;
-    struct tn_buffer *promised; /* valid(): buffers whose bytes are there … */
+    struct tn_buffer *promised; /* valid(), writable(): buffers whose bytes are there … */
     u32 npromised;
     struct tn_grant *pointer; /* … and pointers to what is there */
     u32 npointers;

@@ -407,7 +407,8 @@ static int promise(const struct tn_scope *s, struct tn_bfunc *f, const struct tn
 
     if (err)
         return err;
-    if (!r.has_buffer && r.nends == 1 && r.end[0].end - r.end[0].off == 8 && !r.arg_named) {
+    if (c->fact == TN_FACT_VALID && !r.has_buffer && r.nends == 1 && r.end[0].end - r.end[0].off == 8 &&
+        !r.arg_named) {
         struct tn_grant *g = TN_BAG_PUSH(s->bag, f->pointer, f->npointers);
 
         if (!g)
@@ -415,14 +416,20 @@ static int promise(const struct tn_scope *s, struct tn_bfunc *f, const struct tn
         *g = r.end[0];
         return 0;
     }
+    if (!r.has_buffer && c->fact == TN_FACT_WRITABLE)
+        return tn_eim_fail(s->err, &c->at, -EINVAL, "spec_type",
+                           "writable() is said of a buffer, as in writable(r->uri.data[0 .. r->uri.len])");
     if (!r.has_buffer)
         return tn_eim_fail(s->err, &c->at, -EINVAL, "spec_type",
                            "valid() is said of a pointer in an object, or of a buffer, as in "
                            "valid(r->uri.data[0 .. r->uri.len]); of an argument, nonnull() says it");
-    b = TN_BAG_PUSH(s->bag, f->promised, f->npromised);
-    if (!b)
-        return -ENOMEM;
-    *b = r.buffer;
+    for (u32 write = 0; write <= (c->fact == TN_FACT_WRITABLE); write++) {
+        b = TN_BAG_PUSH(s->bag, f->promised, f->npromised);
+        if (!b)
+            return -ENOMEM;
+        *b = r.buffer;
+        b->write = write;
+    }
     return 0;
 }
 
@@ -513,7 +520,7 @@ static int read_facts(const struct tn_scope *s, struct tn_bfunc *f, const struct
     }
     if (c->fact == TN_FACT_READS || c->fact == TN_FACT_WRITES)
         return fact_path(s, f, c);
-    if (c->fact == TN_FACT_VALID)
+    if (c->fact == TN_FACT_VALID || c->fact == TN_FACT_WRITABLE)
         return promise(s, f, c);
     if (c->fact == TN_FACT_OUTSIDE)
         return outside(s, f, c);

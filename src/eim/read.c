@@ -336,7 +336,8 @@ static int known_operands(struct load *l, const struct tn_cons *c, const struct 
         err = known_operand(l, &c->l, s);
         return err ? err : known_operand(l, &c->r, s);
     }
-    if (c->kind == TN_CONS_FACT && (c->fact == TN_FACT_VALID || c->fact == TN_FACT_OUTSIDE))
+    if (c->kind == TN_CONS_FACT &&
+        (c->fact == TN_FACT_VALID || c->fact == TN_FACT_WRITABLE || c->fact == TN_FACT_OUTSIDE))
         return 0; /* variables and functions, which are known later */
     if (c->kind == TN_CONS_FACT) {
         err = known_operand(l, &c->arg[0], s);

@@ -23,7 +23,7 @@ enum { ARG_SIZE = 2, ARG_OBJECT, ARG_POINTER, ARG_LENGTH };
 struct copied {
     u64 pointer, length, first; /* offsets in the struct; a number of an element */
     u32 element, length_size;
-    bool inside, length_signed, odd; /* odd: there is more in them */
+    bool inside, length_signed, writes;
 };
 
 static struct copied read_words(u64 base, u64 pointer, u64 word)
@@ -37,7 +37,14 @@ static struct copied read_words(u64 base, u64 pointer, u64 word)
                            .length_size = word >> TENON_LENGTH_SIZE & 15,
                            .length_signed = word >> TENON_LENGTH_SIGNED & 1,
                            .inside = word >> TENON_INSIDE & 1,
-                           .odd = word >> (TENON_INSIDE + 1) & 1};
+                           .writes = word >> TENON_WRITES & 1};
+}
+
+bool tn_buffer_is_written(struct vf *v)
+{
+    const struct tn_reg *reg = vf_reg(v, ARG_LENGTH);
+
+    return tn_range_is_const(&reg->r) && reg->r.umin >> TENON_WRITES & 1;
 }
 
 static int check_object(struct vf *v, const struct tn_reg *reg)
@@ -52,6 +59,39 @@ static int check_object(struct vf *v, const struct tn_reg *reg)
     if (tn_reg_maybe_null(reg))
         return vf_refuse(v, v->pc, TN_REASON_maybe_null, "R%u may be NULL: compare it with NULL first",
                          ARG_OBJECT);
+    return 0;
+}
+
+static int refuse_union(struct vf *v, u32 regno, const struct tn_btf_member_at *at)
+{
+    return vf_refuse(
+        v, v->pc, TN_REASON_read_only,
+        "R%u: %s of struct %s lies in a union, which may be something else: nothing is written by it", regno,
+        at->path, tn_types_name(v, vf_reg(v, ARG_OBJECT)));
+}
+
+/* As for single stores: numbers only, in objects that are surely there, and not where a union may hold something else. */
+static int check_written(struct vf *v, const struct tn_btf_member_at *at)
+{
+    const struct tn_reg *reg = vf_reg(v, ARG_OBJECT);
+    const struct btf_type *t = tn_btf_type(v->in->host_btf, at->type);
+    u32 of =
+        tn_btf_resolve(v->in->host_btf, tn_btf_kind(t) == BTF_KIND_ARRAY ? tn_btf_array(t)->type : t->type);
+
+    v->facts.features |= 1ull << TN_FEATURE_store;
+    if (!v->auth->host_stores || !tn_types_trusted(reg))
+        return vf_refuse(v, v->pc, TN_REASON_read_only,
+                         "R%u is a %s that is not known to be there: only buffers of objects that are surely "
+                         "there are written",
+                         ARG_OBJECT, TN_REG_NAME(reg));
+    if (at->in_union)
+        return refuse_union(v, ARG_POINTER, at);
+    if (of && !tn_is_plain(v->in->host_btf, of))
+        return vf_refuse(
+            v, v->pc, TN_REASON_read_only,
+            "R%u: elements of %s of struct %s are not made of numbers alone, and only numbers of the "
+            "host are written",
+            ARG_POINTER, at->path, tn_types_name(v, reg));
     return 0;
 }
 
@@ -94,7 +134,7 @@ static int check_pointer(struct vf *v, const struct copied *c, u64 room, bool *r
                          "R%u: %s of struct %s has %u elements of %u bytes, and from number %" PRIu64
                          " on there are not %" PRIu64 " bytes: copy less",
                          ARG_SIZE, at.path, tn_types_name(v, reg), at.nelems, c->element, c->first, room);
-    return 0;
+    return c->writes ? check_written(v, &at) : 0;
 }
 
 static int check_length(struct vf *v, const struct copied *c)
@@ -102,16 +142,16 @@ static int check_length(struct vf *v, const struct copied *c)
     const struct tn_reg *reg = vf_reg(v, ARG_OBJECT);
     struct tn_btf_member_at at;
 
-    if (!c->odd && !c->length_size && !c->inside && !c->length_signed)
+    if (!c->length_size && !c->inside && !c->length_signed)
         return 0;
-    if (c->odd || c->length_size > 8 || c->length > UINT32_MAX ||
+    if (c->length_size > 8 || c->length > UINT32_MAX ||
         !tn_btf_member_of(v->in->host_btf, reg->obj, c->length,
                           c->length_signed ? TN_BTF_SIGNED : TN_BTF_UNSIGNED, c->length_size, &at))
         return vf_refuse(v, v->pc, TN_REASON_kfunc_arg,
                          "R%u: at offset %" PRIu64
                          " of struct %s is no number of the size and sign that it says",
                          ARG_LENGTH, c->length, tn_types_name(v, reg));
-    return 0;
+    return c->writes && at.in_union ? refuse_union(v, ARG_LENGTH, &at) : 0;
 }
 
 int tn_buffer_copied(struct vf *v, struct tn_call_facts *facts)
@@ -120,7 +160,7 @@ int tn_buffer_copied(struct vf *v, struct tn_call_facts *facts)
     struct copied c =
         read_words((u64)reg->r.smin, vf_reg(v, ARG_POINTER)->r.umin, vf_reg(v, ARG_LENGTH)->r.umin);
     u64 room = vf_reg(v, ARG_SIZE)->r.umax;
-    struct tn_access access = {.kind = TN_ACCESS_READ,
+    struct tn_access access = {.kind = c.writes ? TN_ACCESS_WRITE : TN_ACCESS_READ,
                                .btf_id = reg->obj,
                                .var = reg->uid,
                                .path = "",

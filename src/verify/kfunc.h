@@ -35,6 +35,8 @@ struct tn_kcall {
 int tn_kfunc_args(struct vf *v, struct tn_kcall *c);
 /* Only numbers in it, four structs deep at most. */
 bool tn_is_plain_struct(const struct tn_btf *b, u32 type);
+/* … or a number itself; resolved. */
+bool tn_is_plain(const struct tn_btf *b, u32 type);
 
 /* ---- graph.c: objects that the program allocates, lists and trees of them */
 /* Argument `arg` (from 0) is one of its kinds: *ret_is, and it was checked. */
@@ -49,5 +51,7 @@ int tn_graph_result(struct vf *v, struct tn_kcall *c, struct tn_reg *r0);
 /* ---- buffer.c */
 /* tenon_copy, whose arguments are good each by itself: may it be, and on what may it rely? */
 int tn_buffer_copied(struct vf *v, struct tn_call_facts *facts);
+/* It is the host's bytes that are written, and the program's that are read. */
+bool tn_buffer_is_written(struct vf *v);
 
 #endif

@@ -120,6 +120,11 @@ bool tn_is_plain_struct(const struct tn_btf *b, u32 type)
     return plain(b, type, 0);
 }
 
+bool tn_is_plain(const struct tn_btf *b, u32 type)
+{
+    return is_number(b, type) || plain(b, type, 0);
+}
+
 static bool is_size(const struct vf *v, const struct tn_kcall *c, u32 arg)
 {
     return arg < c->nargs && is_number(c->b, arg_type(c, arg)) &&
@@ -421,7 +426,7 @@ static int check_bytes(struct vf *v, const struct tn_kcall *c, u32 regno, u64 si
             regno, c->name);
     reg->flags &= (u16)~TN_PTR_MAYBE_NULL;
     err = tn_mem_helper(v, regno, size, TN_USE_READ, false);
-    if (!err)
+    if (!err && !(c->row->special == TN_KFUNC_COPY && tn_buffer_is_written(v)))
         err = tn_mem_helper(v, regno, size, TN_USE_WRITE, false);
     *vf_reg(v, regno) = kept;
     return err;

@@ -21,10 +21,10 @@ int finish(request_t *r, int rc)
     return r->headers_out.status + rc;
 }
 /* As the broker's small vmlinux has it. */
-long tenon_copy(void *dst, unsigned dst__sz, const void *object, unsigned long pointer__k,
+long tenon_copy(void *own, unsigned own__sz, const void *object, unsigned long pointer__k,
                 unsigned long length__k)
 {
-    return (long)dst + (long)object + dst__sz + (long)pointer__k + (long)length__k;
+    return (long)own + (long)object + own__sz + (long)pointer__k + (long)length__k;
 }
 long copy(char *to, unsigned n, connection_t *c)
 {

@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <tenon/extension.h>
 
 #include "eim/ask.h"
 #include "tests/eim/classes.h"
@@ -23,7 +24,7 @@
 #include "tests/verify/asm.h"
 
 /* In place of ids, which are known when the types are. */
-enum { FINISH = -1, COPY = -2, PID = -3, CYCLE = -4, LAST = -5, LIMITS = -6 };
+enum { FINISH = -1, COPY = -2, PID = -3, CYCLE = -4, LAST = -5, LIMITS = -6, TENON_COPY = -7 };
 static const struct {
     const char *name;
     u32 kind;
@@ -33,7 +34,8 @@ static const struct {
                {"pid", BTF_KIND_VAR},
                {"the_cycle", BTF_KIND_VAR},
                {"last_connection", BTF_KIND_VAR},
-               {"limits", BTF_KIND_VAR}};
+               {"limits", BTF_KIND_VAR},
+               {"tenon_copy", BTF_KIND_FUNC}};
 #define FUNCTION(name)  INSN(BPF_JMP | BPF_CALL, 0, BPF_PSEUDO_KFUNC_CALL, 0, name)
 #define SYMBOL(d, name) INSN(BPF_LD | BPF_IMM | BPF_DW, d, BPF_PSEUDO_BTF_ID, 0, name), INSN(0, 0, 0, 0, 0)
 
@@ -63,7 +65,14 @@ static const struct code {
 
 #define READ(size, type, field)  CODE(LDX(size, R0, R6, offsetof(type, field)))
 #define WRITE(size, type, field) CODE(ST(size, R6, offsetof(type, field), 1))
-#define ITEM(text)               "  - \"" text "\"\n"
+/* Eight bytes of it, from or to the stack. */
+#define BUFFER(pointer, first, word)                                                                         \
+    CODE(MOVX(R3, R6), MOVX(R1, R10), ADD(R1, -32), MOV(R2, 8),                                              \
+         WIDE(R4, offsetof(request_t, pointer), first),                                                      \
+         WIDE(R5, offsetof(request_t, ntail) | (word), 4 << (TENON_LENGTH_SIZE - 32) | (word) >> 32),        \
+         FUNCTION(TENON_COPY))
+#define WIDE(d, low, high) INSN(BPF_LD | BPF_IMM | BPF_DW, d, 0, 0, (s32)(low)), INSN(0, 0, 0, 0, (s32)(high))
+#define ITEM(text)         "  - \"" text "\"\n"
 static const struct kind {
     const char *what, *granted, *not_granted, *needs;
     enum base base;
@@ -119,6 +128,14 @@ static const struct kind {
     {"an address for a helper", ITEM("read(process)"), ITEM("read(r)") ITEM("helpers(local)"),
      "needs  read(process)", REQUEST,
      CODE(MOVX(R3, R6), MOVX(R1, R10), ADD(R1, -32), MOV(R2, 8), CALL(BPF_FUNC_probe_read_user))},
+    {"a buffer", ITEM("read(r->either.bytes[0 .. r->ntail])"), ITEM("read(r->either)") ITEM("read(r->ntail)"),
+     "needs  read(r->either.bytes[0 .. r->ntail])", REQUEST, BUFFER(either.bytes, 0, 0ull)},
+    {"elements of a buffer", ITEM("read(r->names[2 .. r->ntail])"), ITEM("read(r->names[3 .. r->ntail])"),
+     "needs  read(r->names[2 .. r->ntail])", REQUEST, BUFFER(names, 2, 8ull << TENON_ELEMENT)},
+    {"an array at the end", ITEM("read(r->tail[0 .. r->ntail])"), ITEM("read(r)"),
+     "needs  read(r->tail[0 .. r->ntail])", REQUEST, BUFFER(tail, 0, 1ull << TENON_INSIDE)},
+    {"a written buffer", ITEM("write(r->uri.data[0 .. r->ntail])"), ITEM("read(r->uri.data[0 .. r->ntail])"),
+     "needs  write(r->uri.data[0 .. r->ntail])", REQUEST, BUFFER(uri.data, 0, 1ull << TENON_WRITES)},
     {"a function of the host", ITEM("finishRequest") ITEM("write(r->headers_out.status)"),
      ITEM("write(r->headers_out.status)"), "needs  finishRequest", REQUEST,
      CODE(MOVX(R1, R6), MOV(R2, 404), FUNCTION(FINISH))},
@@ -236,7 +253,7 @@ static const char *never(const struct kind *kind, enum way way)
 
     if (way == INDEXED && is_access(kind))
         return by_number[kind->base];
-    if (way == INDEXED && strstr(kind->granted, "finishRequest"))
+    if (way == INDEXED && (strstr(kind->granted, "finishRequest") || strstr(kind->granted, " .. r->ntail")))
         return "is moved by a number";
     if (way == MOVED && kind->base == CONTEXT)
         return "modified ctx ptr";
@@ -297,6 +314,7 @@ static bool judge(struct built p, const struct tn_authority *auth, char says[200
                               .func_info_cnt = p.second ? 2 : 1,
                               .host_btf = host_btf,
                               .process = true,
+                              .copy_btf_id = tn_btf_find(host_btf, BTF_KIND_FUNC, "tenon_copy"),
                               .attach_btf_id = tn_btf_find(host_btf, BTF_KIND_FUNC, "access_phase"),
                               .authority = auth};
     struct tn_verdict v;

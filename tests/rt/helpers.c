@@ -11,6 +11,7 @@
 #include <sys/rseq.h>
 #include <time.h>
 
+#include "rt/probe.h"
 #include "rt/self.h"
 
 #define CALL(name, a1, a2, a3, a4, a5, run)                                                                  \
@@ -254,6 +255,34 @@ static void reads_where_forbidden(void **state)
     assert_string_equal(dst, "static");
 }
 
+/* Into memory that is not there, or that the process may not write; what is before that, in pages of its own, is
+   written. */
+static void writes(void **state)
+{
+    u8 *page = mmap(NULL, 2 * TN_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    struct tn_proc with = proc;
+    struct tn_run run = {.proc = &with, .cpu = -1};
+
+    assert_ptr_not_equal(page, MAP_FAILED);
+    with.allowed_syscalls = ~0u;
+    assert_int_equal(tn_probe_write((u64)page + TN_PAGE - 4, "written", 8, &run), 0);
+    assert_string_equal((char *)page + TN_PAGE - 4, "written");
+    assert_int_equal(tn_probe_write((u64)page, "", 0, &run), 0);
+    mprotect(page + TN_PAGE, TN_PAGE, PROT_READ);
+    assert_int_equal(tn_probe_write((u64)page + TN_PAGE, "x", 1, &run), -EFAULT);
+    assert_int_equal(tn_probe_write((u64)page + TN_PAGE - 4, "halfhalf", 8, &run), -EFAULT);
+    assert_memory_equal(page + TN_PAGE - 4, "halften", 8);
+    with.allowed_syscalls &= ~(1u << TN_SYS_process_vm_writev);
+    assert_int_equal(tn_probe_write((u64)page, "x", 1, &run), -EFAULT);
+    assert_int_equal(*page, 0);
+    with.allowed_syscalls = ~0u;
+    assert_int_equal(tn_probe_write((u64)&run, "x", 1, &run), -EFAULT);
+    munmap(page, 2 * TN_PAGE);
+    assert_int_equal(tn_probe_write((u64)page, "x", 1, &run), -EFAULT);
+    assert_int_equal(tn_probe_write(0, "x", 1, &run), -EFAULT);
+    assert_int_equal(tn_probe_write(~0ull, "xy", 2, &run), -EFAULT);
+}
+
 static const char *trace(struct tn_map *ring, s64 *ret_n, const char *fmt, u64 a, u64 b, u64 c)
 {
     static char text[512];
@@ -364,6 +393,7 @@ int main(void)
         cmocka_unit_test(random_numbers),
         cmocka_unit_test(reads_of_the_process),
         cmocka_unit_test(reads_where_forbidden),
+        cmocka_unit_test(writes),
         cmocka_unit_test(trace_lines),
         cmocka_unit_test(place),
         cmocka_unit_test(rows_are_found),

@@ -400,6 +400,61 @@ int BPF_PROG(reads_in_a_race, Store *s)
     return 0;
 }
 
+static const char sixteen[16] = "sixteen letters";
+
+CLASS("writer")
+SEC("fentry/use_store")
+int BPF_PROG(writes_store, Store *s)
+{
+    keep(3, tenon_write_buffer(sixteen, sizeof(sixteen), s, out, room));
+    return 0;
+}
+
+CLASS("writer")
+SEC("fentry/use_store")
+int BPF_PROG(writes_codes, Store *s)
+{
+    unsigned short code[3] = {1, 2, 3};
+
+    keep(3, tenon_write_elements(code, sizeof(code), s, code, ncodes, 3));
+    code[0] = code[1] = code[2] = 0;
+    tenon_read_elements(code, sizeof(code), s, code, ncodes, 2);
+    keep(4, code[0] + code[1] * 1000l + code[2] * 1000000l);
+    return 0;
+}
+
+/* What only the reader may name, and in any class what may be something else. */
+CLASS("writer")
+SEC("fentry/use_store")
+int BPF_PROG(writes_items, Store *s)
+{
+    struct item item = {};
+
+    tenon_write_elements(&item, sizeof(item), s, item, nitems, 0);
+    return 0;
+}
+
+CLASS("writer")
+SEC("fentry/use_store")
+int BPF_PROG(writes_either, Store *s)
+{
+    tenon_write_buffer(sixteen, sizeof(sixteen), s, either.text, neither);
+    return 0;
+}
+
+CLASS("writer")
+SEC("fentry/use_store")
+int BPF_PROG(writes_in_a_race, Store *s)
+{
+    long n = tenon_write_buffer(sixteen, sizeof(sixteen), s, out, room);
+
+    if (n == 16)
+        more(3);
+    else if (n == -14)
+        more(4);
+    return 0;
+}
+
 char LICENSE[] SEC("license") = "GPL";
 
 /* In the place of a function that promises a positive number. */

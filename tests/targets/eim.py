@@ -32,6 +32,9 @@ OTHERS = """
     allowed: [ instructions < 2000, memory < 1 MiB, helpers(shared), "read(s->code[2 .. s->ncodes])",
                "read(s->item[0 .. s->nitems])", "read(s->either.text[0 .. s->neither])", "read(s->either.wide[0 .. 3])",
                "read(s->tail[0 .. s->ntail])" ] }
+- { name: writer, extension_entry: useStore,
+    allowed: [ instructions < 2000, memory < 1 MiB, helpers(shared), "write(s->out[0 .. s->room])",
+               "write(s->code[3 .. s->ncodes])", "read(s->code[2 .. s->ncodes])", "write(s->either.text[0 .. s->neither])" ] }
 """
 
 
@@ -273,6 +276,41 @@ def _(room):
     for rounds in range(1, 41):
         same(host.ask("stores 20000"), "20000")
         counts = [seen(room, link, at) for at in range(3, 7)]
+        same(sum(counts), rounds * 20000, f"each of a kind: {counts}")
+        if min(counts) > 0:
+            break
+    same(min(counts) > 0, True, f"some of each kind: {counts}")
+    link.detach()
+
+
+@test("a buffer is written: as far as it goes, and not where it is gone or only read; half of it where a page is")
+def _(room):
+    for program in ("host", "host2"):
+        host = hosted(room, program=program)
+        link = enter(room, "writes_store", host)
+        for what, answer, copied in (("well", "5 sixteen letters", 16), ("const", "5 sixteen letters", EFAULT),
+                                     ("half", "5 sixteen", EFAULT), ("lost", "5", EFAULT)):
+            same(host.ask("store " + what), answer)
+            same(seen(room, link, 3), copied, what)
+        link.detach()
+        host = room.program(program)
+        link = enter(room, "writes_codes", host)
+        for what, copied, read in (("well", 4, 2001102), ("gone", EFAULT, 0), ("short", 0, 0), ("negative", EOVERFLOW, 0)):
+            host.ask("store " + what)
+            same([seen(room, link, at) for at in (3, 4)], [copied, read], what)
+        link.detach()
+    refused(room, "writes_items", host, "this write to a buffer", "needs  write(s->item[0 .. s->nitems])", "eim.bpf.c:")
+    refused(room, "writes_either", host, "either.text of struct Store lies in a union", "eim.bpf.c:")
+    same(host.ask("content 1"), "200 h")
+
+
+@test("a buffer that goes and comes while it is written")
+def _(room):
+    host = hosted(room)
+    link = enter(room, "writes_in_a_race", host)
+    for rounds in range(1, 41):
+        same(host.ask("stores 20000"), "20000")
+        counts = [seen(room, link, at) for at in (3, 4)]
         same(sum(counts), rounds * 20000, f"each of a kind: {counts}")
         if min(counts) > 0:
             break

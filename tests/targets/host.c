@@ -178,13 +178,15 @@ FN long use_store(Store *s)
 }
 
 #define OUT 8192u /* two pages */
+static char *out;
 
 static Store *make_store(void)
 {
     static const char tail[] = "the tail";
     Store *s = calloc(1, sizeof(*s) + sizeof(tail));
     void *code = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    void *out = mmap(NULL, OUT, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    out = mmap(NULL, OUT, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
     if (!s || code == MAP_FAILED || out == MAP_FAILED)
         abort();
@@ -220,12 +222,12 @@ static void happen(Store *s, const char *what)
     else if (!strcmp(what, "number"))
         s->either.number = -5;
     else if (!strcmp(what, "const"))
-        mprotect(s->out, OUT, PROT_READ);
+        mprotect(out, OUT, PROT_READ);
     else if (!strcmp(what, "half")) {
-        s->out += OUT / 2 - 8;
-        mprotect(s->out + 8, OUT / 2, PROT_READ);
+        mprotect(out, OUT / 2, PROT_READ | PROT_WRITE);
+        s->out = out + OUT / 2 - 8;
     } else if (!strcmp(what, "lost"))
-        munmap(s->out, OUT);
+        munmap(out, OUT);
 }
 
 static volatile bool changing;
@@ -238,7 +240,7 @@ static void *change(void *arg)
     for (unsigned k = 0; changing; k++) {
         __atomic_store_n(&s->ncodes, k % 3 ? n : k % 2 ? 2 : -1, __ATOMIC_RELAXED);
         mprotect(s->code, 4096, k % 4 ? PROT_READ : PROT_NONE);
-        mprotect(s->out, OUT, k % 3 ? PROT_READ | PROT_WRITE : PROT_READ);
+        mprotect(out, OUT, k % 3 ? PROT_READ | PROT_WRITE : PROT_READ);
     }
     s->ncodes = n;
     return NULL;

@@ -6,6 +6,8 @@
  * and above its pointer.
  *
  * As in Linux a failure leaves the destination all zero.
+ *
+ * Writing goes by process_vm_writev, which keeps to what the process itself may write.
  */
 #include <asm/errno.h>
 
@@ -40,6 +42,28 @@ int tn_probe_read(void *dst, u64 size, u64 addr, const struct tn_run *run)
     if (!tn_syscall_allowed(run->proc, TN_SYS_process_vm_readv))
         return -EFAULT;
     if (TN_SYSCALL(process_vm_readv, tn_self_pid(run->proc), &local, 1, &remote, 1, 0) != (s64)size)
+        return -EFAULT;
+    return 0;
+}
+
+bool tn_probe_own_frames(u64 addr, u64 size, const struct tn_run *run)
+{
+    u64 sp = (u64)__builtin_frame_address(0), end = (u64)(run + 1);
+
+    return end > sp && end - sp < STACK_MAX && addr < end && (addr >= sp || size > sp - addr);
+}
+
+int tn_probe_write(u64 addr, const void *src, u64 size, const struct tn_run *run)
+{
+    struct {
+        u64 base, len;
+    } local = {(u64)src, size}, remote = {addr, size};
+
+    if (!size)
+        return 0;
+    if (tn_probe_own_frames(addr, size, run) || !tn_syscall_allowed(run->proc, TN_SYS_process_vm_writev))
+        return -EFAULT;
+    if (TN_SYSCALL(process_vm_writev, tn_self_pid(run->proc), &local, 1, &remote, 1, 0) != (s64)size)
         return -EFAULT;
     return 0;
 }

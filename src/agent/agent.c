@@ -288,6 +288,30 @@ static inline __attribute__((always_inline)) bool give(u64 to, const void *src, 
     return true;
 }
 
+/* In one load: half of an old number and half of a new one would be one that the host never wrote. */
+static inline __attribute__((always_inline)) bool look(u64 *ret, u64 size, u64 at, bool there,
+                                                       const struct tn_run *run)
+{
+    if (!there) {
+        *ret = 0;
+        return tn_probe_read(ret, size, at, run) >= 0;
+    }
+    switch (size) {
+    case 1:
+        *ret = *(const volatile u8 *)at;
+        break;
+    case 2:
+        *ret = *(const volatile u16 *)at;
+        break;
+    case 4:
+        *ret = *(const volatile u32 *)at;
+        break;
+    default:
+        *ret = *(const volatile u64 *)at;
+    }
+    return true;
+}
+
 /* Where pointer and length lie was proved; what they say is the host's, and each is read once. */
 static inline __attribute__((always_inline)) u64 copy(u64 own, u64 size, u64 object, u64 pointer, u64 word,
                                                       bool there, bool bytes_there, const struct tn_run *run)
@@ -297,15 +321,12 @@ static inline __attribute__((always_inline)) u64 copy(u64 own, u64 size, u64 obj
 
     size = (u32)size;
     element += !element;
-    if (!(word >> TENON_INSIDE & 1) && !take(&at, sizeof(at), at, there, run))
+    if (!(word >> TENON_INSIDE & 1) && !look(&at, sizeof(at), at, there, run))
         return (u64)-EFAULT;
-    if (bytes) {
-        n = 0;
-        if (!take(&n, bytes, object + (u32)word, there, run))
-            return (u64)-EFAULT;
-        if (word >> TENON_LENGTH_SIGNED & 1 && n >> (bytes * 8 - 1))
-            return (u64)-EOVERFLOW;
-    }
+    if (bytes && !look(&n, bytes, object + (u32)word, there, run))
+        return (u64)-EFAULT;
+    if (bytes && word >> TENON_LENGTH_SIGNED & 1 && n >> (bytes * 8 - 1))
+        return (u64)-EOVERFLOW;
     n = n < first ? 0 : TN_MIN(n - first, size / element) * element; /* no more than `size` */
     if (__builtin_add_overflow(at, first * element, &at))
         return (u64)-EFAULT;

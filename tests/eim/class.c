@@ -1099,6 +1099,31 @@ static void test_promise(void **state)
     }
 }
 
+static void test_bad_promises(void **state)
+{
+    static const char *const rows[][2] = {
+        {"valid(r->method)", "valid() is said of a pointer in an object, or of a buffer"},
+        {"writable(r->method)", "writable() is said of a buffer"},
+        {"writable(r->parent)", "writable() is said of a buffer"},
+        {"writable(r->uri.data[0 .. r->args.date])", "no field \"date\"; did you mean \"data\"?"},
+    };
+
+    for (size_t k = 0; k < TN_ARRAY_SIZE(rows); k++) {
+        struct tn_error err;
+        struct made m;
+        char spec[400];
+
+        snprintf(spec, sizeof(spec),
+                 "eim: 1\nhost: h\nextension_entries:\n- { name: access, extension_entry: access_phase,\n"
+                 "    constraints: [ \"%s\" ] }\n",
+                 rows[k][0]);
+        assert_int_equal(make_class(spec, "access", "", &m, &err), -EINVAL);
+        if (!strstr(err.message, rows[k][1]) || strncmp(err.message, "spec.yaml:5:", 12) != 0)
+            fail_msg("%s: %s", rows[k][0], err.message);
+        drop(&m);
+    }
+}
+
 static u32 verify_rows(const struct program *rows, size_t n)
 {
     static const struct tn_verify_map maps[] = {
@@ -1403,15 +1428,25 @@ static void test_infer(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_paths),      cmocka_unit_test(test_bad_paths),
-        cmocka_unit_test(test_prototypes), cmocka_unit_test(test_nothing_there),
-        cmocka_unit_test(test_complete),   cmocka_unit_test(test_questions),
-        cmocka_unit_test(test_calls),      cmocka_unit_test(test_helpers),
-        cmocka_unit_test(test_answers),    cmocka_unit_test(test_answering_programs),
-        cmocka_unit_test(test_verifier),   cmocka_unit_test(test_promise),
-        cmocka_unit_test(test_reentry),    cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_defaults),   cmocka_unit_test(test_diff),
-        cmocka_unit_test(test_infer),      cmocka_unit_test(test_house_classes_by_name),
+        cmocka_unit_test(test_paths),
+        cmocka_unit_test(test_bad_paths),
+        cmocka_unit_test(test_prototypes),
+        cmocka_unit_test(test_nothing_there),
+        cmocka_unit_test(test_complete),
+        cmocka_unit_test(test_questions),
+        cmocka_unit_test(test_calls),
+        cmocka_unit_test(test_helpers),
+        cmocka_unit_test(test_answers),
+        cmocka_unit_test(test_answering_programs),
+        cmocka_unit_test(test_verifier),
+        cmocka_unit_test(test_promise),
+        cmocka_unit_test(test_bad_promises),
+        cmocka_unit_test(test_reentry),
+        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_diff),
+        cmocka_unit_test(test_infer),
+        cmocka_unit_test(test_house_classes_by_name),
     };
 
     return cmocka_run_group_tests(tests, open_host, close_host);

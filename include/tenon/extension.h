@@ -9,33 +9,34 @@
  *      long n = tenon_read_buffer(path, sizeof(path), r, uri.data, uri.len);
  *      long m = tenon_read_elements(head, sizeof(head), r, header, nheader, 2);
  *
- * copy what r->uri.data and r->header point to (or, of an array at the end of *r, what lies there): r->uri.len
- * bytes, and the elements from number 2 to r->nheader; of either no more than there is room for, and whole
- * elements only. The result is the number of bytes: 0 where the length is no more than the first element's
- * number; −EFAULT where they are not there, −EOVERFLOW for a negative length. `r` is a typed pointer to an object
- * of the host; both fields are in it. Under a class they need read(r->uri.data[0 .. r->uri.len]) and
+ * copy what r->uri.data and r->header point to (or, of an array at the end of *r, what lies there):
+ * r->uri.len bytes, and the elements from number 2 to r->nheader; of either no more than there is room for, and
+ * whole elements only. The result is the number of bytes: 0 where the length is no more than the first element's
+ * number; −EFAULT where they are not there, −EOVERFLOW for a negative length. `r` is a typed pointer to an
+ * object of the host; both fields are in it. Under a class they need read(r->uri.data[0 .. r->uri.len]) and
  * read(r->header[2 .. r->nheader]), or from an earlier element on.
  *
  *      n = tenon_read_range(code, sizeof(code), r, code, 0);
  *
- * copies as many elements as there is room for: of a buffer whose length is not in the object, but in the class,
- * read(r->code[0 .. 8]).
+ * copies as many elements as there is room for: of a buffer whose length is not in the object, but in the
+ * class, read(r->code[0 .. 8]).
  *
  *      n = tenon_write_buffer(text, sizeof(text), r, uri.data, uri.len);
  *
- * and tenon_write_elements, tenon_write_range copy the other way, in the same measure: write(…) in the class. What
- * is not there, or the host itself may not write, is −EFAULT; what lies in pages before that is written then.
+ * and tenon_write_elements, tenon_write_range copy the other way, in the same measure: write(…) in the class.
+ * What is not there, or the host itself may not write, is −EFAULT; what lies in pages before that is written.
  *
  * Offsets and sizes are those of the host that the program is loaded for (CO-RE), where the types have the
- * attribute preserve_access_index: an element is laid out as the host's is, and may be larger than the program's.
+ * attribute preserve_access_index: an element is laid out as the host's is, and may be larger than the
+ * program's.
  */
 #ifndef TENON_EXTENSION_H
 #define TENON_EXTENSION_H
 
 /* The fourth argument: where the pointer lies in the object, and the number of the first element. */
 #define TENON_FIRST         32
-/* The fifth: where the length lies in the object, how many bytes it has (0: there is none), has it a sign; do the
-   elements lie in the object itself; is it they that are written; how many bytes has one (0: 1). */
+/* The fifth: where the length lies in the object, how many bytes it has (0: there is none), has it a sign; do
+   the elements lie in the object itself; is it they that are written; how many bytes has one (0: 1). */
 #define TENON_LENGTH_SIZE   32
 #define TENON_LENGTH_SIGNED 36
 #define TENON_INSIDE        37

@@ -102,8 +102,8 @@ s64 tn_btf_size(const struct tn_btf *btf, u32 id);
    last. Attributes of other kinds, which share the encoding, are not counted. */
 const char *tn_btf_tag(const struct tn_btf *btf, u32 id, s32 component, u32 k);
 
-/* member.c: the first member, at any depth, that lies at `off` of the type and is of the sort; members of a union
-   are tried one after the other. `size`: of a number, or of one element behind a pointer or in an array. */
+/* member.c: the first member, at any depth, that lies at `off` of the type and is of the sort; members of a
+   union are tried one after the other. `size`: of a number, or of one element behind a pointer or in an array. */
 enum tn_btf_sort { TN_BTF_POINTER, TN_BTF_ARRAY, TN_BTF_UNSIGNED, TN_BTF_SIGNED };
 struct tn_btf_member_at {
     u32 type;       /* resolved */

@@ -102,7 +102,7 @@ struct tn_cap {
     F(READS,         "reads",         1, "the caller needs to be allowed to read the path")                  \
     F(WRITES,        "writes",        1, "the caller needs to be allowed to write the path")                 \
     F(VALID,         "valid",         1, "of an entry: what the pointer or buffer names is there while it runs") \
-    F(WRITABLE,      "writable",      1, "of an entry: the bytes of the buffer are there while it runs, and may be written") \
+    F(WRITABLE,      "writable",      1, "of an entry: what the buffer names is there, and may be written") \
     F(MAY_SLEEP,     "may_sleep",     0, "the function may wait")                                            \
     F(NOT_REENTRANT, "not_reentrant", 0, "the function may not be called while it runs")                     \
     F(OUTSIDE,       "outside",       1, "of an entry: it is not reached while that function runs")

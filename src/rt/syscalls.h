@@ -23,7 +23,7 @@
     S(186, gettid,           "thread id where its place in the thread's memory is not proved")               \
     S(202, futex,            "FUTEX_WAKE only: a ring buffer's sleeping consumer")                           \
     S(228, clock_gettime,    "the clocks, where the process has no vDSO")                                    \
-    S(310, process_vm_readv, "of the process itself only: reads of host memory that must not fault")                \
+    S(310, process_vm_readv, "of the process itself only: reads of host memory that must not fault")         \
     S(311, process_vm_writev, "of the process itself only: writes of a host's buffer that must not fault")
 // clang-format on
 

@@ -4,10 +4,11 @@
  *
  *      tenon_copy(dst, size, object, offset of the pointer, which number)
  *
- *      object ──▶ struct │ … data ───┼──▶ elements     the struct's type is known, and so is what lies at both
- *                        │ … len     │                 offsets; the length is looked at when the program runs
+ *      object ──▶ struct │ … data ───┼──▶ elements     the struct's type is known, and so is what
+ *                        │ … len     │                 lies at both offsets; the length is looked at when
+ *                                                      the program runs
  *
- * include/tenon/extension.h has what the constants say: a first element, its size, elements in the struct itself.
+ * include/tenon/extension.h has what the constants say: a first element, its size, elements in the struct.
  * What the copy may rely on is decided here, and stands at the call: the object is there (it is valid), the
  * bytes are as well (the host's developers promise it), or neither. The rest is copied carefully.
  */
@@ -70,7 +71,8 @@ static int refuse_union(struct vf *v, u32 regno, const struct tn_btf_member_at *
         at->path, tn_types_name(v, vf_reg(v, ARG_OBJECT)));
 }
 
-/* As for single stores: numbers only, in objects that are surely there, and not where a union may hold something else. */
+/* As for single stores: numbers only, in objects that are surely there, and not where a union may hold
+   something else. */
 static int check_written(struct vf *v, const struct tn_btf_member_at *at)
 {
     const struct tn_reg *reg = vf_reg(v, ARG_OBJECT);

@@ -255,8 +255,8 @@ static void reads_where_forbidden(void **state)
     assert_string_equal(dst, "static");
 }
 
-/* Into memory that is not there, or that the process may not write; what is before that, in pages of its own, is
-   written. */
+/* Into memory that is not there, or that the process may not write; what is before that, in pages of its
+   own, is written. */
 static void writes(void **state)
 {
     u8 *page = mmap(NULL, 2 * TN_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

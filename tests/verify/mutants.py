@@ -133,8 +133,8 @@ ROWS = [
      "need[f] = (struct tn_need){live[f], 0, 0, ~0ull};\n    return tn_kept_covers(p->state, s, need);"),
     # NULL
     ("NULL: may be used unasked", "mem.c",
-     "    if (!m || tn_reg_maybe_null(&p->reg))\n        return refuse_kind(",
-     "    if (!m)\n        return refuse_kind("),
+     "    if (!m || tn_reg_maybe_null(&p->reg) || p->reg.flags & TN_PTR_STALE)\n",
+     "    if (!m || p->reg.flags & TN_PTR_STALE)\n"),
     ("NULL: arithmetic before the check", "pointer.c",
      "    if (tn_reg_maybe_null(ptr))\n        return vf_refuse(",
      "    if (0)\n        return vf_refuse("),

@@ -181,11 +181,11 @@ extension_entries: [ { name: price, extension_entry: shop_price, constraints: [ 
 extension_classes:
   - { name: counting, extension_entry: price, allowed: [ instructions < 9, log, now, replace ] }
 Y
-    sed 's/"level < 8", IO/"nullable(o)"/; s/"rtn > 0"/&, "rtn > 9"/; s/"rtn >= 0"/"nonnull(o)"/' old.yaml >new.yaml
+    sed 's/"nonnull(o)", "level < 8", IO/"nullable(o)"/; s/"rtn > 0"/&, "rtn > 9"/; s/"rtn >= 0"/"nonnull(o)"/' old.yaml >new.yaml
     tenon policy diff --json old.yaml new.yaml --host shop
     echo "$err"
     [ "$status" -eq 1 ]
-    [ "$(json 'sorted(j[0]["newly"])')" = "['log with nullable(o)', 'log without IO', 'log without level < 8', 'now with rtn > 9', 'price with nonnull(o)', 'price without rtn >= 0']" ]
+    [ "$(json 'sorted(j[0]["newly"])')" = "['log with nullable(o)', 'log without IO', 'log without level < 8', 'log without nonnull(o)', 'now with rtn > 9', 'price with nonnull(o)', 'price without rtn >= 0']" ]
     tenon policy diff --json new.yaml old.yaml --host shop
     [ "$(json 'j')" = "[]" ]
     tenon policy diff old.yaml nowhere.yaml --host shop

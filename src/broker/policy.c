@@ -15,6 +15,7 @@
 #define CLASS_TAG "eim:class="
 #define ROUNDS    4u
 #define SETTLE_MS 50 /* an editor's writes come in pieces */
+#define SETTLES   40 /* pauses that a question waits for, while files keep changing */
 #define AROUND    (IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_ONLYDIR | IN_MASK_ADD)
 #define WATCHED                                                                                              \
     (IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_CREATE | IN_DELETE_SELF | IN_ATTRIB |     \
@@ -108,6 +109,31 @@ static void read_all(struct tn_policy *policy)
         (void)tn_fail(&err, r, "policy_file", "the policy cannot be read: %s", strerror(-r));
     policy->broken = r ? err : (struct tn_error){0};
     policy->generation++;
+}
+
+static void read_again(void *arg); /* by a fiber of its own */
+
+static void on_change(struct tn_source *source, u32 events)
+{
+    struct tn_policy *policy = TN_CONTAINER_OF(source, struct tn_policy, watch);
+    bool changed = false;
+    char buf[4096];
+
+    while (read(source->fd, buf, sizeof(buf)) > 0)
+        changed = true;
+    if (!changed || policy->reading)
+        return;
+    policy->reading = true;
+    if (tn_loop_spawn(policy->broker->loop, read_again, policy))
+        policy->reading = false;
+}
+
+/* What was changed before a question is asked counts for its answer. */
+static void heed(struct tn_policy *policy)
+{
+    on_change(&policy->watch, EPOLLIN);
+    for (u32 k = 0; policy->reading && k < SETTLES; k++)
+        (void)tn_loop_wait(policy->broker->loop, -1, 0, SETTLE_MS);
 }
 
 /* ------------------------------------------------------------------------------------------------- hosts */
@@ -314,11 +340,13 @@ static bool ask_promised(void *self, const struct tn_access *access)
 int tn_policy_begin(struct tn_caller *caller, struct tn_prog *prog, struct tn_policy_ask *ret_ask)
 {
     struct tn_policy *policy = caller->broker->policy;
-    const struct tn_host_policy *p = prog->host ? policy_of(policy, prog->host) : NULL;
     struct tn_granted *granted = calloc(1, sizeof(*granted));
+    const struct tn_host_policy *p;
 
     if (!granted)
         return -ENOMEM;
+    heed(policy);
+    p = prog->host ? policy_of(policy, prog->host) : NULL;
     tn_granted_free(prog->granted);
     prog->granted = granted;
     *ret_ask = (struct tn_policy_ask){.granted = granted};
@@ -504,6 +532,7 @@ int tn_policy_place(struct tn_caller *caller, struct tn_prog *prog, const struct
     _unref_ struct tn_bhost *host = NULL;
     int r;
 
+    heed(caller->broker->policy);
     if (!governs(caller->broker->policy, place->path))
         return 0;
     r = host_of(caller, place, &host);
@@ -594,20 +623,6 @@ static void read_again(void *arg)
     policy->reading = false;
     read_all(policy);
     apply(policy);
-}
-
-static void on_change(struct tn_source *source, u32 events)
-{
-    struct tn_policy *policy = TN_CONTAINER_OF(source, struct tn_policy, watch);
-    char buf[4096];
-
-    while (read(source->fd, buf, sizeof(buf)) > 0)
-        ;
-    if (policy->reading)
-        return;
-    policy->reading = true;
-    if (tn_loop_spawn(policy->broker->loop, read_again, policy))
-        policy->reading = false;
 }
 
 /* -------------------------------------------------------------------------------------------- beginning */

@@ -270,7 +270,6 @@ attached() {
 policy() {
     cat >next.yaml
     mv next.yaml "${1:-policy/shop.yaml}"
-    sleep 0.3
 }
 
 @test "a class of the house is nobody's to name where it is not the default" {
@@ -594,4 +593,19 @@ C
     attached 1
     sed -i 's/4242/4243/' policy/shop.yaml
     attached 0
+}
+
+@test "what a policy says counts for the very next question" {
+    start_shop
+    for round in $(seq 10); do
+        counting
+        tenon attach --for 0.01 -p "$SHOP" --class counting --program count ext.o
+        echo "round $round: $err"
+        [ "$status" -eq 0 ]
+        sed -i "s/helpers(shared)/IO/" policy/shop.yaml
+        tenon attach --for 0.01 -p "$SHOP" --class counting --program count ext.o
+        echo "round $round: $err"
+        [ "$status" -eq 1 ]
+        said "needs  bpf_map_lookup_elem"
+    done
 }

@@ -418,10 +418,13 @@ static int check_access(struct vf *v, s32 off, struct tn_place *p)
 /* Contents of a frozen map are constants. */
 static bool frozen_value(const struct vf *v, const struct tn_place *p, u64 *ret)
 {
-    const struct tn_verify_map *map = &v->in->maps[p->reg.obj];
+    const struct tn_verify_map *map;
 
-    if (p->reg.kind != TN_REG_MAP_VALUE || !fixed(p) || p->reg.uid || !map->frozen || !map->rdonly_prog ||
-        map->geo.max_entries != 1 || map->geo.type != BPF_MAP_TYPE_ARRAY)
+    if (p->reg.kind != TN_REG_MAP_VALUE || !fixed(p) || p->reg.uid)
+        return false;
+    map = &v->in->maps[p->reg.obj];
+    if (!map->frozen || !map->rdonly_prog || map->geo.max_entries != 1 ||
+        map->geo.type != BPF_MAP_TYPE_ARRAY)
         return false;
     *ret = 0;
     memcpy(ret, map->frozen + p->min, p->size);

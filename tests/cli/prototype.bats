@@ -79,6 +79,15 @@ policy() { # BODY…: lines of function_capabilities and extension_entries
     printf '%s\n' 'eim: 1' "host: { name: host, types: host.btf }" "$@" >policy.yaml
 }
 
+# The class c of an entry, with what it may do besides counting: a file that names a host governs it.
+class() { # ENTRY [CAPABILITY…]
+    local entry=$1
+    shift
+    printf 'extension_classes:\n  - { name: c, extension_entry: %s, allowed: [ instructions < 1000, memory < 1 MiB, helpers(shared)' "$entry"
+    [ $# = 0 ] || printf ', "%s"' "$@"
+    printf ' ] }'
+}
+
 OFFERED='function_capabilities:
   - { name: twice, function: host_twice, prototype: "long (long n)", constraints: [ "n < 100" ] }
 extension_entries:
@@ -117,9 +126,9 @@ extension_entries:
     strip host
     tenon spec types host.h
     run_host
-    policy "${OFFERED//host_order/host_ordre}"
+    policy "${OFFERED//host_order/host_ordre}" "$(class order "read(level)")"
     program fentry/host_order 'say((int)ctx[1]);'
-    tenon attach --keep -p "$HOST" o.bpf.o
+    tenon attach --keep --class c -p "$HOST" o.bpf.o
     [ "$status" -eq 1 ]
     said "policy.yaml:6:37: $DIR/host has no function \"host_ordre\""
     said 'did you mean "host_order"?'
@@ -127,13 +136,11 @@ extension_entries:
     [ "$status" -eq 1 ]
     said 'did you mean "host_order"?'
     # With one argument less, there is one word less.
-    policy "${OFFERED//, int level/}"
-    sleep 0.3
-    tenon attach --keep -p "$HOST" o.bpf.o
+    policy "${OFFERED//, int level/}" "$(class order "read(o->quantity)")"
+    tenon attach --keep --class c -p "$HOST" o.bpf.o
     [ "$status" -eq 1 ]
-    policy "$OFFERED"
-    sleep 0.3
-    tenon attach --keep -p "$HOST" o.bpf.o
+    policy "$OFFERED" "$(class order "read(level)")"
+    tenon attach --keep --class c -p "$HOST" o.bpf.o
     echo "$err"
     [ "$status" -eq 0 ]
     tell 1
@@ -161,10 +168,10 @@ extension_entries:
     strip host
     tenon spec types host.h
     run_host
-    entry() { policy 'extension_entries:' "  - { name: e, extension_entry: $1, prototype: \"$2\" }"; sleep 0.3; }
-    entry host_pair 'int (struct pair p, int more)'
+    entry() { policy 'extension_entries:' "  - { name: e, extension_entry: $1, prototype: \"$2\" }" "$(class e "${@:3}")"; }
+    entry host_pair 'int (struct pair p, int more)' 'read(p)' 'read(more)'
     program fentry/host_pair 'say((int)ctx[0] * 1000000 + (ctx[0] >> 32) * 1000 + (int)ctx[1]);'
-    tenon attach --keep -p "$HOST" o.bpf.o
+    tenon attach --keep --class c -p "$HOST" o.bpf.o
     echo "$err"
     [ "$status" -eq 0 ]
     tell 7
@@ -173,25 +180,25 @@ extension_entries:
     tenon detach --all
     entry host_half 'double (double d)'
     program fentry/host_half 'say(1);'
-    tenon attach --keep -p "$HOST" o.bpf.o
+    tenon attach --keep --class c -p "$HOST" o.bpf.o
     [ "$status" -eq 1 ]
     said "host_half return type FLOAT is unsupported"
 
     entry host_big 'struct big (int x)'
     program fentry/host_big 'say(1);'
-    tenon attach --keep -p "$HOST" o.bpf.o
+    tenon attach --keep --class c -p "$HOST" o.bpf.o
     [ "$status" -eq 1 ]
     said "host_big return type STRUCT is unsupported"
     entry host_many 'int (const char *f, ...)'
-    tenon attach --keep -p "$HOST" o.bpf.o
+    tenon attach --keep --class c -p "$HOST" o.bpf.o
     [ "$status" -eq 1 ]
     said "functions with a variable number of arguments cannot be called safely"
     # A call of one that takes them.
     policy 'function_capabilities:' '  - { name: half, function: host_half, prototype: "double (double d)" }' \
-        'extension_entries:' '  - { name: order, extension_entry: host_order, prototype: "int (struct order *o, int level)" }'
-    sleep 0.3
+        'extension_entries:' '  - { name: order, extension_entry: host_order, prototype: "int (struct order *o, int level)" }' \
+        "$(class order half)"
     program fentry/host_order 'host_half(1);'
-    tenon attach --keep -p "$HOST" o.bpf.o
+    tenon attach --keep --class c -p "$HOST" o.bpf.o
     echo "$err"
     [ "$status" -eq 1 ]
     said "host_half"
@@ -212,12 +219,13 @@ C
     cp host whole
     strip host
     sed "s|^host: { |&types: host.btf, |" extracted.yaml >policy.yaml
+    class inside "read(o->quantity)" twice >>policy.yaml
     tenon spec check policy.yaml host
     echo "$err"
     [ "$status" -eq 0 ]
     run_host
     program fentry/host_inside 'struct order *o = (void *)ctx[0]; say(host_twice(o->quantity & 63));'
-    tenon attach --keep -p "$HOST" o.bpf.o
+    tenon attach --keep --class c -p "$HOST" o.bpf.o
     echo "$err"
     [ "$status" -eq 0 ]
     tell 9
@@ -233,6 +241,7 @@ C
     said "[param_unknown]"
     # Another build has something else there.
     sed "s|^host: { |&types: host.btf, |" extracted.yaml >policy.yaml
+    class inside "read(o->quantity)" twice >>policy.yaml
     host_c -O1 -include notes.h -I"$SOURCE/include"
     strip host
     tenon verify --host host o.bpf.o
@@ -244,6 +253,7 @@ C
     said "[other_build]"
     # An address that holds no code.
     sed "s|^host: { |&types: host.btf, |; s/address: .*/address: \"0x10\"/" extracted.yaml >policy.yaml
+    class inside "read(o->quantity)" twice >>policy.yaml
     cp whole bare && strip bare
     tenon verify --host bare o.bpf.o
     sed -i 's/name: host,/name: bare,/; s|binary: "[^"]*"|binary: "'"$DIR/bare"'"|' policy.yaml

@@ -103,7 +103,7 @@ static void clean_scope(int *arg)
 
 static __attribute__((noinline)) ssize_t sleeps_here(char *byte)
 {
-    int scope __attribute__((cleanup(clean_scope))) = 0;
+    int scope __attribute__((cleanup(clean_scope), unused)) = 0;
     ssize_t n;
 
     pthread_cleanup_push(clean, NULL);

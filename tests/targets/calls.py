@@ -64,6 +64,7 @@ def _(room):
 @test("only the number that is watched: nothing else is touched")
 def _(room):
     program = room.program("calls")
+    program.ask("wrappers 1") # its libraries are there
     before = code_bytes(program.pid, LIBC)
     link, counts = one(room, program.pid)
     changed = [at for at, (a, b) in enumerate(zip(before, code_bytes(program.pid, LIBC))) if a != b]

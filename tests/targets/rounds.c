@@ -38,7 +38,8 @@ __attribute__((noinline)) uint64_t inner(uint64_t a)
 static uint64_t (*volatile call_outer)(uint64_t) = outer;
 static uint64_t (*volatile call_inner)(uint64_t) = inner;
 
-static volatile uint64_t outers, inners;
+static uint64_t outers, inners; /* handlers count in the middle of others' counting */
+#define COUNT(word) __atomic_fetch_add(&(word), 1, __ATOMIC_RELAXED)
 static volatile sig_atomic_t nested, jumping;
 static sigjmp_buf back;
 
@@ -46,11 +47,11 @@ static void on_timer(int sig)
 {
     if (call_inner(7) != 37)
         abort();
-    inners++;
+    COUNT(inners);
     if (nested) {
         if (call_outer(2) != 7)
             abort();
-        outers++;
+        COUNT(outers);
     }
     if (jumping && inners % 4 == 0)
         siglongjmp(back, 1);
@@ -68,7 +69,7 @@ static void calls(volatile uint64_t n)
     sigsetjmp(back, 1);
     while (n) {
         n--;
-        outers++;
+        COUNT(outers);
         if (call_outer(n) != n * 3 + 1)
             abort();
     }

@@ -28,6 +28,7 @@ struct item {
 static struct item items[] = {{1, -2, -3}, {2, 5, 7}, {-3, 1, 1}, {4, -9, 2}};
 static int64_t sum[4];
 static uint64_t reached;
+volatile long result; /* nothing is left out */
 
 /* What stands behind the probe is jumped to when nobody looks. */
 __attribute__((noinline)) static long order(const struct item *item, long k)
@@ -65,7 +66,6 @@ __attribute__((noinline)) static long other(long a)
 
 int main(void)
 {
-    static volatile long result;
     char line[128], word[32];
     long n = 0;
 

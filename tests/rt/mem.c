@@ -24,7 +24,7 @@ static void *own_memcpy(void *dst, const void *src, size_t n);
 #undef memcmp
 
 #define LONGEST 200u
-#define ROOM    (3 * LONGEST)
+#define ROOM    (4 * LONGEST)
 
 static u8 bytes[ROOM], wanted[ROOM];
 

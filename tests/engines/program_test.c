@@ -390,7 +390,8 @@ static void init_each(struct engine *e, u32 type, u32 entries, u32 ncpu, const s
     u32 n = TN_ARRAY_SIZE(before);
 
     memcpy(insns, before, sizeof(before));
-    memcpy(&insns[n], act, nact * sizeof(*act));
+    for (u32 i = 0; i < nact; i++) /* none: NULL */
+        insns[n + i] = act[i];
     memcpy(&insns[n + nact], after, sizeof(after));
     engine_init(e, insns, n + nact + (u32)TN_ARRAY_SIZE(after));
     assert_int_equal(e->prog.nsubprogs, 2);
@@ -534,7 +535,7 @@ static void hostile_maps_end(void **state)
     static const u32 types[] = {BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_PERCPU_HASH};
     u64 seed = 1, most = 0;
 
-    for (u32 n = 0; n < 400; n++) {
+    for (u32 n = 0; n < 4000; n++) {
         struct tn_run run = {.cpu = 0};
         struct tn_rounds rounds = {0};
         struct engine e;
@@ -544,7 +545,7 @@ static void hostile_maps_end(void **state)
         init_each(&e, types[n % 2], 16, 2, NULL, 0, NOTHING);
         fill_map(&e, 16);
         map = e.maps[0];
-        for (u32 w = 0; w < 1 + n / 4; w++) {
+        for (u32 w = 0; w < 1 + n % 100; w++) {
             u32 *word = (u32 *)map->base + rnd(&seed) % (map->geo.size / 4);
 
             *word = (u32)(n % 8 < 4 ? rnd(&seed) % (map->geo.nelems + 2) : rnd(&seed));

@@ -346,7 +346,8 @@ int tn_policy_begin(struct tn_caller *caller, struct tn_prog *prog, struct tn_po
 
     if (!granted)
         return -ENOMEM;
-    heed(policy);
+    if (prog->host)
+        heed(policy);
     p = prog->host ? policy_of(policy, prog->host) : NULL;
     tn_granted_free(prog->granted);
     prog->granted = granted;

@@ -26,22 +26,6 @@
 
 typedef long (*caller)(int, union bpf_attr *, unsigned);
 
-static long kernel_bpf(int command, union bpf_attr *attr, unsigned size)
-{
-    long r;
-
-    __asm__ volatile("syscall"
-                     : "=a"(r)
-                     : "a"(SYS_bpf), "D"(command), "S"(attr), "d"(size)
-                     : "rcx", "r11", "memory");
-    return r;
-}
-
-static long door_bpf(int command, union bpf_attr *attr, unsigned size)
-{
-    return bpf(command, attr, size);
-}
-
 /* A program; in LDFUNC the number of a function, which becomes the distance to it. */
 struct text {
     struct bpf_insn insn[MOST];

@@ -16,18 +16,6 @@
         .code = BPF_JMP | BPF_EXIT                                                                           \
     }
 
-/* Past the door. */
-static long kernel_bpf(int command, union bpf_attr *attr, unsigned size)
-{
-    long r;
-
-    __asm__ volatile("syscall"
-                     : "=a"(r)
-                     : "a"(SYS_bpf), "D"(command), "S"(attr), "d"(size)
-                     : "rcx", "r11", "memory");
-    return r;
-}
-
 /* union bpf_attr as of Linux 6.4: the true size of the log behind what this machine's headers know. */
 struct attr {
     union bpf_attr a;
@@ -96,11 +84,6 @@ static struct said ask(long (*call)(int, union bpf_attr *, unsigned), size_t row
     said.told = true_size(&attr, LOAD_TRUE_SIZE) != 0;
     said.fits = true_size(&attr, LOAD_TRUE_SIZE) == len + 1;
     return said;
-}
-
-static long door_bpf(int command, union bpf_attr *attr, unsigned size)
-{
-    return bpf(command, attr, size);
 }
 
 static bool kernel_loads(void)

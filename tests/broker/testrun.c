@@ -196,22 +196,6 @@ static u64 hash(const u8 *p, size_t n)
     return h;
 }
 
-static long kernel_bpf(int command, union bpf_attr *attr, unsigned size)
-{
-    long r;
-
-    __asm__ volatile("syscall"
-                     : "=a"(r)
-                     : "a"(SYS_bpf), "D"(command), "S"(attr), "d"(size)
-                     : "rcx", "r11", "memory");
-    return r;
-}
-
-static long door_bpf(int command, union bpf_attr *attr, unsigned size)
-{
-    return bpf(command, attr, size);
-}
-
 static struct said run(long (*call)(int, union bpf_attr *, unsigned), int fd, size_t shape,
                        const u32 (*extra)[2], u32 nextra)
 {

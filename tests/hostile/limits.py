@@ -153,7 +153,8 @@ def _():
                     h.tenon("detach", "--all").ok()
                 h.works(v)
                 h.leave()
-                subprocess.run(["umount", disk], check=True)
+                # A process that ends loses its environment, by which the house knows it, before its files.
+                wait_for("the disk is let go", 4, lambda: subprocess.run(["umount", disk]).returncode == 0)
     in_mount_namespace(run)
 
 

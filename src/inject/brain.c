@@ -48,8 +48,17 @@ int tn_brain_order(struct tn_entry *c, u32 op, u32 n, u64 a, u64 b, u64 third, c
     got = tn_send(c->b->job, &o, sizeof(o), body, len, fds, nfds);
     if (got >= 0)
         got = tn_recv(c->b->job, &in, sizeof(in), NULL, NULL);
-    if (got < (ssize_t)sizeof(in.reply))
+    if (got < (ssize_t)sizeof(in.reply)) {
+        struct tn_status st;
+
+        if (tn_status_read(c->pid, c->pid, &st) == 0 && st.state != 'Z' && st.state != 'X')
+            return tn_fail(
+                c->err, -EAGAIN, "hands_ended",
+                "the process of ours that was at work in process %d ended in the middle of it; what it "
+                "had begun is undone: try again",
+                c->pid);
         return tn_fail(c->err, -ESRCH, "vanished", "process %d ended in the middle of it", c->pid);
+    }
     if (in.reply.err < 0) {
         if (c->err && !c->err->reason[0])
             *c->err = in.reply.why;

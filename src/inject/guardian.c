@@ -15,6 +15,7 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 
 int tn_keep_only(int *keep, u32 n)
 {
@@ -53,13 +54,17 @@ void tn_step_aside(const char *name)
 
 enum errand { SERVE, REPAIR, GIVE_BACK };
 
-static void run_hands(struct tn_hands *h, enum errand errand)
+#define TRIES 4 /* to put things right: the last takes what it can get */
+
+/* Whether they came to their end. */
+static bool hands_end(struct tn_hands *h, enum errand errand, bool last)
 {
     pid_t pid = fork();
-    int status;
+    int status = -1;
 
     if (pid == 0) {
         prctl(PR_SET_NAME, "tenon-hands");
+        h->last = last;
         if (errand == SERVE)
             tn_hands_serve(h);
         else
@@ -69,8 +74,19 @@ static void run_hands(struct tn_hands *h, enum errand errand)
     if (pid > 0)
         while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
             ;
-    if (errand == SERVE && (h->st->changing || h->st->lent.tid))
-        run_hands(h, REPAIR); /* it died half-way: the bytes are put back whole */
+    return status == 0;
+}
+
+static void run_hands(struct tn_hands *h, enum errand errand)
+{
+    if (errand == SERVE) {
+        hands_end(h, SERVE, false);
+        if (!h->st->changing && !h->st->lent.tid)
+            return;
+        errand = REPAIR; /* they died half-way: the bytes are put back whole */
+    }
+    for (int i = 1; i <= TRIES && !hands_end(h, errand, i == TRIES); i++)
+        nanosleep(&(struct timespec){.tv_nsec = i * 1000000}, NULL);
 }
 
 static void close_gates(const struct tn_hands *h)

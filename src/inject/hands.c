@@ -359,6 +359,7 @@ static int open_target(struct tn_hands *h, struct tn_error *err)
     if (r < 0)
         return r;
     h->t.hup[0] = h->g->broker;
+    h->t.last = h->last;
     h->t.lent = &h->st->lent;
     if (tn_proc_start_time(h->g->pid) != h->st->start_time)
         return tn_fail(err, -ESRCH, "no_such_process", "process %d has ended", h->g->pid);

@@ -20,6 +20,7 @@ struct tn_hands {
     struct tn_tracee t;
     struct tn_borrowed b;
     bool borrowed, held;
+    bool last; /* nobody puts right what these leave */
     int pidfd;
     int chld; /* signalfd: a thread has stopped while nobody waits for one; −1: not needed yet */
 };

@@ -407,17 +407,31 @@ static bool half_changed(const struct tn_site *s, const u8 *now)
     return true;
 }
 
+/* Is what the site was made in still mapped there? */
+static bool still_mapped(const struct tn_maps *maps, const struct tn_site *s)
+{
+    const struct tn_vma *v = tn_maps_at(maps, s->addr);
+
+    return v && v->dev == s->dev && v->ino == s->ino && v->offset + (s->addr - v->start) == s->offset &&
+           v->prot & PROT_EXEC && v->end - s->addr >= s->len;
+}
+
 static int restore(struct tn_hands *h, const u32 *sites, u32 n, struct tn_error *err)
 {
     struct tn_state *st = h->st;
     _free_ struct tn_change *changes = calloc(n ? n : 1, sizeof(*changes));
     _free_ bool *foreign = calloc(n ? n : 1, sizeof(*foreign));
+    struct tn_maps maps _clean_(tn_maps_clear) = {};
     bool half = st->changing != 0;
     u32 nc = 0;
     int r;
 
     if (!changes || !foreign)
         return -ENOMEM;
+    r = tn_maps_read(h->t.pid, &maps);
+    if (r < 0)
+        return r;
+    st->changing = 1;
     for (u32 i = 0; i < n; i++) {
         const struct tn_site *s = &st->site[sites[i]];
         struct tn_change *c = &changes[nc];
@@ -426,8 +440,12 @@ static int restore(struct tn_hands *h, const u32 *sites, u32 n, struct tn_error 
         *c = (struct tn_change){.addr = s->addr, .len = s->len};
         memcpy(c->from, s->patched, sizeof(c->from));
         memcpy(c->to, s->orig, sizeof(c->to));
-        if (tn_tracee_read(&h->t, s->addr, now, s->len) < 0)
+        if (!still_mapped(&maps, s))
             continue; /* the module is gone */
+        if (tn_tracee_read(&h->t, s->addr, now, s->len) < 0) {
+            tn_tracee_stumble(&h->t);
+            continue;
+        }
         if (!memcmp(now, s->orig, s->len))
             continue;
         if (half && half_changed(s, now))
@@ -437,7 +455,6 @@ static int restore(struct tn_hands *h, const u32 *sites, u32 n, struct tn_error 
         else
             foreign[i] = true; /* somebody else wrote there since: not ours to touch */
     }
-    st->changing = 1;
     r = nc ? tn_change(&h->t, changes, nc, 0, err) : 0;
     st->changing = 0;
     for (u32 i = 0; i < n && r == 0; i++) {
@@ -455,15 +472,6 @@ static int restore(struct tn_hands *h, const u32 *sites, u32 n, struct tn_error 
 }
 
 static void unlink_hook(struct tn_hands *h, u32 index);
-
-/* Is what the site was made in still mapped there? */
-static bool still_mapped(const struct tn_maps *maps, const struct tn_site *s)
-{
-    const struct tn_vma *v = tn_maps_at(maps, s->addr);
-
-    return v && v->dev == s->dev && v->ino == s->ino && v->offset + (s->addr - v->start) == s->offset &&
-           v->prot & PROT_EXEC && v->end - s->addr >= s->len;
-}
 
 void tn_hands_forget_gone(struct tn_hands *h)
 {
@@ -735,7 +743,7 @@ static int look_at_thread_once(struct tn_hands *h, const struct tn_maps *maps, s
         tn_tracee_settle(&h->t, tid, 50000000ull);
         th = tn_tracee_find(&h->t, tid);
     }
-    if (!th || th->state != TN_TH_HELD || ptrace(PTRACE_GETREGS, tid, 0, &regs) < 0)
+    if (!th || th->state != TN_TH_HELD || tn_ptrace(&h->t, PTRACE_GETREGS, tid, 0, &regs) < 0)
         return !th || th->state == TN_TH_GONE;
     out = look_at_stack(h, maps, l, regs.rsp, regs.rip, 1);
     if (was_free) {

@@ -65,19 +65,19 @@ static int look_at_held(struct tn_tracee *t, const struct job *j, struct tn_thre
     struct user_regs_struct regs;
     const struct tn_change *c;
 
-    if (ptrace(PTRACE_GETREGS, th->tid, 0, &regs) < 0) {
+    if (tn_ptrace(t, PTRACE_GETREGS, th->tid, 0, &regs) < 0) {
         th->state = TN_TH_GONE;
         return 0;
     }
     if (interrupted_inside(t, j, regs.rsp))
         return -EAGAIN;
     c = inside(j, regs.rip);
-    if (!c || (regs.rip == c->addr + 1 && tn_trap_pending(th->tid)))
+    if (!c || (regs.rip == c->addr + 1 && tn_trap_pending(t, th->tid)))
         return 0; /* outside, or about to be set back to the first byte */
     for (u32 k = 0; k < c->ninsns; k++)
         if (c->addr + c->insn_off[k] == regs.rip) {
             regs.rip = c->insn_at[k];
-            return ptrace(PTRACE_SETREGS, th->tid, 0, &regs) < 0 ? -ESRCH : 0;
+            return tn_ptrace(t, PTRACE_SETREGS, th->tid, 0, &regs) < 0 ? -ESRCH : 0;
         }
     return -EAGAIN;
 }
@@ -153,10 +153,19 @@ static int look_at_all(struct tn_tracee *t, const struct job *j)
     return -ETIMEDOUT;
 }
 
-static void write_first(struct tn_tracee *t, const struct job *j, bool to)
+/* Bytes [from, to) of every place. Memory that was there and cannot be written now is half one thing and half
+   the other. */
+static void write_all(struct tn_tracee *t, const struct job *j, bool done, u32 from, u32 to)
 {
-    for (u32 i = 0; i < j->n; i++)
-        tn_tracee_write(t, j->changes[i].addr, to ? j->changes[i].to : j->changes[i].from, 1);
+    for (u32 i = 0; i < j->n; i++) {
+        const struct tn_change *c = &j->changes[i];
+        u32 end = TN_MIN(to, c->len);
+        u8 now;
+
+        if (tn_tracee_write(t, c->addr + from, (done ? c->to : c->from) + from, end - from) < 0 &&
+            tn_tracee_read(t, c->addr, &now, 1) == 0)
+            tn_tracee_stumble(t);
+    }
 }
 
 int tn_change(struct tn_tracee *t, const struct tn_change *changes, u32 n, u32 stuck_ms, struct tn_error *err)
@@ -200,11 +209,10 @@ int tn_change(struct tn_tracee *t, const struct tn_change *changes, u32 n, u32 s
         if (r == 0)
             r = look_at_all(t, &j);
         if (r == 0) {
-            for (u32 i = 0; i < n; i++)
-                tn_tracee_write(t, changes[i].addr + 1, changes[i].to + 1, changes[i].len - 1u);
-            write_first(t, &j, true);
+            write_all(t, &j, true, 1, TN_PATCH_MAX);
+            write_all(t, &j, true, 0, 1);
         } else {
-            write_first(t, &j, false);
+            write_all(t, &j, false, 0, 1);
         }
         j.failed = r < 0;
         tn_tracee_resume_all(t);

@@ -70,7 +70,18 @@ struct tn_tracee {
     u64 hold_ns_max;
     u32 interrupted; /* sleepers whose call was interrupted */
     int hup[2];      /* sockets whose hang-up ends long waits; −1: none */
+    bool last;       /* no other hands will come: what cannot be done is left */
 };
+
+/*
+ * What cannot fail has failed, half-way: these hands end on the spot. The kernel lets every thread go, and the next
+ * hands put right what the record says was under way. Returns where there are none to come.
+ */
+#define TN_STUMBLED 3 /* exit status */
+void tn_tracee_stumble(const struct tn_tracee *t);
+/* ptrace(2) on a thread that is ours: it fails when the thread is gone (ESRCH), and for no other reason that it
+   would be safe to go on after. */
+long tn_ptrace(const struct tn_tracee *t, int request, pid_t tid, u64 addr, void *data);
 
 /* Opens the target's memory and blocks SIGCHLD. No thread is touched. */
 int tn_tracee_open(struct tn_tracee *t, pid_t pid, struct tn_error *err);
@@ -121,7 +132,7 @@ int tn_tracee_drain(struct tn_tracee *t);
 /* A held thread whose call our interrupt has ended with −EINTR: makes it start again (restartable.h). */
 void tn_tracee_mend_result(struct tn_tracee *t, struct tn_thread *th);
 /* Has a held thread run into a breakpoint whose trap it has not taken yet? */
-bool tn_trap_pending(pid_t tid);
+bool tn_trap_pending(const struct tn_tracee *t, pid_t tid);
 /* Has one of t->hup hung up? */
 bool tn_tracee_hung_up(const struct tn_tracee *t);
 

@@ -243,7 +243,7 @@ static int await(struct tn_hands *h, struct pollfd *p, u32 n)
 {
     struct pollfd all[3];
     sigset_t chld;
-    int r;
+    int r, more = 0;
 
     if (!h->held) {
         r = poll(p, n, -1);
@@ -258,12 +258,12 @@ static int await(struct tn_hands *h, struct pollfd *p, u32 n)
     for (;;) {
         struct signalfd_siginfo si;
 
-        r = poll(all, n + 1, -1);
+        r = poll(all, n + 1, more ? 0 : -1);
         if (r < 0 && errno != EINTR)
             return -errno;
         while (all[n].revents && read(h->chld, &si, sizeof(si)) == sizeof(si))
             ;
-        tn_tracee_wait(&h->t, 0);
+        more = tn_tracee_wait(&h->t, 0);
         tn_tracee_resume_all(&h->t);
         memcpy(p, all, n * sizeof(*p));
         for (u32 i = 0; i < n; i++)

@@ -194,14 +194,17 @@ int tn_change(struct tn_tracee *t, const struct tn_change *changes, u32 n, u32 s
                                           : "another patching tool");
     }
 
+    t->gathering = true;
     r = tn_tracee_gather(t, err);
     if (r < 0) {
+        t->gathering = false;
         tn_tracee_resume_all(t);
         return r;
     }
     t->mend_copy = mend_copy;
     t->mend_arg = &j;
     for (;;) {
+        t->gathering = true;
         t->brk = brk;
         t->nbrk = n;
         for (u32 i = 0; i < n && r == 0; i++)
@@ -215,6 +218,7 @@ int tn_change(struct tn_tracee *t, const struct tn_change *changes, u32 n, u32 s
             write_all(t, &j, false, 0, 1);
         }
         j.failed = r < 0;
+        t->gathering = false;
         tn_tracee_resume_all(t);
         tn_tracee_drain(t);
         t->brk = NULL;

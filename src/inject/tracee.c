@@ -429,14 +429,16 @@ static void on_stop(struct tn_tracee *t, pid_t tid, int status)
     if (sig == SIGTRAP && mend_trap(t, th))
         return; /* held at the breakpoint */
     th->sig = sig;
-    /* A signal of its own: hand it on at once, unless a stop was asked for anyway. */
-    if (!asked)
+    /* A signal of its own: hand it on at once, unless a stop was asked for anyway, or will be. */
+    if (!asked && !t->gathering)
         tn_tracee_resume(t, th);
 }
 
 int tn_tracee_wait(struct tn_tracee *t, u64 ns)
 {
-    int events = 0, status;
+    /* Threads that are sent signals without a pause stop as fast as they are let go: whoever waits for somebody else
+       must get his turn. */
+    int events = 0, most = (int)t->n + 64, status;
 
     for (;;) {
         pid_t tid = waitpid(-1, &status, __WALL | WNOHANG);
@@ -451,6 +453,8 @@ int tn_tracee_wait(struct tn_tracee *t, u64 ns)
                 if (th)
                     th->state = TN_TH_GONE;
             }
+            if (events == most)
+                return events;
             continue;
         }
         if (events || !ns || (tid < 0 && errno == ECHILD))
@@ -542,7 +546,9 @@ int tn_tracee_drain(struct tn_tracee *t)
         else if (what.doing == TN_DOING_GONE)
             th->state = TN_TH_GONE;
     }
+    t->gathering = true;
     r = tn_tracee_settle(t, 0, 1000000000ull);
+    t->gathering = false;
     for (u32 i = 0; i < t->n; i++) {
         if (t->th[i].state != TN_TH_HELD || t->th[i].sig || !tn_trap_pending(t, t->th[i].tid))
             continue;

@@ -71,6 +71,7 @@ struct tn_tracee {
     u32 interrupted; /* sleepers whose call was interrupted */
     int hup[2];      /* sockets whose hang-up ends long waits; −1: none */
     bool last;       /* no other hands will come: what cannot be done is left */
+    bool gathering;  /* all are to stop: who stops for a signal stays, and takes it when it goes on */
 };
 
 /*
@@ -117,8 +118,9 @@ struct tn_thread *tn_tracee_adopt(struct tn_tracee *t, pid_t tid);
 
 /* Asks a thread to stop; its stop is seen by a later wait. */
 void tn_tracee_interrupt(struct tn_tracee *t, struct tn_thread *th);
-/* Takes what has happened to the threads; sleeps until something does, `ns` at most (0: do not sleep).
-   Returns the number of events. Pointers into t->th are void afterwards. */
+/* Takes what has happened to the threads, or some of it; sleeps until something does, `ns` at most (0: do not
+   sleep). Returns the number of events: there may be more as long as it is not 0. Pointers into t->th are void
+   afterwards. */
 int tn_tracee_wait(struct tn_tracee *t, u64 ns);
 /* Waits until `tid` is held or gone, or no interrupt is outstanding (tid 0). −ETIMEDOUT. */
 int tn_tracee_settle(struct tn_tracee *t, pid_t tid, u64 ns);

@@ -443,7 +443,7 @@ struct farewell {
     pid_t pids[];
 };
 
-static int detach_one(struct tn_broker *broker, pid_t pid, u32 index, u32 wait_ms, struct tn_error *why)
+static int detach_once(struct tn_broker *broker, pid_t pid, u32 index, u32 wait_ms, struct tn_error *why)
 {
     _free_ struct tn_attach_result *result = calloc(1, sizeof(*result));
     int fd, r;
@@ -464,6 +464,14 @@ static int detach_one(struct tn_broker *broker, pid_t pid, u32 index, u32 wait_m
     }
     /* It has ended, or an exec or dlclose has thrown the link away. */
     return r == -ESRCH || r == -ENOENT ? 0 : r;
+}
+
+static int detach_one(struct tn_broker *broker, pid_t pid, u32 index, u32 wait_ms, struct tn_error *why)
+{
+    int r = detach_once(broker, pid, index, wait_ms, why);
+
+    /* Who was at it has been killed: others put that right, and are asked whether it is gone. */
+    return r == -EINTR ? detach_once(broker, pid, index, wait_ms, why) : r;
 }
 
 /* Who is about to enter a process finds out afterwards, and undoes it. */

@@ -77,11 +77,16 @@ static bool hands_end(struct tn_hands *h, enum errand errand, bool last)
     return status == 0;
 }
 
+static bool half_done(const struct tn_state *st)
+{
+    return st->changing || st->lent.tid || st->leaving;
+}
+
 static void run_hands(struct tn_hands *h, enum errand errand)
 {
     if (errand == SERVE) {
         hands_end(h, SERVE, false);
-        if (!h->st->changing && !h->st->lent.tid)
+        if (!half_done(h->st))
             return;
         errand = REPAIR; /* they died half-way: the bytes are put back whole */
     }
@@ -111,7 +116,7 @@ void tn_guardian_run(const struct tn_guardian *given)
     h.st = mmap(NULL, sizeof(*h.st), PROT_READ | PROT_WRITE, MAP_SHARED, g.state_fd, 0);
     if (h.st == MAP_FAILED)
         _exit(1);
-    if (h.st->changing || h.st->lent.tid)
+    if (half_done(h.st))
         run_hands(&h, REPAIR); /* the guardian before this one died in the middle */
 
     for (;;) {

@@ -327,6 +327,7 @@ static void detach(struct tn_hands *h, u32 link, u32 wait_ms, int fd)
     if (!res)
         return;
     res->err = tn_hands_unlink(h, link, &res->why);
+    h->st->leaving = 0;
     if (res->err == 0)
         res->err = tn_hands_wait_runs(h, link, wait_ms, &res->why);
     res->hold_ns_max = h->t.hold_ns_max;
@@ -338,13 +339,20 @@ static void detach(struct tn_hands *h, u32 link, u32 wait_ms, int fd)
 void tn_hands_notice_exec(struct tn_hands *h)
 {
     const struct tn_region *proc = tn_state_region(h->st, TN_REGION_PROC, 0);
+    struct tn_maps maps _clean_(tn_maps_clear) = {};
+    const struct tn_vma *vma;
     struct tn_mark mark = {};
+    int r;
 
     if (!proc)
         return;
-    if (tn_tracee_read(&h->t, proc->addr + TN_PROC_MARK_OFF, &mark, sizeof(mark)) == 0 &&
-        mark.pid == (u32)h->t.pid && mark.start_time == h->st->start_time)
+    r = tn_tracee_read(&h->t, proc->addr + TN_PROC_MARK_OFF, &mark, sizeof(mark));
+    if (r == 0 && mark.pid == (u32)h->t.pid && mark.start_time == h->st->start_time)
         return;
+    /* Another program has no such mapping: one that is there and cannot be read is no reason to forget. */
+    vma = r < 0 && tn_maps_read(h->t.pid, &maps) == 0 ? tn_maps_at(&maps, proc->addr) : NULL;
+    if (vma && tn_is_marker(&maps, vma))
+        tn_tracee_stumble(&h->t);
     u64 start = h->st->start_time;
 
     memset(h->st, 0, sizeof(*h->st));
@@ -388,6 +396,8 @@ void tn_hands_serve(struct tn_hands *h)
             close(fds[i]);
         if (n != sizeof(task))
             continue;
+        if (task.op == TN_TASK_DETACH || task.op == TN_TASK_FORGET)
+            h->st->leaving = 1 + (u32)task.a;
         if (!open) {
             res->err = open_target(h, &res->why);
             if (res->err < 0) {
@@ -408,6 +418,7 @@ void tn_hands_serve(struct tn_hands *h)
             break;
         case TN_TASK_FORGET:
             tn_hands_unlink(h, (u32)task.a, NULL);
+            h->st->leaving = 0;
             break;
         case TN_TASK_HOLD:
             res->err = tn_hands_hold(h, fd, &res->why);
@@ -471,6 +482,9 @@ void tn_hands_give_back(struct tn_hands *h, bool half)
     take_lent_back(h);
     if (half) {
         tn_hands_repair(h);
+        if (h->st->leaving)
+            tn_hands_unlink(h, h->st->leaving - 1, NULL);
+        h->st->leaving = 0;
         return;
     }
     tn_hands_restore_all(h);

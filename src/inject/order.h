@@ -142,6 +142,8 @@ struct tn_state {
     u64 start_time;
     u32 vfork_done; /* vfork-like sites are patched */
     u32 changing;   /* bytes are being changed: 1, or 2 + the index of the link that is being made */
+    u32 leaving,
+        pad2; /* 1 + the index of a link that is to be taken away: an order that is not given twice */
     struct tn_lent lent;
     /* One past the highest entry ever used: what lies behind is zero and need not be looked at. */
     u32 nregions, nsites, nhooks, nprogs, nviews;

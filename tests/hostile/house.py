@@ -98,7 +98,7 @@ class Victim:
         wait_for("the victim is ready", 10, lambda: self.books["ready"] or self.process.poll() is not None)
         assert self.process.poll() is None, f"the victim ended with {self.process.returncode}"
         time.sleep(0.01)
-        self.before = self.look()
+        self.before, self.since = self.look(), time.monotonic()
 
     def look(self):
         fds = {fd: os.readlink(f"/proc/{self.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{self.pid}/fd")}

@@ -83,6 +83,9 @@ def at_steps(role, kill, count, what="attach", kinds=TALKS, how=DIES):
         stride = max(1.0, steps / count)
         first = PHASE % 97 / 97 * stride
         for nth in sorted({int(first + i * stride) for i in range(count)}):
+            if time.monotonic() - v.since > 20:
+                v.end()
+                v = Victim(h) # none lives long
             try:
                 s, fired = round_trip(h, v, role, nth, kill, what, kinds, how)
                 if fired:

@@ -263,8 +263,10 @@ class House:
         assert json.loads(self.tenon("ls", "--json").ok().out) == []
 
     def runs(self, slot=0):
-        value = self.tenon("map", "lookup", "runs", slot).ok().out.strip()
-        # Its bytes, where the object's types were not to be had.
+        # Where libbpf found that names or types are not to be had, the map has none, and its values are bytes.
+        rows = json.loads(self.tenon("map", "ls", "--json").ok().out)
+        named = [row for row in rows if row["name"] == "runs"] or [row for row in rows if row["type"] == "array"]
+        value = self.tenon("map", "lookup", named[-1]["id"], slot).ok().out.strip()
         return int.from_bytes(bytes.fromhex(value[2:]), "little") if value.startswith("0x") else int(value)
 
     def leave(self):

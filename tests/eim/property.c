@@ -433,9 +433,36 @@ static struct tn_access buffer_access(const struct world *w, const struct buffer
                               .length_size = b->length_size};
 }
 
+/* Several places: of the elements of an array that lies on a random way down, or anywhere. */
+static void spread(const struct world *w, u32 s, u32 whole, struct tn_access *a)
+{
+    u32 at = 0, each = 1 + rnd(64), n = 2 + rnd(4);
+
+    while (s < STRUCTS) {
+        const struct field *f = &w->s[s].f[rnd(w->s[s].n)];
+
+        at += f->bit / 8;
+        if (f->n > 1 && f->kind == RECORDS && rnd(2)) {
+            a->size = TN_MIN(a->size, f->size);
+            a->offset = at + rnd(f->size - a->size + 1);
+            each = f->size;
+            n = 2 + rnd(f->n - 1);
+            break;
+        }
+        if (f->kind != NESTED && f->kind != RECORDS)
+            break;
+        s = f->to;
+    }
+    if (each <= a->size || a->offset + (u64)(n - 1) * each + a->size > whole)
+        return;
+    a->step = each;
+    a->places = n;
+}
+
 static struct tn_access make_access(const struct world *w, u32 *ret_object)
 {
     u32 s = rnd(OBJECTS), size = 1u << rnd(4), off, whole, var = 0;
+    struct tn_access a;
     struct buffer b;
 
     whole = s < STRUCTS ? w->s[s].size : w->v[s - STRUCTS].size * w->v[s - STRUCTS].n;
@@ -456,12 +483,15 @@ static struct tn_access make_access(const struct world *w, u32 *ret_object)
     if (rnd(4))
         off -= off % size;
     *ret_object = s;
-    return (struct tn_access){.kind = rnd(4) ? TN_ACCESS_READ : TN_ACCESS_WRITE,
-                              .btf_id = w->id[s],
-                              .var = var,
-                              .path = "",
-                              .offset = off,
-                              .size = size};
+    a = (struct tn_access){.kind = rnd(4) ? TN_ACCESS_READ : TN_ACCESS_WRITE,
+                           .btf_id = w->id[s],
+                           .var = var,
+                           .path = "",
+                           .offset = off,
+                           .size = size};
+    if (!rnd(3))
+        spread(w, s, whole, &a);
+    return a;
 }
 
 /* One that is granted, or nearly: another first element, another length of the same struct. */
@@ -504,8 +534,8 @@ static bool painted(const struct world *w, const struct paint *p, u32 s, const s
             return false;
     if (a->buffer)
         return has_buffer(p, s, a);
-    for (u32 k = 0; k < a->size; k++)
-        if (!p->on[a->kind == TN_ACCESS_WRITE][s][a->offset + k])
+    for (u32 k = 0; k < a->size * TN_MAX(a->places, 1u); k++)
+        if (!p->on[a->kind == TN_ACCESS_WRITE][s][a->offset + k / a->size * a->step + k % a->size])
             return false;
     return true;
 }
@@ -531,7 +561,7 @@ static struct tn_class *compile(const struct tn_bound *b, struct tn_bag *bag, co
 
 /* A pair: a program, which is some accesses, under a class. */
 struct sums {
-    u64 pairs, admitted, buffers, inferred, left_out, pasted;
+    u64 pairs, admitted, buffers, spread, inferred, left_out, pasted;
 };
 
 static bool admits(const struct tn_class *c, const struct tn_access *a, struct tn_error *err)
@@ -567,6 +597,7 @@ static void check_class(const struct world *w, const struct tn_bound *b, struct 
 
         sums->admitted += yes;
         sums->buffers += yes && a.buffer;
+        sums->spread += yes && a.places;
         if (yes != painted(w, &p, shape, &a))
             fail_msg("%s of object %u [%u, %u) is %s", a.kind == TN_ACCESS_WRITE ? "write" : "read", shape,
                      a.offset, a.offset + a.size, yes ? "admitted" : "refused");
@@ -574,7 +605,7 @@ static void check_class(const struct world *w, const struct tn_bound *b, struct 
             fail_msg("with %s it is refused", texts[n]);
         if (!yes && k % 8 == 0) { /* what is needed, pasted */
             struct tn_words words = {0};
-            char pasted[16][256];
+            char pasted[64][256];
             struct tn_bag own = {0};
 
             assert_non_null(strstr(err.message, "needs  "));
@@ -585,7 +616,7 @@ static void check_class(const struct world *w, const struct tn_bound *b, struct 
                 snprintf(pasted[words.n++], sizeof(pasted[0]), "%s", text);
             } else {
                 assert_int_equal(tn_words_of_access(b, c->func, &own, &a, NULL, NULL, &words), 0);
-                assert_in_range(words.n, 1, 16);
+                assert_in_range(words.n, 1, 64);
                 for (u32 i = 0; i < words.n; i++)
                     snprintf(pasted[i], sizeof(pasted[i]), "%s", words.text[i]);
             }
@@ -673,13 +704,14 @@ static void test_properties(void **state)
     }
     tn_eim_free(eim);
     print_message("%llu pairs of program and class, %llu accesses admitted, %llu of them of buffers, %llu "
-                  "refusals pasted, %llu "
+                  "of several places, %llu refusals pasted, %llu "
                   "classes inferred, %llu capabilities left out\n",
                   (unsigned long long)sums.pairs, (unsigned long long)sums.admitted,
-                  (unsigned long long)sums.buffers, (unsigned long long)sums.pasted,
-                  (unsigned long long)sums.inferred, (unsigned long long)sums.left_out);
+                  (unsigned long long)sums.buffers, (unsigned long long)sums.spread,
+                  (unsigned long long)sums.pasted, (unsigned long long)sums.inferred,
+                  (unsigned long long)sums.left_out);
     assert_true(sums.pairs >= 100000 || worlds);
-    assert_true(sums.admitted && sums.buffers && sums.left_out && sums.pasted);
+    assert_true(sums.admitted && sums.buffers && sums.spread && sums.left_out && sums.pasted);
 }
 
 int main(void)

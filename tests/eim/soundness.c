@@ -397,6 +397,8 @@ static void put_indexed(struct program *p, u8 reg, u32 type, bool write)
 /* One that the class has, or nearly, or any. */
 static bool choose_buffer(u32 type, struct buffer *b)
 {
+    struct buffer other;
+
     for (u32 k = 0; k < paint.nbuffers && rnd(6); k++) {
         *b = paint.buffer[(k + rnd(BUFFERS)) % paint.nbuffers];
         if (b->base != type)
@@ -404,6 +406,11 @@ static bool choose_buffer(u32 type, struct buffer *b)
         b->first += rnd(3) ? 0 : 1;
         if (!rnd(10) && b->first)
             b->first--;
+        if (!rnd(5) && find_buffer(&w, type, &other) &&
+            other.length_size) { /* another number as its length */
+            b->length_at = other.length_at;
+            b->length_size = other.length_size;
+        }
         return true;
     }
     if (rnd(4) || !find_buffer(&w, type, b))

@@ -144,60 +144,6 @@ int BPF_PROG(update_elsewhere, Request *r)
     return 0;
 }
 
-/* ------------------------------------------------------------------------------------------ three outages */
-
-/* Looks for the end of a chain, which may be a ring. */
-CLASS("updateResponse")
-SEC("fentry/ngx_http_content_phase")
-int BPF_PROG(endless, Request *r)
-{
-    volatile int rounds = 0;
-
-    while (r->parent)
-        rounds++;
-    return rounds ? 0 : 0;
-}
-
-/* Unescapes arguments into a buffer of its own, as many bytes as there are. */
-CLASS("parser")
-SEC("fentry/ngx_http_content_phase")
-int BPF_PROG(overflow, Request *r)
-{
-    volatile char part[64];
-
-    for (unsigned long k = 0; k < r->args.len && k < 256; k++)
-        part[k] = 'x';
-    return part[0] ? 0 : 0;
-}
-
-/* … as many as there is room for. */
-CLASS("parser")
-SEC("fentry/ngx_http_content_phase")
-int BPF_PROG(no_overflow, Request *r)
-{
-    volatile char part[64];
-
-    for (unsigned long k = 0; k < r->args.len && k < sizeof(part); k++)
-        part[k] = 'x';
-    return part[0] ? 0 : 0;
-}
-
-/* A nested pattern, by recursion: as deep as the request says. */
-static __noinline int nested(int depth)
-{
-    volatile char frame[64];
-
-    frame[0] = (char)depth;
-    return depth > 0 ? nested(depth - 1) + frame[0] : 0;
-}
-
-CLASS("parser")
-SEC("fentry/ngx_http_content_phase")
-int BPF_PROG(deep, Request *r)
-{
-    return nested((int)r->args.len) ? 0 : 0;
-}
-
 /* ----------------------------------------------------------------------------------------- smaller sins */
 
 CLASS("watcher")

@@ -157,9 +157,6 @@ static bool inlined(const struct tramp *t)
 
     if (in->tp == TN_TP_ARCH_PRCTL || __builtin_popcount(t->kept) > KEPT_MAX)
         return false;
-    /* A claim that is given back on the way: only the agent knows whose it is in the end. */
-    if (in->facts->percpu && in->facts->calls_host)
-        return false;
     return !in->facts->percpu || (in->claims && in->ncpu && in->rseq_cpu_off && in->owner_pid);
 }
 
@@ -678,6 +675,29 @@ static void claim_cpu(struct tramp *t)
     tn_x86_store(a, 8, AT(CLAIM), t->cpu);
 }
 
+/* Where the host was called meanwhile, the claim was given back for that, and the run says which it has got instead,
+   or that there is none. */
+static void give_back_cpu(struct tramp *t)
+{
+    const struct tn_tramp_in *in = t->in;
+    struct tn_asm *a = &t->a;
+    struct tn_fixup none;
+
+    if (!in->facts->calls_host) {
+        tn_x86_load(a, 8, TN_RAX, AT(CLAIM));
+        tn_x86_store_i(a, 8, tn_mem_base(TN_RAX, 0), 0);
+        return;
+    }
+    tn_x86_load(a, 4, TN_RAX, RUN(cpu));
+    tn_x86_alu_ri(a, 4, TN_CMP, TN_RAX, (s32)in->ncpu);
+    none = tn_x86_jcc_fwd(a, 1, TN_CC_AE);
+    tn_x86_shift_i(a, 4, TN_SHL, TN_RAX, 6);
+    tn_x86_alu_rm(a, 8, TN_ADD, TN_RAX, tn_mem_pos(0));
+    literal(t, in->claims);
+    tn_x86_store_i(a, 8, tn_mem_base(TN_RAX, 0), 0);
+    tn_x86_bind(a, none);
+}
+
 /* Returns where a run goes on that is not to be. */
 static s64 fast_way(struct tramp *t)
 {
@@ -706,10 +726,8 @@ static s64 fast_way(struct tramp *t)
     end = a->len;
     if (t->spill)
         tn_x86_load(a, 8, t->slot, RUN(slot));
-    if (t->in->facts->percpu) {
-        tn_x86_load(a, 8, TN_RAX, AT(CLAIM));
-        tn_x86_store_i(a, 8, tn_mem_base(TN_RAX, 0), 0);
-    }
+    if (t->in->facts->percpu)
+        give_back_cpu(t);
     leave_slot(t);
     test_replaced(t, t->save);
     end_frame(t, t->save);

@@ -29,7 +29,8 @@ enum tn_ctl {
                      */
     TN_CTL_HOST, /* struct tn_ctl_host   → struct tn_ctl_hosted: whose types this connection sees from now on */
     TN_CTL_SCOPE, /* struct tn_ctl_scope   → –   whose system calls are meant where an event names no process */
-    TN_CTL_USES,     /* struct tn_ctl_uses_of → struct tn_ctl_uses: what a program was found to need */
+    TN_CTL_USES, /* struct tn_ctl_uses_of → struct tn_ctl_uses: what a program was found to need */
+    TN_CTL_LINK_HELD, /* struct tn_ctl_held_of → struct tn_ctl_held: whom, and where, a link's policy asks about */
     TN_CTL_SHUTDOWN, /* –                     → –   −EBUSY while kept links are there */
     TN_CTL_MAX,
 };
@@ -123,14 +124,27 @@ struct tn_ctl_use {
     char file[256], text[256];
 };
 struct tn_ctl_uses {
-    u32 total, n;  /* of all, and in `row` */
-    u32 type, uid; /* of the program, whose it is */
-    u32 exit;      /* it is for the return of a function */
-    u32 known;     /* `row` speaks of the host's types */
+    u32 total, n; /* of all, and in `row` */
+    u32 type;     /* of the program */
+    u32 exit;     /* it is for the return of a function */
+    u32 known;    /* `row` speaks of the host's types */
     struct tn_eim_needs needs;
     char klass[64];                 /* under which it was loaded; "": none */
     char host[4096], function[128]; /* whose types, and which function it is attached to by type; "" */
     struct tn_ctl_use row[TN_CTL_USES_ROWS];
+};
+#define TN_CTL_HELD_GROUPS 4096u
+struct tn_ctl_held_of {
+    u32 id;
+    u32 group; /* which one first */
+    u32 host;  /* 0 at first, then as the last answer says */
+};
+struct tn_ctl_held {
+    u32 uid;        /* who made it */
+    u32 ngroups, n; /* those that his process had, and how many of them are in `group` */
+    u32 next;       /* what to ask for as `host` next */
+    u32 group[TN_CTL_HELD_GROUPS];
+    char host[4096]; /* a file whose policy it is held to; "": there is none left */
 };
 struct tn_ctl_detach {
     u32 id;

@@ -434,7 +434,6 @@ void tn_policy_uses(const struct tn_prog *prog, u32 from, struct tn_ctl_uses *re
     memset(ret, 0, sizeof(*ret));
     ret->total = g->uses.n;
     ret->type = prog->type;
-    ret->uid = prog->object.uid;
     ret->known = g->known;
     ret->exit = prog->attach_type == BPF_TRACE_FEXIT && g->typed;
     ret->needs = (struct tn_eim_needs){.insns = prog->verdict.facts.longest_path,
@@ -543,39 +542,26 @@ int tn_policy_place(struct tn_caller *caller, struct tn_prog *prog, const struct
 
 /* ---------------------------------------------------------------------------------------------- changes */
 
-/* The event that a link stands at: its own, or the one that owns it. */
-static struct tn_perf *event_of(const struct tn_link *link)
-{
-    const struct tn_table *table = &link->object.broker->table[TN_KIND_PERF];
-
-    for (u32 k = 0; !link->perf && k < table->count; k++)
-        if (((struct tn_perf *)table->slot[k])->own == link)
-            return (struct tn_perf *)table->slot[k];
-    return link->perf;
-}
-
-/* Would a link be made today? As whoever made it, under the class that he named or that was the default. */
-static int hold_link(struct tn_broker *broker, const struct tn_link *link, char ret_host[64],
-                     struct tn_error *why)
+/* Would a link be made today, at that place of one of its hosts? As whoever made it, under the class that he named or
+   that was the default. */
+static int hold_at(struct tn_broker *broker, const struct tn_link *link, const struct tn_perf *place,
+                   char ret_host[64], struct tn_error *why)
 {
     struct tn_caller caller = {
         .broker = broker, .uid = link->object.uid, .groups = link->groups, .ret_fd = -1};
-    _unref_ struct tn_perf *place = event_of(link);
     _unref_ struct tn_bhost *host = NULL;
     struct tn_prog *prog = link->prog;
     int r = 0;
 
-    if (!place)
-        return 0;
-    TN_REF(place);
     tn_policy_host_name(broker->policy->names, place->path, ret_host);
     if (!prog->host && !governs(broker->policy, place->path))
         return 0;
     memcpy(caller.options.klass, prog->granted->klass, sizeof(caller.options.klass));
-    host = prog->host ? TN_REF(prog->host) : NULL;
-    if (!host)
+    if (prog->host && (!place->call || (prog->host->dev == place->dev && prog->host->ino == place->ino)))
+        host = TN_REF(prog->host);
+    else
         r = host_of(&caller, place, &host);
-    if (!r && (host->dev != place->dev || host->ino != place->ino))
+    if (r == -ENOENT || (!r && (host->dev != place->dev || host->ino != place->ino)))
         r = tn_fail(
             &caller.why, -ESTALE, "other_build",
             "%s is another file than the one that is attached to: the policy cannot be held against it",
@@ -583,6 +569,21 @@ static int hold_link(struct tn_broker *broker, const struct tn_link *link, char 
     if (!r)
         r = hold(&caller, prog, place, host, true);
     *why = caller.why;
+    return r;
+}
+
+static int hold_link(struct tn_broker *broker, const struct tn_link *link, char ret_host[64],
+                     struct tn_error *why)
+{
+    _free_ struct tn_perf *place = calloc(1, sizeof(*place));
+    u32 at = 0;
+    int r = 0;
+
+    if (!place)
+        return -ENOMEM;
+    ret_host[0] = '\0';
+    while (!r && !tn_link_host(link, &at, place))
+        r = hold_at(broker, link, place, ret_host, why);
     return r;
 }
 

@@ -298,12 +298,44 @@ static int ask_access(void *self, const struct tn_access *access, struct tn_erro
     return r ? r : ask->recorder.may_access(ask->recorder.self, access, err);
 }
 
+/* Where nobody governs, every function of the host may be called, if with pointers that are surely good. */
+static int ask_offer(void *self, u32 btf_id, struct tn_host_function *ret)
+{
+    struct tn_policy_ask *ask = self;
+    int r = ask->klass ? ask->by_class.may_offer(ask->by_class.self, btf_id, ret)
+                       : ask->recorder.may_offer(ask->recorder.self, btf_id, ret);
+
+    if (r != -ENOENT || ask->klass)
+        return r;
+    *ret = (struct tn_host_function){.ret_null = true};
+    return 0;
+}
+
+/* An exception finds no way through a program and a trampoline, and ends the process. */
+static int ask_unwinding(struct tn_policy_ask *ask, const struct tn_call *call, struct tn_error *err)
+{
+    const struct tn_host_func *func =
+        call->helper_id || !ask->host ? NULL : tn_host_func_of(ask->host, call->btf_id);
+    struct tn_host_function said = {0};
+
+    if (!func || !(func->flags & TN_HOST_MAY_THROW) || (!ask_offer(ask, call->btf_id, &said) && said.nothrow))
+        return 0;
+    return tn_fail(
+        err, -EACCES, "may_throw",
+        "%.100s of %.100s is no function of C: an exception out of it would find no way through an "
+        "extension, "
+        "and end the process; where its developers know that none comes, its specification says \"nothrow\"",
+        func->name, ask->host->path);
+}
+
 static int ask_call(void *self, const struct tn_call *call, struct tn_call_facts *facts, struct tn_error *err)
 {
     struct tn_policy_ask *ask = self;
     struct tn_call_facts ignored = *facts;
-    int r;
+    int r = ask_unwinding(ask, call, err);
 
+    if (r)
+        return r;
     if (!ask->klass)
         return ask->recorder.may_call(ask->recorder.self, call, facts, err);
     r = ask->by_class.may_call(ask->by_class.self, call, facts, err);
@@ -316,19 +348,6 @@ static int ask_answer(void *self, const struct tn_call_answer *answer, struct tn
     int r = ask->klass ? ask->by_class.may_answer(ask->by_class.self, answer, err) : 0;
 
     return r ? r : ask->recorder.may_answer(ask->recorder.self, answer, err);
-}
-
-/* Where nobody governs, every function of the host may be called, if with pointers that are surely good. */
-static int ask_offer(void *self, u32 btf_id, struct tn_host_function *ret)
-{
-    struct tn_policy_ask *ask = self;
-    int r = ask->klass ? ask->by_class.may_offer(ask->by_class.self, btf_id, ret)
-                       : ask->recorder.may_offer(ask->recorder.self, btf_id, ret);
-
-    if (r != -ENOENT || ask->klass)
-        return r;
-    *ret = (struct tn_host_function){.ret_null = true};
-    return 0;
 }
 
 static bool ask_promised(void *self, const struct tn_access *access)
@@ -351,7 +370,7 @@ int tn_policy_begin(struct tn_caller *caller, struct tn_prog *prog, struct tn_po
     p = prog->host ? policy_of(policy, prog->host) : NULL;
     tn_granted_free(prog->granted);
     prog->granted = granted;
-    *ret_ask = (struct tn_policy_ask){.granted = granted};
+    *ret_ask = (struct tn_policy_ask){.granted = granted, .host = prog->host};
     granted->typed = prog->type == BPF_PROG_TYPE_TRACING;
     if (prog->host && !p)
         return -ENOMEM;

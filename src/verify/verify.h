@@ -75,6 +75,7 @@ struct tn_host_function {
     bool acquires, releases; /* the result has to be given back; the argument that was acquired is */
     bool ret_null;           /* a pointer it returns may be NULL */
     bool sleeps;
+    bool nothrow; /* no exception comes out of it, whatever its language (of no concern to the verifier) */
     u8 sized;    /* it counts the bytes behind the argument before it */
     u8 constant; /* it is known before the program runs */
     u8 nullable;

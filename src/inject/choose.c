@@ -8,6 +8,7 @@
 #include "agent/image.h"
 #include "inject/brain.h"
 #include "inject/tracee.h"
+#include "rewrite/mark.h"
 #include "rewrite/splice.h"
 #include "rewrite/trampoline.h"
 
@@ -230,6 +231,14 @@ static int want_stash(struct tn_entry *c)
 #define COPY_NEED    192u /* of a system call's window: at most 16 bytes, and what notes or counts it */
 #define RECORDS_NEED 128u
 
+static bool has_tails(const struct tn_entry *c)
+{
+    for (u32 i = 0; i < c->nwishes; i++)
+        if (c->wish[i].patch->tail)
+            return true;
+    return false;
+}
+
 /* As long as the program's trampolines can get: everything far away, and room for what may become part of them. */
 static u32 tramp_bound(const struct tn_entry *c)
 {
@@ -251,6 +260,8 @@ static u32 tramp_bound(const struct tn_entry *c)
                              .nr = TN_NR_UNKNOWN,
                              .only = 1,
                              .calls = far,
+                             .marks = far,
+                             .mark_id = 1,
                              .footprint = c->spec->prog.footprint,
                              .text_at = far,
                              .claims = far,
@@ -263,6 +274,10 @@ static u32 tramp_bound(const struct tn_entry *c)
     for (u32 i = 0; i < c->nwishes; i++)
         if (c->wish[i].hook)
             in.place = (enum tn_place_kind)c->wish[i].patch->place;
+    if (has_tails(c)) {
+        in.place = TN_PLACE_EXIT;
+        in.tail = TN_TAIL_RET;
+    }
     len = tn_trampoline(&in, code, sizeof(code), NULL);
     return len > 0 ? TN_MIN(TN_ROUND_UP((u32)len + TN_SPLICE_MAX, 64u), TN_TRAMPOLINE_MAX)
                    : TN_TRAMPOLINE_MAX;
@@ -352,6 +367,8 @@ int tn_choose(struct tn_entry *c)
                      PROT_READ | PROT_WRITE, true, sh->stats);
     if (r == 0 && c->spec->syscall)
         r = want_far(c, TN_REGION_CALLS, 0, TN_CALLS * sizeof(u64), PROT_READ | PROT_WRITE, false, -1);
+    if (r == 0 && has_tails(c))
+        r = want_far(c, TN_REGION_MARKS, 0, TN_MARKS * sizeof(u64), PROT_READ | PROT_WRITE, false, -1);
     if (r == 0)
         r = want_far(c, TN_REGION_CLAIMS, 0, sh->ncpu * sizeof(struct tn_cpu_claim), PROT_READ | PROT_WRITE,
                      true, sh->claims);

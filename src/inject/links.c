@@ -354,6 +354,8 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
             mirror(h, site[i], 2);
         }
         s->common |= p->common;
+        if (p->func)
+            s->func = p->func;
         if (!p->tramp)
             continue;
         u32 k = p->slot >= 0 ? (u32)p->slot : free_hook(st);

@@ -19,7 +19,7 @@
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 
-#define EXITS_MAX 128u /* of one function */
+#define EXITS_MAX 640u /* of one function, and of those that run in its place */
 
 /* ------------------------------------------------------------------- what process is this */
 

@@ -34,6 +34,7 @@
     R(STATS, "statistics of links")                                                                          \
     R(CLAIMS, "claims of CPUs")                                                                              \
     R(CALLS, "numbers of system calls under way")                                                            \
+    R(MARKS, "calls that are left by tail jumps")                                                            \
     R(STUB, "code that makes calls for us, see stub.c")                                                      \
     R(SCRATCH, "messages with descriptors, while they are passed")                                           \
     R(MAP, "memory of map `id`")                                                                             \

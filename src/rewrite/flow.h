@@ -44,6 +44,7 @@ struct tn_flow {
     u8 *mark; /* a byte of flags per byte of the segment */
     struct tn_flow_list work, rets, indirect, maybe, refs, leas; /* leas: address, register; refs: targets */
     struct tn_flow_list jumps;                                   /* from, to: all that were followed */
+    struct tn_flow_list tails; /* from, to: jumps out of the function; to 0: known only when it runs */
     /* Each: 0, or the address of the instruction that is the reason. */
     u64 tail_call, unprovable, undecodable, shared, overlap, std;
 };
@@ -63,6 +64,15 @@ s32 tn_flow_number(const struct tn_flow *flow, u64 addr);
 /* tn_plan in a function that was followed already; other functions are not looked at. plan.c. */
 int tn_plan_followed(const struct tn_flow *flow, enum tn_place_kind place, u64 addr, struct tn_plan *ret_plan,
                      struct tn_error *err);
+/* For tails.c, in plan.c: adds a patch; adds one for every way out of a function, where there is none yet. `own`: it is
+   the one whose exits are meant. */
+int tn_plan_add(struct tn_plan *plan, const struct tn_patch *patch);
+int tn_plan_ways_out(const struct tn_flow *flow, bool own, struct tn_plan *plan, struct tn_error *err);
+/* The address of the slot that a stub of the procedure linkage table jumps through; 0: there is no stub. */
+u64 tn_flow_plt_slot(const struct tn_code_view *code, u64 addr);
+/* Adds to a plan for the exits of a function that is left by tail jumps what is to be patched in those that they
+   lead to. tails.c. */
+int tn_tails_follow(const struct tn_flow *flow, struct tn_plan *plan, struct tn_error *err);
 /* Marks as refused what a jump of the code leads into that nobody has followed. By address. plan.c. */
 int tn_plan_others(const struct tn_code_view *code, struct tn_patch *patches, u32 n);
 

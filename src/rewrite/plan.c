@@ -533,26 +533,53 @@ static int plan_one(const struct tn_flow *f, enum tn_place_kind place, u64 addr,
     return 0;
 }
 
-/* Says whose exit to hook instead, where the jump and the symbols tell. */
-static int refuse_tail_call(const struct tn_flow *f, struct tn_error *err)
+int tn_plan_add(struct tn_plan *plan, const struct tn_patch *patch)
 {
-    const struct tn_func *to = NULL;
-    char detail[160] = "";
-    struct tn_insn i;
+    if (!(plan->npatches & (plan->npatches - 1))) {
+        struct tn_patch *more =
+            reallocarray(plan->patches, plan->npatches ? plan->npatches * 2 : 1, sizeof(*more));
 
-    if (tn_code_decode(f->code, f->tail_call, &i) >= 0)
-        to = tn_func_starting(f->code, i.target);
-    if (to && to->name)
-        snprintf(detail, sizeof(detail), "the jump leads to %s", to->name);
-    return tn_refuse(err, -ENOTSUP, TN_REFUSE_EXIT_BY_TAIL_CALL, f->tail_call, detail[0] ? detail : NULL);
+        if (!more)
+            return -ENOMEM;
+        plan->patches = more;
+    }
+    plan->patches[plan->npatches++] = *patch;
+    return 0;
 }
 
-static int plan_exit(const struct tn_flow *f, struct tn_plan *plan, struct tn_error *err)
+static int way_out(const struct tn_flow *f, u64 at, enum tn_tail tail, struct tn_plan *plan,
+                   struct tn_error *err)
 {
-    bool padded = false, displaced = false;
+    struct tn_insn i = {0};
+    struct window w;
+    int r = build_around(f, at, &w, err);
 
-    if (f->tail_call)
-        return refuse_tail_call(f, err);
+    if (r < 0)
+        return r;
+    w.patch.place = TN_PLACE_EXIT;
+    w.patch.tail = (u8)tail;
+    if (tn_code_decode(f->code, at, &i) == 0 && i.kind == TN_INSN_JCC)
+        w.patch.unless = (u8)(1 + (i.cond ^ 1));
+    /* What has no name may be a piece of whatever jumps to it. */
+    w.patch.flags_dead = tail != TN_TAIL_NOT && i.kind == TN_INSN_JMP &&
+                         tn_func_starting(f->code, i.target) && tn_func_starting(f->code, i.target)->name;
+    for (u32 k = 0; k < plan->npatches; k++) {
+        const struct tn_patch *p = &plan->patches[k];
+
+        if (w.patch.addr >= p->addr + p->len || p->addr >= w.patch.addr + w.patch.len)
+            continue;
+        if (w.patch.addr != p->addr || w.patch.len != p->len || w.patch.hook_before != p->hook_before ||
+            p->place != TN_PLACE_EXIT)
+            return tn_refuse(err, -ENOTSUP, TN_REFUSE_TOO_SHORT, at, "two ways out too close");
+        return 0;
+    }
+    return tn_plan_add(plan, &w.patch);
+}
+
+int tn_plan_ways_out(const struct tn_flow *f, bool own, struct tn_plan *plan, struct tn_error *err)
+{
+    int r = 0;
+
     if (f->unprovable)
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_EXIT_UNPROVABLE, f->unprovable, NULL);
     if (f->undecodable)
@@ -561,27 +588,33 @@ static int plan_exit(const struct tn_flow *f, struct tn_plan *plan, struct tn_er
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_EXIT_SHARED, f->shared, NULL);
     if (f->overlap)
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_EXIT_UNPROVABLE, f->overlap, "overlapping instructions");
-    if (!f->rets.n)
-        return tn_refuse(err, -ENOTSUP, TN_REFUSE_EXIT_NONE, f->func->addr, NULL);
-    plan->patches = calloc(f->rets.n, sizeof(*plan->patches));
-    if (!plan->patches)
-        return -ENOMEM;
-    for (u32 k = 0; k < f->rets.n; k++) {
-        struct window w;
-        int r = build_around(f, f->rets.at[k], &w, err);
+    for (u32 k = 0; k < f->rets.n && r == 0; k++)
+        r = way_out(f, f->rets.at[k], own ? TN_TAIL_NOT : TN_TAIL_RET, plan, err);
+    for (u32 k = 0; k + 1 < f->tails.n && r == 0; k += 2)
+        r = way_out(f, f->tails.at[k], own ? TN_TAIL_LEAVE : TN_TAIL_PASS, plan, err);
+    return r;
+}
 
-        if (r < 0)
-            return r;
-        w.patch.place = TN_PLACE_EXIT;
-        for (u32 j = 0; j < k; j++)
-            if (w.patch.addr < plan->patches[j].addr + plan->patches[j].len &&
-                plan->patches[j].addr < w.patch.addr + w.patch.len)
-                return tn_refuse(err, -ENOTSUP, TN_REFUSE_TOO_SHORT, f->rets.at[k], "two returns too close");
-        plan->patches[plan->npatches++] = w.patch;
-        padded |= w.padded;
-        displaced |= w.patch.hook_before > 0;
+static int plan_exit(const struct tn_flow *f, struct tn_plan *plan, struct tn_error *err)
+{
+    bool padded = false, displaced = false;
+    int r = tn_plan_ways_out(f, true, plan, err);
+
+    if (r < 0)
+        return r;
+    if (!plan->npatches)
+        return tn_refuse(err, -ENOTSUP, TN_REFUSE_EXIT_NONE, f->func->addr, NULL);
+    for (u32 k = 0; k < plan->npatches; k++) {
+        const struct tn_patch *p = &plan->patches[k];
+        u32 last = p->ninsns - 1u;
+
+        padded |= p->len > p->insn_off[last] + p->insn_len[last];
+        displaced |= p->hook_before > 0;
     }
-    plan->tactic = !displaced ? "ret_padding" : padded ? "ret_mixed" : "ret_displaced";
+    plan->tactic = f->tails.n   ? "tail_followed"
+                   : !displaced ? "ret_padding"
+                   : padded     ? "ret_mixed"
+                                : "ret_displaced";
     return 0;
 }
 
@@ -627,7 +660,8 @@ int tn_plan(const struct tn_code_view *code, enum tn_place_kind place, u64 addr,
         return r;
     r = tn_plan_followed(&flow, place, addr, &plan, err);
     if (!r)
-        r = check_others(&flow, &plan, err);
+        r = place == TN_PLACE_EXIT && flow.tails.n ? tn_tails_follow(&flow, &plan, err)
+                                                   : check_others(&flow, &plan, err);
     if (r < 0)
         return r;
     *ret_plan = plan;

@@ -25,6 +25,7 @@ struct tn_func {
     u64 addr, size;   /* size 0: not known */
     const char *name; /* may be NULL: known from unwind information only */
     bool part;        /* a piece of another function (`.cold`): it can be jumped to but not called */
+    u32 frame;        /* where its unwind rules begin in tn_code_view.frames, + 1; 0: it has none */
 };
 struct tn_bytes {
     const u8 *bytes;
@@ -37,7 +38,17 @@ struct tn_code_view {
     u32 nfuncs;
     const struct tn_bytes *rodata; /* segments that are not written once loaded: jump tables are read there */
     u32 nrodata;
+    struct tn_bytes frames; /* .eh_frame; empty: there is none */
     bool is_go;
+};
+
+/* What a patch is to a function that is left by tail jumps (tails.c): nothing, or … */
+enum tn_tail {
+    TN_TAIL_NOT,
+    TN_TAIL_LEAVE, /* its own jump to another function */
+    TN_TAIL_ENTER, /* the entry of a function that may run in its place */
+    TN_TAIL_PASS,  /* that one's jump to a further one */
+    TN_TAIL_RET,   /* that one's return, which may be its return */
 };
 
 #define TN_PATCH_MAX 32 /* displaced window, bytes */
@@ -54,9 +65,13 @@ struct tn_patch {
                        call: entered, behind all of them; left, 0) */
     bool returns;   /* the last displaced instruction leaves (ret): nothing to jump back to */
     u8 refused; /* of tn_find_syscalls: 0, or enum tn_refusal_id, and then nothing else is filled but nr */
-    bool flags_dead; /* system calls: what comes behind sets all flags before anybody reads one */
-    s16 nr;          /* system calls: the number, TN_NR_UNKNOWN where only a run can tell */
-    u64 resume;      /* address after the window */
+    bool
+        flags_dead; /* system calls: what comes behind sets all flags before anybody reads one; of `tail`: nor is
+                        there a red zone */
+    s16 nr;         /* system calls: the number, TN_NR_UNKNOWN where only a run can tell */
+    u8 tail;        /* enum tn_tail */
+    u8 unless;      /* a conditional jump that leaves: the condition code under which it does not, + 1 */
+    u64 resume;     /* address after the window */
 };
 #define TN_NR_UNKNOWN (-1)
 #define TN_NR_MAX     512 /* no number of Linux's is as high */

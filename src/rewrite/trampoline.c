@@ -40,6 +40,7 @@
 
 #include "agent/agent.h"
 #include "rewrite/callword.h"
+#include "rewrite/mark.h"
 #include "rewrite/refusals.h"
 #include "rewrite/splice.h"
 #include "rewrite/stash.h"
@@ -767,6 +768,42 @@ static s64 slow_way(struct tramp *t)
     return end;
 }
 
+/* A place of a function that is left by tail jumps, or of one that runs in its place. False: no program runs there. */
+static bool mark(struct tramp *t)
+{
+    const struct tn_tramp_in *in = t->in;
+    struct tn_asm *a = &t->a;
+    const struct tn_marks m = {
+        .table = in->marks, .id = in->mark_id, .live = in->tail != TN_TAIL_RET && !in->flags_dead};
+    struct tn_fixup pass = {0};
+
+    if (in->unless && in->tail != TN_TAIL_RET) /* the jump is not taken */
+        pass = tn_x86_jcc_fwd(a, 4, (enum tn_x86_cc)(in->unless - 1));
+    switch ((enum tn_tail)in->tail) {
+    case TN_TAIL_LEAVE:
+        tn_mark_leave(a, &m, HOOK(stats));
+        break;
+    case TN_TAIL_ENTER:
+        tn_mark_enter(a, &m);
+        break;
+    case TN_TAIL_PASS:
+        tn_mark_pass(a, &m);
+        break;
+    case TN_TAIL_RET:
+        tn_mark_return(a, &m);
+        pass = tn_x86_jcc_fwd(a, 1, TN_CC_E);
+        tn_x86_jmp_m(a, HOOK(next));
+        tn_x86_bind(a, pass);
+        return true;
+    case TN_TAIL_NOT:
+        return true;
+    }
+    if (in->unless)
+        tn_x86_bind(a, pass);
+    tn_x86_jmp_m(a, HOOK(next));
+    return false;
+}
+
 static int done(const struct tramp *t, struct tn_error *err)
 {
     const struct tn_asm *a = &t->a;
@@ -792,11 +829,15 @@ int tn_trampoline(const struct tn_tramp_in *in, u8 *ret_bytes, u32 cap, struct t
     if (in->prog_bit >= TN_SLOT_BITS || (in->args && in->args->nwords > TN_TYPED_WORDS) ||
         (in->stash && !in->args) || (in->place == TN_PLACE_SYSEXIT && in->nr == TN_NR_UNKNOWN && !in->calls))
         return -EINVAL;
+    tn_asm_fixed(a, ret_bytes, cap);
+    if (in->tail && (!in->marks || !in->mark_id || in->mark_id > TN_MARK_ID))
+        return -EINVAL;
+    if (!mark(&t))
+        return done(&t, err);
     if (in->args && in->place == TN_PLACE_OFFSET)
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_TYPED_PLACE, in->at, NULL);
     if (in->replace && in->place != TN_PLACE_ENTRY)
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_REPLACE_PLACE, in->at, NULL);
-    tn_asm_fixed(a, ret_bytes, cap);
     decide(&t);
 
     if (in->stash && in->place == TN_PLACE_ENTRY) {

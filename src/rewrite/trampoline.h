@@ -72,8 +72,12 @@ struct tn_tramp_in {
        is left. `only`: other numbers pass by; TN_NR_UNKNOWN: none does. */
     s32 nr, only;
     u64 calls;
-    bool flags_dead; /* the host needs its flags no more */
-    u32 footprint;   /* what the program touches: tn_code.footprint; 0: not known, all of it */
+    bool flags_dead; /* the host needs its flags no more; nor its red zone, at a jump */
+    /* Functions that are left by tail jumps (mark.h). `tail`: enum tn_tail; only at a TN_TAIL_RET does a program run. */
+    u8 tail, unless; /* as of struct tn_patch */
+    u64 marks;
+    u32 mark_id;
+    u32 footprint; /* what the program touches: tn_code.footprint; 0: not known, all of it */
     /* The program's text from its entry on, and where the target has it: a small one becomes part of the
        trampoline. NULL: it is called through the hook record, as it is where the slow way runs. */
     const u8 *text;

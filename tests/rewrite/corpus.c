@@ -5,6 +5,7 @@
  *     # comment; the assembly the bytes were made from
  *     bytes 55 48 89 e5 …          the code, at address 0x1000
  *     func OFFSET SIZE [part|nameless]
+ *     frame OFFSET [deep OFFSET]   … has unwind rules: those of a call, and behind `deep` one more word on the stack
  *     plan entry|offset|exit|sysenter|sysexit OFFSET
  *     → TACTIC-or-refusal
  *     → window OFFSET LEN hook N   one a patch; of a system call with its number, and
@@ -23,22 +24,60 @@
 
 #include "rewrite/trampoline.h"
 
-#define BASE  0x1000u
-#define COPY  0x9000u
-#define HEAD  0x9800u
-#define PRIV  0x9900u
-#define CALLS 0xa000u
+#define BASE   0x1000u
+#define COPY   0x9000u
+#define HEAD   0x9800u
+#define PRIV   0x9900u
+#define CALLS  0xa000u
+#define FRAMES 0xb000u
 
 struct test_case {
     u8 bytes[4096];
     u32 len;
     struct tn_func funcs[8];
     u32 nfuncs;
+    u8 frames[1024]; /* .eh_frame, at FRAMES */
+    u32 frames_len;
     enum tn_place_kind place;
     u64 at;
     char given[8192];    /* everything but the arrows */
     char expected[8192]; /* the arrows */
 };
+
+/* A record of .eh_frame: its length, and what follows. */
+static u32 record(struct test_case *c, const u8 *bytes, u32 len)
+{
+    u32 at = c->frames_len;
+
+    assert_true(at + 4 + len <= sizeof(c->frames));
+    memcpy(c->frames + at, &len, 4);
+    memcpy(c->frames + at + 4, bytes, len);
+    c->frames_len += 4 + len;
+    return at;
+}
+
+/* Unwind rules of a function (DWARF 4, 6.4; LSB Core). */
+static void frame(struct test_case *c, u64 offset, u64 deep)
+{
+    /* version 1, no augmentation but R, alignments 1 and −8; absolute; CFA = rsp + 8, return address there */
+    static const u8 cie[] = {0, 0, 0, 0, 1, 'z', 'R', 0, 1, 0x78, 16, 1, 0x00, 0x0c, 7, 8, 0x90, 1, 0, 0};
+    u8 fde[] = {[20] = 0, 0x02, (u8)deep, 0x0e, 16, 0, 0, 0}; /* advance_loc1, def_cfa_offset */
+    u32 id;
+
+    if (!c->frames_len)
+        record(c, cie, sizeof(cie));
+    id = c->frames_len + 4;
+    memcpy(fde, &id, 4);
+    memcpy(fde + 4, &(u64){BASE + offset}, 8);
+    for (u32 i = 0; i < c->nfuncs; i++) {
+        if (c->funcs[i].addr != BASE + offset)
+            continue;
+        memcpy(fde + 12, &c->funcs[i].size, 8);
+        if (!deep)
+            memset(fde + 21, 0, 4);
+        c->funcs[i].frame = 1 + record(c, fde, sizeof(fde));
+    }
+}
 
 static void read_case(const char *path, struct test_case *c)
 {
@@ -68,6 +107,10 @@ static void read_case(const char *path, struct test_case *c)
                                                      .size = b,
                                                      .part = strcmp(word, "part") == 0,
                                                      .name = strcmp(word, "nameless") == 0 ? NULL : "f"};
+        } else if (sscanf(line, "frame %llu deep %llu", &a, &b) == 2) {
+            frame(c, a, b);
+        } else if (sscanf(line, "frame %llu", &a) == 1) {
+            frame(c, a, 0);
         } else if (sscanf(line, "plan %31s %llu", word, &a) == 2) {
             for (u32 i = 0; i < TN_ARRAY_SIZE(places); i++)
                 if (strcmp(word, places[i]) == 0)
@@ -81,8 +124,13 @@ static void read_case(const char *path, struct test_case *c)
 /* What comes out, in the files' own form. */
 static void outcome(const struct test_case *c, char *out, size_t cap)
 {
-    struct tn_code_view view = {
-        .bytes = c->bytes, .addr = BASE, .len = c->len, .funcs = c->funcs, .nfuncs = c->nfuncs};
+    struct tn_code_view view = {.bytes = c->bytes,
+                                .addr = BASE,
+                                .len = c->len,
+                                .funcs = c->funcs,
+                                .nfuncs = c->nfuncs,
+                                .frames = {c->frames, FRAMES, c->frames_len}};
+    static const char *const tails[] = {"", "leave", "enter", "pass", "ret"};
     struct tn_error err = {0};
     struct tn_plan plan;
     size_t n;
@@ -102,6 +150,9 @@ static void outcome(const struct test_case *c, char *out, size_t cap)
         n += (size_t)snprintf(out + n, cap - n, "→ window %llu %u hook %u%s",
                               (unsigned long long)(p->addr - BASE), p->len, p->hook_before,
                               p->place == TN_PLACE_OFFSET && c->place == TN_PLACE_ENTRY ? " live" : "");
+        if (p->tail)
+            n += (size_t)snprintf(out + n, cap - n, " %s%s%s", tails[p->tail], p->unless ? " unless" : "",
+                                  p->flags_dead ? " dead" : "");
         if (c->place >= TN_PLACE_SYSENTER)
             n += (size_t)snprintf(out + n, cap - n, " nr %d%s", p->nr, p->flags_dead ? " dead" : "");
         n += (size_t)snprintf(out + n, cap - n, "\n");

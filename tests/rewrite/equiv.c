@@ -561,7 +561,7 @@ static void refused(void **state)
     } rows[] = {
         {s_head, TN_PLACE_ENTRY, "entry_is_loop_head"},
         {s_into, TN_PLACE_ENTRY, "jump_into_window"},
-        {s_tail, TN_PLACE_EXIT, "exit_by_tail_call"},
+        {s_tail, TN_PLACE_EXIT, "exit_tail_stack"},
         {s_call_reg_top, TN_PLACE_ENTRY, "call_in_window"},
         {s_simple + 1, TN_PLACE_OFFSET, "not_an_instruction_start"},
         {s_simple + 4, TN_PLACE_EXIT, "exit_not_at_entry"},

@@ -19,13 +19,13 @@
 #include "rewrite/trampoline.h"
 
 struct tally {
-    char name[48];
+    char name[64];
     u32 n;
 };
 
 static void count(struct tally *t, const char *name)
 {
-    for (u32 i = 0; i < 40; i++) {
+    for (u32 i = 0; i < 60; i++) {
         if (t[i].n && strcmp(t[i].name, name) != 0)
             continue;
         snprintf(t[i].name, sizeof(t[i].name), "%s", name);
@@ -60,7 +60,7 @@ static void check_plan(const struct tn_code_view *code, const struct tn_plan *pl
 }
 
 /* System calls: how each can be hooked, or why not. */
-static void calls(const struct tn_code_view *code, enum tn_place_kind place, struct tally (*tally)[41],
+static void calls(const struct tn_code_view *code, enum tn_place_kind place, struct tally (*tally)[61],
                   u32 *all, u32 *unknown, u32 *vforks)
 {
     struct tn_patch *sites = NULL;
@@ -84,7 +84,7 @@ static void calls(const struct tn_code_view *code, enum tn_place_kind place, str
 
 static void survey(const char *pattern, u32 entry_percent, u32 sites_wanted)
 {
-    struct tally entry[41] = {0}, leave[41] = {0}, call[2][41] = {0};
+    struct tally entry[61] = {0}, leave[61] = {0}, call[2][61] = {0};
     struct tn_module *m = NULL;
     u32 all = 0, entries = 0, exits = 0, sites_found = 0, ncalls = 0, nunknown = 0;
     struct timespec t0, t1;
@@ -129,8 +129,13 @@ static void survey(const char *pattern, u32 entry_percent, u32 sites_wanted)
                 check_plan(code, &plan);
                 tn_plan_clear(&plan);
             } else {
+                const char *why = strrchr(err.message, ':');
+                char name[64];
+
                 assert_true(err.reason[0]);
-                count(leave, err.reason);
+                snprintf(name, sizeof(name), "%s%.20s", err.reason,
+                         strcmp(err.reason, "exit_by_tail_call") || !why ? "" : why);
+                count(leave, name);
             }
         }
         calls(code, TN_PLACE_SYSENTER, call, &ncalls, &nunknown, &sites_found);
@@ -167,13 +172,16 @@ SURVEY(redis, "/usr/bin/redis-server", 95, 0)
 SURVEY(bash, "/bin/bash", 95, 0)
 SURVEY(libc, "/lib/x86_64-linux-gnu/libc.so.6", 95, 3)
 SURVEY(libssl, "/usr/lib/x86_64-linux-gnu/libssl.so.3", 95, 0)
+SURVEY(crypto, "/usr/lib/x86_64-linux-gnu/libcrypto.so.3", 90, 0)
+SURVEY(stdcxx, "/usr/lib/x86_64-linux-gnu/libstdc++.so.6", 90, 0)
 SURVEY(python, "/usr/bin/python3", 90, 0)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(survey_nginx), cmocka_unit_test(survey_redis),  cmocka_unit_test(survey_bash),
-        cmocka_unit_test(survey_libc),  cmocka_unit_test(survey_libssl), cmocka_unit_test(survey_python),
+        cmocka_unit_test(survey_nginx),  cmocka_unit_test(survey_redis),  cmocka_unit_test(survey_bash),
+        cmocka_unit_test(survey_libc),   cmocka_unit_test(survey_libssl), cmocka_unit_test(survey_python),
+        cmocka_unit_test(survey_crypto), cmocka_unit_test(survey_stdcxx),
     };
 
     return cmocka_run_group_tests_name("survey", tests, NULL, NULL);

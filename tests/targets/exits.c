@@ -135,17 +135,37 @@ __asm__(".text\n"
         ".globl other, tail_called\n"
         ".type other, @function\n"
         ".type tail_called, @function\n"
-        "other: lea 5(%rdi,%rdi,2), %rax\n"
+        "other: .cfi_startproc\n"
+        "       lea 5(%rdi,%rdi,2), %rax\n"
         "       ret\n"
         "       nopw 0(%rax,%rax,1)\n"
+        ".cfi_endproc\n"
         ".size other, .-other\n"
-        "tail_called: mov %rdi, %rax\n"
+        "tail_called: .cfi_startproc\n"
+        "       mov %rdi, %rax\n"
+        "       xchg %ax, %ax\n"
         "       test $1, %al\n"
         "       je 1f\n"
         "       ret\n"
         "1:     add $2, %rdi\n"
         "       jmp other\n"
-        ".size tail_called, .-tail_called\n");
+        ".cfi_endproc\n"
+        ".size tail_called, .-tail_called\n"
+        /* Where it jumps to, only a run tells; and one without unwind rules, which nothing is known of. */
+        ".globl tail_pointer, tail_bare\n"
+        ".type tail_pointer, @function\n"
+        ".type tail_bare, @function\n"
+        "tail_pointer: .cfi_startproc\n"
+        "       lea other(%rip), %rax\n"
+        "       nop\n"
+        "       mov %rax, %rdx\n"
+        "       jmp *%rdx\n"
+        ".cfi_endproc\n"
+        ".size tail_pointer, .-tail_pointer\n"
+        "tail_bare: add $2, %rdi\n"
+        "       jmp other\n"
+        ".size tail_bare, .-tail_bare\n");
+uint64_t tail_pointer(uint64_t a), tail_bare(uint64_t a);
 
 /* -------------------------------------------------------------------------------- offsets with live state */
 
@@ -313,9 +333,10 @@ static const struct {
     const char *name;
     uint64_t (*scene)(uint64_t);
 } scenes[] = {
-    {"rets", many_rets},      {"bare", bare_rets}, {"dense", dense},      {"cold", cold_part},
-    {"recursive", recursive}, {"over", over},      {"tail", tail_called}, {"flags", plus_flags},
-    {"red", red_zone},        {"walk", walk},
+    {"rets", many_rets},      {"bare", bare_rets}, {"dense", dense},          {"cold", cold_part},
+    {"recursive", recursive}, {"over", over},      {"tail", tail_called},     {"flags", plus_flags},
+    {"red", red_zone},        {"walk", walk},      {"pointer", tail_pointer}, {"bare-tail", tail_bare},
+    {"other", other},
 };
 
 int main(void)

@@ -71,20 +71,93 @@ def _(room):
     scene(room, "thrown_over", "over 3000", 3000, 2000)
 
 
-@test("a tail call: its entry counts, its exit is refused by name and the target is untouched")
+@test("a tail call: its entry counts, its exit where the other function returns, and not when that is called by itself")
+def _(room):
+    scene(room, "tail_called", "tail 1000", 1000, 1000)
+    program = room.program("exits")
+    back = room.attach("tail_called_exit", program.pid)
+    program.ask("other 1000")
+    same(back.calls(), 0, "returns of others")
+    program.ask("tail 1000")
+    same((back.calls(), back.missed()), (1000, 0), "returns")
+    back.detach()
+    program.ask("tail 1000")
+    back = room.attach("tail_called_exit", program.pid)
+    program.ask("other 1000")
+    program.ask("tail 1000")
+    same((back.calls(), back.missed()), (1000, 0), "returns, attached again")
+
+
+@test("a tail jump to where only a run tells, and one without unwind rules: refused by name, the target untouched")
 def _(room):
     program = room.program("exits")
     path = os.readlink(f"/proc/{program.pid}/exe")
-    plain, text = program.ask("tail 1000"), code(program.pid, path)
-    try:
-        room.attach("tail_called_exit", program.pid)
-        raise AssertionError("attached")
-    except Refused as refused:
-        assert "[exit_by_tail_call]" in str(refused), refused
-        assert "tail_called" in str(refused), refused
-    same(code(program.pid, path), text, "code")
-    same(program.ask("tail 1000"), plain, "result")
-    scene(room, "tail_called", "tail 1000", 1000)
+    text = code(program.pid, path)
+    for name, line, reason in (("tail_pointer", "pointer 100", "exit_tail_unknown"),
+                               ("tail_bare", "bare-tail 100", "exit_tail_stack")):
+        plain = program.ask(line)
+        try:
+            room.attach(name + "_exit", program.pid)
+            raise AssertionError("attached")
+        except Refused as refused:
+            assert f"[{reason}]" in str(refused), refused
+        same(code(program.pid, path), text, "code")
+        same(program.ask(line), plain, "result")
+
+
+def parts(room):
+    """targets-tails, and the returns of door and hall in 4 threads, by its own count."""
+    if not os.path.exists(os.path.join(HERE, "targets-tails")):
+        raise Skip("built without a C++ compiler")
+    return room.program("tails")
+
+
+@test("tail jumps in threads that throw, jump out and call again: every return counts once, for each function")
+def _(room):
+    program = parts(room)
+    plain = program.ask("go 4 20000")
+    doors, halls, caught = (int(word) for word in plain.split())
+    assert caught > 1000 and doors > 50000, plain
+    link = room.attach("door_exit", program.pid)
+    text = program.ask("go 4 20000", 60)
+    same(text, plain, "while hooked")
+    same((link.calls(), link.missed()), (doors, 0), "door: returns")
+    # Both at once: what one leaves by, the other is.
+    too = room.attach("hall_exit", program.pid)
+    same(program.ask("go 4 20000", 60), plain, "while both are hooked")
+    same((link.calls(), too.calls()), (2 * doors, halls), "returns")
+    same(link.missed() + too.missed(), 0, "missed")
+    link.detach()
+    same(program.ask("go 4 20000", 60), plain, "with one of them")
+    same(too.calls(), 2 * halls, "hall: returns")
+    too.detach()
+    same(program.ask("go 4 20000", 60), plain, "after detach")
+
+
+@test("attached and detached while threads run through tail jumps: nothing breaks, nothing is counted twice", 120)
+def _(room):
+    program = parts(room)
+    path = os.readlink(f"/proc/{program.pid}/exe")
+    text = code(program.pid, path)
+    plain = program.ask("go 6 50000", 60)
+    doors, halls, _ = (int(word) for word in plain.split())
+    counted = {"door_exit": 0, "hall_exit": 0}
+    rounds = 0
+    program.tell("go 6 50000")
+    while not program.answered():
+        for name in counted:
+            link = room.attach(name, program.pid)
+            time.sleep(0.05)
+            counted[name] += link.calls()
+            link.detach()
+            rounds += 1
+    same(program.answer(), plain, "result")
+    assert rounds >= 2, rounds
+    assert counted["door_exit"] <= doors and counted["hall_exit"] <= halls, (counted, plain)
+    until(lambda: code(program.pid, path) == text)
+    link = room.attach("door_exit", program.pid) # marks that were left behind mean nothing
+    same(program.ask("go 6 50000", 60), plain, "result")
+    same((link.calls(), link.missed()), (doors, 0), "returns")
 
 
 @test("C++ exceptions thrown in, through and into hooked functions: all caught, all destructors run")

@@ -327,6 +327,49 @@ static __always_inline void more(__u32 at)
         ++*slot;
 }
 
+/* An element by a number that whoever watches writes into the map. */
+static __always_inline unsigned long wanted(void)
+{
+    __u32 at = 15;
+    volatile long *slot = bpf_map_lookup_elem(&seen, &at);
+
+    return slot ? (unsigned long)*slot : 0;
+}
+
+CLASS("indexer")
+SEC("fentry/use_store")
+int BPF_PROG(indexes_store, Store *s)
+{
+    unsigned long k = wanted();
+
+    if (k >= 4)
+        return 0;
+    keep(3, s->crate[k].weight);
+    keep(4, s->crate[k].side[0]);
+    s->crate[k].code = 9000 + s->crate[k].side[0];
+    keep(5, s->crate[2].code);
+    return 0;
+}
+
+CLASS("indexer")
+SEC("fentry/use_store")
+int BPF_PROG(indexes_too_far, Store *s)
+{
+    unsigned long k = wanted();
+
+    if (k <= 4)
+        keep(3, s->crate[k].weight);
+    return 0;
+}
+
+CLASS("indexer")
+SEC("fentry/use_store")
+int BPF_PROG(indexes_another_field, Store *s)
+{
+    keep(3, s->crate[wanted() & 3].side[1]);
+    return 0;
+}
+
 /* What comes of copies while the host changes under them: each is one of four. */
 CLASS("reader")
 SEC("fentry/use_store")

@@ -30,6 +30,9 @@ OTHERS = """
     allowed: [ instructions < 2000, memory < 1 MiB, helpers(shared), "read(s->code[2 .. s->ncodes])",
                "read(s->item[0 .. s->nitems])", "read(s->either.text[0 .. s->neither])", "read(s->either.wide[0 .. 3])",
                "read(s->tail[0 .. s->ntail])" ] }
+- { name: indexer, extension_entry: useStore,
+    allowed: [ instructions < 2000, memory < 1 MiB, helpers(shared), "read(s->crate[..].weight)",
+               "read(s->crate[..].side[0])", "write(s->crate[..].code)", "read(s->crate[2].code)" ] }
 - { name: writer, extension_entry: useStore,
     allowed: [ instructions < 2000, memory < 1 MiB, helpers(shared), "write(s->out[0 .. s->room])",
                "write(s->code[3 .. s->ncodes])", "read(s->code[2 .. s->ncodes])", "write(s->either.text[0 .. s->neither])" ] }
@@ -224,6 +227,24 @@ def _(room):
     same(host.ask("store gone"), "5")
     same([seen(room, link, at) for at in (3, 4)], [EFAULT, 0])
     link.detach()
+
+
+@test("an element by a number of the program's own: any of them, the same field of each, and none beside")
+def _(room):
+    for program in ("host", "host2"):
+        host = hosted(room, program=program)
+        link = enter(room, "indexes_store", host)
+        code = 42
+        for k in (0, 3, 2, 4, 77, 1):
+            room.tenon("map", "update", str(link.map_ids["seen"]), "15", str(k))
+            host.ask("store well")
+            if k in range(4):
+                weight, side = 500 + k, k
+                code = 9002 if k == 2 else code
+            same([seen(room, link, at) for at in (3, 4, 5)], [weight, side, code], f"{program} {k}")
+        link.detach()
+        refused(room, "indexes_too_far", host, "not all the same in elements of crate", "eim.bpf.c:")
+        refused(room, "indexes_another_field", host, "needs  read(s->crate[..].side[1])", "eim.bpf.c:")
 
 
 @test("buffers whose lengths change, and whose bytes go and come, while they are copied")

@@ -30,6 +30,7 @@ struct tn_entry {
         u64 bias;
         bool hook, common; /* … counts vfork children for all links */
         bool keeps;        /* the hook keeps arguments for the exits */
+        u64 leads;         /* a jump through a word (tn_patch.slot): what was there */
     } * wish;
     u32 nwishes;
     struct tn_attach_result *res; /* where what is left is told */

@@ -381,11 +381,13 @@ static int use_spare(struct tn_entry *c, struct tn_tramp_in *in, u8 *code, struc
     return 0;
 }
 
-static int make_hook(struct tn_entry *c, struct near *n, const struct tn_patch *p, u64 bias,
+static int make_hook(struct tn_entry *c, struct near *n, const struct tn_wish *w,
                      const struct tn_tramp_in *common, const struct tn_proc *facts, struct tn_place_req *q)
 {
     const struct tn_region *rec = n->rec, *text = n->text;
     const struct tn_attach_spec *s = c->spec;
+    const struct tn_patch *p = w->patch;
+    const u64 bias = w->bias;
     struct tn_tramp_in in = *common;
     u8 code[TN_TRAMPOLINE_MAX];
     struct tn_hook hook;
@@ -400,6 +402,8 @@ static int make_hook(struct tn_entry *c, struct near *n, const struct tn_patch *
     in.flags_dead = p->flags_dead;
     in.tail = p->tail;
     in.unless = p->unless;
+    in.slot = p->slot ? p->slot + bias : 0;
+    in.leads = w->leads;
     len = use_spare(c, &in, code, q);
     if (len) {
         text = &c->st->region[q->region];
@@ -487,7 +491,7 @@ int tn_compose_links(struct tn_entry *c, const struct tn_prog_slot *prog, const 
         if (!k)
             return tn_fail(c->err, -ENOSPC, "no_room_near", "the memory near the code is full");
         if (r == 0 && w->hook)
-            r = make_hook(c, k, w->patch, w->bias, &common, facts, &place[n]);
+            r = make_hook(c, k, w, &common, facts, &place[n]);
         req.vfork_done |= w->common && tn_wants(&tn_wanted_vforks, w->patch->nr);
         n++;
     }

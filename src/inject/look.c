@@ -368,9 +368,9 @@ static int plan_file(struct tn_entry *c, int fd, u64 offset, u32 kind, const str
         goto out;
     }
     const struct tn_func *f = tn_module_func(m, addr);
-    enum tn_place_kind place = kind == TN_PLACE_EXIT              ? TN_PLACE_EXIT
-                               : f && f->addr == addr && !f->part ? TN_PLACE_ENTRY
-                                                                  : TN_PLACE_OFFSET;
+    enum tn_place_kind place = kind == TN_PLACE_EXIT || kind == TN_PLACE_TAIL ? (enum tn_place_kind)kind
+                               : f && f->addr == addr && !f->part             ? TN_PLACE_ENTRY
+                                                                              : TN_PLACE_OFFSET;
 
     r = tn_plan(tn_module_code(m, addr), place, addr, &plan, c->err);
     if (r < 0)
@@ -474,19 +474,60 @@ static int wish(struct tn_entry *c, const struct tn_patch *p, u64 bias, bool hoo
     return 0;
 }
 
-/* All of a plan, whose bytes are the file's or ours. `keeps`: they keep arguments for the exits. */
-static int wish_all(struct tn_entry *c, const struct tn_planned *plan, bool keeps)
+/* All of a plan, whose bytes are the file's or ours. `keeps`: they keep arguments for the exits. What functions that run in
+   one another's place have in common is patched once. */
+static int wish_all(struct tn_entry *c, const struct tn_planned *plan, u64 bias, const char *path, bool keeps)
 {
     int r = 0;
 
     for (u32 k = 0; r == 0 && k < plan->npatches; k++) {
-        r = look_bytes(c, &plan->patch[k], c->bias, c->spec->path, c->err);
+        const struct tn_patch *p = &plan->patch[k];
+        bool there = false;
+
+        for (u32 i = 0; p->tail && i < c->nwishes; i++)
+            there |= same_place(c->wish[i].patch, c->wish[i].bias, p, bias) && !c->wish[i].keeps;
+        if (there)
+            continue;
+        r = look_bytes(c, p, bias, path, c->err);
         if (r == 0)
-            r = wish(c, &plan->patch[k], c->bias, true);
+            r = wish(c, p, bias, true);
         if (r == 0)
             c->wish[c->nwishes - 1].keeps = keeps;
     }
     return r;
+}
+
+/* Where a jump leads through a word of the process, and all that is to be patched there. */
+static int wish_beyond(struct tn_entry *c, u32 index)
+{
+    const struct tn_wish *w = &c->wish[index];
+    u64 at = w->patch->addr + w->bias, leads = 0;
+    const struct tn_planned *p = NULL;
+    struct tn_error why = {0}, *err = c->err;
+    const struct tn_vma *v;
+    _close_ int fd = -1;
+    char detail[256];
+    int r;
+
+    if (tn_peek(c->pid, w->patch->slot + w->bias, &leads, sizeof(leads)) < 0)
+        leads = 0;
+    v = leads ? tn_maps_at(&c->maps, leads) : NULL;
+    if (!v || !v->ino || !(v->prot & PROT_EXEC))
+        return tn_refuse(err, -ENOTSUP, TN_REFUSE_EXIT_TAIL_OUTSIDE, at, "to no code of a file");
+    fd = tn_open_mapped(c->pid, &c->maps, v);
+    if (fd < 0)
+        return tn_refuse(err, -ENOTSUP, TN_REFUSE_EXIT_TAIL_OUTSIDE, at, "to a file that cannot be opened");
+    c->wish[index].leads = leads;
+    c->err = &why;
+    r = plan_file(c, fd, v->offset + (leads - v->start), TN_PLACE_TAIL, &p);
+    if (r == 0)
+        r = wish_all(c, p, leads - p->addr, tn_vma_name(&c->maps, v), false);
+    c->err = err;
+    if (r == 0 || r == -ENOMEM)
+        return r;
+    snprintf(detail, sizeof(detail), "to 0x%llx of %.120s: %.48s", (unsigned long long)leads,
+             tn_vma_name(&c->maps, v), why.reason);
+    return tn_refuse(err, r, TN_REFUSE_EXIT_TAIL_OUTSIDE, at, detail);
 }
 
 void tn_plan_clear_wishes(struct tn_entry *c)
@@ -519,8 +560,16 @@ int tn_plan_again(struct tn_entry *c)
     tn_plan_clear_wishes(c);
     c->bias = c->place_addr - c->plan->addr;
     if (c->before)
-        r = wish_all(c, c->before, true);
-    return r < 0 ? r : wish_all(c, c->plan, false);
+        r = wish_all(c, c->before, c->bias, c->spec->path, true);
+    if (r == 0)
+        r = wish_all(c, c->plan, c->bias, c->spec->path, false);
+    for (u32 i = 0; i < c->nwishes && r == 0; i++) {
+        if (c->wish[i].patch->slot)
+            r = wish_beyond(c, i);
+        if (r == 0 && c->nwishes > EXITS_MAX)
+            r = tn_refuse(c->err, -ENOTSUP, TN_REFUSE_EXIT_TAIL_MANY, c->plan->addr, NULL);
+    }
+    return r;
 }
 
 int tn_plan_place(struct tn_entry *c)

@@ -115,7 +115,7 @@ static bool terminal(u8 kind)
 }
 
 /* A jump through a slot, behind an endbr64 perhaps. */
-u64 tn_flow_plt_slot(const struct tn_code_view *c, u64 addr)
+static u64 plt_slot(const struct tn_code_view *c, u64 addr)
 {
     struct tn_insn i;
 
@@ -124,6 +124,11 @@ u64 tn_flow_plt_slot(const struct tn_code_view *c, u64 addr)
     if (i.kind == TN_INSN_ENDBR && tn_code_decode(c, addr + i.len, &i) < 0)
         return 0;
     return i.kind == TN_INSN_JMP_IND && i.mem_off ? i.target : 0;
+}
+
+u64 tn_flow_slot(const struct tn_code_view *c, u64 from, u64 to)
+{
+    return plt_slot(c, to ? to : from);
 }
 
 static int leave(struct tn_flow *f, u64 from, u64 to)
@@ -150,7 +155,7 @@ static int jump(struct tn_flow *f, u64 from, u64 to)
             return -ENOMEM;
         return leave(f, from, to);
     }
-    if (tn_flow_plt_slot(f->code, to))
+    if (plt_slot(f->code, to))
         return leave(f, from, to);
     if (g && !g->part)
         f->shared = from; /* into the middle of somebody else */

@@ -68,11 +68,15 @@ int tn_plan_followed(const struct tn_flow *flow, enum tn_place_kind place, u64 a
    the one whose exits are meant. */
 int tn_plan_add(struct tn_plan *plan, const struct tn_patch *patch);
 int tn_plan_ways_out(const struct tn_flow *flow, bool own, struct tn_plan *plan, struct tn_error *err);
-/* The address of the slot that a stub of the procedure linkage table jumps through; 0: there is no stub. */
-u64 tn_flow_plt_slot(const struct tn_code_view *code, u64 addr);
+/* The word at a fixed place that a jump out of a function (tails) leads through, by way of a stub of the procedure
+   linkage table or by itself; 0: there is none. */
+u64 tn_flow_slot(const struct tn_code_view *code, u64 from, u64 to);
 /* Adds to a plan for the exits of a function that is left by tail jumps what is to be patched in those that they
    lead to. tails.c. */
 int tn_tails_follow(const struct tn_flow *flow, struct tn_plan *plan, struct tn_error *err);
+/* The same for one that a jump of another module leads to. */
+int tn_tails_plan(const struct tn_code_view *code, const struct tn_func *func, struct tn_plan *plan,
+                  struct tn_error *err);
 /* Marks as refused what a jump of the code leads into that nobody has followed. By address. plan.c. */
 int tn_plan_others(const struct tn_code_view *code, struct tn_patch *patches, u32 n);
 

@@ -57,12 +57,32 @@ static struct tn_mem word(void)
     return tn_mem_index(TABLE, AT, 8, 0);
 }
 
+static void count_missed(struct tn_asm *a, struct tn_mem stats)
+{
+    tn_x86_load(a, 8, AT, stats);
+    tn_x86_lock(a);
+    tn_x86_inc_m(a, 8, tn_mem_base(AT, (s32)offsetof(struct tn_link_stats, missed)));
+}
+
+/* The jump taken where the host's jump leads elsewhere. The mark's address is in TABLE by now. */
+static struct tn_fixup compare_slot(struct tn_asm *a, const struct tn_marks *m)
+{
+    tn_x86_mov_ri(a, AT, m->slot);
+    tn_x86_push(a, TABLE);
+    tn_x86_mov_ri(a, TABLE, m->leads);
+    tn_x86_alu_rm(a, 8, TN_CMP, TABLE, tn_mem_base(AT, 0));
+    tn_x86_pop(a, TABLE);
+    return tn_x86_jcc_fwd(a, 1, TN_CC_NE);
+}
+
 void tn_mark_leave(struct tn_asm *a, const struct tn_marks *m, struct tn_mem stats)
 {
-    struct tn_fixup none, mine;
+    struct tn_fixup none, mine, elsewhere = {0};
 
     begin(a, m);
     tn_x86_lea(a, TABLE, word());
+    if (m->slot)
+        elsewhere = compare_slot(a, m);
     tn_x86_mov_rr(a, 8, AT, KEY);
     tn_x86_alu_ri(a, 8, TN_OR, AT, (s32)TN_MARK_ARMED);
     tn_x86_xchg_mr(a, 8, tn_mem_base(TABLE, 0), AT);
@@ -71,9 +91,9 @@ void tn_mark_leave(struct tn_asm *a, const struct tn_marks *m, struct tn_mem sta
     tn_x86_alu_rr(a, 8, TN_XOR, AT, KEY);
     tn_x86_alu_ri(a, 8, TN_AND, AT, ~(s32)TN_MARK_ARMED);
     mine = tn_x86_jcc_fwd(a, 1, TN_CC_E);
-    tn_x86_load(a, 8, AT, stats);
-    tn_x86_lock(a);
-    tn_x86_inc_m(a, 8, tn_mem_base(AT, (s32)offsetof(struct tn_link_stats, missed)));
+    if (m->slot)
+        tn_x86_bind(a, elsewhere);
+    count_missed(a, stats);
     tn_x86_bind(a, none);
     tn_x86_bind(a, mine);
     end(a, m);
@@ -97,15 +117,25 @@ void tn_mark_enter(struct tn_asm *a, const struct tn_marks *m)
     end(a, m);
 }
 
-void tn_mark_pass(struct tn_asm *a, const struct tn_marks *m)
+void tn_mark_pass(struct tn_asm *a, const struct tn_marks *m, struct tn_mem stats)
 {
-    struct tn_fixup other;
+    struct tn_fixup other, done = {0}, elsewhere = {0};
 
     begin(a, m);
-    tn_x86_alu_mr(a, 8, TN_CMP, word(), KEY);
+    tn_x86_lea(a, TABLE, word());
+    tn_x86_alu_mr(a, 8, TN_CMP, tn_mem_base(TABLE, 0), KEY);
     other = tn_x86_jcc_fwd(a, 1, TN_CC_NE);
+    if (m->slot)
+        elsewhere = compare_slot(a, m);
     tn_x86_alu_ri(a, 8, TN_OR, KEY, (s32)TN_MARK_ARMED);
-    tn_x86_store(a, 8, word(), KEY);
+    tn_x86_store(a, 8, tn_mem_base(TABLE, 0), KEY);
+    if (m->slot) {
+        done = tn_x86_jmp_fwd(a, 1);
+        tn_x86_bind(a, elsewhere);
+        tn_x86_store_i(a, 8, tn_mem_base(TABLE, 0), 0);
+        count_missed(a, stats);
+        tn_x86_bind(a, done);
+    }
     tn_x86_bind(a, other);
     end(a, m);
 }

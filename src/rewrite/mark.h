@@ -18,6 +18,8 @@
  * a handler that interrupts just these, and never returns, leaves one behind. That is why every function on the way is
  * hooked at its entry.
  *
+ * A jump that leads elsewhere than it did when it was hooked, through a word that has changed, is a run that is missed.
+ *
  * Two marks may want the same word. The later one takes it, by one exchange, and if another's was there, counts a run
  * as missed: as many marks are lost by races as exchanges have seen others (which may have been abandoned, too).
  * The rest needs no lock: a word is changed only by whoever has just seen his own mark in it, and if another's came
@@ -39,14 +41,15 @@
 struct tn_marks {
     u64 table; /* anywhere; 0: none */
     u32 id;
-    bool live; /* flags and red zone are live */
+    bool live;       /* flags and red zone are live */
+    u64 slot, leads; /* a jump that leads through a word: its address, and what must be there; 0: none */
 };
 
 /* Code for a place, which stands where S is the stack pointer; all registers stay, and flags where they are live.
    `stats`: where the address of the link's struct tn_link_stats is. */
 void tn_mark_leave(struct tn_asm *a, const struct tn_marks *m, struct tn_mem stats);
 void tn_mark_enter(struct tn_asm *a, const struct tn_marks *m);
-void tn_mark_pass(struct tn_asm *a, const struct tn_marks *m);
+void tn_mark_pass(struct tn_asm *a, const struct tn_marks *m, struct tn_mem stats);
 /* Flags are not live, and tell: equal, where it is the function's return. */
 void tn_mark_return(struct tn_asm *a, const struct tn_marks *m);
 

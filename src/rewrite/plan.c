@@ -547,7 +547,7 @@ int tn_plan_add(struct tn_plan *plan, const struct tn_patch *patch)
     return 0;
 }
 
-static int way_out(const struct tn_flow *f, u64 at, enum tn_tail tail, struct tn_plan *plan,
+static int way_out(const struct tn_flow *f, u64 at, u64 to, enum tn_tail tail, struct tn_plan *plan,
                    struct tn_error *err)
 {
     struct tn_insn i = {0};
@@ -560,9 +560,13 @@ static int way_out(const struct tn_flow *f, u64 at, enum tn_tail tail, struct tn
     w.patch.tail = (u8)tail;
     if (tn_code_decode(f->code, at, &i) == 0 && i.kind == TN_INSN_JCC)
         w.patch.unless = (u8)(1 + (i.cond ^ 1));
-    /* What has no name may be a piece of whatever jumps to it. */
-    w.patch.flags_dead = tail != TN_TAIL_NOT && i.kind == TN_INSN_JMP &&
-                         tn_func_starting(f->code, i.target) && tn_func_starting(f->code, i.target)->name;
+    if (tail == TN_TAIL_LEAVE || tail == TN_TAIL_PASS) {
+        const struct tn_func *g = tn_func_starting(f->code, to);
+
+        w.patch.slot = tn_flow_slot(f->code, at, to);
+        /* What has no name may be a piece of whatever jumps to it. */
+        w.patch.flags_dead = i.kind != TN_INSN_JCC && (w.patch.slot || (g && g->name));
+    }
     for (u32 k = 0; k < plan->npatches; k++) {
         const struct tn_patch *p = &plan->patches[k];
 
@@ -589,9 +593,9 @@ int tn_plan_ways_out(const struct tn_flow *f, bool own, struct tn_plan *plan, st
     if (f->overlap)
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_EXIT_UNPROVABLE, f->overlap, "overlapping instructions");
     for (u32 k = 0; k < f->rets.n && r == 0; k++)
-        r = way_out(f, f->rets.at[k], own ? TN_TAIL_NOT : TN_TAIL_RET, plan, err);
+        r = way_out(f, f->rets.at[k], 0, own ? TN_TAIL_NOT : TN_TAIL_RET, plan, err);
     for (u32 k = 0; k + 1 < f->tails.n && r == 0; k += 2)
-        r = way_out(f, f->tails.at[k], own ? TN_TAIL_LEAVE : TN_TAIL_PASS, plan, err);
+        r = way_out(f, f->tails.at[k], f->tails.at[k + 1], own ? TN_TAIL_LEAVE : TN_TAIL_PASS, plan, err);
     return r;
 }
 
@@ -653,6 +657,12 @@ int tn_plan(const struct tn_code_view *code, enum tn_place_kind place, u64 addr,
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_FUNCTION_UNKNOWN, addr, NULL);
     if (place == TN_PLACE_EXIT && func->addr != addr)
         return tn_refuse(err, -EINVAL, TN_REFUSE_EXIT_NOT_AT_ENTRY, addr, NULL);
+    if (place == TN_PLACE_TAIL && (func->addr != addr || func->part))
+        return tn_refuse(err, -ENOTSUP, TN_REFUSE_FUNCTION_UNKNOWN, addr, NULL);
+    if (place == TN_PLACE_TAIL) {
+        r = tn_tails_plan(code, func, &plan, err);
+        goto out;
+    }
     if (place == TN_PLACE_EXIT && !func->size)
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_FUNCTION_UNKNOWN, addr, NULL);
     r = tn_flow_scan(code, func, &flow);
@@ -662,6 +672,7 @@ int tn_plan(const struct tn_code_view *code, enum tn_place_kind place, u64 addr,
     if (!r)
         r = place == TN_PLACE_EXIT && flow.tails.n ? tn_tails_follow(&flow, &plan, err)
                                                    : check_others(&flow, &plan, err);
+out:
     if (r < 0)
         return r;
     *ret_plan = plan;

@@ -18,6 +18,7 @@ enum tn_place_kind {
     /* A system call, by the address of its instruction; flags and red zone are live. */
     TN_PLACE_SYSENTER, /* before it, all arguments in place */
     TN_PLACE_SYSEXIT,  /* behind it, the result in rax */
+    TN_PLACE_TAIL,     /* all of a function that may run in another's place; no patch has this one */
 };
 
 /* Code of one module, by virtual address of its file (st_value, p_vaddr). */
@@ -69,6 +70,7 @@ struct tn_patch {
         flags_dead; /* system calls: what comes behind sets all flags before anybody reads one; of `tail`: nor is
                         there a red zone */
     s16 nr;         /* system calls: the number, TN_NR_UNKNOWN where only a run can tell */
+    u64 slot;       /* of `tail`: the word that a jump leads through; 0: it says itself where to */
     u8 tail;        /* enum tn_tail */
     u8 unless;      /* a conditional jump that leaves: the condition code under which it does not, + 1 */
     u64 resume;     /* address after the window */

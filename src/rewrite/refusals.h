@@ -20,7 +20,7 @@
     X(OUT_OF_REACH,           "out_of_reach",           "an address is more than 2 GiB away from the place that must reach it") \
     X(EXIT_BY_TAIL_CALL,      "exit_by_tail_call",      "the function leaves by a jump to another function, which then returns in its place and whose exits cannot be hooked; hook its entry, or the exit of the other one") \
     X(EXIT_TAIL_UNKNOWN,      "exit_tail_unknown",      "the function leaves by a jump to wherever a register or memory says, which then returns in its place; hook its entry, or the exits of what it jumps to") \
-    X(EXIT_TAIL_OUTSIDE,      "exit_tail_outside",      "the function leaves by a jump into another file's code, which then returns in its place; hook its entry, or the exit of the other one") \
+    X(EXIT_TAIL_OUTSIDE,      "exit_tail_outside",      "the function leaves by a jump through a word of memory to a function whose exits cannot be hooked, which then returns in its place; hook its entry, or the exit of the other one") \
     X(EXIT_TAIL_STACK,        "exit_tail_stack",        "the function leaves by a jump to another function, and nothing proves that the return address is on top of the stack there; hook its entry") \
     X(EXIT_TAIL_MANY,         "exit_tail_many",         "the jumps by which the function leaves lead to too many functions, one after the other; hook its entry, or the exits of some of them") \
     X(EXIT_UNPROVABLE,        "exit_unprovable",        "an indirect jump may leave the function, so its ways out cannot be listed") \

@@ -13,7 +13,8 @@
  *
  * It holds if each of them is entered at its first instruction only (a call that came in elsewhere would not be told
  * from a jump), leaves by places that are known, and has the return address on top of the stack where it jumps: then
- * the slot is one for all of them. The first is asked of all direct jumps of the module and of its symbols, the second
+ * the slot is one for all of them. Where a jump leads through a word at a fixed place (to another file, mostly), a process
+ * tells what is there: that function is planned for by itself, and the jump compares when it runs. The first is asked of all direct jumps of the module and of its symbols, the second
  * of flow.h, the third of unwind rules. Where one cannot be proved, the exit is refused, and says why.
  */
 #include <errno.h>
@@ -52,12 +53,12 @@ static int add_targets(struct tails *t, const struct tn_flow *f, struct tn_error
 
         if (tn_code_decode(t->code, from, &i) < 0)
             return tn_refuse(err, -ENOTSUP, TN_REFUSE_UNDECODABLE, from, NULL);
-        if (to && (tn_flow_plt_slot(t->code, to) || to - t->code->addr >= t->code->len))
-            return tn_refuse(err, -ENOTSUP, TN_REFUSE_EXIT_TAIL_OUTSIDE, from, NULL);
-        if (!g || (i.kind != TN_INSN_JMP && i.kind != TN_INSN_JCC))
+        if (!tn_flow_slot(t->code, from, to) && (!g || (i.kind != TN_INSN_JMP && i.kind != TN_INSN_JCC)))
             return tn_refuse(err, -ENOTSUP, TN_REFUSE_EXIT_TAIL_UNKNOWN, from, NULL);
         if (!in || !tn_unwind_bare(&t->code->frames, in->frame, from))
-            return tn_refuse(err, -ENOTSUP, TN_REFUSE_EXIT_TAIL_STACK, from, g->name);
+            return tn_refuse(err, -ENOTSUP, TN_REFUSE_EXIT_TAIL_STACK, from, g ? g->name : NULL);
+        if (tn_flow_slot(t->code, from, to)) /* where that leads, a process tells */
+            continue;
         if (among(t, g))
             continue;
         if (t->n == FUNCS_MAX)
@@ -206,25 +207,43 @@ static int tell(const struct tn_error *why, int code, u64 addr, struct tn_error 
     return code;
 }
 
+static int gather(struct tails *t, struct tn_plan *plan, struct tn_error *err)
+{
+    struct tn_error why = {0};
+    u64 at;
+    int r;
+
+    for (u32 i = 0; i < t->n; i++) {
+        r = follow(t, t->func[i], plan, &why);
+        if (r < 0)
+            return tell(&why, r, t->func[i]->addr, err);
+    }
+    for (u32 k = 0; k < plan->npatches; k++)
+        for (u32 b = 1; b < plan->patches[k].len; b++)
+            t->what[plan->patches[k].addr + b - t->code->addr] |= WINDOW;
+    at = entered_by_name(t);
+    r = at ? tn_refuse(&why, -ENOTSUP, TN_REFUSE_EXIT_SHARED, at, NULL) : check_all(t, plan, &why);
+    return r < 0 ? tell(&why, r, plan->func_addr, err) : 0;
+}
+
 int tn_tails_follow(const struct tn_flow *root, struct tn_plan *plan, struct tn_error *err)
 {
     _free_ u8 *what = calloc(1, root->code->len ? root->code->len : 1);
     struct tails t = {.code = root->code, .root = root->func, .what = what};
     struct tn_error why = {0};
     int r = what ? add_targets(&t, root, &why) : -ENOMEM;
-    u64 at;
 
-    if (r < 0)
-        return tell(&why, r, root->func->addr, err);
-    for (u32 i = 0; i < t.n; i++) {
-        r = follow(&t, t.func[i], plan, &why);
-        if (r < 0)
-            return tell(&why, r, t.func[i]->addr, err);
-    }
-    for (u32 k = 0; k < plan->npatches; k++)
-        for (u32 b = 1; b < plan->patches[k].len; b++)
-            what[plan->patches[k].addr + b - root->code->addr] |= WINDOW;
-    at = entered_by_name(&t);
-    r = at ? tn_refuse(&why, -ENOTSUP, TN_REFUSE_EXIT_SHARED, at, NULL) : check_all(&t, plan, &why);
-    return r < 0 ? tell(&why, r, root->func->addr, err) : 0;
+    return r < 0 ? tell(&why, r, root->func->addr, err) : gather(&t, plan, err);
+}
+
+int tn_tails_plan(const struct tn_code_view *code, const struct tn_func *func, struct tn_plan *plan,
+                  struct tn_error *err)
+{
+    _free_ u8 *what = calloc(1, code->len ? code->len : 1);
+    struct tails t = {.code = code, .func = {func}, .n = 1, .what = what};
+
+    plan->func_addr = func->addr;
+    plan->func_size = func->size;
+    plan->tactic = "tail_followed";
+    return what ? gather(&t, plan, err) : -ENOMEM;
 }

@@ -773,8 +773,11 @@ static bool mark(struct tramp *t)
 {
     const struct tn_tramp_in *in = t->in;
     struct tn_asm *a = &t->a;
-    const struct tn_marks m = {
-        .table = in->marks, .id = in->mark_id, .live = in->tail != TN_TAIL_RET && !in->flags_dead};
+    const struct tn_marks m = {.table = in->marks,
+                               .id = in->mark_id,
+                               .slot = in->slot,
+                               .leads = in->leads,
+                               .live = in->tail != TN_TAIL_RET && !in->flags_dead};
     struct tn_fixup pass = {0};
 
     if (in->unless && in->tail != TN_TAIL_RET) /* the jump is not taken */
@@ -787,7 +790,7 @@ static bool mark(struct tramp *t)
         tn_mark_enter(a, &m);
         break;
     case TN_TAIL_PASS:
-        tn_mark_pass(a, &m);
+        tn_mark_pass(a, &m, HOOK(stats));
         break;
     case TN_TAIL_RET:
         tn_mark_return(a, &m);

@@ -74,8 +74,8 @@ struct tn_tramp_in {
     u64 calls;
     bool flags_dead; /* the host needs its flags no more; nor its red zone, at a jump */
     /* Functions that are left by tail jumps (mark.h). `tail`: enum tn_tail; only at a TN_TAIL_RET does a program run. */
-    u8 tail, unless; /* as of struct tn_patch */
-    u64 marks;
+    u8 tail, unless;        /* as of struct tn_patch */
+    u64 marks, slot, leads; /* of struct tn_marks */
     u32 mark_id;
     u32 footprint; /* what the program touches: tn_code.footprint; 0: not known, all of it */
     /* The program's text from its entry on, and where the target has it: a small one becomes part of the

@@ -153,6 +153,8 @@ static void outcome(const struct test_case *c, char *out, size_t cap)
         if (p->tail)
             n += (size_t)snprintf(out + n, cap - n, " %s%s%s", tails[p->tail], p->unless ? " unless" : "",
                                   p->flags_dead ? " dead" : "");
+        if (p->slot)
+            n += (size_t)snprintf(out + n, cap - n, " slot %llu", (unsigned long long)(p->slot - BASE));
         if (c->place >= TN_PLACE_SYSENTER)
             n += (size_t)snprintf(out + n, cap - n, " nr %d%s", p->nr, p->flags_dead ? " dead" : "");
         n += (size_t)snprintf(out + n, cap - n, "\n");

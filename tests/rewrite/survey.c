@@ -124,8 +124,12 @@ static void survey(const char *pattern, u32 entry_percent, u32 sites_wanted)
             }
             err = (struct tn_error){0};
             if (tn_plan(code, TN_PLACE_EXIT, f->addr, &plan, &err) == 0) {
+                bool beyond = false; /* if the process tells where a word leads */
+
+                for (u32 k = 0; k < plan.npatches; k++)
+                    beyond |= plan.patches[k].slot != 0;
                 exits++;
-                count(leave, plan.tactic);
+                count(leave, beyond ? "tail_followed through words" : plan.tactic);
                 check_plan(code, &plan);
                 tn_plan_clear(&plan);
             } else {

@@ -167,6 +167,31 @@ __asm__(".text\n"
         ".size tail_bare, .-tail_bare\n");
 uint64_t tail_pointer(uint64_t a), tail_bare(uint64_t a);
 
+/* Out of this file; and through a word, which may come to lead elsewhere. */
+__asm__(".text\n"
+        ".globl tail_outside, tail_word\n"
+        ".type tail_outside, @function\n"
+        ".type tail_word, @function\n"
+        "tail_outside: .cfi_startproc\n"
+        "       lea seed(%rip), %rdi\n"
+        "       jmp rand_r@plt\n"
+        ".cfi_endproc\n"
+        ".size tail_outside, .-tail_outside\n"
+        "tail_word: .cfi_startproc\n"
+        "       lea 1(%rdi), %rdi\n"
+        "       nop\n"
+        "       jmp *leads(%rip)\n"
+        ".cfi_endproc\n"
+        ".size tail_word, .-tail_word\n");
+uint64_t tail_outside(uint64_t a), tail_word(uint64_t a), third(uint64_t a);
+unsigned int seed;
+uint64_t (*volatile leads)(uint64_t) = other;
+EXPORTED uint64_t third(uint64_t a)
+{
+    __asm__ volatile("" : "+r"(a));
+    return a * 3;
+}
+
 /* -------------------------------------------------------------------------------- offsets with live state */
 
 /* At with_flags+10 (`mov $0,%edx`, five bytes): carry and zero are alive across it, as is everything but rdx.
@@ -329,14 +354,41 @@ static uint64_t red_zone(uint64_t i)
     return sum;
 }
 
+/* From its own start each time. */
+static uint64_t outside(uint64_t i)
+{
+    seed = (unsigned int)i;
+    return tail_outside(i);
+}
+
+static uint64_t swapped(uint64_t i)
+{
+    leads = i % 2 ? third : other;
+    return tail_word(i);
+}
+
+static uint64_t word(uint64_t i)
+{
+    leads = other;
+    return tail_word(i);
+}
+
+static uint64_t random_itself(uint64_t i)
+{
+    unsigned int own = (unsigned int)i;
+
+    return (uint64_t)rand_r(&own);
+}
+
 static const struct {
     const char *name;
     uint64_t (*scene)(uint64_t);
 } scenes[] = {
-    {"rets", many_rets},      {"bare", bare_rets}, {"dense", dense},          {"cold", cold_part},
-    {"recursive", recursive}, {"over", over},      {"tail", tail_called},     {"flags", plus_flags},
-    {"red", red_zone},        {"walk", walk},      {"pointer", tail_pointer}, {"bare-tail", tail_bare},
-    {"other", other},
+    {"rets", many_rets},       {"bare", bare_rets},  {"dense", dense},          {"cold", cold_part},
+    {"recursive", recursive},  {"over", over},       {"tail", tail_called},     {"flags", plus_flags},
+    {"red", red_zone},         {"walk", walk},       {"pointer", tail_pointer}, {"bare-tail", tail_bare},
+    {"other", other},          {"outside", outside}, {"swapped", swapped},      {"word", word},
+    {"random", random_itself},
 };
 
 int main(void)

@@ -4,7 +4,7 @@ import os
 import re
 import time
 
-from harness import HERE, Refused, Skip, code, main, need, same, test, until
+from harness import HERE, Refused, Skip, code, main, maps, need, same, test, until
 
 
 def scene(room, counter, line, entered, left=None):
@@ -103,6 +103,38 @@ def _(room):
             assert f"[{reason}]" in str(refused), refused
         same(code(program.pid, path), text, "code")
         same(program.ask(line), plain, "result")
+
+
+@test("a tail jump into another file: followed there, and who calls that by itself is not counted")
+def _(room):
+    program = room.program("exits")
+    program.ask("outside 1") # a word that is bound late leads where it should now
+    plain = program.ask("outside 3000")
+    libc = next(line.split(None, 5)[5] for line in maps(program.pid) if "/libc.so" in line)
+    text = code(program.pid, libc)
+    back = room.attach("tail_outside_exit", program.pid)
+    assert code(program.pid, libc) != text
+    same(program.ask("outside 3000"), plain, "result while hooked")
+    program.ask("random 3000")
+    same((back.calls(), back.missed()), (3000, 0), "returns")
+    back.detach()
+    until(lambda: code(program.pid, libc) == text)
+    same(program.ask("outside 3000"), plain, "result after detach")
+
+
+@test("a tail jump through a word that comes to lead elsewhere: those are missed, and said to be")
+def _(room):
+    program = room.program("exits")
+    plain = program.ask("swapped 1000")
+    program.ask("word 1")
+    back = room.attach("tail_word_exit", program.pid)
+    program.ask("word 500")
+    program.ask("other 500")
+    same((back.calls(), back.missed()), (500, 0), "returns")
+    same(program.ask("swapped 1000"), plain, "result")
+    same((back.calls(), back.missed()), (1000, 500), "returns and missed")
+    program.ask("other 500")
+    same(back.calls(), 1000, "returns")
 
 
 def parts(room):

@@ -130,6 +130,25 @@ def settled(pids):
     return until(twice)
 
 
+@test("redis, live: commands that leave by tail jumps are counted as redis counts them")
+def _(room):
+    redis = Redis(room)
+    redis.start()
+    text = code(redis.pid, os.path.realpath(REDIS))
+    links = {name: room.attach(f"redis_{name}_exit", redis.pid) for name in ("get", "ping")}
+    redis.ask("SET", "a", "1")
+    for _ in range(100):
+        same((redis.ask("GET", "a"), redis.ask("PING"), redis.ask("PING", "hello")), ("1", "PONG", "hello"))
+    room.run(["redis-benchmark", "-p", str(redis.port), "-t", "get,ping_mbulk,ping_inline", "-n", "20000", "-c", "10", "-q"],
+             seconds=60)
+    for name, link in links.items():
+        same((link.calls(), link.missed()), (redis.counted(name), 0), name)
+        assert link.calls() > 20000
+        link.detach()
+    until(lambda: code(redis.pid, os.path.realpath(REDIS)) == text)
+    same(redis.ask("GET", "a"), "1")
+
+
 @test("nginx, live: functions that leave by tail jumps, one after the other; every return counted while it serves", 120)
 def _(room):
     nginx = Nginx(room)

@@ -192,6 +192,40 @@ def _(room):
     same((link.calls(), link.missed()), (doors, 0), "returns")
 
 
+SUBTRACTS = """
+import sys
+class Pile:
+    n = 0
+    def __isub__(self, other):
+        if other % 7 == 6:
+            raise ValueError
+        self.n += other
+        return self
+for line in sys.stdin:
+    pile, lost = Pile(), 0
+    for i in range(int(line)):
+        try:
+            pile -= i
+        except ValueError:
+            lost += 1
+    print(pile.n, lost, flush=True)
+"""
+
+
+@test("Debian's python: a function of its interpreter that leaves by tail jumps, into what calls back into it")
+def _(room):
+    need("/usr/bin/python3")
+    program = room.program_of(["/usr/bin/python3", "-c", SUBTRACTS])
+    plain = program.ask("30000")
+    begun, ended = room.attach("python_subtract", program.pid), room.attach("python_subtract_exit", program.pid)
+    same(program.ask("30000"), plain, "result while hooked")
+    same((begun.calls(), ended.calls()), (30000, 30000), "calls and returns")
+    same(begun.missed() + ended.missed(), 0, "missed")
+    ended.detach()
+    same(program.ask("30000"), plain, "result after detach")
+    same(begun.calls(), 60000, "calls")
+
+
 @test("C++ exceptions thrown in, through and into hooked functions: all caught, all destructors run")
 def _(room):
     if not os.path.exists(os.path.join(HERE, "targets-throws")):

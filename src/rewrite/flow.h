@@ -80,6 +80,15 @@ int tn_tails_plan(const struct tn_code_view *code, const struct tn_func *func, s
 /* Marks as refused what a jump of the code leads into that nobody has followed. By address. plan.c. */
 int tn_plan_others(const struct tn_code_view *code, struct tn_patch *patches, u32 n);
 
+/* A window around one `ret`; and whether anybody who was not followed jumps into one of several. plan.c. */
+int tn_plan_ret(const struct tn_flow *flow, u64 at, struct tn_patch *ret_patch);
+bool tn_plan_jumped_into(const struct tn_flow *flow, struct tn_patch *patches, u32 n);
+/* Can it run somewhere else? Does control never go on behind it? plan.c. */
+bool tn_insn_movable(const struct tn_insn *i);
+bool tn_insn_ends(const struct tn_insn *i);
+/* Would an instruction begin at `addr` if the function ran from its first to its last? syscalls.c. */
+bool tn_func_swept(const struct tn_code_view *code, const struct tn_func *func, u64 addr);
+
 /* The function that holds `addr` (innermost), NULL if none. */
 const struct tn_func *tn_func_at(const struct tn_code_view *code, u64 addr);
 /* The function that starts exactly there, pieces included. */

@@ -31,7 +31,7 @@ struct window {
     bool padded;
 };
 
-static bool movable(const struct tn_insn *i)
+bool tn_insn_movable(const struct tn_insn *i)
 {
     if (i->kind == TN_INSN_FAR || i->kind == TN_INSN_XBEGIN)
         return false;
@@ -44,7 +44,7 @@ static bool movable(const struct tn_insn *i)
     return !(i->mem_off && i->addr32);
 }
 
-static bool ends(const struct tn_insn *i)
+bool tn_insn_ends(const struct tn_insn *i)
 {
     return i->kind == TN_INSN_RET || i->kind == TN_INSN_JMP || i->kind == TN_INSN_JMP_IND ||
            i->kind == TN_INSN_STOP;
@@ -107,14 +107,14 @@ static int build(const struct tn_flow *f, u64 addr, u64 through, struct window *
             return tn_refuse(err, -ENOTSUP, TN_REFUSE_WINDOW_CROSSES, at, NULL);
         if (!(tn_flow_mark(f, at) & TN_FLOW_START) || tn_code_decode(f->code, at, &i) < 0)
             return tn_refuse(err, -ENOTSUP, TN_REFUSE_TOO_SHORT, at, NULL);
-        if (!movable(&i))
+        if (!tn_insn_movable(&i))
             return tn_refuse(err, -ENOTSUP, TN_REFUSE_NOT_RELOCATABLE, at, NULL);
         if (p->ninsns == TN_ARRAY_SIZE(p->insn_off) || at - addr + i.len > TN_PATCH_MAX)
             return tn_refuse(err, -ENOTSUP, TN_REFUSE_TOO_SHORT, at, "window too long");
         p->insn_off[p->ninsns] = (u8)(at - addr);
         p->insn_len[p->ninsns++] = i.len;
         at += i.len;
-        done = ends(&i);
+        done = tn_insn_ends(&i);
         p->returns = done;
     }
     if (through && at <= through)
@@ -678,6 +678,23 @@ out:
     *ret_plan = plan;
     plan = (struct tn_plan){0};
     return 0;
+}
+
+int tn_plan_ret(const struct tn_flow *f, u64 at, struct tn_patch *ret_patch)
+{
+    struct window w;
+    int r = build_around(f, at, &w, NULL);
+
+    if (r < 0)
+        return r;
+    w.patch.place = TN_PLACE_EXIT;
+    *ret_patch = w.patch;
+    return 0;
+}
+
+bool tn_plan_jumped_into(const struct tn_flow *f, struct tn_patch *patches, u32 n)
+{
+    return check_others(f, &(struct tn_plan){.patches = patches, .npatches = n}, NULL) < 0;
 }
 
 void tn_plan_clear(struct tn_plan *plan)

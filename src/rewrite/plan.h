@@ -2,7 +2,7 @@
 /*
  * The planner: bytes and symbols in, a plan or a named refusal out. Pure; tested without a process.
  *
- * A patch is one five-byte jump. A plan for an entry or an offset is one patch; a plan for an exit is one
+ * A patch is one five-byte jump, or a breakpoint where there is no room for one (breakpoint.c). A plan for an entry or an offset is one patch; a plan for an exit is one
  * patch for every way out of the function, and is refused as a whole when one of them cannot be had or
  * proved.
  */
@@ -53,11 +53,12 @@ enum tn_tail {
 };
 
 #define TN_PATCH_MAX 32 /* displaced window, bytes */
+#define TN_BREAK_LEN 1
 
 /* One patch. All addresses are the file's virtual addresses. */
 struct tn_patch {
     u64 addr; /* where the jump is written */
-    u8 len;   /* bytes overwritten: the jump and nops up to an instruction's end; ≥ 5 */
+    u8 len; /* bytes overwritten: the jump and nops up to an instruction's end; ≥ 5. TN_BREAK_LEN: a breakpoint */
     u8 expected[TN_PATCH_MAX];
     u8 ninsns;                     /* displaced instructions */
     u8 insn_off[16], insn_len[16]; /* each one's place inside the window */
@@ -82,13 +83,24 @@ struct tn_plan {
     u64 func_addr, func_size;
     struct tn_patch *patches; /* owned */
     u32 npatches;
-    const char *tactic; /* "jump5", "jump5_padding", … static */
+    const char *tactic; /* "jump5", "breakpoint", "jump5_padding", … static */
 };
 
 /* Every reason to refuse is a row of refusals.h. `addr`: virtual address of the place asked for. */
 int tn_plan(const struct tn_code_view *code, enum tn_place_kind place, u64 addr, struct tn_plan *ret_plan,
             struct tn_error *err);
 void tn_plan_clear(struct tn_plan *plan);
+/* The same by breakpoints, where tn_plan has refused for this reason: some if a jump fits at other ways out. */
+bool tn_break_serves(enum tn_place_kind place, const char *reason);
+int tn_plan_break(const struct tn_code_view *code, enum tn_place_kind place, u64 addr,
+                  struct tn_plan *ret_plan, struct tn_error *err);
+/* Bytes that must be as expected: those overwritten, and all of an instruction that is displaced. */
+static inline u32 tn_patch_span(const struct tn_patch *p)
+{
+    u32 end = p->ninsns ? p->insn_off[p->ninsns - 1] + p->insn_len[p->ninsns - 1] : 0;
+
+    return TN_MAX(end, (u32)p->len);
+}
 
 /* Two plans of one module that would write over one another (an exit's window in a short
    function reaches into the entry's). The same patch planned twice (same address, length and

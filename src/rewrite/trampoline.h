@@ -140,11 +140,15 @@ struct tn_copy_to {
     u64 priv; /* struct tn_private, anywhere, which counts calls that may be a vfork; 0: they are not counted */
     u64 calls; /* TN_CALLS words, anywhere, which note the number of a call that only a run knows, for whoever hooks
                   its end; 0: not noted */
+    u64 signals,
+        guard; /* struct tn_signals and tn_agent_guard, anywhere: calls that touch a handler or a mask, or may do so,
+                           ask there first; 0: they do not */
 };
 int tn_displaced(const struct tn_patch *patch, const struct tn_copy_to *to, u8 *ret_bytes, u32 cap,
                  struct tn_displaced_out *ret_out, struct tn_error *err);
 
-/* The bytes to write at the patch: jmp to `enter`, then nops up to its length. −ERANGE when out of reach. */
+/* The bytes to write at the patch: jmp to `enter`, then nops up to its length; or int3, whose handler finds `enter` in
+   tn_signals.brk. −ERANGE when out of reach. */
 int tn_patch_bytes(const struct tn_patch *patch, u64 load_bias, u64 enter, u8 ret_bytes[TN_PATCH_MAX],
                    struct tn_error *err);
 

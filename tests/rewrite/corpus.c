@@ -24,12 +24,14 @@
 
 #include "rewrite/trampoline.h"
 
-#define BASE   0x1000u
-#define COPY   0x9000u
-#define HEAD   0x9800u
-#define PRIV   0x9900u
-#define CALLS  0xa000u
-#define FRAMES 0xb000u
+#define BASE    0x1000u
+#define COPY    0x9000u
+#define HEAD    0x9800u
+#define PRIV    0x9900u
+#define CALLS   0xa000u
+#define FRAMES  0xb000u
+#define SIGNALS 0x7f0000100000ull
+#define GUARD   0x7f0000200000ull
 
 struct test_case {
     u8 bytes[4096];
@@ -121,7 +123,7 @@ static void read_case(const char *path, struct test_case *c)
     assert_true(c->len && c->nfuncs && c->at);
 }
 
-/* What comes out, in the files' own form. */
+/* What comes out, in the files' own form: a plan by jumps, or why there is none, and what a breakpoint does then. */
 static void outcome(const struct test_case *c, char *out, size_t cap)
 {
     struct tn_code_view view = {.bytes = c->bytes,
@@ -136,13 +138,26 @@ static void outcome(const struct test_case *c, char *out, size_t cap)
     size_t n;
 
     if (tn_plan(&view, c->place, c->at, &plan, &err) < 0) {
-        snprintf(out, cap, "→ refused %s\n", err.reason);
-        return;
+        n = (size_t)snprintf(out, cap, "→ refused %s\n", err.reason);
+        out += n;
+        cap -= n;
+        if (!tn_break_serves(c->place, err.reason))
+            return;
+        err = (struct tn_error){0};
+        if (tn_plan_break(&view, c->place, c->at, &plan, &err) < 0) {
+            snprintf(out, cap, "→ refused %s\n", err.reason);
+            return;
+        }
     }
     n = (size_t)snprintf(out, cap, "→ %s\n", plan.tactic);
     for (u32 i = 0; i < plan.npatches; i++) {
         const struct tn_patch *p = &plan.patches[i];
-        const struct tn_copy_to to = {.at = COPY, .hook_entry_ptr = HEAD, .priv = PRIV, .calls = CALLS};
+        const struct tn_copy_to to = {.at = COPY,
+                                      .hook_entry_ptr = HEAD,
+                                      .priv = PRIV,
+                                      .calls = CALLS,
+                                      .signals = SIGNALS,
+                                      .guard = GUARD};
         struct tn_displaced_out d;
         u8 bytes[TN_DISPLACED_MAX];
         int r = tn_displaced(p, &to, bytes, sizeof(bytes), &d, &err);

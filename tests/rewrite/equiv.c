@@ -219,7 +219,8 @@ static void apply(const struct tn_plan *plan, u64 ip, const struct option *o, u6
 
         heads[i] = (u64)arena->tramp[i];
         assert_int_equal(tn_displaced(p,
-                                      &(struct tn_copy_to){(u64)arena->displaced[i], 0, (u64)&heads[i], 0, 0},
+                                      &(struct tn_copy_to){.at = (u64)arena->displaced[i],
+                                                           .hook_entry_ptr = (u64)&heads[i]},
                                       arena->displaced[i], TN_DISPLACED_MAX, &out, NULL),
                          0);
         plant(i, p->place, ip, out.hook_return, o);

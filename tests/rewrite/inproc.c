@@ -311,8 +311,9 @@ static int patch(struct inproc *p, const struct tn_patch *at, u64 bias, u64 func
     };
     near->head[k] = (u64)tramp;
     near->gate[k] = !how->closed;
-    r = tn_displaced(at, &(struct tn_copy_to){(u64)copy, bias, (u64)&near->head[k], 0, 0}, copy,
-                     TN_DISPLACED_MAX, &out, err);
+    r = tn_displaced(
+        at, &(struct tn_copy_to){.at = (u64)copy, .load_bias = bias, .hook_entry_ptr = (u64)&near->head[k]},
+        copy, TN_DISPLACED_MAX, &out, err);
     if (r < 0)
         return r;
     near->hook[k] = (struct tn_hook){.prog = prog->entry,

@@ -45,18 +45,42 @@ static void check_plan(const struct tn_code_view *code, const struct tn_plan *pl
         u8 bytes[TN_DISPLACED_MAX], patch[TN_PATCH_MAX];
         struct tn_error err = {0};
 
-        assert_in_range(p->len, 5, TN_PATCH_MAX);
+        if (p->len != TN_BREAK_LEN)
+            assert_in_range(p->len, 5, TN_PATCH_MAX);
         assert_in_range(p->ninsns, 1, 16);
-        assert_memory_equal(p->expected, code->bytes + (p->addr - code->addr), p->len);
-        if (tn_displaced(p, &(struct tn_copy_to){base, bias, base + 0x1000, 0, 0}, bytes, sizeof(bytes), &out,
-                         &err) < 0)
+        assert_memory_equal(p->expected, code->bytes + (p->addr - code->addr), tn_patch_span(p));
+        if (tn_displaced(p,
+                         &(struct tn_copy_to){.at = base, .load_bias = bias, .hook_entry_ptr = base + 0x1000},
+                         bytes, sizeof(bytes), &out, &err) < 0)
             fail_msg("displaced at %#llx: %s", (unsigned long long)p->addr, err.message);
         assert_int_equal(tn_patch_bytes(p, bias, out.enter, patch, &err), 0);
-        assert_int_equal(patch[0], 0xe9);
+        assert_int_equal(patch[0], p->len == TN_BREAK_LEN ? 0xcc : 0xe9);
         for (u32 j = 0; j < k; j++)
             assert_true(p->addr + p->len <= plan->patches[j].addr ||
                         plan->patches[j].addr + plan->patches[j].len <= p->addr);
     }
+}
+
+/* Where no jump fits: by breakpoints, or why not even so. */
+static u32 breaks(const struct tn_code_view *code, enum tn_place_kind place, u64 addr,
+                  struct tally (*tally)[61], const char *reason)
+{
+    struct tn_error err = {0};
+    struct tn_plan plan;
+
+    if (!tn_break_serves(place, reason)) {
+        count(*tally, reason);
+        return 0;
+    }
+    if (tn_plan_break(code, place, addr, &plan, &err) < 0) {
+        assert_true(err.reason[0]);
+        count(*tally, err.reason);
+        return 0;
+    }
+    count(*tally, plan.tactic);
+    check_plan(code, &plan);
+    tn_plan_clear(&plan);
+    return 1;
 }
 
 /* System calls: how each can be hooked, or why not. */
@@ -86,7 +110,7 @@ static void survey(const char *pattern, u32 entry_percent, u32 sites_wanted)
 {
     struct tally entry[61] = {0}, leave[61] = {0}, call[2][61] = {0};
     struct tn_module *m = NULL;
-    u32 all = 0, entries = 0, exits = 0, sites_found = 0, ncalls = 0, nunknown = 0;
+    u32 all = 0, entries = 0, broken = 0, exits = 0, sites_found = 0, ncalls = 0, nunknown = 0;
     struct timespec t0, t1;
     glob_t g;
     int fd;
@@ -120,7 +144,7 @@ static void survey(const char *pattern, u32 entry_percent, u32 sites_wanted)
                 tn_plan_clear(&plan);
             } else {
                 assert_true(err.reason[0]);
-                count(entry, err.reason);
+                broken += breaks(code, TN_PLACE_ENTRY, f->addr, &entry, err.reason);
             }
             err = (struct tn_error){0};
             if (tn_plan(code, TN_PLACE_EXIT, f->addr, &plan, &err) == 0) {
@@ -139,7 +163,10 @@ static void survey(const char *pattern, u32 entry_percent, u32 sites_wanted)
                 assert_true(err.reason[0]);
                 snprintf(name, sizeof(name), "%s%.20s", err.reason,
                          strcmp(err.reason, "exit_by_tail_call") || !why ? "" : why);
-                count(leave, name);
+                if (tn_break_serves(TN_PLACE_EXIT, err.reason))
+                    breaks(code, TN_PLACE_EXIT, f->addr, &leave, err.reason);
+                else
+                    count(leave, name);
             }
         }
         calls(code, TN_PLACE_SYSENTER, call, &ncalls, &nunknown, &sites_found);
@@ -161,6 +188,7 @@ static void survey(const char *pattern, u32 entry_percent, u32 sites_wanted)
                           call[k][i].n, 100.0 * call[k][i].n / ncalls);
     assert_true(all > 0);
     assert_in_range(entries * 100 / all, entry_percent, 100);
+    assert_in_range((entries + broken) * 1000 / all, 995, 1000);
     assert_true(exits > all / 3);
     assert_true(sites_found >= sites_wanted);
 }

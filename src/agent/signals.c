@@ -42,20 +42,17 @@ _Static_assert(offsetof(struct tn_signals, on) == 0 && offsetof(struct tn_guard_
 #define SIG_BLOCK       0u
 #define SIG_UNBLOCK     1u
 #define SIG_SETMASK     2u
-#define FLAG_SIGINFO    0x4ull
-#define FLAG_RESTORER   0x04000000ull
-#define FLAG_ONSTACK    0x08000000ull
-#define FLAG_RESTART    0x10000000ull
 #define FLAG_NODEFER    0x40000000ull
 #define FLAG_RESETHAND  0x80000000ull
 /* What the kernel keeps of sa_flags on x86-64: NOCLDSTOP, NOCLDWAIT, SIGINFO, EXPOSE_TAGBITS, and those above. */
-#define FLAGS_KNOWN     (0x807ull | FLAG_RESTORER | FLAG_ONSTACK | FLAG_RESTART | FLAG_NODEFER | FLAG_RESETHAND)
-#define NEVER_MASKED    (1ull << (9 - 1) | 1ull << (19 - 1)) /* SIGKILL, SIGSTOP */
+#define FLAGS_KNOWN                                                                                          \
+    (0x807ull | TN_SA_RESTORER | TN_SA_ONSTACK | TN_SA_RESTART | FLAG_NODEFER | FLAG_RESETHAND)
+#define NEVER_MASKED (1ull << (9 - 1) | 1ull << (19 - 1)) /* SIGKILL, SIGSTOP */
 
 #define CODE_KERNEL     0x80
 #define IORING_EXT_ARG  8u
 #define CLEAR_SIGHAND   0x100000000ull
-#define CHANGING_ROUNDS 100000u
+#define CHANGING_ROUNDS 1000000u
 #define SPARE_OURS      0x74656e6f6e000000ull /* in TN_UC_SPARE: the frame of a handler that was chained to */
 #define SET_SIZE        8u
 
@@ -250,17 +247,9 @@ static struct tn_sig_mask *stand_in(struct tn_signals *s, u64 mask, const u64 ar
 
 /* --------------------------------------------------------------------------------------------- the calls */
 
-/* The kernel's action for SIGTRAP as long as breakpoints stand. It interrupts calls, and chooses the stack, as the host's
-   would. */
 static struct tn_sigaction ours(const struct tn_signals *s, const struct tn_sigaction *host)
 {
-    u64 same = host->handler > HANDLER_IGNORE ? host->flags & (FLAG_ONSTACK | FLAG_RESTART)
-                                              : FLAG_ONSTACK | FLAG_RESTART;
-
-    return (struct tn_sigaction){.handler = s->entry,
-                                 .flags = FLAG_SIGINFO | FLAG_RESTORER | same,
-                                 .restorer = s->restorer,
-                                 .mask = ~0ull};
+    return tn_signals_action(s->entry, s->restorer, host);
 }
 
 static s64 guard_action(struct self *self, struct tn_guard_regs *r)
@@ -554,7 +543,7 @@ static u64 find_break(const struct tn_signals *s, u64 addr)
 /* The end that the kernel would have made: by the signal itself, when this handler returns to where it came from. */
 static void die(struct tn_signals *s, const u8 *info)
 {
-    const struct tn_sigaction none = {.flags = FLAG_RESTORER, .restorer = s->restorer};
+    const struct tn_sigaction none = {.flags = TN_SA_RESTORER, .restorer = s->restorer};
 
     TN_SYSCALL(rt_sigaction, TN_SIGTRAP, &none, 0, SET_SIZE, 0, 0);
     TN_SYSCALL(rt_tgsigqueueinfo, TN_SYSCALL(getpid, 0, 0, 0, 0, 0, 0), TN_SYSCALL(gettid, 0, 0, 0, 0, 0, 0),

@@ -267,8 +267,10 @@ int tn_brain_attach(struct tn_brain *b, struct tn_attach_result *res)
         tn_brain_step("plan");
     if (r == 0)
         r = b->spec->syscall ? tn_plan_syscalls(&c) : find_place(&c, &there);
-    if (r == 0 && !there && !b->spec->follow && !c.st->vfork_done)
+    if (r == 0 && !there && (!b->spec->follow || tn_plan_breaks(&c)) && !c.st->vfork_done)
         r = tn_plan_vfork(&c);
+    if (r == 0 && !there && tn_plan_breaks(&c))
+        r = tn_plan_guards(&c);
     /* An address may be taken between choosing and mapping: choose again. */
     for (int tries = 0; r == 0 && !there; tries++) {
         tn_brain_step("choose");

@@ -7,8 +7,9 @@
 
 #include "inject/order.h"
 
-#define TN_REACH      ((1ull << 31) - (1u << 20)) /* of a 32-bit displacement, with a margin */
-#define TN_WRITES_MAX 32768u
+#define TN_REACH         ((1ull << 31) - (1u << 20)) /* of a 32-bit displacement, with a margin */
+#define TN_WRITES_MAX    32768u
+#define TN_RESTORERS_MAX 8u
 
 /* One job. */
 struct tn_entry {
@@ -33,6 +34,9 @@ struct tn_entry {
         u64 leads;         /* a jump through a word (tn_patch.slot): what was there */
     } * wish;
     u32 nwishes;
+    /* Returns from handlers, which lie in no function that is known: 0 where there is none. */
+    struct tn_patch restorer[TN_RESTORERS_MAX];
+    u32 nrestorers;
     struct tn_attach_result *res; /* where what is left is told */
     /* requests of the MAP order */
     struct tn_map_req req[TN_MAP_REQS_MAX];
@@ -94,6 +98,9 @@ int tn_plan_again(struct tn_entry *c);
 int tn_plan_place(struct tn_entry *c);
 int tn_plan_syscalls(struct tn_entry *c);
 int tn_plan_vfork(struct tn_entry *c);
+/* Where breakpoints are to stand: every call that touches a mask or a handler, or a refusal (signals.c). */
+bool tn_plan_breaks(const struct tn_entry *c);
+int tn_plan_guards(struct tn_entry *c);
 void tn_plan_clear_wishes(struct tn_entry *c);
 
 /* choose.c: all requests of the MAP order. */

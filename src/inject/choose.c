@@ -11,6 +11,7 @@
 #include "rewrite/mark.h"
 #include "rewrite/splice.h"
 #include "rewrite/trampoline.h"
+#include "rt/signals.h"
 
 #include <errno.h>
 #include <linux/bpf.h>
@@ -365,6 +366,8 @@ int tn_choose(struct tn_entry *c)
     if (r == 0)
         r = want_far(c, TN_REGION_STATS, 0, TN_MAX_LINKS * sizeof(struct tn_link_stats),
                      PROT_READ | PROT_WRITE, true, sh->stats);
+    if (r == 0)
+        r = want_far(c, TN_REGION_SIGNALS, 0, sizeof(struct tn_signals), PROT_READ | PROT_WRITE, false, -1);
     if (r == 0 && c->spec->syscall)
         r = want_far(c, TN_REGION_CALLS, 0, TN_CALLS * sizeof(u64), PROT_READ | PROT_WRITE, false, -1);
     if (r == 0 && has_tails(c))

@@ -13,11 +13,14 @@
 #include "rewrite/mark.h"
 #include "rewrite/module.h"
 #include "rewrite/trampoline.h"
+#include "rt/signals.h"
+#include "rt/syscalls.h"
 
 #include <errno.h>
 
-#define STUCK_MS 200u
-#define HEAD     256u /* bytes of a program's text that may become part of a trampoline */
+#define STUCK_MS   200u
+#define SIGNALS_MS 1000u /* at least, for threads that block SIGTRAP for a moment */
+#define HEAD       256u  /* bytes of a program's text that may become part of a trampoline */
 
 int tn_compose_proc(struct tn_entry *c, struct tn_proc *p)
 {
@@ -215,13 +218,20 @@ static int displace(const struct tn_entry *c, const struct tn_patch *p, u64 bias
 {
     const struct tn_region *priv = tn_state_region(c->st, TN_REGION_PRIVATE, 0);
     const struct tn_region *calls = tn_state_region(c->st, TN_REGION_CALLS, 0);
+    const struct tn_region *signals = tn_state_region(c->st, TN_REGION_SIGNALS, 0);
+    u64 agent = tn_state_region(c->st, TN_REGION_AGENT_TEXT, 0)->addr, guard = 0;
+    int r = tn_agent_export("tn_agent_guard", &guard);
 
+    if (r < 0 || !signals)
+        return tn_fail(err, r < 0 ? r : -EPROTO, "bad_agent", "the agent's image lacks its guard");
     return tn_displaced(p,
                         &(struct tn_copy_to){.at = q->displaced,
                                              .load_bias = bias,
                                              .hook_entry_ptr = q->head,
                                              .priv = priv->addr,
-                                             .calls = calls ? calls->addr : 0},
+                                             .calls = calls ? calls->addr : 0,
+                                             .signals = signals->addr,
+                                             .guard = agent + guard},
                         code, (u32)cap, out, err);
 }
 
@@ -453,13 +463,82 @@ static int install(struct tn_entry *c, const struct tn_install_req *req, const s
     return tn_brain_order(c, TN_ORDER_INSTALL, req->nplaces, 0, 0, 0, body, size, NULL, 0, ret, sizeof(*ret));
 }
 
+/* What serves all links is installed before what needs it. */
+static void serve_all_first(struct tn_entry *c, u32 *ret_ncommon)
+{
+    u32 n = 0;
+
+    for (u32 i = 0; i < c->nwishes; i++) {
+        struct tn_wish w = c->wish[i];
+
+        if (w.hook)
+            continue;
+        memmove(&c->wish[n + 1], &c->wish[n], (i - n) * sizeof(w));
+        c->wish[n++] = w;
+    }
+    *ret_ncommon = n;
+}
+
+/* The handler that the kernel is to have, which knows where the process's signals are kept. */
+static int make_handler(struct tn_entry *c, struct near *near, u32 nnear, const struct tn_proc *facts,
+                        u64 *ret)
+{
+    static const u8 form[] = {0x48, 0xb9, 0, 0, 0, 0, 0, 0, 0, 0,              /* mov $signals,%rcx */
+                              0xff, 0x25, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}; /* jmp tn_agent_trap */
+    const u32 needs = 1u << TN_SYS_rt_sigaction | 1u << TN_SYS_rt_sigprocmask | 1u << TN_SYS_rt_sigreturn |
+                      1u << TN_SYS_rt_tgsigqueueinfo | 1u << TN_SYS_process_vm_readv | 1u << TN_SYS_getpid |
+                      1u << TN_SYS_gettid | 1u << TN_SYS_sched_yield;
+    const struct tn_region *signals = tn_state_region(c->st, TN_REGION_SIGNALS, 0);
+    u64 trap, agent = tn_state_region(c->st, TN_REGION_AGENT_TEXT, 0)->addr;
+    u8 code[sizeof(form)];
+    struct near *n = NULL;
+    int r = tn_agent_export("tn_agent_trap", &trap);
+
+    if ((facts->allowed_syscalls & needs) != needs)
+        return tn_fail(c->err, -EPERM, "seccomp",
+                       "no five-byte jump fits, and no breakpoint can stand in process %d: it filters the "
+                       "system calls that its "
+                       "signals would be kept with",
+                       c->pid);
+    if (facts->tp_how == TN_TP_ARCH_PRCTL)
+        return tn_fail(c->err, -ENOTSUP, "signals_not_ours",
+                       "no five-byte jump fits, and no breakpoint can stand in process %d: its threads "
+                       "cannot be told apart",
+                       c->pid);
+    for (u32 i = 0; i < nnear && !n; i++)
+        if (near[i].text->len - TN_ROUND_UP(near[i].text_used, 16ull) >= sizeof(code))
+            n = &near[i];
+    if (r < 0 || !n)
+        return r < 0 ? r : tn_fail(c->err, -ENOSPC, "no_room_near", "the memory near the code is full");
+    memcpy(code, form, sizeof(code));
+    memcpy(code + 2, &signals->addr, 8);
+    trap += agent;
+    memcpy(code + 16, &trap, 8);
+    *ret = n->text->addr + TN_ROUND_UP(n->text_used, 16ull);
+    n->text_used = *ret + sizeof(code) - n->text->addr;
+    return tn_brain_write(c, *ret, n->text, code, sizeof(code));
+}
+
+static int take_signals(struct tn_entry *c, u64 handler)
+{
+    u64 back, agent = tn_state_region(c->st, TN_REGION_AGENT_TEXT, 0)->addr;
+    int r = tn_agent_export("tn_agent_sigreturn", &back);
+
+    tn_brain_step("signals");
+    return r < 0 ? r
+                 : tn_brain_order(c, TN_ORDER_SIGNALS, 0, handler, agent + back,
+                                  TN_MAX(c->spec->wait_ms, SIGNALS_MS), NULL, 0, NULL, 0, NULL, 0);
+}
+
 int tn_compose_links(struct tn_entry *c, const struct tn_prog_slot *prog, const struct tn_proc *facts,
                      struct tn_install_facts *ret)
 {
     _free_ struct tn_place_req *place = calloc(c->nwishes, sizeof(*place));
     struct tn_install_req req = {
         .link_index = c->spec->link_index, .prog = *prog, .stuck_ms = STUCK_MS, .counter = c->counter};
-    u32 n = 0, first = 0, nnear = 0;
+    u32 n = 0, first = 0, nnear = 0, ncommon = 0;
+    bool lost = false;
+    u64 handler = 0;
     struct tn_tramp_in common;
     struct near near[4];
     u8 head[HEAD];
@@ -470,6 +549,8 @@ int tn_compose_links(struct tn_entry *c, const struct tn_prog_slot *prog, const 
     r = common_in(c, prog, facts, head, &common);
     if (r == 0)
         r = wipe_marks(c);
+    if (r == 0)
+        serve_all_first(c, &ncommon);
     /* Jumps out of the function last: what they mark is to be seen where they lead. */
     for (u32 i = 0; i < 2 * c->nwishes && r == 0; i++) {
         const struct tn_wish *w = &c->wish[i % c->nwishes];
@@ -486,6 +567,9 @@ int tn_compose_links(struct tn_entry *c, const struct tn_prog_slot *prog, const 
         if (!w->hook && (!k || r < 0)) { /* one that cannot be counted is left as it is */
             *c->err = (struct tn_error){};
             r = 0;
+            ncommon--;
+            if (tn_guard_needed(w->patch->nr) || w->patch->nr == TN_NR_UNKNOWN)
+                lost = true;
             continue;
         }
         if (!k)
@@ -495,6 +579,9 @@ int tn_compose_links(struct tn_entry *c, const struct tn_prog_slot *prog, const 
         req.vfork_done |= w->common && tn_wants(&tn_wanted_vforks, w->patch->nr);
         n++;
     }
+    if (r == 0 && tn_plan_breaks(c) && c->st->signals != TN_SIGNALS_ON)
+        r = lost ? tn_fail(c->err, -ENOSPC, "no_room_near", "the memory near the code is full")
+                 : make_handler(c, near, nnear, facts, &handler);
     if (r < 0)
         return r;
     for (u32 i = 0; i < nnear; i++) {
@@ -510,9 +597,13 @@ int tn_compose_links(struct tn_entry *c, const struct tn_prog_slot *prog, const 
     tn_brain_step("install");
     for (u32 done = 0; done < n && r == 0; done += req.nplaces) {
         struct tn_install_facts facts_of_it = {};
+        bool common = done < ncommon;
 
-        req.nplaces = TN_MIN((done < first ? first : n) - done, (u32)BATCH);
-        r = install(c, &req, place + done, &facts_of_it);
+        if (handler && done == ncommon)
+            r = take_signals(c, handler);
+        req.nplaces = TN_MIN((common ? ncommon : done < first ? first : n) - done, (u32)BATCH);
+        req.counter = common ? 0 : c->counter;
+        r = r < 0 ? r : install(c, &req, place + done, &facts_of_it);
         ret->hold_ns_max = TN_MAX(ret->hold_ns_max, facts_of_it.hold_ns_max);
         ret->threads = facts_of_it.threads;
         ret->interrupted = facts_of_it.interrupted;

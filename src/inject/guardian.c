@@ -6,6 +6,7 @@
  * does not kill it.
  */
 #include "inject/hands.h"
+#include "rt/signals.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -79,7 +80,7 @@ static bool hands_end(struct tn_hands *h, enum errand errand, bool last)
 
 static bool half_done(const struct tn_state *st)
 {
-    return st->changing || st->lent.tid || st->leaving;
+    return st->changing || st->lent.tid || st->leaving || st->signals == TN_SIGNALS_CHANGING;
 }
 
 static void run_hands(struct tn_hands *h, enum errand errand)

@@ -117,7 +117,7 @@ static int order_take(struct tn_hands *h, u64 proc, const struct tn_undo *undo, 
 
         if (undo[i].len == TN_UNDO_COUNTER)
             continue;
-        if (undo[i].len < 5 || undo[i].len > sizeof(undo[i].orig))
+        if ((undo[i].len < 5 && undo[i].len != TN_BREAK_LEN) || undo[i].len > sizeof(undo[i].orig))
             return -EPROTO;
         *c = (struct tn_change){.addr = undo[i].addr, .len = undo[i].len};
         memcpy(c->from, undo[i].patched, undo[i].len);
@@ -125,6 +125,8 @@ static int order_take(struct tn_hands *h, u64 proc, const struct tn_undo *undo, 
         nchanges++;
     }
     r = nchanges ? tn_change(&h->t, changes, nchanges, 0, err) : 0;
+    if (r == 0 && p.signals)
+        tn_hands_signals_inherited(h, p.signals);
     for (u32 i = 0; i < n && r >= 0; i++)
         if (undo[i].len == TN_UNDO_COUNTER && tn_maps_data(&maps, undo[i].addr, sizeof(u16)))
             tn_counter_move(&h->t, undo[i].addr, -(s32)undo[i].raised);
@@ -169,6 +171,19 @@ static int order_borrow(struct tn_hands *h, u32 wait_ms, struct tn_borrow_facts 
         h->t.seccomp ? tn_filter_of_thread(h->t.pid, h->b.tid) : (u32)((1ull << TN_SYS_COUNT) - 1);
     ret->threads = 0;
     return 0;
+}
+
+static int order_signals(struct tn_hands *h, u64 entry, u64 restorer, u32 wait_ms, struct tn_error *err)
+{
+    const struct tn_region *text = NULL, *agent = tn_state_region(h->st, TN_REGION_AGENT_TEXT, 0);
+
+    for (u32 i = 0; i < h->st->nregions; i++)
+        if (h->st->region[i].kind == TN_REGION_NEAR_TEXT &&
+            entry - h->st->region[i].addr < h->st->region[i].len)
+            text = &h->st->region[i];
+    if (!text || !agent || restorer - agent->addr >= agent->len || h->borrowed)
+        return tn_fail(err, -EPROTO, "bad_order", "the injector asked for an impossible handler");
+    return tn_hands_signals_on(h, entry, restorer, wait_ms, err);
 }
 
 static int serve_order(struct tn_hands *h, struct tn_order *o, u8 *body, u64 len, int *fds, u32 nfds, int job)
@@ -218,6 +233,9 @@ static int serve_order(struct tn_hands *h, struct tn_order *o, u8 *body, u64 len
             facts.install.threads += h->t.th[i].state != TN_TH_GONE && h->t.th[i].pid == h->t.pid;
         extra = &facts.install;
         nextra = sizeof(facts.install);
+        break;
+    case TN_ORDER_SIGNALS:
+        reply.err = order_signals(h, o->a, o->b, (u32)TN_MIN(o->c, 600000ull), &reply.why);
         break;
     case TN_ORDER_UNLINK:
         reply.err = h->borrowed ? -EPROTO : tn_hands_unlink(h, (u32)o->a, &reply.why);

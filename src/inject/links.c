@@ -18,6 +18,7 @@
  * looked at one by one, at leisure: sleepers through /proc, the awake ones held for a moment.
  */
 #include "inject/hands.h"
+#include "rt/signals.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,6 +26,8 @@
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <time.h>
+
+#define SIGNALS_WAIT_MS 1000u /* for a thread that gives SIGTRAP back */
 
 const struct tn_region *tn_state_region(const struct tn_state *st, u32 kind, u32 id)
 {
@@ -82,7 +85,7 @@ static int check_place(struct tn_hands *h, const struct tn_maps *maps, const str
     const struct tn_state *st = h->st;
     const struct tn_change_wire *c = &p->change;
     const struct tn_vma *v = tn_maps_at(maps, c->addr);
-    bool hookless = !p->tramp;
+    bool hookless = !p->tramp, trap = c->len == TN_BREAK_LEN;
     s32 rel;
     u64 to;
 
@@ -90,9 +93,10 @@ static int check_place(struct tn_hands *h, const struct tn_maps *maps, const str
         return tn_fail(err, -ENOENT, "not_mapped", "the code at 0x%llx of process %d is not there any more",
                        (unsigned long long)c->addr, st->pid);
     memcpy(&rel, c->to + 1, 4);
-    to = c->addr + 5 + (u64)(s64)rel;
-    if (c->len < 5 || c->len > sizeof(((struct tn_undo *)0)->orig) || c->ninsns > 16 || !v->ino ||
-        !(v->prot & PROT_EXEC) || c->len > v->end - c->addr || c->to[0] != 0xe9 || c->from[0] == 0xcc ||
+    to = trap ? p->displaced : c->addr + 5 + (u64)(s64)rel;
+    if ((c->len < 5 && !trap) || (trap && (hookless || st->signals != TN_SIGNALS_ON)) ||
+        c->len > sizeof(((struct tn_undo *)0)->orig) || c->ninsns > 16 || !v->ino || !(v->prot & PROT_EXEC) ||
+        c->len > v->end - c->addr || c->to[0] != (trap ? 0xcc : 0xe9) || c->from[0] == 0xcc ||
         !in_region(st, TN_REGION_NEAR_TEXT, to, 1) || p->site >= (s32)TN_STATE_SITES ||
         p->slot >= (s32)TN_STATE_HOOKS || p->region >= TN_STATE_REGIONS ||
         !in_region(st, TN_REGION_NEAR_TEXT, p->displaced, p->displaced_len) ||
@@ -315,6 +319,8 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
         memcpy(s->patched, p->change.to, sizeof(s->patched));
         mirror(h, site[i], 1);
         r = store(h, p->head, p->tramp ? p->tramp : p->hook_return);
+        if (r == 0 && s->len == TN_BREAK_LEN)
+            r = tn_hands_break_add(h, s->addr, s->displaced);
         if (r < 0)
             break;
     }
@@ -505,6 +511,8 @@ void tn_hands_forget_gone(struct tn_hands *h)
         }
         if (s->common)
             st->vfork_done = 0;
+        if (gone && s->len == TN_BREAK_LEN)
+            tn_hands_break_forget(h, s->addr);
         s->state = gone ? TN_SITE_GONE : TN_SITE_BARE;
         mirror(h, i, 0);
     }
@@ -527,14 +535,18 @@ static void unlink_hook(struct tn_hands *h, u32 index)
         st->prog[slot->prog].state = TN_HOOK_RETIRED;
 }
 
-/* The last link of a process takes the patches with it that served all links (vfork's call sites). */
-static u32 common_sites(struct tn_state *st, u32 *ret_sites)
+/* The last link of a process takes the patches with it that served all links: vfork's call sites, and calls that touch
+   masks and handlers, once SIGTRAP is the host's again. Where that cannot be now, they stay. */
+static u32 common_sites(struct tn_hands *h, u32 *ret_sites)
 {
+    struct tn_state *st = h->st;
     u32 n = 0;
 
     for (u32 i = 0; i < TN_STATE_HOOKS; i++)
         if (st->hook[i].state == TN_HOOK_LIVE)
             return 0;
+    if (tn_hands_signals_off(h, SIGNALS_WAIT_MS) < 0)
+        return 0;
     for (u32 i = 0; i < TN_STATE_SITES; i++)
         if (st->site[i].state == TN_SITE_PATCHED && st->site[i].common) {
             st->site[i].common = false;
@@ -549,6 +561,7 @@ int tn_hands_unlink(struct tn_hands *h, u32 link_index, struct tn_error *err)
     struct tn_state *st = h->st;
     _free_ u32 *bare = calloc(TN_STATE_SITES, sizeof(*bare));
     u32 n = 0, found = 0;
+    int r = 0;
 
     if (!bare)
         return -ENOMEM;
@@ -560,11 +573,15 @@ int tn_hands_unlink(struct tn_hands *h, u32 link_index, struct tn_error *err)
         if (st->site[st->hook[i].site].nhooks == 0 && !st->site[st->hook[i].site].common)
             bare[n++] = st->hook[i].site;
     }
+    /* When bytes cannot be restored now, the jump stays with an empty chain behind it: harmless. */
+    if (n)
+        r = restore(h, bare, n, err);
+    n = r == 0 ? common_sites(h, bare) : 0;
+    if (n)
+        r = restore(h, bare, n, err);
     if (!found)
         return tn_fail(err, -ENOENT, "no_link", "link %u is not in process %d", link_index, st->pid);
-    n += common_sites(st, bare + n);
-    /* When bytes cannot be restored now, the jump stays with an empty chain behind it: harmless. */
-    return n ? restore(h, bare, n, err) : 0;
+    return r;
 }
 
 int tn_hands_wait_runs(struct tn_hands *h, u32 link_index, u32 wait_ms, struct tn_error *err)
@@ -605,15 +622,23 @@ int tn_hands_restore_all(struct tn_hands *h)
 {
     _free_ u32 *sites = calloc(TN_STATE_SITES, sizeof(*sites));
     u32 n = 0;
+    int r = 0;
 
     tn_counter_repair(h);
     tn_counter_lower_all(h);
     if (!sites)
         return -ENOMEM;
-    for (u32 i = 0; i < h->st->nsites; i++)
-        if (h->st->site[i].state == TN_SITE_PATCHED || h->st->site[i].state == TN_SITE_PLANNED)
-            sites[n++] = i;
-    return n ? restore(h, sites, n, NULL) : 0;
+    for (u32 pass = 0; pass < 2 && r == 0; pass++) {
+        n = 0;
+        if (pass && tn_hands_signals_off(h, SIGNALS_WAIT_MS) < 0)
+            break; /* handler and guards stay, and the process is as before */
+        for (u32 i = 0; i < h->st->nsites; i++)
+            if ((h->st->site[i].state == TN_SITE_PATCHED || h->st->site[i].state == TN_SITE_PLANNED) &&
+                (pass || !h->st->site[i].common))
+                sites[n++] = i;
+        r = n ? restore(h, sites, n, NULL) : 0;
+    }
+    return r;
 }
 
 int tn_hands_repair(struct tn_hands *h)
@@ -634,8 +659,11 @@ int tn_hands_repair(struct tn_hands *h)
         if (st->site[i].state == TN_SITE_PLANNED ||
             (st->site[i].state == TN_SITE_PATCHED && !st->site[i].common && !st->site[i].nhooks))
             sites[n++] = i;
-    n += common_sites(st, sites + n);
     r = n ? restore(h, sites, n, NULL) : 0;
+    if (r == 0 && st->signals == TN_SIGNALS_CHANGING)
+        tn_hands_signals_off(h, SIGNALS_WAIT_MS);
+    n = r == 0 ? common_sites(h, sites) : 0;
+    r = n ? restore(h, sites, n, NULL) : r;
     if (r == 0)
         st->changing = 0;
     return r;

@@ -8,6 +8,7 @@
 #include "rewrite/module.h"
 #include "rewrite/refusals.h"
 #include "rewrite/vectors.h"
+#include "rt/signals.h"
 
 #include <elf.h>
 #include <errno.h>
@@ -152,8 +153,8 @@ int tn_look_markers(struct tn_entry *c)
                 continue;
             }
             code = tn_maps_at(&c->maps, u->addr);
-            if (!u->state || u->len < 5 || u->len > sizeof(u->orig) || !code || !(code->prot & PROT_EXEC) ||
-                !code->ino || u->len > code->end - u->addr)
+            if (!u->state || (u->len < 5 && u->len != TN_BREAK_LEN) || u->len > sizeof(u->orig) || !code ||
+                !(code->prot & PROT_EXEC) || !code->ino || u->len > code->end - u->addr)
                 continue;
             fd = tn_open_mapped(c->pid, &c->maps, code);
             if (fd < 0 ||
@@ -373,6 +374,14 @@ static int plan_file(struct tn_entry *c, int fd, u64 offset, u32 kind, const str
                                                                               : TN_PLACE_OFFSET;
 
     r = tn_plan(tn_module_code(m, addr), place, addr, &plan, c->err);
+    if (r < 0 && tn_break_serves(place, c->err->reason)) {
+        struct tn_error jump = *c->err;
+
+        *c->err = (struct tn_error){};
+        r = tn_plan_break(tn_module_code(m, addr), place, addr, &plan, c->err);
+        if (r < 0 && r != -ENOMEM)
+            *c->err = jump;
+    }
     if (r < 0)
         goto out;
     if (plan.npatches > EXITS_MAX) {
@@ -422,11 +431,12 @@ static int look_bytes(const struct tn_entry *c, const struct tn_patch *p, u64 bi
 {
     u64 addr = p->addr + bias;
     s32 site = tn_look_site(c, addr, p);
+    u32 span = tn_patch_span(p);
     u8 now[TN_PATCH_MAX];
 
     if (p->len > sizeof(((struct tn_undo *)0)->orig))
         return tn_fail(err, -ENOTSUP, "window_too_long", "the place needs %u bytes", p->len);
-    if (tn_peek(c->pid, addr, now, p->len) < 0)
+    if (tn_peek(c->pid, addr, now, span) < 0)
         return tn_fail(err, -ENOENT, "not_mapped", "the code at 0x%llx of process %d cannot be read",
                        (unsigned long long)addr, c->pid);
     if (overlaps(c, p, addr))
@@ -434,10 +444,11 @@ static int look_bytes(const struct tn_entry *c, const struct tn_patch *p, u64 bi
                        "another hook changes the same instructions at 0x%llx in another way",
                        (unsigned long long)addr);
     if (site >= 0 && c->st->site[site].state == TN_SITE_PATCHED &&
-        !memcmp(now, c->st->site[site].patched, p->len))
+        !memcmp(now, c->st->site[site].patched, p->len) &&
+        !memcmp(now + p->len, p->expected + p->len, span - p->len))
         return 0;
-    as_put_back(c, addr, now, p->len);
-    if (memcmp(now, p->expected, p->len))
+    as_put_back(c, addr, now, span);
+    if (memcmp(now, p->expected, span))
         return tn_fail(err, -EEXIST, "foreign_bytes",
                        "the code at 0x%llx of process %d is not what %s says, and not ours: %s",
                        (unsigned long long)addr, c->pid, path,
@@ -787,6 +798,138 @@ int tn_plan_vfork(struct tn_entry *c)
     for (u32 i = 0; i < p->npatches && r == 0; i++)
         if (!p->patch[i].refused)
             r = wish(c, &p->patch[i], bias, false);
+    return r;
+}
+
+/* ----------------------------------------------------------------------------- breakpoints */
+
+bool tn_plan_breaks(const struct tn_entry *c)
+{
+    for (u32 i = 0; i < c->nwishes; i++)
+        if (c->wish[i].hook && c->wish[i].patch->len == TN_BREAK_LEN)
+            return true;
+    return false;
+}
+
+static int no_breaks(struct tn_entry *c, const char *name, u64 addr, const char *why)
+{
+    return tn_fail(c->err, -ENOTSUP, "signals_not_ours",
+                   "no five-byte jump fits, and no breakpoint can stand in process %d: its signals cannot be "
+                   "kept for it, since "
+                   "code at 0x%llx of %s may set a mask or a handler, and cannot be hooked: %s",
+                   c->pid, (unsigned long long)addr, name, why);
+}
+
+/* `mov $15,%rax; syscall`, to which handlers return and nobody jumps. */
+static const struct tn_patch *restorer(struct tn_entry *c, const struct tn_vma *v, u64 bias, u64 addr)
+{
+    static const u8 code[] = {0x48, 0xc7, 0xc0, TN_GUARD_rt_sigreturn, 0, 0, 0, 0x0f, 0x05};
+    const u8 len = sizeof(code) - 2;
+    s32 site;
+    u8 now[sizeof(code)];
+    struct tn_patch *p;
+
+    if (c->nrestorers == TN_RESTORERS_MAX)
+        return NULL;
+    p = &c->restorer[c->nrestorers];
+    *p = (struct tn_patch){.addr = addr - len,
+                           .len = len,
+                           .ninsns = 1,
+                           .insn_len = {len},
+                           .place = TN_PLACE_SYSENTER,
+                           .hook_before = 1,
+                           .nr = TN_GUARD_rt_sigreturn,
+                           .resume = addr};
+    memcpy(p->expected, code, len);
+    site = tn_look_site(c, p->addr + bias, p);
+    if (p->addr + bias < v->start || addr + bias + 2 > v->end ||
+        tn_peek(c->pid, p->addr + bias, now, sizeof(now)) < 0 || memcmp(now + len, code + len, 2) ||
+        (memcmp(now, code, len) && (site < 0 || memcmp(now, c->st->site[site].patched, len))))
+        return NULL;
+    c->nrestorers++;
+    return p;
+}
+
+/* One file's. */
+static int guard_file(struct tn_entry *c, const struct tn_vma *v, const struct tn_planned *p, u64 bias)
+{
+    const char *name = tn_vma_name(&c->maps, v);
+    int r = 0;
+
+    for (u32 k = 0; k < p->npatches && r == 0; k++) {
+        const struct tn_patch *patch = &p->patch[k];
+        bool needed = patch->nr == TN_NR_UNKNOWN || tn_guard_needed(patch->nr);
+        struct tn_error why = {};
+
+        if (patch->nr != TN_NR_UNKNOWN && !tn_guarded(patch->nr))
+            continue;
+        if (patch->refused && patch->nr == TN_GUARD_rt_sigreturn) {
+            const struct tn_patch *back = restorer(c, v, bias, patch->addr);
+
+            r = back ? wish(c, back, bias, false)
+                     : no_breaks(c, name, patch->addr, "it returns from handlers in its own way");
+        } else if (patch->refused) {
+            r = needed ? no_breaks(c, name, patch->addr, tn_refusal_name(patch->refused)) : 0;
+        } else if (look_bytes(c, patch, bias, name, &why) < 0) {
+            r = needed ? no_breaks(c, name, patch->addr, why.reason) : 0;
+        } else {
+            r = wish(c, patch, bias, false);
+        }
+    }
+    return r;
+}
+
+/* Code that is in no file: whether it makes system calls can be seen, but not which. */
+static int guard_nameless(struct tn_entry *c, const struct tn_vma *v)
+{
+    u8 bytes[16 * TN_PAGE];
+
+    for (u32 i = 0; i < c->st->nregions; i++)
+        if (v->start - c->st->region[i].addr < c->st->region[i].len)
+            return 0;
+    for (u64 at = v->start; at < v->end; at += sizeof(bytes) - 1) {
+        u64 n = TN_MIN(sizeof(bytes), v->end - at);
+
+        if (tn_peek(c->pid, at, bytes, n) < 0)
+            return no_breaks(c, "memory that is no file's", at, "it cannot be read");
+        for (u64 i = 0; i + 1 < n; i++)
+            if (bytes[i] == 0x0f && bytes[i + 1] == 0x05)
+                return no_breaks(c, "memory that is no file's", at + i, "which call it makes is not known");
+        if (n < sizeof(bytes))
+            break;
+    }
+    return 0;
+}
+
+int tn_plan_guards(struct tn_entry *c)
+{
+    int r = 0;
+
+    c->nrestorers = 0;
+    for (u32 i = 0; i < c->maps.n && r == 0; i++) {
+        const struct tn_vma *v = &c->maps.vma[i];
+        const char *name = tn_vma_name(&c->maps, v);
+        const struct tn_planned *p = NULL;
+        struct tn_error why = {}, *err = c->err;
+        _close_ int fd = -1;
+        u64 bias;
+
+        if (!(v->prot & PROT_EXEC) || !strncmp(name, "/memfd:tenon-", 13) || !strcmp(name, "[vsyscall]") ||
+            !strcmp(name, "[vdso]"))
+            continue;
+        if (!v->ino) {
+            r = guard_nameless(c, v);
+            continue;
+        }
+        fd = tn_open_mapped(c->pid, &c->maps, v);
+        c->err = &why;
+        r = fd < 0 ? fd : plan_file(c, fd, TN_PLANNED_ALL, TN_PLACE_SYSENTER, &p);
+        c->err = err;
+        if (r < 0 && r != -ENOMEM)
+            r = no_breaks(c, name, v->start, why.reason[0] ? why.reason : strerror(-r));
+        else if (r == 0 && p->npatches && bias_of(p, v, &bias))
+            r = guard_file(c, v, p, bias);
+    }
     return r;
 }
 

@@ -35,6 +35,7 @@
     R(CLAIMS, "claims of CPUs")                                                                              \
     R(CALLS, "numbers of system calls under way")                                                            \
     R(MARKS, "calls that are left by tail jumps")                                                            \
+    R(SIGNALS, "what the host believes of SIGTRAP, and breakpoints")                                         \
     R(STUB, "code that makes calls for us, see stub.c")                                                      \
     R(SCRATCH, "messages with descriptors, while they are passed")                                           \
     R(MAP, "memory of map `id`")                                                                             \
@@ -142,7 +143,9 @@ struct tn_state {
     u32 held; /* enum tn_held */
     u64 start_time;
     u32 vfork_done; /* vfork-like sites are patched */
-    u32 changing;   /* bytes are being changed: 1, or 2 + the index of the link that is being made */
+    u32 signals;    /* enum tn_signals_on: SIGTRAP is ours, and breakpoints may stand */
+    u64 signals_entry;
+    u32 changing; /* bytes are being changed: 1, or 2 + the index of the link that is being made */
     u32 leaving,
         pad2; /* 1 + the index of a link that is to be taken away: an order that is not given twice */
     struct tn_lent lent;
@@ -189,6 +192,7 @@ struct tn_mark {
     O(WRITE)  /* n × (struct tn_write, bytes): into memory of ours that nothing leads to yet */                     \
     O(INSTALL) /* struct tn_install_req, struct tn_place_req[n] → struct tn_install_facts; a link of many        \
                   places takes several */ \
+    O(SIGNALS) /* a = handler, b = where it returns to, c = ms: SIGTRAP becomes ours, its calls being guarded */     \
     O(UNLINK) /* a = link: what has been installed of it is taken back */                                            \
     O(TAKE)   /* a = PROC region of a dead holder, struct tn_undo[n]: bytes put back, marker cleared */              \
     O(RUN_TO) /* a = address of the loader's breakpoint, b = of its state word, c = of the entry;           \

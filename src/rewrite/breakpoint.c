@@ -19,9 +19,10 @@
 
 bool tn_break_serves(enum tn_place_kind place, const char *reason)
 {
-    static const enum tn_refusal_id row[] = {TN_REFUSE_TOO_SHORT,       TN_REFUSE_CALL_IN_WINDOW,
-                                             TN_REFUSE_WINDOW_CROSSES,  TN_REFUSE_JUMP_INTO_WINDOW,
-                                             TN_REFUSE_JUMP_UNPROVABLE, TN_REFUSE_UNDECODABLE};
+    static const enum tn_refusal_id row[] = {TN_REFUSE_TOO_SHORT,         TN_REFUSE_CALL_IN_WINDOW,
+                                             TN_REFUSE_WINDOW_CROSSES,    TN_REFUSE_JUMP_INTO_WINDOW,
+                                             TN_REFUSE_JUMP_UNPROVABLE,   TN_REFUSE_UNDECODABLE,
+                                             TN_REFUSE_NOT_AN_INSTRUCTION};
     u32 n = place == TN_PLACE_EXIT ? 4 : TN_ARRAY_SIZE(row);
 
     for (u32 i = 0; place <= TN_PLACE_EXIT && i < n; i++)

@@ -171,6 +171,7 @@ struct tn_proc {
        (XCR0). Size 0: no such call is possible. */
     u32 xsave_size, xsave_how;
     u64 xsave_mask;
+    u64 signals; /* struct tn_signals, once breakpoints have stood here; 0: they never have */
 };
 
 /* How the thread pointer may be read. */

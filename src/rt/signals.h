@@ -132,6 +132,24 @@ struct tn_signals {
     struct tn_sig_break brk[TN_SIG_BREAKS];
 };
 
+#define TN_SA_RESTART  0x10000000ull
+#define TN_SA_ONSTACK  0x08000000ull
+#define TN_SA_RESTORER 0x04000000ull
+#define TN_SA_SIGINFO  0x4ull
+
+/* The kernel's action for SIGTRAP as long as breakpoints stand. It interrupts calls, and chooses the stack, as the host's
+   would. */
+static inline struct tn_sigaction tn_signals_action(u64 entry, u64 restorer, const struct tn_sigaction *host)
+{
+    u64 same =
+        host->handler > 1 ? host->flags & (TN_SA_ONSTACK | TN_SA_RESTART) : TN_SA_ONSTACK | TN_SA_RESTART;
+
+    return (struct tn_sigaction){.handler = entry,
+                                 .flags = TN_SA_SIGINFO | TN_SA_RESTORER | same,
+                                 .restorer = restorer,
+                                 .mask = ~0ull};
+}
+
 /* What a guarded place of the host leads to, and where it goes on: in front of its call, or behind it if the agent has
    made it. The words stand behind the code that leads there. */
 struct tn_guard_block {

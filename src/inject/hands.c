@@ -125,8 +125,6 @@ static int order_take(struct tn_hands *h, u64 proc, const struct tn_undo *undo, 
         nchanges++;
     }
     r = nchanges ? tn_change(&h->t, changes, nchanges, 0, err) : 0;
-    if (r == 0 && p.signals)
-        tn_hands_signals_inherited(h, p.signals);
     for (u32 i = 0; i < n && r >= 0; i++)
         if (undo[i].len == TN_UNDO_COUNTER && tn_maps_data(&maps, undo[i].addr, sizeof(u16)))
             tn_counter_move(&h->t, undo[i].addr, -(s32)undo[i].raised);

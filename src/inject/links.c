@@ -250,6 +250,7 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
     r = tn_maps_read(h->t.pid, &maps);
     if (r < 0)
         return tn_fail(err, r, "vanished", "process %d ended in the middle", h->t.pid);
+    tn_hands_signals_inherited(h, &maps);
     for (u32 i = 0; i < req->nplaces; i++) {
         r = check_place(h, &maps, &places[i], err);
         if (r < 0)

@@ -879,22 +879,38 @@ static int guard_file(struct tn_entry *c, const struct tn_vma *v, const struct t
     return r;
 }
 
-/* Code that is in no file: whether it makes system calls can be seen, but not which. */
+/* Memory of ours, or of a broker that is dead: its hands have written down where. */
+static bool of_brokers(const struct tn_entry *c, u64 addr)
+{
+    struct tn_range list[TN_PROC_OURS_MAX];
+
+    for (u32 i = 0; i < c->st->nregions; i++)
+        if (addr - c->st->region[i].addr < c->st->region[i].len)
+            return true;
+    for (u32 i = 0; i < c->maps.n; i++) {
+        if (!tn_is_marker(&c->maps, &c->maps.vma[i]) ||
+            tn_peek(c->pid, c->maps.vma[i].start + TN_PROC_OURS_OFF, list, sizeof(list)) < 0)
+            continue;
+        for (u32 k = 0; k < TN_PROC_OURS_MAX; k++)
+            if (addr - list[k].start < list[k].end - list[k].start)
+                return true;
+    }
+    return false;
+}
+
+/* Code that is in no file, or in one that is no program: whether it makes system calls can be seen, but not which. */
 static int guard_nameless(struct tn_entry *c, const struct tn_vma *v)
 {
     u8 bytes[16 * TN_PAGE];
 
-    for (u32 i = 0; i < c->st->nregions; i++)
-        if (v->start - c->st->region[i].addr < c->st->region[i].len)
-            return 0;
     for (u64 at = v->start; at < v->end; at += sizeof(bytes) - 1) {
         u64 n = TN_MIN(sizeof(bytes), v->end - at);
 
         if (tn_peek(c->pid, at, bytes, n) < 0)
-            return no_breaks(c, "memory that is no file's", at, "it cannot be read");
+            return no_breaks(c, "no program's file", at, "it cannot be read");
         for (u64 i = 0; i + 1 < n; i++)
-            if (bytes[i] == 0x0f && bytes[i + 1] == 0x05)
-                return no_breaks(c, "memory that is no file's", at + i, "which call it makes is not known");
+            if (bytes[i] == 0x0f && bytes[i + 1] == 0x05 && !of_brokers(c, at + i))
+                return no_breaks(c, "no program's file", at + i, "which call it makes is not known");
         if (n < sizeof(bytes))
             break;
     }
@@ -926,7 +942,7 @@ int tn_plan_guards(struct tn_entry *c)
         r = fd < 0 ? fd : plan_file(c, fd, TN_PLANNED_ALL, TN_PLACE_SYSENTER, &p);
         c->err = err;
         if (r < 0 && r != -ENOMEM)
-            r = no_breaks(c, name, v->start, why.reason[0] ? why.reason : strerror(-r));
+            r = guard_nameless(c, v);
         else if (r == 0 && p->npatches && bias_of(p, v, &bias))
             r = guard_file(c, v, p, bias);
     }

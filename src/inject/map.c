@@ -395,6 +395,23 @@ static int map_files(struct tn_hands *h, u64 stub, u64 scratch, const struct tn_
     return r < 0 ? r : prove(h, reqs, n, fds);
 }
 
+/* Where code of ours is that is in no file, for brokers after this one. */
+static void tell_ours(struct tn_hands *h)
+{
+    const struct tn_region *proc = tn_state_region(h->st, TN_REGION_PROC, 0);
+    struct tn_range list[TN_PROC_OURS_MAX] = {};
+    u32 n = 0;
+
+    for (u32 i = 0; i < h->st->nregions && n < TN_PROC_OURS_MAX; i++) {
+        const struct tn_region *r = &h->st->region[i];
+
+        if (r->kind == TN_REGION_STUB || r->kind == TN_REGION_NEAR_TEXT)
+            list[n++] = (struct tn_range){r->addr, r->addr + r->len};
+    }
+    if (proc)
+        tn_tracee_write(&h->t, proc->addr + TN_PROC_OURS_OFF, list, sizeof(list));
+}
+
 int tn_hands_map(struct tn_hands *h, const struct tn_map_req *reqs, u32 n, const int *fds, u32 nfds, u32 keep,
                  struct tn_error *err)
 {
@@ -497,5 +514,6 @@ out:
                                                     .dev = sb.st_dev,
                                                     .ino = sb.st_ino};
     }
+    tell_ours(h);
     return 0;
 }

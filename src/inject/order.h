@@ -165,8 +165,10 @@ struct tn_state {
 /* The PROC region: struct tn_proc first (the agent's and another broker's view), then what is ours. */
 #define TN_PROC_NAME      "tenon-proc" /* of its memfd, as /proc/PID/maps shows it */
 #define TN_PROC_MARK_OFF  1024u        /* struct tn_mark */
-#define TN_PROC_UNDO_OFF  4096u        /* TN_UNDO_COUNT × struct tn_undo: sites, then counters */
-#define TN_PROC_VIEWS_OFF 212992u      /* TN_STATE_VIEWS × struct tn_map, 128 bytes apart */
+#define TN_PROC_OURS_OFF  2048u /* TN_PROC_OURS_MAX × struct tn_range: code of ours that is in no file */
+#define TN_PROC_OURS_MAX  64u
+#define TN_PROC_UNDO_OFF  4096u   /* TN_UNDO_COUNT × struct tn_undo: sites, then counters */
+#define TN_PROC_VIEWS_OFF 212992u /* TN_STATE_VIEWS × struct tn_map, 128 bytes apart */
 #define TN_VIEW_STRIDE    128u
 #define TN_PROC_SIZE      270336u
 #define TN_UNDO_COUNT     (TN_STATE_SITES + TN_STATE_COUNTERS)

@@ -511,12 +511,20 @@ static int go_off(struct tn_hands *h, u64 at, u32 wait_ms)
     return r;
 }
 
-void tn_hands_signals_inherited(struct tn_hands *h, u64 signals)
+void tn_hands_signals_inherited(struct tn_hands *h, const struct tn_maps *maps)
 {
-    u64 on;
+    const struct tn_region *own = tn_state_region(h->st, TN_REGION_PROC, 0);
 
-    if (tn_tracee_read(&h->t, signals, &on, sizeof(on)) == 0 && on == TN_SIGNALS_ON)
-        go_off(h, signals, 0);
+    for (u32 i = 0; i < maps->n; i++) {
+        const struct tn_vma *v = &maps->vma[i];
+        struct tn_proc p;
+        u64 on;
+
+        if (tn_is_marker(maps, v) && (!own || own->addr != v->start) &&
+            tn_tracee_read(&h->t, v->start, &p, sizeof(p)) == 0 && p.magic == TN_PROC_MAGIC && !p.held &&
+            p.signals && tn_tracee_read(&h->t, p.signals, &on, sizeof(on)) == 0 && on == TN_SIGNALS_ON)
+            go_off(h, p.signals, 0);
+    }
 }
 
 int tn_hands_signals_off(struct tn_hands *h, u32 wait_ms)

@@ -135,14 +135,19 @@ static bool alike(struct walk *w, s64 off, u32 size, s64 start, s64 bytes, s64 e
     return true;
 }
 
-static int refuse_mixed(struct tn_error *err, const struct walk *w, const char *name, const char *owner)
+static int refuse_mixed(struct tn_error *err, const struct walk *w, s64 last, s64 end, const char *name,
+                        const char *owner)
 {
+    if (last > end)
+        return tn_fail(err, -EACCES, "type_bounds",
+                       "invalid variable offset: the index may lead %" PRId64
+                       " bytes beyond the last element of %s of struct %s: bound it by their number",
+                       last - end, name, owner);
     return tn_fail(
         err, -EACCES, "type_bounds",
-        "invalid variable offset: places %u bytes apart, from first to last %" PRIu64
-        ", are not all the same in elements of %s of struct %s: bound the index by their number, and "
-        "multiply it by their size",
-        w->step, w->span, name, owner);
+        "invalid variable offset: the %u bytes from one place to the next are no whole elements of %s of "
+        "struct %s, so that they are not all the same field",
+        w->step, name, owner);
 }
 
 /* One member, which has the byte at `off`. FOUND_STRUCT with *off ≠ 0: go on inside w->type. */
@@ -165,7 +170,7 @@ static int at_member(struct walk *w, const struct btf_type *t, u32 owner, const 
     went_through(w, m);
     if ((is_struct(b, resolved) || tn_btf_kind(mt) == BTF_KIND_PTR) &&
         !alike(w, *off, size, start, bytes, end))
-        return refuse_mixed(err, w, name, name_of(b, owner));
+        return refuse_mixed(err, w, *off + (s64)w->span + size, end, name, name_of(b, owner));
     if (is_struct(b, resolved)) {
         w->type = type;
         *off -= start;

@@ -243,7 +243,7 @@ def _(room):
                 code = 9002 if k == 2 else code
             same([seen(room, link, at) for at in (3, 4, 5)], [weight, side, code], f"{program} {k}")
         link.detach()
-        refused(room, "indexes_too_far", host, "not all the same in elements of crate", "eim.bpf.c:")
+        refused(room, "indexes_too_far", host, "beyond the last element of crate of struct Store", "eim.bpf.c:")
         refused(room, "indexes_another_field", host, "needs  read(s->crate[..].side[1])", "eim.bpf.c:")
 
 

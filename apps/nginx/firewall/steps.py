@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """How many instructions a worker of nginx executes for one request, outside the kernel: it is single-stepped from one
-epoll_wait to the next. Unlike its time this is the same number however busy the machine is."""
+epoll_wait to the next. Unlike its time this number hardly depends on how busy the machine is."""
 import ctypes
 import os
 import socket

@@ -898,18 +898,30 @@ static bool of_brokers(const struct tn_entry *c, u64 addr)
     return false;
 }
 
-/* Code that is in no file, or in one that is no program: whether it makes system calls can be seen, but not which. */
+/* A call whose number is loaded right before it, and which is not one of those that count. */
+static bool harmless_call(const u8 *bytes, u64 at)
+{
+    u32 nr;
+
+    if (at < 5 || bytes[at - 5] != 0xb8)
+        return false;
+    memcpy(&nr, bytes + at - 4, sizeof(nr));
+    return !tn_guard_needed((s32)nr);
+}
+
+/* Code that is in no file, or in one that is no program: whether it makes system calls can be seen, but not always which. */
 static int guard_nameless(struct tn_entry *c, const struct tn_vma *v)
 {
     u8 bytes[16 * TN_PAGE];
 
-    for (u64 at = v->start; at < v->end; at += sizeof(bytes) - 1) {
+    for (u64 at = v->start; at < v->end; at += sizeof(bytes) - 6) {
         u64 n = TN_MIN(sizeof(bytes), v->end - at);
 
         if (tn_peek(c->pid, at, bytes, n) < 0)
             return no_breaks(c, "no program's file", at, "it cannot be read");
         for (u64 i = 0; i + 1 < n; i++)
-            if (bytes[i] == 0x0f && bytes[i + 1] == 0x05 && !of_brokers(c, at + i))
+            if (bytes[i] == 0x0f && bytes[i + 1] == 0x05 && !harmless_call(bytes, i) &&
+                (i >= 5 || at == v->start) && !of_brokers(c, at + i))
                 return no_breaks(c, "no program's file", at + i, "which call it makes is not known");
         if (n < sizeof(bytes))
             break;

@@ -31,7 +31,6 @@
 #define SETTLE_NS 1000000000ull
 #define ACTIONS   1024u /* in the scratch page: struct tn_sigaction[64] */
 #define TRIES     400u
-#define OFF_TRIES 5u
 
 static const struct tn_region *region(const struct tn_hands *h)
 {
@@ -100,7 +99,7 @@ static enum verdict look_at_held(struct tn_hands *h, const struct tn_thread *th,
 {
     struct user_regs_struct regs;
 
-    if (ptrace(PTRACE_GETREGS, th->tid, 0, &regs) < 0)
+    if (tn_ptrace(&h->t, PTRACE_GETREGS, th->tid, 0, &regs) < 0)
         return FINE; /* gone */
     if (th->tid == h->b.tid)
         regs = h->b.regs;
@@ -321,8 +320,8 @@ static int take_masks(struct tn_hands *h)
             u32 k, n = 0;
 
             if (th->state != TN_TH_HELD || th->pid != h->t.pid ||
-                ptrace(PTRACE_GETREGS, th->tid, 0, &regs) < 0 ||
-                ptrace(PTRACE_GETSIGMASK, th->tid, sizeof(mask), &mask) < 0)
+                tn_ptrace(&h->t, PTRACE_GETREGS, th->tid, 0, &regs) < 0 ||
+                tn_ptrace(&h->t, PTRACE_GETSIGMASK, th->tid, sizeof(mask), &mask) < 0)
                 continue;
             mask = lent ? h->b.mask : mask;
             tp = lent ? h->b.regs.fs_base : regs.fs_base;
@@ -333,7 +332,7 @@ static int take_masks(struct tn_hands *h)
                 if (lent)
                     h->b.mask = mask;
                 else
-                    ptrace(PTRACE_SETSIGMASK, th->tid, sizeof(mask), &mask);
+                    tn_ptrace(&h->t, PTRACE_SETSIGMASK, th->tid, sizeof(mask), &mask);
                 continue;
             }
             for (k = TN_SLOT_HASH(tp); n < TN_SIG_PROBES && known[k % TN_SIG_THREADS].tp; n++)
@@ -382,8 +381,9 @@ some:
         struct user_regs_struct regs;
         u64 mask;
 
-        if (th->state != TN_TH_HELD || th->pid != h->t.pid || ptrace(PTRACE_GETREGS, th->tid, 0, &regs) < 0 ||
-            ptrace(PTRACE_GETSIGMASK, th->tid, sizeof(mask), &mask) < 0)
+        if (th->state != TN_TH_HELD || th->pid != h->t.pid ||
+            tn_ptrace(&h->t, PTRACE_GETREGS, th->tid, 0, &regs) < 0 ||
+            tn_ptrace(&h->t, PTRACE_GETSIGMASK, th->tid, sizeof(mask), &mask) < 0)
             continue;
         if (!lent)
             tn_tracee_mend_result(&h->t, th);
@@ -394,7 +394,7 @@ some:
             if (lent)
                 h->b.mask |= TN_SIGTRAP_BIT;
             else
-                ptrace(PTRACE_SETSIGMASK, th->tid, sizeof(mask), &mask);
+                tn_ptrace(&h->t, PTRACE_SETSIGMASK, th->tid, sizeof(mask), &mask);
             if (known[k].pending)
                 syscall(SYS_tgkill, h->t.pid, th->tid, SIGTRAP);
         }
@@ -441,7 +441,10 @@ static int begin(struct tn_hands *h, u64 signals, bool masks, u32 wait_ms, struc
 
 static void end(struct tn_hands *h, u64 signals, u64 on)
 {
-    set_on(h, signals, on);
+    u64 now;
+
+    if (set_on(h, signals, on) < 0 && tn_tracee_read(&h->t, signals, &now, sizeof(now)) == 0)
+        tn_tracee_stumble(&h->t); /* whoever waits there would wait for ever */
     if (h->borrowed)
         tn_borrow_end(&h->t, &h->b);
     h->borrowed = false;
@@ -530,12 +533,16 @@ void tn_hands_signals_inherited(struct tn_hands *h, const struct tn_maps *maps)
 int tn_hands_signals_off(struct tn_hands *h, u32 wait_ms)
 {
     const struct tn_region *s = region(h);
-    int r = -EAGAIN;
+    u64 until = tn_monotonic() + 2 * wait_ms * 1000000ull;
+    int r;
 
     if (h->st->signals == TN_SIGNALS_OFF || !s)
         return 0;
-    for (u32 i = 0; i < OFF_TRIES && again(r); i++)
+    do { /* whoever is borrowed may be in the middle of a call of ours */
         r = go_off(h, s->addr, wait_ms);
+        if (again(r))
+            nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    } while (again(r) && tn_monotonic() < until);
     if (r == 0 || r == -ESRCH)
         h->st->signals = TN_SIGNALS_OFF;
     else if (h->st->signals == TN_SIGNALS_CHANGING)

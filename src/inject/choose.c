@@ -7,8 +7,10 @@
 #include "agent/agent.h"
 #include "agent/image.h"
 #include "inject/brain.h"
+#include "inject/stubs.h"
 #include "inject/tracee.h"
 #include "rewrite/mark.h"
+#include "rewrite/refusals.h"
 #include "rewrite/splice.h"
 #include "rewrite/trampoline.h"
 #include "rt/signals.h"
@@ -349,6 +351,71 @@ static int want_near_all(struct tn_entry *c)
     return r;
 }
 
+/* How far behind a window a jump of it may end: not in bytes of another patch. */
+static struct tn_patch with_neighbours(const struct tn_entry *c, const struct tn_patch *patch, u64 bias)
+{
+    struct tn_patch p = *patch;
+
+    for (u32 i = 0; i < c->st->nsites; i++) {
+        const struct tn_site *s = &c->st->site[i];
+        u64 end = p.addr + bias + p.len;
+
+        if (s->state >= TN_SITE_PATCHED && s->addr >= end && s->addr - end < p.behind)
+            p.behind = (u8)(s->addr - end);
+    }
+    return p;
+}
+
+static int choose_way(struct tn_entry *c, struct tn_stubs *stubs, struct tn_wish *w)
+{
+    for (u32 k = 0; w->ways >> k; k++) {
+        struct tn_patch p = with_neighbours(c, w->patch + k, w->bias);
+        int r;
+
+        if (!(w->ways >> k & 1))
+            continue;
+        r = p.punned ? tn_stubs_pun(stubs, &p, w->bias, &w->pun) : 0;
+        if (r == -ENOSPC)
+            continue;
+        w->patch += k;
+        w->ways >>= k;
+        return r;
+    }
+    return tn_refuse(c->err, -ENOTSUP, TN_REFUSE_NO_ROOM_PUNNED, w->patch->addr, NULL);
+}
+
+/* Where punned jumps lead: before all else, which has a wider choice. */
+static int want_stubs(struct tn_entry *c)
+{
+    _clean_(tn_stubs_clear) struct tn_stubs s = {};
+    u32 known;
+    int r = 0;
+
+    for (u32 i = 0; i < c->nwishes; i++)
+        r |= c->wish[i].patch->punned;
+    if (!r)
+        return 0;
+    r = tn_stubs_open(&s, &c->maps, NULL, 0, TN_STUB_PAGES);
+    for (u32 i = 0; i < c->st->nregions && r == 0; i++)
+        if (c->st->region[i].kind == TN_REGION_STUBS)
+            r = tn_stubs_add_page(&s, c->st->region[i].addr);
+    for (u32 i = 0; i < c->st->nsites && r == 0; i++)
+        for (u32 k = 0; k < c->st->site[i].njumps && r == 0; k++)
+            if (c->st->site[i].state != TN_SITE_FREE && c->st->site[i].state != TN_SITE_GONE)
+                r = tn_stubs_add(&s, c->st->site[i].stub[k]);
+    known = s.npages;
+    for (u32 i = 0; i < c->nwishes && r == 0; i++)
+        if (c->wish[i].patch->punned &&
+            tn_look_site(c, c->wish[i].patch->addr + c->wish[i].bias, c->wish[i].patch) < 0)
+            r = choose_way(c, &s, &c->wish[i]);
+    for (u32 i = known; i < s.npages && r == 0; i++) {
+        r = want(c, TN_REGION_STUBS, 0, s.page[i], TN_PAGE, PROT_READ | PROT_EXEC, false, -1, 0);
+        if (r == 0 && c->navoid < TN_MAP_REQS_MAX)
+            c->avoid[c->navoid++] = (struct tn_range){s.page[i], s.page[i] + TN_PAGE};
+    }
+    return r;
+}
+
 int tn_choose(struct tn_entry *c)
 {
     const struct tn_shared *sh = c->b->shared;
@@ -356,7 +423,9 @@ int tn_choose(struct tn_entry *c)
 
     c->nreq = c->nfds = c->navoid = 0;
     c->prog_known = false;
-    r = want_near_all(c);
+    r = want_stubs(c);
+    if (r == 0)
+        r = want_near_all(c);
     if (r == 0)
         r = want_agent(c);
     if (r == 0)

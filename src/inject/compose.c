@@ -187,6 +187,8 @@ static void wire(struct tn_place_req *q, const struct tn_patch *p, u64 bias, con
     q->change.place = p->place;
     q->change.hook_before = p->hook_before;
     q->change.ninsns = TN_MIN(p->ninsns, (u8)16);
+    q->change.rounds = p->rounds != 0;
+    q->change.njumps = p->punned ? q->change.ninsns : 0;
     memcpy(q->change.insn_off, p->insn_off, sizeof(q->change.insn_off));
     memcpy(q->change.from, p->expected, sizeof(q->change.from));
     memcpy(q->change.to, bytes, sizeof(q->change.to));
@@ -213,7 +215,7 @@ static s32 gone_site(const struct tn_entry *c, const struct near *n, const struc
 }
 
 static int displace(const struct tn_entry *c, const struct tn_patch *p, u64 bias,
-                    const struct tn_place_req *q, u8 *code, u64 cap, struct tn_displaced_out *out,
+                    const struct tn_place_req *q, u64 past, u8 *code, u64 cap, struct tn_displaced_out *out,
                     struct tn_error *err)
 {
     const struct tn_region *priv = tn_state_region(c->st, TN_REGION_PRIVATE, 0);
@@ -228,6 +230,7 @@ static int displace(const struct tn_entry *c, const struct tn_patch *p, u64 bias
                         &(struct tn_copy_to){.at = q->displaced,
                                              .load_bias = bias,
                                              .hook_entry_ptr = q->head,
+                                             .past = past,
                                              .priv = priv->addr,
                                              .calls = calls ? calls->addr : 0,
                                              .signals = signals->addr,
@@ -235,16 +238,43 @@ static int displace(const struct tn_entry *c, const struct tn_patch *p, u64 bias
                         code, (u32)cap, out, err);
 }
 
+static int write_stubs(struct tn_entry *c, const struct tn_pun *pun, const struct tn_displaced_out *out)
+{
+    int r = 0;
+
+    for (u32 k = 0; k < pun->njumps && r == 0; k++) {
+        const struct tn_region *reg = NULL;
+        u8 bytes[TN_PUN_STUB];
+        u32 len = tn_pun_stub(pun->stub[k], k ? out->jump_at[k] : out->enter, bytes);
+
+        for (u32 i = 0; i < c->st->nregions && !reg; i++)
+            if (c->st->region[i].kind == TN_REGION_STUBS &&
+                c->st->region[i].addr == TN_ROUND_DOWN(pun->stub[k], (u64)TN_PAGE))
+                reg = &c->st->region[i];
+        r = reg ? tn_brain_write(c, pun->stub[k], reg, bytes, len) : -EPROTO;
+    }
+    return r;
+}
+
 /* Displaced instructions of a place: those of its site if it was ever patched, else new ones, in the memory of a
    site whose code is gone if there is one. `nplaces`: places before this one in its request. */
-static int make_site(struct tn_entry *c, struct near *n, const struct tn_patch *p, u64 bias, bool common,
-                     struct tn_place_req *q, u32 nplaces)
+static int make_site(struct tn_entry *c, struct near *n, const struct tn_wish *w, struct tn_place_req *q,
+                     u32 nplaces)
 {
+    const struct tn_patch *p = w->patch;
+    const u64 bias = w->bias;
     u8 code[TN_DISPLACED_MAX], bytes[TN_PATCH_MAX] = {};
     struct tn_displaced_out out = {};
+    u64 past = 0;
     int r = -ENOENT;
 
-    q->common = common;
+    for (const struct tn_place_req *o = q - nplaces; p->rounds && o < q; o++)
+        if (o->change.addr == p->rounds + bias)
+            past = o->hook_return;
+    if (p->rounds && p->rounds != p->addr && !past)
+        return -EPROTO;
+
+    q->common = w->common;
     q->site = tn_look_site(c, p->addr + bias, p);
     q->slot = -1;
     q->func = !p->tail && (p->place == TN_PLACE_ENTRY || p->place == TN_PLACE_EXIT) ? c->place_addr : 0;
@@ -254,6 +284,8 @@ static int make_site(struct tn_entry *c, struct near *n, const struct tn_patch *
 
         memcpy(out.insn_at, s->insn_at, sizeof(out.insn_at));
         wire(q, p, bias, s->patched, &out);
+        q->change.depends = s->depends;
+        memcpy(q->stub, s->stub, sizeof(q->stub));
         q->head = s->head;
         q->hook_return = s->hook_return;
         q->hook_at = s->hook_at;
@@ -266,14 +298,14 @@ static int make_site(struct tn_entry *c, struct near *n, const struct tn_patch *
 
         q->head = s->head;
         q->displaced = s->displaced;
-        r = displace(c, p, bias, q, code, TN_MIN(s->displaced_len, (u64)sizeof(code)), &out, NULL);
+        r = displace(c, p, bias, q, past, code, TN_MIN(s->displaced_len, (u64)sizeof(code)), &out, NULL);
         if (r == 0)
             q->site = i;
     }
     if (r < 0) {
         q->head = take(&n->rec_used, n->rec->addr, 8, 8);
         q->displaced = n->text->addr + TN_ROUND_UP(n->text_used, 16ull);
-        r = displace(c, p, bias, q, code, sizeof(code), &out, c->err);
+        r = displace(c, p, bias, q, past, code, sizeof(code), &out, c->err);
         if (r < 0)
             return r;
         n->text_used = q->displaced + out.len - n->text->addr;
@@ -282,7 +314,14 @@ static int make_site(struct tn_entry *c, struct near *n, const struct tn_patch *
     q->displaced_len = out.len;
     q->hook_return = out.hook_return;
     q->hook_at = out.hook_at;
-    r = tn_patch_bytes(p, bias, out.enter, bytes, c->err);
+    if (p->punned) {
+        memcpy(bytes, w->pun.bytes, sizeof(bytes));
+        memcpy(q->stub, w->pun.stub, sizeof(q->stub));
+        q->change.depends = w->pun.depends;
+        r = write_stubs(c, &w->pun, &out);
+    } else {
+        r = tn_patch_bytes(p, bias, out.enter, bytes, c->err);
+    }
     if (r < 0)
         return r;
     wire(q, p, bias, bytes, &out);
@@ -551,20 +590,23 @@ int tn_compose_links(struct tn_entry *c, const struct tn_prog_slot *prog, const 
         r = wipe_marks(c);
     if (r == 0)
         serve_all_first(c, &ncommon);
-    /* Jumps out of the function last: what they mark is to be seen where they lead. */
+    /* Jumps out of the function last: what they mark is to be seen where they lead; and those that are led past a hook
+       come behind it. */
     for (u32 i = 0; i < 2 * c->nwishes && r == 0; i++) {
         const struct tn_wish *w = &c->wish[i % c->nwishes];
+        bool late =
+            w->patch->tail == TN_TAIL_LEAVE || (w->patch->rounds && w->patch->rounds != w->patch->addr);
         struct near *k;
 
         if (i == c->nwishes)
             first = n;
-        if ((w->patch->tail == TN_TAIL_LEAVE) != (i >= c->nwishes))
+        if (late != (i >= c->nwishes))
             continue;
         k = near_for(c, near, &nnear, w->patch->addr + w->bias);
         place[n].keeps = w->keeps;
         if (k)
-            r = make_site(c, k, w->patch, w->bias, w->common, &place[n], n);
-        if (!w->hook && (!k || r < 0)) { /* one that cannot be counted is left as it is */
+            r = make_site(c, k, w, &place[n], n);
+        if (!w->hook && !w->needed && (!k || r < 0)) { /* one that cannot be counted is left as it is */
             *c->err = (struct tn_error){};
             r = 0;
             ncommon--;

@@ -37,8 +37,9 @@ static int order_write(struct tn_hands *h, u64 addr, u32 index, u8 *bytes, u64 l
     const u64 none = 0; /* all that calls find of ours where they leave marks */
     bool ok = reg && addr >= reg->addr && addr - reg->addr <= reg->len &&
               len <= reg->len - (addr - reg->addr) &&
-              (near || reg->kind == TN_REGION_PROC || reg->kind == TN_REGION_PRIVATE ||
-               reg->kind == TN_REGION_POOL || reg->kind == TN_REGION_AGENT_DATA ||
+              (near || (reg->kind == TN_REGION_STUBS && !tn_state_stub(h->st, addr, len, -1)) ||
+               reg->kind == TN_REGION_PROC || reg->kind == TN_REGION_PRIVATE || reg->kind == TN_REGION_POOL ||
+               reg->kind == TN_REGION_AGENT_DATA ||
                (reg->kind == TN_REGION_MARKS && len == sizeof(none) && !memcmp(bytes, &none, len)));
     int r;
 
@@ -117,9 +118,14 @@ static int order_take(struct tn_hands *h, u64 proc, const struct tn_undo *undo, 
 
         if (undo[i].len == TN_UNDO_COUNTER)
             continue;
-        if ((undo[i].len < 5 && undo[i].len != TN_BREAK_LEN) || undo[i].len > sizeof(undo[i].orig))
+        if (!undo[i].len || undo[i].len > sizeof(undo[i].orig))
             return -EPROTO;
         *c = (struct tn_change){.addr = undo[i].addr, .len = undo[i].len};
+        while (c->nmore < TN_ARRAY_SIZE(undo[i].more) && undo[i].more[c->nmore] &&
+               undo[i].more[c->nmore] < undo[i].len) {
+            c->more[c->nmore] = undo[i].more[c->nmore];
+            c->nmore++;
+        }
         memcpy(c->from, undo[i].patched, undo[i].len);
         memcpy(c->to, undo[i].orig, undo[i].len);
         nchanges++;

@@ -12,6 +12,7 @@
 
 #include "inject/order.h"
 #include "inject/patch.h"
+#include "rewrite/pun.h"
 
 struct tn_hands {
     const struct tn_guardian *g;

@@ -58,6 +58,24 @@ static bool in_region(const struct tn_state *st, u32 kind, u64 addr, u64 len)
     return false;
 }
 
+bool tn_site_meets(const struct tn_site *s, u64 addr, u32 len, u32 depends)
+{
+    return (addr < s->addr + s->len + s->depends && s->addr < addr + len) ||
+           (addr < s->addr + s->len && s->addr < addr + len + depends);
+}
+
+bool tn_state_stub(const struct tn_state *st, u64 addr, u64 len, s32 but)
+{
+    for (u32 i = 0; i < st->nsites; i++) {
+        const struct tn_site *s = &st->site[i];
+
+        for (u32 k = 0; k < s->njumps && s->state != TN_SITE_FREE && s->state != TN_SITE_GONE; k++)
+            if ((s32)i != but && addr < s->stub[k] + TN_PUN_STUB && s->stub[k] < addr + len)
+                return true;
+    }
+    return false;
+}
+
 static int store(struct tn_hands *h, u64 addr, u64 value)
 {
     return addr % 8 ? -EINVAL : tn_tracee_write(&h->t, addr, &value, 8);
@@ -74,10 +92,40 @@ static void mirror(struct tn_hands *h, u32 site, u8 state)
         return;
     memcpy(u.orig, s->orig, u.len);
     memcpy(u.patched, s->patched, u.len);
+    for (u32 k = 1; k < s->njumps; k++)
+        u.more[k - 1] = s->insn_off[k];
     tn_tracee_write(&h->t, proc->addr + TN_PROC_UNDO_OFF + site * sizeof(u), &u, sizeof(u));
 }
 
 /* ------------------------------------------------------------------------------ install */
+
+/* A jump and nops into our text, or punned jumps to their stubs. */
+static bool leads_to_ours(const struct tn_state *st, const struct tn_place_req *p)
+{
+    const struct tn_change_wire *c = &p->change;
+    s32 rel;
+
+    if (!c->njumps && c->len == TN_BREAK_LEN)
+        return c->to[0] == 0xcc && !c->depends;
+    if (!c->njumps) {
+        memcpy(&rel, c->to + 1, 4);
+        return c->len >= 5 && !c->depends && c->to[0] == 0xe9 &&
+               in_region(st, TN_REGION_NEAR_TEXT, c->addr + 5 + (u64)(s64)rel, 1);
+    }
+    if (!c->len || c->njumps > TN_PUN_INSNS || c->njumps != c->ninsns || c->insn_off[0] ||
+        c->len + c->depends > sizeof(c->to) || memcmp(c->from + c->len, c->to + c->len, c->depends))
+        return false;
+    for (u32 k = 0; k < c->njumps; k++) {
+        u32 off = c->insn_off[k];
+
+        if (off >= c->len || (k && off <= c->insn_off[k - 1]) || c->from[off] == 0xcc ||
+            tn_pun_target(c->to + off, c->len + c->depends - off, c->addr + off) != p->stub[k] ||
+            !in_region(st, TN_REGION_STUBS, p->stub[k], TN_PUN_STUB) ||
+            tn_state_stub(st, p->stub[k], TN_PUN_STUB, p->site))
+            return false;
+    }
+    return true;
+}
 
 static int check_place(struct tn_hands *h, const struct tn_maps *maps, const struct tn_place_req *p,
                        struct tn_error *err)
@@ -85,20 +133,15 @@ static int check_place(struct tn_hands *h, const struct tn_maps *maps, const str
     const struct tn_state *st = h->st;
     const struct tn_change_wire *c = &p->change;
     const struct tn_vma *v = tn_maps_at(maps, c->addr);
-    bool hookless = !p->tramp, trap = c->len == TN_BREAK_LEN;
-    s32 rel;
-    u64 to;
+    bool hookless = !p->tramp, trap = c->len == TN_BREAK_LEN && !c->njumps;
 
     if (!v)
         return tn_fail(err, -ENOENT, "not_mapped", "the code at 0x%llx of process %d is not there any more",
                        (unsigned long long)c->addr, st->pid);
-    memcpy(&rel, c->to + 1, 4);
-    to = trap ? p->displaced : c->addr + 5 + (u64)(s64)rel;
-    if ((c->len < 5 && !trap) || (trap && (hookless || st->signals != TN_SIGNALS_ON)) ||
+    if ((trap && (hookless || st->signals != TN_SIGNALS_ON)) ||
         c->len > sizeof(((struct tn_undo *)0)->orig) || c->ninsns > 16 || !v->ino || !(v->prot & PROT_EXEC) ||
-        c->len > v->end - c->addr || c->to[0] != (trap ? 0xcc : 0xe9) || c->from[0] == 0xcc ||
-        !in_region(st, TN_REGION_NEAR_TEXT, to, 1) || p->site >= (s32)TN_STATE_SITES ||
-        p->slot >= (s32)TN_STATE_HOOKS || p->region >= TN_STATE_REGIONS ||
+        c->len + (u64)c->depends > v->end - c->addr || c->from[0] == 0xcc || !leads_to_ours(st, p) ||
+        p->site >= (s32)TN_STATE_SITES || p->slot >= (s32)TN_STATE_HOOKS || p->region >= TN_STATE_REGIONS ||
         !in_region(st, TN_REGION_NEAR_TEXT, p->displaced, p->displaced_len) ||
         !in_region(st, TN_REGION_NEAR_RECORDS, p->head, 8) || p->head % 8 ||
         !in_region(st, TN_REGION_NEAR_TEXT, p->hook_return, 1) ||
@@ -115,7 +158,7 @@ static int check_place(struct tn_hands *h, const struct tn_maps *maps, const str
 
         if (s->state < TN_SITE_PATCHED || (s32)i == p->site)
             continue;
-        if (s->addr < c->addr + c->len && c->addr < s->addr + s->len)
+        if (tn_site_meets(s, c->addr, c->len, c->depends))
             return tn_fail(err, -EBUSY, "overlaps_patch",
                            "the code at 0x%llx is too close to another hook at 0x%llx",
                            (unsigned long long)c->addr, (unsigned long long)s->addr);
@@ -207,7 +250,9 @@ static void connect_answers(struct tn_hands *h, u64 func)
 
 static void to_change(struct tn_change *c, const struct tn_change_wire *w)
 {
-    *c = (struct tn_change){.addr = w->addr, .len = w->len, .ninsns = w->ninsns};
+    *c = (struct tn_change){.addr = w->addr, .len = w->len, .ninsns = w->ninsns, .depends = w->depends};
+    c->nmore = w->njumps ? w->njumps - 1 : 0;
+    memcpy(c->more, w->insn_off + 1, c->nmore);
     memcpy(c->from, w->from, sizeof(c->from));
     memcpy(c->to, w->to, sizeof(c->to));
     memcpy(c->insn_off, w->insn_off, sizeof(c->insn_off));
@@ -307,6 +352,9 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
                               .place = p->change.place,
                               .hook_before = p->change.hook_before,
                               .ninsns = p->change.ninsns,
+                              .njumps = p->change.njumps,
+                              .depends = p->change.depends,
+                              .rounds = p->change.rounds,
                               .state = TN_SITE_PLANNED,
                               .head = p->head,
                               .hook_return = p->hook_return,
@@ -314,13 +362,14 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
                               .func = p->func,
                               .displaced = p->displaced,
                               .displaced_len = room};
+        memcpy(s->stub, p->stub, sizeof(s->stub));
         memcpy(s->insn_off, p->change.insn_off, sizeof(s->insn_off));
         memcpy(s->insn_at, p->change.insn_at, sizeof(s->insn_at));
         memcpy(s->orig, p->change.from, sizeof(s->orig));
         memcpy(s->patched, p->change.to, sizeof(s->patched));
         mirror(h, site[i], 1);
         r = store(h, p->head, p->tramp ? p->tramp : p->hook_return);
-        if (r == 0 && s->len == TN_BREAK_LEN)
+        if (r == 0 && s->len == TN_BREAK_LEN && !s->njumps)
             r = tn_hands_break_add(h, s->addr, s->displaced);
         if (r < 0)
             break;
@@ -410,9 +459,14 @@ full:
 /* Hands that were killed in tn_change left some of the old bytes and some of the new, or its breakpoint. */
 static bool half_changed(const struct tn_site *s, const u8 *now)
 {
-    for (u32 i = 0; i < s->len; i++)
-        if (now[i] != s->orig[i] && now[i] != s->patched[i] && (i || now[i] != 0xcc))
+    for (u32 i = 0; i < s->len; i++) {
+        bool shut = i == 0;
+
+        for (u32 k = 1; k < s->njumps; k++)
+            shut |= s->insn_off[k] == i;
+        if (now[i] != s->orig[i] && now[i] != s->patched[i] && (!shut || now[i] != 0xcc))
             return false;
+    }
     return true;
 }
 
@@ -446,7 +500,8 @@ static int restore(struct tn_hands *h, const u32 *sites, u32 n, struct tn_error 
         struct tn_change *c = &changes[nc];
         u8 now[TN_PATCH_MAX];
 
-        *c = (struct tn_change){.addr = s->addr, .len = s->len};
+        *c = (struct tn_change){.addr = s->addr, .len = s->len, .nmore = s->njumps ? s->njumps - 1 : 0};
+        memcpy(c->more, s->insn_off + 1, c->nmore);
         memcpy(c->from, s->patched, sizeof(c->from));
         memcpy(c->to, s->orig, sizeof(c->to));
         if (!still_mapped(&maps, s))
@@ -512,7 +567,7 @@ void tn_hands_forget_gone(struct tn_hands *h)
         }
         if (s->common)
             st->vfork_done = 0;
-        if (gone && s->len == TN_BREAK_LEN)
+        if (gone && s->len == TN_BREAK_LEN && !s->njumps)
             tn_hands_break_forget(h, s->addr);
         s->state = gone ? TN_SITE_GONE : TN_SITE_BARE;
         mirror(h, i, 0);

@@ -153,8 +153,8 @@ int tn_look_markers(struct tn_entry *c)
                 continue;
             }
             code = tn_maps_at(&c->maps, u->addr);
-            if (!u->state || (u->len < 5 && u->len != TN_BREAK_LEN) || u->len > sizeof(u->orig) || !code ||
-                !(code->prot & PROT_EXEC) || !code->ino || u->len > code->end - u->addr)
+            if (!u->state || !u->len || u->len > sizeof(u->orig) || !code || !(code->prot & PROT_EXEC) ||
+                !code->ino || u->len > code->end - u->addr)
                 continue;
             fd = tn_open_mapped(c->pid, &c->maps, code);
             if (fd < 0 ||
@@ -274,14 +274,24 @@ int tn_look_place(struct tn_entry *c, u32 nth)
 
 /* ----------------------------------------------------------------------------------- plan */
 
+static bool has_puns(const struct tn_patch *patch, u32 n)
+{
+    for (u32 k = 0; k < n; k++)
+        if (patch[k].punned)
+            return true;
+    return false;
+}
+
 static const struct tn_planned *cached(const struct tn_brain *b, const struct stat *sb, u64 offset, u32 place,
-                                       bool vectors)
+                                       bool vectors, bool no_puns)
 {
     u64 mtime = (u64)sb->st_mtim.tv_sec * 1000000000ull + (u64)sb->st_mtim.tv_nsec;
 
     for (u32 i = 0; i < b->ncache; i++) {
         const struct tn_planned *p = b->cache[i];
 
+        if (no_puns && has_puns(p->patch, p->npatches))
+            continue;
         if (p->dev == sb->st_dev && p->ino == sb->st_ino && p->mtime_ns == mtime &&
             p->size == (u64)sb->st_size && p->file_offset == offset && p->place == place &&
             (!vectors || p->vectors != TN_VECTORS_UNKNOWN))
@@ -336,7 +346,7 @@ static int plan_file(struct tn_entry *c, int fd, u64 offset, u32 kind, const str
 
     if (fstat(fd, &sb) < 0)
         return -errno;
-    *ret = cached(c->b, &sb, offset, kind, vectors);
+    *ret = cached(c->b, &sb, offset, kind, vectors, c->no_puns);
     if (*ret)
         return 0;
     p = calloc(1, sizeof(*p));
@@ -374,6 +384,10 @@ static int plan_file(struct tn_entry *c, int fd, u64 offset, u32 kind, const str
                                                                               : TN_PLACE_OFFSET;
 
     r = tn_plan(tn_module_code(m, addr), place, addr, &plan, c->err);
+    if (r == 0 && c->no_puns && has_puns(plan.patches, plan.npatches)) {
+        tn_plan_clear(&plan);
+        r = tn_refuse(c->err, -ENOTSUP, TN_REFUSE_TOO_SHORT, addr, NULL);
+    }
     if (r < 0 && tn_break_serves(place, c->err->reason)) {
         struct tn_error jump = *c->err;
 
@@ -384,9 +398,13 @@ static int plan_file(struct tn_entry *c, int fd, u64 offset, u32 kind, const str
     }
     if (r < 0)
         goto out;
-    if (plan.npatches > EXITS_MAX) {
+    u32 places = 0;
+
+    for (u32 i = 0; i < plan.npatches; i++)
+        places += !plan.patches[i].instead;
+    if (places > EXITS_MAX) {
         r = tn_fail(c->err, -E2BIG, "too_many_exits", "the function has %u ways out; %u can be patched",
-                    plan.npatches, EXITS_MAX);
+                    places, EXITS_MAX);
         goto out;
     }
     p->addr = addr;
@@ -418,8 +436,7 @@ static bool overlaps(const struct tn_entry *c, const struct tn_patch *p, u64 add
     for (u32 i = 0; i < c->st->nsites; i++) {
         const struct tn_site *s = &c->st->site[i];
 
-        if (s->state >= TN_SITE_PATCHED && s->addr < addr + p->len && addr < s->addr + s->len &&
-            !tn_site_is(s, addr, p))
+        if (s->state >= TN_SITE_PATCHED && tn_site_meets(s, addr, p->len, 0) && !tn_site_is(s, addr, p))
             return true;
     }
     return false;
@@ -459,7 +476,8 @@ static int look_bytes(const struct tn_entry *c, const struct tn_patch *p, u64 bi
 
 static bool same_place(const struct tn_patch *a, u64 a_bias, const struct tn_patch *b, u64 b_bias)
 {
-    return a->addr + a_bias == b->addr + b_bias && a->len == b->len && a->hook_before == b->hook_before;
+    return a->addr + a_bias == b->addr + b_bias && a->len == b->len && a->hook_before == b->hook_before &&
+           a->punned == b->punned && a->ninsns == b->ninsns && a->rounds == b->rounds;
 }
 
 static int wish(struct tn_entry *c, const struct tn_patch *p, u64 bias, bool hook)
@@ -485,25 +503,59 @@ static int wish(struct tn_entry *c, const struct tn_patch *p, u64 bias, bool hoo
     return 0;
 }
 
-/* All of a plan, whose bytes are the file's or ours. `keeps`: they keep arguments for the exits. What functions that run in
-   one another's place have in common is patched once. */
+/*
+ * One place, and the ways there are to patch it: patch[0], and those behind that may be had instead. A way in which it is
+ * patched already is the only one. Bytes that are the file's or ours; and why not, if there is no way.
+ */
+static int wish_place(struct tn_entry *c, const struct tn_patch *patch, u32 n, u64 bias, const char *path,
+                      bool keeps)
+{
+    struct tn_error why = {}, other;
+    u32 ways = 0, first = 0;
+    int r = 0;
+
+    for (u32 k = 0; k < n; k++) {
+        const struct tn_patch *p = &patch[k];
+        s32 site = tn_look_site(c, p->addr + bias, p);
+
+        other = (struct tn_error){};
+        if (look_bytes(c, p, bias, path, k ? &other : &why) < 0)
+            continue;
+        if (site >= 0 && c->st->site[site].state >= TN_SITE_PATCHED) {
+            first = k;
+            ways = 1;
+            break;
+        }
+        first = ways ? first : k;
+        ways |= 1u << (k - first);
+    }
+    if (!ways)
+        return tn_fail(c->err, -EBUSY, why.reason, "%s", why.message);
+    r = wish(c, &patch[first], bias, !patch->rounds || patch->rounds == patch->addr);
+    if (r < 0)
+        return r;
+    c->wish[c->nwishes - 1].needed = true;
+    c->wish[c->nwishes - 1].keeps = keeps;
+    c->wish[c->nwishes - 1].ways = ways;
+    return 0;
+}
+
+/* All of a plan. `keeps`: they keep arguments for the exits. What functions that run in one another's place have in common
+   is patched once. */
 static int wish_all(struct tn_entry *c, const struct tn_planned *plan, u64 bias, const char *path, bool keeps)
 {
     int r = 0;
 
-    for (u32 k = 0; r == 0 && k < plan->npatches; k++) {
+    for (u32 k = 0, n; r == 0 && k < plan->npatches; k += n) {
         const struct tn_patch *p = &plan->patch[k];
         bool there = false;
 
+        for (n = 1; k + n < plan->npatches && plan->patch[k + n].instead; n++)
+            ;
         for (u32 i = 0; p->tail && i < c->nwishes; i++)
             there |= same_place(c->wish[i].patch, c->wish[i].bias, p, bias) && !c->wish[i].keeps;
-        if (there)
-            continue;
-        r = look_bytes(c, p, bias, path, c->err);
-        if (r == 0)
-            r = wish(c, p, bias, true);
-        if (r == 0)
-            c->wish[c->nwishes - 1].keeps = keeps;
+        if (!there)
+            r = wish_place(c, p, n, bias, path, keeps);
     }
     return r;
 }
@@ -761,6 +813,17 @@ int tn_plan_syscalls(struct tn_entry *c)
     return r;
 }
 
+/* Would it change what one that is hooked changes, in any of the ways there are for that one? */
+static bool meets_wish(const struct tn_entry *c, const struct tn_patch *p, u64 bias)
+{
+    for (u32 i = 0; i < c->nwishes; i++)
+        for (u32 k = 0; k == 0 || c->wish[i].ways >> k; k++)
+            if (!same_place(c->wish[i].patch + k, c->wish[i].bias, p, bias) &&
+                tn_patch_meets(c->wish[i].patch + k, c->wish[i].bias, p, bias))
+                return true;
+    return false;
+}
+
 /* Where vfork is called: libc, or the program itself if it has none. Not finding it is no failure. */
 int tn_plan_vfork(struct tn_entry *c)
 {
@@ -796,7 +859,7 @@ int tn_plan_vfork(struct tn_entry *c)
         if (!p->patch[i].refused && look_bytes(c, &p->patch[i], bias, "its file", &why) < 0)
             return 0;
     for (u32 i = 0; i < p->npatches && r == 0; i++)
-        if (!p->patch[i].refused)
+        if (!p->patch[i].refused && !meets_wish(c, &p->patch[i], bias))
             r = wish(c, &p->patch[i], bias, false);
     return r;
 }
@@ -806,7 +869,7 @@ int tn_plan_vfork(struct tn_entry *c)
 bool tn_plan_breaks(const struct tn_entry *c)
 {
     for (u32 i = 0; i < c->nwishes; i++)
-        if (c->wish[i].hook && c->wish[i].patch->len == TN_BREAK_LEN)
+        if (c->wish[i].hook && c->wish[i].patch->len == TN_BREAK_LEN && !c->wish[i].patch->punned)
             return true;
     return false;
 }

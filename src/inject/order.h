@@ -42,6 +42,7 @@
     R(POOL, "pool of program `id`")                                                                          \
     R(TEXT, "text of program `id`")                                                                          \
     R(STASH, "arguments that program `id` at exits reads, kept since the entry")                             \
+    R(STUBS, "a page of what punned jumps lead to")                                                          \
     R(NEAR_RECORDS, "hook records near a module")                                                            \
     R(NEAR_TEXT, "trampolines near a module")
 
@@ -73,6 +74,11 @@ struct tn_site {
     u64 dev, ino, offset; /* of the file, and of the place in it, when the site was made */
     u8 len, place, hook_before, ninsns;
     u8 state; /* enum tn_site_state */
+    /* Of a punned patch (rewrite/pun.h): its jumps, the first njumps instructions' own, where they lead, and how many
+       bytes behind it they end with. */
+    u8 njumps, depends;
+    bool rounds; /* jumps to a function's first instruction are led past its hook */
+    u64 stub[TN_PUN_INSNS];
     u8 insn_off[16];
     u8 orig[TN_PATCH_MAX], patched[TN_PATCH_MAX];
     u64 insn_at[16];
@@ -244,11 +250,13 @@ struct tn_place_req {
     struct tn_change_wire {
         u64 addr;
         u8 len, place, hook_before, ninsns;
+        u8 njumps, depends, rounds; /* as of struct tn_site; from and to hold the bytes behind as well */
         u8 insn_off[16];
         u8 from[TN_PATCH_MAX], to[TN_PATCH_MAX];
         u64 insn_at[16];
     } change;
     u64 head, hook_return, hook_at, func, displaced, displaced_len;
+    u64 stub[TN_PUN_INSNS];
     u64 hook, tramp; /* 0: a place that serves all links, without a hook of its own */
     u32 tramp_cap, region;
     s32 site;   /* index of the site if known already, else −1 */
@@ -296,6 +304,10 @@ ssize_t tn_send(int sock, const void *a, size_t alen, const void *b, size_t blen
 ssize_t tn_recv(int sock, void *ret_bytes, size_t cap, int *ret_fds, u32 *ret_nfds);
 #define TN_FDS_MAX 128u /* the kernel passes 253 */
 
+/* Would a change at `addr` meet that of a site? */
+bool tn_site_meets(const struct tn_site *s, u64 addr, u32 len, u32 depends);
+/* Is the stub of a site whose code is there among `len` bytes from `addr` on? `but`: of another one than that. */
+bool tn_state_stub(const struct tn_state *st, u64 addr, u64 len, s32 but);
 const struct tn_region *tn_state_region(const struct tn_state *st, u32 kind, u32 id);
 /* Is every entry kept that the exits of program `prog` (an index) may ask for? */
 bool tn_state_keeps(const struct tn_state *st, u32 prog);

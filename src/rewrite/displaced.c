@@ -113,10 +113,11 @@ static bool sane(const struct tn_patch *p)
 {
     u32 end = 0;
 
-    if (p->len == TN_BREAK_LEN)
+    if (p->len == TN_BREAK_LEN && !p->punned)
         return p->ninsns == 1 && !p->insn_off[0] && p->insn_len[0] && p->insn_len[0] <= 15 &&
                !p->hook_before && p->place <= TN_PLACE_EXIT;
-    if (p->len < 5 || p->len > TN_PATCH_MAX || !p->ninsns || p->ninsns > TN_ARRAY_SIZE(p->insn_off) ||
+    if (p->len < (p->punned ? 1 : 5) || p->len > TN_PATCH_MAX || !p->ninsns ||
+        p->ninsns > TN_ARRAY_SIZE(p->insn_off) ||
         p->hook_before + (p->place != TN_PLACE_SYSENTER) > p->ninsns)
         return false;
     for (u32 k = 0; k < p->ninsns; k++) {
@@ -133,6 +134,12 @@ static int finish(const struct tn_asm *a, u64 at, struct tn_error *err)
         return 0;
     return tn_fail(err, a->err, a->err == -ENOSPC ? "no_space" : tn_refusal_name(TN_REFUSE_OUT_OF_REACH),
                    "displaced instructions at 0x%llx do not fit, or reach too far", (unsigned long long)at);
+}
+
+/* A loop's next round, which is no call. */
+static bool is_round(const struct tn_patch *p, u64 load_bias, const struct tn_insn *i)
+{
+    return p->rounds && i->rel_off && i->kind != TN_INSN_CALL && i->target == p->rounds + load_bias;
 }
 
 /* A jump inside the window. What is jumped to runs with its hook, if it has one. */
@@ -262,12 +269,15 @@ static int displace(const struct tn_patch *patch, const struct tn_copy_to *to, u
             r = hook(&a, at, to->hook_entry_ptr, &out, err);
         if (r < 0)
             return r;
+        if (is_round(patch, load_bias, &i))
+            i.target = patch->addr == patch->rounds ? out.hook_return : to->past;
         out.insn_at[k] = at + a.len;
-        if (k + 1u == patch->ninsns && can_emulate(&i)) {
+        out.jump_at[k] = label[k];
+        if ((k + 1u == patch->ninsns || patch->punned) && can_emulate(&i)) {
             if ((i.mem_off || i.rel_off) && !reaches(at + a.len, i.target))
                 return tn_refuse(err, -ERANGE, TN_REFUSE_OUT_OF_REACH, i.target, NULL);
             emulate_call(&a, at, bytes, &i, addr + i.len);
-            returned = true;
+            returned |= k + 1u == patch->ninsns;
             continue;
         }
         r = emit(&a, at, bytes, &i, err);
@@ -322,7 +332,7 @@ int tn_patch_bytes(const struct tn_patch *patch, u64 load_bias, u64 enter, u8 re
     u64 addr = patch->addr + load_bias;
     struct tn_asm a;
 
-    if (!sane(patch))
+    if (!sane(patch) || patch->punned)
         return -EINVAL;
     if (!reaches(addr, enter))
         return tn_refuse(err, -ERANGE, TN_REFUSE_OUT_OF_REACH, enter, NULL);

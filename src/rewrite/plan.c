@@ -8,12 +8,15 @@
  *                                    ▲ hook                many displaced instructions before it as it takes
  *     static probe       | je ──┐ nop | ▼ insn |           the same where an offset has no room behind it: a jump
  *                                  ▲ hook                  that is displaced with its target is no jump into it
+ *     no room, or none   | insn | insn …                   a punned jump (pun.h), over the one instruction; or over it and
+ *     that is provable     ▲ hook                          some behind it, each of which keeps a jump of its own
  *     system call        | mov $nr,%eax | syscall | cmp |  a window before the instruction and one behind it, never
  *       entered, left     ────────▲ hook            ▲ ──   on it: whoever sleeps in the call sleeps in the host's own
  *                                                          code, and a call that starts again finds its two bytes
  *
  * An endbr64 at the entry stays where it is: indirect calls must find it. The window is behind it, and the
- * hook there counts as the entry. A jump back to the entry is refused, since it would be counted as a call.
+ * hook there counts as the entry. Jumps back to the entry are displaced too, and led past the hook: a loop's round is no
+ * call.
  */
 #include "rewrite/plan.h"
 
@@ -24,7 +27,11 @@
 #include "x86/decode.h"
 
 #define JUMP_LEN      5u
-#define WINDOW_BEFORE 5u /* instructions displaced before the one that is meant */
+#define WINDOW_BEFORE 5u  /* instructions displaced before the one that is meant */
+#define ROUNDS_MAX    16u /* jumps from a function's loops to its first instruction */
+#define ALONE_MAX     16u /* bytes, of an instruction hooked alone and those evicted with it: any one has room */
+
+#define TACTIC_ALONE(plan) ((plan)->npatches && (plan)->patches[0].punned ? "punned" : "jump5_alone")
 
 struct window {
     struct tn_patch patch;
@@ -89,6 +96,24 @@ static u64 call_inside(const struct tn_flow *f, const struct tn_patch *p)
     return 0;
 }
 
+/* A displaced jump, of code that nobody followed perhaps, into the middle of what is displaced; 0: there is none. */
+static u64 jumps_amiss(const struct tn_patch *p)
+{
+    for (u32 k = 0; k < p->ninsns; k++) {
+        u64 at = p->addr + p->insn_off[k];
+        bool begins = false;
+        struct tn_insn i;
+
+        if (tn_x86_decode(p->expected + p->insn_off[k], p->insn_len[k], at, &i) < 0 || !i.rel_off)
+            continue;
+        for (u32 n = 0; n < p->ninsns; n++)
+            begins |= i.target == p->addr + p->insn_off[n];
+        if (!begins && i.target > p->addr && i.target < p->addr + p->len)
+            return at;
+    }
+    return 0;
+}
+
 /*
  * Builds the window that starts at `addr` and holds at least the instructions up to `through` (inclusive; 0:
  * as many as the jump needs). Everything that may be wrong with it is found here.
@@ -139,8 +164,55 @@ static int build(const struct tn_flow *f, u64 addr, u64 through, struct window *
     if (call_inside(f, p))
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_CALL_IN_WINDOW, call_inside(f, p), NULL);
     memcpy(p->expected, f->code->bytes + (addr - f->code->addr), p->len);
+    if (jumps_amiss(p))
+        return tn_refuse(err, -ENOTSUP, TN_REFUSE_JUMP_INTO_WINDOW, jumps_amiss(p), NULL);
     *ret_w = w;
     return 0;
+}
+
+/* May nobody jump there? Behind the first byte, but for instructions with a jump of their own. */
+static bool forbidden(const struct tn_patch *p, u64 to)
+{
+    if (to <= p->addr || to >= p->addr + p->len)
+        return false;
+    for (u32 k = 0; p->punned && k < p->ninsns; k++)
+        if (to == p->addr + p->insn_off[k])
+            return false;
+    return true;
+}
+
+static bool is_prefix(u8 byte)
+{
+    static const u8 prefixes[] = {0xf0, 0xf2, 0xf3, 0x2e, 0x36, 0x3e, 0x26, 0x64, 0x65, 0x66, 0x67};
+
+    return memchr(prefixes, byte, sizeof(prefixes));
+}
+
+/*
+ * The same where it is not known whether it is a jump, or data that looks like one: into an instruction no compiler or
+ * person jumps but behind its prefixes.
+ */
+static bool forbidden_guess(const struct tn_patch *p, u64 to)
+{
+    u64 off = to - p->addr;
+
+    if (!forbidden(p, to))
+        return false;
+    for (u32 k = 0; k < p->ninsns; k++)
+        for (u32 b = p->insn_off[k];
+             off > p->insn_off[k] && off < p->insn_off[k] + (u32)p->insn_len[k] && b < off; b++)
+            if (!is_prefix(p->expected[b]))
+                return false;
+    return true;
+}
+
+/* Is there any such place? */
+static bool has_forbidden(const struct tn_patch *p)
+{
+    for (u32 b = 1; b < p->len; b++)
+        if (forbidden_guess(p, p->addr + b))
+            return true;
+    return false;
 }
 
 /* Pieces that may belong to the function were not followed;
@@ -156,7 +228,7 @@ static int check_maybe(const struct tn_flow *f, const struct tn_patch *p, struct
 
             if (tn_code_decode(f->code, at, &i) < 0)
                 return tn_refuse(err, -ENOTSUP, TN_REFUSE_UNDECODABLE, at, NULL);
-            if (i.rel_off && i.target > p->addr && i.target < p->addr + p->len)
+            if (i.rel_off && forbidden(p, i.target))
                 return tn_refuse(err, -ENOTSUP, TN_REFUSE_JUMP_INTO_WINDOW, at, NULL);
             at += i.len;
         }
@@ -193,14 +265,6 @@ static bool may_begin(const struct tn_code_view *c, const struct tn_flow *f, u64
         from += i.len;
     }
     return from == at;
-}
-
-static bool in_window(const struct tn_plan *plan, u64 addr)
-{
-    for (u32 k = 0; k < plan->npatches; k++)
-        if (addr > plan->patches[k].addr && addr < plan->patches[k].addr + plan->patches[k].len)
-            return true;
-    return false;
 }
 
 /* Is the instruction at `from` displaced together with the one at `to`? */
@@ -255,8 +319,8 @@ static u64 short_into(const struct tn_code_view *c, const struct tn_flow *f, con
         u8 op = c->bytes[at];
         u64 to = c->addr + at + 2 + (u64)(s64)(s8)c->bytes[at + 1];
 
-        if ((op == 0xeb || (op & 0xf0) == 0x70 || (op & 0xfc) == 0xe0) && to > p->addr &&
-            to < p->addr + p->len && !displaced_both(f, p, c->addr + at, to) && may_begin(c, f, c->addr + at))
+        if ((op == 0xeb || (op & 0xf0) == 0x70 || (op & 0xfc) == 0xe0) && forbidden_guess(p, to) &&
+            !displaced_both(f, p, c->addr + at, to) && may_begin(c, f, c->addr + at))
             return c->addr + at;
     }
     return 0;
@@ -267,18 +331,23 @@ static u64 short_into(const struct tn_code_view *c, const struct tn_flow *f, con
  * enters, or from another function (the C library's mempcpy goes on behind the first instruction of memmove).
  * Displacements are looked for first, byte by byte, which is fast; then it is asked whether they are ones.
  */
-static int check_others(const struct tn_flow *f, const struct tn_plan *plan, struct tn_error *err)
+static int check_others(const struct tn_flow *f, const struct tn_plan *plan, u32 *ret_which,
+                        struct tn_error *err)
 {
     const struct tn_code_view *c = f->code;
     u64 lo = UINT64_MAX, hi = 0;
 
     for (u32 k = 0; k < plan->npatches; k++) {
+        if (!has_forbidden(&plan->patches[k]))
+            continue;
         lo = TN_MIN(lo, plan->patches[k].addr + 1);
         hi = TN_MAX(hi, plan->patches[k].addr + plan->patches[k].len);
     }
+    if (lo > hi) /* one instruction each */
+        return 0;
     lo -= c->addr;
     hi -= c->addr;
-    for (u64 off = 1; c->len >= 4 && off <= c->len - 4; off++) {
+    for (u64 off = 1; lo < hi && c->len >= 4 && off <= c->len - 4; off++) {
         u64 at, to;
         s32 rel;
 
@@ -291,19 +360,120 @@ static int check_others(const struct tn_flow *f, const struct tn_plan *plan, str
         if (to - lo >= hi - lo)
             continue;
         at = jump_around(c, off);
-        for (u32 k = 0; at && k < plan->npatches; k++)
-            if (displaced_both(f, &plan->patches[k], at, c->addr + to))
-                at = 0;
-        if (at && in_window(plan, c->addr + to) && may_begin(c, f, at))
+        for (u32 k = 0; at && k < plan->npatches; k++) {
+            const struct tn_patch *p = &plan->patches[k];
+
+            if (!forbidden_guess(p, c->addr + to) || displaced_both(f, p, at, c->addr + to) ||
+                !may_begin(c, f, at))
+                continue;
+            *ret_which = k;
             return tn_refuse(err, -ENOTSUP, TN_REFUSE_JUMP_INTO_WINDOW, at, NULL);
+        }
     }
     for (u32 k = 0; k < plan->npatches; k++) {
         u64 at = short_into(c, f, &plan->patches[k]);
 
-        if (at)
-            return tn_refuse(err, -ENOTSUP, TN_REFUSE_JUMP_INTO_WINDOW, at, NULL);
+        if (!at)
+            continue;
+        *ret_which = k;
+        return tn_refuse(err, -ENOTSUP, TN_REFUSE_JUMP_INTO_WINDOW, at, NULL);
     }
     return 0;
+}
+
+static bool begins_function(const struct tn_code_view *c, u64 addr)
+{
+    const struct tn_func *g = tn_func_starting(c, addr);
+
+    return g && g->size;
+}
+
+/*
+ * The instruction at `at` alone: a plain jump if it is long enough, else a punned one, for which up to `n` of those behind
+ * it are displaced too. Nothing need be known of where jumps lead, only that none leads into an instruction; what is
+ * displaced with it must be known for code.
+ */
+static int build_alone(const struct tn_flow *f, u64 at, u32 n, struct tn_patch *ret, struct tn_error *err)
+{
+    struct tn_patch p = {.addr = at};
+    const struct tn_code_view *c = f->code;
+    bool falls = true; /* what comes next is reached, and so code */
+    u64 end = at;
+
+    while (p.ninsns < n) {
+        struct tn_insn i;
+
+        if (tn_code_decode(c, end, &i) < 0)
+            return tn_refuse(err, -ENOTSUP, TN_REFUSE_UNDECODABLE, end, NULL);
+        /* The next function's first instruction may be evicted, too, unless indirect calls must find it. */
+        if (i.kind == TN_INSN_ENDBR ||
+            (!falls && !(tn_flow_mark(f, end) & TN_FLOW_START) && !begins_function(c, end)))
+            return tn_refuse(err, -ENOTSUP, TN_REFUSE_TOO_SHORT, end, NULL);
+        if (end > at && i.kind == TN_INSN_SYSCALL)
+            return tn_refuse(err, -ENOTSUP, TN_REFUSE_SYSCALL_IN_WINDOW, end, NULL);
+        if (!tn_insn_movable(&i))
+            return tn_refuse(err, -ENOTSUP, TN_REFUSE_NOT_RELOCATABLE, end, NULL);
+        p.insn_off[p.ninsns] = (u8)(end - at);
+        p.insn_len[p.ninsns++] = i.len;
+        end += i.len;
+        p.returns = tn_insn_ends(&i);
+        falls = !p.returns && i.kind != TN_INSN_CALL && i.kind != TN_INSN_CALL_IND;
+    }
+    p.punned = n > 1 || end - at < JUMP_LEN;
+    p.resume = end;
+    if (p.punned && p.insn_len[n - 1] < JUMP_LEN)
+        end += padding(f, end, JUMP_LEN - p.insn_len[n - 1]);
+    if (end - at > ALONE_MAX)
+        return tn_refuse(err, -ENOTSUP, TN_REFUSE_TOO_SHORT, at, "window too long");
+    p.len = (u8)(end - at);
+    for (u64 b = at + 1; b < end; b++) {
+        if (tn_flow_mark(f, b) & TN_FLOW_TARGET && forbidden(&p, b))
+            return tn_refuse(err, -ENOTSUP, TN_REFUSE_JUMP_INTO_WINDOW, b, NULL);
+        if (tn_func_starting(c, b) && forbidden(&p, b))
+            return tn_refuse(err, -ENOTSUP, TN_REFUSE_WINDOW_CROSSES, b, NULL);
+    }
+    if (p.punned)
+        p.behind = (u8)TN_MIN((u64)JUMP_LEN - 1, c->addr + c->len - end);
+    memcpy(p.expected, c->bytes + (at - c->addr), p.len + p.behind);
+    if (jumps_amiss(&p))
+        return tn_refuse(err, -ENOTSUP, TN_REFUSE_JUMP_INTO_WINDOW, jumps_amiss(&p), NULL);
+    *ret = p;
+    return 0;
+}
+
+static bool meets_any(const struct tn_plan *plan, u32 n, const struct tn_patch *p)
+{
+    for (u32 k = 0; k < n; k++)
+        if (tn_patch_meets(p, 0, &plan->patches[k], 0))
+            return true;
+    return false;
+}
+
+/* Appends the ways to hook the instruction at `at` alone, which take TN_PUN_INSNS patches at most and may not meet any
+   that is there. −ENOTSUP: there is none. */
+static int add_alone(const struct tn_flow *f, struct tn_plan *plan, u64 at, u8 place, struct tn_error *err)
+{
+    u32 first = plan->npatches;
+
+    for (u32 n = 1; n <= TN_PUN_INSNS; n++) {
+        struct tn_patch p;
+        int r = build_alone(f, at, n, &p, plan->npatches > first ? NULL : err);
+
+        if (r < 0 && n == 1)
+            return r;
+        if (r < 0)
+            break;
+        if (meets_any(plan, first, &p))
+            continue;
+        p.place = place;
+        p.instead = plan->npatches > first;
+        if (tn_plan_add(plan, &p) < 0)
+            return -ENOMEM;
+        if (!p.punned)
+            break;
+    }
+    return plan->npatches > first ? 0
+                                  : tn_refuse(err, -ENOTSUP, TN_REFUSE_TOO_SHORT, at, "two places too close");
 }
 
 /*
@@ -353,8 +523,7 @@ int tn_plan_others(const struct tn_code_view *c, struct tn_patch *patches, u32 n
         if (!at || !may_begin(c, NULL, at))
             continue;
         for (u32 k = 0; k < n; k++)
-            if (!patches[k].refused && c->addr + to > patches[k].addr &&
-                c->addr + to < patches[k].addr + patches[k].len)
+            if (!patches[k].refused && forbidden_guess(&patches[k], c->addr + to))
                 patches[k].refused = TN_REFUSE_JUMP_INTO_WINDOW;
     }
     for (u32 k = 0; k < n; k++)
@@ -489,48 +658,127 @@ static int build_syscall(const struct tn_flow *f, enum tn_place_kind place, u64 
     return 0;
 }
 
+/* Does an instruction begin at `addr`, the function being read from its first byte to its last, and what was followed
+   with it? Then none that sets the direction flag is there either. */
+static bool swept(const struct tn_flow *f, u64 addr)
+{
+    bool begins = false;
+    u64 at = f->func->addr;
+
+    while (at < f->end) {
+        struct tn_insn i;
+
+        if (tn_code_decode(f->code, at, &i) < 0 || (i.legacy && i.map == 0 && i.op == 0xfd) ||
+            (tn_flow_mark(f, at) & (TN_FLOW_START | TN_FLOW_BODY)) == TN_FLOW_BODY)
+            return false;
+        begins |= at == addr;
+        at += i.len;
+    }
+    return begins;
+}
+
+/* Does the patch displace the instruction at `addr`? */
+static bool displaces(const struct tn_patch *p, u64 addr)
+{
+    for (u32 k = 0; k < p->ninsns; k++)
+        if (addr == p->addr + p->insn_off[k])
+            return true;
+    return false;
+}
+
+/*
+ * The function jumps back to `addr`, where it is entered. Those jumps are displaced too and led past the hook: what is
+ * hooked is displaced for them in any case.
+ */
+static int add_rounds(const struct tn_flow *f, struct tn_plan *plan, u64 addr, struct tn_error *err)
+{
+    const u32 hooked = plan->npatches;
+    u32 rounds = 0;
+    int r = 0;
+
+    for (u32 k = 0; k + 1 < f->jumps.n; k += 2) {
+        u64 from = f->jumps.at[k];
+        bool there = false, all = true;
+        u32 first = plan->npatches;
+        struct tn_insn i;
+        struct window w;
+
+        if (f->jumps.at[k + 1] != addr)
+            continue;
+        if (tn_code_decode(f->code, from, &i) < 0 || !i.rel_off || i.kind == TN_INSN_CALL)
+            return tn_refuse(err, -ENOTSUP, TN_REFUSE_ENTRY_IS_LOOP_HEAD, from, NULL);
+        for (u32 n = 0; n < hooked; n++)
+            all &= displaces(&plan->patches[n], from);
+        for (u32 n = hooked; n < first; n++)
+            there |= displaces(&plan->patches[n], from) && !plan->patches[n].instead;
+        if (all || there)
+            continue;
+        if (rounds++ == ROUNDS_MAX)
+            return tn_refuse(err, -ENOTSUP, TN_REFUSE_ENTRY_IS_LOOP_HEAD, from, "too many jumps");
+        if (!f->unprovable && !f->undecodable && build(f, from, 0, &w, NULL) == 0 &&
+            !meets_any(plan, first, &w.patch) && check_maybe(f, &w.patch, NULL) == 0)
+            r = tn_plan_add(plan, &w.patch);
+        else if (add_alone(f, plan, from, TN_PLACE_OFFSET, NULL) < 0)
+            return tn_refuse(err, -ENOTSUP, TN_REFUSE_ENTRY_IS_LOOP_HEAD, from, NULL);
+    }
+    if (r < 0)
+        return r;
+    for (u32 n = 0; n < plan->npatches; n++)
+        plan->patches[n].rounds = addr;
+    for (u32 n = hooked; n < plan->npatches; n++)
+        plan->patches[n].place = TN_PLACE_OFFSET;
+    return 0;
+}
+
 static int plan_one(const struct tn_flow *f, enum tn_place_kind place, u64 addr, struct tn_plan *plan,
                     struct tn_error *err)
 {
     bool call = place == TN_PLACE_SYSENTER || place == TN_PLACE_SYSEXIT;
+    bool rounds = false;
     struct window w;
-    int r;
+    u8 hooked;
+    int r = 0;
 
     if (f->unprovable)
-        return tn_refuse(err, -ENOTSUP, TN_REFUSE_JUMP_UNPROVABLE, f->unprovable, NULL);
-    if (f->undecodable)
-        return tn_refuse(err, -ENOTSUP, TN_REFUSE_UNDECODABLE, f->undecodable, NULL);
-    if (!(tn_flow_mark(f, addr) & TN_FLOW_START))
+        r = tn_refuse(err, -ENOTSUP, TN_REFUSE_JUMP_UNPROVABLE, f->unprovable, NULL);
+    else if (f->undecodable)
+        r = tn_refuse(err, -ENOTSUP, TN_REFUSE_UNDECODABLE, f->undecodable, NULL);
+    if (r < 0 && (call || (place == TN_PLACE_OFFSET && !swept(f, addr))))
+        return r;
+    if (!r && !(tn_flow_mark(f, addr) & TN_FLOW_START))
         return tn_refuse(err, -EINVAL, TN_REFUSE_NOT_AN_INSTRUCTION, addr, NULL);
     if (place != TN_PLACE_ENTRY && f->std)
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_DIRECTION_FLAG, f->std, NULL);
     if (place == TN_PLACE_ENTRY) {
         struct tn_insn i;
 
-        if (tn_flow_mark(f, addr) & TN_FLOW_TARGET)
-            return tn_refuse(err, -ENOTSUP, TN_REFUSE_ENTRY_IS_LOOP_HEAD, addr, NULL);
         if (tn_code_decode(f->code, addr, &i) == 0 && i.kind == TN_INSN_ENDBR) {
-            addr += i.len;
             if (tn_flow_mark(f, addr) & TN_FLOW_TARGET)
                 return tn_refuse(err, -ENOTSUP, TN_REFUSE_ENTRY_IS_LOOP_HEAD, addr, NULL);
+            addr += i.len;
         }
+        rounds = tn_flow_mark(f, addr) & TN_FLOW_TARGET;
     }
-    r = call                       ? build_syscall(f, place, addr, &w, err)
-        : place == TN_PLACE_OFFSET ? build_around(f, addr, &w, err)
-                                   : build(f, addr, 0, &w, err);
+    if (!r)
+        r = call                       ? build_syscall(f, place, addr, &w, err)
+            : place == TN_PLACE_OFFSET ? build_around(f, addr, &w, err)
+                                       : build(f, addr, 0, &w, err);
     if (!r)
         r = check_maybe(f, &w.patch, err);
-    if (r < 0)
+    if (r < 0 && call)
         return r;
     /* What only unwind information knows may be a piece that a function of no frame jumps to. */
-    w.patch.place = (u8)(place == TN_PLACE_ENTRY && !f->func->name ? TN_PLACE_OFFSET : place);
-    plan->patches = malloc(sizeof(*plan->patches));
-    if (!plan->patches)
-        return -ENOMEM;
-    plan->patches[0] = w.patch;
-    plan->npatches = 1;
-    plan->tactic = w.patch.hook_before ? "jump5_before" : w.padded ? "jump5_padding" : "jump5";
-    return 0;
+    hooked = (u8)(place == TN_PLACE_ENTRY && !f->func->name ? TN_PLACE_OFFSET : place);
+    if (r < 0) {
+        /* Why the usual way was refused tells more than why this one was. */
+        r = add_alone(f, plan, addr, hooked, NULL) < 0 ? r : 0;
+        plan->tactic = TACTIC_ALONE(plan);
+    } else {
+        w.patch.place = hooked;
+        r = tn_plan_add(plan, &w.patch);
+        plan->tactic = w.patch.hook_before ? "jump5_before" : w.padded ? "jump5_padding" : "jump5";
+    }
+    return r < 0 || !rounds ? r : add_rounds(f, plan, addr, err);
 }
 
 int tn_plan_add(struct tn_plan *plan, const struct tn_patch *patch)
@@ -554,6 +802,9 @@ static int way_out(const struct tn_flow *f, u64 at, u64 to, enum tn_tail tail, s
     struct window w;
     int r = build_around(f, at, &w, err);
 
+    /* Of a function that leaves by rets only. */
+    if (tail == TN_TAIL_NOT && !f->tails.n && (r < 0 || meets_any(plan, plan->npatches, &w.patch)))
+        return add_alone(f, plan, at, TN_PLACE_EXIT, r < 0 ? NULL : err) < 0 ? -ENOTSUP : 0;
     if (r < 0)
         return r;
     w.patch.place = TN_PLACE_EXIT;
@@ -601,7 +852,7 @@ int tn_plan_ways_out(const struct tn_flow *f, bool own, struct tn_plan *plan, st
 
 static int plan_exit(const struct tn_flow *f, struct tn_plan *plan, struct tn_error *err)
 {
-    bool padded = false, displaced = false;
+    bool padded = false, displaced = false, alone = false;
     int r = tn_plan_ways_out(f, true, plan, err);
 
     if (r < 0)
@@ -612,10 +863,12 @@ static int plan_exit(const struct tn_flow *f, struct tn_plan *plan, struct tn_er
         const struct tn_patch *p = &plan->patches[k];
         u32 last = p->ninsns - 1u;
 
-        padded |= p->len > p->insn_off[last] + p->insn_len[last];
+        alone |= p->punned || p->instead;
+        padded |= !p->punned && p->len > p->insn_off[last] + p->insn_len[last];
         displaced |= p->hook_before > 0;
     }
     plan->tactic = f->tails.n   ? "tail_followed"
+                   : alone      ? "ret_punned"
                    : !displaced ? "ret_padding"
                    : padded     ? "ret_mixed"
                                 : "ret_displaced";
@@ -636,8 +889,25 @@ int tn_plan_followed(const struct tn_flow *f, enum tn_place_kind place, u64 addr
     return 0;
 }
 
-int tn_plan(const struct tn_code_view *code, enum tn_place_kind place, u64 addr, struct tn_plan *ret_plan,
-            struct tn_error *err)
+/* A window that is jumped into by code nobody has followed: its place alone. There is room for one such. */
+static int alone_instead(const struct tn_flow *f, struct tn_plan *plan, u32 which)
+{
+    struct tn_patch was = plan->patches[which];
+    u64 at = was.addr + was.insn_off[was.hook_before];
+    int r;
+
+    if (was.punned || was.ninsns == 1 || was.rounds || was.place == TN_PLACE_SYSENTER ||
+        was.place == TN_PLACE_SYSEXIT)
+        return -ENOTSUP;
+    memmove(&plan->patches[which], &plan->patches[which + 1],
+            (--plan->npatches - which) * sizeof(*plan->patches));
+    r = add_alone(f, plan, at, was.place, NULL);
+    plan->tactic = was.place == TN_PLACE_EXIT ? "ret_punned" : TACTIC_ALONE(plan);
+    return r;
+}
+
+static int plan_any(const struct tn_code_view *code, enum tn_place_kind place, u64 addr,
+                    struct tn_plan *ret_plan, struct tn_error *err)
 {
     _clean_(tn_plan_clear) struct tn_plan plan = {0};
     _clean_(tn_flow_clear) struct tn_flow flow = {0};
@@ -669,15 +939,33 @@ int tn_plan(const struct tn_code_view *code, enum tn_place_kind place, u64 addr,
     if (r < 0)
         return r;
     r = tn_plan_followed(&flow, place, addr, &plan, err);
-    if (!r)
-        r = place == TN_PLACE_EXIT && flow.tails.n ? tn_tails_follow(&flow, &plan, err)
-                                                   : check_others(&flow, &plan, err);
+    for (u32 which = 0; place != TN_PLACE_EXIT || !flow.tails.n;) {
+        if (r < 0)
+            break;
+        r = check_others(&flow, &plan, &which, err);
+        if (r == 0)
+            break;
+        r = alone_instead(&flow, &plan, which) < 0 ? r : 0;
+    }
+    if (r == 0 && place == TN_PLACE_EXIT && flow.tails.n)
+        r = tn_tails_follow(&flow, &plan, err);
 out:
     if (r < 0)
         return r;
     *ret_plan = plan;
     plan = (struct tn_plan){0};
     return 0;
+}
+
+int tn_plan(const struct tn_code_view *code, enum tn_place_kind place, u64 addr, struct tn_plan *ret_plan,
+            struct tn_error *err)
+{
+    struct tn_error why = {0}; /* of what was refused first, which may yet be had in another way */
+    int r = plan_any(code, place, addr, ret_plan, &why);
+
+    if (r < 0 && why.reason[0])
+        tn_fail(err, r, why.reason, "%s", why.message);
+    return r;
 }
 
 int tn_plan_ret(const struct tn_flow *f, u64 at, struct tn_patch *ret_patch)
@@ -694,13 +982,22 @@ int tn_plan_ret(const struct tn_flow *f, u64 at, struct tn_patch *ret_patch)
 
 bool tn_plan_jumped_into(const struct tn_flow *f, struct tn_patch *patches, u32 n)
 {
-    return check_others(f, &(struct tn_plan){.patches = patches, .npatches = n}, NULL) < 0;
+    u32 which;
+
+    return check_others(f, &(struct tn_plan){.patches = patches, .npatches = n}, &which, NULL) < 0;
 }
 
 void tn_plan_clear(struct tn_plan *plan)
 {
     free(plan->patches);
     *plan = (struct tn_plan){0};
+}
+
+bool tn_patch_meets(const struct tn_patch *p, u64 p_bias, const struct tn_patch *q, u64 q_bias)
+{
+    u64 a = p->addr + p_bias, b = q->addr + q_bias;
+
+    return (a < b + q->len + q->behind && b < a + p->len) || (a < b + q->len && b < a + p->len + p->behind);
 }
 
 bool tn_plan_overlap(const struct tn_plan *a, const struct tn_plan *b)
@@ -712,7 +1009,7 @@ bool tn_plan_overlap(const struct tn_plan *a, const struct tn_plan *b)
             if (p->addr == q->addr && p->len == q->len && p->hook_before == q->hook_before &&
                 p->place == q->place)
                 continue;
-            if (p->addr < q->addr + q->len && q->addr < p->addr + p->len)
+            if (tn_patch_meets(p, 0, q, 0))
                 return true;
         }
     }

@@ -2,9 +2,11 @@
 /*
  * The planner: bytes and symbols in, a plan or a named refusal out. Pure; tested without a process.
  *
- * A patch is one five-byte jump, or a breakpoint where there is no room for one (breakpoint.c). A plan for an entry or an offset is one patch; a plan for an exit is one
- * patch for every way out of the function, and is refused as a whole when one of them cannot be had or
- * proved.
+ * A patch is one five-byte jump, or where none can be proved harmless, a punned one (pun.h), which changes no
+ * more than the hooked instruction, and those right behind it if it must; or a breakpoint where there is no room for any
+ * (breakpoint.c). A plan for an entry or an offset is one patch; a plan for an exit is one patch for every way out of the
+ * function, and is refused as a whole when one of them cannot be had or proved. Whether a punned one can be had, only a
+ * process tells: others follow it, each to be taken in the place of the ones before.
  */
 #ifndef TN_REWRITE_PLAN_H
 #define TN_REWRITE_PLAN_H
@@ -58,7 +60,8 @@ enum tn_tail {
 /* One patch. All addresses are the file's virtual addresses. */
 struct tn_patch {
     u64 addr; /* where the jump is written */
-    u8 len; /* bytes overwritten: the jump and nops up to an instruction's end; ≥ 5. TN_BREAK_LEN: a breakpoint */
+    u8 len;   /* bytes overwritten: the jump and nops up to an instruction's end; ≥ 5 unless punned. TN_BREAK_LEN, and not
+                 punned: a breakpoint */
     u8 expected[TN_PATCH_MAX];
     u8 ninsns;                     /* displaced instructions */
     u8 insn_off[16], insn_len[16]; /* each one's place inside the window */
@@ -66,6 +69,12 @@ struct tn_patch {
     u8 hook_before; /* the hook runs before this displaced instruction (entry: 0; exit: index of the ret; system
                        call: entered, behind all of them; left, 0) */
     bool returns;   /* the last displaced instruction leaves (ret): nothing to jump back to */
+    bool punned;    /* each of its instructions gets a jump of its own: all of them may be jumped to */
+    bool instead;   /* to be taken instead of the patch before it, if that one cannot be had */
+    /* Of a function that jumps to its own first instruction: that one's address. Displaced jumps to it are led past its
+       hook, so that a loop's rounds are no calls. Where the patch stands elsewhere, it has no hook of its own. */
+    u64 rounds;
+    u8 behind; /* punned: bytes behind the window, also in `expected`, that its jumps may end with; they stay */
     u8 refused; /* of tn_find_syscalls: 0, or enum tn_refusal_id, and then nothing else is filled but nr */
     bool
         flags_dead; /* system calls: what comes behind sets all flags before anybody reads one; of `tail`: nor is
@@ -76,6 +85,7 @@ struct tn_patch {
     u8 unless;      /* a conditional jump that leaves: the condition code under which it does not, + 1 */
     u64 resume;     /* address after the window */
 };
+#define TN_PUN_INSNS  5u /* of a punned patch, at most */
 #define TN_NR_UNKNOWN (-1)
 #define TN_NR_MAX     512 /* no number of Linux's is as high */
 
@@ -83,7 +93,8 @@ struct tn_plan {
     u64 func_addr, func_size;
     struct tn_patch *patches; /* owned */
     u32 npatches;
-    const char *tactic; /* "jump5", "breakpoint", "jump5_padding", … static */
+    const char *tactic; /* "jump5", "breakpoint", "jump5_padding", … static; of punned ones only the kind (pun.h tells
+                           the rest) */
 };
 
 /* Every reason to refuse is a row of refusals.h. `addr`: virtual address of the place asked for. */
@@ -101,6 +112,9 @@ static inline u32 tn_patch_span(const struct tn_patch *p)
 
     return TN_MAX(end, (u32)p->len);
 }
+
+/* Would one change a byte that the other changes, or that a punned jump of it ends with? */
+bool tn_patch_meets(const struct tn_patch *p, u64 p_bias, const struct tn_patch *q, u64 q_bias);
 
 /* Two plans of one module that would write over one another (an exit's window in a short
    function reaches into the entry's). The same patch planned twice (same address, length and

@@ -10,6 +10,7 @@
     X(NOT_AN_INSTRUCTION,     "not_an_instruction_start","the offset falls inside an instruction; take one where an instruction begins (objdump -d shows them)") \
     X(UNDECODABLE,            "undecodable",            "bytes on the way through the function are no known instruction, so its jumps cannot be proved harmless") \
     X(TOO_SHORT,              "too_short",              "there is no room for a five-byte jump: too few bytes before the next code that can be reached on its own") \
+    X(NO_ROOM_PUNNED,         "no_room_punned",       "there is no room for a five-byte jump, and where shorter ones could lead, the process has other memory; another run may lie elsewhere") \
     X(CALL_IN_WINDOW,         "call_in_window",         "a call returns between the instructions that the patch would replace") \
     X(JUMP_INTO_WINDOW,       "jump_into_window",       "a jump leads between the instructions that the patch would replace") \
     X(JUMP_UNPROVABLE,        "jump_unprovable",        "an indirect jump has targets that cannot be listed; one of them might lie in the bytes to be replaced") \

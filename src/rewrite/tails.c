@@ -92,6 +92,11 @@ static int follow(struct tails *t, const struct tn_func *g, struct tn_plan *plan
 
     if (r == 0)
         r = tn_plan_followed(&flow, TN_PLACE_ENTRY, g->addr, &entry, err);
+    /* One patch that is a plain jump, and no more. */
+    if (r == 0 && entry.patches[0].rounds)
+        r = tn_refuse(err, -ENOTSUP, TN_REFUSE_ENTRY_IS_LOOP_HEAD, g->addr, NULL);
+    if (r == 0 && entry.patches[0].punned)
+        r = tn_refuse(err, -ENOTSUP, TN_REFUSE_TOO_SHORT, g->addr, NULL);
     if (r == 0 && tn_plan_overlap(&entry, plan))
         r = tn_refuse(err, -ENOTSUP, TN_REFUSE_ENTRY_MEETS_EXIT, g->addr, NULL);
     if (r == 0) {

@@ -133,11 +133,13 @@ struct tn_displaced_out {
     u64 hook_at;     /* the jump to the first hook; 0: none */
     u64 hook_return; /* where the chain of hooks ends */
     u64 insn_at[16];
+    u64 jump_at[16]; /* where a jump to displaced instruction i is led: before its hook, if it has one */
 };
 struct tn_copy_to {
     u64 at, load_bias;
     u64 hook_entry_ptr;
     u64 priv; /* struct tn_private, anywhere, which counts calls that may be a vfork; 0: they are not counted */
+    u64 past; /* of a patch for rounds that stands elsewhere: where its jumps to the first instruction are led */
     u64 calls; /* TN_CALLS words, anywhere, which note the number of a call that only a run knows, for whoever hooks
                   its end; 0: not noted */
     u64 signals,
@@ -148,7 +150,7 @@ int tn_displaced(const struct tn_patch *patch, const struct tn_copy_to *to, u8 *
                  struct tn_displaced_out *ret_out, struct tn_error *err);
 
 /* The bytes to write at the patch: jmp to `enter`, then nops up to its length; or int3, whose handler finds `enter` in
-   tn_signals.brk. −ERANGE when out of reach. */
+   tn_signals.brk. −ERANGE when out of reach. Not of a punned one (pun.h). */
 int tn_patch_bytes(const struct tn_patch *patch, u64 load_bias, u64 enter, u8 ret_bytes[TN_PATCH_MAX],
                    struct tn_error *err);
 

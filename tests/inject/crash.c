@@ -50,6 +50,13 @@ static int by_jump(void **state)
     return 0;
 }
 
+/* … or what stands behind it is evicted. */
+static int by_eviction(void **state)
+{
+    place = "short1";
+    return 0;
+}
+
 static int by_breakpoint(void **state)
 {
     place = "brief";
@@ -67,7 +74,7 @@ static bool signals_are_back(const struct stage *x)
 static void stage_open(struct stage *x)
 {
     counter_make(&x->c, 1, 0);
-    victim_start(&x->v, 2, 3, "idle", NULL);
+    victim_start(&x->v, 2, 3, strcmp(place, "short1") ? "idle" : "crowded", NULL);
     assert_int_equal(find_offset(x->v.path, place, &x->v.offset), 0);
     read_code(&x->v, x->before);
     spec_for(&x->s, &x->v, &x->c, 1, 1);
@@ -126,6 +133,7 @@ static int count_steps(void)
     rig_open(&x.r);
     tn_inject_step = on_step;
     assert_int_equal(attach(&x.r, &x.s, &res), 0);
+    assert_true(!strcmp(res.tactic, "evicted") == !strcmp(place, "short1"));
     tn_inject_step = NULL;
     rig_close(&x.r);
     stage_close(&x);
@@ -440,13 +448,27 @@ static void test_target_killed(void **state)
     {                                                                                                        \
 #name " (breakpoint)", name, by_breakpoint, NULL, NULL                                               \
     }
+#define EVICTED(name)                                                                                        \
+    {                                                                                                        \
+#name " (evicted)", name, by_eviction, NULL, NULL                                                    \
+    }
 
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        BOTH(test_injector_killed), BOTH(test_broker_killed),   BOTH(test_broker_killed_attached),
-        BOTH(test_all_killed),      BOTH(test_guardian_killed), BOTH(test_two_brokers),
-        BOTH(test_target_killed),   BOTH(test_hands_killed),
+        BOTH(test_injector_killed),
+        BOTH(test_broker_killed),
+        BOTH(test_broker_killed_attached),
+        BOTH(test_all_killed),
+        BOTH(test_guardian_killed),
+        BOTH(test_two_brokers),
+        BOTH(test_target_killed),
+        BOTH(test_hands_killed),
+        EVICTED(test_injector_killed),
+        EVICTED(test_broker_killed),
+        EVICTED(test_all_killed),
+        EVICTED(test_hands_killed),
+        EVICTED(test_broker_killed_attached),
     };
 
     if (argc > 1)

@@ -7,9 +7,13 @@
  *     func OFFSET SIZE [part|nameless]
  *     frame OFFSET [deep OFFSET]   … has unwind rules: those of a call, and behind `deep` one more word on the stack
  *     plan entry|offset|exit|sysenter|sysexit OFFSET
+ *     bias HEX                     where a process has the code, for punned jumps; 0 if not said
  *     → TACTIC-or-refusal
  *     → window OFFSET LEN hook N   one a patch; of a system call with its number, and
  *                                  whether flags are dead
+ *     → punned|… HEX | HEX → …    of a punned one: its bytes, those behind it that it ends with, where its jumps lead; or
+ *                                  no room: none of them leads where a process could have memory
+ *                                  round: nothing is hooked there; jumps to the first instruction lead to 0xc000
  *     → copy HEX                   the displaced instructions at 0x9000, hook pointer at 0x9800 (no bias)
  *
  * TN_CORPUS_WRITE=1 writes the arrows anew, for a person to read before they are committed.
@@ -22,6 +26,7 @@
 #include <cmocka.h>
 // clang-format on
 
+#include "rewrite/pun.h"
 #include "rewrite/trampoline.h"
 
 #define BASE    0x1000u
@@ -30,6 +35,7 @@
 #define PRIV    0x9900u
 #define CALLS   0xa000u
 #define FRAMES  0xb000u
+#define PAST    0xc000u
 #define SIGNALS 0x7f0000100000ull
 #define GUARD   0x7f0000200000ull
 
@@ -41,7 +47,7 @@ struct test_case {
     u8 frames[1024]; /* .eh_frame, at FRAMES */
     u32 frames_len;
     enum tn_place_kind place;
-    u64 at;
+    u64 at, bias;        /* bias: where the process has the code; for punned jumps only */
     char given[8192];    /* everything but the arrows */
     char expected[8192]; /* the arrows */
 };
@@ -118,9 +124,36 @@ static void read_case(const char *path, struct test_case *c)
                 if (strcmp(word, places[i]) == 0)
                     c->place = (enum tn_place_kind)i;
             c->at = BASE + a;
+        } else if (sscanf(line, "bias %llx", &a) == 1) {
+            c->bias = a;
         }
     }
     assert_true(c->len && c->nfuncs && c->at);
+}
+
+/* Above the lowest page that a process may map, everything is free. */
+static bool anywhere(void *arg, u64 lo, u64 hi, const u64 *chosen, u32 nchosen, u64 *ret_at)
+{
+    (void)arg;
+    *ret_at = TN_MAX(lo, 0x10000ull);
+    for (u32 i = 0; i < nchosen; i++)
+        if (*ret_at < chosen[i] + TN_PUN_STUB && chosen[i] < *ret_at + TN_PUN_STUB)
+            *ret_at = chosen[i] + TN_PUN_STUB;
+    return hi < 1ull << 47 && *ret_at <= hi;
+}
+
+static size_t pun_text(const struct tn_patch *p, const struct tn_pun *pun, char *out, size_t cap)
+{
+    size_t n = (size_t)snprintf(out, cap, "→ %s", tn_pun_tactic(pun));
+
+    for (u32 k = 0; k < p->len; k++)
+        n += (size_t)snprintf(out + n, cap - n, " %02x", pun->bytes[k]);
+    n += (size_t)snprintf(out + n, cap - n, " |");
+    for (u32 k = 0; k < pun->depends; k++)
+        n += (size_t)snprintf(out + n, cap - n, " %02x", pun->bytes[p->len + k]);
+    for (u32 k = 0; k < pun->njumps; k++)
+        n += (size_t)snprintf(out + n, cap - n, " → %llx", (unsigned long long)pun->stub[k]);
+    return n + (size_t)snprintf(out + n, cap - n, "\n");
 }
 
 /* What comes out, in the files' own form: a plan by jumps, or why there is none, and what a breakpoint does then. */
@@ -152,9 +185,11 @@ static void outcome(const struct test_case *c, char *out, size_t cap)
     n = (size_t)snprintf(out, cap, "→ %s\n", plan.tactic);
     for (u32 i = 0; i < plan.npatches; i++) {
         const struct tn_patch *p = &plan.patches[i];
+        struct tn_pun pun;
         const struct tn_copy_to to = {.at = COPY,
                                       .hook_entry_ptr = HEAD,
                                       .priv = PRIV,
+                                      .past = PAST,
                                       .calls = CALLS,
                                       .signals = SIGNALS,
                                       .guard = GUARD};
@@ -164,7 +199,9 @@ static void outcome(const struct test_case *c, char *out, size_t cap)
 
         n += (size_t)snprintf(out + n, cap - n, "→ window %llu %u hook %u%s",
                               (unsigned long long)(p->addr - BASE), p->len, p->hook_before,
-                              p->place == TN_PLACE_OFFSET && c->place == TN_PLACE_ENTRY ? " live" : "");
+                              p->rounds && p->rounds != p->addr                           ? " round"
+                              : p->place == TN_PLACE_OFFSET && c->place == TN_PLACE_ENTRY ? " live"
+                                                                                          : "");
         if (p->tail)
             n += (size_t)snprintf(out + n, cap - n, " %s%s%s", tails[p->tail], p->unless ? " unless" : "",
                                   p->flags_dead ? " dead" : "");
@@ -178,6 +215,10 @@ static void outcome(const struct test_case *c, char *out, size_t cap)
         for (u32 k = 0; k < d.len; k++)
             n += (size_t)snprintf(out + n, cap - n, " %02x", bytes[k]);
         n += (size_t)snprintf(out + n, cap - n, "\n");
+        if (p->punned && tn_pun(p, c->bias, anywhere, NULL, &pun) < 0)
+            n += (size_t)snprintf(out + n, cap - n, "→ no room\n");
+        else if (p->punned)
+            n += pun_text(p, &pun, out + n, cap - n);
     }
     tn_plan_clear(&plan);
 }

@@ -17,6 +17,8 @@
  *   exec         becomes itself again
  *   die          its own breakpoint, which nobody handles
  */
+#include "crowd.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
@@ -34,9 +36,10 @@
 /* Three bytes, and the next function behind them. `far`: a computed jump leads behind it, to a nop that somebody may look at. */
 __asm__(".text\n.globl tiny, tiny_next, far\n"
         ".type tiny, @function\ntiny: xor %eax, %eax\n ret\n.size tiny, .-tiny\n"
-        ".type tiny_next, @function\ntiny_next: mov $1, %eax\n ret\n.size tiny_next, .-tiny_next\n"
+        ".type tiny_next, @function\ntiny_next: endbr64\n mov $1, %eax\n ret\n.size tiny_next, .-tiny_next\n"
         ".type far, @function\nfar: lea 1f(%rip), %rax\n add %rdi, %rax\n jmp *%rax\n"
-        "1: nop\n lea (%rsi,%rsi), %rax\n ret\n.size far, .-far\n");
+        "1: far_nop: nop\n endbr64\n lea (%rsi,%rsi), %rax\n ret\n.size far, .-far\n");
+extern const unsigned char far_nop[];
 int tiny(void), tiny_next(void);
 long far(long zero, long value);
 
@@ -270,6 +273,10 @@ int main(int argc, char **argv)
     unsigned long a, b;
 
     (void)argc;
+    /* No shorter jump has room either, and what stands behind is not to be evicted. */
+    crowd((const unsigned char *)tiny, 2);
+    crowd((const unsigned char *)tiny + 2, 1);
+    crowd(far_nop, 1);
     setvbuf(stdin, NULL, _IONBF, 0); /* nothing is read ahead of an exec */
     setvbuf(stdout, NULL, _IOLBF, 0);
     while (fgets(line, sizeof(line), stdin)) {

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <sys/stat.h>
 
+#include "rewrite/aims.h"
 #include "rewrite/refusals.h"
 #include "rewrite/unwind.h"
 
@@ -34,6 +35,7 @@ struct tn_module {
     u32 nrodata;
     struct tn_bytes frames; /* .eh_frame */
     struct tn_code_view code[SEGMENTS_MAX];
+    struct tn_aims aims[SEGMENTS_MAX];
     u32 ncode;
     struct tn_funcs funcs; /* sorted, one an address */
     /* Every name, aliases included: offsets are checked, so they are plain pointers into the file. */
@@ -302,6 +304,7 @@ static void settle(struct tn_module *m)
         m->code[i].nrodata = m->nrodata;
         m->code[i].frames = m->frames;
         m->code[i].is_go = m->go;
+        m->code[i].aims = &m->aims[i];
     }
 }
 
@@ -328,6 +331,8 @@ void tn_module_free(struct tn_module *m)
 {
     if (!m)
         return;
+    for (u32 i = 0; i < SEGMENTS_MAX; i++)
+        tn_aims_clear(&m->aims[i]);
     free(m->file);
     free(m->funcs.at);
     free(m->names);

@@ -43,6 +43,7 @@ struct tn_code_view {
     u32 nrodata;
     struct tn_bytes frames; /* .eh_frame; empty: there is none */
     bool is_go;
+    struct tn_aims *aims; /* aims.h; filled by whoever needs them first, NULL: not kept. Of the view's owner */
 };
 
 /* What a patch is to a function that is left by tail jumps (tails.c): nothing, or … */

@@ -19,6 +19,7 @@
  */
 #include <errno.h>
 
+#include "rewrite/aims.h"
 #include "rewrite/flow.h"
 #include "rewrite/refusals.h"
 #include "rewrite/unwind.h"
@@ -160,46 +161,58 @@ static bool displaced_both(const struct tn_plan *plan, u64 from, u64 to)
     return false;
 }
 
-/*
- * A direct jump or call that leads where none may: into a window, from anywhere, or behind the first instruction of one
- * of the functions, from none of them. A piece is taken for one of the function that it jumps back to.
- */
-static int check_all(const struct tails *t, const struct tn_plan *plan, struct tn_error *err)
+/* A direct jump or call at `at` that leads where none may: into a window, from anywhere, or behind the first instruction
+   of one of the functions, from none of them. A piece is taken for one of the function that it jumps back to. */
+static int check_jump(const struct tails *t, const struct tn_plan *plan, u64 at, u64 to, struct tn_error *err)
+{
+    const struct tn_code_view *c = t->code;
+    u8 what = to - c->addr < c->len ? t->what[to - c->addr] : 0;
+    const struct tn_func *x;
+    bool window;
+
+    if (!what)
+        return 0;
+    window = what & WINDOW && !displaced_both(plan, at, to);
+    x = tn_func_before(c, at);
+    if (!window && (!(what & BODY) || !x || x->part || among(t, x)))
+        return 0;
+    if (x && !begins(c, x, at))
+        return 0;
+    return tn_refuse(err, -ENOTSUP, window ? TN_REFUSE_JUMP_INTO_WINDOW : TN_REFUSE_EXIT_SHARED, at, NULL);
+}
+
+/* The first of those that lead to [lo, hi) and may not. */
+static int check_range(const struct tails *t, const struct tn_plan *plan, const struct tn_aims *aims, u64 lo,
+                       u64 hi, struct tn_error *err)
 {
     const struct tn_code_view *c = t->code;
 
-    for (u64 off = 0; off + 2 <= c->len; off++) {
-        u8 op = c->bytes[off];
-        const struct tn_func *x;
-        bool window;
-        s32 rel = 0;
-        u64 to;
+    hi = TN_MIN(hi, c->len);
+    for (u64 b = lo / TN_AIMS_BUCKET; b * TN_AIMS_BUCKET < hi; b++)
+        for (u32 i = aims->first[b]; i < aims->first[b + 1]; i++) {
+            const struct tn_aim *aim = &aims->aim[i];
+            int r =
+                aim->to - lo < hi - lo ? check_jump(t, plan, c->addr + aim->at, c->addr + aim->to, err) : 0;
 
-        if (op == 0xeb || (op & 0xf0) == 0x70 || (op & 0xfc) == 0xe0) {
-            to = off + 2 + (u64)(s64)(s8)c->bytes[off + 1];
-        } else if ((op & 0xfe) == 0xe8 || op == 0x0f || op == 0xc7) {
-            u32 head = (op & 0xfe) == 0xe8 ? 1 : 2;
-
-            if (off + 6 > c->len || (op == 0x0f && (c->bytes[off + 1] & 0xf0) != 0x80) ||
-                (op == 0xc7 && c->bytes[off + 1] != 0xf8))
-                continue;
-            memcpy(&rel, c->bytes + off + head, 4);
-            to = off + head + 4 + (u64)(s64)rel;
-        } else {
-            continue;
+            if (r < 0)
+                return r;
         }
-        if (to >= c->len || !t->what[to])
-            continue;
-        window = t->what[to] & WINDOW && !displaced_both(plan, c->addr + off, c->addr + to);
-        x = tn_func_before(c, c->addr + off);
-        if (!window && (!(t->what[to] & BODY) || !x || x->part || among(t, x)))
-            continue;
-        if (x && !begins(c, x, c->addr + off))
-            continue;
-        return tn_refuse(err, -ENOTSUP, window ? TN_REFUSE_JUMP_INTO_WINDOW : TN_REFUSE_EXIT_SHARED,
-                         c->addr + off, NULL);
-    }
     return 0;
+}
+
+static int check_all(const struct tails *t, const struct tn_plan *plan, struct tn_error *err)
+{
+    struct tn_aims own _clean_(tn_aims_clear) = {0}, *aims = t->code->aims ? t->code->aims : &own;
+    const struct tn_code_view *c = t->code;
+    int r = aims->first ? 0 : tn_aims_find(c, aims);
+
+    for (u32 i = 0; i < t->n && r == 0; i++)
+        r = check_range(t, plan, aims, t->func[i]->addr - c->addr,
+                        t->func[i]->addr - c->addr + t->func[i]->size, err);
+    for (u32 k = 0; k < plan->npatches && r == 0; k++)
+        r = check_range(t, plan, aims, plan->patches[k].addr - c->addr,
+                        plan->patches[k].addr - c->addr + plan->patches[k].len, err);
+    return r;
 }
 
 /* What goes wrong in another function is told as that. */

@@ -54,6 +54,16 @@ static int ctl_options(struct tn_caller *caller, const void *req, void *ret_repl
     return 0;
 }
 
+static int ctl_class(struct tn_caller *caller, const void *req, void *ret_reply, size_t *ret_len)
+{
+    const struct tn_ctl_class *chosen = req;
+
+    if (!memchr(chosen->name, 0, sizeof(chosen->name)))
+        return -EINVAL;
+    memcpy(caller->options.klass, chosen->name, sizeof(caller->options.klass));
+    return 0;
+}
+
 static int ctl_last_error(struct tn_caller *caller, const void *req, void *ret_reply, size_t *ret_len)
 {
     memcpy(ret_reply, &caller->last, sizeof(caller->last));
@@ -365,6 +375,7 @@ static const struct {
     [TN_CTL_VERDICT] = {ctl_verdict, 0},
     [TN_CTL_HOST] = {ctl_host, sizeof(struct tn_ctl_host)},
     [TN_CTL_SCOPE] = {ctl_scope, sizeof(struct tn_ctl_scope)},
+    [TN_CTL_CLASS] = {ctl_class, sizeof(struct tn_ctl_class)},
     [TN_CTL_USES] = {ctl_uses, sizeof(struct tn_ctl_uses_of)},
     [TN_CTL_LINK_HELD] = {ctl_link_held, sizeof(struct tn_ctl_held_of)},
     [TN_CTL_SHUTDOWN] = {ctl_shutdown, 0},

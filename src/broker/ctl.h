@@ -29,7 +29,8 @@ enum tn_ctl {
                      */
     TN_CTL_HOST, /* struct tn_ctl_host   → struct tn_ctl_hosted: whose types this connection sees from now on */
     TN_CTL_SCOPE, /* struct tn_ctl_scope   → –   whose system calls are meant where an event names no process */
-    TN_CTL_USES, /* struct tn_ctl_uses_of → struct tn_ctl_uses: what a program was found to need */
+    TN_CTL_CLASS, /* struct tn_ctl_class   → –   what options.klass says, and the options stay */
+    TN_CTL_USES,  /* struct tn_ctl_uses_of → struct tn_ctl_uses: what a program was found to need */
     TN_CTL_LINK_HELD, /* struct tn_ctl_held_of → struct tn_ctl_held: whom, and where, a link's policy asks about */
     TN_CTL_SHUTDOWN, /* –                     → –   −EBUSY while kept links are there */
     TN_CTL_MAX,
@@ -49,6 +50,9 @@ struct tn_ctl_options {
     char judged[16]; /* PROG_LOAD of a program of this name gives a verdict and nothing that can run, and maps
                         of types that are not served are shapes without memory; "": nothing is judged */
     char klass[64]; /* of the programs that this connection loads; "": they say it, or their kind's applies */
+};
+struct tn_ctl_class {
+    char name[64]; /* as options.klass */
 };
 struct tn_ctl_error {
     struct tn_error why; /* empty reason: nothing failed */

@@ -249,6 +249,17 @@ Y
     [ "$(json 'j')" = "[]" ] # nobody keeps what was detached
 }
 
+@test "a tool as it is loads under the class that the command names" {
+    counting
+    start_shop
+    tenon run --host "$SHOP" --class counting -- bpftool prog load ext.o "$DIR/pin"
+    said 'class "counting" does not allow this read' # `count` was loaded, `spy` was not
+    tenon run --host "$SHOP" --class nowhere -- bpftool prog load ext.o "$DIR/pin"
+    said 'host "shop" has no extension class "nowhere"'
+    tenon policy audit --json
+    [ "$(json 'sorted({(r["program"], r.get("class", ""), r.get("refused", "")) for r in j})')" = "[('count', '', 'no_class'), ('count', 'counting', ''), ('spy', 'counting', 'class_denies')]" ]
+}
+
 # A probe of the shop, as the kernel's uprobes are.
 probe() {
     printf '#include <linux/bpf.h>\n#include <bpf/bpf_helpers.h>\nSEC("uprobe/%s/shop:shop_price") int look(void *ctx) { return bpf_get_smp_processor_id() > 4096; }\nchar LICENSE[] SEC("license") = "GPL";\n' "$DIR" >look.c

@@ -36,7 +36,7 @@ def times(program, line):
 @test("one byte, told as what it is; gone without a trace")
 def _(room):
     program = room.program("breaks")
-    before, state = images(program.pid), program.ask("state")
+    state, before = program.ask("state"), images(program.pid) # once it answers, all its files are mapped
     link = room.attach("tiny", program.pid)
     same(link.rows[0]["tactic"], "breakpoint", "tactic")
     same(caught(program.pid), 1, "a handler of ours")
@@ -130,6 +130,7 @@ def _(room):
 @test("put in and taken out again and again under threads that call, block and signal each other", seconds=120)
 def _(room):
     program = room.program("breaks")
+    program.ask("state")
     before = images(program.pid)
     program.ask("begin")
     for _ in range(12):

@@ -369,7 +369,7 @@ static int other_memory(void *arg)
 static void children(void)
 {
     static u8 stack[65536];
-    int status;
+    int status = 0;
     pid_t pid;
 
     set_action(SIGTRAP, (u64)handler, SA_SIGINFO, 0, NULL);

@@ -42,6 +42,7 @@ def counted(room, attached):
 def _(room):
     torture = Torture(room)
     before, during = torture.ask("off"), torture.ask("on")
+    time.sleep(0.3)
     after = torture.ask("off")
     same(before, [0] * 4)
     assert all(late > early for late, early in zip(after, during)), (during, after)
@@ -56,7 +57,7 @@ def _(room):
         attached = room.attach("torture", torture.pid, nlinks=3)
         before = torture.ask("off")
         torture.ask("on")
-        time.sleep(rounds % 3 * 0.02)
+        time.sleep(0.02 + rounds % 3 * 0.02)
         made = [after - early for after, early in zip(torture.ask("off"), before)]
         seen = counted(room, attached)
         # A handler that interrupts a run is told as missed, not lost: that goes for handlers alone.

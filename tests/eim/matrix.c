@@ -25,6 +25,7 @@
 
 #include "eim/ask.h"
 #include "tests/eim/classes.h"
+#include "tests/eim/func_types.h"
 #include "tests/eim/host.h"
 #include "verify/cfg.h"
 
@@ -577,29 +578,7 @@ static bool applies(const struct kind *kind, enum way way)
 
 /* ----------------------------------------------------------------------------------------------- judging */
 
-static u8 *func_types;
-static u32 func_types_size, main_id, callback_id;
-
-/* int program(void *), static long callback(u32, void *): what a callback has to be known by. */
-static void make_func_types(void)
-{
-    struct btf *b = btf__new_empty();
-    int number = btf__add_int(b, "int", 4, BTF_INT_SIGNED), any = btf__add_ptr(b, 0), proto;
-    const void *data;
-
-    proto = btf__add_func_proto(b, number);
-    btf__add_func_param(b, "ctx", any);
-    main_id = (u32)btf__add_func(b, "program", BTF_FUNC_GLOBAL, proto);
-    proto = btf__add_func_proto(b, number);
-    btf__add_func_param(b, "index", number);
-    btf__add_func_param(b, "ctx", any);
-    callback_id = (u32)btf__add_func(b, "callback", BTF_FUNC_STATIC, proto);
-    data = btf__raw_data(b, &func_types_size);
-    func_types = malloc(func_types_size);
-    assert_non_null(func_types);
-    memcpy(func_types, data, func_types_size);
-    btf__free(b);
-}
+static struct func_types types;
 
 static u32 verified;
 
@@ -609,7 +588,7 @@ static bool judge(const struct kind *kind, struct built p, const struct tn_autho
         {.geo = {.type = BPF_MAP_TYPE_ARRAY, .key_size = 4, .value_size = 8, .max_entries = 1},
          .name = "values"},
         {.geo = {.type = BPF_MAP_TYPE_RINGBUF, .max_entries = 4096}, .name = "events"}};
-    const struct bpf_func_info infos[] = {{0, main_id}, {p.second, callback_id}};
+    const struct bpf_func_info infos[] = {{0, types.program}, {p.second, types.callback}};
     struct tn_verify_in in = {.insns = p.insn,
                               .ninsns = p.n,
                               .prog_type = BPF_PROG_TYPE_TRACING,
@@ -618,8 +597,8 @@ static bool judge(const struct kind *kind, struct built p, const struct tn_autho
                               .gpl = true,
                               .maps = maps,
                               .nmaps = TN_ARRAY_SIZE(maps),
-                              .btf = func_types,
-                              .btf_size = func_types_size,
+                              .btf = types.btf,
+                              .btf_size = types.size,
                               .func_info = infos,
                               .func_info_rec_size = sizeof(*infos),
                               .func_info_cnt = p.second ? 2 : 1,
@@ -910,12 +889,12 @@ static void test_inferred(void **state)
 
 static int open_all(void **state)
 {
-    make_func_types();
+    types = func_types_make();
     return open_host(state);
 }
 static int close_all(void **state)
 {
-    free(func_types);
+    free(types.btf);
     return close_host(state);
 }
 

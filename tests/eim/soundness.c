@@ -32,6 +32,7 @@
 #include <tenon/extension.h>
 
 #include "eim/ask.h"
+#include "tests/eim/func_types.h"
 #include "tests/eim/world.h"
 #include "verify/cfg.h"
 #include "vm/vm.h"
@@ -281,9 +282,8 @@ struct program {
     u32 type[4]; /* R6 … R9: to which struct they point; OBJECTS: nowhere that is known */
 };
 enum { COPY_ID, G0_ID, G1_ID, IDS };
-static u32 id_of[IDS], main_id, second_id;
-static u8 *func_types;
-static u32 func_types_size;
+static u32 id_of[IDS];
+static struct func_types types;
 
 #define FUNCTION(id)  INSN(BPF_JMP | BPF_CALL, 0, BPF_PSEUDO_KFUNC_CALL, 0, (s32)(id))
 #define SYMBOL(d, id) INSN(BPF_LD | BPF_IMM | BPF_DW, d, BPF_PSEUDO_BTF_ID, 0, (s32)(id)), INSN(0, 0, 0, 0, 0)
@@ -953,7 +953,7 @@ static bool verify(const struct program *p, const struct tn_authority *auth, str
 {
     const struct tn_verify_map maps[] = {{.geo = geos[0], .name = "value"},
                                          {.geo = geos[1], .name = "events"}};
-    const struct bpf_func_info infos[] = {{0, main_id}, {p->second, second_id}};
+    const struct bpf_func_info infos[] = {{0, types.program}, {p->second, types.callback}};
     const struct tn_verify_in in = {.insns = p->insn,
                                     .ninsns = p->n,
                                     .prog_type = BPF_PROG_TYPE_TRACING,
@@ -961,8 +961,8 @@ static bool verify(const struct program *p, const struct tn_authority *auth, str
                                     .gpl = true,
                                     .maps = maps,
                                     .nmaps = TN_ARRAY_SIZE(maps),
-                                    .btf = func_types,
-                                    .btf_size = func_types_size,
+                                    .btf = types.btf,
+                                    .btf_size = types.size,
                                     .func_info = infos,
                                     .func_info_rec_size = sizeof(*infos),
                                     .func_info_cnt = p->second ? 2 : 1,
@@ -1163,27 +1163,6 @@ static void test_weaker(void **state)
     }
 }
 
-/* int program(void *), static long second(u32, void *): what a callback has to be known by. */
-static void make_func_types(void)
-{
-    struct btf *b = btf__new_empty();
-    int number = btf__add_int(b, "int", 4, BTF_INT_SIGNED), any = btf__add_ptr(b, 0), proto;
-    const void *data;
-
-    proto = btf__add_func_proto(b, number);
-    btf__add_func_param(b, "ctx", any);
-    main_id = (u32)btf__add_func(b, "program", BTF_FUNC_GLOBAL, proto);
-    proto = btf__add_func_proto(b, number);
-    btf__add_func_param(b, "index", number);
-    btf__add_func_param(b, "ctx", any);
-    second_id = (u32)btf__add_func(b, "second", BTF_FUNC_STATIC, proto);
-    data = btf__raw_data(b, &func_types_size);
-    func_types = malloc(func_types_size);
-    assert_non_null(func_types);
-    memcpy(func_types, data, func_types_size);
-    btf__free(b);
-}
-
 static int begin(void **state)
 {
     static const char spec[] = WORLD_SPEC;
@@ -1192,7 +1171,7 @@ static int begin(void **state)
 
     if (getenv("TN_SEED"))
         seed = strtoull(getenv("TN_SEED"), NULL, 0) * 0x9e3779b97f4a7c15ull | 1;
-    make_func_types();
+    types = func_types_make();
     host = mmap(NULL, HOST, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     before = malloc(HOST);
     if (host == MAP_FAILED || !before || tn_eim_read(&source, 1, NULL, &eim, &err))
@@ -1207,7 +1186,7 @@ static int end(void **state)
     tn_eim_free(eim);
     munmap(host, HOST);
     free(before);
-    free(func_types);
+    free(types.btf);
     return 0;
 }
 

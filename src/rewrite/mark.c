@@ -11,9 +11,6 @@
 #define RED_ZONE 128
 #define SLOT     3 /* registers that are pushed; with flags one more */
 
-static const u8 lahf_seto[] = {0x9f, 0x0f, 0x90, 0xc0};
-static const u8 sahf[] = {0x04, 0x7f, 0x9e}; /* add $0x7f,%al sets the overflow flag again; sahf */
-
 /* Key and word's index are made; S is what the stack pointer was. */
 static void begin(struct tn_asm *a, const struct tn_marks *m)
 {
@@ -27,7 +24,7 @@ static void begin(struct tn_asm *a, const struct tn_marks *m)
     tn_x86_push(a, AT);
     tn_x86_push(a, TABLE);
     if (m->live) {
-        tn_x86_bytes(a, lahf_seto, sizeof(lahf_seto));
+        tn_x86_flags_to_ax(a);
         tn_x86_push(a, TN_RAX);
     }
     tn_x86_lea(a, KEY, tn_mem_base(TN_RSP, above));
@@ -43,7 +40,7 @@ static void end(struct tn_asm *a, const struct tn_marks *m)
 {
     if (m->live) {
         tn_x86_pop(a, TN_RAX);
-        tn_x86_bytes(a, sahf, sizeof(sahf));
+        tn_x86_flags_from_ax(a);
     }
     tn_x86_pop(a, TABLE);
     tn_x86_pop(a, AT);

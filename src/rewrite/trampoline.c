@@ -259,8 +259,6 @@ static void run_program(struct tramp *t, bool splice)
 
 static void prelude(struct tramp *t)
 {
-    static const u8 lahf_seto[] = {0x9f, 0x0f, 0x90, 0xc0};
-
     if (t->offset)
         tn_x86_lea(&t->a, TN_RSP, tn_mem_base(TN_RSP, -RED_ZONE));
     if (!t->prelude)
@@ -269,20 +267,18 @@ static void prelude(struct tramp *t)
     if (t->wants_flags) {
         tn_x86_pushf(&t->a);
     } else {
-        tn_x86_bytes(&t->a, lahf_seto, sizeof(lahf_seto));
+        tn_x86_flags_to_ax(&t->a);
         tn_x86_push(&t->a, TN_RAX);
     }
 }
 
 static void end_prelude(struct tramp *t)
 {
-    static const u8 sahf[] = {0x04, 0x7f, 0x9e}; /* add $0x7f,%al sets the overflow flag again; sahf */
-
     if (t->prelude && t->wants_flags) {
         tn_x86_popf(&t->a);
     } else if (t->prelude) {
         tn_x86_pop(&t->a, TN_RAX);
-        tn_x86_bytes(&t->a, sahf, sizeof(sahf));
+        tn_x86_flags_from_ax(&t->a);
     }
     if (t->prelude)
         tn_x86_pop(&t->a, TN_RAX);

@@ -15,24 +15,11 @@
 // clang-format on
 
 #include "agent/agent.h"
-#include "inject/stubs.h"
+#include "arena.h"
 #include "rewrite/refusals.h"
-#include "rewrite/trampoline.h"
 #include "x86/decode.h"
 
-#define GENERAL_ONLY __attribute__((target("general-regs-only"), used))
-#define FLAGS_LIVE   0x8d5ull /* CF PF AF ZF SF OF */
-
-struct state {
-    u64 gpr[16], flags, pad;
-    u8 xmm[16][16];
-};
-enum { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI };
-
 extern u8 blob[], blob_end[];
-extern void call_with_state(void *fn, struct state *in, struct state *ret_out);
-extern u64 clobber_prog(void *ctx, struct tn_run *run);
-void prog_body(struct tn_pt_regs *ctx, struct tn_run *run);
 
 // clang-format off
 #define FUNCTIONS(X) \
@@ -46,75 +33,9 @@ FUNCTIONS(X)
 extern u8 s_flags_at[], s_overflow_at[], s_redzone_at[], s_probe_at[], s_inner_at[], s_call_reg_mid_at[],
     s_vector[], s_scratch[];
 
-/* The target: code, then what the injector would put near it. */
-static struct arena {
-    u8 code[8192];
-    u8 tramp[6][TN_TRAMPOLINE_MAX];
-    u8 displaced[8][TN_DISPLACED_MAX];
-    struct tn_hook hook[6];
-    u64 head;
-    u8 gate[8];
-    struct tn_private priv;
-    struct tn_proc proc;
-} * arena;
-static struct tn_private *far_priv;
-static u8 *far_gate;
 static struct tn_func funcs[32];
 static struct tn_bytes rodata;
 static struct tn_code_view view;
-
-static u64 runs, enters, leaves, last_flags;
-static struct tn_pt_regs seen;
-static const struct tn_run *seen_run;
-static u64 (*reenter)(u64, u64);
-u32 clobber_mask; /* what clobber_prog does: a footprint */
-
-GENERAL_ONLY void prog_body(struct tn_pt_regs *ctx, struct tn_run *run)
-{
-    runs++;
-    if (run)
-        seen_run = run;
-    if (ctx)
-        seen = *ctx;
-    if (reenter) {
-        u64 (*fn)(u64, u64) = reenter;
-
-        reenter = NULL;
-        fn(3, 4);
-    }
-}
-
-/* Stands in for the agent: the same rules, told in layout.h, for a process with one thread. */
-static GENERAL_ONLY u64 enter(struct tn_run *run, u64 flags)
-{
-    struct tn_private *priv = run->proc->priv;
-    u64 tp = (u64)__builtin_thread_pointer(), bit = run->hook->prog_bit;
-    struct tn_slot *slot = &priv->slot[TN_SLOT_HASH(tp)];
-
-    enters++;
-    last_flags = flags;
-    if (priv->armed != TN_ARMED)
-        return 0;
-    if (!slot->owner)
-        slot->owner = tp;
-    if (slot->sp && (slot->running[bit / 64] >> bit % 64 & 1))
-        return 0;
-    run->slot = slot;
-    if (!slot->sp)
-        slot->sp = (u64)run;
-    slot->running[bit / 64] |= 1ull << bit % 64;
-    return 1;
-}
-
-static GENERAL_ONLY void leave(struct tn_run *run)
-{
-    u64 bit = run->hook->prog_bit;
-
-    leaves++;
-    run->slot->running[bit / 64] &= ~(1ull << bit % 64);
-    if (run->slot->sp == (u64)run)
-        run->slot->sp = 0;
-}
 
 static u64 moved(const u8 *label)
 {
@@ -135,13 +56,7 @@ static int setup(void **state)
     u64 target;
 
     (void)state;
-    arena = mmap((void *)0x10000000, sizeof(*arena), PROT_READ | PROT_WRITE | PROT_EXEC,
-                 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    far_priv = mmap((void *)0x7e0000000000, sizeof(*far_priv), PROT_READ | PROT_WRITE,
-                    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    assert_ptr_not_equal(arena, MAP_FAILED);
-    assert_ptr_not_equal(far_priv, MAP_FAILED);
-    far_gate = (u8 *)far_priv + sizeof(*far_priv) - 1;
+    arena_map(MAP_PRIVATE);
     assert_true((size_t)(blob_end - blob) <= sizeof(arena->code));
     memcpy(arena->code, blob, (size_t)(blob_end - blob));
     target = moved(s_who_called);
@@ -166,141 +81,6 @@ static int setup(void **state)
     return 0;
 }
 
-struct option {
-    enum tn_tp_how tp;
-    bool all_context, far, percpu, gate, armed, follow;
-    u32 prog_bit;
-    u32 footprint; /* 0: everything, and said so by saying nothing */
-};
-
-/* Plants the trampoline `k` and tells where it goes on. */
-static void plant(u32 k, enum tn_place_kind place, u64 ip, u64 next, const struct option *o)
-{
-    struct tn_facts facts = {.percpu = o->percpu};
-    struct tn_private *priv = o->far ? far_priv : &arena->priv;
-    u8 *gate = o->far ? far_gate : arena->gate;
-    struct tn_tramp_in in = {
-        .facts = &facts,
-        .place = place,
-        .tp = o->tp,
-        .at = (u64)arena->tramp[k],
-        .hook = (u64)&arena->hook[k],
-        .gate = (u64)gate,
-        .priv = (u64)priv,
-        .proc = (u64)&arena->proc,
-        .enter = (u64)enter,
-        .leave = (u64)leave,
-        .prog_bit = o->prog_bit + k,
-        .footprint = o->footprint,
-        .follow = o->follow,
-    };
-
-    clobber_mask = o->footprint ? o->footprint : ~0u;
-    if (o->all_context)
-        facts.ctx_read[0] = (1ull << 21) - 1;
-    arena->proc.priv = priv;
-    memset(priv, 0, sizeof(*priv));
-    priv->armed = o->armed ? TN_ARMED : 0;
-    *gate = o->gate;
-    arena->hook[k] = (struct tn_hook){.prog = (u64)clobber_prog,
-                                      .func_ip = ip,
-                                      .proc = (u64)&arena->proc,
-                                      .next = next,
-                                      .prog_bit = o->prog_bit + k};
-    assert_true(tn_trampoline(&in, arena->tramp[k], TN_TRAMPOLINE_MAX, NULL) > 0);
-}
-
-/* Pages for stubs, where this very process has room. Once made they stay. */
-static u64 pages[4096];
-static u32 npages;
-
-static int place_pun(const struct tn_patch *p, struct tn_pun *ret)
-{
-    _clean_(tn_stubs_clear) struct tn_stubs s = {0};
-    struct tn_maps maps;
-    int r;
-
-    assert_int_equal(tn_maps_read(getpid(), &maps), 0);
-    assert_int_equal(tn_stubs_open(&s, &maps, NULL, 0, ~0u), 0);
-    tn_maps_clear(&maps);
-    for (u32 i = 0; i < npages; i++)
-        assert_int_equal(tn_stubs_add_page(&s, pages[i]), 0);
-    r = tn_stubs_pun(&s, p, 0, ret);
-    for (u32 i = npages; r == 0 && i < s.npages; i++) {
-        assert_true(npages < TN_ARRAY_SIZE(pages));
-        pages[npages++] = s.page[i];
-        assert_int_equal((u64)mmap((void *)s.page[i], TN_PAGE, PROT_READ | PROT_WRITE | PROT_EXEC,
-                                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0),
-                         s.page[i]);
-    }
-    return r;
-}
-
-static void write_pun(const struct tn_patch *p, const struct tn_pun *pun, const struct tn_displaced_out *out)
-{
-    for (u32 k = 0; k < pun->njumps; k++)
-        tn_pun_stub(pun->stub[k], k ? out->jump_at[k] : out->enter, (u8 *)pun->stub[k]);
-    assert_memory_equal((u8 *)p->addr + p->len, pun->bytes + p->len, pun->depends);
-    memcpy((void *)p->addr, pun->bytes, p->len);
-}
-
-/* Each exit of a plan needs a way on of its own: one trampoline a patch. Of a punned place the first way that there is. */
-static void apply(const struct tn_plan *plan, u64 ip, const struct option *o, u64 *heads)
-{
-    bool had = true;
-    u64 past = 0;
-
-    assert_in_range(plan->npatches, 1, 6);
-    for (u32 i = 0; i < plan->npatches; i++) {
-        const struct tn_patch *p = &plan->patches[i];
-        struct tn_displaced_out out;
-        u8 bytes[TN_PATCH_MAX];
-        struct tn_pun pun;
-
-        assert_true(had || p->instead);
-        if (had && p->instead)
-            continue;
-        had = !p->punned || place_pun(p, &pun) == 0;
-        if (!had)
-            continue;
-        heads[i] = (u64)arena->tramp[i];
-        assert_int_equal(tn_displaced(p,
-                                      &(struct tn_copy_to){.at = (u64)arena->displaced[i],
-                                                           .hook_entry_ptr = (u64)&heads[i],
-                                                           .past = past},
-                                      arena->displaced[i], TN_DISPLACED_MAX, &out, NULL),
-                         0);
-        if (p->rounds && p->rounds != p->addr) /* nothing is hooked there */
-            heads[i] = out.hook_return;
-        else
-            plant(i, p->place, ip, past = out.hook_return, o);
-        if (p->punned) {
-            write_pun(p, &pun, &out);
-            continue;
-        }
-        assert_int_equal(tn_patch_bytes(p, 0, out.enter, bytes, NULL), 0);
-        memcpy((void *)p->addr, bytes, p->len);
-    }
-    assert_true(had);
-}
-
-static void undo(const struct tn_plan *plan)
-{
-    for (u32 i = 0; i < plan->npatches; i++)
-        memcpy((void *)plan->patches[i].addr, plan->patches[i].expected, plan->patches[i].len);
-}
-
-static void fill(struct state *s, u64 a, u64 b, u32 seed)
-{
-    for (u32 i = 0; i < 16; i++) {
-        s->gpr[i] = 0x0101010101010101ull * (i + seed);
-        memset(s->xmm[i], (int)(i * 7 + seed), 16);
-    }
-    s->gpr[RDI] = a;
-    s->gpr[RSI] = b;
-    s->flags = seed & 1 ? 0x202 | FLAGS_LIVE : 0x202;
-}
-
 static const u64 args[][2] = {{0, 0},    {1, 2}, {3, 9}, {2, ~0ull}, {11, 1}, {1ull << 63, 1ull << 63},
                               {~0ull, 1}};
 
@@ -318,7 +98,7 @@ static void compare_plan(const char *what, enum tn_place_kind place, u64 fn, u64
 
         if ((fn == moved(s_loop) || fn == moved(s_fib) || fn == moved(s_head)) && args[i][0] > 12)
             continue;
-        fill(&in, args[i][0], args[i][1], i + 1);
+        state_fill(&in, args[i][0], args[i][1], i + 1);
         memset((void *)moved(s_scratch), 0, 8);
         call_with_state((void *)fn, &in, &plain);
         memcpy(&scratch, (void *)moved(s_scratch), 8);
@@ -326,7 +106,7 @@ static void compare_plan(const char *what, enum tn_place_kind place, u64 fn, u64
         apply(plan, at, o, heads);
         for (u32 twice = 0; twice < 2; twice++) { /* slow way first, then the fast one */
             memset((void *)moved(s_scratch), 0, 8);
-            runs = 0;
+            arena->runs = 0;
             call_with_state((void *)fn, &in, &hooked);
             if (!flags)
                 hooked.flags = plain.flags;
@@ -341,15 +121,15 @@ static void compare_plan(const char *what, enum tn_place_kind place, u64 fn, u64
             }
             assert_memory_equal(&scratch, (void *)moved(s_scratch), 8);
             if (ret_runs)
-                ret_runs[i] = runs;
+                ret_runs[i] = arena->runs;
             else if (fn == moved(s_probe) && place == TN_PLACE_OFFSET)
-                assert_int_equal(runs, expect && args[i][0]);
+                assert_int_equal(arena->runs, expect && args[i][0]);
             else if (fn == moved(s_inner) && place == TN_PLACE_OFFSET)
-                assert_int_equal(runs, expect ? 3 : 0);
+                assert_int_equal(arena->runs, expect ? 3 : 0);
             else if (fn != moved(s_fib))
-                assert_int_equal(runs, expect);
+                assert_int_equal(arena->runs, expect);
             else if (!expect)
-                assert_int_equal(runs, 0);
+                assert_int_equal(arena->runs, 0);
         }
         undo(plan);
     }
@@ -366,50 +146,6 @@ static void compare(const char *what, enum tn_place_kind place, u64 fn, u64 at, 
     compare_plan(what, place, fn, at, o, flags, &plan, NULL);
     tn_plan_clear(&plan);
 }
-
-static const struct option options[] = {
-    {.tp = TN_TP_SELF, .gate = true, .armed = true},
-    {.tp = TN_TP_SELF, .gate = true, .armed = true, .all_context = true, .prog_bit = 300},
-    {.tp = TN_TP_SELF, .gate = true, .armed = true, .far = true},
-    {.tp = TN_TP_ARCH_PRCTL, .gate = true, .armed = true},
-    {.tp = TN_TP_SELF, .gate = true, .armed = true, .percpu = true, .all_context = true},
-    {.tp = TN_TP_SELF, .gate = false, .armed = true},
-    {.tp = TN_TP_SELF, .gate = false, .armed = true, .far = true, .all_context = true},
-    {.tp = TN_TP_SELF, .gate = true, .armed = false},
-    {.tp = TN_TP_SELF, .gate = true, .armed = true, .follow = true},
-    {.tp = TN_TP_SELF, .gate = true, .armed = true, .follow = true, .far = true},
-};
-
-#define R(n) (1u << (n))
-/* Programs of every kind: some do little, some take one argument, some both. */
-static const u32 footprints[] = {
-    R(0),
-    R(0) | R(1),
-    R(0) | R(1) | R(2),
-    R(0) | R(6) | R(7),
-    R(0) | R(10) | R(11),
-    R(0) | R(1) | R(2) | R(6) | R(7),
-    R(0) | R(8) | R(9) | R(10) | R(11),
-    R(0) | R(1) | R(2) | R(6) | R(7) | R(8) | R(9) | R(10),
-    R(0) | R(1) | R(2) | R(6) | R(7) | R(8) | R(9) | R(10) | R(11),
-    R(0) | TN_FOOT_CTX,
-    R(0) | R(7) | TN_FOOT_CTX,
-    R(0) | TN_FOOT_RUN,
-    R(0) | R(1) | R(6) | TN_FOOT_RUN,
-    R(0) | R(10) | R(11) | TN_FOOT_CTX | TN_FOOT_RUN,
-    R(0) | R(1) | R(2) | R(6) | R(7) | R(8) | R(9) | R(10) | R(11) | TN_FOOT_CTX | TN_FOOT_RUN,
-};
-
-/* Each option with each footprint, and without one. */
-static struct option variant(u32 n)
-{
-    struct option o = options[n / (TN_ARRAY_SIZE(footprints) + 1)];
-    u32 f = n % (TN_ARRAY_SIZE(footprints) + 1);
-
-    o.footprint = f ? footprints[f - 1] : 0;
-    return o;
-}
-#define VARIANTS (TN_ARRAY_SIZE(options) * (TN_ARRAY_SIZE(footprints) + 1))
 
 static void entries(void **state)
 {
@@ -529,7 +265,7 @@ static void punned(void **state)
         }
     }
     print_message("# %u alone, %u and %u with instructions evicted; %u with prefixes; %u pages\n", had[1],
-                  had[2], had[3], prefixed, npages);
+                  had[2], had[3], prefixed, stub_pages());
     assert_true(had[1] > 40 && had[2] > 20 && had[3] > 10 && prefixed > 5);
 }
 
@@ -542,30 +278,31 @@ static void context(void **state)
     struct tn_plan plan;
 
     (void)state;
-    fill(&in, 5, 6, 1);
+    state_fill(&in, 5, 6, 1);
     assert_int_equal(tn_plan(&view, TN_PLACE_ENTRY, moved(s_simple), &plan, NULL), 0);
     apply(&plan, moved(s_simple), &o, heads);
     for (u32 i = 0; i < 2; i++) {
-        seen = (struct tn_pt_regs){0};
+        arena->seen = (struct tn_pt_regs){0};
         call_with_state((void *)moved(s_simple), &in, &out);
-        assert_int_equal(seen.ip, moved(s_simple));
-        assert_int_equal(seen.sp, out.gpr[RSP] - 8 + 16 - 16);
-        assert_int_equal(seen.di, 5);
-        assert_int_equal(seen.si, 6);
-        assert_int_equal(seen.ax, in.gpr[RAX]);
-        assert_int_equal(seen.cx, in.gpr[RCX]);
-        assert_int_equal(seen.dx, in.gpr[RDX]);
-        assert_int_equal(seen.bx, in.gpr[RBX]);
-        assert_int_equal(seen.bp, in.gpr[RBP]);
+        assert_int_equal(arena->seen.ip, moved(s_simple));
+        assert_int_equal(arena->seen.sp, out.gpr[RSP] - 8 + 16 - 16);
+        assert_int_equal(arena->seen.di, 5);
+        assert_int_equal(arena->seen.si, 6);
+        assert_int_equal(arena->seen.ax, in.gpr[RAX]);
+        assert_int_equal(arena->seen.cx, in.gpr[RCX]);
+        assert_int_equal(arena->seen.dx, in.gpr[RDX]);
+        assert_int_equal(arena->seen.bx, in.gpr[RBX]);
+        assert_int_equal(arena->seen.bp, in.gpr[RBP]);
         for (u32 r = 8; r < 16; r++) {
-            u64 got[] = {seen.r8, seen.r9, seen.r10, seen.r11, seen.r12, seen.r13, seen.r14, seen.r15};
+            u64 got[] = {arena->seen.r8,  arena->seen.r9,  arena->seen.r10, arena->seen.r11,
+                         arena->seen.r12, arena->seen.r13, arena->seen.r14, arena->seen.r15};
 
             assert_int_equal(got[r - 8], in.gpr[r]);
         }
-        assert_int_equal(seen.cs, 0x33);
-        assert_int_equal(seen.ss, 0x2b);
-        assert_int_equal(seen.orig_ax, ~0ull);
-        assert_int_equal(seen.flags & FLAGS_LIVE, in.flags & FLAGS_LIVE);
+        assert_int_equal(arena->seen.cs, 0x33);
+        assert_int_equal(arena->seen.ss, 0x2b);
+        assert_int_equal(arena->seen.orig_ax, ~0ull);
+        assert_int_equal(arena->seen.flags & FLAGS_LIVE, in.flags & FLAGS_LIVE);
     }
     undo(&plan);
     tn_plan_clear(&plan);
@@ -573,11 +310,11 @@ static void context(void **state)
     assert_int_equal(tn_plan(&view, TN_PLACE_EXIT, moved(s_simple), &plan, NULL), 0);
     apply(&plan, moved(s_simple), &o, heads);
     call_with_state((void *)moved(s_simple), &in, &out);
-    assert_int_equal(seen.ax, (5 + 6 + 1) * 3);
-    assert_int_equal(seen.sp, out.gpr[RSP]);
+    assert_int_equal(arena->seen.ax, (5 + 6 + 1) * 3);
+    assert_int_equal(arena->seen.sp, out.gpr[RSP]);
     /* The return address: behind the only call in call_with_state. */
-    assert_in_range(seen.ip, (u64)call_with_state, (u64)call_with_state + 512);
-    assert_memory_equal((u8 *)seen.ip - 3, "\xff\x14\x24", 3);
+    assert_in_range(arena->seen.ip, (u64)call_with_state, (u64)call_with_state + 512);
+    assert_memory_equal((u8 *)arena->seen.ip - 3, "\xff\x14\x24", 3);
     undo(&plan);
     tn_plan_clear(&plan);
 }
@@ -595,31 +332,31 @@ static void recursion(void **state)
     assert_int_equal(tn_plan(&view, TN_PLACE_ENTRY, moved(s_simple), &plan, NULL), 0);
     apply(&plan, moved(s_simple), &o, heads);
     fn(1, 2);
-    enters = leaves = runs = 0;
+    arena->enters = arena->leaves = arena->runs = 0;
     fn(1, 2);
-    assert_int_equal(enters, 0);
-    assert_int_equal(runs, 1);
+    assert_int_equal(arena->enters, 0);
+    assert_int_equal(arena->runs, 1);
     assert_int_equal(slot->sp, 0);
     assert_int_equal(slot->running[0], 0);
-    reenter = fn;
+    arena->reenter = fn;
     assert_int_equal(fn(1, 2), 12);
-    assert_int_equal(enters, 1);
-    assert_int_equal(last_flags & TN_ENTER_SP, TN_ENTER_SP);
-    assert_int_equal(runs, 2);
+    assert_int_equal(arena->enters, 1);
+    assert_int_equal(arena->last_flags & TN_ENTER_SP, TN_ENTER_SP);
+    assert_int_equal(arena->runs, 2);
     assert_int_equal(slot->sp, 0);
     assert_int_equal(slot->running[0], 0);
     fn(1, 2);
-    assert_int_equal(runs, 3);
-    assert_int_equal(enters, 1);
-    /* An abandoned run leaves sp behind: the agent is asked. */
+    assert_int_equal(arena->runs, 3);
+    assert_int_equal(arena->enters, 1);
+    /* An abandoned run arena->leaves sp behind: the agent is asked. */
     slot->sp = 16;
     fn(1, 2);
-    assert_int_equal(enters, 2);
+    assert_int_equal(arena->enters, 2);
     slot->sp = 0;
     /* A vfork in flight: the agent decides. */
     arena->priv.armed += TN_VFORK_UNIT;
     fn(1, 2);
-    assert_int_equal(enters, 3);
+    assert_int_equal(arena->enters, 3);
     undo(&plan);
     tn_plan_clear(&plan);
 }
@@ -658,9 +395,9 @@ static void whose_process(void **state)
         apply(&plan, moved(s_simple), &o, heads);
         fn(1, 2); /* the slot is the thread's from now on */
         arena->proc.priv->armed = rows[i / 2].armed;
-        enters = 0;
+        arena->enters = 0;
         assert_int_equal(fn(1, 2), 12);
-        assert_int_equal(enters, rows[i / 2].asks);
+        assert_int_equal(arena->enters, rows[i / 2].asks);
         undo(&plan);
     }
     tn_plan_clear(&plan);
@@ -677,15 +414,15 @@ static void chain(void **state)
     (void)state;
     assert_int_equal(tn_plan(&view, TN_PLACE_ENTRY, moved(s_pops), &plan, NULL), 0);
     apply(&plan, moved(s_pops), &o, heads);
-    plant(1, TN_PLACE_ENTRY, moved(s_pops), arena->hook[0].next, &o);
+    plant(1, &plan.patches[0], moved(s_pops), arena->hook[0].next, &o);
     arena->hook[0].next = (u64)arena->tramp[1];
-    runs = 0;
+    arena->runs = 0;
     assert_int_equal(fn(1, 2), 9);
-    assert_int_equal(runs, 2);
+    assert_int_equal(arena->runs, 2);
     heads[0] = (u64)arena->tramp[1];
     assert_int_equal(fn(1, 2), 9);
-    assert_int_equal(runs, 3);
-    assert_ptr_equal(seen_run->hook, &arena->hook[1]);
+    assert_int_equal(arena->runs, 3);
+    assert_ptr_equal(arena->seen_run->hook, &arena->hook[1]);
     undo(&plan);
     tn_plan_clear(&plan);
 }
@@ -745,7 +482,7 @@ static void overlap(void **state)
 }
 
 /*
- * Runs the patched vfork. Its child leaves what it sees in shared memory and exits by a bare system call,
+ * Runs the patched vfork. Its child arena->leaves what it sees in shared memory and exits by a bare system call,
  * without a return: the stack is its parent's.
  */
 static int vfork_child(struct tn_private *priv)

@@ -4,7 +4,7 @@
  * in one blob; `functions` in equiv.c names them. A label `…_at` marks an offset to hook.
  */
     .text
-    .globl blob, blob_end, clobber_prog
+    .globl blob, blob_end
     .balign 64
 blob:
 
@@ -254,57 +254,4 @@ s_vector:
 s_table:
     .long s_case0 - s_table, s_case1 - s_table, s_case2 - s_table, s_case3 - s_table
 blob_end:
-
-/*
- * The worst program that a footprint (clobber_mask, as of tn_code) allows: calls prog_body(ctx, run), NULL for what it
- * does not take, then leaves garbage in every register it may, below the stack pointer and in the flags. rax holds
- * garbage always.
- */
-clobber_prog:
-    push %rcx
-    push %rdx
-    push %rsi
-    push %rdi
-    push %r8
-    push %r9
-    push %r10
-    push %r11
-    mov clobber_mask(%rip), %eax
-    test $0x10000, %eax
-    jnz 1f
-    xor %edi, %edi
-1:  test $0x20000, %eax
-    jnz 1f
-    xor %esi, %esi
-1:  sub $8, %rsp
-    call prog_body
-    add $8, %rsp
-    pop %r11
-    pop %r10
-    pop %r9
-    pop %r8
-    pop %rdi
-    pop %rsi
-    pop %rdx
-    pop %rcx
-    mov $0x5a5a5a5a5a5a5a5a, %rax
-    .macro spoil reg, bit
-    testl $1 << \bit, clobber_mask(%rip)
-    jz 1f
-    mov %rax, \reg
-1:
-    .endm
-    spoil %rcx, 1
-    spoil %rdx, 2
-    spoil %rsi, 6
-    spoil %rdi, 7
-    spoil %r8, 8
-    spoil %r9, 9
-    spoil %r10, 10
-    spoil %r11, 11
-    mov %rax, -8(%rsp)
-    mov %rax, -64(%rsp)
-    mov %rax, -128(%rsp)
-    add %rax, %rax
-    ret
     .section .note.GNU-stack, "", @progbits

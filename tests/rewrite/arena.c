@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: MIT */
+/* See arena.h. The agent is played by two functions that know its rules, for a process with one thread. */
+#include "arena.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <sys/mman.h>
+#include <unistd.h>
+// clang-format off
+#include <cmocka.h>
+// clang-format on
+
+#include "agent/agent.h"
+#include "inject/stubs.h"
+
+#define GENERAL_ONLY __attribute__((target("general-regs-only"), used))
+
+struct arena *arena;
+struct tn_private *far_priv;
+static u8 *far_gate;
+const u32 *clobber_mask;
+extern u64 clobber_prog(void *ctx, struct tn_run *run);
+void prog_body(struct tn_pt_regs *ctx, struct tn_run *run);
+
+static void *map_at(u64 at, u64 size, int prot, int flags)
+{
+    void *p = mmap((void *)at, size, prot, flags | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+
+    assert_int_equal((u64)p, at);
+    return p;
+}
+
+void arena_map(int flags)
+{
+    arena = map_at(0x10000000, sizeof(*arena), PROT_READ | PROT_WRITE | PROT_EXEC, flags);
+    far_priv = map_at(0x7e0000000000, sizeof(*far_priv), PROT_READ | PROT_WRITE, flags);
+    far_gate = (u8 *)far_priv + sizeof(*far_priv) - 1;
+    clobber_mask = &arena->clobber;
+}
+
+void state_fill(struct state *s, u64 a, u64 b, u32 seed)
+{
+    for (u32 i = 0; i < 16; i++) {
+        s->gpr[i] = 0x0101010101010101ull * (i + seed);
+        memset(s->xmm[i], (int)(i * 7 + seed), 16);
+    }
+    s->gpr[RDI] = a;
+    s->gpr[RSI] = b;
+    s->flags = seed & 1 ? 0x202 | FLAGS_LIVE : 0x202;
+}
+
+GENERAL_ONLY void prog_body(struct tn_pt_regs *ctx, struct tn_run *run)
+{
+    arena->runs++;
+    if (run) {
+        arena->seen_run = run;
+        arena->ran[run->hook - arena->hook]++;
+    }
+    if (ctx)
+        arena->seen = *ctx;
+    if (arena->reenter) {
+        u64 (*fn)(u64, u64) = arena->reenter;
+
+        arena->reenter = NULL;
+        fn(3, 4);
+    }
+}
+
+/* Stands in for the agent: the same rules, told in layout.h, for a process with one thread. */
+static GENERAL_ONLY u64 enter(struct tn_run *run, u64 flags)
+{
+    struct tn_private *priv = run->proc->priv;
+    u64 tp = (u64)__builtin_thread_pointer(), bit = run->hook->prog_bit;
+    struct tn_slot *slot = &priv->slot[TN_SLOT_HASH(tp)];
+
+    arena->enters++;
+    arena->last_flags = flags;
+    if (priv->armed != TN_ARMED)
+        return 0;
+    if (!slot->owner)
+        slot->owner = tp;
+    if (slot->sp && (slot->running[bit / 64] >> bit % 64 & 1))
+        return 0;
+    run->slot = slot;
+    if (!slot->sp)
+        slot->sp = (u64)run;
+    slot->running[bit / 64] |= 1ull << bit % 64;
+    return 1;
+}
+
+static GENERAL_ONLY void leave(struct tn_run *run)
+{
+    u64 bit = run->hook->prog_bit;
+
+    arena->leaves++;
+    run->slot->running[bit / 64] &= ~(1ull << bit % 64);
+    if (run->slot->sp == (u64)run)
+        run->slot->sp = 0;
+}
+
+static const struct option options[] = {
+    {.tp = TN_TP_SELF, .gate = true, .armed = true},
+    {.tp = TN_TP_SELF, .gate = true, .armed = true, .all_context = true, .prog_bit = 300},
+    {.tp = TN_TP_SELF, .gate = true, .armed = true, .far = true},
+    {.tp = TN_TP_ARCH_PRCTL, .gate = true, .armed = true},
+    {.tp = TN_TP_SELF, .gate = true, .armed = true, .percpu = true, .all_context = true},
+    {.tp = TN_TP_SELF, .gate = false, .armed = true},
+    {.tp = TN_TP_SELF, .gate = false, .armed = true, .far = true, .all_context = true},
+    {.tp = TN_TP_SELF, .gate = true, .armed = false},
+    {.tp = TN_TP_SELF, .gate = true, .armed = true, .follow = true},
+    {.tp = TN_TP_SELF, .gate = true, .armed = true, .follow = true, .far = true},
+};
+
+#define R(n) (1u << (n))
+/* Programs of every kind: some do little, some take one argument, some both. */
+static const u32 footprints[] = {
+    R(0),
+    R(0) | R(1),
+    R(0) | R(1) | R(2),
+    R(0) | R(6) | R(7),
+    R(0) | R(10) | R(11),
+    R(0) | R(1) | R(2) | R(6) | R(7),
+    R(0) | R(8) | R(9) | R(10) | R(11),
+    R(0) | R(1) | R(2) | R(6) | R(7) | R(8) | R(9) | R(10),
+    R(0) | R(1) | R(2) | R(6) | R(7) | R(8) | R(9) | R(10) | R(11),
+    R(0) | TN_FOOT_CTX,
+    R(0) | R(7) | TN_FOOT_CTX,
+    R(0) | TN_FOOT_RUN,
+    R(0) | R(1) | R(6) | TN_FOOT_RUN,
+    R(0) | R(10) | R(11) | TN_FOOT_CTX | TN_FOOT_RUN,
+    R(0) | R(1) | R(2) | R(6) | R(7) | R(8) | R(9) | R(10) | R(11) | TN_FOOT_CTX | TN_FOOT_RUN,
+};
+
+struct option variant(u32 n)
+{
+    struct option o = options[n / (TN_ARRAY_SIZE(footprints) + 1)];
+    u32 f = n % (TN_ARRAY_SIZE(footprints) + 1);
+
+    o.footprint = f ? footprints[f - 1] : 0;
+    return o;
+}
+_Static_assert(VARIANTS == TN_ARRAY_SIZE(options) * (TN_ARRAY_SIZE(footprints) + 1), "each with each");
+
+void plant(u32 k, const struct tn_patch *p, u64 ip, u64 next, const struct option *o)
+{
+    struct tn_facts facts = {.percpu = o->percpu};
+    struct tn_private *priv = o->far ? far_priv : &arena->priv;
+    u8 *gate = o->far ? far_gate : arena->gate;
+    struct tn_tramp_in in = {
+        .facts = &facts,
+        .place = (enum tn_place_kind)p->place,
+        .args = o->args,
+        .tp = o->tp,
+        .at = (u64)arena->tramp[k],
+        .hook = (u64)&arena->hook[k],
+        .gate = (u64)gate,
+        .priv = (u64)priv,
+        .proc = (u64)&arena->proc,
+        .enter = (u64)enter,
+        .leave = (u64)leave,
+        .prog_bit = o->prog_bit + k,
+        .footprint = o->footprint,
+        .follow = o->follow,
+        .nr = p->nr,
+        .only = o->only,
+        .calls = (u64)arena->calls,
+        .flags_dead = p->flags_dead,
+    };
+
+    arena->clobber = o->footprint ? o->footprint : ~0u;
+    if (o->all_context)
+        facts.ctx_read[0] = (1ull << 21) - 1;
+    arena->proc.priv = priv;
+    memset(priv, 0, sizeof(*priv));
+    priv->armed = o->armed ? TN_ARMED : 0;
+    *gate = o->gate;
+    arena->hook[k] = (struct tn_hook){.prog = (u64)clobber_prog,
+                                      .func_ip = ip,
+                                      .stats = (u64)&arena->stats[k],
+                                      .proc = (u64)&arena->proc,
+                                      .next = next,
+                                      .prog_bit = o->prog_bit + k};
+    assert_true(tn_trampoline(&in, arena->tramp[k], TN_TRAMPOLINE_MAX, NULL) > 0);
+}
+
+/* Pages for stubs, where this very process has room. Once made they stay. */
+static u64 pages[4096];
+static u32 npages;
+
+u32 stub_pages(void)
+{
+    return npages;
+}
+
+int place_pun(const struct tn_patch *p, struct tn_pun *ret)
+{
+    _clean_(tn_stubs_clear) struct tn_stubs s = {0};
+    struct tn_maps maps;
+    int r;
+
+    assert_int_equal(tn_maps_read(getpid(), &maps), 0);
+    assert_int_equal(tn_stubs_open(&s, &maps, NULL, 0, ~0u), 0);
+    tn_maps_clear(&maps);
+    for (u32 i = 0; i < npages; i++)
+        assert_int_equal(tn_stubs_add_page(&s, pages[i]), 0);
+    r = tn_stubs_pun(&s, p, 0, ret);
+    for (u32 i = npages; r == 0 && i < s.npages; i++) {
+        assert_true(npages < TN_ARRAY_SIZE(pages));
+        pages[npages++] = s.page[i];
+        assert_int_equal((u64)mmap((void *)s.page[i], TN_PAGE, PROT_READ | PROT_WRITE | PROT_EXEC,
+                                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0),
+                         s.page[i]);
+    }
+    return r;
+}
+
+static void write_pun(const struct tn_patch *p, const struct tn_pun *pun, const struct tn_displaced_out *out)
+{
+    for (u32 k = 0; k < pun->njumps; k++)
+        tn_pun_stub(pun->stub[k], k ? out->jump_at[k] : out->enter, (u8 *)pun->stub[k]);
+    assert_memory_equal((u8 *)p->addr + p->len, pun->bytes + p->len, pun->depends);
+    memcpy((void *)p->addr, pun->bytes, p->len);
+}
+
+void apply(const struct tn_plan *plan, u64 ip, const struct option *o, u64 *heads)
+{
+    bool had = true;
+    u64 past = 0;
+
+    assert_in_range(plan->npatches, 1, ARENA_PATCHES);
+    for (u32 i = 0; i < plan->npatches; i++) {
+        const struct tn_patch *p = &plan->patches[i];
+        struct tn_displaced_out out;
+        u8 bytes[TN_PATCH_MAX];
+        struct tn_pun pun;
+
+        assert_true(had || p->instead);
+        if (had && p->instead)
+            continue;
+        had = !p->punned || place_pun(p, &pun) == 0;
+        if (!had)
+            continue;
+        heads[i] = (u64)arena->tramp[i];
+        assert_int_equal(tn_displaced(p,
+                                      &(struct tn_copy_to){
+                                          .at = (u64)arena->displaced[i],
+                                          .hook_entry_ptr = (u64)&heads[i],
+                                          .past = past,
+                                          .priv = o->counted ? (u64)(o->far ? far_priv : &arena->priv) : 0,
+                                          .calls = (u64)arena->calls},
+                                      arena->displaced[i], TN_DISPLACED_MAX, &out, NULL),
+                         0);
+        if (p->rounds && p->rounds != p->addr) /* nothing is hooked there */
+            heads[i] = out.hook_return;
+        else
+            plant(i, p, ip ? ip : p->addr, past = out.hook_return, o);
+        if (p->punned) {
+            write_pun(p, &pun, &out);
+            continue;
+        }
+        assert_int_equal(tn_patch_bytes(p, 0, out.enter, bytes, NULL), 0);
+        memcpy((void *)p->addr, bytes, p->len);
+    }
+    assert_true(had);
+}
+
+void undo(const struct tn_plan *plan)
+{
+    for (u32 i = 0; i < plan->npatches; i++)
+        memcpy((void *)plan->patches[i].addr, plan->patches[i].expected, plan->patches[i].len);
+}

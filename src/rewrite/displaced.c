@@ -21,6 +21,7 @@
 #define SYS_CLONE   56u
 #define CLONE_VFORK 0x4000
 #define SYSCALL_LEN 2u
+#define RED_ZONE    128
 
 static bool reaches(u64 from, u64 to)
 {
@@ -174,27 +175,42 @@ static void count(struct tn_asm *a, u64 at, u64 priv, bool up)
 
 /*
  * A call that may be a vfork, made here: whoever makes it must know of the child before it runs, and must
- * not forget it. armed += TN_VFORK_UNIT, the call, and in the parent (or on error) armed −= TN_VFORK_UNIT. No
- * stack is used: parent and child share it.
+ * not forget it. armed += TN_VFORK_UNIT, the call, and in the parent (or on error) armed −= TN_VFORK_UNIT. Until it is
+ * back no stack is used: parent and child share it. Flags, rcx and r11 are in the end as behind the host's own.
  */
 static void counted_call(struct tn_asm *a, u64 at, u64 priv, u32 nr, u64 resume)
 {
+    static const u8 jrcxz[] = {0xe3, 0};
     struct tn_fixup child, plain = {0};
 
+    tn_x86_flags_to_ax(a);
     if (nr == SYS_CLONE) {
         tn_x86_test_ri(a, 4, TN_RDI, CLONE_VFORK);
         plain = tn_x86_jcc_fwd(a, 1, TN_CC_E);
     }
     count(a, at, priv, true);
+    tn_x86_flags_from_ax(a);
     tn_x86_mov_ri(a, TN_RAX, nr);
     tn_x86_syscall(a);
-    tn_x86_test_rr(a, 8, TN_RAX, TN_RAX);
-    child = tn_x86_jcc_fwd(a, 4, TN_CC_E);
+    tn_x86_mov_rr(a, 8, TN_RCX, TN_RAX);
+    tn_x86_bytes(a, jrcxz, sizeof(jrcxz));
+    child = (struct tn_fixup){.at = a->len - 1, .size = 1};
+    tn_x86_mov_rr(a, 8, TN_R11, TN_RAX);
+    tn_x86_flags_to_ax(a);
     count(a, at, priv, false);
+    tn_x86_flags_from_ax(a);
+    tn_x86_mov_rr(a, 8, TN_RAX, TN_R11);
+    tn_x86_lea(a, TN_RSP, tn_mem_base(TN_RSP, -RED_ZONE));
+    tn_x86_pushf(a);
+    tn_x86_pop(a, TN_R11);
+    tn_x86_lea(a, TN_RSP, tn_mem_base(TN_RSP, RED_ZONE));
     tn_x86_bind(a, child);
+    tn_x86_lea(a, TN_RCX, tn_mem_pos((s64)(resume - at)));
     tn_x86_jmp(a, 4, (s64)(resume - at));
     if (nr == SYS_CLONE) {
         tn_x86_bind(a, plain);
+        tn_x86_flags_from_ax(a);
+        tn_x86_mov_ri(a, TN_RAX, nr);
         tn_x86_jmp(a, 4, (s64)(resume - SYSCALL_LEN - at));
     }
 }

@@ -98,6 +98,7 @@ struct tramp {
     bool ctx, run; /* the program takes them */
     bool offset;   /* flags and red zone are live */
     bool call;     /* so they are: a system call */
+    bool noted;    /* … that is left, and whose number was noted: what it takes for that it gives back */
     bool regs;     /* struct tn_pt_regs is wanted */
     bool prelude;
     bool wants_flags; /* the program reads them */
@@ -176,7 +177,8 @@ static void decide(struct tramp *t)
     for (u32 w = 0; in->args && w < in->args->nwords; w++)
         t->regs |= in->args->from[w] == TN_FROM_REGS && reads_word(t, w);
     t->wants_flags = reads(t, offsetof(struct tn_pt_regs, flags));
-    t->prelude = (t->offset && !in->flags_dead) || t->wants_flags;
+    t->noted = in->place == TN_PLACE_SYSEXIT && in->nr == TN_NR_UNKNOWN;
+    t->prelude = (t->offset && (!in->flags_dead || t->noted)) || t->wants_flags;
 
     clobbers |= BIT(TN_RAX) | (t->ctx ? BIT(TN_RDI) : 0) | (t->run ? BIT(TN_RSI) : 0) |
                 (t->kept ? TN_STASH_CLOBBERS : 0);
@@ -305,9 +307,25 @@ static void compare_number(struct tramp *t, u8 reg)
     tn_x86_bytes(&t->a, (const u8 *)&less, sizeof(less));
 }
 
+/* On to the next link. What the kernel leaves in rcx and r11 is the host's: where it goes on, and its flags. */
+static void go_on(struct tramp *t)
+{
+    const struct tn_tramp_in *in = t->in;
+    struct tn_asm *a = &t->a;
+
+    if (t->noted) {
+        tn_x86_lea(a, TN_RSP, tn_mem_base(TN_RSP, -RED_ZONE));
+        tn_x86_pushf(a);
+        tn_x86_pop(a, TN_R11);
+        tn_x86_lea(a, TN_RSP, tn_mem_base(TN_RSP, RED_ZONE));
+        tn_x86_load(a, 8, TN_RCX, HOOK(func_ip));
+    }
+    tn_x86_jmp_m(a, HOOK(next));
+}
+
 /*
  * A call whose number only the run tells: another number goes on to the next link. rcx and r11 are free, as a call
- * is entered and as it is left, and flags are not touched. When it is left, r11 gets the number, if the word that
+ * is entered, and are given back when it is left (go_on); flags are not touched. When it is left, r11 gets the number, if the word that
  * noted it is still this call's; else the run is missed. (Counted without a lock: it would take the flags.)
  */
 static void pass_others(struct tramp *t)
@@ -320,7 +338,7 @@ static void pass_others(struct tramp *t)
 
     if (!t->call || in->nr != TN_NR_UNKNOWN)
         return;
-    if (in->place == TN_PLACE_SYSEXIT) {
+    if (t->noted) {
         tn_call_word(a, in->at, in->calls);
         tn_x86_load(a, 4, TN_RCX, tn_mem_base(TN_R11, 0));
         tn_x86_bytes(a, not_ecx, sizeof(not_ecx));
@@ -330,7 +348,7 @@ static void pass_others(struct tramp *t)
         tn_x86_load(a, 8, TN_R11, tn_mem_base(TN_RCX, offsetof(struct tn_link_stats, missed)));
         tn_x86_lea(a, TN_R11, tn_mem_base(TN_R11, 1));
         tn_x86_store(a, 8, tn_mem_base(TN_RCX, offsetof(struct tn_link_stats, missed)), TN_R11);
-        tn_x86_jmp_m(a, HOOK(next));
+        go_on(t);
         tn_x86_bind(a, hit);
         tn_x86_load(a, 4, TN_R11, tn_mem_base(TN_R11, 4));
     }
@@ -338,7 +356,7 @@ static void pass_others(struct tramp *t)
         return;
     compare_number(t, in->place == TN_PLACE_SYSENTER ? TN_RAX : TN_R11);
     hit = jecxz(t);
-    tn_x86_jmp_m(a, HOOK(next));
+    go_on(t);
     tn_x86_bind(a, hit);
 }
 
@@ -851,7 +869,7 @@ int tn_trampoline(const struct tn_tramp_in *in, u8 *ret_bytes, u32 cap, struct t
         end = fast_way(&t);
         out = a->len;
         end_prelude(&t);
-        tn_x86_jmp_m(a, HOOK(next));
+        go_on(&t);
         count_lost(&t, end);
         for (u32 i = 0; i < t.nslow; i++)
             tn_x86_bind(a, t.slow[i]);
@@ -863,7 +881,7 @@ int tn_trampoline(const struct tn_tramp_in *in, u8 *ret_bytes, u32 cap, struct t
         end = slow_way(&t);
         out = a->len;
         end_prelude(&t);
-        tn_x86_jmp_m(a, HOOK(next));
+        go_on(&t);
         count_lost(&t, end);
     }
     tn_x86_bind_to(a, closed, out);

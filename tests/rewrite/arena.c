@@ -58,6 +58,8 @@ GENERAL_ONLY void prog_body(struct tn_pt_regs *ctx, struct tn_run *run)
     }
     if (ctx)
         arena->seen = *ctx;
+    if (ctx && run)
+        arena->saw[run->hook - arena->hook] = *ctx;
     if (arena->reenter) {
         u64 (*fn)(u64, u64) = arena->reenter;
 
@@ -141,6 +143,11 @@ struct option variant(u32 n)
 }
 _Static_assert(VARIANTS == TN_ARRAY_SIZE(options) * (TN_ARRAY_SIZE(footprints) + 1), "each with each");
 
+static const struct tn_typed_args enter_words = {
+    .nwords = 8, .from = {TN_FROM_NOTHING, TN_FROM_NR, 0, 1, 2, TN_FROM_R10, 4, 5}};
+static const struct tn_typed_args leave_words = {.nwords = 3,
+                                                 .from = {TN_FROM_NOTHING, TN_FROM_NR, TN_FROM_RESULT}};
+
 void plant(u32 k, const struct tn_patch *p, u64 ip, u64 next, const struct option *o)
 {
     struct tn_facts facts = {.percpu = o->percpu};
@@ -149,7 +156,9 @@ void plant(u32 k, const struct tn_patch *p, u64 ip, u64 next, const struct optio
     struct tn_tramp_in in = {
         .facts = &facts,
         .place = (enum tn_place_kind)p->place,
-        .args = o->args,
+        .args = !o->typed                      ? NULL
+                : p->place == TN_PLACE_SYSEXIT ? &leave_words
+                                               : &enter_words,
         .tp = o->tp,
         .at = (u64)arena->tramp[k],
         .hook = (u64)&arena->hook[k],

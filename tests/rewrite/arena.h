@@ -36,7 +36,7 @@ extern struct arena {
     u32 clobber; /* what the program does: a footprint */
     /* What was seen of it. */
     u64 runs, ran[ARENA_PATCHES], enters, leaves, last_flags;
-    struct tn_pt_regs seen; /* or words, of a typed context */
+    struct tn_pt_regs seen, saw[ARENA_PATCHES]; /* or words, of a typed context */
     const struct tn_run *seen_run;
     u64 (*reenter)(u64, u64); /* called by the next run */
 } * arena;
@@ -50,9 +50,9 @@ struct option {
     bool all_context, far, percpu, gate, armed, follow;
     u32 prog_bit;
     u32 footprint; /* 0: everything, and said so by saying nothing */
-    const struct tn_typed_args *args;
-    s32 only;     /* of system calls: the number that is meant */
-    bool counted; /* what may be a vfork is */
+    bool typed;    /* of system calls: a context as the kernel's tracepoints have it */
+    s32 only;      /* … the number that is meant */
+    bool counted;  /* what may be a vfork is */
 };
 #define VARIANTS 160u
 /* Each way in which a link can be, with each kind of program. */

@@ -31,6 +31,7 @@
     X(GO_STACK,               "go_stack",               "Go runs on small stacks that move; a hook's frame does not fit there") \
     X(NOT_A_SYSCALL,          "not_a_syscall",          "no system call stands there") \
     X(SYSCALL_IN_WINDOW,      "syscall_in_window",      "the bytes to be replaced hold another system call, in which a thread may sleep") \
+    X(SYSCALL_PREFIXED,       "syscall_prefixed",       "the system call has a prefix, which only people write who count its bytes; it is left as it is") \
     X(CANCEL_RANGE,           "cancellation_range",     "the C library cancels threads by where exactly they are around this call; its exit can be hooked") \
     X(SHARED_WINDOW,          "shared_window",          "the patch would overlap another one that is in place; detach that one first") \
     X(FOREIGN_BYTES,          "foreign_bytes",          "the bytes in memory are neither the file's nor ours: a debugger's breakpoint or a kernel uprobe, perhaps; remove it first") \

@@ -84,14 +84,37 @@ static bool loads_number(const struct tn_code_view *c, u64 off, s32 *ret_nr)
     return nr < TN_NR_MAX;
 }
 
+/* Where the instruction begins whose last bytes those of a call are; 0: in none that is run. */
+static u64 prefixed(const struct tn_flow *flow, u64 addr)
+{
+    for (u64 at = addr - 1; at + 4 > addr; at--) {
+        struct tn_insn i;
+
+        if (tn_flow_mark(flow, at) & TN_FLOW_START)
+            return tn_code_decode(flow->code, at, &i) == 0 && i.kind == TN_INSN_SYSCALL &&
+                           at + i.len == addr + 2
+                       ? at
+                       : 0;
+    }
+    return 0;
+}
+
 static int one(const struct tn_flow *flow, enum tn_place_kind place, u64 addr, const struct tn_wanted *wanted,
                struct found *found)
 {
     struct tn_error why = {0};
     struct tn_plan plan;
+    u64 whole;
     s32 nr;
     int r;
 
+    whole = tn_flow_mark(flow, addr) & TN_FLOW_START ? 0 : prefixed(flow, addr);
+    if (whole) {
+        nr = tn_flow_number(flow, whole);
+        return nr != TN_NR_UNKNOWN && wanted && !tn_wants(wanted, nr)
+                   ? 0
+                   : add_refused(found, addr, nr, TN_REFUSE_SYSCALL_PREFIXED);
+    }
     if (!(tn_flow_mark(flow, addr) & TN_FLOW_START))
         return tn_func_swept(flow->code, flow->func, addr)
                    ? add_refused(found, addr, TN_NR_UNKNOWN,

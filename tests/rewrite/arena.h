@@ -23,7 +23,7 @@ void state_fill(struct state *s, u64 a, u64 b, u32 seed);
 
 #define ARENA_PATCHES 6u
 extern struct arena {
-    u8 code[4 * TN_PAGE];
+    u8 code[5 * TN_PAGE];
     u8 tramp[ARENA_PATCHES][TN_TRAMPOLINE_MAX];
     u8 displaced[ARENA_PATCHES + 2][TN_DISPLACED_MAX];
     struct tn_hook hook[ARENA_PATCHES];

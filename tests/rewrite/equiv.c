@@ -25,15 +25,17 @@ extern u8 blob[], blob_end[];
 #define FUNCTIONS(X) \
     X(s_simple) X(s_branch) X(s_jmp_first) X(s_rip) X(s_loop) X(s_call_first) X(s_call_rip) X(s_call_reg_mid) X(s_call_reg_top) \
     X(s_who_called) X(s_leaf) X(s_flags) X(s_overflow) X(s_redzone) X(s_probe) X(s_inner) X(s_pops) X(s_switch) X(s_endbr) X(s_fib) \
-    X(s_short) X(s_tail) X(s_head) X(s_into) X(s_vfork) X(s_end)
+    X(s_short) X(s_tail) X(s_head) X(s_into) X(s_vfork) X(s_call_far) X(s_call_zero) X(s_call_into) X(s_call_short) \
+    X(s_call_rep) X(s_call_bad) X(s_call_page) X(s_call_split) X(s_end)
 // clang-format on
 #define X(name) extern u8 name[];
 FUNCTIONS(X)
 #undef X
 extern u8 s_flags_at[], s_overflow_at[], s_redzone_at[], s_probe_at[], s_inner_at[], s_call_reg_mid_at[],
-    s_vector[], s_scratch[];
+    s_vector[], s_scratch[], s_call_far_at[], s_call_zero_at[], s_call_into_at[], s_call_short_at[],
+    s_call_rep_at[], s_call_bad_at[], s_call_page_at[], s_call_split_at[];
 
-static struct tn_func funcs[32];
+static struct tn_func funcs[40];
 static struct tn_bytes rodata;
 static struct tn_code_view view;
 
@@ -194,6 +196,78 @@ static void offsets(void **state)
             compare(name_of(moved(places[i].fn)), TN_PLACE_OFFSET, moved(places[i].fn), moved(places[i].at),
                     &o, true);
     }
+}
+
+/* A system call's window, among those that were found; NULL: it is refused for that reason. */
+static const struct tn_patch *window(const struct tn_patch *sites, u32 n, u64 call, s32 nr,
+                                     const char *refused)
+{
+    for (u32 i = 0; i < n; i++) {
+        const struct tn_patch *p = &sites[i];
+        u64 at = p->refused ? p->addr : p->place == TN_PLACE_SYSENTER ? p->resume : p->addr - 2;
+
+        if (at != call)
+            continue;
+        assert_string_equal(p->refused ? tn_refusal_name(p->refused) : "", refused);
+        assert_int_equal(p->nr, nr);
+        return p->refused ? NULL : p;
+    }
+    fail_msg("no call at %#llx", (unsigned long long)call);
+    return NULL;
+}
+
+/* Calls of the kernel where nobody would put one, hooked where they are entered and left. */
+static void calls(void **state)
+{
+    static const struct {
+        u8 *fn, *at;
+        s32 nr;
+        const char *enter, *leave; /* why not; "": it can be hooked */
+    } rows[] = {
+        {s_call_far, s_call_far_at, SYS_getpid, "", ""},
+        {s_call_zero, s_call_zero_at, SYS_read, "", ""},
+        {s_call_into, s_call_into_at, TN_NR_UNKNOWN, "jump_into_window", ""},
+        {s_call_short, s_call_short_at, SYS_getpid, "", "jump_into_window"},
+        {s_call_rep, s_call_rep_at + 1, SYS_getpid, "syscall_prefixed", "syscall_prefixed"},
+        {s_call_bad, s_call_bad_at, TN_NR_UNKNOWN, "", ""},
+        {s_call_page, s_call_page_at, SYS_getpid, "", ""},
+        {s_call_split, s_call_split_at, SYS_getpid, "", ""},
+    };
+    struct tn_patch *sites[2];
+    u32 n[2];
+
+    (void)state;
+    for (u32 k = 0; k < 2; k++)
+        assert_int_equal(
+            tn_find_syscalls(&view, k ? TN_PLACE_SYSEXIT : TN_PLACE_SYSENTER, NULL, &sites[k], &n[k]), 0);
+    for (u32 i = 0; i < TN_ARRAY_SIZE(rows); i++) {
+        u64 fn = moved(rows[i].fn), at = moved(rows[i].at);
+        struct tn_patch both[2];
+        struct tn_plan plan = {.patches = both};
+
+        for (u32 k = 0; k < 2; k++) {
+            const struct tn_patch *p =
+                window(sites[k], n[k], at, rows[i].nr, k ? rows[i].leave : rows[i].enter);
+
+            /* Of any number: what notes it must be there too. */
+            if (p && (!k || plan.npatches || p->nr != TN_NR_UNKNOWN)) {
+                both[plan.npatches] = *p;
+                both[plan.npatches++].place = k ? TN_PLACE_SYSEXIT : TN_PLACE_SYSENTER;
+            }
+        }
+        for (u32 v = 0; plan.npatches && v < VARIANTS; v++) {
+            struct option o = variant(v);
+            u64 ran[TN_ARRAY_SIZE(args)];
+
+            o.only = TN_NR_UNKNOWN;
+            o.typed = v % 2;
+            compare_plan(name_of(fn), TN_PLACE_SYSENTER, fn, 0, &o, true, &plan, ran);
+            for (u32 a = 0; a < TN_ARRAY_SIZE(args); a++)
+                assert_int_equal(ran[a], o.gate && o.armed ? plan.npatches : 0);
+        }
+    }
+    free(sites[0]);
+    free(sites[1]);
 }
 
 /* The n instructions at `at`, each with a jump of its own, whatever jumps there. */
@@ -529,6 +603,8 @@ static void vfork_site(void **state)
 
     (void)state;
     assert_int_equal(tn_find_syscalls(&view, TN_PLACE_SYSENTER, &tn_wanted_vforks, &sites, &n), 0);
+    while (n && sites[n - 1].nr == TN_NR_UNKNOWN) /* what may be any call */
+        n--;
     assert_int_equal(n, 1);
     assert_int_equal(sites[0].refused, 0);
     assert_int_equal(sites[0].nr, SYS_vfork);
@@ -562,7 +638,7 @@ int main(void)
         cmocka_unit_test(entries),    cmocka_unit_test(exits),     cmocka_unit_test(offsets),
         cmocka_unit_test(context),    cmocka_unit_test(recursion), cmocka_unit_test(whose_process),
         cmocka_unit_test(chain),      cmocka_unit_test(refused),   cmocka_unit_test(overlap),
-        cmocka_unit_test(vfork_site), cmocka_unit_test(punned),
+        cmocka_unit_test(vfork_site), cmocka_unit_test(punned),    cmocka_unit_test(calls),
     };
 
     return cmocka_run_group_tests_name("equiv", tests, setup, NULL);

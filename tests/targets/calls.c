@@ -4,6 +4,8 @@
  * came of them. The calls that are counted are none that reading lines and answering needs.
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #ifndef NO_BACKTRACE
 #include <execinfo.h>
 #else
@@ -21,7 +23,9 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 extern char **environ;
@@ -218,6 +222,203 @@ static int children(int n, int threads)
     return good;
 }
 
+static int ended_with(pid_t pid, int code)
+{
+    int status;
+
+    return pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == code;
+}
+
+/* Children of the calls themselves, by number: what a library's wrapper does for its own threads is not done. */
+static int bare_children(int n)
+{
+    unsigned long by_three[8] = {[4] = SIGCHLD}; /* struct clone_args: its exit_signal */
+    int good = 0;
+    pid_t pid;
+
+    for (int i = 0; i < n; i++) {
+        pid = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+        if (pid == 0)
+            syscall(SYS_exit_group, umask(022) == 022 ? 5 : 6);
+        good += ended_with(pid, 5);
+        pid = (pid_t)syscall(SYS_clone3, by_three, sizeof(by_three));
+        if (pid == 0)
+            syscall(SYS_exit_group, umask(022) == 022 ? 7 : 8);
+        good += ended_with(pid, 7);
+        errno = 0;
+        good += syscall(SYS_clone3, by_three, 1) == -1 && errno == EINVAL;
+    }
+    return good;
+}
+
+/* Files that are not there, then one that is, with all arguments: what it says is our answer. */
+static void execs(int n)
+{
+    char *argv[] = {"sh", "-c", "echo executed $0 $1 $word", "one", "two", NULL},
+         *envp[] = {"word=three", NULL};
+    int good = 0;
+    pid_t pid;
+
+    for (int i = 0; i < n; i++)
+        good += execve("/none/such", argv, envp) == -1 && errno == ENOENT;
+    printf("%d ", good);
+    fflush(stdout);
+    pid = fork();
+    if (pid == 0) {
+        execve("/bin/sh", argv, envp);
+        _exit(1);
+    }
+    if (!ended_with(pid, 0))
+        printf("not executed\n");
+}
+
+/* --------------------------------------------------------------------------------------------- handlers */
+
+static volatile int handled;
+
+static void on_return(int signal)
+{
+    handled++;
+    umask(022);
+    __asm__ volatile("pxor %%xmm7, %%xmm7" ::: "xmm7");
+}
+
+/* Handlers return into code that has its registers, its vector registers, its red zone and its mask as before. */
+static unsigned long returns(int n)
+{
+    struct sigaction act = {.sa_handler = on_return};
+    unsigned long bad = 0;
+    sigset_t mask, before = {0}, after = {0}; /* Linux fills eight bytes */
+
+    sigemptyset(&mask);
+    sigaddset(&mask, SIGUSR2);
+    sigaddset(&act.sa_mask, SIGWINCH);
+    sigaction(SIGUSR1, &act, NULL);
+    pthread_sigmask(SIG_SETMASK, &mask, NULL);
+    pthread_sigmask(SIG_SETMASK, NULL, &before);
+    handled = 0;
+    for (int i = 0; i < n; i++) {
+        unsigned long rax = SYS_tgkill, zone, vector = 0x1122334455667788, bx = 0x5151, r12 = 0x5252;
+
+        __asm__ volatile("mov %%rsp, %%r13\n\t"
+                         "movq %[vector], %%xmm7\n\t"
+                         "movq $0x1234567, -16(%%rsp)\n\t"
+                         "syscall\n\t"
+                         "nopl 0(%%rax)\n\t"
+                         "mov -16(%%rsp), %[zone]\n\t"
+                         "movq %%xmm7, %[vector]\n\t"
+                         "sub %%rsp, %%r13\n\t"
+                         "or %%r13, %%rax\n\t"
+                         : "+a"(rax), [zone] "=&r"(zone), [vector] "+r"(vector), "+b"(bx), "+r"(r12)
+                         : "D"((unsigned long)getpid()), "S"((unsigned long)gettid()),
+                           "d"((unsigned long)SIGUSR1)
+                         : "rcx", "r11", "r13", "xmm7", "memory", "cc");
+        bad += rax != 0 || zone != 0x1234567 || vector != 0x1122334455667788 || bx != 0x5151 || r12 != 0x5252;
+    }
+    pthread_sigmask(SIG_SETMASK, NULL, &after);
+    bad += memcmp(&before, &after, sizeof(after)) != 0;
+    sigemptyset(&mask);
+    pthread_sigmask(SIG_SETMASK, &mask, NULL);
+    return bad;
+}
+
+/* Calls that give a mask for as long as they sleep, and have their own again behind them. */
+static int masked_sleeps(int n)
+{
+    struct timespec soon = {.tv_nsec = 1000000};
+    sigset_t usr1, none, now;
+    int good = 0;
+
+    handle(0);
+    sigemptyset(&none);
+    sigemptyset(&usr1);
+    sigaddset(&usr1, SIGUSR1);
+    pthread_sigmask(SIG_SETMASK, &usr1, NULL);
+    for (int i = 0; i < n; i++) {
+        interrupted = 0;
+        pthread_kill(pthread_self(), SIGUSR1);
+        good += interrupted == 0 && ppoll(NULL, 0, NULL, &none) == -1 && errno == EINTR && interrupted == 1;
+        good += ppoll(NULL, 0, &soon, &none) == 0;
+        pthread_kill(pthread_self(), SIGUSR1);
+        good += sigsuspend(&none) == -1 && errno == EINTR && interrupted == 2;
+        pthread_sigmask(SIG_SETMASK, NULL, &now);
+        good += sigismember(&now, SIGUSR1) == 1 && sigismember(&now, SIGUSR2) == 0;
+    }
+    pthread_sigmask(SIG_SETMASK, &none, NULL);
+    return good;
+}
+
+/* ------------------------------------------------------------------------------------------------ clocks */
+
+static long ms_since(const struct timespec *start)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (now.tv_sec - start->tv_sec) * 1000 + (now.tv_nsec - start->tv_nsec) / 1000000;
+}
+
+/* n ms in each of two calls that the kernel goes on with by another call when they were stopped. */
+static void naps(int n)
+{
+    struct timespec start, nap = {.tv_nsec = n * 1000000l};
+    int slept, polled;
+
+    clock_gettime(CLOCK_MONOTONIC, &start);
+    slept = nanosleep(&nap, NULL);
+    polled = poll(NULL, 0, n);
+    printf("%d %d %d\n", slept, polled, ms_since(&start) >= 2 * n);
+}
+
+/* What the kernel's own page answers. */
+static int clocks(int n)
+{
+    struct timespec last = {0}, now;
+    struct timeval day;
+    int good = 0;
+
+    for (int i = 0; i < n; i++) {
+        time_t seconds = time(NULL);
+
+        good += clock_gettime(CLOCK_MONOTONIC, &now) == 0 && gettimeofday(&day, NULL) == 0;
+        good += now.tv_sec > last.tv_sec || (now.tv_sec == last.tv_sec && now.tv_nsec >= last.tv_nsec);
+        good += day.tv_sec - seconds <= 1 && sched_getcpu() >= 0;
+        last = now;
+    }
+    return good;
+}
+
+/* ----------------------------------------------------------------------------------------- cancelling at once */
+
+static void *works(void *arg)
+{
+    int scope __attribute__((cleanup(clean_scope), unused)) = 0;
+
+    pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, NULL);
+    sleeper = 1;
+    for (;;) /* in a call most of the time, and no point of cancelling among them */
+        syscall(SYS_umask, 022);
+    return arg;
+}
+
+static int cancelled_at_once(int n)
+{
+    int good = 0;
+
+    for (int i = 0; i < n; i++) {
+        void *result = NULL;
+        pthread_t t;
+
+        sleeper = 0;
+        good += pthread_create(&t, NULL, works, NULL) == 0;
+        while (!sleeper)
+            usleep(100);
+        usleep(200);
+        good += pthread_cancel(t) == 0 && pthread_join(t, &result) == 0 && result == PTHREAD_CANCELED;
+    }
+    return good;
+}
+
 static void obey(const char *word, int n)
 {
     void *result = NULL;
@@ -250,6 +451,21 @@ static void obey(const char *word, int n)
         printf("%d %d\n", result == PTHREAD_CANCELED, cleaned);
     } else if (!strcmp(word, "children")) {
         printf("%d\n", children(n, 1));
+    } else if (!strcmp(word, "bare")) {
+        printf("%d\n", bare_children(n));
+    } else if (!strcmp(word, "execs")) {
+        execs(n);
+    } else if (!strcmp(word, "returns")) {
+        printf("%lu", returns(n));
+        printf(" %d\n", handled);
+    } else if (!strcmp(word, "masked")) {
+        printf("%d\n", masked_sleeps(n));
+    } else if (!strcmp(word, "naps")) {
+        naps(n);
+    } else if (!strcmp(word, "clocks")) {
+        printf("%d\n", clocks(n));
+    } else if (!strcmp(word, "at_once")) {
+        printf("%d\n", cancelled_at_once(n));
     } else if (!strcmp(word, "marked")) { /* between two marks, for those who list calls */
         alarm(0);
         wrappers(n);

@@ -170,6 +170,77 @@ def _(room):
         same(program.ask("children 2", 60), "8", "children after detach")
 
 
+@test("clone and clone3 by number, execve and its failure: as before, counted")
+def _(room):
+    program = room.program("calls")
+    same(program.ask("bare 10", 60), "30", "children without us")
+    plain = program.ask("execs 10", 60)
+    same(plain, "10 executed one two three", "executed without us")
+    link, counts = every(room, program.pid)
+    same(program.ask("bare 10", 60), "30", "children")
+    same((counts.entered(56), counts.entered(435)), (10, 20), "clone and clone3")
+    same(program.ask("execs 10", 60), plain, "executed")
+    same((counts.entered(59), counts.left(59)), (10, 10), "execve") # of the process, not of its child
+    same(int(counts.value("results", 59)["value"]), -2, "its result")
+    link.detach()
+    same(program.ask("bare 10", 60), "30", "children after detach")
+
+
+@test("return from handlers, masks that sleeps are given: registers, stack and mask as before")
+def _(room):
+    program = room.program("calls")
+    for when in ("without us", "watched", "after detach"):
+        link, counts = every(room, program.pid) if when == "watched" else (None, None)
+        same(program.ask("returns 500", 60), "0 500", f"differences and handlers {when}")
+        same(program.ask("masked 50", 60), "200", f"sleeps {when}")
+        if link:
+            same((counts.entered(271), counts.left(271)), (100, 100), "ppoll")
+            same((counts.entered(130), counts.left(130)), (50, 50), "rt_sigsuspend")
+            same(counts.entered(234), 500 + 100, "tgkill")
+            link.detach()
+
+
+@test("stopped and continued: nanosleep and poll go on for as long as they had")
+def _(room):
+    program = room.program("calls")
+
+    def naps():
+        program.tell("naps 300")
+        for _ in range(8):
+            time.sleep(0.05)
+            os.kill(program.pid, signal.SIGSTOP)
+            time.sleep(0.02)
+            os.kill(program.pid, signal.SIGCONT)
+        return program.answer(20)
+
+    same(naps(), "0 0 1", "without us")
+    _, counts = every(room, program.pid)
+    same(naps(), "0 0 1", "watched")
+    same((counts.entered(230), counts.left(230)), (1, 1), "clock_nanosleep")
+    same((counts.entered(7), counts.left(7)), (1, 1), "poll")
+    same(counts.entered(219), 0, "restart_syscall: the kernel's own")
+
+
+@test("clocks of the kernel's own page: no calls, and right")
+def _(room):
+    program = room.program("calls")
+    same(program.ask("clocks 1000"), "3000", "without us")
+    _, counts = every(room, program.pid)
+    same(program.ask("clocks 1000"), "3000", "watched")
+    same([nr for nr in (228, 96, 201, 309) if counts.entered(nr)], [], "calls")
+
+
+@test("cancelled at once, wherever it is: in a call, beside it, in what we have put there")
+def _(room):
+    program = room.program("calls")
+    same(program.ask("at_once 50", 60), "100", "without us")
+    link, counts = every(room, program.pid)
+    same(program.ask("at_once 200", 60), "400", "watched")
+    assert counts.entered(UMASK) > 1000, counts.entered(UMASK)
+    link.detach()
+    same(program.ask("at_once 50", 60), "100", "after detach")
+
+
 def numbers():
     with open("/usr/include/x86_64-linux-gnu/asm/unistd_64.h") as file:
         return {name: int(nr) for name, nr in re.findall(r"#define __NR_(\w+) (\d+)", file.read())}

@@ -54,6 +54,10 @@ void tn_agent_sigreturn(void);
 u64 tn_agent_guard_c(struct tn_guard_regs *r, struct tn_signals *s);
 u64 tn_agent_trap_c(u32 sig, const u8 *info, u8 *uc, struct tn_signals *s);
 
+/* In a program's place, where a loader tells debuggers that its list of libraries has changed: the process waits until the
+   broker has looked at what is new (loaded.c). */
+u64 tn_agent_loaded(void *ctx, struct tn_run *run);
+
 /* The agent image, embedded in the hosted programs (ELF64, symbols kept). */
 extern const u8 tn_agent_image[];
 extern const u64 tn_agent_image_size;

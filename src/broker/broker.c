@@ -155,6 +155,7 @@ static void broker_free(struct tn_broker *broker)
     tn_trace_free(broker->trace);
     tn_btf_close(broker->kernel_btf);
     tn_later_free(&broker->later);
+    tn_loads_free(broker);
     if (broker->inject)
         tn_inject_free(broker->inject);
     tn_policy_free(broker->policy);
@@ -196,7 +197,7 @@ static int broker_new(int listen_fd, struct tn_broker **ret_broker, struct tn_er
     if (!r)
         r = tn_memfd_reopen(shared->gates, O_RDONLY, &shared->gates_ro);
     if (!r)
-        r = shared_memory("tenon-stats", TN_MAX_LINKS * sizeof(struct tn_link_stats), &shared->stats,
+        r = shared_memory("tenon-stats", TN_STATS_SIZE, &shared->stats,
                           &broker->stats);
     if (!r)
         r = shared_memory("tenon-claims", broker->ncpu * sizeof(struct tn_cpu_claim), &shared->claims,

@@ -6,6 +6,7 @@
 #include "broker/broker.h"
 #include "broker/host.h"
 #include "broker/later.h"
+#include "broker/loads.h"
 #include "broker/object.h"
 #include "broker/policy.h"
 #include "broker/trace.h"
@@ -38,6 +39,7 @@ struct tn_broker {
     struct tn_policy *policy;
     struct tn_trace *trace; /* NULL until a program that prints is attached */
     struct tn_later later;
+    struct tn_loads_watch loads;
 };
 
 /* --------------------------------------------------------------------------------------------- the caller */

@@ -291,7 +291,7 @@ bool tn_link_is_in(const struct tn_link *link, pid_t pid)
 }
 
 /* The process's row, new unless it was there before (an exec has made it another). */
-static int note_target(struct tn_link *link, pid_t pid, const struct tn_attach_result *result)
+static int note_target(struct tn_link *link, pid_t pid, u64 code, const struct tn_attach_result *result)
 {
     struct tn_target *target = NULL;
 
@@ -313,6 +313,7 @@ static int note_target(struct tn_link *link, pid_t pid, const struct tn_attach_r
         .symbol_offset = result->symbol_offset,
         .places = result->places,
         .left = result->left,
+        .code = code,
     };
     memcpy(target->left_why, result->left_why, sizeof(target->left_why));
     target->left_why[sizeof(target->left_why) - 1] = '\0';
@@ -328,6 +329,8 @@ int tn_link_enter(struct tn_broker *broker, struct tn_link *link, pid_t pid, u32
                   struct tn_error *why)
 {
     _free_ struct tn_attach_result *result = calloc(1, sizeof(*result));
+    const struct tn_perf *perf = tn_link_perf(link);
+    const u64 code = perf && perf->call ? tn_loads_code(pid) : 0;
     u32 id = link->object.id, index = link->index;
     int fd, r = result ? start_job(link, pid, wait_ms, &fd, why) : -ENOMEM;
 
@@ -353,7 +356,7 @@ int tn_link_enter(struct tn_broker *broker, struct tn_link *link, pid_t pid, u32
         /* Nobody has it any more: it is out of this one process after the others. */
         r = detach_one(broker, pid, index, DETACH_MS, why) ? -ENOTRECOVERABLE : -ECANCELED;
     } else if (!r) {
-        r = note_target(link, pid, result);
+        r = note_target(link, pid, code, result);
     }
     if (result->inherited > 0)
         bring_inherited(broker, pid, result->inherited);
@@ -775,6 +778,8 @@ static int make_link(struct tn_caller *caller, struct tn_prog *prog, struct tn_p
     tn_link_gate(link, perf->enabled);
     if (link->watched)
         tn_later_look_again(broker, link);
+    if (perf->call)
+        tn_loads_look_again(broker, link);
     *ret_link = TN_TAKE_PTR(link);
     return 0;
 }
@@ -858,6 +863,8 @@ static int attach_calls(struct tn_caller *caller, struct tn_prog *prog, struct t
     if (perf->link)
         return -EEXIST;
     r = pids_of_scope(caller, perf, &pids, &count);
+    if (!r)
+        r = tn_loads_start(caller->broker);
     return r ? r : attach(caller, prog, perf, pids, count, args, cookie, ret_link);
 }
 

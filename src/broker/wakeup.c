@@ -36,13 +36,11 @@ struct waiter {
     bool stop;
     u32 count;
     struct ring {
-        u32 *wake;
-        u64 *consumer, *producer;
+        struct tn_wakeup_words words;
         u64 at;       /* sum of the two positions when it was last told */
         u32 again_ns; /* 0: empty */
         u64 due_ns;
         int eventfd;
-        const struct tn_map *map;
     } ring[RINGS_MAX];
 };
 
@@ -69,10 +67,10 @@ static u64 ns_of(clockid_t clock)
 static u64 tend(struct ring *ring, bool woken)
 {
     u64 consumer, producer, now;
-    bool tell = __atomic_exchange_n(ring->wake, TN_RB_ARMED, __ATOMIC_SEQ_CST) != TN_RB_ARMED || woken;
+    bool tell = __atomic_exchange_n(ring->words.wake, TN_RB_ARMED, __ATOMIC_SEQ_CST) != TN_RB_ARMED || woken;
 
-    consumer = __atomic_load_n(ring->consumer, __ATOMIC_SEQ_CST);
-    producer = __atomic_load_n(ring->producer, __ATOMIC_SEQ_CST);
+    consumer = __atomic_load_n(ring->words.consumer, __ATOMIC_SEQ_CST);
+    producer = __atomic_load_n(ring->words.producer, __ATOMIC_SEQ_CST);
     if (consumer == producer) {
         ring->again_ns = 0;
     } else {
@@ -124,8 +122,8 @@ static void *waiter_main(void *arg)
         vec[0] =
             (struct futex_waitv){.val = seen, .uaddr = (u64)&w->kick, .flags = FUTEX_32 | FUTEX_PRIVATE_FLAG};
         for (u32 i = 0; i < count; i++)
-            vec[i + 1] =
-                (struct futex_waitv){.val = TN_RB_ARMED, .uaddr = (u64)w->ring[i].wake, .flags = FUTEX_32};
+            vec[i + 1] = (struct futex_waitv){
+                .val = TN_RB_ARMED, .uaddr = (u64)w->ring[i].words.wake, .flags = FUTEX_32};
         pthread_mutex_unlock(&w->lock);
         if (turns++ % TURNS_LOOK == 0)
             rest(&cpu, &wall);
@@ -179,7 +177,7 @@ static void waiter_free(struct waiter *w)
     free(w);
 }
 
-static int waiter_add(struct waiter *w, const struct tn_map *map, int eventfd)
+static int waiter_add(struct waiter *w, const struct tn_wakeup_words *words, int eventfd)
 {
     int r = 0;
 
@@ -187,16 +185,8 @@ static int waiter_add(struct waiter *w, const struct tn_map *map, int eventfd)
     if (w->count == RINGS_MAX) {
         r = -ENOSPC;
     } else {
-        struct tn_rb_ctl *ctl = (struct tn_rb_ctl *)(map->base + map->geo.ctl_off);
-
-        w->ring[w->count++] = (struct ring){
-            .wake = &ctl->wake,
-            .consumer = (u64 *)(map->base + TN_RB_CONSUMER),
-            .producer = (u64 *)(map->base + TN_RB_PRODUCER),
-            .eventfd = eventfd,
-            .map = map,
-        };
-        __atomic_store_n(&ctl->wake, TN_RB_ARMED, __ATOMIC_SEQ_CST);
+        w->ring[w->count++] = (struct ring){.words = *words, .eventfd = eventfd};
+        __atomic_store_n(words->wake, TN_RB_ARMED, __ATOMIC_SEQ_CST);
     }
     pthread_mutex_unlock(&w->lock);
     if (!r)
@@ -204,15 +194,15 @@ static int waiter_add(struct waiter *w, const struct tn_map *map, int eventfd)
     return r;
 }
 
-static bool waiter_del(struct waiter *w, const struct tn_map *map)
+static bool waiter_del(struct waiter *w, const u32 *wake)
 {
     bool found = false;
     u64 turns;
 
     pthread_mutex_lock(&w->lock);
     for (u32 i = 0; i < w->count && !found; i++)
-        if (w->ring[i].map == map) {
-            __atomic_store_n(w->ring[i].wake, 0, __ATOMIC_SEQ_CST);
+        if (w->ring[i].words.wake == wake) {
+            __atomic_store_n(w->ring[i].words.wake, 0, __ATOMIC_SEQ_CST);
             w->ring[i] = w->ring[--w->count];
             found = true;
         }
@@ -245,7 +235,7 @@ void tn_wakeup_free(struct tn_wakeup *wakeup)
     free(wakeup);
 }
 
-int tn_wakeup_add(struct tn_wakeup *wakeup, const struct tn_map *map, int eventfd)
+int tn_wakeup_add_words(struct tn_wakeup *wakeup, const struct tn_wakeup_words *words, int eventfd)
 {
     for (u32 i = 0; i < WAITERS_MAX; i++) {
         int r;
@@ -256,16 +246,32 @@ int tn_wakeup_add(struct tn_wakeup *wakeup, const struct tn_map *map, int eventf
                 return r;
             wakeup->count++;
         }
-        r = waiter_add(wakeup->waiter[i], map, eventfd);
+        r = waiter_add(wakeup->waiter[i], words, eventfd);
         if (r != -ENOSPC)
             return r;
     }
     return -ENOSPC;
 }
 
+static struct tn_wakeup_words words_of(const struct tn_map *map)
+{
+    struct tn_rb_ctl *ctl = (struct tn_rb_ctl *)(map->base + map->geo.ctl_off);
+
+    return (struct tn_wakeup_words){.wake = &ctl->wake,
+                                    .consumer = (u64 *)(map->base + TN_RB_CONSUMER),
+                                    .producer = (u64 *)(map->base + TN_RB_PRODUCER)};
+}
+
+int tn_wakeup_add(struct tn_wakeup *wakeup, const struct tn_map *map, int eventfd)
+{
+    const struct tn_wakeup_words words = words_of(map);
+
+    return tn_wakeup_add_words(wakeup, &words, eventfd);
+}
+
 void tn_wakeup_del(struct tn_wakeup *wakeup, const struct tn_map *map)
 {
     for (u32 i = 0; i < wakeup->count; i++)
-        if (waiter_del(wakeup->waiter[i], map))
+        if (waiter_del(wakeup->waiter[i], words_of(map).wake))
             return;
 }

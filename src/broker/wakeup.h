@@ -30,4 +30,11 @@ void tn_wakeup_free(struct tn_wakeup *wakeup);
 int tn_wakeup_add(struct tn_wakeup *wakeup, const struct tn_map *map, int eventfd);
 void tn_wakeup_del(struct tn_wakeup *wakeup, const struct tn_map *map);
 
+/* The same for anything that is counted in two words and wakes as a ring buffer does. For the broker's life. */
+struct tn_wakeup_words {
+    u32 *wake;
+    u64 *consumer, *producer;
+};
+int tn_wakeup_add_words(struct tn_wakeup *wakeup, const struct tn_wakeup_words *words, int eventfd);
+
 #endif

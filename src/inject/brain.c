@@ -217,6 +217,8 @@ static int plan_all(struct tn_entry *c, bool *ret_there)
     if (s->syscall)
         tn_brain_step("plan");
     r = s->syscall ? tn_plan_syscalls(c) : find_place(c, ret_there);
+    if (r == 0 && s->syscall)
+        *ret_there = !tn_plan_rest(c);
     if (r == 0 && !*ret_there && (!s->follow || tn_plan_breaks(c)) && !c->st->vfork_done)
         r = tn_plan_vfork(c);
     if (r == 0 && !*ret_there && tn_plan_breaks(c))
@@ -342,7 +344,7 @@ done:
     res->interrupted = facts.interrupted;
     free(c.inherited.undo);
     for (u32 i = 0; r == 0 && i < c.nwishes; i++)
-        res->places += c.wish[i].hook;
+        res->places += c.wish[i].hook && !c.wish[i].loads;
     tn_plan_clear_wishes(&c);
     tn_maps_clear(&c.maps);
     return r;

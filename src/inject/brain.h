@@ -33,6 +33,7 @@ struct tn_entry {
         bool hook, common; /* … counts vfork children for all links */
         bool needed;       /* without a hook, but not to be left out */
         bool keeps;        /* the hook keeps arguments for the exits */
+        bool loads;        /* the hook's is no program, but the agent's look at what has been loaded */
         u32 ways;          /* bit k: the patch k places behind this one would do as well */
         struct tn_pun pun; /* of a punned one that is not there already: chosen with the addresses */
         u64 leads;         /* a jump through a word (tn_patch.slot): what was there */
@@ -103,6 +104,8 @@ static inline bool tn_site_is(const struct tn_site *s, u64 addr, const struct tn
 int tn_plan_again(struct tn_entry *c);
 int tn_plan_place(struct tn_entry *c);
 int tn_plan_syscalls(struct tn_entry *c);
+/* A link that is there already, in a process that has more code by now: what remains to be hooked. False: nothing. */
+bool tn_plan_rest(struct tn_entry *c);
 int tn_plan_vfork(struct tn_entry *c);
 /* Where breakpoints are to stand: every call that touches a mask or a handler, or a refusal (signals.c). */
 bool tn_plan_breaks(const struct tn_entry *c);

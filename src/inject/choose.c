@@ -275,7 +275,7 @@ static u32 tramp_bound(const struct tn_entry *c)
     int len;
 
     for (u32 i = 0; i < c->nwishes; i++)
-        if (c->wish[i].hook)
+        if (c->wish[i].hook && !c->wish[i].loads)
             in.place = (enum tn_place_kind)c->wish[i].patch->place;
     if (has_tails(c)) {
         in.place = TN_PLACE_EXIT;
@@ -433,8 +433,7 @@ int tn_choose(struct tn_entry *c)
     if (r == 0)
         r = want_far(c, TN_REGION_GATES, 0, TN_MAX_LINKS, PROT_READ, true, sh->gates_ro);
     if (r == 0)
-        r = want_far(c, TN_REGION_STATS, 0, TN_MAX_LINKS * sizeof(struct tn_link_stats),
-                     PROT_READ | PROT_WRITE, true, sh->stats);
+        r = want_far(c, TN_REGION_STATS, 0, TN_STATS_SIZE, PROT_READ | PROT_WRITE, true, sh->stats);
     if (r == 0)
         r = want_far(c, TN_REGION_SIGNALS, 0, sizeof(struct tn_signals), PROT_READ | PROT_WRITE, false, -1);
     if (r == 0 && c->spec->syscall)

@@ -430,6 +430,23 @@ static int use_spare(struct tn_entry *c, struct tn_tramp_in *in, u8 *code, struc
     return 0;
 }
 
+/* The agent runs there, in the program's place. */
+static int loads_in(const struct tn_entry *c, struct tn_tramp_in *in, u64 *ret_prog)
+{
+    static const struct tn_facts none;
+    u64 loaded;
+    int r = tn_agent_export("tn_agent_loaded", &loaded);
+
+    if (r < 0)
+        return tn_fail(c->err, r, "bad_agent", "the agent's image lacks its entry points");
+    in->facts = &none;
+    in->args = NULL;
+    in->footprint = 0;
+    in->text = NULL;
+    *ret_prog = tn_state_region(c->st, TN_REGION_AGENT_TEXT, 0)->addr + loaded;
+    return 0;
+}
+
 static int make_hook(struct tn_entry *c, struct near *n, const struct tn_wish *w,
                      const struct tn_tramp_in *common, const struct tn_proc *facts, struct tn_place_req *q)
 {
@@ -444,7 +461,8 @@ static int make_hook(struct tn_entry *c, struct near *n, const struct tn_wish *w
     u64 ip = p->place == TN_PLACE_EXIT       ? c->place_addr
              : p->place == TN_PLACE_SYSENTER ? p->resume + bias + 2
                                              : p->addr + bias;
-    int len, r;
+    u64 prog = common->text_at;
+    int len, r = 0;
 
     in.place = place_of(c, p);
     in.nr = p->nr;
@@ -453,6 +471,10 @@ static int make_hook(struct tn_entry *c, struct near *n, const struct tn_wish *w
     in.unless = p->unless;
     in.slot = p->slot ? p->slot + bias : 0;
     in.leads = w->leads;
+    if (w->loads)
+        r = loads_in(c, &in, &prog);
+    if (r < 0)
+        return r;
     len = use_spare(c, &in, code, q);
     if (len) {
         text = &c->st->region[q->region];
@@ -473,7 +495,7 @@ static int make_hook(struct tn_entry *c, struct near *n, const struct tn_wish *w
             return tn_fail(c->err, -ENOSPC, "no_room_near", "the memory near the code is full");
         n->touched = true;
     }
-    hook = (struct tn_hook){.prog = in.text_at,
+    hook = (struct tn_hook){.prog = prog,
                             .func_ip = ip,
                             .cookie = s->cookie,
                             .stats = (u64) & ((struct tn_link_stats *)facts->stats)[s->link_index],

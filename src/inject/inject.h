@@ -26,7 +26,7 @@
 struct tn_shared {
     int gates;    /* memfd, TN_MAX_LINKS bytes rounded to pages, writable here */
     int gates_ro; /* the same, opened read-only: what targets map */
-    int stats;    /* memfd, TN_MAX_LINKS × struct tn_link_stats */
+    int stats;    /* memfd, TN_STATS_SIZE: TN_MAX_LINKS × struct tn_link_stats, struct tn_loads */
     int claims;   /* memfd, ncpu × struct tn_cpu_claim */
     u32 ncpu;
 };

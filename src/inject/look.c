@@ -661,6 +661,18 @@ int tn_plan_place(struct tn_entry *c)
 
 /* --------------------------------------------------------------------------- system calls */
 
+/* Is the link there already, at this place? */
+static bool linked_at(const struct tn_entry *c, const struct tn_wish *w)
+{
+    s32 site = tn_look_site(c, w->patch->addr + w->bias, w->patch);
+
+    for (u32 k = 0; site >= 0 && k < c->st->nhooks; k++)
+        if (c->st->hook[k].state == TN_HOOK_LIVE && c->st->hook[k].site == (u32)site &&
+            c->st->hook[k].link_index == c->spec->link_index)
+            return true;
+    return false;
+}
+
 /* What was left of one file, by reason. */
 struct tally {
     struct {
@@ -753,19 +765,93 @@ static int wish_call(struct tn_entry *c, const struct tn_patch *p, const struct 
     return r;
 }
 
-/* The kernel's own page has a few, for clocks that it cannot read without a call. */
-static void leave_vdso(struct tn_entry *c, const struct tn_vma *v)
+/* Memory of ours, or of a broker that is dead: its hands have written down where. */
+static bool of_brokers(const struct tn_entry *c, u64 addr)
 {
-    u64 len = TN_MIN(v->end - v->start, 16ull * TN_PAGE);
-    _free_ u8 *bytes = malloc(len);
+    struct tn_range list[TN_PROC_OURS_MAX];
+
+    for (u32 i = 0; i < c->st->nregions; i++)
+        if (addr - c->st->region[i].addr < c->st->region[i].len)
+            return true;
+    for (u32 i = 0; i < c->maps.n; i++) {
+        if (!tn_is_marker(&c->maps, &c->maps.vma[i]) ||
+            tn_peek(c->pid, c->maps.vma[i].start + TN_PROC_OURS_OFF, list, sizeof(list)) < 0)
+            continue;
+        for (u32 k = 0; k < TN_PROC_OURS_MAX; k++)
+            if (addr - list[k].start < list[k].end - list[k].start)
+                return true;
+    }
+    return false;
+}
+
+#define NAMELESS_MAX (64ull << 20) /* bytes of one mapping that are looked through */
+
+/* Code that is in no file: calls can be seen in it, and often which; where functions are, and who jumps there, nobody says. The
+   kernel's own page has a few, for clocks that it cannot read without a call. */
+static void leave_nameless(struct tn_entry *c, const struct tn_vma *v, const char *name, const char *reason)
+{
+    u64 end = TN_MIN(v->end, v->start + NAMELESS_MAX);
+    _free_ u8 *bytes = malloc(16 * TN_PAGE);
     struct tally t = {0};
 
-    if (!bytes || tn_peek(c->pid, v->start, bytes, len) < 0)
-        return;
-    for (u64 i = 0; i + 1 < len; i++)
-        if (bytes[i] == 0x0f && bytes[i + 1] == 0x05)
-            leave(c, &t, "kernel_page");
-    tell_left(c, "[vdso]", &t);
+    for (u64 at = v->start; bytes && at < end; at += 16 * TN_PAGE - 6) {
+        u64 n = TN_MIN(16ull * TN_PAGE, end - at);
+
+        if (tn_peek(c->pid, at, bytes, n) < 0)
+            break;
+        for (u64 i = at == v->start ? 0 : 5; i + 1 < n; i++) {
+            u32 nr = 0;
+
+            if (bytes[i] != 0x0f || bytes[i + 1] != 0x05 || of_brokers(c, at + i))
+                continue;
+            if (i >= 5 && bytes[i - 5] == 0xb8)
+                memcpy(&nr, bytes + i - 4, sizeof(nr));
+            if (i < 5 || bytes[i - 5] != 0xb8 || c->spec->nr == TN_NR_UNKNOWN || nr == (u32)c->spec->nr)
+                leave(c, &t, reason);
+        }
+        if (n < 16ull * TN_PAGE)
+            break;
+    }
+    tell_left(c, name, &t);
+}
+
+/* The loader's own place for debuggers, which is come to when libraries have been mapped and nothing of them has run. Where it
+   cannot be hooked, those that come later are not seen, which is told. */
+static int wish_loads(struct tn_entry *c)
+{
+    u64 base = tn_proc_auxv(c->pid, AT_BASE), stop, at;
+    const struct tn_vma *v = base ? tn_maps_at(&c->maps, base) : NULL;
+    struct tn_error why = {0}, *err = c->err;
+    const struct tn_planned *p = NULL;
+    const u32 before = c->nwishes;
+    struct tally t = {0};
+    _close_ int fd = -1;
+    int r;
+
+    if (!v || !v->ino)
+        return 0; /* static */
+    c->err = &why;
+    fd = tn_open_mapped(c->pid, &c->maps, v);
+    r = fd < 0 ? fd : tn_dynsym(c->b, fd, "_dl_debug_state", &stop);
+    at = r < 0 ? 0 : base + stop;
+    v = at ? tn_maps_at(&c->maps, at) : NULL;
+    if (r == 0)
+        r = v ? plan_file(c, fd, v->offset + (at - v->start), TN_PLACE_ENTRY, &p) : -ENOENT;
+    if (r == 0)
+        r = p->npatches == 1 && p->patch[0].len >= 5 && !p->patch[0].punned
+                ? wish_all(c, p, at - p->addr, tn_vma_name(&c->maps, v), false)
+                : -ENOTSUP;
+    c->err = err;
+    if (r == -ENOMEM)
+        return r;
+    if (r < 0) {
+        leave(c, &t, "loader_unhooked");
+        tell_left(c, "later libraries", &t);
+        return 0;
+    }
+    for (u32 i = before; i < c->nwishes; i++)
+        c->wish[i].loads = true;
+    return 0;
 }
 
 int tn_plan_syscalls(struct tn_entry *c)
@@ -783,8 +869,9 @@ int tn_plan_syscalls(struct tn_entry *c)
 
         if (!(v->prot & PROT_EXEC) || !strncmp(name, "/memfd:tenon-", 13) || !strcmp(name, "[vsyscall]"))
             continue;
-        if (!strcmp(name, "[vdso]"))
-            leave_vdso(c, v);
+        if (!v->ino)
+            leave_nameless(c, v, *name ? name : "[anonymous]",
+                           strcmp(name, "[vdso]") ? "no_file" : "kernel_page");
         if (!v->ino)
             continue;
         fd = tn_open_mapped(c->pid, &c->maps, v);
@@ -810,7 +897,25 @@ int tn_plan_syscalls(struct tn_entry *c)
                        "no system call of this number stands in the code of process %d where it can be "
                        "hooked%s%s",
                        c->pid, c->res->left_why[0] ? "; left as they are: " : "", c->res->left_why);
-    return r;
+    return r < 0 ? r : wish_loads(c);
+}
+
+bool tn_plan_rest(struct tn_entry *c)
+{
+    u32 n = 0, hooks = 0;
+
+    for (u32 i = 0; i < c->nwishes; i++) {
+        const struct tn_wish w = c->wish[i];
+
+        if (w.hook && linked_at(c, &w)) {
+            c->res->places += !w.loads;
+            continue;
+        }
+        hooks += w.hook;
+        c->wish[n++] = w;
+    }
+    c->nwishes = n;
+    return hooks;
 }
 
 /* Would it change what one that is hooked changes, in any of the ways there are for that one? */
@@ -942,25 +1047,6 @@ static int guard_file(struct tn_entry *c, const struct tn_vma *v, const struct t
     return r;
 }
 
-/* Memory of ours, or of a broker that is dead: its hands have written down where. */
-static bool of_brokers(const struct tn_entry *c, u64 addr)
-{
-    struct tn_range list[TN_PROC_OURS_MAX];
-
-    for (u32 i = 0; i < c->st->nregions; i++)
-        if (addr - c->st->region[i].addr < c->st->region[i].len)
-            return true;
-    for (u32 i = 0; i < c->maps.n; i++) {
-        if (!tn_is_marker(&c->maps, &c->maps.vma[i]) ||
-            tn_peek(c->pid, c->maps.vma[i].start + TN_PROC_OURS_OFF, list, sizeof(list)) < 0)
-            continue;
-        for (u32 k = 0; k < TN_PROC_OURS_MAX; k++)
-            if (addr - list[k].start < list[k].end - list[k].start)
-                return true;
-    }
-    return false;
-}
-
 /* A call whose number is loaded right before it, and which is not one of those that count. */
 static bool harmless_call(const u8 *bytes, u64 at)
 {
@@ -1035,14 +1121,8 @@ s32 tn_look_site(const struct tn_entry *c, u64 addr, const struct tn_patch *p)
 
 bool tn_look_linked(const struct tn_entry *c)
 {
-    for (u32 i = 0; i < c->nwishes; i++) {
-        const struct tn_wish *w = &c->wish[i];
-        s32 site = w->hook ? tn_look_site(c, w->patch->addr + w->bias, w->patch) : -1;
-
-        for (u32 k = 0; site >= 0 && k < c->st->nhooks; k++)
-            if (c->st->hook[k].state == TN_HOOK_LIVE && c->st->hook[k].site == (u32)site &&
-                c->st->hook[k].link_index == c->spec->link_index)
-                return true;
-    }
+    for (u32 i = 0; i < c->nwishes; i++)
+        if (c->wish[i].hook && linked_at(c, &c->wish[i]))
+            return true;
     return false;
 }

@@ -137,6 +137,20 @@ struct tn_link_stats {
 #define TN_MAX_LINKS 4096u /* gates and statistics of one broker */
 
 /*
+ * Behind the statistics: processes whose loader has mapped or unmapped something, and that wait for the broker to look
+ * (agent/loaded.c, broker/loads.h). Each writes its pid into a free word, then counts; what the broker had looked at when
+ * it began is in `looked` when it is done. Hostile when read: it costs a look.
+ */
+#define TN_LOADS_WHO 64u
+struct tn_loads {
+    u32 wake;           /* as a ring buffer's: TN_RB_ARMED while the broker sleeps on it */
+    u32 all;            /* there was no free word */
+    u64 loaded, looked; /* a futex in its lower half */
+    u32 who[TN_LOADS_WHO];
+};
+#define TN_STATS_SIZE (TN_MAX_LINKS * sizeof(struct tn_link_stats) + sizeof(struct tn_loads))
+
+/*
  * The agent's knowledge of its process; read-only there. The marker at its head is what another broker finds:
  * who holds this process, and (undo_*) what to put back when the holder is dead. Hostile when read.
  */

@@ -27,7 +27,7 @@
     S(157, prctl,             "PR_GET_NAME only: bpf_get_current_comm")                                      \
     S(158, arch_prctl,        "ARCH_GET_FS only: the thread pointer where no instruction may read it")       \
     S(186, gettid,            "thread id where its place in the thread's memory is not proved")              \
-    S(202, futex,             "FUTEX_WAKE only: a ring buffer's sleeping consumer")                          \
+    S(202, futex,             "a ring buffer's sleeping consumer is woken; where libraries are loaded, the broker too, and waited for") \
     S(228, clock_gettime,     "the clocks, where the process has no vDSO")                                   \
     S(297, rt_tgsigqueueinfo, "breakpoints: a SIGTRAP that is the host's, handed on")                        \
     S(310, process_vm_readv,  "of the process itself only: reads of host memory that must not fault")        \

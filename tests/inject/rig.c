@@ -36,7 +36,7 @@ void rig_open(struct rig *r)
     snprintf(path, sizeof(path), "/proc/self/fd/%d", r->shared.gates);
     r->shared.gates_ro = open(path, O_RDONLY | O_CLOEXEC);
     assert_true(r->shared.gates_ro >= 0);
-    r->shared.stats = shared_mem("stats", TN_MAX_LINKS * sizeof(struct tn_link_stats), &r->stats);
+    r->shared.stats = shared_mem("stats", TN_STATS_SIZE, &r->stats);
     r->shared.claims = shared_mem("claims", TN_PAGE, &claims);
     r->inj = tn_inject_new(&r->shared);
     assert_non_null(r->inj);
@@ -50,7 +50,7 @@ void rig_close(struct rig *r)
     close(r->shared.stats);
     close(r->shared.claims);
     munmap(r->gates, TN_MAX_LINKS);
-    munmap(r->stats, TN_MAX_LINKS * sizeof(struct tn_link_stats));
+    munmap(r->stats, TN_STATS_SIZE);
 }
 
 int find_offset(const char *path, const char *name, u64 *ret_offset)

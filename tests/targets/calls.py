@@ -230,6 +230,35 @@ def _(room):
     same([nr for nr in (228, 96, 201, 309) if counts.entered(nr)], [], "calls")
 
 
+@test("a library that is opened later: watched before its constructor runs, and again each time")
+def _(room):
+    room.env["CALLS_LIB"] = os.path.join(HERE, "targets-calls-lib.so")
+    program = room.program("calls")
+    program.ask("wrappers 1")
+    link, counts = one(room, program.pid)
+    same(program.ask("library 100"), "100", "calls of the library")
+    same((counts.entered(UMASK), counts.left(UMASK)), (101, 101), "umask")
+    for i in range(1, 20):
+        same(program.ask("library 10"), "10", "calls of the library")
+        same((counts.entered(UMASK), counts.left(UMASK)), (101 + 11 * i,) * 2, "umask")
+    same(link.missed(), 0, "missed")
+    link.detach()
+    started = time.monotonic()
+    for _ in range(10):
+        same(program.ask("library 10"), "10", "calls after detach")
+    assert time.monotonic() - started < 2, "it waits for nobody any more"
+
+
+@test("code that no file is behind: told, where it is known which call it makes")
+def _(room):
+    program = room.program("calls")
+    same(program.ask("memory 10"), "10", "calls")
+    _, counts = one(room, program.pid)
+    same(program.ask("memory 10"), "10", "calls")
+    same(counts.entered(UMASK), 0, "umask")
+    assert "[anonymous]: 1 no_file" in json.dumps(room.links()), room.links()
+
+
 @test("cancelled at once, wherever it is: in a call, beside it, in what we have put there")
 def _(room):
     program = room.program("calls")

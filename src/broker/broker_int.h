@@ -133,7 +133,7 @@ const struct tn_perf *tn_link_perf(const struct tn_link *link);
 int tn_link_host(const struct tn_link *link, u32 *at, struct tn_perf *ret);
 /* A program of a raw tracepoint: the system calls that `place` says, of the processes in the caller's scope. */
 int tn_link_attach_calls(struct tn_caller *caller, struct tn_prog *prog, struct tn_call_place place,
-                         struct tn_link **ret_link);
+                         u64 cookie, struct tn_link **ret_link);
 /* Closes the gate at once and takes the hook out in the background; from anywhere. */
 void tn_link_detach(struct tn_link *link, u32 wait_ms);
 /* The same and waits for the outcome; from a fiber. */

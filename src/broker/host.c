@@ -442,14 +442,16 @@ int tn_host_resolve(struct tn_caller *caller, const union bpf_attr *attr, struct
     const bool asked = prog->object.kind == TN_KIND_JUDGED && prog->type == BPF_PROG_TYPE_KPROBE;
     int r;
 
+    prog->attach_btf_id = attr->attach_btf_id;
     if (!caller->host || (!tracing && !asked && !names_host(prog))) {
         if (!tracing || prog->object.kind == TN_KIND_JUDGED)
             return 0;
+        if (tn_prog_is_raw_tp(prog) && !attr->attach_btf_obj_fd && !names_host(prog))
+            return 0; /* its types are the kernel's */
         return tn_fail(&caller->why, -EINVAL, "no_host",
                        "the program is attached by type, and this tool has no host: say --host, or -p");
     }
     prog->host = TN_REF(caller->host);
-    prog->attach_btf_id = attr->attach_btf_id;
     r = tracing ? check_btf_fd(caller, (s32)attr->attach_btf_obj_fd) : 0;
     for (u32 i = 0; i < prog->ninsns && !r; i++) {
         struct bpf_insn *insn = &prog->insns[i];
@@ -470,6 +472,19 @@ int tn_host_resolve(struct tn_caller *caller, const union bpf_attr *attr, struct
 }
 
 /* ------------------------------------------------------------------------------------------------- where */
+
+int tn_prog_tracepoint(const struct tn_prog *prog, struct tn_call_place *ret_place, struct tn_error *err)
+{
+    const struct tn_btf *types =
+        prog->host ? prog->host->btf.view : prog->object.broker->kernel_btf; /* it was verified with these */
+    const char *name = types ? tn_btf_name(types, prog->attach_btf_id) : "";
+
+    if (strncmp(name, TN_TRACEPOINT_PREFIX, strlen(TN_TRACEPOINT_PREFIX)) ||
+        tn_call_place(name + strlen(TN_TRACEPOINT_PREFIX), ret_place) || ret_place->nr != TN_CALL_ANY)
+        return tn_fail(err, -ENOENT, "raw_tracepoint_missing",
+                       "raw tracepoint %s is the kernel's: sys_enter and sys_exit are served", name);
+    return 0;
+}
 
 enum tn_replace tn_prog_replaces(const struct tn_prog *prog)
 {

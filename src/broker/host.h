@@ -14,6 +14,7 @@
 
 #include <linux/bpf.h>
 
+#include "base/callname.h"
 #include "broker/object.h"
 #include "host/types.h"
 #include "rewrite/trampoline.h"
@@ -84,5 +85,12 @@ int tn_host_place(const struct tn_prog *prog, struct tn_host_place *ret_place, s
 
 /* How the program may answer in its function's place. */
 enum tn_replace tn_prog_replaces(const struct tn_prog *prog);
+/* A raw tracepoint, told by its type (SEC("tp_btf/…")): of Linux's own types, or where the tool has a host, of ours. */
+static inline bool tn_prog_is_raw_tp(const struct tn_prog *prog)
+{
+    return prog->type == BPF_PROG_TYPE_TRACING && prog->attach_type == BPF_TRACE_RAW_TP;
+}
+/* Which; −ENOENT. */
+int tn_prog_tracepoint(const struct tn_prog *prog, struct tn_call_place *ret_place, struct tn_error *err);
 
 #endif

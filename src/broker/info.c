@@ -191,7 +191,7 @@ static int link_info(struct answer *answer, const struct tn_link *link, u64 attr
                              };
     int r = begin(answer, &in, sizeof(in));
 
-    if (link->prog->type == BPF_PROG_TYPE_RAW_TRACEPOINT) {
+    if (link->prog->type == BPF_PROG_TYPE_RAW_TRACEPOINT || tn_prog_is_raw_tp(link->prog)) {
         const char *name = link->perf->exit ? "sys_exit" : "sys_enter";
         u32 len = (u32)strlen(name) + 1;
 

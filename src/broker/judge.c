@@ -296,10 +296,12 @@ int tn_judge(struct tn_caller *caller, const union bpf_attr *attr, const struct 
         return -ENOMEM;
     for (u32 i = 0; i < prog->nmaps; i++)
         describe_map(prog->maps[i], &maps[TN_PROG_MAPS_MAX + i], &maps[i]);
-    if (prog->object.kind == TN_KIND_JUDGED && names_types(attr, prog))
+    if ((prog->object.kind == TN_KIND_JUDGED && names_types(attr, prog)) ||
+        (tn_prog_is_raw_tp(prog) && !prog->host))
         r = kernel_types(caller->broker, &in.host_btf);
     if (r)
         return r;
+    in.process = tn_prog_is_raw_tp(prog); /* what it is given is made there, whoever tells its type */
     if (prog->host) {
         in.host_btf = prog->host->btf.view;
         in.process = true;

@@ -745,7 +745,7 @@ static int make_link(struct tn_caller *caller, struct tn_prog *prog, struct tn_p
         return r;
     }
     link->index = index;
-    link->typed = prog->type == BPF_PROG_TYPE_TRACING;
+    link->typed = prog->type == BPF_PROG_TYPE_TRACING && !tn_prog_is_raw_tp(prog);
     link->attach_type = link->typed ? prog->attach_type : BPF_PERF_EVENT;
     link->words = args != NULL;
     if (args)
@@ -851,7 +851,7 @@ static int attach_calls(struct tn_caller *caller, struct tn_prog *prog, struct t
 
     if (prog->type == BPF_PROG_TYPE_TRACEPOINT)
         args = &call_record[perf->exit];
-    else if (prog->type == BPF_PROG_TYPE_RAW_TRACEPOINT)
+    else if (prog->type == BPF_PROG_TYPE_RAW_TRACEPOINT || tn_prog_is_raw_tp(prog))
         args = &raw_record[perf->exit];
     else
         return tn_fail(&caller->why, -EINVAL, "prog_type",
@@ -907,7 +907,7 @@ static struct tn_perf *own_place(struct tn_caller *caller)
 }
 
 int tn_link_attach_calls(struct tn_caller *caller, struct tn_prog *prog, struct tn_call_place place,
-                         struct tn_link **ret_link)
+                         u64 cookie, struct tn_link **ret_link)
 {
     _unref_ struct tn_perf *perf = own_place(caller);
 
@@ -916,7 +916,7 @@ int tn_link_attach_calls(struct tn_caller *caller, struct tn_prog *prog, struct 
     perf->call = true;
     perf->exit = place.exit;
     perf->nr = place.nr;
-    return attach_calls(caller, prog, perf, 0, ret_link);
+    return attach_calls(caller, prog, perf, cookie, ret_link);
 }
 
 int tn_link_attach_typed(struct tn_caller *caller, struct tn_prog *prog, u64 cookie,

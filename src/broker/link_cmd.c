@@ -7,6 +7,19 @@
 #include "broker/broker_int.h"
 #include "broker/name.h"
 
+/* By what the program was loaded for: a function of the host's, or a raw tracepoint. */
+static int attach_traced(struct tn_caller *caller, struct tn_prog *prog, u64 cookie,
+                         struct tn_link **ret_link)
+{
+    struct tn_call_place place;
+    int r;
+
+    if (!tn_prog_is_raw_tp(prog))
+        return tn_link_attach_typed(caller, prog, cookie, ret_link);
+    r = tn_prog_tracepoint(prog, &place, &caller->why);
+    return r ? r : tn_link_attach_calls(caller, prog, place, cookie, ret_link);
+}
+
 int tn_cmd_link_create(struct tn_caller *caller, union bpf_attr *attr, u64 attr_addr, u32 attr_size)
 {
     _unref_ struct tn_prog *prog = NULL;
@@ -24,7 +37,7 @@ int tn_cmd_link_create(struct tn_caller *caller, union bpf_attr *attr, u64 attr_
             return tn_fail(
                 &caller->why, -EINVAL, "attach_type",
                 "the program was loaded for another attach type, or the link names a target besides it");
-        r = tn_link_attach_typed(caller, prog, attr->link_create.tracing.cookie, &link);
+        r = attach_traced(caller, prog, attr->link_create.tracing.cookie, &link);
         return r ? r : tn_caller_give(caller, &link->object, TN_VIEW_READ | TN_VIEW_WRITE);
     }
     if (type != BPF_PERF_EVENT) {
@@ -72,13 +85,13 @@ int tn_cmd_raw_tracepoint_open(struct tn_caller *caller, union bpf_attr *attr, u
         if (tn_call_place(name, &place) || place.nr != TN_CALL_ANY)
             return tn_fail(&caller->why, -ENOENT, "raw_tracepoint_missing",
                            "raw tracepoint %s is the kernel's: sys_enter and sys_exit are served", name);
-        r = tn_link_attach_calls(caller, prog, place, &link);
+        r = tn_link_attach_calls(caller, prog, place, 0, &link);
         return r ? r : tn_caller_give(caller, &link->object, TN_VIEW_READ | TN_VIEW_WRITE);
     }
     if (attr->raw_tracepoint.name || prog->type != BPF_PROG_TYPE_TRACING)
         return tn_fail(&caller->why, -EINVAL, "raw_tracepoint_missing",
                        "a program of this type belongs to no raw tracepoint");
-    r = tn_link_attach_typed(caller, prog, 0, &link);
+    r = attach_traced(caller, prog, 0, &link);
     return r ? r : tn_caller_give(caller, &link->object, TN_VIEW_READ | TN_VIEW_WRITE);
 }
 

@@ -255,7 +255,8 @@ static bool admits_user(const struct tn_class *c, const struct tn_caller *caller
 /* Whether calls are entered or left is not known when a program is loaded; both have one default. */
 static enum tn_eim_place place_of(const struct tn_prog *prog, bool exit)
 {
-    if (prog->type == BPF_PROG_TYPE_TRACEPOINT || prog->type == BPF_PROG_TYPE_RAW_TRACEPOINT)
+    if (prog->type == BPF_PROG_TYPE_TRACEPOINT || prog->type == BPF_PROG_TYPE_RAW_TRACEPOINT ||
+        tn_prog_is_raw_tp(prog))
         return exit ? TN_AT_SYSEXIT : TN_AT_SYSENTER;
     return prog->type == BPF_PROG_TYPE_TRACING ? TN_AT_FUNCTION : exit ? TN_AT_URETPROBE : TN_AT_UPROBE;
 }
@@ -371,7 +372,7 @@ int tn_policy_begin(struct tn_caller *caller, struct tn_prog *prog, struct tn_po
     tn_granted_free(prog->granted);
     prog->granted = granted;
     *ret_ask = (struct tn_policy_ask){.granted = granted, .host = prog->host};
-    granted->typed = prog->type == BPF_PROG_TYPE_TRACING;
+    granted->typed = prog->type == BPF_PROG_TYPE_TRACING && !tn_prog_is_raw_tp(prog);
     if (prog->host && !p)
         return -ENOMEM;
     if (p && governed(policy, p) && !(caller->options.recorded && prog->object.kind == TN_KIND_JUDGED)) {
@@ -462,7 +463,7 @@ void tn_policy_uses(const struct tn_prog *prog, u32 from, struct tn_ctl_uses *re
     snprintf(ret->klass, sizeof(ret->klass), "%s", g->klass);
     if (prog->host)
         snprintf(ret->host, sizeof(ret->host), "%s", prog->host->path);
-    if (prog->host && prog->attach_btf_id)
+    if (prog->host && prog->attach_btf_id && g->typed)
         snprintf(ret->function, sizeof(ret->function), "%s",
                  tn_btf_name(prog->host->btf.view, prog->attach_btf_id));
     for (u32 k = from; k < g->uses.n && ret->n < TN_CTL_USES_ROWS; k++) {

@@ -59,10 +59,11 @@ int tn_prog_type_served(u32 type, u32 attach_type, struct tn_error *err)
         return tn_fail(err, -EINVAL, "prog_type_missing", "programs of type %s (%u) are not served",
                        name ? name : "unknown", type);
     if (rule == ATTACH_FUNC && attach_type != BPF_TRACE_FENTRY && attach_type != BPF_TRACE_FEXIT &&
-        attach_type != BPF_MODIFY_RETURN)
-        return tn_fail(err, -EINVAL, "attach_type_missing",
-                       "attach type %s (%u) of %s programs is not served: fentry, fexit and fmod_ret are",
-                       libbpf_bpf_attach_type_str(attach_type), attach_type, name);
+        attach_type != BPF_MODIFY_RETURN && attach_type != BPF_TRACE_RAW_TP)
+        return tn_fail(
+            err, -EINVAL, "attach_type_missing",
+            "attach type %s (%u) of %s programs is not served: fentry, fexit, fmod_ret and tp_btf are",
+            libbpf_bpf_attach_type_str(attach_type), attach_type, name);
     if (rule == ATTACH_NONE && attach_type)
         return tn_fail(err, -EINVAL, "attach_type_missing",
                        "attach type %s (%u) of %s programs is not served",

@@ -16,8 +16,9 @@
     F(r14)                                                                                                   \
     F(r13)                                                                                                   \
     F(r12)                                                                                                   \
-    F(bp) F(bx) F(r11) F(r10) F(r9) F(r8) F(ax) F(cx) F(dx) F(si) F(di) F(orig_ax) F(ip) F(cs) F(flags)      \
-        F(sp) F(ss)
+    F(bp)                                                                                                    \
+    F(bx) F(r11) F(r10) F(r9) F(r8) F(ax) F(cx) F(dx) F(si) F(di) F(orig_ax) F(ip) F(cs) F(flags) F(sp)      \
+        F(ss)
 
 static int add_function(struct btf *btf, const char *name, int result, const char *const *arg,
                         const int *type, u32 n)
@@ -45,10 +46,27 @@ static int add_functions(struct btf *btf, int word, int any)
                             TN_ARRAY_SIZE(copy));
 }
 
+/* The raw tracepoints that are served, as Linux tells them: a typedef each, of a pointer to what is called there. */
+static int add_tracepoints(struct btf *btf, int regs, int any)
+{
+    static const char *const name[] = {"btf_trace_sys_enter", "btf_trace_sys_exit"};
+    int number = btf__find_by_name_kind(btf, "long", BTF_KIND_INT), pointer = btf__add_ptr(btf, regs);
+
+    for (u32 k = 0; k < TN_ARRAY_SIZE(name); k++) {
+        int proto = btf__add_func_proto(btf, 0);
+
+        if (number < 0 || proto < 0 || btf__add_func_param(btf, "__data", any) ||
+            btf__add_func_param(btf, "regs", pointer) || btf__add_func_param(btf, k ? "ret" : "id", number) ||
+            btf__add_typedef(btf, name[k], btf__add_ptr(btf, proto)) < 0)
+            return -ENOMEM;
+    }
+    return 0;
+}
+
 int tn_vmlinux_make(void **ret_data, u32 *ret_size)
 {
     struct btf *btf = btf__new_empty();
-    int word, any, r = 0;
+    int word, any, regs, r = 0;
     const void *raw;
     u8 *copy = NULL;
     u32 size = 0;
@@ -57,7 +75,8 @@ int tn_vmlinux_make(void **ret_data, u32 *ret_size)
         return -ENOMEM;
     word = btf__add_int(btf, "unsigned long", sizeof(u64), 0);
     any = btf__add_ptr(btf, 0);
-    if (btf__add_struct(btf, "pt_regs", sizeof(struct tn_pt_regs)) < 0)
+    regs = btf__add_struct(btf, "pt_regs", sizeof(struct tn_pt_regs));
+    if (regs < 0)
         r = -ENOMEM;
 #define F(name)                                                                                              \
     if (!r)                                                                                                  \
@@ -66,6 +85,8 @@ int tn_vmlinux_make(void **ret_data, u32 *ret_size)
 #undef F
     if (!r)
         r = add_functions(btf, word, any);
+    if (!r)
+        r = add_tracepoints(btf, regs, any);
     raw = r ? NULL : btf__raw_data(btf, &size);
     copy = raw ? malloc(size) : NULL;
     if (copy)

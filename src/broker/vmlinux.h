@@ -10,6 +10,9 @@
 /* … and that copies the bytes of a buffer of the host's (include/tenon/extension.h). */
 #define TN_COPY_NAME "tenon_copy"
 
+/* Before the name of a raw tracepoint in that of its type. */
+#define TN_TRACEPOINT_PREFIX "btf_trace_"
+
 /* Raw BTF; the caller frees it. −ENOMEM. */
 int tn_vmlinux_make(void **ret_data, u32 *ret_size);
 

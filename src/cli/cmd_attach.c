@@ -205,7 +205,8 @@ static const struct argp argp = {
     "debug "
     "information tells; or SEC(\"tracepoint/syscalls/sys_enter_CALL\"), "
     "SEC(\"tracepoint/syscalls/sys_exit_CALL\"), "
-    "SEC(\"raw_tp/sys_enter\"), SEC(\"raw_tp/sys_exit\") for system calls. Without -p and CMD, every process "
+    "SEC(\"raw_tp/sys_enter\"), SEC(\"tp_btf/sys_exit\") … for system calls. Without -p and CMD, every "
+    "process "
     "that "
     "has PATH mapped "
     "is meant, and (as root) every one that executes or loads it later.",
@@ -278,7 +279,8 @@ static int check_pids(const struct attach *a, struct tn_error *err)
 /* Attached by the type of its function (fentry, fexit, fmod_ret). */
 static bool is_typed(const struct bpf_program *program)
 {
-    return bpf_program__type(program) == BPF_PROG_TYPE_TRACING;
+    return bpf_program__type(program) == BPF_PROG_TYPE_TRACING &&
+           bpf_program__expected_attach_type(program) != BPF_TRACE_RAW_TP;
 }
 
 static bool is_probe(const struct bpf_program *program)
@@ -420,7 +422,8 @@ static bool is_call(const struct bpf_program *program)
 {
     enum bpf_prog_type type = bpf_program__type(program);
 
-    return type == BPF_PROG_TYPE_TRACEPOINT || type == BPF_PROG_TYPE_RAW_TRACEPOINT;
+    return type == BPF_PROG_TYPE_TRACEPOINT || type == BPF_PROG_TYPE_RAW_TRACEPOINT ||
+           (type == BPF_PROG_TYPE_TRACING && !is_typed(program));
 }
 
 /* By type, or system calls: libbpf knows the place by now, the broker the processes. */

@@ -70,7 +70,7 @@ int tn_place_parse(const char *section, const char *program, struct tn_place *re
                        section, known);
     place.form = sections[i].form;
     if (place.form == TN_FORM_CALL) {
-        int r = parse_call(section, program, rest, *section == 'r', &place, err);
+        int r = parse_call(section, program, rest, *section == 'r' || section[head - 1] == 'f', &place, err);
 
         if (!r)
             *ret_place = place;

@@ -93,6 +93,25 @@ def _(room):
     same(link.missed(), 0, "missed")
 
 
+@test("raw tracepoints by their type: the kernel's, and where there is a host, ours")
+def _(room):
+    program = room.program("calls")
+    plain = program.ask("wrappers 100")
+    for options in (), ("--host", os.path.join(HERE, "targets-calls")):
+        link = room.attach("calls", program.pid, nlinks=2,
+                           options=[*options, "--program", "typed_enter", "--program", "typed_exit"])
+        counts = Counts(room, link)
+        same(program.ask("wrappers 100"), plain, "answers")
+        for nr in (UMASK, DUP2, GETPRIORITY):
+            same((counts.entered(nr), counts.left(nr)), (100, 100), f"call {nr}")
+        same([int(arg) for arg in counts.value("args", UMASK)["value"][:3]], [0o22, UMASK, 2**64 - 38],
+             "registers as umask was entered")
+        same(int(counts.value("results", DUP2)["value"]), -9, "result of dup2")
+        same({row["kind"] for row in room.links()}, {"sysenter", "sysexit"}, "links")
+        link.detach()
+        same(program.ask("number 100"), program.ask("number 100"), "answers")
+
+
 @test("registers, flags and red zone are left as they are")
 def _(room):
     program = room.program("calls")

@@ -2,7 +2,8 @@
 /*
  * Code that is mapped later. Links at system calls are in all code there is; when the loader has mapped more of it, and before
  * anything of that has run, the thread that loads comes here, tells the broker, and waits until links are there too. It
- * waits for two seconds at most: a broker that is stopped, or slow, stops nobody.
+ * waits for two seconds at most, and until the broker answers again nobody else does: one that is stopped, or slow, stops
+ * nobody for long.
  */
 #include "agent/agent.h"
 #include "rt/barrier.h"
@@ -37,11 +38,15 @@ u64 tn_agent_loaded(void *ctx, struct tn_run *run)
     mine = tn_fetch_add(&l->loaded, 1) + 1;
     if (tn_cas32(&l->wake, TN_RB_ARMED, 0))
         TN_SYSCALL(futex, &l->wake, FUTEX_WAKE, INT32_MAX, 0, 0, 0);
-    for (u32 i = 0; i < ROUNDS; i++) {
+    for (u32 i = 0; !tn_load(&l->late); i++) {
         u64 looked = tn_load(&l->looked);
 
         if ((s64)(looked - mine) >= 0)
             break;
+        if (i == ROUNDS) {
+            tn_store(&l->late, 1);
+            break;
+        }
         TN_SYSCALL(futex, &l->looked, FUTEX_WAIT, (u32)looked, round, 0, 0);
     }
     return 0;

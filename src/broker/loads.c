@@ -106,6 +106,7 @@ static void loads_main(void *arg)
         for (u32 i = 0; i < (all ? 1 : TN_LOADS_WHO); i++)
             if (all || pids[i] > 0)
                 look_at_all(broker, all ? 0 : pids[i]);
+        __atomic_store_n(&l->late, 0, __ATOMIC_SEQ_CST);
         __atomic_store_n(&l->looked, upto, __ATOMIC_SEQ_CST);
         syscall(SYS_futex, &l->looked, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
         if (__atomic_load_n(&l->loaded, __ATOMIC_SEQ_CST) == upto)

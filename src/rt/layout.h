@@ -143,8 +143,10 @@ struct tn_link_stats {
  */
 #define TN_LOADS_WHO 64u
 struct tn_loads {
-    u32 wake;           /* as a ring buffer's: TN_RB_ARMED while the broker sleeps on it */
-    u32 all;            /* there was no free word */
+    u32 wake; /* as a ring buffer's: TN_RB_ARMED while the broker sleeps on it */
+    u32 all;  /* there was no free word */
+    u32 late; /* somebody has waited in vain: until the broker has looked again, nobody waits */
+    u32 pad;
     u64 loaded, looked; /* a futex in its lower half */
     u32 who[TN_LOADS_WHO];
 };

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 
-from harness import BUILD, HERE, TENON, Attached, Refused, children, code, code_bytes, main, need, same, test, until
+from harness import BUILD, HERE, TENON, Attached, Refused, broker, children, code, code_bytes, main, need, same, test, until
 
 LIBC = next(line.split()[-1] for line in open("/proc/self/maps") if re.search(r"/libc[.-]", line))
 UMASK, DUP2, RECV, GETPRIORITY, FORK_LIKE, ALARM = 95, 33, 45, 140, (56, 57, 58, 435), 37
@@ -266,6 +266,35 @@ def _(room):
     for _ in range(10):
         same(program.ask("library 10"), "10", "calls after detach")
     assert time.monotonic() - started < 2, "it waits for nobody any more"
+
+
+@test("a broker that does not answer, or is killed, holds up nobody for long who opens a library")
+def _(room):
+    room.env["CALLS_LIB"] = os.path.join(HERE, "targets-calls-lib.so")
+    program = room.program("calls")
+    program.ask("wrappers 1") # its libraries are there
+    text = code(program.pid, LIBC)
+    _, counts = one(room, program.pid)
+    pid = broker(room)
+    os.kill(pid, signal.SIGSTOP)
+    started = time.monotonic()
+    same(program.ask("library 10"), "10", "calls of the library")
+    assert 1 < time.monotonic() - started < 4, "one wait in vain, and no other"
+    started = time.monotonic()
+    for _ in range(10):
+        same(program.ask("library 10"), "10", "calls of the library")
+    assert time.monotonic() - started < 1, "nobody waits for it"
+    os.kill(pid, signal.SIGCONT)
+    until(lambda: program.ask("library 10") == "10" and counts.entered(UMASK) >= 11)
+    before = counts.entered(UMASK)
+    same(program.ask("library 10"), "10", "calls of the library")
+    same(counts.entered(UMASK), before + 11, "umask once it answers again")
+    os.kill(pid, signal.SIGKILL)
+    started = time.monotonic()
+    for _ in range(10):
+        same(program.ask("library 10"), "10", "calls of the library")
+    assert time.monotonic() - started < 5, "nobody waits for one that is gone"
+    until(lambda: code(program.pid, LIBC) == text)
 
 
 @test("code that no file is behind: told, where it is known which call it makes")

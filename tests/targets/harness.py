@@ -71,6 +71,10 @@ def alive(pid):
         return False
 
 
+def broker(room):
+    return json.loads(room.tenon("show", "--json"))["broker"]["pid"]
+
+
 def children(pid):
     with contextlib.suppress(OSError):
         with open(f"/proc/{pid}/task/{pid}/children") as file:

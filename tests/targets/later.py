@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 
-from harness import HERE, TENON, Nobody, Skip, alive, children, code, fds, main, maps, need, same, test, until
+from harness import HERE, TENON, Nobody, Skip, alive, broker, children, code, fds, main, maps, need, same, test, until
 
 LATER, STATIC, LIB = (os.path.join(HERE, "targets-later" + end) for end in ("", "-static", "-lib.so"))
 
@@ -22,10 +22,6 @@ def attach(room, name, **how):
     link = room.attach(name, nlinks=1, **how)
     same([row["watched"] for row in room.links() if row["id"] in link.ids], [True], "watched")
     return link
-
-
-def broker(room):
-    return json.loads(room.tenon("show", "--json"))["broker"]["pid"]
 
 
 def named(room, name):

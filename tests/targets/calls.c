@@ -234,6 +234,33 @@ static int by_library(int n)
     return lib && dlclose(lib) == 0 ? good : -1;
 }
 
+static void *opens(void *arg)
+{
+    long good = 0;
+
+    for (int i = 0; i < *(int *)arg; i++)
+        good += by_library(10) == 10;
+    return (void *)good;
+}
+
+/* … by four threads at once, n times each. */
+static long by_libraries(int n)
+{
+    pthread_t t[4];
+    long good = 0;
+
+    for (int i = 0; i < 4; i++)
+        if (pthread_create(&t[i], NULL, opens, &n) != 0)
+            return -1;
+    for (int i = 0; i < 4; i++) {
+        void *result = NULL;
+
+        pthread_join(t[i], &result);
+        good += (long)result;
+    }
+    return good;
+}
+
 /* The same in memory that no file is behind, as compilers at run time have it. */
 static int by_memory(int n)
 {
@@ -482,6 +509,8 @@ static void obey(const char *word, int n)
         printf("%d\n", children(n, 1));
     } else if (!strcmp(word, "library")) {
         printf("%d\n", by_library(n));
+    } else if (!strcmp(word, "libraries")) {
+        printf("%ld\n", by_libraries(n));
     } else if (!strcmp(word, "memory")) {
         printf("%d\n", by_memory(n));
     } else if (!strcmp(word, "bare")) {

@@ -268,6 +268,26 @@ def _(room):
     assert time.monotonic() - started < 2, "it waits for nobody any more"
 
 
+@test("threads that open and close a library all the time, while links come and go")
+def _(room):
+    room.env["CALLS_LIB"] = os.path.join(HERE, "targets-calls-lib.so")
+    program = room.program("calls")
+    program.ask("wrappers 1")
+    text = code(program.pid, LIBC)
+    program.tell("libraries 400")
+    for _ in range(6):
+        link, counts = one(room, program.pid)
+        until(lambda: counts.entered(UMASK) > 100 or program.answered())
+        same(link.missed(), 0, "missed")
+        link.detach()
+    same(program.answer(60), "1600", "times that it was opened, and answered")
+    until(lambda: code(program.pid, LIBC) == text)
+    link, counts = one(room, program.pid)
+    same(program.ask("libraries 3", 60), "12", "times")
+    assert counts.entered(UMASK) >= 120, counts.entered(UMASK) # it may have been open all the time
+    same(counts.entered(UMASK), counts.left(UMASK), "umask")
+
+
 @test("a broker that does not answer, or is killed, holds up nobody for long who opens a library")
 def _(room):
     room.env["CALLS_LIB"] = os.path.join(HERE, "targets-calls-lib.so")

@@ -82,6 +82,7 @@ struct outcome {
 static struct outcome plain, hooked;
 static u8 first_xsave[XSAVE_MAX];
 static size_t xsave_len;
+static const char *what; /* file and place, for messages */
 
 /* ------------------------------------------------------------------------------------------------- the child */
 
@@ -249,7 +250,7 @@ static void run(const struct site *s, u64 from, u32 seed, u64 answer, struct out
         calls = home ? r.rip == s->call
                      : r.rip - (u64)arena->displaced < sizeof(arena->displaced) && is_call(r.rip);
         if (n == STEPS_MAX)
-            fail_msg("%#llx does not come to an end, at %#llx", s->call, r.rip);
+            fail_msg("%s does not come to an end, at %#llx", what, r.rip);
         out->calls += calls;
         if (out->calls == 2 || r.rip == BACK)
             break;
@@ -287,8 +288,6 @@ static void run(const struct site *s, u64 from, u32 seed, u64 answer, struct out
 }
 
 /* ------------------------------------------------------------------------------------------------- comparing */
-
-static const char *what; /* file and place, for messages */
 
 static void same(const char *name, const char *when, u64 a, u64 b)
 {

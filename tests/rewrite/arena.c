@@ -49,6 +49,13 @@ void state_fill(struct state *s, u64 a, u64 b, u32 seed)
     s->flags = seed & 1 ? 0x202 | FLAGS_LIVE : 0x202;
 }
 
+/* Not by the library, which may use vector registers. */
+static GENERAL_ONLY void keep(struct tn_pt_regs *to, const struct tn_pt_regs *from)
+{
+    for (u32 i = 0; i < sizeof(*to) / sizeof(u64); i++)
+        ((volatile u64 *)to)[i] = ((const volatile u64 *)from)[i];
+}
+
 GENERAL_ONLY void prog_body(struct tn_pt_regs *ctx, struct tn_run *run)
 {
     arena->runs++;
@@ -57,9 +64,9 @@ GENERAL_ONLY void prog_body(struct tn_pt_regs *ctx, struct tn_run *run)
         arena->ran[run->hook - arena->hook]++;
     }
     if (ctx)
-        arena->seen = *ctx;
+        keep(&arena->seen, ctx);
     if (ctx && run)
-        arena->saw[run->hook - arena->hook] = *ctx;
+        keep(&arena->saw[run->hook - arena->hook], ctx);
     if (arena->reenter) {
         u64 (*fn)(u64, u64) = arena->reenter;
 

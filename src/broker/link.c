@@ -31,14 +31,19 @@
 
 static int index_get(struct tn_broker *broker, u32 *ret_index)
 {
-    for (u32 i = 0; i < TN_MAX_LINKS; i++)
-        if (!(broker->links_used[i / 64] >> (i % 64) & 1)) {
-            broker->links_used[i / 64] |= 1ull << (i % 64);
-            broker->gates[i] = 0;
-            memset(&broker->stats[i], 0, sizeof(broker->stats[i]));
-            *ret_index = i;
-            return 0;
-        }
+    for (u32 k = 0; k < TN_MAX_LINKS / 64; k++) {
+        u64 none = ~broker->links_used[k];
+        u32 i;
+
+        if (!none)
+            continue;
+        i = k * 64 + (u32)__builtin_ctzll(none);
+        broker->links_used[k] |= none & -none;
+        broker->gates[i] = 0;
+        memset(&broker->stats[i], 0, sizeof(broker->stats[i]));
+        *ret_index = i;
+        return 0;
+    }
     return -ENOSPC;
 }
 
@@ -214,12 +219,10 @@ static int start_job(struct tn_link *link, pid_t pid, u32 wait_ms, int *ret_fd, 
     spec->syscall = perf->call;
     spec->nr = perf->nr;
     spec->follow = link->follow;
-    spec->cookie = link->cookie;
+    spec->place = (struct tn_attach_place){perf->offset, perf->ref_ctr, link->cookie};
     snprintf(spec->path, sizeof(spec->path), "%s", perf->path);
     spec->dev = perf->dev;
     spec->ino = perf->ino;
-    spec->file_offset = perf->offset;
-    spec->ref_ctr = perf->ref_ctr;
     spec->wait_ms = wait_ms;
     spec->typed = link->words;
     spec->args = link->args;

@@ -92,8 +92,15 @@ int tn_brain_flush(struct tn_entry *c)
 
 int tn_brain_write(struct tn_entry *c, u64 addr, const struct tn_region *reg, const void *bytes, u64 len)
 {
+    return tn_brain_write_again(c, addr, reg, TN_WRITE_FRESH, 0, bytes, len);
+}
+
+int tn_brain_write_again(struct tn_entry *c, u64 addr, const struct tn_region *reg, enum tn_write_where where,
+                         u32 index, const void *bytes, u64 len)
+{
     for (u64 at = 0; at < len;) {
-        struct tn_write w = {.addr = addr + at, .region = (u32)(reg - c->st->region)};
+        struct tn_write w = {
+            .addr = addr + at, .region = (u32)(reg - c->st->region), .where = where, .index = index};
         u64 room = TN_WRITES_MAX - c->writes_len;
 
         if (room < sizeof(w) + 8) {
@@ -296,6 +303,8 @@ done:
     res->threads = facts.threads;
     res->interrupted = facts.interrupted;
     free(c.inherited.undo);
+    free(c.plans);
+    free(c.before);
     for (u32 i = 0; r == 0 && i < c.nwishes; i++)
         res->places += c.wish[i].hook;
     tn_plan_clear_wishes(&c);

@@ -18,18 +18,22 @@ struct tn_entry {
     struct tn_maps maps;
     struct tn_error *err;
     pid_t pid;
-    u64 place_addr, bias; /* in the target */
-    u64 counter;          /* the place's reference counter; 0: none */
+    u64 place_addr, bias; /* in the target: of the first place; of its file */
     u64 mod_lo, mod_hi;
-    const struct tn_planned *plan; /* of the place; NULL for system calls */
-    /* The entry of the function whose exits are hooked, where arguments are kept for them; NULL: none are. */
-    const struct tn_planned *before;
+    /* Of each place, and of the entry of the function whose exits are hooked, where something is kept for them (`before`
+       is NULL where nothing is); owned arrays. */
+    const struct tn_planned **plans, **before;
+    const struct tn_planned *plan; /* the first; NULL for system calls */
     /* What is to be patched: by address, without those that others write over. */
     struct tn_wish {
         const struct tn_patch *patch;
         u64 bias;
         bool hook, common; /* … counts vfork children for all links */
         bool keeps;        /* the hook keeps arguments for the exits */
+        u32 place;         /* of the spec */
+        u64 func;          /* address of the place; of system calls 0 */
+        u64 counter;       /* of the reference counter that goes with this one; 0: none */
+        u32 round;         /* so many of the link are at this very place before it */
     } * wish;
     u32 nwishes;
     struct tn_attach_result *res; /* where what is left is told */
@@ -38,8 +42,8 @@ struct tn_entry {
     u32 nreq;
     int fds[TN_FDS_MAX];
     u32 nfds;
-    u32 place_need; /* bytes of near text that a place takes at most */
-    u32 next_spare; /* hook slots below were looked at */
+    u32 place_need;            /* bytes of near text that a place takes at most */
+    u32 next_spare, next_gone; /* hook slots and sites below were looked at */
     struct tn_range avoid[TN_MAP_REQS_MAX];
     u32 navoid;
     struct tn_borrow_facts borrowed;
@@ -63,6 +67,9 @@ struct tn_entry {
 int tn_brain_order(struct tn_entry *c, u32 op, u32 n, u64 a, u64 b, u64 third, const void *body, size_t len,
                    const int *fds, u32 nfds, void *ret, size_t nret);
 int tn_brain_write(struct tn_entry *c, u64 addr, const struct tn_region *reg, const void *bytes, u64 len);
+/* The same where it was handed out before. */
+int tn_brain_write_again(struct tn_entry *c, u64 addr, const struct tn_region *reg, enum tn_write_where where,
+                         u32 index, const void *bytes, u64 len);
 int tn_brain_flush(struct tn_entry *c);
 
 /* Tells the tests which step comes next. */

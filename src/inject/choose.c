@@ -258,14 +258,21 @@ static u32 tramp_bound(const struct tn_entry *c)
                              .owner_pid = 1,
                              .rseq_cpu_off = 1};
     u8 code[TN_TRAMPOLINE_MAX];
-    int len;
+    u32 kinds = 0, bound = 0;
 
     for (u32 i = 0; i < c->nwishes; i++)
-        if (c->wish[i].hook)
-            in.place = (enum tn_place_kind)c->wish[i].patch->place;
-    len = tn_trampoline(&in, code, sizeof(code), NULL);
-    return len > 0 ? TN_MIN(TN_ROUND_UP((u32)len + TN_SPLICE_MAX, 64u), TN_TRAMPOLINE_MAX)
-                   : TN_TRAMPOLINE_MAX;
+        kinds |= c->wish[i].hook ? 1u << c->wish[i].patch->place : 0;
+    for (u32 place = TN_PLACE_ENTRY; place <= TN_PLACE_SYSEXIT; place++) {
+        int len;
+
+        in.place = (enum tn_place_kind)place;
+        if (!(kinds >> place & 1))
+            continue;
+        len = tn_trampoline(&in, code, sizeof(code), NULL);
+        bound = TN_MAX(bound, len > 0 ? TN_MIN(TN_ROUND_UP((u32)len + TN_SPLICE_MAX, 64u), TN_TRAMPOLINE_MAX)
+                                      : TN_TRAMPOLINE_MAX);
+    }
+    return bound ? bound : TN_TRAMPOLINE_MAX;
 }
 
 /* Slots that an earlier link has left and that are large enough. */
@@ -273,7 +280,7 @@ static u32 spare(const struct tn_entry *c, u32 bound)
 {
     u32 n = 0;
 
-    for (u32 i = 0; i < c->st->nhooks; i++)
+    for (u32 i = 0; c->st->nspare && i < c->st->nhooks; i++)
         n += c->st->hook[i].state == TN_HOOK_SPARE && c->st->hook[i].tramp_cap >= bound;
     return n;
 }
@@ -283,7 +290,22 @@ static int by_addr(const void *x, const void *y)
     const struct tn_wish *a = x, *b = y;
     u64 one = a->patch->addr + a->bias, other = b->patch->addr + b->bias;
 
-    return one < other ? -1 : one > other;
+    if (one != other)
+        return one < other ? -1 : 1;
+    return a->place < b->place ? -1 : a->place > b->place;
+}
+
+/* By address; of several at one place, the first is made first. */
+static void sort_wishes(struct tn_entry *c)
+{
+    if (c->nwishes)
+        qsort(c->wish, c->nwishes, sizeof(*c->wish), by_addr);
+    for (u32 i = 1; i < c->nwishes; i++) {
+        const struct tn_wish *a = &c->wish[i - 1];
+        struct tn_wish *b = &c->wish[i];
+
+        b->round = a->patch->addr + a->bias == b->patch->addr + b->bias ? a->round + 1 : 0;
+    }
 }
 
 /* What lies so close together that one region serves it: its bounds, and how much of a region. */
@@ -293,9 +315,8 @@ static int want_near_all(struct tn_entry *c)
     int r = 0;
 
     c->place_need = TN_DISPLACED_MAX + bound + 64;
-    c->next_spare = 0;
-    if (c->nwishes)
-        qsort(c->wish, c->nwishes, sizeof(*c->wish), by_addr);
+    c->next_spare = c->next_gone = 0;
+    sort_wishes(c);
     for (u32 i = 0, k; i < c->nwishes && r == 0; i = k) {
         u64 lo = c->wish[i].patch->addr + c->wish[i].bias, hi = lo, text = 0, records = 256;
 

@@ -189,21 +189,15 @@ static void wire(struct tn_place_req *q, const struct tn_patch *p, u64 bias, con
     memcpy(q->change.insn_at, out->insn_at, sizeof(q->change.insn_at));
 }
 
-/* A site whose code is gone, near enough, not taken by this job yet: from `after` on. −1: none. */
-static s32 gone_site(const struct tn_entry *c, const struct near *n, const struct tn_place_req *q,
-                     u32 nplaces, u32 after)
+/* A site whose code is gone, near enough; none is looked at twice in a job. −1: none. */
+static s32 gone_site(struct tn_entry *c, const struct near *n)
 {
-    for (u32 i = after; i < c->st->nsites; i++) {
-        const struct tn_site *s = &c->st->site[i];
-        bool taken = false;
+    while (c->st->ngone && c->next_gone < c->st->nsites) {
+        const struct tn_site *s = &c->st->site[c->next_gone++];
 
-        if (s->state != TN_SITE_GONE || s->displaced < n->text->addr ||
-            s->displaced - n->text->addr >= n->text->len)
-            continue;
-        for (const struct tn_place_req *o = q - nplaces; o < q; o++)
-            taken |= o->site == (s32)i;
-        if (!taken)
-            return (s32)i;
+        if (s->state == TN_SITE_GONE && s->displaced >= n->text->addr &&
+            s->displaced - n->text->addr < n->text->len)
+            return (s32)(c->next_gone - 1);
     }
     return -1;
 }
@@ -225,18 +219,21 @@ static int displace(const struct tn_entry *c, const struct tn_patch *p, u64 bias
 }
 
 /* Displaced instructions of a place: those of its site if it was ever patched, else new ones, in the memory of a
-   site whose code is gone if there is one. `nplaces`: places before this one in its request. */
-static int make_site(struct tn_entry *c, struct near *n, const struct tn_patch *p, u64 bias, bool common,
-                     struct tn_place_req *q, u32 nplaces)
+   site whose code is gone if there is one. */
+static int make_site(struct tn_entry *c, struct near *n, const struct tn_wish *w, struct tn_place_req *q)
 {
+    const struct tn_patch *p = w->patch;
+    u64 bias = w->bias;
     u8 code[TN_DISPLACED_MAX], bytes[TN_PATCH_MAX] = {};
     struct tn_displaced_out out = {};
     int r = -ENOENT;
 
-    q->common = common;
+    q->common = w->common;
+    q->keeps = w->keeps;
+    q->counter = w->counter;
     q->site = tn_look_site(c, p->addr + bias, p);
     q->slot = -1;
-    q->func = p->place == TN_PLACE_ENTRY || p->place == TN_PLACE_EXIT ? c->place_addr : 0;
+    q->func = p->place == TN_PLACE_ENTRY || p->place == TN_PLACE_EXIT ? w->func : 0;
     q->region = (u32)(n->text - c->st->region);
     if (q->site >= 0) {
         const struct tn_site *s = &c->st->site[q->site];
@@ -250,7 +247,7 @@ static int make_site(struct tn_entry *c, struct near *n, const struct tn_patch *
         q->displaced_len = s->displaced_len;
         return 0;
     }
-    for (s32 i = -1; r < 0 && (i = gone_site(c, n, q, nplaces, (u32)(i + 1))) >= 0;) {
+    for (s32 i; r < 0 && (i = gone_site(c, n)) >= 0;) {
         const struct tn_site *s = &c->st->site[i];
 
         q->head = s->head;
@@ -275,7 +272,9 @@ static int make_site(struct tn_entry *c, struct near *n, const struct tn_patch *
     if (r < 0)
         return r;
     wire(q, p, bias, bytes, &out);
-    return tn_brain_write(c, q->displaced, n->text, code, out.len);
+    return q->site < 0
+               ? tn_brain_write(c, q->displaced, n->text, code, out.len)
+               : tn_brain_write_again(c, q->displaced, n->text, TN_WRITE_SITE, (u32)q->site, code, out.len);
 }
 
 /* What only unwind information knows is planned for as if it were inside of a function: it may be a piece of
@@ -330,7 +329,7 @@ static int common_in(const struct tn_entry *c, const struct tn_prog_slot *prog, 
    only by a few bytes. */
 static int use_spare(struct tn_entry *c, struct tn_tramp_in *in, u8 *code, struct tn_place_req *q)
 {
-    for (; c->next_spare < c->st->nhooks; c->next_spare++) {
+    for (; c->st->nspare && c->next_spare < c->st->nhooks; c->next_spare++) {
         const struct tn_hook_slot *sp = &c->st->hook[c->next_spare];
         int len;
 
@@ -351,16 +350,19 @@ static int use_spare(struct tn_entry *c, struct tn_tramp_in *in, u8 *code, struc
     return 0;
 }
 
-static int make_hook(struct tn_entry *c, struct near *n, const struct tn_patch *p, u64 bias,
+static int make_hook(struct tn_entry *c, struct near *n, const struct tn_wish *w,
                      const struct tn_tramp_in *common, const struct tn_proc *facts, struct tn_place_req *q)
 {
     const struct tn_region *rec = n->rec, *text = n->text;
+    const struct tn_patch *p = w->patch;
+    enum tn_write_where where = TN_WRITE_FRESH;
+    u64 bias = w->bias;
     const struct tn_attach_spec *s = c->spec;
     struct tn_tramp_in in = *common;
     u8 code[TN_TRAMPOLINE_MAX];
     struct tn_hook hook;
     /* Of a system call as Linux has it: behind the instruction. */
-    u64 ip = p->place == TN_PLACE_EXIT       ? c->place_addr
+    u64 ip = p->place == TN_PLACE_EXIT       ? w->func
              : p->place == TN_PLACE_SYSENTER ? p->resume + bias + 2
                                              : p->addr + bias;
     int len, r;
@@ -370,6 +372,7 @@ static int make_hook(struct tn_entry *c, struct near *n, const struct tn_patch *
     in.flags_dead = p->flags_dead;
     len = use_spare(c, &in, code, q);
     if (len) {
+        where = TN_WRITE_HOOK;
         text = &c->st->region[q->region];
         rec = tn_state_region(c->st, TN_REGION_NEAR_RECORDS, text->id);
         if (!rec)
@@ -390,14 +393,14 @@ static int make_hook(struct tn_entry *c, struct near *n, const struct tn_patch *
     }
     hook = (struct tn_hook){.prog = in.text_at,
                             .func_ip = ip,
-                            .cookie = s->cookie,
+                            .cookie = tn_spec_place(s, w->place)->cookie,
                             .stats = (u64) & ((struct tn_link_stats *)facts->stats)[s->link_index],
                             .proc = in.proc,
                             .next = q->hook_return,
                             .link_index = s->link_index,
                             .prog_bit = c->prog_bit};
-    r = tn_brain_write(c, q->hook, rec, &hook, sizeof(hook));
-    return r < 0 ? r : tn_brain_write(c, q->tramp, text, code, (u64)len);
+    r = tn_brain_write_again(c, q->hook, rec, where, (u32)q->slot, &hook, sizeof(hook));
+    return r < 0 ? r : tn_brain_write_again(c, q->tramp, text, where, (u32)q->slot, code, (u64)len);
 }
 
 /* As many places as one order has room for. */
@@ -417,15 +420,61 @@ static int install(struct tn_entry *c, const struct tn_install_req *req, const s
     return tn_brain_order(c, TN_ORDER_INSTALL, req->nplaces, 0, 0, 0, body, size, NULL, 0, ret, sizeof(*ret));
 }
 
+/* What the places of one round have taken of the near regions. */
+static void tell_used(const struct tn_entry *c, const struct near *near, u32 nnear,
+                      struct tn_install_req *req)
+{
+    req->nused = 0;
+    for (u32 i = 0; i < nnear; i++) {
+        req->used[req->nused].region = (u32)(near[i].text - c->st->region);
+        req->used[req->nused++].used = near[i].text_used;
+        req->used[req->nused].region = (u32)(near[i].rec - c->st->region);
+        req->used[req->nused++].used = near[i].rec_used;
+    }
+}
+
+static int compose_one(struct tn_entry *c, const struct tn_wish *w, struct near *near, u32 *nnear,
+                       const struct tn_tramp_in *common, const struct tn_proc *facts, struct tn_place_req *q,
+                       bool *ret_left)
+{
+    struct near *k = near_for(c, near, nnear, w->patch->addr + w->bias);
+    int r = k ? make_site(c, k, w, q) : -ENOSPC;
+
+    *ret_left = false;
+    if (!w->hook && r < 0) { /* one that cannot be counted is left as it is */
+        *c->err = (struct tn_error){};
+        *ret_left = true;
+        return 0;
+    }
+    if (!k)
+        return tn_fail(c->err, -ENOSPC, "no_room_near", "the memory near the code is full");
+    return r == 0 && w->hook ? make_hook(c, k, w, common, facts, q) : r;
+}
+
+static int install_all(struct tn_entry *c, struct tn_install_req *req, const struct tn_place_req *place,
+                       u32 n, bool more, struct tn_install_facts *ret)
+{
+    int r = 0;
+
+    for (u32 done = 0; done < n && r == 0; done += req->nplaces) {
+        struct tn_install_facts facts_of_it = {};
+
+        req->nplaces = TN_MIN(n - done, (u32)BATCH);
+        req->more = more || done + req->nplaces < n;
+        r = install(c, req, place + done, &facts_of_it);
+        ret->hold_ns_max = TN_MAX(ret->hold_ns_max, facts_of_it.hold_ns_max);
+        ret->threads = facts_of_it.threads;
+        ret->interrupted = facts_of_it.interrupted;
+    }
+    return r;
+}
+
 int tn_compose_links(struct tn_entry *c, const struct tn_prog_slot *prog, const struct tn_proc *facts,
                      struct tn_install_facts *ret)
 {
     _free_ struct tn_place_req *place = calloc(c->nwishes, sizeof(*place));
-    struct tn_install_req req = {.link_index = c->spec->link_index,
-                                 .prog = *prog,
-                                 .stuck_ms = STUCK_MS,
-                                 .counter = c->counter};
-    u32 n = 0, nnear = 0;
+    struct tn_install_req req = {.link_index = c->spec->link_index, .prog = *prog, .stuck_ms = STUCK_MS};
+    u32 nnear = 0, rounds = 0;
     struct tn_tramp_in common;
     struct near near[4];
     u8 head[HEAD];
@@ -434,49 +483,35 @@ int tn_compose_links(struct tn_entry *c, const struct tn_prog_slot *prog, const 
     if (!place)
         return -ENOMEM;
     r = common_in(c, prog, facts, head, &common);
-    for (u32 i = 0; i < c->nwishes && r == 0; i++) {
-        const struct tn_wish *w = &c->wish[i];
-        struct near *k = near_for(c, near, &nnear, w->patch->addr + w->bias);
+    for (u32 i = 0; i < c->nwishes; i++)
+        rounds = TN_MAX(rounds, c->wish[i].round + 1);
+    /* A second hook of the link at the same place is chained to the first, which must be there. */
+    for (u32 round = 0; round < rounds && r == 0; round++) {
+        u32 n = 0;
 
-        place[n].keeps = w->keeps;
-        if (k)
-            r = make_site(c, k, w->patch, w->bias, w->common, &place[n], n);
-        if (!w->hook && (!k || r < 0)) { /* one that cannot be counted is left as it is */
-            *c->err = (struct tn_error){};
-            r = 0;
-            continue;
+        for (u32 i = 0; i < c->nwishes && r == 0; i++) {
+            const struct tn_wish *w = &c->wish[i];
+            bool left;
+
+            if (w->round != round)
+                continue;
+            place[n] = (struct tn_place_req){};
+            r = compose_one(c, w, near, &nnear, &common, facts, &place[n], &left);
+            req.vfork_done |= !left && w->common && tn_wants(&tn_wanted_vforks, w->patch->nr);
+            n += !left;
         }
-        if (!k)
-            return tn_fail(c->err, -ENOSPC, "no_room_near", "the memory near the code is full");
-        if (r == 0 && w->hook)
-            r = make_hook(c, k, w->patch, w->bias, &common, facts, &place[n]);
-        req.vfork_done |= w->common && tn_wants(&tn_wanted_vforks, w->patch->nr);
-        n++;
+        if (r == 0)
+            r = tn_brain_flush(c);
+        if (r == 0)
+            r = tn_look_take(c);
+        if (r == 0) {
+            tell_used(c, near, nnear, &req);
+            tn_brain_step("install");
+            r = install_all(c, &req, place, n, round + 1 < rounds, ret);
+        }
     }
-    if (r < 0)
-        return r;
-    for (u32 i = 0; i < nnear; i++) {
-        req.used[req.nused].region = (u32)(near[i].text - c->st->region);
-        req.used[req.nused++].used = near[i].text_used;
-        req.used[req.nused].region = (u32)(near[i].rec - c->st->region);
-        req.used[req.nused++].used = near[i].rec_used;
-    }
-    r = tn_brain_flush(c);
-    r = r < 0 ? r : tn_look_take(c);
-    if (r < 0)
-        return r;
-    tn_brain_step("install");
-    for (u32 done = 0; done < n && r == 0; done += req.nplaces) {
-        struct tn_install_facts facts_of_it = {};
-
-        req.nplaces = TN_MIN(n - done, (u32)BATCH);
-        r = install(c, &req, place + done, &facts_of_it);
-        ret->hold_ns_max = TN_MAX(ret->hold_ns_max, facts_of_it.hold_ns_max);
-        ret->threads = facts_of_it.threads;
-        ret->interrupted = facts_of_it.interrupted;
-        /* A link stands whole or not at all. */
-        if (r < 0 && done)
-            tn_brain_order(c, TN_ORDER_UNLINK, 0, req.link_index, 0, 0, NULL, 0, NULL, 0, NULL, 0);
-    }
+    /* A link stands whole or not at all. */
+    if (r < 0 && c->st->link[req.link_index])
+        tn_brain_order(c, TN_ORDER_UNLINK, 0, req.link_index, 0, 0, NULL, 0, NULL, 0, NULL, 0);
     return r;
 }

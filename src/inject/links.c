@@ -106,16 +106,12 @@ static int check_place(struct tn_hands *h, const struct tn_maps *maps, const str
     for (u32 k = 0; k < c->ninsns; k++)
         if (c->insn_off[k] >= c->len || !in_region(st, TN_REGION_NEAR_TEXT, c->insn_at[k], 1))
             return tn_fail(err, -EPROTO, "bad_order", "the injector asked for an impossible patch");
-    for (u32 i = 0; i < st->nsites; i++) {
-        const struct tn_site *s = &st->site[i];
+    s32 other = tn_state_overlap(st, c->addr, c->len, p->site);
 
-        if (s->state < TN_SITE_PATCHED || (s32)i == p->site)
-            continue;
-        if (s->addr < c->addr + c->len && c->addr < s->addr + s->len)
-            return tn_fail(err, -EBUSY, "overlaps_patch",
-                           "the code at 0x%llx is too close to another hook at 0x%llx",
-                           (unsigned long long)c->addr, (unsigned long long)s->addr);
-    }
+    if (other >= 0)
+        return tn_fail(err, -EBUSY, "overlaps_patch",
+                       "the code at 0x%llx is too close to another hook at 0x%llx",
+                       (unsigned long long)c->addr, (unsigned long long)st->site[other].addr);
     if (p->site >= 0) {
         const struct tn_site *s = &st->site[p->site];
 
@@ -139,20 +135,15 @@ static void look_again(struct tn_hands *h, u32 site)
         s->state = TN_SITE_BARE;
 }
 
-static u32 free_site(const struct tn_state *st, u32 from)
+/* The next free entry from *at on, which begins behind all that were ever used; where that is the end, once from the
+   start. */
+static u32 free_site(const struct tn_state *st, u32 *at)
 {
-    while (from < TN_STATE_SITES && st->site[from].state != TN_SITE_FREE)
-        from++;
-    return from;
-}
-
-static u32 free_hook(const struct tn_state *st)
-{
-    u32 i = 0;
-
-    while (i < TN_STATE_HOOKS && st->hook[i].state != TN_HOOK_FREE)
-        i++;
-    return i;
+    if (*at == TN_STATE_SITES && st->nsites == TN_STATE_SITES)
+        *at = 0;
+    while (*at < TN_STATE_SITES && st->site[*at].state != TN_SITE_FREE)
+        ++*at;
+    return *at < TN_STATE_SITES ? (*at)++ : TN_STATE_SITES;
 }
 
 /* What is before and behind a place in a site's chain: the word that leads there, and where to go on. */
@@ -164,11 +155,9 @@ static struct between chain_at(const struct tn_state *st, u32 site, u64 order)
     struct between at = {.word = st->site[site].head, .next = st->site[site].hook_return};
     u64 before = 0, after = ~0ull;
 
-    for (u32 i = 0; i < st->nhooks; i++) {
-        const struct tn_hook_slot *o = &st->hook[i];
+    for (u32 k = st->site[site].hooks; k; k = st->hook[k - 1].next_of_site) {
+        const struct tn_hook_slot *o = &st->hook[k - 1];
 
-        if (o->state != TN_HOOK_LIVE || o->site != site)
-            continue;
         if (o->order < order && o->order >= before) {
             before = o->order;
             at.word = o->hook + offsetof(struct tn_hook, next);
@@ -189,15 +178,18 @@ static void connect_answers(struct tn_hands *h, u64 func)
     const struct tn_state *st = h->st;
     u64 exit = 0;
 
-    for (u32 i = 0; i < st->nsites && func; i++)
-        if (st->site[i].state != TN_SITE_FREE && st->site[i].func == func &&
-            st->site[i].place == TN_PLACE_EXIT)
-            exit = st->site[i].hook_at;
-    for (u32 i = 0; i < st->nhooks && exit; i++) {
-        const struct tn_site *s = &st->site[st->hook[i].site];
+    for (u32 k = func ? tn_state_func(st, func) : 0; k; k = st->site[k - 1].next_of_func) {
+        const struct tn_site *s = &st->site[k - 1];
 
-        if (st->hook[i].state == TN_HOOK_LIVE && s->func == func && s->place == TN_PLACE_ENTRY)
-            store(h, st->hook[i].hook + offsetof(struct tn_hook, answer), exit);
+        if (s->state != TN_SITE_FREE && s->func == func && s->place == TN_PLACE_EXIT)
+            exit = s->hook_at;
+    }
+    for (u32 k = exit ? tn_state_func(st, func) : 0; k; k = st->site[k - 1].next_of_func) {
+        const struct tn_site *s = &st->site[k - 1];
+
+        if (s->func == func && s->place == TN_PLACE_ENTRY)
+            for (u32 i = s->hooks; i; i = st->hook[i - 1].next_of_site)
+                store(h, st->hook[i - 1].hook + offsetof(struct tn_hook, answer), exit);
     }
 }
 
@@ -224,11 +216,12 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
     struct tn_maps maps _clean_(tn_maps_clear) = {};
     _free_ struct tn_change *changes = calloc(req->nplaces ? req->nplaces : 1, sizeof(*changes));
     _free_ u32 *site = calloc(req->nplaces ? req->nplaces : 1, sizeof(*site));
+    _free_ u32 *counter = calloc(req->nplaces ? req->nplaces : 1, sizeof(*counter)); /* 1 + index */
     u64 used[TN_ARRAY_SIZE(req->used)];
-    u32 n = 0, fresh = 0, hooks = 0, counter = 0;
+    u32 n = 0, fresh = st->nsites, hooks = 0, next_hook = st->nhooks;
     int r;
 
-    if (!changes || !site)
+    if (!changes || !site || !counter)
         return -ENOMEM;
     if (req->link_index >= TN_MAX_LINKS || req->prog.bit >= TN_SLOT_BITS || req->prog.nviews > 64 ||
         req->nused > 8)
@@ -251,9 +244,7 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
         if (r < 0)
             return r;
         hooks += places[i].tramp != 0 && places[i].slot < 0;
-        site[i] = places[i].site >= 0 ? (u32)places[i].site : (fresh = free_site(st, fresh));
-        if (places[i].site < 0)
-            fresh++;
+        site[i] = places[i].site >= 0 ? (u32)places[i].site : free_site(st, &fresh);
         if (site[i] >= TN_STATE_SITES)
             goto full;
         if (places[i].site >= 0)
@@ -262,22 +253,24 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
             continue;
         to_change(&changes[n++], &places[i].change);
     }
-    for (u32 i = 0; i < TN_STATE_HOOKS && hooks; i++)
-        if (st->hook[i].state == TN_HOOK_FREE)
-            hooks--;
-    if (hooks)
+    if (hooks > TN_STATE_HOOKS - st->nhooks) /* those below are LIVE, RETIRED or SPARE */
         goto full;
-    if (req->counter) {
-        if (!req->nplaces || !places[0].tramp)
+    for (u32 i = 0; i < req->nplaces; i++) {
+        if (!places[i].counter)
+            continue;
+        if (!places[i].tramp)
             return tn_fail(err, -EPROTO, "bad_order", "the injector asked for an impossible counter");
-        r = tn_counter_find(h, &maps, req->counter, tn_maps_at(&maps, places[0].change.addr), &counter, err);
+        r = tn_counter_find(h, &maps, places[i].counter, tn_maps_at(&maps, places[i].change.addr),
+                            &counter[i], err);
         if (r < 0)
             return r;
+        counter[i]++;
     }
 
     /* What a patched byte will lead to is complete, and undo is written down,
        before the first byte changes. */
     st->changing = 2 + req->link_index;
+    st->unsure = 1;
     /* Handed out for ever from here on: should we be killed, threads may be in it though the bytes are back,
        and sites whose displaced instructions lie there are remembered. */
     for (u32 i = 0; i < req->nused; i++) {
@@ -294,6 +287,9 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
         u64 room = places[i].site >= 0 ? s->displaced_len : p->displaced_len;
 
         st->nsites = TN_MAX(st->nsites, site[i] + 1);
+        if (s->state != TN_SITE_FREE)
+            tn_state_unlist_site(st, site[i]);
+        st->ngone -= s->state == TN_SITE_GONE;
         *s = (struct tn_site){.addr = p->change.addr,
                               .dev = v->dev,
                               .ino = v->ino,
@@ -313,6 +309,7 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
         memcpy(s->insn_at, p->change.insn_at, sizeof(s->insn_at));
         memcpy(s->orig, p->change.from, sizeof(s->orig));
         memcpy(s->patched, p->change.to, sizeof(s->patched));
+        tn_state_list_site(st, site[i]);
         mirror(h, site[i], 1);
         r = store(h, p->head, p->tramp ? p->tramp : p->hook_return);
         if (r < 0)
@@ -326,9 +323,12 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
                 mirror(h, site[i], 0);
                 empty_chain(h, &st->site[site[i]]);
                 st->site[site[i]].state = TN_SITE_BARE;
-                if (places[i].site < 0)
+                if (places[i].site < 0) {
+                    tn_state_unlist_site(st, site[i]);
                     st->site[site[i]] = (struct tn_site){};
+                }
             }
+        st->unsure = 0;
         for (u32 i = req->nused; i-- > 0;)
             st->region[req->used[i].region].used = used[i];
         st->changing = 0;
@@ -356,8 +356,9 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
         s->common |= p->common;
         if (!p->tramp)
             continue;
-        u32 k = p->slot >= 0 ? (u32)p->slot : free_hook(st);
+        u32 k = p->slot >= 0 ? (u32)p->slot : next_hook++;
 
+        st->nspare -= p->slot >= 0;
         st->nhooks = TN_MAX(st->nhooks, k + 1);
         st->nprogs = TN_MAX(st->nprogs, req->prog.bit + 1);
         slot = &st->hook[k];
@@ -372,9 +373,9 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
                                       .order = order};
         /* Behind the last byte: a probe is never told of a reader who is not there. It fails only when the process is
            gone. */
-        if (req->counter && !i && tn_counter_raise(h, counter) == 0)
-            slot->counter = counter + 1;
-        s->nhooks++;
+        if (counter[i] && tn_counter_raise(h, counter[i] - 1) == 0)
+            slot->counter = counter[i];
+        tn_state_list_hook(st, k);
         if (st->prog[req->prog.bit].state != TN_HOOK_LIVE) {
             st->prog[req->prog.bit] = req->prog;
             st->prog[req->prog.bit].state = TN_HOOK_LIVE;
@@ -389,7 +390,8 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
     for (u32 i = 0; i < req->nplaces; i++)
         connect_answers(h, places[i].func);
     st->vfork_done |= req->vfork_done;
-    st->changing = 0;
+    st->unsure = 0;
+    st->changing = req->more ? 2 + req->link_index : 0;
     return 0;
 full:
     return tn_fail(err, -ENOSPC, "too_many_programs", "process %d is full: %u places and %u hooks", h->t.pid,
@@ -407,17 +409,17 @@ static bool half_changed(const struct tn_site *s, const u8 *now)
     return true;
 }
 
-static int restore(struct tn_hands *h, const u32 *sites, u32 n, struct tn_error *err)
+#define AT_ONCE 256u /* places that are changed while the threads are held once */
+
+/* `half`: hands were killed while they changed bytes. */
+static int restore_some(struct tn_hands *h, const u32 *sites, u32 n, bool half, struct tn_error *err)
 {
     struct tn_state *st = h->st;
-    _free_ struct tn_change *changes = calloc(n ? n : 1, sizeof(*changes));
-    _free_ bool *foreign = calloc(n ? n : 1, sizeof(*foreign));
-    bool half = st->changing != 0;
+    struct tn_change changes[AT_ONCE];
+    bool foreign[AT_ONCE] = {};
     u32 nc = 0;
     int r;
 
-    if (!changes || !foreign)
-        return -ENOMEM;
     for (u32 i = 0; i < n; i++) {
         const struct tn_site *s = &st->site[sites[i]];
         struct tn_change *c = &changes[nc];
@@ -437,9 +439,7 @@ static int restore(struct tn_hands *h, const u32 *sites, u32 n, struct tn_error 
         else
             foreign[i] = true; /* somebody else wrote there since: not ours to touch */
     }
-    st->changing = 1;
     r = nc ? tn_change(&h->t, changes, nc, 0, err) : 0;
-    st->changing = 0;
     for (u32 i = 0; i < n && r == 0; i++) {
         struct tn_site *s = &st->site[sites[i]];
 
@@ -454,6 +454,22 @@ static int restore(struct tn_hands *h, const u32 *sites, u32 n, struct tn_error 
     return r;
 }
 
+/* What cannot be restored stays, whatever becomes of the others; the first failure is told. */
+static int restore(struct tn_hands *h, const u32 *sites, u32 n, bool half, struct tn_error *err)
+{
+    u32 was = h->st->changing;
+    int r = 0;
+
+    h->st->changing = was ? was : 1;
+    for (u32 done = 0; done < n; done += AT_ONCE) {
+        int one = restore_some(h, sites + done, TN_MIN(n - done, AT_ONCE), half, r ? NULL : err);
+
+        r = r ? r : one;
+    }
+    h->st->changing = was;
+    return r;
+}
+
 static void unlink_hook(struct tn_hands *h, u32 index);
 
 /* Is what the site was made in still mapped there? */
@@ -465,39 +481,62 @@ static bool still_mapped(const struct tn_maps *maps, const struct tn_site *s)
            v->prot & PROT_EXEC && v->end - s->addr >= s->len;
 }
 
+/* Pages that were found to hold what we have written: nobody maps less than a page afresh, so that one site speaks for
+   all on its page. A page that falls out of here is looked at again. */
+struct pages {
+    u64 ours[1024]; /* by their lowest bits: the page's number */
+};
+
+/* The file's own bytes where a hook is: it was mapped afresh at the same address. */
+static bool is_afresh(struct tn_hands *h, const struct tn_site *s, struct pages *seen)
+{
+    u64 first = s->addr / TN_PAGE, last = (s->addr + s->len - 1) / TN_PAGE;
+    u64 *page = &seen->ours[first % TN_ARRAY_SIZE(seen->ours)];
+    u8 now[TN_PATCH_MAX];
+
+    if (s->state != TN_SITE_PATCHED || (first == last && *page == first) ||
+        tn_tracee_read(&h->t, s->addr, now, s->len) < 0)
+        return false;
+    if (first == last && !memcmp(now, s->patched, s->len))
+        *page = first;
+    return !memcmp(now, s->orig, s->len);
+}
+
 void tn_hands_forget_gone(struct tn_hands *h)
 {
     struct tn_maps maps _clean_(tn_maps_clear) = {};
     struct tn_state *st = h->st;
+    struct pages seen = {};
 
+    if (st->unsure)
+        tn_state_list_all(st);
     if (!st->nsites || st->changing || tn_maps_read(h->t.pid, &maps) < 0)
         return;
     for (u32 i = 0; i < st->nsites; i++) {
         struct tn_site *s = &st->site[i];
-        bool gone = !still_mapped(&maps, s);
-        u8 now[TN_PATCH_MAX];
+        bool gone;
 
         if (s->state == TN_SITE_FREE || s->state == TN_SITE_GONE)
             continue;
-        /* The file's own bytes where a hook is: it was mapped afresh at the same address. */
-        if (!gone && (s->state != TN_SITE_PATCHED || tn_tracee_read(&h->t, s->addr, now, s->len) < 0 ||
-                      memcmp(now, s->orig, s->len)))
+        gone = !still_mapped(&maps, s);
+        if (!gone && !is_afresh(h, s, &seen))
             continue;
-        for (u32 k = 0; k < st->nhooks; k++) {
-            struct tn_hook_slot *slot = &st->hook[k];
+        st->unsure = 1;
+        while (s->hooks) {
+            struct tn_hook_slot *slot = &st->hook[s->hooks - 1];
 
-            if (slot->state != TN_HOOK_LIVE || slot->site != i)
-                continue;
             if (slot->counter)
                 tn_counter_forget(h, slot->counter - 1);
             slot->counter = 0;
-            unlink_hook(h, k);
+            unlink_hook(h, s->hooks - 1);
         }
         if (s->common)
             st->vfork_done = 0;
         s->state = gone ? TN_SITE_GONE : TN_SITE_BARE;
+        st->ngone += gone;
         mirror(h, i, 0);
     }
+    st->unsure = 0;
 }
 
 /* Takes one hook out of its chain. */
@@ -505,14 +544,13 @@ static void unlink_hook(struct tn_hands *h, u32 index)
 {
     struct tn_state *st = h->st;
     struct tn_hook_slot *slot = &st->hook[index];
-    struct tn_site *s = &st->site[slot->site];
     struct between at = chain_at(st, slot->site, slot->order);
 
     if (slot->counter)
         tn_counter_lower(h, slot->counter - 1);
     store(h, at.word, at.next);
     slot->state = TN_HOOK_RETIRED;
-    s->nhooks--;
+    tn_state_unlist_hook(st, index);
     if (--st->prog[slot->prog].nhooks == 0)
         st->prog[slot->prog].state = TN_HOOK_RETIRED;
 }
@@ -522,10 +560,9 @@ static u32 common_sites(struct tn_state *st, u32 *ret_sites)
 {
     u32 n = 0;
 
-    for (u32 i = 0; i < TN_STATE_HOOKS; i++)
-        if (st->hook[i].state == TN_HOOK_LIVE)
-            return 0;
-    for (u32 i = 0; i < TN_STATE_SITES; i++)
+    if (st->nlive)
+        return 0;
+    for (u32 i = 0; i < st->nsites; i++)
         if (st->site[i].state == TN_SITE_PATCHED && st->site[i].common) {
             st->site[i].common = false;
             ret_sites[n++] = i;
@@ -534,42 +571,45 @@ static u32 common_sites(struct tn_state *st, u32 *ret_sites)
     return n;
 }
 
-int tn_hands_unlink(struct tn_hands *h, u32 link_index, struct tn_error *err)
+int tn_hands_unlink(struct tn_hands *h, u32 link_index, u32 *ret_prog, struct tn_error *err)
 {
     struct tn_state *st = h->st;
-    _free_ u32 *bare = calloc(TN_STATE_SITES, sizeof(*bare));
-    u32 n = 0, found = 0;
+    _free_ u32 *bare = calloc(st->nsites + 1, sizeof(*bare));
+    u32 n = 0;
+    int r;
 
     if (!bare)
         return -ENOMEM;
-    for (u32 i = 0; i < st->nhooks; i++) {
-        if (st->hook[i].state != TN_HOOK_LIVE || st->hook[i].link_index != link_index)
-            continue;
-        found++;
-        unlink_hook(h, i);
-        if (st->site[st->hook[i].site].nhooks == 0 && !st->site[st->hook[i].site].common)
-            bare[n++] = st->hook[i].site;
-    }
-    if (!found)
+    if (link_index >= TN_MAX_LINKS || !st->link[link_index])
         return tn_fail(err, -ENOENT, "no_link", "link %u is not in process %d", link_index, st->pid);
+    /* Killed on the way, the rest of it is taken out by the next hands. */
+    st->changing = 2 + link_index;
+    st->unsure = 1;
+    while (st->link[link_index]) {
+        const struct tn_hook_slot *slot = &st->hook[st->link[link_index] - 1];
+
+        *ret_prog = slot->prog;
+        unlink_hook(h, st->link[link_index] - 1);
+        if (!st->site[slot->site].nhooks && !st->site[slot->site].common)
+            bare[n++] = slot->site;
+    }
+    st->unsure = 0;
     n += common_sites(st, bare + n);
     /* When bytes cannot be restored now, the jump stays with an empty chain behind it: harmless. */
-    return n ? restore(h, bare, n, err) : 0;
+    r = n ? restore(h, bare, n, false, err) : 0;
+    st->changing = 0;
+    return r;
 }
 
-int tn_hands_wait_runs(struct tn_hands *h, u32 link_index, u32 wait_ms, struct tn_error *err)
+int tn_hands_wait_runs(struct tn_hands *h, u32 bit, u32 wait_ms, struct tn_error *err)
 {
     const struct tn_region *priv = tn_state_region(h->st, TN_REGION_PRIVATE, 0);
     u64 until = tn_monotonic() + wait_ms * 1000000ull, pause = 100000;
     _free_ struct tn_private *p = malloc(sizeof(*p));
-    s64 bit = -1;
 
     if (!p)
         return -ENOMEM;
-    for (u32 i = 0; i < h->st->nhooks; i++)
-        if (h->st->hook[i].state == TN_HOOK_RETIRED && h->st->hook[i].link_index == link_index)
-            bit = h->st->hook[i].prog;
-    if (!priv || bit < 0 || h->st->prog[bit].state == TN_HOOK_LIVE)
+    if (!priv || h->st->prog[bit].state == TN_HOOK_LIVE)
         return 0; /* other links of the program are here: its runs are theirs as well */
     for (;;) {
         u32 running = 0;
@@ -593,7 +633,7 @@ int tn_hands_wait_runs(struct tn_hands *h, u32 link_index, u32 wait_ms, struct t
 
 int tn_hands_restore_all(struct tn_hands *h)
 {
-    _free_ u32 *sites = calloc(TN_STATE_SITES, sizeof(*sites));
+    _free_ u32 *sites = calloc(h->st->nsites + 1, sizeof(*sites));
     u32 n = 0;
 
     tn_counter_repair(h);
@@ -603,13 +643,13 @@ int tn_hands_restore_all(struct tn_hands *h)
     for (u32 i = 0; i < h->st->nsites; i++)
         if (h->st->site[i].state == TN_SITE_PATCHED || h->st->site[i].state == TN_SITE_PLANNED)
             sites[n++] = i;
-    return n ? restore(h, sites, n, NULL) : 0;
+    return n ? restore(h, sites, n, h->st->changing != 0, NULL) : 0;
 }
 
 int tn_hands_repair(struct tn_hands *h)
 {
     struct tn_state *st = h->st;
-    _free_ u32 *sites = calloc(TN_STATE_SITES, sizeof(*sites));
+    _free_ u32 *sites = calloc(st->nsites + 1, sizeof(*sites));
     u32 n = 0;
     int r;
 
@@ -617,15 +657,17 @@ int tn_hands_repair(struct tn_hands *h)
         return -ENOMEM;
     tn_counter_repair(h);
     /* The link that was being made is not told to anybody: what there is of it goes. */
-    for (u32 i = 0; i < TN_STATE_HOOKS; i++)
-        if (st->hook[i].state == TN_HOOK_LIVE && st->changing == 2 + st->hook[i].link_index)
-            unlink_hook(h, i);
-    for (u32 i = 0; i < TN_STATE_SITES; i++)
+    st->unsure = 1;
+    if (st->changing >= 2 && st->changing - 2 < TN_MAX_LINKS)
+        while (st->link[st->changing - 2])
+            unlink_hook(h, st->link[st->changing - 2] - 1);
+    st->unsure = 0;
+    for (u32 i = 0; i < st->nsites; i++)
         if (st->site[i].state == TN_SITE_PLANNED ||
             (st->site[i].state == TN_SITE_PATCHED && !st->site[i].common && !st->site[i].nhooks))
             sites[n++] = i;
     n += common_sites(st, sites + n);
-    r = n ? restore(h, sites, n, NULL) : 0;
+    r = n ? restore(h, sites, n, true, NULL) : 0;
     if (r == 0)
         st->changing = 0;
     return r;
@@ -640,7 +682,20 @@ int tn_hands_repair(struct tn_hands *h)
 struct look {
     u64 lo, hi; /* all of it lies in here */
     bool hook[TN_STATE_HOOKS], prog[TN_SLOT_BITS];
+    /* The retired trampolines, by address. */
+    struct retired {
+        u64 tramp;
+        u32 cap, hook;
+    } retired[TN_STATE_HOOKS];
+    u32 nretired;
 };
+
+static int by_address(const void *x, const void *y)
+{
+    const struct retired *a = x, *b = y;
+
+    return a->tramp < b->tramp ? -1 : a->tramp > b->tramp;
+}
 
 static void look_widen(struct look *l, u64 addr, u64 len)
 {
@@ -652,8 +707,18 @@ static void look_at_word(const struct tn_state *st, struct look *l, u64 value)
 {
     if (value < l->lo || value >= l->hi)
         return;
-    for (u32 i = 0; i < st->nhooks; i++)
-        l->hook[i] |= value - st->hook[i].tramp < st->hook[i].tramp_cap;
+    u32 lo = 0, hi = l->nretired;
+
+    while (lo < hi) {
+        u32 mid = lo + (hi - lo) / 2;
+
+        if (l->retired[mid].tramp <= value)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    if (lo && value - l->retired[lo - 1].tramp < l->retired[lo - 1].cap)
+        l->hook[l->retired[lo - 1].hook] = true;
     for (u32 i = 0; i < st->nprogs; i++)
         l->prog[i] |= value - st->prog[i].text < st->prog[i].text_len;
 }
@@ -759,13 +824,20 @@ void tn_hands_reclaim(struct tn_hands *h)
     struct tn_maps maps _clean_(tn_maps_clear) = {};
     struct tn_state *st = h->st;
     _free_ struct look *l = calloc(1, sizeof(*l));
+    bool some = st->nlive + st->nspare < st->nhooks;
 
     if (!l)
         return;
     l->lo = ~0ull;
-    for (u32 i = 0; i < st->nhooks; i++)
-        if (st->hook[i].state == TN_HOOK_RETIRED)
-            look_widen(l, st->hook[i].tramp, st->hook[i].tramp_cap);
+    for (u32 i = 0; some && i < st->nhooks; i++) {
+        const struct tn_hook_slot *slot = &st->hook[i];
+
+        if (slot->state != TN_HOOK_RETIRED)
+            continue;
+        look_widen(l, slot->tramp, slot->tramp_cap);
+        l->retired[l->nretired++] = (struct retired){slot->tramp, slot->tramp_cap, i};
+    }
+    qsort(l->retired, l->nretired, sizeof(*l->retired), by_address);
     for (u32 i = 0; i < st->nprogs; i++)
         if (st->prog[i].state == TN_HOOK_RETIRED)
             look_widen(l, st->prog[i].text, st->prog[i].text_len);
@@ -779,8 +851,10 @@ void tn_hands_reclaim(struct tn_hands *h)
         if (h->t.th[i].pid != h->t.pid && h->t.th[i].state != TN_TH_GONE && !h->t.th[i].forked)
             return;
     for (u32 i = 0; i < st->nhooks; i++)
-        if (st->hook[i].state == TN_HOOK_RETIRED && !l->hook[i])
+        if (st->hook[i].state == TN_HOOK_RETIRED && !l->hook[i]) {
             st->hook[i].state = TN_HOOK_SPARE;
+            st->nspare++;
+        }
     /* Whoever is in a trampoline may be about to enter the program, or to read what is kept for it. */
     for (u32 i = 0; i < st->nhooks; i++)
         if (st->hook[i].state == TN_HOOK_RETIRED)

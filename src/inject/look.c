@@ -100,6 +100,27 @@ bool tn_is_marker(const struct tn_maps *maps, const struct tn_vma *vma)
            vma->end - vma->start == TN_PROC_SIZE;
 }
 
+/* As many at a time as are put back while the threads are held once. */
+static int take(struct tn_entry *c, u64 proc, const struct tn_undo *undo, u32 n)
+{
+    int r = 0;
+
+    for (u32 done = 0, some; r == 0 && (done < n || !done); done += some) {
+        some = TN_MIN(n - done, 256u);
+        r = tn_brain_order(c, TN_ORDER_TAKE, some, proc, done + some == n, 0, undo + done,
+                           some * sizeof(*undo), NULL, 0, NULL, 0);
+        some += !n; /* nothing but the marker */
+    }
+    return r;
+}
+
+static int by_address(const void *x, const void *y)
+{
+    const struct tn_undo *a = x, *b = y;
+
+    return a->addr < b->addr ? -1 : a->addr > b->addr;
+}
+
 /* Markers of other brokers, and what dead ones have left. */
 int tn_look_markers(struct tn_entry *c)
 {
@@ -111,6 +132,8 @@ int tn_look_markers(struct tn_entry *c)
     for (u32 i = 0; i < c->maps.n; i++) {
         const struct tn_vma *v = &c->maps.vma[i];
         _free_ struct tn_undo *undo = NULL;
+        const struct tn_vma *opened = NULL;
+        _close_ int fd = -1;
         struct tn_proc p;
         struct tn_mark mark;
         u32 n = 0;
@@ -139,14 +162,14 @@ int tn_look_markers(struct tn_entry *c)
         undo = calloc(TN_UNDO_COUNT, sizeof(*undo));
         if (!undo)
             return -ENOMEM;
+        if (tn_peek(c->pid, v->start + TN_PROC_UNDO_OFF, undo, TN_UNDO_COUNT * sizeof(*undo)) < 0)
+            memset(undo, 0, TN_UNDO_COUNT * sizeof(*undo));
         for (u32 k = 0; k < TN_UNDO_COUNT; k++) {
             struct tn_undo *u = &undo[n];
             const struct tn_vma *code;
-            _close_ int fd = -1;
             u8 disk[sizeof(u->orig)], now[sizeof(u->orig)];
 
-            if (tn_peek(c->pid, v->start + TN_PROC_UNDO_OFF + k * sizeof(*u), u, sizeof(*u)) < 0)
-                break;
+            *u = undo[k];
             if (u->state == 2 && u->len == TN_UNDO_COUNTER && tn_maps_data(&c->maps, u->addr, sizeof(u16))) {
                 n++;
                 continue;
@@ -155,7 +178,12 @@ int tn_look_markers(struct tn_entry *c)
             if (!u->state || u->len < 5 || u->len > sizeof(u->orig) || !code || !(code->prot & PROT_EXEC) ||
                 !code->ino || u->len > code->end - u->addr)
                 continue;
-            fd = tn_open_mapped(c->pid, &c->maps, code);
+            if (code != opened) {
+                if (fd >= 0)
+                    close(fd);
+                fd = tn_open_mapped(c->pid, &c->maps, code);
+                opened = code;
+            }
             if (fd < 0 ||
                 pread(fd, disk, u->len, (off_t)(code->offset + (u->addr - code->start))) != u->len ||
                 memcmp(disk, u->orig, u->len) || tn_peek(c->pid, u->addr, now, u->len) < 0 ||
@@ -165,14 +193,14 @@ int tn_look_markers(struct tn_entry *c)
         }
         /* Of a parent that we hold as well: its links count here until the last moment. */
         if (ours && !c->inherited.proc) {
+            qsort(undo, n, sizeof(*undo), by_address);
             c->inherited.proc = v->start;
             c->inherited.undo = TN_TAKE_PTR(undo);
             c->inherited.n = n;
             c->inherited.parent = (pid_t)mark.pid;
             continue;
         }
-        int r =
-            tn_brain_order(c, TN_ORDER_TAKE, n, v->start, 0, 0, undo, n * sizeof(*undo), NULL, 0, NULL, 0);
+        int r = take(c, v->start, undo, n);
 
         if (r < 0)
             return r;
@@ -185,17 +213,27 @@ int tn_look_take(struct tn_entry *c)
     u64 proc = c->inherited.proc;
 
     c->inherited.proc = 0;
-    return proc ? tn_brain_order(c, TN_ORDER_TAKE, c->inherited.n, proc, 0, 0, c->inherited.undo,
-                                 c->inherited.n * sizeof(*c->inherited.undo), NULL, 0, NULL, 0)
-                : 0;
+    return proc ? take(c, proc, c->inherited.undo, c->inherited.n) : 0;
 }
 
 /* Bytes as they will be when what was inherited is put back. */
 static void as_put_back(const struct tn_entry *c, u64 addr, u8 *bytes, u32 len)
 {
-    for (u32 k = 0; c->inherited.proc && k < c->inherited.n; k++) {
+    u32 lo = 0, hi = c->inherited.proc ? c->inherited.n : 0;
+
+    while (lo < hi) { /* the first that can reach as far as `addr` */
+        u32 mid = lo + (hi - lo) / 2;
+
+        if (c->inherited.undo[mid].addr + sizeof(c->inherited.undo->orig) <= addr)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    for (u32 k = lo; c->inherited.proc && k < c->inherited.n; k++) {
         const struct tn_undo *u = &c->inherited.undo[k];
 
+        if (u->addr >= addr + len)
+            break;
         for (u32 i = 0; u->len != TN_UNDO_COUNTER && i < u->len; i++)
             if (u->addr + i - addr < len)
                 bytes[u->addr + i - addr] = u->orig[i];
@@ -222,6 +260,7 @@ static u64 counter_at(const struct tn_entry *c, u64 place, u64 offset)
 int tn_look_place(struct tn_entry *c, u32 nth)
 {
     const struct tn_attach_spec *s = c->spec;
+    u64 offset = s->place.offset;
     bool other = false;
 
     c->place_addr = 0;
@@ -238,10 +277,10 @@ int tn_look_place(struct tn_entry *c, u32 nth)
             other = true;
             continue;
         }
-        if (!(v->prot & PROT_EXEC) || s->file_offset < v->offset ||
-            s->file_offset - v->offset >= v->end - v->start || nth-- > 0)
+        if (!(v->prot & PROT_EXEC) || offset < v->offset || offset - v->offset >= v->end - v->start ||
+            nth-- > 0)
             continue;
-        c->place_addr = v->start + (s->file_offset - v->offset);
+        c->place_addr = v->start + (offset - v->offset);
         break;
     }
     if (!c->place_addr && other)
@@ -252,16 +291,7 @@ int tn_look_place(struct tn_entry *c, u32 nth)
             c->pid, s->path, c->pid);
     if (!c->place_addr)
         return tn_fail(c->err, -ENOENT, "not_mapped", "%s (offset 0x%llx) is not mapped in process %d",
-                       s->path, (unsigned long long)s->file_offset, c->pid);
-    if (s->ref_ctr) {
-        c->counter = counter_at(c, c->place_addr, s->ref_ctr);
-        if (!c->counter)
-            return tn_fail(
-                c->err, -EINVAL, "no_counter",
-                "the reference counter (USDT semaphore) at offset 0x%llx of %s lies in no memory of process "
-                "%d that it could write",
-                (unsigned long long)s->ref_ctr, s->path, c->pid);
-    }
+                       s->path, (unsigned long long)offset, c->pid);
     c->mod_lo = c->mod_hi = c->place_addr;
     for (u32 i = 0; i < c->maps.n; i++)
         if (c->maps.vma[i].ino == s->ino && (c->maps.vma[i].prot & PROT_EXEC)) {
@@ -272,22 +302,6 @@ int tn_look_place(struct tn_entry *c, u32 nth)
 }
 
 /* ----------------------------------------------------------------------------------- plan */
-
-static const struct tn_planned *cached(const struct tn_brain *b, const struct stat *sb, u64 offset, u32 place,
-                                       bool vectors)
-{
-    u64 mtime = (u64)sb->st_mtim.tv_sec * 1000000000ull + (u64)sb->st_mtim.tv_nsec;
-
-    for (u32 i = 0; i < b->ncache; i++) {
-        const struct tn_planned *p = b->cache[i];
-
-        if (p->dev == sb->st_dev && p->ino == sb->st_ino && p->mtime_ns == mtime &&
-            p->size == (u64)sb->st_size && p->file_offset == offset && p->place == place &&
-            (!vectors || p->vectors != TN_VECTORS_UNKNOWN))
-            return p;
-    }
-    return NULL;
-}
 
 /* What may be live at an entry of the module beyond its arguments. */
 static enum tn_vectors vectors_of(const struct tn_module *m)
@@ -323,97 +337,122 @@ static int add_syscalls(struct tn_planned **p, const struct tn_code_view *code, 
     return add_patches(p, sites, n);
 }
 
-static int plan_file(struct tn_entry *c, int fd, u64 offset, u32 kind, const struct tn_planned **ret)
-{
-    struct tn_planned *p = NULL;
-    struct tn_module *m = NULL;
-    struct tn_plan plan = {};
+/* The file whose code is planned for; read when the first plan is not known. */
+struct source {
+    int fd;
     struct stat sb;
-    bool vectors = c->spec->typed && c->spec->prog.facts->calls_host && kind == TN_PLACE_ENTRY;
-    u64 addr = 0;
-    int r;
+    struct tn_module *m;
+    const struct tn_code_view *code;
+    struct tn_planner *planner; /* of `code` */
+};
 
-    if (fstat(fd, &sb) < 0)
-        return -errno;
-    *ret = cached(c->b, &sb, offset, kind, vectors);
-    if (*ret)
-        return 0;
-    p = calloc(1, sizeof(*p));
-    if (!p)
-        return -ENOMEM;
-    r = c->b->nfresh < TN_FRESH_MAX ? tn_module_open(fd, &m, c->err) : -E2BIG;
+static void close_source(struct source *s)
+{
+    tn_planner_free(s->planner);
+    tn_module_free(s->m);
+}
+
+static int plan_code(struct source *s, enum tn_place_kind place, u64 addr, bool many,
+                     struct tn_plan *ret_plan, struct tn_error *err)
+{
+    const struct tn_code_view *code = tn_module_code(s->m, addr);
+    int r = 0;
+
+    if (!many)
+        return tn_plan(code, place, addr, ret_plan, err);
+    if (code != s->code) {
+        tn_planner_free(s->planner);
+        s->planner = NULL;
+        s->code = code;
+        r = tn_planner_new(code, &s->planner);
+    }
+    return r < 0 ? r : tn_planner_plan(s->planner, place, addr, ret_plan, err);
+}
+
+/* A place of the file, or (SYSENTER, SYSEXIT) all of its system calls. `many`: other places are asked for as well. */
+static int plan_new(struct tn_entry *c, struct source *s, u64 offset, u32 kind, bool vectors, bool many,
+                    struct tn_planned **ret)
+{
+    struct tn_planned *p = *ret;
+    struct tn_plan plan = {};
+    u64 addr = 0;
+    int r = s->m ? 0 : tn_module_open(s->fd, &s->m, c->err);
+
     if (r < 0)
-        goto out;
-    *p = (struct tn_planned){.dev = sb.st_dev,
-                             .ino = sb.st_ino,
-                             .mtime_ns = (u64)sb.st_mtim.tv_sec * 1000000000ull + (u64)sb.st_mtim.tv_nsec,
-                             .size = (u64)sb.st_size,
-                             .file_offset = offset,
-                             .place = kind};
+        return r;
     if (kind == TN_PLACE_SYSENTER || kind == TN_PLACE_SYSEXIT) {
-        r = 0;
-        for (u32 i = 0; i < tn_module_ncode(m) && r == 0; i++)
-            r = add_syscalls(&p, tn_module_code_at(m, i), (enum tn_place_kind)kind, offset);
+        for (u32 i = 0; i < tn_module_ncode(s->m) && r == 0; i++)
+            r = add_syscalls(ret, tn_module_code_at(s->m, i), (enum tn_place_kind)kind, offset);
         /* The file's addresses are relative to this one's place in the file. */
+        p = *ret;
         if (r == 0 && p->npatches) {
             p->addr = p->patch[0].addr;
-            r = tn_module_offset_of_addr(m, p->addr, &p->symbol_offset);
+            r = tn_module_offset_of_addr(s->m, p->addr, &p->symbol_offset);
         }
-        goto out;
+        return r;
     }
-    r = tn_module_addr_of_offset(m, offset, &addr);
-    if (r < 0) {
-        r = tn_fail(c->err, r, "not_code", "offset 0x%llx of %s is not in an executable segment",
-                    (unsigned long long)offset, c->spec->path);
-        goto out;
-    }
-    const struct tn_func *f = tn_module_func(m, addr);
+    r = tn_module_addr_of_offset(s->m, offset, &addr);
+    if (r < 0)
+        return tn_fail(c->err, r, "not_code", "offset 0x%llx of %s is not in an executable segment",
+                       (unsigned long long)offset, c->spec->path);
+    const struct tn_func *f = tn_module_func(s->m, addr);
     enum tn_place_kind place = kind == TN_PLACE_EXIT              ? TN_PLACE_EXIT
                                : f && f->addr == addr && !f->part ? TN_PLACE_ENTRY
                                                                   : TN_PLACE_OFFSET;
 
-    r = tn_plan(tn_module_code(m, addr), place, addr, &plan, c->err);
-    if (r < 0)
-        goto out;
-    if (plan.npatches > EXITS_MAX) {
+    r = plan_code(s, place, addr, many, &plan, c->err);
+    if (r == 0 && plan.npatches > EXITS_MAX)
         r = tn_fail(c->err, -E2BIG, "too_many_exits", "the function has %u ways out; %u can be patched",
                     plan.npatches, EXITS_MAX);
-        goto out;
-    }
     p->addr = addr;
     p->entry = place == TN_PLACE_ENTRY;
-    r = add_patches(&p, plan.patches, plan.npatches);
-    if (r < 0)
-        goto out;
+    if (r == 0)
+        r = add_patches(ret, plan.patches, plan.npatches);
+    p = *ret;
     snprintf(p->tactic, sizeof(p->tactic), "%s", plan.tactic ? plan.tactic : "");
     if (f && f->name)
         snprintf(p->symbol, sizeof(p->symbol), "%s", f->name);
     p->symbol_offset = f ? addr - f->addr : 0;
     if (vectors)
-        p->vectors = vectors_of(m);
-out:
+        p->vectors = vectors_of(s->m);
     tn_plan_clear(&plan);
-    tn_module_free(m);
+    return r;
+}
+
+static int plan_file(struct tn_entry *c, struct source *s, u64 offset, u32 kind, bool many,
+                     const struct tn_planned **ret)
+{
+    bool vectors = c->spec->typed && c->spec->prog.facts->calls_host && kind == TN_PLACE_ENTRY;
+    struct tn_planned key, *p;
+    int r;
+
+    if (!s->sb.st_ino && fstat(s->fd, &s->sb) < 0)
+        return -errno;
+    key = tn_plans_key(&s->sb, offset, kind);
+    key.vectors = vectors;
+    *ret = tn_plans_find(c->b->cache, &key);
+    if (!*ret)
+        *ret = tn_plans_find(&c->b->fresh, &key);
+    if (*ret)
+        return 0;
+    p = malloc(sizeof(*p));
+    if (!p)
+        return -ENOMEM;
+    key.vectors = TN_VECTORS_UNKNOWN;
+    *p = key;
+    r = plan_new(c, s, offset, kind, vectors, many, &p);
     if (r < 0) {
         free(p);
         return r;
     }
-    c->b->fresh[c->b->nfresh++] = p;
     *ret = p;
-    return 0;
+    return tn_plans_add(&c->b->fresh, p);
 }
 
 /* Would it be written over, or write over, what is patched in another way? */
 static bool overlaps(const struct tn_entry *c, const struct tn_patch *p, u64 addr)
 {
-    for (u32 i = 0; i < c->st->nsites; i++) {
-        const struct tn_site *s = &c->st->site[i];
-
-        if (s->state >= TN_SITE_PATCHED && s->addr < addr + p->len && addr < s->addr + s->len &&
-            !tn_site_is(s, addr, p))
-            return true;
-    }
-    return false;
+    return tn_state_overlap(c->st, addr, p->len, tn_look_site(c, addr, p)) >= 0;
 }
 
 /* Bytes of a place before we do anything: the file's, or ours. */
@@ -474,8 +513,8 @@ static int wish(struct tn_entry *c, const struct tn_patch *p, u64 bias, bool hoo
     return 0;
 }
 
-/* All of a plan, whose bytes are the file's or ours. `keeps`: they keep arguments for the exits. */
-static int wish_all(struct tn_entry *c, const struct tn_planned *plan, bool keeps)
+/* All of the plan of a place, whose bytes are the file's or ours. `keeps`: they keep arguments for the exits. */
+static int wish_all(struct tn_entry *c, u32 place, const struct tn_planned *plan, bool keeps)
 {
     int r = 0;
 
@@ -483,8 +522,13 @@ static int wish_all(struct tn_entry *c, const struct tn_planned *plan, bool keep
         r = look_bytes(c, &plan->patch[k], c->bias, c->spec->path, c->err);
         if (r == 0)
             r = wish(c, &plan->patch[k], c->bias, true);
-        if (r == 0)
-            c->wish[c->nwishes - 1].keeps = keeps;
+        if (r == 0) {
+            struct tn_wish *w = &c->wish[c->nwishes - 1];
+
+            w->keeps = keeps;
+            w->place = place;
+            w->func = plan->addr + c->bias;
+        }
     }
     return r;
 }
@@ -497,19 +541,62 @@ void tn_plan_clear_wishes(struct tn_entry *c)
 }
 
 /* Both ends of a function, for a program that reads at one what was kept at the other. */
-static int plan_before(struct tn_entry *c, int fd)
+static int plan_before(struct tn_entry *c, struct source *s, u32 place, bool many)
 {
-    int r = plan_file(c, fd, c->spec->file_offset, TN_PLACE_ENTRY, &c->before);
+    const struct tn_planned *out = c->plans[place];
+    int r = plan_file(c, s, tn_spec_place(c->spec, place)->offset, TN_PLACE_ENTRY, many, &c->before[place]);
 
     if (r < 0)
         return r;
-    const struct tn_plan entry = {.patches = (struct tn_patch *)c->before->patch,
-                                  .npatches = c->before->npatches},
-                         exit = {.patches = (struct tn_patch *)c->plan->patch, .npatches = c->plan->npatches};
+    const struct tn_plan entry = {.patches = (struct tn_patch *)c->before[place]->patch,
+                                  .npatches = c->before[place]->npatches},
+                         exit = {.patches = (struct tn_patch *)out->patch, .npatches = out->npatches};
 
     return tn_plan_overlap(&entry, &exit)
-               ? tn_refuse(c->err, -ENOTSUP, TN_REFUSE_ENTRY_MEETS_EXIT, c->plan->addr, NULL)
+               ? tn_refuse(c->err, -ENOTSUP, TN_REFUSE_ENTRY_MEETS_EXIT, out->addr, NULL)
                : 0;
+}
+
+/* Of many places: which one was refused. */
+static void tell_place(struct tn_entry *c, const struct source *s, u32 place)
+{
+    u64 offset = tn_spec_place(c->spec, place)->offset, addr;
+    const struct tn_func *f =
+        s->m && tn_module_addr_of_offset(s->m, offset, &addr) == 0 ? tn_module_func(s->m, addr) : NULL;
+    char said[sizeof(c->err->message)];
+
+    snprintf(said, sizeof(said), "%s", c->err->message);
+    snprintf(c->err->message, sizeof(c->err->message), "place %u of %u (%.100s, offset 0x%llx): %.800s",
+             place + 1, c->spec->nothers + 1, f && f->name ? f->name : "no name", (unsigned long long)offset,
+             said);
+}
+
+/* One place, where its file is mapped now. */
+static int wish_place(struct tn_entry *c, u32 i)
+{
+    const struct tn_attach_place *place = tn_spec_place(c->spec, i);
+    u64 at = c->plans[i]->addr + c->bias;
+    const struct tn_vma *v = tn_maps_at(&c->maps, at);
+    u32 first = c->nwishes;
+    int r = 0;
+
+    if (!v || v->ino != c->spec->ino || place->offset - v->offset != at - v->start)
+        return tn_fail(c->err, -ENOENT, "not_mapped", "%s (offset 0x%llx) is not mapped in process %d",
+                       c->spec->path, (unsigned long long)place->offset, c->pid);
+    if (c->before)
+        r = wish_all(c, i, c->before[i], !c->spec->session);
+    if (r == 0)
+        r = wish_all(c, i, c->plans[i], false);
+    if (r < 0 || !place->ref_ctr)
+        return r;
+    c->wish[first].counter = counter_at(c, at, place->ref_ctr);
+    if (!c->wish[first].counter)
+        return tn_fail(
+            c->err, -EINVAL, "no_counter",
+            "the reference counter (USDT semaphore) at offset 0x%llx of %s lies in no memory of process "
+            "%d that it could write",
+            (unsigned long long)place->ref_ctr, c->spec->path, c->pid);
+    return 0;
 }
 
 int tn_plan_again(struct tn_entry *c)
@@ -518,33 +605,49 @@ int tn_plan_again(struct tn_entry *c)
 
     tn_plan_clear_wishes(c);
     c->bias = c->place_addr - c->plan->addr;
-    if (c->before)
-        r = wish_all(c, c->before, true);
-    return r < 0 ? r : wish_all(c, c->plan, false);
+    for (u32 i = 0; i <= c->spec->nothers && r == 0; i++)
+        r = wish_place(c, i);
+    return r;
+}
+
+static int plan_all(struct tn_entry *c, struct source *s)
+{
+    const struct tn_attach_spec *spec = c->spec;
+    bool keeps = spec->session || tn_brain_stash_size(spec), many = spec->nothers > 0;
+    enum tn_place_kind kind = spec->exit || spec->session ? TN_PLACE_EXIT : TN_PLACE_ENTRY;
+    int r = 0;
+
+    c->plans = calloc(spec->nothers + 1, sizeof(*c->plans));
+    c->before = keeps ? calloc(spec->nothers + 1, sizeof(*c->before)) : NULL;
+    if (!c->plans || (keeps && !c->before))
+        return -ENOMEM;
+    for (u32 i = 0; i <= spec->nothers && r == 0; i++) {
+        r = plan_file(c, s, tn_spec_place(spec, i)->offset, kind, many, &c->plans[i]);
+        if (r == 0 && keeps)
+            r = plan_before(c, s, i, many);
+        if (r == 0)
+            c->plan = c->plans[0];
+        else if (many && c->err->reason[0])
+            tell_place(c, s, i);
+    }
+    return r;
 }
 
 int tn_plan_place(struct tn_entry *c)
 {
-    for (u32 i = 0; i < c->maps.n; i++) {
-        const struct tn_vma *v = &c->maps.vma[i];
-        _close_ int fd = -1;
-        int r;
+    const struct tn_vma *v = tn_maps_at(&c->maps, c->place_addr);
+    _clean_(close_source) struct source s = {};
+    _close_ int fd = -1;
+    int r;
 
-        if (c->place_addr < v->start || c->place_addr >= v->end)
-            continue;
-        fd = tn_open_mapped(c->pid, &c->maps, v);
-        if (fd < 0)
-            return tn_fail(c->err, fd, "file_replaced",
-                           "the file behind %s in process %d cannot be opened: %s", tn_vma_name(&c->maps, v),
-                           c->pid, strerror(-fd));
-        r = plan_file(c, fd, c->spec->file_offset, c->spec->exit ? TN_PLACE_EXIT : TN_PLACE_ENTRY, &c->plan);
-        if (r == 0)
-            c->bias = c->place_addr - c->plan->addr;
-        if (r == 0 && tn_brain_stash_size(c->spec))
-            r = plan_before(c, fd);
-        return r < 0 ? r : tn_plan_again(c);
-    }
-    return -ENOENT;
+    if (!v)
+        return -ENOENT;
+    s.fd = fd = tn_open_mapped(c->pid, &c->maps, v);
+    if (fd < 0)
+        return tn_fail(c->err, fd, "file_replaced", "the file behind %s in process %d cannot be opened: %s",
+                       tn_vma_name(&c->maps, v), c->pid, strerror(-fd));
+    r = plan_all(c, &s);
+    return r < 0 ? r : tn_plan_again(c);
 }
 
 /* --------------------------------------------------------------------------- system calls */
@@ -665,6 +768,7 @@ int tn_plan_syscalls(struct tn_entry *c)
         const char *name = tn_vma_name(&c->maps, v);
         const struct tn_planned *p = NULL, *entries = NULL;
         struct tn_error why = {0}, *err = c->err;
+        _clean_(close_source) struct source src = {};
         _close_ int fd = -1;
         struct tally t = {0};
         u64 bias;
@@ -675,12 +779,12 @@ int tn_plan_syscalls(struct tn_entry *c)
             leave_vdso(c, v);
         if (!v->ino)
             continue;
-        fd = tn_open_mapped(c->pid, &c->maps, v);
+        src.fd = fd = tn_open_mapped(c->pid, &c->maps, v);
         c->err = &why;
-        r = fd < 0 ? fd : plan_file(c, fd, TN_PLANNED_ALL, TN_PLACE_SYSENTER, &entries);
+        r = fd < 0 ? fd : plan_file(c, &src, TN_PLANNED_ALL, TN_PLACE_SYSENTER, false, &entries);
         p = entries;
         if (r == 0 && c->spec->exit && entries->npatches)
-            r = plan_file(c, fd, TN_PLANNED_ALL, TN_PLACE_SYSEXIT, &p);
+            r = plan_file(c, &src, TN_PLANNED_ALL, TN_PLACE_SYSEXIT, false, &p);
         c->err = err;
         if (r == -ENOMEM)
             break;
@@ -707,6 +811,7 @@ int tn_plan_vfork(struct tn_entry *c)
     const struct tn_vma *best = NULL;
     const struct tn_planned *p = NULL;
     struct tn_error why = {0}, *err = c->err;
+    _clean_(close_source) struct source src = {};
     _close_ int fd = -1;
     u64 bias;
     int r;
@@ -725,9 +830,9 @@ int tn_plan_vfork(struct tn_entry *c)
         }
     if (!best)
         return 0;
-    fd = tn_open_mapped(c->pid, &c->maps, best);
+    src.fd = fd = tn_open_mapped(c->pid, &c->maps, best);
     c->err = &why;
-    r = fd < 0 ? fd : plan_file(c, fd, TN_PLANNED_VFORKS, TN_PLACE_SYSENTER, &p);
+    r = fd < 0 ? fd : plan_file(c, &src, TN_PLANNED_VFORKS, TN_PLACE_SYSENTER, false, &p);
     c->err = err;
     if (r < 0 || !p->npatches || !bias_of(p, best, &bias))
         return r == -ENOMEM ? r : 0;
@@ -743,10 +848,10 @@ int tn_plan_vfork(struct tn_entry *c)
 
 s32 tn_look_site(const struct tn_entry *c, u64 addr, const struct tn_patch *p)
 {
-    for (u32 i = 0; i < c->st->nsites; i++)
-        if (c->st->site[i].state != TN_SITE_FREE && c->st->site[i].state != TN_SITE_GONE &&
-            tn_site_is(&c->st->site[i], addr, p))
-            return (s32)i;
+    for (u32 k = tn_state_near(c->st, addr); k; k = c->st->site[k - 1].next_near)
+        if (c->st->site[k - 1].state != TN_SITE_FREE && c->st->site[k - 1].state != TN_SITE_GONE &&
+            tn_site_is(&c->st->site[k - 1], addr, p))
+            return (s32)k - 1;
     return -1;
 }
 
@@ -756,9 +861,8 @@ bool tn_look_linked(const struct tn_entry *c)
         const struct tn_wish *w = &c->wish[i];
         s32 site = w->hook ? tn_look_site(c, w->patch->addr + w->bias, w->patch) : -1;
 
-        for (u32 k = 0; site >= 0 && k < c->st->nhooks; k++)
-            if (c->st->hook[k].state == TN_HOOK_LIVE && c->st->hook[k].site == (u32)site &&
-                c->st->hook[k].link_index == c->spec->link_index)
+        for (u32 k = site >= 0 ? c->st->site[site].hooks : 0; k; k = c->st->hook[k - 1].next_of_site)
+            if (c->st->hook[k - 1].link_index == c->spec->link_index)
                 return true;
     }
     return false;

@@ -114,6 +114,19 @@ static bool terminal(u8 kind)
            kind == TN_INSN_FAR;
 }
 
+/* Of a lent array of marks, which blocks are not zero any more: an instruction at `off` marks two at most. */
+static int touch(struct tn_flow *f, u64 off)
+{
+    u64 block = off / TN_FLOW_SPARE + 1;
+    int r = 0;
+
+    if (!f->lent || block == f->last)
+        return 0;
+    f->last = block;
+    r = list_add(&f->touched, block - 1);
+    return r;
+}
+
 /* A stub of the procedure linkage table: a jump through a slot, behind an endbr64 perhaps. */
 static bool is_plt_stub(const struct tn_code_view *c, u64 addr)
 {
@@ -136,7 +149,7 @@ static int jump(struct tn_flow *f, u64 from, u64 to)
         return 0;
     }
     f->mark[to - f->code->addr] |= TN_FLOW_TARGET;
-    if (list_add(&f->jumps, from) < 0 || list_add(&f->jumps, to) < 0)
+    if (touch(f, to - f->code->addr) < 0 || list_add(&f->jumps, from) < 0 || list_add(&f->jumps, to) < 0)
         return -ENOMEM;
     if (own(f, to))
         return list_add(&f->work, to);
@@ -192,6 +205,8 @@ static int follow(struct tn_flow *f, u64 at)
             f->undecodable = at;
             return 0;
         }
+        if (touch(f, off) < 0)
+            return -ENOMEM;
         f->mark[off] |= TN_FLOW_START;
         for (u32 b = 1; b < i.len; b++) {
             if ((f->mark[off + b] & TN_FLOW_START) && !(b == 1 && f->code->bytes[off] == 0xf0))
@@ -461,12 +476,13 @@ bool tn_flow_jumped_from_outside(const struct tn_flow *f, u64 to, u64 lo, u64 hi
     return false;
 }
 
-int tn_flow_scan(const struct tn_code_view *code, const struct tn_func *func, struct tn_flow *ret_flow)
+int tn_flow_scan(const struct tn_code_view *code, const struct tn_func *func, u8 *mark,
+                 struct tn_flow *ret_flow)
 {
-    struct tn_flow f = {.code = code, .func = func, .end = func_end(code, func)};
+    struct tn_flow f = {.code = code, .func = func, .end = func_end(code, func), .lent = mark};
     int r;
 
-    f.mark = calloc(1, code->len);
+    f.mark = mark ? mark : calloc(1, code->len);
     r = f.mark ? list_add(&f.work, func->addr) : -ENOMEM;
     if (!r)
         r = drain(&f);
@@ -482,7 +498,11 @@ int tn_flow_scan(const struct tn_code_view *code, const struct tn_func *func, st
 
 void tn_flow_clear(struct tn_flow *f)
 {
-    free(f->mark);
+    for (u32 i = 0; i < f->touched.n; i++)
+        memset(f->mark + f->touched.at[i] * TN_FLOW_SPARE, 0, 2 * TN_FLOW_SPARE);
+    if (!f->lent)
+        free(f->mark);
+    free(f->touched.at);
     free(f->work.at);
     free(f->rets.at);
     free(f->indirect.at);

@@ -246,6 +246,11 @@ static u64 jump_around(const struct tn_code_view *c, u64 off)
     return 0;
 }
 
+static bool is_short(u8 op)
+{
+    return op == 0xeb || (op & 0xf0) == 0x70 || (op & 0xfc) == 0xe0;
+}
+
 /* A short jump that leads into the patch and was not followed (f NULL: none was); 0: there is none. */
 static u64 short_into(const struct tn_code_view *c, const struct tn_flow *f, const struct tn_patch *p)
 {
@@ -255,11 +260,43 @@ static u64 short_into(const struct tn_code_view *c, const struct tn_flow *f, con
         u8 op = c->bytes[at];
         u64 to = c->addr + at + 2 + (u64)(s64)(s8)c->bytes[at + 1];
 
-        if ((op == 0xeb || (op & 0xf0) == 0x70 || (op & 0xfc) == 0xe0) && to > p->addr &&
-            to < p->addr + p->len && !displaced_both(f, p, c->addr + at, to) && may_begin(c, f, c->addr + at))
+        if (is_short(op) && to > p->addr && to < p->addr + p->len &&
+            !displaced_both(f, p, c->addr + at, to) && may_begin(c, f, c->addr + at))
             return c->addr + at;
     }
     return 0;
+}
+
+/* What bytes of the code might be jumps to, wherever these would stand: a byte each. */
+static u8 *find_aimed(const struct tn_code_view *c)
+{
+    u8 *aimed = calloc(1, c->len + 1);
+
+    for (u64 off = 1; aimed && c->len >= 4 && off <= c->len - 4; off++) {
+        u64 to;
+        s32 rel;
+
+        memcpy(&rel, c->bytes + off, 4);
+        to = off + 4 + (u64)(s64)rel;
+        if (to < c->len && jump_around(c, off))
+            aimed[to] = 1;
+    }
+    for (u64 at = 0; aimed && at + 2 <= c->len; at++) {
+        u64 to = at + 2 + (u64)(s64)(s8)c->bytes[at + 1];
+
+        if (to < c->len && is_short(c->bytes[at]))
+            aimed[to] = 1;
+    }
+    return aimed;
+}
+
+static bool any_aimed(const struct tn_code_view *c, const struct tn_plan *plan, const u8 *aimed)
+{
+    for (u32 k = 0; k < plan->npatches; k++)
+        for (u32 b = 1; b < plan->patches[k].len; b++)
+            if (aimed[plan->patches[k].addr + b - c->addr])
+                return true;
+    return false;
 }
 
 /*
@@ -267,10 +304,14 @@ static u64 short_into(const struct tn_code_view *c, const struct tn_flow *f, con
  * enters, or from another function (the C library's mempcpy goes on behind the first instruction of memmove).
  * Displacements are looked for first, byte by byte, which is fast; then it is asked whether they are ones.
  */
-static int check_others(const struct tn_flow *f, const struct tn_plan *plan, struct tn_error *err)
+static int check_others(const struct tn_flow *f, const struct tn_plan *plan, const u8 *aimed,
+                        struct tn_error *err)
 {
     const struct tn_code_view *c = f->code;
     u64 lo = UINT64_MAX, hi = 0;
+
+    if (aimed && !any_aimed(c, plan, aimed))
+        return 0;
 
     for (u32 k = 0; k < plan->npatches; k++) {
         lo = TN_MIN(lo, plan->patches[k].addr + 1);
@@ -599,8 +640,39 @@ int tn_plan_followed(const struct tn_flow *f, enum tn_place_kind place, u64 addr
     return 0;
 }
 
-int tn_plan(const struct tn_code_view *code, enum tn_place_kind place, u64 addr, struct tn_plan *ret_plan,
-            struct tn_error *err)
+struct tn_planner {
+    const struct tn_code_view *code;
+    u8 *mark;  /* zeros between two plans */
+    u8 *aimed; /* find_aimed */
+};
+
+int tn_planner_new(const struct tn_code_view *code, struct tn_planner **ret_planner)
+{
+    struct tn_planner *p = calloc(1, sizeof(*p));
+
+    if (!p)
+        return -ENOMEM;
+    *p = (struct tn_planner){
+        .code = code, .mark = calloc(1, code->len + 2 * TN_FLOW_SPARE), .aimed = find_aimed(code)};
+    if (!p->mark || !p->aimed) {
+        tn_planner_free(p);
+        return -ENOMEM;
+    }
+    *ret_planner = p;
+    return 0;
+}
+
+void tn_planner_free(struct tn_planner *p)
+{
+    if (!p)
+        return;
+    free(p->mark);
+    free(p->aimed);
+    free(p);
+}
+
+static int plan_with(const struct tn_planner *planner, const struct tn_code_view *code,
+                     enum tn_place_kind place, u64 addr, struct tn_plan *ret_plan, struct tn_error *err)
 {
     _clean_(tn_plan_clear) struct tn_plan plan = {0};
     _clean_(tn_flow_clear) struct tn_flow flow = {0};
@@ -622,17 +694,29 @@ int tn_plan(const struct tn_code_view *code, enum tn_place_kind place, u64 addr,
         return tn_refuse(err, -EINVAL, TN_REFUSE_EXIT_NOT_AT_ENTRY, addr, NULL);
     if (place == TN_PLACE_EXIT && !func->size)
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_FUNCTION_UNKNOWN, addr, NULL);
-    r = tn_flow_scan(code, func, &flow);
+    r = tn_flow_scan(code, func, planner ? planner->mark : NULL, &flow);
     if (r < 0)
         return r;
     r = tn_plan_followed(&flow, place, addr, &plan, err);
     if (!r)
-        r = check_others(&flow, &plan, err);
+        r = check_others(&flow, &plan, planner ? planner->aimed : NULL, err);
     if (r < 0)
         return r;
     *ret_plan = plan;
     plan = (struct tn_plan){0};
     return 0;
+}
+
+int tn_plan(const struct tn_code_view *code, enum tn_place_kind place, u64 addr, struct tn_plan *ret_plan,
+            struct tn_error *err)
+{
+    return plan_with(NULL, code, place, addr, ret_plan, err);
+}
+
+int tn_planner_plan(struct tn_planner *planner, enum tn_place_kind place, u64 addr, struct tn_plan *ret_plan,
+                    struct tn_error *err)
+{
+    return plan_with(planner, planner->code, place, addr, ret_plan, err);
 }
 
 void tn_plan_clear(struct tn_plan *plan)

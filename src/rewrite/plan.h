@@ -73,6 +73,16 @@ int tn_plan(const struct tn_code_view *code, enum tn_place_kind place, u64 addr,
             struct tn_error *err);
 void tn_plan_clear(struct tn_plan *plan);
 
+/*
+ * The same for many places of one piece of code, which outlives it: what takes a look at all of the code is found once,
+ * and memory is used again. Owned by the caller.
+ */
+struct tn_planner;
+int tn_planner_new(const struct tn_code_view *code, struct tn_planner **ret_planner);
+int tn_planner_plan(struct tn_planner *planner, enum tn_place_kind place, u64 addr, struct tn_plan *ret_plan,
+                    struct tn_error *err);
+void tn_planner_free(struct tn_planner *planner);
+
 /* Two plans of one module that would write over one another (an exit's window in a short
    function reaches into the entry's). The same patch planned twice (same address, length and
    hook place) is no overlap: it is chained. */

@@ -134,7 +134,7 @@ struct tn_link_stats {
     u64 recursion; /* of these: the program was already running on the thread */
     u8 pad[48];
 };
-#define TN_MAX_LINKS 4096u /* gates and statistics of one broker */
+#define TN_MAX_LINKS 16384u /* gates and statistics of one broker */
 
 /*
  * The agent's knowledge of its process; read-only there. The marker at its head is what another broker finds:

@@ -343,7 +343,7 @@ static void test_kept_arguments(void **state)
     struct tn_attach_spec s2;
 
     scene_open(&x, 0, 0, "stay");
-    assert_int_equal(find_offset(x.v.path, "stay", &x.s.file_offset), 0);
+    assert_int_equal(find_offset(x.v.path, "stay", &x.s.place.offset), 0);
     counter_drop(&x.c);
     counter_of(&x.c, 1, 0, add_argument, sizeof(add_argument));
     x.s.prog.text = x.c.text;

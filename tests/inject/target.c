@@ -9,7 +9,8 @@
  * makes and joins threads; "epoll" waits with timeouts that cannot be restarted; "nofile" has room for two
  * descriptors; "closeall" closes all descriptors again and again; "seccomp" allows a few system calls and
  * kills for others; "picky" kills for a few; "vfork" waits in vfork for a child that sleeps; "stay" calls
- * `stay` with each number that `turn` becomes, which returns when `go` lets it.
+ * `stay` with each number that `turn` becomes, which returns when `go` lets it; "many" and
+ * "many-run" call all functions of many.S where others call `hot`.
  */
 #include "target.h"
 
@@ -48,8 +49,28 @@ __attribute__((noinline, used)) unsigned long stay(unsigned long a)
     return a + 1;
 }
 
+/* many.S, where it is linked in. */
+extern const unsigned long many_count __attribute__((weak)), many_size __attribute__((weak));
+extern unsigned long many_0(unsigned long a) __attribute__((weak));
+static int many;
+
+static void all_of_them(unsigned long a)
+{
+    unsigned long wrong = 0;
+
+    for (unsigned long n = 0; n < many_count; n++)
+        wrong += ((unsigned long (*)(unsigned long))((char *)many_0 + n * many_size))(a) != a + n;
+    if (wrong)
+        __atomic_add_fetch(&sh->wrong, wrong, __ATOMIC_SEQ_CST);
+    __atomic_add_fetch(&sh->calls, 1, __ATOMIC_SEQ_CST);
+}
+
 static void one(unsigned long i)
 {
+    if (many) {
+        all_of_them(i);
+        return;
+    }
     if (hot(i, 7) != i * 3 + (7 ^ 0x55))
         __atomic_add_fetch(&sh->wrong, 1, __ATOMIC_SEQ_CST);
     __atomic_add_fetch(&sh->calls, 1, __ATOMIC_SEQ_CST);
@@ -152,11 +173,12 @@ int main(int argc, char **argv)
     signal(SIGUSR1, on_signal);
     if (!strcmp(mode, "picky"))
         picky(); /* before there are threads: all have it */
+    many = !strncmp(mode, "many", 4);
     for (int i = 0; i < threads; i++)
         pthread_create(&th, NULL, worker, (void *)(unsigned long)i);
     for (int i = 0; i < sleepers; i++)
         pthread_create(&th, NULL, sleeper, NULL);
-    sh->free_running = !strcmp(mode, "run");
+    sh->free_running = !strcmp(mode, "run") || !strcmp(mode, "many-run");
     if (!strcmp(mode, "nofile")) {
         struct rlimit lim = {20, 20};
         int last = -1, n;

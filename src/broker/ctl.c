@@ -114,6 +114,7 @@ static int ctl_link_next(struct tn_caller *caller, const void *req, void *ret_re
              reply->is_call ? (reply->is_exit ? "sysexit" : "sysenter")
              : link->typed && link->attach_type == BPF_MODIFY_RETURN ? "fmod_ret"
              : link->typed                                           ? (reply->is_exit ? "fexit" : "fentry")
+             : perf && perf->session                                 ? "session"
              : reply->is_exit                                        ? "uretprobe"
                                                                      : "uprobe");
     for (u32 t = 0; t < link->ntargets; t++) {

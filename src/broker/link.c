@@ -18,6 +18,7 @@
 #include <sys/sysmacros.h>
 
 #include "broker/broker_int.h"
+#include "broker/multi.h"
 
 #define TARGETS_MAX 1024u
 /* Identifiers of objects are below this. */
@@ -216,6 +217,9 @@ static int start_job(struct tn_link *link, pid_t pid, u32 wait_ms, int *ret_fd, 
     spec->pid = pid;
     spec->link_index = link->index;
     spec->exit = perf->exit;
+    spec->session = perf->session;
+    spec->others = perf->others;
+    spec->nothers = perf->nothers;
     spec->syscall = perf->call;
     spec->nr = perf->nr;
     spec->follow = link->follow;
@@ -704,7 +708,7 @@ static int make_link(struct tn_caller *caller, struct tn_prog *prog, struct tn_p
     }
     link->index = index;
     link->typed = prog->type == BPF_PROG_TYPE_TRACING;
-    link->attach_type = link->typed ? prog->attach_type : BPF_PERF_EVENT;
+    link->attach_type = link->typed || perf->multi ? prog->attach_type : BPF_PERF_EVENT;
     link->words = args != NULL;
     if (args)
         link->args = *args;
@@ -827,9 +831,10 @@ int tn_link_attach(struct tn_caller *caller, struct tn_prog *prog, struct tn_per
 {
     if (perf->call)
         return attach_calls(caller, prog, perf, cookie, ret_link);
-    if (prog->type != BPF_PROG_TYPE_KPROBE)
+    if (prog->type != BPF_PROG_TYPE_KPROBE || tn_is_multi(prog->attach_type))
         return tn_fail(&caller->why, -EINVAL, "prog_type",
-                       "a program of type %u cannot be attached to a uprobe", prog->type);
+                       "a program of type %u%s cannot be attached to a uprobe", prog->type,
+                       prog->type == BPF_PROG_TYPE_KPROBE ? " for links of many places" : "");
     /* The addresses it knows are those of one file. */
     if (prog->host && (prog->host->dev != perf->dev || prog->host->ino != perf->ino))
         return tn_fail(&caller->why, -EINVAL, "other_host",
@@ -843,11 +848,11 @@ int tn_link_attach(struct tn_caller *caller, struct tn_prog *prog, struct tn_per
 
 static void place_release(struct tn_object *object)
 {
+    free(((struct tn_perf *)object)->others);
     free(object);
 }
 
-/* A place, as an event would say it; nobody but the link has it. */
-static struct tn_perf *own_place(struct tn_caller *caller)
+struct tn_perf *tn_own_place(struct tn_caller *caller)
 {
     struct tn_perf *perf = calloc(1, sizeof(*perf));
 
@@ -860,10 +865,23 @@ static struct tn_perf *own_place(struct tn_caller *caller)
     return perf;
 }
 
+int tn_link_attach_multi(struct tn_caller *caller, struct tn_prog *prog, struct tn_perf *place, u64 cookie,
+                         struct tn_link **ret_link)
+{
+    const pid_t pid = place->multi_pid;
+
+    if (prog->host && (prog->host->dev != place->dev || prog->host->ino != place->ino))
+        return tn_fail(&caller->why, -EINVAL, "other_host",
+                       "the program names functions or variables of %s, and cannot be attached to %s",
+                       prog->host->path, place->path);
+    place->pid = pid ? pid : -1;
+    return attach(caller, prog, place, pid ? &pid : NULL, pid != 0, NULL, cookie, ret_link);
+}
+
 int tn_link_attach_calls(struct tn_caller *caller, struct tn_prog *prog, struct tn_call_place place,
                          struct tn_link **ret_link)
 {
-    _unref_ struct tn_perf *perf = own_place(caller);
+    _unref_ struct tn_perf *perf = tn_own_place(caller);
 
     if (!perf)
         return -ENOMEM;
@@ -884,7 +902,7 @@ int tn_link_attach_typed(struct tn_caller *caller, struct tn_prog *prog, u64 coo
 
     if (r)
         return r;
-    perf = own_place(caller);
+    perf = tn_own_place(caller);
     if (!perf)
         return -ENOMEM;
     perf->exit = place.exit;

@@ -28,9 +28,8 @@ static void perf_release(struct tn_object *object)
     free(perf);
 }
 
-/* The file as the tool means it: a relative name starts where the tool is, and "self" is the tool. What is
-   kept is the name it has then. */
-static int resolve_path(struct tn_caller *caller, struct tn_perf *perf, const char *name)
+int tn_perf_path(struct tn_caller *caller, struct tn_perf *perf, const char *name, int not_a_file,
+                 u64 *ret_size)
 {
     static const char self[] = "/proc/self/", thread[] = "/proc/thread-self/";
     char link[32], real[PATH_MAX];
@@ -54,17 +53,14 @@ static int resolve_path(struct tn_caller *caller, struct tn_perf *perf, const ch
     if (fd < 0 || fstat(fd, &st))
         return tn_fail(&caller->why, -errno, "no_such_file", "%s: %s", name, strerror(errno));
     if (!S_ISREG(st.st_mode))
-        return tn_fail(&caller->why, -EINVAL, "not_a_file", "%s is no regular file", name);
-    if (perf->offset >= (u64)st.st_size)
-        return tn_fail(&caller->why, -EINVAL, "offset_past_end",
-                       "%s has %lld bytes; offset 0x%llx lies behind them", name, (long long)st.st_size,
-                       (unsigned long long)perf->offset);
+        return tn_fail(&caller->why, not_a_file, "not_a_file", "%s is no regular file", name);
     perf->dev = st.st_dev;
     perf->ino = st.st_ino;
     snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
     len = readlink(link, real, sizeof(real) - 1);
     if (len > 0)
         snprintf(perf->path, sizeof(perf->path), "%.*s", (int)len, real);
+    *ret_size = (u64)st.st_size;
     return 0;
 }
 
@@ -109,6 +105,7 @@ int tn_perf_open(struct tn_caller *caller, const struct perf_event_attr *attr,
     _unref_ struct tn_perf *perf = NULL;
     struct tn_call_place place = {0};
     char name[PATH_MAX];
+    u64 size = 0;
     bool calls = attr->type == PERF_TYPE_TRACEPOINT && tn_tracepoint_of(attr->config, &place);
     int r;
 
@@ -142,7 +139,11 @@ int tn_perf_open(struct tn_caller *caller, const struct perf_event_attr *attr,
     perf->exit = attr->config & 1;
     perf->offset = attr->config2;
     perf->ref_ctr = attr->config >> 32;
-    r = resolve_path(caller, perf, name);
+    r = tn_perf_path(caller, perf, name, -EINVAL, &size);
+    if (!r && perf->offset >= size)
+        return tn_fail(&caller->why, -EINVAL, "offset_past_end",
+                       "%s has %llu bytes; offset 0x%llx lies behind them", name, (unsigned long long)size,
+                       (unsigned long long)perf->offset);
     return r ? r : tn_caller_give(caller, &perf->object, TN_VIEW_READ | TN_VIEW_WRITE);
 }
 

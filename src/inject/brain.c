@@ -28,7 +28,8 @@ void tn_brain_step(const char *name)
 
 u64 tn_brain_stash_size(const struct tn_attach_spec *spec)
 {
-    return spec->typed && spec->exit && !spec->syscall
+    return spec->session ? tn_stash_size(TN_SESSION_WORDS)
+           : spec->typed && spec->exit && !spec->syscall
                ? tn_stash_size(tn_stash_words(spec->prog.facts, &spec->args))
                : 0;
 }

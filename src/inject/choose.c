@@ -211,6 +211,16 @@ static int want_near(struct tn_entry *c, u64 lo, u64 hi, u64 text, u64 records)
     return r < 0 ? r : want(c, TN_REGION_NEAR_TEXT, id, at + rec, len, PROT_READ | PROT_EXEC, false, -1, 0);
 }
 
+/* Is the program in another link? Two sessions of one call have each a word of their own. */
+static bool other_session(const struct tn_entry *c)
+{
+    for (u32 i = 0; i < c->st->nhooks; i++)
+        if (c->st->hook[i].state == TN_HOOK_LIVE && c->st->hook[i].prog == c->prog_bit &&
+            c->st->hook[i].link_index != c->spec->link_index)
+            return true;
+    return false;
+}
+
 /* Empty when a link is made while nothing is kept for the program: what calls have left there since would be taken for
    what later ones left (stash.h). */
 static int want_stash(struct tn_entry *c)
@@ -218,6 +228,11 @@ static int want_stash(struct tn_entry *c)
     const struct tn_region *known = tn_state_region(c->st, TN_REGION_STASH, c->spec->prog.prog_id);
     u64 size = tn_brain_stash_size(c->spec);
 
+    if (c->spec->session && c->prog_known && other_session(c))
+        return tn_fail(c->err, -EBUSY, "session_twice",
+                       "the program is in another session of process %d already, and what both keep would be "
+                       "mixed up: load it again for this one",
+                       c->pid);
     if (!size || (c->prog_known && tn_state_keeps(c->st, c->prog_bit)))
         return 0;
     if (!known)
@@ -239,6 +254,8 @@ static u32 tramp_bound(const struct tn_entry *c)
                                  c->nwishes ? (enum tn_place_kind)c->wish[0].patch->place : TN_PLACE_OFFSET,
                              .args = c->spec->typed ? &c->spec->args : NULL,
                              .replace = c->spec->replace,
+                             .session = c->spec->session,
+                             .stash = c->spec->session ? far : 0,
                              .follow = true,
                              .tp = TN_TP_SELF,
                              .at = 0x10000,
@@ -317,6 +334,12 @@ static int want_near_all(struct tn_entry *c)
     c->place_need = TN_DISPLACED_MAX + bound + 64;
     c->next_spare = c->next_gone = 0;
     sort_wishes(c);
+    for (u32 i = 0; i < c->nwishes; i++)
+        if (c->spec->session && c->wish[i].round)
+            return tn_fail(c->err, -EBUSY, "session_twice",
+                           "two sessions of one link at the same place, or one at a function that is entered "
+                           "and left by the same instruction, at 0x%llx",
+                           (unsigned long long)(c->wish[i].patch->addr + c->wish[i].bias));
     for (u32 i = 0, k; i < c->nwishes && r == 0; i = k) {
         u64 lo = c->wish[i].patch->addr + c->wish[i].bias, hi = lo, text = 0, records = 256;
 

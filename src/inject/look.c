@@ -613,7 +613,7 @@ int tn_plan_again(struct tn_entry *c)
 static int plan_all(struct tn_entry *c, struct source *s)
 {
     const struct tn_attach_spec *spec = c->spec;
-    bool keeps = spec->session || tn_brain_stash_size(spec), many = spec->nothers > 0;
+    bool keeps = tn_brain_stash_size(spec), many = spec->nothers > 0;
     enum tn_place_kind kind = spec->exit || spec->session ? TN_PLACE_EXIT : TN_PLACE_ENTRY;
     int r = 0;
 

@@ -221,9 +221,9 @@ struct tn_run {
     u32 nrings; /* ring buffers in `ring`; 0 at the start of a run */
     /* Rings this run has reserved in (a record is not trusted to name its ring). */
     const struct tn_map *ring[TN_RUN_RINGS];
-    u64 value;    /* the answer given in the host's place */
+    u64 value;    /* the answer given in the host's place; of a session, its word */
     u32 replaced; /* 1: there is one. Set to 0 before a run only where the program may give one */
-    u32 pad;
+    u32 session;  /* of a session: 1 as the function returns, 0 as it is entered */
 };
 
 /* What trace_printk puts into the trace ring: one record of this size a line. Untrusted when read. */

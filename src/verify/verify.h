@@ -146,7 +146,8 @@ struct tn_verify_in {
     u32 answer_btf_id; /* the function of host_btf that answers in the place of the hooked one; 0: none */
     u32 copy_btf_id;   /* … that copies a buffer (buffer.c); 0: none */
     bool process; /* host_btf speaks of a process, in which the program is placed: what it names can be had */
-    u32 ncpu;     /* possible CPUs; 0: not known */
+    bool own_calls; /* … it does not, but the functions that are called are served all the same */
+    u32 ncpu;       /* possible CPUs; 0: not known */
     const struct tn_authority *authority;
     u32 log_level; /* 1, 2, 4, and 8 for the beginning of a log that is too long: as in Linux; 0: no log */
     u64 log_size;  /* bytes its reader can take, NUL included; 0: no particular number (16 MiB) */

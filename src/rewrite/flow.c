@@ -171,7 +171,7 @@ static int jump(struct tn_flow *f, u64 from, u64 to)
 static int follow(struct tn_flow *f, u64 at)
 {
     u8 last = TN_INSN_JMP; /* the last instruction that is no padding */
-    u64 from = at;
+    u64 from = at, next = tn_func_next(f->code, at - 1); /* where the next function starts, from here on */
 
     for (;;) {
         u64 off = at - f->code->addr;
@@ -182,7 +182,9 @@ static int follow(struct tn_flow *f, u64 at)
             break;
         if (f->mark[off] & TN_FLOW_START)
             return 0;
-        if (at != from && at != f->func->addr) {
+        if (next < at)
+            next = tn_func_next(f->code, at - 1);
+        if (at != from && at != f->func->addr && (at == next || at == f->end)) {
             const struct tn_func *g = tn_func_starting(f->code, at);
             bool ended = last == TN_INSN_CALL || last == TN_INSN_CALL_IND || last == TN_INSN_SYSCALL;
 

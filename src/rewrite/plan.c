@@ -267,7 +267,10 @@ static u64 short_into(const struct tn_code_view *c, const struct tn_flow *f, con
     return 0;
 }
 
-/* What bytes of the code might be jumps to, wherever these would stand: a byte each. */
+enum { AIMED_NEAR = 1, AIMED_SHORT = 2 };
+
+/* What bytes of the code might be jumped to, by four bytes of displacement or by one, wherever that would stand: flags a
+   byte. */
 static u8 *find_aimed(const struct tn_code_view *c)
 {
     u8 *aimed = calloc(1, c->len + 1);
@@ -279,24 +282,25 @@ static u8 *find_aimed(const struct tn_code_view *c)
         memcpy(&rel, c->bytes + off, 4);
         to = off + 4 + (u64)(s64)rel;
         if (to < c->len && jump_around(c, off))
-            aimed[to] = 1;
+            aimed[to] = AIMED_NEAR;
     }
     for (u64 at = 0; aimed && at + 2 <= c->len; at++) {
         u64 to = at + 2 + (u64)(s64)(s8)c->bytes[at + 1];
 
         if (to < c->len && is_short(c->bytes[at]))
-            aimed[to] = 1;
+            aimed[to] |= AIMED_SHORT;
     }
     return aimed;
 }
 
-static bool any_aimed(const struct tn_code_view *c, const struct tn_plan *plan, const u8 *aimed)
+static u8 how_aimed(const struct tn_code_view *c, const struct tn_plan *plan, const u8 *aimed)
 {
+    u8 how = 0;
+
     for (u32 k = 0; k < plan->npatches; k++)
         for (u32 b = 1; b < plan->patches[k].len; b++)
-            if (aimed[plan->patches[k].addr + b - c->addr])
-                return true;
-    return false;
+            how |= aimed[plan->patches[k].addr + b - c->addr];
+    return how;
 }
 
 /*
@@ -310,8 +314,7 @@ static int check_others(const struct tn_flow *f, const struct tn_plan *plan, con
     const struct tn_code_view *c = f->code;
     u64 lo = UINT64_MAX, hi = 0;
 
-    if (aimed && !any_aimed(c, plan, aimed))
-        return 0;
+    u8 how = aimed ? how_aimed(c, plan, aimed) : AIMED_NEAR | AIMED_SHORT;
 
     for (u32 k = 0; k < plan->npatches; k++) {
         lo = TN_MIN(lo, plan->patches[k].addr + 1);
@@ -319,7 +322,7 @@ static int check_others(const struct tn_flow *f, const struct tn_plan *plan, con
     }
     lo -= c->addr;
     hi -= c->addr;
-    for (u64 off = 1; c->len >= 4 && off <= c->len - 4; off++) {
+    for (u64 off = 1; how & AIMED_NEAR && c->len >= 4 && off <= c->len - 4; off++) {
         u64 at, to;
         s32 rel;
 
@@ -338,7 +341,7 @@ static int check_others(const struct tn_flow *f, const struct tn_plan *plan, con
         if (at && in_window(plan, c->addr + to) && may_begin(c, f, at))
             return tn_refuse(err, -ENOTSUP, TN_REFUSE_JUMP_INTO_WINDOW, at, NULL);
     }
-    for (u32 k = 0; k < plan->npatches; k++) {
+    for (u32 k = 0; how & AIMED_SHORT && k < plan->npatches; k++) {
         u64 at = short_into(c, f, &plan->patches[k]);
 
         if (at)

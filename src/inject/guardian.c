@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -60,6 +61,8 @@ static void run_hands(struct tn_hands *h, enum errand errand)
 
     if (pid == 0) {
         prctl(PR_SET_NAME, "tenon-hands");
+        (void)setpriority(PRIO_PROCESS, 0,
+                          -20); /* while they wait for a processor, so do those whom they hold */
         if (errand == SERVE)
             tn_hands_serve(h);
         else

@@ -92,8 +92,8 @@ int tn_tracee_write(const struct tn_tracee *t, u64 addr, const void *bytes, u64 
 int tn_tracee_seize(struct tn_tracee *t, pid_t tid, struct tn_error *err);
 int tn_tracee_seize_all(struct tn_tracee *t, struct tn_error *err);
 /* The same, so that no thread can come into being untraced any more: one that was in the middle of clone when
-   it was seized still bears an untraced thread. So the awake ones are held once, and stay held; then the list
-   is read again. */
+   it was seized still bears an untraced thread. So the awake ones are held once, for a moment (and stay held, where new ones come
+   all the time); then the list is read again. */
 int tn_tracee_gather(struct tn_tracee *t, struct tn_error *err);
 /* Whether a thread that sleeps in this call may be waiting for a vfork child. Such a sleep only death can cut
    short: an interrupt stays pending until the child has left the memory, and is seen then. */

@@ -23,7 +23,7 @@ struct tn_broker {
     bool stop;
     u32 uid, ncpu;
     u64 started_ns;
-    u32 uprobe_type, kprobe_type; /* performance-event types; kprobe 0: not known */
+    u32 uprobe_type, kprobe_type; /* performance-event types; the kernel's, else ours */
 
     struct tn_shared shared;
     u8 *gates;

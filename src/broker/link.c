@@ -804,19 +804,21 @@ static bool reads_behind(const struct tn_facts *facts, u32 nwords)
 static int attach_calls(struct tn_caller *caller, struct tn_prog *prog, struct tn_perf *perf, u64 cookie,
                         struct tn_link **ret_link)
 {
-    const struct tn_typed_args *args;
+    const struct tn_typed_args *args = NULL; /* of a kprobe: the registers themselves */
     _free_ pid_t *pids = NULL;
     u32 count = 0;
     int r;
 
-    if (prog->type == BPF_PROG_TYPE_TRACEPOINT)
+    if (prog->type == BPF_PROG_TYPE_KPROBE && perf->kernel && !tn_is_multi(prog->attach_type))
+        args = NULL;
+    else if (prog->type == BPF_PROG_TYPE_TRACEPOINT && !perf->kernel)
         args = &call_record[perf->exit];
-    else if (prog->type == BPF_PROG_TYPE_RAW_TRACEPOINT)
+    else if (prog->type == BPF_PROG_TYPE_RAW_TRACEPOINT && !perf->kernel)
         args = &raw_record[perf->exit];
     else
         return tn_fail(&caller->why, -EINVAL, "prog_type",
-                       "a program of type %u cannot be attached to a tracepoint of system calls", prog->type);
-    if (reads_behind(&prog->verdict.facts, args->nwords))
+                       "a program of type %u cannot be attached to this event of system calls", prog->type);
+    if (args && reads_behind(&prog->verdict.facts, args->nwords))
         return tn_fail(&caller->why, -EACCES, "ctx_bounds",
                        "the program reads its context beyond the %u bytes that this tracepoint has",
                        args->nwords * 8);

@@ -134,8 +134,9 @@ struct tn_perf {
     bool exit, enabled;
     bool
         call; /* system calls: `nr`, in code of any file; path, dev and ino are then those of the process's program */
-    s32 nr;  /* TN_CALL_ANY: all */
-    s32 pid; /* −1: all */
+    bool kernel; /* … asked for as a kprobe */
+    s32 nr;      /* TN_CALL_ANY: all */
+    s32 pid;     /* −1: all */
     char path[4096];
     u64 dev, ino, offset;
     u64 ref_ctr; /* file offset of a reference counter (USDT semaphore); 0: none */

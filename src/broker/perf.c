@@ -7,10 +7,11 @@
  * the link's gate.
  *
  * Tracepoints of system calls are events of another type. What they ask for are the calls of a process, or of those
- * in the tool's scope (link.c); their ids are ours, told by the door (base/callname.h).
+ * in the tool's scope (link.c); their ids are ours, told by the door (base/callname.h). So are kprobes on the
+ * kernel's functions of system calls.
  *
- * The uprobe type is the kernel's own number where it has one, so that a tool that reads it from sysfs asks
- * for the right thing; else the door tells tools ours. Probes of the kernel are refused by name, never passed
+ * The types of uprobes and kprobes are the kernel's own numbers where it has them, so that a tool that reads them from
+ * sysfs asks for the right thing; else the door tells tools ours. Probes of the kernel are refused by name, never passed
  * on in silence.
  */
 #include <errno.h>
@@ -93,9 +94,36 @@ static int open_calls(struct tn_caller *caller, const struct perf_event_attr *at
     if (r)
         return r;
     perf->call = true;
+    perf->kernel = attr->type != PERF_TYPE_TRACEPOINT;
     perf->exit = place.exit;
     perf->nr = place.nr;
     return tn_caller_give(caller, &perf->object, TN_VIEW_READ | TN_VIEW_WRITE);
+}
+
+/*
+ * libbpf's ksyscall sections: a kprobe on the kernel's function of a system call. It tries __x64_sys_bpf first, whose
+ * registers would be found behind a pointer; refused that, it asks for __se_sys_NAME and takes the program's own
+ * context for the registers of the call, as ours are. Other functions of the kernel are its own.
+ */
+static int kernel_call(struct tn_caller *caller, const struct perf_event_attr *attr,
+                       struct tn_call_place *ret_place)
+{
+    static const char prefix[] = "__se_sys_";
+    char name[128] = "", place[160];
+    int r = attr->config1 ? caller->ops->read_str(caller, attr->config1, name, sizeof(name)) : 0;
+
+    if (r && r != -E2BIG)
+        return r;
+    snprintf(place, sizeof(place), "sys_%s_%s", attr->config & 1 ? "exit" : "enter",
+             name + (sizeof(prefix) - 1));
+    if (r || strncmp(name, prefix, sizeof(prefix) - 1) != 0 || attr->config2)
+        return tn_fail(
+            &caller->why, -EOPNOTSUPP, "kernel_probe",
+            "kprobe: a probe of the kernel cannot run a program of ours; run the tool without tenon");
+    if (tn_call_place(place, ret_place))
+        return tn_fail(&caller->why, -ENOENT, "no_such_call", "there is no system call %s",
+                       name + (sizeof(prefix) - 1));
+    return 0;
 }
 
 int tn_perf_open(struct tn_caller *caller, const struct perf_event_attr *attr,
@@ -109,10 +137,12 @@ int tn_perf_open(struct tn_caller *caller, const struct perf_event_attr *attr,
     bool calls = attr->type == PERF_TYPE_TRACEPOINT && tn_tracepoint_of(attr->config, &place);
     int r;
 
-    if (broker->kprobe_type && attr->type == broker->kprobe_type)
-        return tn_fail(
-            &caller->why, -EOPNOTSUPP, "kernel_probe",
-            "kprobe: a probe of the kernel cannot run a program of ours; run the tool without tenon");
+    if (attr->type == broker->kprobe_type) {
+        r = kernel_call(caller, attr, &place);
+        if (r)
+            return r;
+        calls = true;
+    }
     if (!calls && attr->type != broker->uprobe_type && attr->type != TN_UPROBE_TYPE)
         return tn_fail(&caller->why, -EOPNOTSUPP, "perf_type_missing",
                        "performance events of type %u are not served", attr->type);

@@ -205,7 +205,8 @@ static const struct argp argp = {
     "debug "
     "information tells; or SEC(\"tracepoint/syscalls/sys_enter_CALL\"), "
     "SEC(\"tracepoint/syscalls/sys_exit_CALL\"), "
-    "SEC(\"raw_tp/sys_enter\"), SEC(\"raw_tp/sys_exit\") for system calls. Without -p and CMD, every process "
+    "SEC(\"raw_tp/sys_enter\"), SEC(\"raw_tp/sys_exit\"), SEC(\"ksyscall/CALL\"), SEC(\"kretsyscall/CALL\") "
+    "for system calls. Without -p and CMD, every process "
     "that "
     "has PATH mapped "
     "is meant, and (as root) every one that executes or loads it later.",
@@ -419,8 +420,10 @@ static int load(struct attach *a)
 static bool is_call(const struct bpf_program *program)
 {
     enum bpf_prog_type type = bpf_program__type(program);
+    const char *section = bpf_program__section_name(program);
 
-    return type == BPF_PROG_TYPE_TRACEPOINT || type == BPF_PROG_TYPE_RAW_TRACEPOINT;
+    return type == BPF_PROG_TYPE_TRACEPOINT || type == BPF_PROG_TYPE_RAW_TRACEPOINT ||
+           !strncmp(section, "ksyscall/", 9) || !strncmp(section, "kretsyscall/", 12);
 }
 
 /* By type, or system calls: libbpf knows the place by now, the broker the processes. */

@@ -27,19 +27,23 @@ static const char known[] =
 #undef S
     ;
 
-/* "syscalls/sys_enter_openat", "raw_syscalls/sys_exit", and for raw tracepoints "sys_enter". */
+/* "syscalls/sys_enter_openat", "raw_syscalls/sys_exit", for raw tracepoints "sys_enter", for ksyscall "openat". */
 static int parse_call(const char *section, const char *program, const char *rest, bool raw,
                       struct tn_place *place, struct tn_error *err)
 {
-    const char *name = raw                                   ? rest
+    char spelled[96];
+    const char *name = *section == 'k'                       ? spelled
+                       : raw                                 ? rest
                        : !strncmp(rest, "syscalls/", 9)      ? rest + 9
                        : !strncmp(rest, "raw_syscalls/", 13) ? rest + 13
                                                              : "";
-    bool all = raw || *rest == 'r';
+    bool all = raw || (*section == 't' && *rest == 'r');
     struct tn_call_place call;
     char buf[16];
-    int r = tn_call_place(name, &call);
+    int r;
 
+    snprintf(spelled, sizeof(spelled), "sys_%s_%s", section[1] == 'r' ? "exit" : "enter", rest);
+    r = tn_call_place(name, &call);
     if (r == -ENOENT && !all)
         return tn_fail(err, -EINVAL, "bad_section",
                        "program '%s': section '%s': there is no system call of that name", program, section);

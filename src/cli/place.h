@@ -6,6 +6,7 @@
  *     uretprobe/PATH:FUNCTION            before FUNCTION returns to its caller
  *     usdt/PATH:PROVIDER:NAME            at a static probe, wherever it stands in PATH
  *     tracepoint/syscalls/sys_enter_CALL, sys_exit_CALL      as a system call is entered or left
+ *     ksyscall/CALL, kretsyscall/CALL                        the same, with the registers
  *     tracepoint/raw_syscalls/sys_enter, raw_tp/sys_enter …  of any number
  *
  * PATH is a file, or a name without a slash: a program of $PATH or a library; with a process, what that
@@ -29,7 +30,9 @@ enum tn_place_form { TN_FORM_FUNCTION, TN_FORM_RETURN, TN_FORM_PROBE, TN_FORM_CA
     S("tracepoint",     CALL,     "syscalls/sys_enter_CALL", "a system call as it is entered, or left (sys_exit_…); raw_syscalls/sys_enter: all") \
     S("tp",             CALL,     "syscalls/sys_enter_CALL", "the same")                                     \
     S("raw_tracepoint", CALL,     "sys_enter",            "all system calls as they are entered, or left (sys_exit)") \
-    S("raw_tp",         CALL,     "sys_enter",            "the same")
+    S("raw_tp",         CALL,     "sys_enter",            "the same")                                        \
+    S("ksyscall",       CALL,     "CALL",                 "a system call as it is entered, with the registers")  \
+    S("kretsyscall",    CALL,     "CALL",                 "the same as it is left")
 // clang-format on
 
 struct tn_place {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Counts calls of bench_count in an array map: the cheapest useful program. */
+/* Counts calls at SECTION in an array map: the cheapest useful program. */
 #include <linux/bpf.h>
 #include <linux/types.h>
 
@@ -12,7 +12,7 @@ struct {
     __type(value, __u64);
 } bench_calls SEC(".maps");
 
-SEC("uprobe/bench-target:bench_count")
+SEC(SECTION)
 int count(void *ctx)
 {
     __u32 zero = 0;

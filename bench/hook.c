@@ -16,7 +16,7 @@
 
 // clang-format off
 #define FUNCTIONS(X) \
-    X(plain) X(closed) X(empty) X(args) X(count) X(atomic) X(percpu) X(both) X(span) X(result) X(kept)
+    X(plain) X(closed) X(empty) X(args) X(count) X(atomic) X(percpu) X(both) X(span) X(result) X(kept) X(landing)
 // clang-format on
 
 #define X(name)                                                                                              \
@@ -28,6 +28,14 @@
     }
 FUNCTIONS(X)
 #undef X
+
+/* Leaves by a jump. */
+__attribute__((noinline, aligned(64))) u64 hot_tail(u64 a, u64 b);
+u64 hot_tail(u64 a, u64 b)
+{
+    __asm__ volatile("" : "+r"(a), "+r"(b));
+    return hot_landing(a, b);
+}
 
 /* *(u32 *)(r10 + off) = r1;  r0 = map_lookup_elem(map, r10 + off) */
 #define LOOK_UP(map, off)                                                                                    \
@@ -196,6 +204,7 @@ static int hook_all(struct inproc_prog **ret_count, struct inproc_prog **ret_end
         {"hot_span", hot_span, end, TN_PLACE_EXIT, {0}},
         {"hot_result", hot_result, of_result, TN_PLACE_EXIT, {0}},
         {"hot_kept", hot_kept, of_kept, TN_PLACE_EXIT, {0}},
+        {"hot_tail", hot_tail, nothing, TN_PLACE_EXIT, {0}},
     };
 
     if (!nothing || !with_args || !array || !locked || !own || !begin || !end || !of_result || !of_kept)
@@ -240,6 +249,10 @@ int main(void)
         {"hooked exit, program that reads the result", "hooked / plain, exit, result read", hot_result, ""},
         {"hooked exit, program that reads both arguments and the result",
          "hooked / plain, exit, arguments and result read", hot_kept, ""},
+        {"hooked exit by a tail jump, empty program", "hooked / plain, exit by a tail jump, empty program",
+         hot_tail, ""},
+        {"function that a tail jump leads to, called by itself",
+         "hooked / plain, tail jump's target by itself", hot_landing, ""},
         {"hooked entry and exit, timestamp and histogram", NULL, hot_span, ""},
     };
     enum { ROWS = TN_ARRAY_SIZE(rows) };

@@ -10,8 +10,8 @@
  * nginx writes a request's access-log line on its way through ngx_http_free_request, or has done so before it
  * comes there: `requests` counts exactly the lines of the access log. Both functions are in the dynamic
  * symbol table of the stripped binary, since modules link to them. ngx_http_core_run_phases leaves by a `ret`
- * only, so its exit hook misses no way out; ngx_http_process_request, the more obvious choice, leaves by tail
- * jumps.
+ * only, so its exit hook touches no other function; ngx_http_process_request, the more obvious choice, leaves by
+ * tail jumps.
  *
  * A worker has one thread: its process id tells whose call this is.
  */

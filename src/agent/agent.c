@@ -348,7 +348,21 @@ u64 tn_agent_copy_careful(u64 own, u64 size, u64 object, u64 pointer, u64 length
     return copy(own, size, object, pointer, length, false, false, run);
 }
 
-u64 tn_agent_copy_promised(u64 own, u64 size, u64 object, u64 pointer, u64 length, const struct tn_run *run)
+static u64 __attribute__((noinline))
+copy_promised(u64 own, u64 size, u64 object, u64 pointer, u64 length, const struct tn_run *run)
 {
     return copy(own, size, object, pointer, length, true, true, run);
+}
+
+u64 tn_agent_copy_promised(u64 own, u64 size, u64 object, u64 pointer, u64 length, const struct tn_run *run)
+{
+    u64 n;
+
+    /* Most are bytes from the first on, as many as a word without a sign says. */
+    if (length >> TENON_LENGTH_SIZE != sizeof(u64) || pointer >> TENON_FIRST)
+        return copy_promised(own, size, object, pointer, length, run);
+    n = *(const volatile u64 *)(object + (u32)length);
+    n = TN_MIN(n, (u32)size);
+    memcpy((void *)own, *(const void *const volatile *)(object + pointer), n);
+    return n;
 }

@@ -44,6 +44,16 @@ void tn_agent_unclaim(struct tn_run *run);
 void tn_agent_claim(struct tn_run *run);
 u64 tn_agent_read_c(u64 addr, u64 size, const struct tn_run *run);
 
+/* Breakpoints (signals.c, rt/signals.h): what guarded calls of the host lead to, the kernel's handler of SIGTRAP, and where
+   that one returns to. And what the first two call. */
+struct tn_signals;
+struct tn_guard_regs;
+void tn_agent_guard(void);
+void tn_agent_trap(void);
+void tn_agent_sigreturn(void);
+u64 tn_agent_guard_c(struct tn_guard_regs *r, struct tn_signals *s);
+u64 tn_agent_trap_c(u32 sig, const u8 *info, u8 *uc, struct tn_signals *s);
+
 /* The agent image, embedded in the hosted programs (ELF64, symbols kept). */
 extern const u8 tn_agent_image[];
 extern const u64 tn_agent_image_size;

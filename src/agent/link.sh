@@ -6,7 +6,7 @@ set -eu
 cc=$1 archive=$2 script=$3 helpers=$4 embed=$5 output=$6 embed_out=$7
 
 roots=
-for name in enter leave call_entry call_full read copy copy_careful copy_promised; do
+for name in enter leave call_entry call_full read copy copy_careful copy_promised guard trap sigreturn; do
     roots="$roots -Wl,-u,tn_agent_$name"
 done
 for name in $(sed -n 's/^ *H([0-9]*, *\([a-z0-9_]*\),.*/\1/p' "$helpers"); do

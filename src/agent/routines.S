@@ -22,6 +22,12 @@
  *   The host's function runs on the thread's own stack, below the hook's frame, as if the hooked function had called it. What
  *   it does with a non-local exit (exception, longjmp) is told in docs/decisions.md.
  *
+ * tn_agent_guard: a call of the host's that may touch a mask or a handler. rcx: the block (rt/signals.h); number and arguments are
+ * where the call has them; flags and red zone are live, rcx and r11 are not. Goes on in front of the call or behind it.
+ *
+ * tn_agent_trap: the kernel's handler of SIGTRAP. rcx: struct tn_signals. Returns to the frame, or goes on to the host's handler with
+ * everything as the kernel has it. tn_agent_sigreturn: where it returns to.
+ *
  * tn_agent_read: r10 bytes at r11, into r11, zero-extended; 0 if they are not there. Every other register stays.
  */
 #include "agent/routines.h"
@@ -181,5 +187,70 @@ tn_agent_read:
     pop %rax
     pop %rbp
     ret
+
+    .section .text.tn_agent_guard, "ax", @progbits
+    .globl tn_agent_guard
+    .hidden tn_agent_guard
+    .type tn_agent_guard, @function
+tn_agent_guard:
+    mov (%rcx), %r11
+    mov (%r11), %r11
+    xchg %rcx, %r11
+    jrcxz 1f
+    lea -128(%rsp), %rsp
+    pushfq
+    push %r11
+    push %r9
+    push %r8
+    push %r10
+    push %rdx
+    push %rsi
+    push %rdi
+    push %rax
+    cld
+    mov %rsp, %rdi
+    mov (%r11), %rsi
+    call tn_agent_guard_c
+    mov %rax, %rcx
+    pop %rax
+    pop %rdi
+    pop %rsi
+    pop %rdx
+    pop %r10
+    pop %r8
+    pop %r9
+    pop %r11
+    popfq
+    lea 128(%rsp), %rsp
+    jrcxz 1f
+    jmp *GUARD_MADE(%r11)
+1:  jmp *GUARD_GO_ON(%r11)
+
+    .section .text.tn_agent_trap, "ax", @progbits
+    .globl tn_agent_trap
+    .hidden tn_agent_trap
+    .type tn_agent_trap, @function
+tn_agent_trap:
+    push %rdi
+    push %rsi
+    push %rdx
+    call tn_agent_trap_c
+    pop %rdx
+    pop %rsi
+    pop %rdi
+    test %rax, %rax
+    jne 1f
+    ret
+1:  mov %rax, %rcx
+    xor %eax, %eax
+    jmp *%rcx
+
+    .section .text.tn_agent_sigreturn, "ax", @progbits
+    .globl tn_agent_sigreturn
+    .hidden tn_agent_sigreturn
+    .type tn_agent_sigreturn, @function
+tn_agent_sigreturn:
+    mov $15, %eax
+    syscall
 
     .section .note.GNU-stack, "", @progbits

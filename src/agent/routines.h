@@ -9,6 +9,10 @@
 #define PROC_XSAVE_HOW  164
 #define PROC_XSAVE_LOW  168 /* the mask of components, low half; the high one behind it */
 
+/* struct tn_guard_block: signals.c asserts them. */
+#define GUARD_GO_ON 8
+#define GUARD_MADE  16
+
 /* tn_proc.xsave_how, a bit each. */
 #define XSAVE_COMPACT 1 /* XSAVEC */
 

@@ -130,6 +130,9 @@ int tn_pids_of_file(u64 dev, u64 ino, pid_t **ret_pids, u32 *ret_count);
 bool tn_link_is_in(const struct tn_link *link, pid_t pid);
 /* Where it is; NULL when that is gone. Borrowed. */
 const struct tn_perf *tn_link_perf(const struct tn_link *link);
+/* The event as it is for the next of the files whose policies it is held to: its own, and of system calls what its
+   processes run, each file once as a rule. `at`: 0 at first; `ret`: as it was left. −ENOENT: there is none left. */
+int tn_link_host(const struct tn_link *link, u32 *at, struct tn_perf *ret);
 /* A program of a raw tracepoint: the system calls that `place` says, of the processes in the caller's scope. */
 int tn_link_attach_calls(struct tn_caller *caller, struct tn_prog *prog, struct tn_call_place place,
                          struct tn_link **ret_link);

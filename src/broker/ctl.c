@@ -54,6 +54,16 @@ static int ctl_options(struct tn_caller *caller, const void *req, void *ret_repl
     return 0;
 }
 
+static int ctl_class(struct tn_caller *caller, const void *req, void *ret_reply, size_t *ret_len)
+{
+    const struct tn_ctl_class *chosen = req;
+
+    if (!memchr(chosen->name, 0, sizeof(chosen->name)))
+        return -EINVAL;
+    memcpy(caller->options.klass, chosen->name, sizeof(caller->options.klass));
+    return 0;
+}
+
 static int ctl_last_error(struct tn_caller *caller, const void *req, void *ret_reply, size_t *ret_len)
 {
     memcpy(ret_reply, &caller->last, sizeof(caller->last));
@@ -314,6 +324,32 @@ static int ctl_uses(struct tn_caller *caller, const void *req, void *ret_reply, 
     return 0;
 }
 
+static int ctl_link_held(struct tn_caller *caller, const void *req, void *ret_reply, size_t *ret_len)
+{
+    _free_ struct tn_perf *place = calloc(1, sizeof(*place));
+    struct tn_ctl_held *reply = ret_reply;
+    struct tn_ctl_held_of of;
+    const struct tn_link *link;
+
+    _Static_assert(sizeof(*reply) <= TN_MSG_MAX - sizeof(struct tn_msg), "fits a message");
+    if (!place)
+        return -ENOMEM;
+    memcpy(&of, req, sizeof(of));
+    link = (const struct tn_link *)tn_object_by_id(caller->broker, TN_KIND_LINK, of.id);
+    if (!link || link->detached || link->attaching)
+        return tn_fail(&caller->why, -ENOENT, "no_link", "there is no link %u", of.id);
+    memset(reply, 0, sizeof(*reply));
+    reply->uid = link->object.uid;
+    reply->ngroups = link->groups ? link->groups->n : 0;
+    for (u32 k = of.group; k < reply->ngroups && reply->n < TN_CTL_HELD_GROUPS; k++)
+        reply->group[reply->n++] = link->groups->id[k];
+    reply->next = of.host;
+    if (!tn_link_host(link, &reply->next, place))
+        memcpy(reply->host, place->path, sizeof(reply->host));
+    *ret_len = sizeof(*reply);
+    return 0;
+}
+
 static int ctl_shutdown(struct tn_caller *caller, const void *req, void *ret_reply, size_t *ret_len)
 {
     if (caller->broker->nkept)
@@ -340,7 +376,9 @@ static const struct {
     [TN_CTL_VERDICT] = {ctl_verdict, 0},
     [TN_CTL_HOST] = {ctl_host, sizeof(struct tn_ctl_host)},
     [TN_CTL_SCOPE] = {ctl_scope, sizeof(struct tn_ctl_scope)},
+    [TN_CTL_CLASS] = {ctl_class, sizeof(struct tn_ctl_class)},
     [TN_CTL_USES] = {ctl_uses, sizeof(struct tn_ctl_uses_of)},
+    [TN_CTL_LINK_HELD] = {ctl_link_held, sizeof(struct tn_ctl_held_of)},
     [TN_CTL_SHUTDOWN] = {ctl_shutdown, 0},
 };
 

@@ -29,7 +29,9 @@ enum tn_ctl {
                      */
     TN_CTL_HOST, /* struct tn_ctl_host   → struct tn_ctl_hosted: whose types this connection sees from now on */
     TN_CTL_SCOPE, /* struct tn_ctl_scope   → –   whose system calls are meant where an event names no process */
-    TN_CTL_USES,     /* struct tn_ctl_uses_of → struct tn_ctl_uses: what a program was found to need */
+    TN_CTL_CLASS, /* struct tn_ctl_class   → –   what options.klass says, and the options stay */
+    TN_CTL_USES,  /* struct tn_ctl_uses_of → struct tn_ctl_uses: what a program was found to need */
+    TN_CTL_LINK_HELD, /* struct tn_ctl_held_of → struct tn_ctl_held: whom, and where, a link's policy asks about */
     TN_CTL_SHUTDOWN, /* –                     → –   −EBUSY while kept links are there */
     TN_CTL_MAX,
 };
@@ -48,6 +50,9 @@ struct tn_ctl_options {
     char judged[16]; /* PROG_LOAD of a program of this name gives a verdict and nothing that can run, and maps
                         of types that are not served are shapes without memory; "": nothing is judged */
     char klass[64]; /* of the programs that this connection loads; "": they say it, or their kind's applies */
+};
+struct tn_ctl_class {
+    char name[64]; /* as options.klass */
 };
 struct tn_ctl_error {
     struct tn_error why; /* empty reason: nothing failed */
@@ -123,14 +128,27 @@ struct tn_ctl_use {
     char file[256], text[256];
 };
 struct tn_ctl_uses {
-    u32 total, n;  /* of all, and in `row` */
-    u32 type, uid; /* of the program, whose it is */
-    u32 exit;      /* it is for the return of a function */
-    u32 known;     /* `row` speaks of the host's types */
+    u32 total, n; /* of all, and in `row` */
+    u32 type;     /* of the program */
+    u32 exit;     /* it is for the return of a function */
+    u32 known;    /* `row` speaks of the host's types */
     struct tn_eim_needs needs;
     char klass[64];                 /* under which it was loaded; "": none */
     char host[4096], function[128]; /* whose types, and which function it is attached to by type; "" */
     struct tn_ctl_use row[TN_CTL_USES_ROWS];
+};
+#define TN_CTL_HELD_GROUPS 4096u
+struct tn_ctl_held_of {
+    u32 id;
+    u32 group; /* which one first */
+    u32 host;  /* 0 at first, then as the last answer says */
+};
+struct tn_ctl_held {
+    u32 uid;        /* who made it */
+    u32 ngroups, n; /* those that his process had, and how many of them are in `group` */
+    u32 next;       /* what to ask for as `host` next */
+    u32 group[TN_CTL_HELD_GROUPS];
+    char host[4096]; /* a file whose policy it is held to; "": there is none left */
 };
 struct tn_ctl_detach {
     u32 id;

@@ -313,12 +313,18 @@ static const struct tn_host_var *var_of(const struct tn_bhost *host, u32 id)
     return NULL;
 }
 
+const struct tn_host_func *tn_host_func_of(const struct tn_bhost *host, u32 btf_id)
+{
+    return is_ours(host, btf_id) || !host->types
+               ? NULL
+               : tn_host_types_func_of_type(host->types, own_id(host, btf_id));
+}
+
 static int find_func(const struct tn_bhost *host, u32 id, const struct tn_host_func **ret,
                      struct tn_error *err)
 {
     const char *name = tn_btf_name(host->btf.view, id);
-    const struct tn_host_func *func =
-        is_ours(host, id) ? NULL : tn_host_types_func_of_type(host->types, own_id(host, id));
+    const struct tn_host_func *func = tn_host_func_of(host, id);
 
     if (!func)
         return tn_fail(err, -ENOENT, "no_host_function",

@@ -52,6 +52,8 @@ int tn_host_untyped(struct tn_caller *caller, const char *path, struct tn_bhost 
 /* The function that holds the byte at `offset` of the file: its name ("" if none is known), and the id of its
  * FUNC. */
 void tn_host_function_at(const struct tn_bhost *host, u64 offset, char *ret_name, size_t cap, u32 *ret_id);
+/* The function of the host whose type this is; NULL: none, or one of ours. */
+const struct tn_host_func *tn_host_func_of(const struct tn_bhost *host, u32 btf_id);
 void tn_host_policy_free(struct tn_host_policy *policy);
 
 /* The vmlinux that goes with the caller's host, as a file to read; −ENOENT where he has none. */

@@ -450,7 +450,7 @@ struct farewell {
     pid_t pids[];
 };
 
-static int detach_one(struct tn_broker *broker, pid_t pid, u32 index, u32 wait_ms, struct tn_error *why)
+static int detach_once(struct tn_broker *broker, pid_t pid, u32 index, u32 wait_ms, struct tn_error *why)
 {
     _free_ struct tn_attach_result *result = calloc(1, sizeof(*result));
     int fd, r;
@@ -471,6 +471,14 @@ static int detach_one(struct tn_broker *broker, pid_t pid, u32 index, u32 wait_m
     }
     /* It has ended, or an exec or dlclose has thrown the link away. */
     return r == -ESRCH || r == -ENOENT ? 0 : r;
+}
+
+static int detach_one(struct tn_broker *broker, pid_t pid, u32 index, u32 wait_ms, struct tn_error *why)
+{
+    int r = detach_once(broker, pid, index, wait_ms, why);
+
+    /* Who was at it has been killed: others put that right, and are asked whether it is gone. */
+    return r == -EINTR ? detach_once(broker, pid, index, wait_ms, why) : r;
 }
 
 /* Who is about to enter a process finds out afterwards, and undoes it. */
@@ -631,8 +639,9 @@ static void link_gone(struct tn_object *object)
 }
 
 /* Of system calls the host is what a process runs. */
-static int name_program(struct tn_caller *caller, struct tn_perf *perf, pid_t pid)
+static int program_of(pid_t pid, struct tn_perf *perf)
 {
+    static const char gone[] = " (deleted)"; /* says the kernel behind the name */
     char link[32];
     struct stat st;
     ssize_t len;
@@ -640,13 +649,46 @@ static int name_program(struct tn_caller *caller, struct tn_perf *perf, pid_t pi
     snprintf(link, sizeof(link), "/proc/%d/exe", pid);
     len = readlink(link, perf->path, sizeof(perf->path) - 1);
     if (len < 0 || stat(link, &st))
-        return tn_fail(&caller->why, errno == ENOENT ? -ESRCH : -errno,
-                       errno == ENOENT ? "no_such_process" : "not_permitted",
-                       "process %d has ended, or may not be looked into", pid);
+        return -errno;
     perf->path[len] = '\0';
+    if (!st.st_nlink && (size_t)len > sizeof(gone) && !strcmp(perf->path + len - (sizeof(gone) - 1), gone))
+        perf->path[len - (ssize_t)(sizeof(gone) - 1)] = '\0';
     perf->dev = st.st_dev;
     perf->ino = st.st_ino;
     return 0;
+}
+
+static int name_program(struct tn_caller *caller, struct tn_perf *perf, pid_t pid)
+{
+    int r = program_of(pid, perf);
+
+    return r ? tn_fail(&caller->why, r == -ENOENT ? -ESRCH : r,
+                       r == -ENOENT ? "no_such_process" : "not_permitted",
+                       "process %d has ended, or may not be looked into", pid)
+             : 0;
+}
+
+int tn_link_host(const struct tn_link *link, u32 *at, struct tn_perf *ret)
+{
+    const struct tn_perf *perf = tn_link_perf(link);
+    const u64 dev = ret->dev, ino = ret->ino;
+    const bool first = !*at;
+
+    if (!perf || (!perf->call && !first))
+        return -ENOENT;
+    if (!perf->call) {
+        *ret = *perf;
+        ++*at;
+        return 0;
+    }
+    while (*at < link->ntargets) {
+        const struct tn_target *target = &link->targets[(*at)++];
+
+        *ret = *perf;
+        if (!target->ended && !program_of(target->pid, ret) && (first || ret->dev != dev || ret->ino != ino))
+            return 0;
+    }
+    return -ENOENT;
 }
 
 /* Does the policy of each host allow the place? */

@@ -91,9 +91,9 @@ static int create_multi(struct tn_caller *caller, struct tn_prog *prog, const un
     if (multi.pid && kill(place->multi_pid, 0) < 0 && errno != EPERM)
         return tn_fail(&caller->why, -ESRCH, "no_such_process", "there is no process %u", multi.pid);
     r = read_places(caller, &multi, size, place, &cookie);
-    if (!r && multi.cnt > TN_PLACES_MAX)
+    if (!r && multi.cnt > TN_LINK_PLACES_MAX)
         r = tn_fail(&caller->why, -ENOSPC, "too_many_places", "a process has room for %u places, not %u",
-                    TN_PLACES_MAX, multi.cnt);
+                    TN_LINK_PLACES_MAX, multi.cnt);
     if (!r)
         r = tn_link_attach_multi(caller, prog, place, cookie, &link);
     return r ? r : tn_caller_give(caller, &link->object, TN_VIEW_READ | TN_VIEW_WRITE);

@@ -298,12 +298,44 @@ static int ask_access(void *self, const struct tn_access *access, struct tn_erro
     return r ? r : ask->recorder.may_access(ask->recorder.self, access, err);
 }
 
+/* Where nobody governs, every function of the host may be called, if with pointers that are surely good. */
+static int ask_offer(void *self, u32 btf_id, struct tn_host_function *ret)
+{
+    struct tn_policy_ask *ask = self;
+    int r = ask->klass ? ask->by_class.may_offer(ask->by_class.self, btf_id, ret)
+                       : ask->recorder.may_offer(ask->recorder.self, btf_id, ret);
+
+    if (r != -ENOENT || ask->klass)
+        return r;
+    *ret = (struct tn_host_function){.ret_null = true};
+    return 0;
+}
+
+/* An exception finds no way through a program and a trampoline, and ends the process. */
+static int ask_unwinding(struct tn_policy_ask *ask, const struct tn_call *call, struct tn_error *err)
+{
+    const struct tn_host_func *func =
+        call->helper_id || !ask->host ? NULL : tn_host_func_of(ask->host, call->btf_id);
+    struct tn_host_function said = {0};
+
+    if (!func || !(func->flags & TN_HOST_MAY_THROW) || (!ask_offer(ask, call->btf_id, &said) && said.nothrow))
+        return 0;
+    return tn_fail(
+        err, -EACCES, "may_throw",
+        "%.100s of %.100s is no function of C: an exception out of it would find no way through an "
+        "extension, "
+        "and end the process; where its developers know that none comes, its specification says \"nothrow\"",
+        func->name, ask->host->path);
+}
+
 static int ask_call(void *self, const struct tn_call *call, struct tn_call_facts *facts, struct tn_error *err)
 {
     struct tn_policy_ask *ask = self;
     struct tn_call_facts ignored = *facts;
-    int r;
+    int r = ask_unwinding(ask, call, err);
 
+    if (r)
+        return r;
     if (!ask->klass)
         return ask->recorder.may_call(ask->recorder.self, call, facts, err);
     r = ask->by_class.may_call(ask->by_class.self, call, facts, err);
@@ -316,19 +348,6 @@ static int ask_answer(void *self, const struct tn_call_answer *answer, struct tn
     int r = ask->klass ? ask->by_class.may_answer(ask->by_class.self, answer, err) : 0;
 
     return r ? r : ask->recorder.may_answer(ask->recorder.self, answer, err);
-}
-
-/* Where nobody governs, every function of the host may be called, if with pointers that are surely good. */
-static int ask_offer(void *self, u32 btf_id, struct tn_host_function *ret)
-{
-    struct tn_policy_ask *ask = self;
-    int r = ask->klass ? ask->by_class.may_offer(ask->by_class.self, btf_id, ret)
-                       : ask->recorder.may_offer(ask->recorder.self, btf_id, ret);
-
-    if (r != -ENOENT || ask->klass)
-        return r;
-    *ret = (struct tn_host_function){.ret_null = true};
-    return 0;
 }
 
 static bool ask_promised(void *self, const struct tn_access *access)
@@ -351,7 +370,7 @@ int tn_policy_begin(struct tn_caller *caller, struct tn_prog *prog, struct tn_po
     p = prog->host ? policy_of(policy, prog->host) : NULL;
     tn_granted_free(prog->granted);
     prog->granted = granted;
-    *ret_ask = (struct tn_policy_ask){.granted = granted};
+    *ret_ask = (struct tn_policy_ask){.granted = granted, .host = prog->host};
     granted->typed = prog->type == BPF_PROG_TYPE_TRACING;
     if (prog->host && !p)
         return -ENOMEM;
@@ -434,7 +453,6 @@ void tn_policy_uses(const struct tn_prog *prog, u32 from, struct tn_ctl_uses *re
     memset(ret, 0, sizeof(*ret));
     ret->total = g->uses.n;
     ret->type = prog->type;
-    ret->uid = prog->object.uid;
     ret->known = g->known;
     ret->exit = prog->attach_type == BPF_TRACE_FEXIT && g->typed;
     ret->needs = (struct tn_eim_needs){.insns = prog->verdict.facts.longest_path,
@@ -568,39 +586,26 @@ int tn_policy_place(struct tn_caller *caller, struct tn_prog *prog, const struct
 
 /* ---------------------------------------------------------------------------------------------- changes */
 
-/* The event that a link stands at: its own, or the one that owns it. */
-static struct tn_perf *event_of(const struct tn_link *link)
-{
-    const struct tn_table *table = &link->object.broker->table[TN_KIND_PERF];
-
-    for (u32 k = 0; !link->perf && k < table->count; k++)
-        if (((struct tn_perf *)table->slot[k])->own == link)
-            return (struct tn_perf *)table->slot[k];
-    return link->perf;
-}
-
-/* Would a link be made today? As whoever made it, under the class that he named or that was the default. */
-static int hold_link(struct tn_broker *broker, const struct tn_link *link, char ret_host[64],
-                     struct tn_error *why)
+/* Would a link be made today, at that place of one of its hosts? As whoever made it, under the class that he named or
+   that was the default. */
+static int hold_at(struct tn_broker *broker, const struct tn_link *link, const struct tn_perf *place,
+                   char ret_host[64], struct tn_error *why)
 {
     struct tn_caller caller = {
         .broker = broker, .uid = link->object.uid, .groups = link->groups, .ret_fd = -1};
-    _unref_ struct tn_perf *place = event_of(link);
     _unref_ struct tn_bhost *host = NULL;
     struct tn_prog *prog = link->prog;
     int r = 0;
 
-    if (!place)
-        return 0;
-    TN_REF(place);
     tn_policy_host_name(broker->policy->names, place->path, ret_host);
     if (!prog->host && !governs(broker->policy, place->path))
         return 0;
     memcpy(caller.options.klass, prog->granted->klass, sizeof(caller.options.klass));
-    host = prog->host ? TN_REF(prog->host) : NULL;
-    if (!host)
+    if (prog->host && (!place->call || (prog->host->dev == place->dev && prog->host->ino == place->ino)))
+        host = TN_REF(prog->host);
+    else
         r = host_of(&caller, place, &host);
-    if (!r && (host->dev != place->dev || host->ino != place->ino))
+    if (r == -ENOENT || (!r && (host->dev != place->dev || host->ino != place->ino)))
         r = tn_fail(
             &caller.why, -ESTALE, "other_build",
             "%s is another file than the one that is attached to: the policy cannot be held against it",
@@ -608,6 +613,21 @@ static int hold_link(struct tn_broker *broker, const struct tn_link *link, char 
     if (!r)
         r = hold(&caller, prog, place, host, true);
     *why = caller.why;
+    return r;
+}
+
+static int hold_link(struct tn_broker *broker, const struct tn_link *link, char ret_host[64],
+                     struct tn_error *why)
+{
+    _free_ struct tn_perf *place = calloc(1, sizeof(*place));
+    u32 at = 0;
+    int r = 0;
+
+    if (!place)
+        return -ENOMEM;
+    ret_host[0] = '\0';
+    while (!r && !tn_link_host(link, &at, place))
+        r = hold_at(broker, link, place, ret_host, why);
     return r;
 }
 

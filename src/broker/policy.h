@@ -51,6 +51,7 @@ struct tn_policy_ask {
     struct tn_asker asker;
     struct tn_authority by_class, recorder, authority;
     struct tn_granted *granted;
+    const struct tn_bhost *host;  /* NULL: none */
     const struct tn_bound *bound; /* of the host, where there is one, and … */
     u32 entry;                    /* … the function that the program is attached to */
 };

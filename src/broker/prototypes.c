@@ -92,7 +92,10 @@ static int place(const struct tn_eim *eim, const char *host, const struct tn_eim
     if (r)
         return r;
     *ret = (struct tn_host_func){
-        .addr = item->address, .offset = tn_host_elf_offset(elf, item->address), .name = item->symbol};
+        .addr = item->address,
+        .offset = tn_host_elf_offset(elf, item->address),
+        .name = item->symbol,
+        .flags = tn_host_throws_by_name(item->symbol)};
     for (u32 k = 0; k < elf->nsegments; k++)
         if (elf->segment[k].exec && item->address >= elf->segment[k].addr &&
             item->address - elf->segment[k].addr < elf->segment[k].filesz)

@@ -17,8 +17,7 @@
     F(r13)                                                                                                   \
     F(r12)                                                                                                   \
     F(bp)                                                                                                    \
-    F(bx) F(r11) F(r10) F(r9) F(r8) F(ax) F(cx) F(dx) F(si) F(di) F(orig_ax) F(ip) F(cs) F(flags) F(sp)      \
-        F(ss)
+    F(bx) F(r11) F(r10) F(r9) F(r8) F(ax) F(cx) F(dx) F(si) F(di) F(orig_ax) F(ip) F(cs) F(flags) F(sp) F(ss)
 
 static int add_function(struct btf *btf, const char *name, int result, const char *const *arg,
                         const int *type, u32 n)

@@ -9,10 +9,13 @@
 #include "cli/cli.h"
 
 #define DOOR "libtenon-door.so"
+enum { KEY_CLASS = 0x100 };
 
 static const struct argp_option options[] = {
     {"host", 'H', "FILE|PID[,PID...]", 0,
      "whose types the tool sees as a module of its kernel, and where programs attached by type go", 0},
+    {"class", KEY_CLASS, "NAME", 0,
+     "the extension class of the host's policy that the tool's programs are loaded under", 0},
     {"pid", 'p', "PID[,PID...]", 0, "whose system calls the tool means where it names no process", 0},
     {0},
 };
@@ -37,9 +40,11 @@ static int option(int key, char *arg, struct argp_state *state)
 {
     if (key == 'p' && !is_list(arg))
         argp_error(state, "-p %s: not process ids parted by commas", arg);
-    if (key != 'H' && key != 'p')
+    if (key == KEY_CLASS && strlen(arg) >= sizeof(((struct tn_ctl_class *)0)->name))
+        argp_error(state, "--class %s: too long", arg);
+    if (key != 'H' && key != 'p' && key != KEY_CLASS)
         return ARGP_ERR_UNKNOWN;
-    if (setenv(key == 'H' ? "TENON_HOST" : "TENON_PIDS", arg, 1))
+    if (setenv(key == 'H' ? "TENON_HOST" : key == 'p' ? "TENON_PIDS" : "TENON_CLASS", arg, 1))
         argp_failure(state, 1, errno, "the environment");
     return 0;
 }
@@ -47,7 +52,7 @@ static int option(int key, char *arg, struct argp_state *state)
 static const struct argp argp = {
     options,
     option,
-    "[--host FILE|PID] [-p PID] -- TOOL [ARG...]",
+    "[--host FILE|PID] [--class NAME] [-p PID] -- TOOL [ARG...]",
     "Run a tool (bpftool, anything built on libbpf) so that its bpf(2) calls reach tenon instead of the "
     "kernel. The tool "
     "must call libc's syscall(): a static program does not.",
@@ -93,7 +98,7 @@ int tn_cmd_run(int argc, char **argv)
         if (strcmp(argv[i], "--") == 0)
             tool = argv + i + 1;
         else if (!strcmp(argv[i], "--host") || !strcmp(argv[i], "-H") || !strcmp(argv[i], "--pid") ||
-                 !strcmp(argv[i], "-p"))
+                 !strcmp(argv[i], "-p") || !strcmp(argv[i], "--class"))
             i++;
         else if (argv[i][0] != '-')
             tool = argv + i;

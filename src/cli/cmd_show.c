@@ -90,6 +90,9 @@ static void show_link(const struct tn_ctl_link *link)
     else
         printf("  address     0x%" PRIx64 ", file offset 0x%" PRIx64 ", by %.32s\n", link->address,
                link->file_offset, link->tactic);
+    if (memmem(link->tactic, sizeof(link->tactic), "breakpoint", 10))
+        printf("              a breakpoint: each pass costs a signal, one to two microseconds; a debugger "
+               "must pass SIGTRAP on\n");
     if (link->left)
         printf("  left        %u, whose calls are not seen: %.512s\n", link->left, link->left_why);
     printf("  attached    in %.3f ms, no thread held longer than %.3f ms%s\n", (double)link->attach_ns / 1e6,

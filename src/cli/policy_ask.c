@@ -9,8 +9,6 @@
 #include "cli/policy_ask.h"
 
 #include <errno.h>
-#include <grp.h>
-#include <pwd.h>
 
 #include "cli/cli.h"
 #include "cli/connect.h"
@@ -522,24 +520,46 @@ int tn_policy_diff(const struct tn_policy_cmd *cmd)
 
 /* ---------------------------------------------------------------------------------------------- simulate */
 
-/* With the groups that the account has; the broker counts those that the process has. */
-static bool admits_user(const struct tn_class *c, u32 uid)
-{
-    const struct passwd *p = getpwuid(uid);
-    _free_ gid_t *group = NULL;
-    int n = 0;
+/* Who made a link, with the groups that his process had, and where it is held to a policy. */
+struct held {
+    u32 uid, ngroups;
+    u32 *group; /* owned */
+    char host[4096];
+    u32 next;
+};
 
-    if (p)
-        (void)getgrouplist(p->pw_name, p->pw_gid, NULL, &n);
-    group = calloc((size_t)n + 1, sizeof(*group));
-    if (!group || (n && getgrouplist(p->pw_name, p->pw_gid, group, &n) < 0))
-        n = 0;
-    return tn_eim_class_admits_user(c, uid, group, (u32)n);
+static int held_of(u32 id, struct held *h, struct tn_error *err)
+{
+    _free_ struct tn_ctl_held *reply = malloc(sizeof(*reply));
+    struct tn_ctl_held_of of = {.id = id, .host = h->next};
+    struct tn_ctl_error why;
+
+    if (!reply)
+        return -ENOMEM;
+    do {
+        int r = tn_ctl(TN_CTL_LINK_HELD, &of, sizeof(of), reply, sizeof(*reply));
+        u32 *grown;
+
+        if (r < 0)
+            return tn_ctl_why(&why) ? tn_fail(err, r, why.why.reason, "%s", why.why.message) : r;
+        reply->n = TN_MIN(reply->n, TN_CTL_HELD_GROUPS);
+        grown = reallocarray(h->group, of.group + reply->n + 1, sizeof(*grown));
+        if (!grown)
+            return -ENOMEM;
+        h->group = grown;
+        memcpy(h->group + of.group, reply->group, reply->n * sizeof(*grown));
+        of.group += reply->n;
+    } while (reply->n && of.group < reply->ngroups);
+    h->uid = reply->uid;
+    h->ngroups = of.group;
+    h->next = reply->next;
+    snprintf(h->host, sizeof(h->host), "%.*s", (int)sizeof(reply->host) - 1, reply->host);
+    return 0;
 }
 
 /* Would the policy have let this link be? 0, or negative with `why`. */
-static int hold_link(const struct asked *a, const struct tn_ctl_link *link, const struct tn_cli_uses *uses,
-                     char ret_class[64], struct tn_error *why)
+static int hold_link(const struct asked *a, const struct tn_ctl_link *link, const struct held *held,
+                     const struct tn_cli_uses *uses, char ret_class[64], struct tn_error *why)
 {
     enum tn_eim_place at = uses->head.needs.typed ? TN_AT_FUNCTION : place_at(link->is_call, link->is_exit);
     const char *function = at == TN_AT_FUNCTION ? uses->head.function : link->symbol;
@@ -549,8 +569,8 @@ static int hold_link(const struct asked *a, const struct tn_ctl_link *link, cons
     int r = c ? 0 : -EACCES;
 
     snprintf(ret_class, 64, "%s", c ? tn_eim_class_name(c) : uses->head.klass);
-    if (!r && !admits_user(c, uses->head.uid))
-        r = tn_fail(why, -EACCES, "class_user", "class \"%s\" is not for user %u", ret_class, uses->head.uid);
+    if (!r && !tn_eim_class_admits_user(c, held->uid, held->group, held->ngroups))
+        r = tn_fail(why, -EACCES, "class_user", "class \"%s\" is not for user %u", ret_class, held->uid);
     if (!r)
         r = tn_eim_admits_place(c, at, function, func_id(a, function), why);
     for (u32 k = 0; k < uses->n && !r; k++)
@@ -562,19 +582,15 @@ static int hold_link(const struct asked *a, const struct tn_ctl_link *link, cons
     return r || !needs->replaces ? r : tn_eim_replaces(c, why);
 }
 
-/* The same for a link of any host: 1 it would stay, 0 it would not, negative: it cannot be said. */
-static int simulate_link(const struct tn_policy_cmd *cmd, const struct tn_ctl_link *link, char ret_class[64],
+/* The same at one of the link's hosts: 1 it would stay, 0 it would not, negative: it cannot be said. */
+static int simulate_host(const struct tn_policy_cmd *cmd, const struct tn_ctl_link *link,
+                         const struct held *held, const struct tn_cli_uses *uses, char ret_class[64],
                          struct tn_error *why)
 {
-    struct tn_cli_uses uses;
     struct asked a = {.cmd = cmd};
-    int r = tn_cli_uses_of(link->prog_id, &uses, why);
+    int r = tn_cli_host_open(
+        held->host, &(struct tn_cli_host_opts){.paths = cmd->words, .npaths = cmd->nwords}, &a.host, why);
 
-    if (r)
-        return r;
-    snprintf(ret_class, 64, "%s", uses.head.klass);
-    r = tn_cli_host_open(link->target, &(struct tn_cli_host_opts){.paths = cmd->words, .npaths = cmd->nwords},
-                         &a.host, why);
     if (!r)
         r = tn_cli_policy_open(cmd->words, cmd->nwords, &a.host, &a.policy, why);
     if (!r && !tn_eim_governs(a.policy.eim, a.policy.name))
@@ -582,10 +598,25 @@ static int simulate_link(const struct tn_policy_cmd *cmd, const struct tn_ctl_li
     else if (!r && !a.policy.bound) /* no types: probes need none */
         r = tn_eim_bind(a.policy.eim, a.policy.name, a.host.base, &a.policy.bound, why);
     if (!r)
-        r = hold_link(&a, link, &uses, ret_class, why) ? 0 : 1;
-    tn_cli_uses_clear(&uses);
+        r = hold_link(&a, link, held, uses, ret_class, why) ? 0 : 1;
     asked_clear(&a);
     return r;
+}
+
+/* At all of them; `held` is left at the one that decides. */
+static int simulate_link(const struct tn_policy_cmd *cmd, const struct tn_ctl_link *link, struct held *held,
+                         char ret_class[64], struct tn_error *why)
+{
+    struct tn_cli_uses uses;
+    int r = tn_cli_uses_of(link->prog_id, &uses, why), stays = 1;
+
+    if (r)
+        return r;
+    snprintf(ret_class, 64, "%s", uses.head.klass);
+    while (stays == 1 && !(r = held_of(link->id, held, why)) && *held->host)
+        stays = simulate_host(cmd, link, held, &uses, ret_class, why);
+    tn_cli_uses_clear(&uses);
+    return r ? r : stays;
 }
 
 int tn_policy_simulate(const struct tn_policy_cmd *cmd)
@@ -607,13 +638,17 @@ int tn_policy_simulate(const struct tn_policy_cmd *cmd)
     r = tn_connect(false, &err);
     while (!r && tn_ctl(TN_CTL_LINK_NEXT, &after, sizeof(after), &link, sizeof(link)) >= 0) {
         struct tn_error why = {0};
+        struct held held = {0};
         char klass[64] = "";
         int stays;
 
         after = link.id;
         if (tn_ctl_link(link.id, &link)) /* gone meanwhile; and with strings that end */
             continue;
-        stays = simulate_link(cmd, &link, klass, &why);
+        stays = simulate_link(cmd, &link, &held, klass, &why);
+        free(held.group);
+        if (*held.host)
+            snprintf(link.target, sizeof(link.target), "%s", held.host);
         refused += stays == 0;
         trouble += stays < 0;
         json_array_append_new(rows, json_pack("{s:I, s:s, s:o, s:s, s:s, s:s, s:s, s:s}", "id",

@@ -144,8 +144,7 @@ int tn_ask_access(const struct tn_asker *q, const struct tn_access *a, struct tn
     if (tn_access_is_name(c->bound, a)) {
         if (tn_class_names(c, a->btf_id))
             return 0;
-    } else if (tn_class_covers(c, write, a->btf_id, a->offset, (u64)a->offset + a->size) &&
-               (!a->var || tn_class_names(c, a->var))) {
+    } else if (tn_class_covers_places(c, a) && (!a->var || tn_class_names(c, a->var))) {
         return 0;
     }
     return deny_bytes(c, err, a);

@@ -15,18 +15,12 @@ int tn_ask_answer_of(const struct tn_bound *b, const char *function, const struc
 
 int tn_ask_offer(const struct tn_bound *b, u32 btf_id, struct tn_host_function *ret);
 
-/* words.c: the capabilities that together are these bytes: "write(r->headers_out.status)". Arguments of
-   `func` (may be NULL) come first, then variables that have a state capability, then pointers that `reads`
-   says are readable, then the type's name. */
+/* words.c: the capabilities that together are the bytes of an access to an object that has a type, or is a
+   variable: "write(r->headers_out.status)". `func` may be NULL; `reads`: which pointers may be followed. */
 struct tn_words {
     const char **text;
     u32 n;
 };
-int tn_words_of(const struct tn_bound *b, const struct tn_bfunc *func, struct tn_bag *bag, bool write,
-                u32 type, u64 off, u64 size, bool (*reads)(const void *self, u32 type, u64 off),
-                const void *self, struct tn_words *ret);
-
-/* … of an access to an object that has a type, or is a variable. */
 int tn_words_of_access(const struct tn_bound *b, const struct tn_bfunc *func, struct tn_bag *bag,
                        const struct tn_access *a, bool (*reads)(const void *self, u32 type, u64 off),
                        const void *self, struct tn_words *ret);

@@ -150,9 +150,9 @@ void tn_offer_names(const struct tn_btf *btf, u32 kind, struct tn_nearest *near)
 
 /* path.c */
 int tn_path_resolve(const struct tn_scope *s, const struct tn_path *path, struct tn_reach *ret);
-/* Calls `say` with each of the smallest paths that together hold bytes [off, off + size) of the type, "" for
-   the whole of it: ".uri.len". */
-int tn_path_spell(const struct tn_btf *btf, u32 type, u64 off, u64 size, struct tn_bag *bag,
+/* Calls `say` with each of the smallest paths that together hold the bytes of the access (its places included) in
+   an object of the type, "" for the whole of it: ".uri.len", ".headers[..].hash". */
+int tn_path_spell(const struct tn_btf *btf, u32 type, const struct tn_access *access, struct tn_bag *bag,
                   int (*say)(void *self, const char *fields), void *self);
 
 /* class.c */
@@ -163,6 +163,8 @@ int tn_class_make(const struct tn_bound *b, struct tn_bag *bag, const char *name
 bool tn_buffer_is(const struct tn_buffer *b, const struct tn_access *a);
 /* The bytes lie in what is granted. */
 bool tn_class_covers(const struct tn_class *c, bool write, u32 type, u64 off, u64 end);
+/* … and so does each place of the access. */
+bool tn_class_covers_places(const struct tn_class *c, const struct tn_access *a);
 /* Some path of its begins with the variable: it may be told by its address. */
 bool tn_class_names(const struct tn_class *c, u32 var);
 

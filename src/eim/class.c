@@ -171,7 +171,8 @@ static int join(struct tn_bag *bag, struct tn_class *c, u32 op)
     return 0;
 }
 
-bool tn_class_covers(const struct tn_class *c, bool write, u32 type, u64 off, u64 end)
+/* The one that has the byte at `off`, or NULL. */
+static const struct tn_grant *grant_at(const struct tn_class *c, bool write, u32 type, u64 off)
 {
     const struct tn_grant *g = c->grant[write];
     u32 lo = 0, hi = c->ngrants[write];
@@ -184,7 +185,32 @@ bool tn_class_covers(const struct tn_class *c, bool write, u32 type, u64 off, u6
         else
             hi = mid;
     }
-    return lo && g[lo - 1].type == type && g[lo - 1].end >= end;
+    return lo && g[lo - 1].type == type && g[lo - 1].end > off ? &g[lo - 1] : NULL;
+}
+
+bool tn_class_covers(const struct tn_class *c, bool write, u32 type, u64 off, u64 end)
+{
+    const struct tn_grant *g = grant_at(c, write, type, off);
+
+    return g && g->end >= end;
+}
+
+/* Places that lie in one grant are gone through at once. */
+bool tn_class_covers_places(const struct tn_class *c, const struct tn_access *a)
+{
+    u64 places = TN_MAX(a->places, 1u), off = a->offset;
+
+    for (u64 k = 0; k < places;) {
+        const struct tn_grant *g = grant_at(c, a->kind == TN_ACCESS_WRITE, a->btf_id, off);
+
+        if (!g || g->end < off + a->size)
+            return false;
+        if (!a->step)
+            return true;
+        k += 1 + (g->end - off - a->size) / a->step;
+        off = a->offset + k * a->step;
+    }
+    return true;
 }
 
 bool tn_class_names(const struct tn_class *c, u32 var)

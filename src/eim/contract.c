@@ -456,6 +456,9 @@ static int note_fact(const struct tn_scope *s, struct tn_bfunc *f, const struct 
     case TN_FACT_MAY_SLEEP:
         f->host.sleeps = true;
         return 0;
+    case TN_FACT_NOTHROW:
+        f->host.nothrow = true;
+        return 0;
     case TN_FACT_NOT_REENTRANT:
         f->alone = true;
         return 0;

@@ -104,6 +104,7 @@ struct tn_cap {
     F(VALID,         "valid",         1, "of an entry: what the pointer or buffer names is there while it runs") \
     F(WRITABLE,      "writable",      1, "of an entry: what the buffer names is there, and may be written") \
     F(MAY_SLEEP,     "may_sleep",     0, "the function may wait")                                            \
+    F(NOTHROW,       "nothrow",       0, "no exception comes out of the function")                           \
     F(NOT_REENTRANT, "not_reentrant", 0, "the function may not be called while it runs")                     \
     F(OUTSIDE,       "outside",       1, "of an entry: it is not reached while that function runs")
 // clang-format on

@@ -26,6 +26,7 @@ static bool same(const struct tn_eim_use *a, const struct tn_eim_use *b)
            a->insn == b->insn && a->helper_id == b->helper_id && a->btf_id == b->btf_id &&
            a->access.kind == b->access.kind && a->access.btf_id == b->access.btf_id &&
            a->access.offset == b->access.offset && a->access.size == b->access.size &&
+           a->access.step == b->access.step && a->access.places == b->access.places &&
            a->access.var == b->access.var && a->access.buffer == b->access.buffer &&
            a->access.inside == b->access.inside && a->access.element == b->access.element &&
            a->access.first == b->access.first && a->access.end == b->access.end &&

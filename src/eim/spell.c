@@ -2,6 +2,9 @@
 /*
  * Bytes of a type as paths: the smallest things with a name that together hold them. Where some byte belongs
  * to nothing that has a name (padding, a union read across its members), it is what lies around it.
+ *
+ * Several places at once are bytes from the first to the end of the last, until an array is met whose elements they
+ * are the same field of: "[..]" of all, "[1 .. 3]" of some; behind it one place stands for all.
  */
 #include <errno.h>
 
@@ -18,6 +21,8 @@ struct speller {
     const char **path;
     u32 n, steps;
     u64 bytes; /* that the paths name together */
+    u32 size, step;
+    u64 places, times; /* places 1: bytes are bytes, and stand for so many others */
 };
 
 static int cover(struct speller *s, u32 type, u64 off, u64 end, const char *prefix, u32 depth);
@@ -29,7 +34,7 @@ static int emit(struct speller *s, const char *path, u64 bytes)
     if (!slot)
         return -ENOMEM;
     *slot = path;
-    s->bytes += bytes;
+    s->bytes += bytes * s->times;
     return 0;
 }
 
@@ -86,7 +91,7 @@ static int cover_struct(struct speller *s, const struct btf_type *t, u64 off, u6
             break;
         if (stop <= done)
             continue;
-        if (begin > done)
+        if (begin > done || (s->places > 1 && stop < end))
             return WHOLE;
         err = cover_member(s, t, m, done, TN_MIN(stop, end), prefix, depth);
         if (err)
@@ -123,6 +128,33 @@ static int cover_union(struct speller *s, const struct btf_type *t, u64 off, u64
     return best ? cover_member(s, t, best, off, end, prefix, depth) : WHOLE;
 }
 
+/* The same field of one element after another, or of every element of each in an array of arrays. */
+static int cover_elements(struct speller *s, const struct btf_array *a, u64 off, const char *prefix, u64 size,
+                          u32 depth)
+{
+    u64 first = off / size, places = s->places, times = s->times, inner = size / s->step;
+    const char *path;
+    int err;
+
+    if (s->step == size && off % size + s->size <= size)
+        inner = 1;
+    else if (size % s->step || off >= s->step || places != a->nelems * inner)
+        return WHOLE;
+    if (inner > 1 || (!first && places == a->nelems))
+        path = tn_bag_printf(s->bag, "%s[..]", prefix);
+    else
+        path = tn_bag_printf(s->bag, "%s[%llu .. %llu]", prefix, (unsigned long long)first,
+                             (unsigned long long)(first + places));
+    if (!path)
+        return -ENOMEM;
+    s->places = inner;
+    s->times *= places / inner;
+    err = part(s, a->type, off % size, off % size + (inner - 1) * s->step + s->size, prefix, path, depth);
+    s->places = places;
+    s->times = times;
+    return err;
+}
+
 static int cover_array(struct speller *s, const struct btf_array *a, u64 off, u64 end, const char *prefix,
                        u32 depth)
 {
@@ -133,6 +165,8 @@ static int cover_array(struct speller *s, const struct btf_array *a, u64 off, u6
         return WHOLE;
     first = off / (u64)size;
     last = (end - 1) / (u64)size;
+    if (s->places > 1 && first != last)
+        return last < a->nelems ? cover_elements(s, a, off, prefix, (u64)size, depth) : WHOLE;
     if (last >= a->nelems || last - first >= ELEMENTS)
         return WHOLE;
     for (u64 k = first; k <= last; k++) {
@@ -179,13 +213,40 @@ static int cover(struct speller *s, u32 type, u64 off, u64 end, const char *pref
     return err;
 }
 
-int tn_path_spell(const struct tn_btf *btf, u32 type, u64 off, u64 size, struct tn_bag *bag,
+/* Places that are no elements of one array have a name each, if they are few. */
+static int cover_each(struct speller *s, u32 type, const struct tn_access *a)
+{
+    int err = 0;
+
+    if (a->places > ELEMENTS)
+        return WHOLE;
+    s->places = 1;
+    for (u32 k = 0; k < a->places && !err; k++) {
+        u64 off = a->offset + (u64)k * a->step;
+
+        err = cover(s, type, off, off + s->size, "", 0);
+    }
+    return err;
+}
+
+int tn_path_spell(const struct tn_btf *btf, u32 type, const struct tn_access *a, struct tn_bag *bag,
                   int (*say)(void *self, const char *fields), void *self)
 {
-    struct speller s = {.b = btf, .bag = bag};
-    u64 end = off + TN_MAX(size, (u64)1);
-    int err = cover(&s, tn_btf_resolve(btf, type), off, end, "", 0);
+    struct speller s = {
+        .b = btf,
+        .bag = bag,
+        .size = TN_MAX(a->size, 1u),
+        .step = a->step,
+        .places = TN_MAX(a->places, 1u),
+        .times = 1,
+    };
+    u64 end = a->offset + (s.places - 1) * s.step + s.size;
+    int err;
 
+    type = tn_btf_resolve(btf, type);
+    err = cover(&s, type, a->offset, end, "", 0);
+    if (err == WHOLE && s.places > 1)
+        err = cover_each(&s, type, a);
     if (err == WHOLE)
         return say(self, "");
     for (u32 k = 0; k < s.n && !err; k++)

@@ -199,17 +199,19 @@ static int say(void *self, const char *fields)
     return *slot ? 0 : -ENOMEM;
 }
 
-int tn_words_of(const struct tn_bound *b, const struct tn_bfunc *func, struct tn_bag *bag, bool write,
-                u32 type, u64 off, u64 size, bool (*reads)(const void *self, u32 type, u64 off),
-                const void *self, struct tn_words *ret)
+/* Arguments of `func` (may be NULL) come first, then variables that have a state capability, then pointers that
+   `reads` says are readable, then the type's name. */
+static int words_of_object(const struct tn_bound *b, const struct tn_bfunc *func, struct tn_bag *bag,
+                           const struct tn_access *a, bool (*reads)(const void *self, u32 type, u64 off),
+                           const void *self, struct tn_words *ret)
 {
-    struct search s = {.b = b, .bag = bag, .want = type, .reads = reads, .self = self};
+    struct search s = {.b = b, .bag = bag, .want = a->btf_id, .reads = reads, .self = self};
     struct root root;
-    struct say how = {b, bag, &root, write, ret};
+    struct say how = {b, bag, &root, a->kind == TN_ACCESS_WRITE, ret};
 
-    if (!tn_is_composite(b->btf, type) || !find_root(&s, func, &root))
+    if (!tn_is_composite(b->btf, a->btf_id) || !find_root(&s, func, &root))
         return -ENOENT;
-    return tn_path_spell(b->btf, type, off, size, bag, say, &how);
+    return tn_path_spell(b->btf, a->btf_id, a, bag, say, &how);
 }
 
 bool tn_access_is_name(const struct tn_bound *b, const struct tn_access *a)
@@ -222,14 +224,13 @@ int tn_words_of_access(const struct tn_bound *b, const struct tn_bfunc *func, st
                        const struct tn_access *a, bool (*reads)(const void *self, u32 type, u64 off),
                        const void *self, struct tn_words *ret)
 {
-    bool write = a->kind == TN_ACCESS_WRITE;
     u32 var = tn_btf_kind_of(b->btf, a->btf_id) == BTF_KIND_VAR ? a->btf_id : a->var;
     struct root root = {tn_btf_name(b->btf, var), true, false};
-    struct say how = {b, bag, &root, write, ret};
+    struct say how = {b, bag, &root, a->kind == TN_ACCESS_WRITE, ret};
 
     if (!var)
-        return tn_words_of(b, func, bag, write, a->btf_id, a->offset, a->size, reads, self, ret);
-    return tn_path_spell(b->btf, tn_btf_type(b->btf, var)->type, a->offset, a->size, bag, say, &how);
+        return words_of_object(b, func, bag, a, reads, self, ret);
+    return tn_path_spell(b->btf, tn_btf_type(b->btf, var)->type, a, bag, say, &how);
 }
 
 static const char *field_of(const struct tn_bound *b, struct tn_bag *bag, const struct root *root, u32 type,

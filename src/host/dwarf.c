@@ -253,6 +253,30 @@ static bool c_like(u64 language)
     }
 }
 
+/* Numbers that DWARF got after version 5 among them. */
+static bool has_exceptions(u64 language)
+{
+    enum { CXX17 = 0x2a, CXX20 = 0x2b, CXX23 = 0x3a };
+
+    switch (language) {
+    case DW_LANG_C_plus_plus:
+    case DW_LANG_C_plus_plus_03:
+    case DW_LANG_C_plus_plus_11:
+    case DW_LANG_C_plus_plus_14:
+    case CXX17:
+    case CXX20:
+    case CXX23:
+    case DW_LANG_ObjC_plus_plus:
+    case DW_LANG_Ada83:
+    case DW_LANG_Ada95:
+    case DW_LANG_D:
+    case DW_LANG_Rust:
+        return true;
+    default:
+        return false;
+    }
+}
+
 static void read_unit(struct tn_dwarf *d, Dwarf_Die *unit)
 {
     struct tn_attrs a;
@@ -265,6 +289,7 @@ static void read_unit(struct tn_dwarf *d, Dwarf_Die *unit)
     (void)tn_dwarf_number(&a, TN_A_LANGUAGE, &language);
     producer = tn_dwarf_string(&a, TN_A_PRODUCER);
     d->c_names = c_like(language);
+    d->throws = has_exceptions(language);
     d->gnu = !strncmp(producer, "GNU ", 4);
     d->clang = strstr(producer, "clang") != NULL;
     d->found->nunits++;

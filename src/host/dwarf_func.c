@@ -459,7 +459,8 @@ void tn_dwarf_function(struct tn_dwarf *d, Dwarf_Die *die, struct tn_attrs *a)
     *f = (struct tn_found_func){.addr = addr,
                                 .size = size,
                                 .name = name_of(d, &s),
-                                .flags = s.external ? 0 : TN_HOST_STATIC,
+                                .flags =
+                                    (s.external ? 0 : TN_HOST_STATIC) | (d->throws ? TN_HOST_MAY_THROW : 0),
                                 .gnu = d->gnu,
                                 .clang = d->clang};
     f->link_name = tn_raw_string(raw, *s.linkage ? s.linkage : s.name);

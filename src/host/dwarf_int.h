@@ -59,6 +59,7 @@ struct tn_dwarf {
     u64 visited, budget;
     u32 char_node, index_node;
     bool declared;   /* as of tn_dwarf_read */
+    bool throws;     /* … has exceptions */
     bool c_names;    /* this unit's language has C's names */
     bool gnu, clang; /* and its compiler */
     u32 *scratch;    /* words of structs, enumerations and prototypes that are being read */

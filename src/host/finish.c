@@ -177,7 +177,8 @@ static int join_func(struct work *w, u32 id, const u32 *index)
                                     .size = sym->size,
                                     .name = tn_raw_string(&w->found->raw, name),
                                     .proto = proto,
-                                    .flags = sym->global ? 0 : TN_HOST_STATIC};
+                                    .flags =
+                                        (sym->global ? 0 : TN_HOST_STATIC) | tn_host_throws_by_name(name)};
         f->link_name = f->name;
         if (!proto)
             f->reason = TN_HOST_NOT_TYPED;
@@ -447,8 +448,9 @@ static bool is_there(const u64 *addrs, u32 n, u64 addr)
     return bsearch(&addr, addrs, n, sizeof(*addrs), by_number);
 }
 
-static int add_symbol(struct tn_found *found, const struct tn_symbol *sym, u32 name)
+static int add_symbol(struct tn_found *found, const struct tn_symbol *sym, const char *symbol)
 {
+    u32 name = tn_raw_string(&found->raw, symbol);
     struct tn_found_func *f = sym->func ? tn_found_add_func(found) : NULL;
     struct tn_found_var *v = sym->func ? NULL : tn_found_add_var(found);
     u32 flags = sym->global ? 0 : TN_HOST_STATIC;
@@ -460,7 +462,7 @@ static int add_symbol(struct tn_found *found, const struct tn_symbol *sym, u32 n
                                     .size = sym->size,
                                     .name = name,
                                     .link_name = name,
-                                    .flags = flags,
+                                    .flags = flags | tn_host_throws_by_name(symbol),
                                     .reason = TN_HOST_NO_PROTOTYPE};
     else
         *v = (struct tn_found_var){.addr = sym->addr, .size = sym->size, .name = name, .flags = flags};
@@ -490,7 +492,7 @@ static int add_untyped(struct work *w)
         bool there = s->at[i].func ? is_there(funcs, nf, s->at[i].addr) : is_there(vars, nv, s->at[i].addr);
 
         if (!there && tn_raw_identifier(name) && !strstr(name, ".cold"))
-            r = add_symbol(found, &s->at[i], tn_raw_string(&found->raw, name));
+            r = add_symbol(found, &s->at[i], name);
     }
     return r;
 }

@@ -32,6 +32,11 @@ const char *tn_host_reason_text(enum tn_host_reason reason)
     return reason < TN_HOST_NREASONS ? reasons[reason].text : "?";
 }
 
+u32 tn_host_throws_by_name(const char *symbol)
+{
+    return !strncmp(symbol, "_Z", 2) ? TN_HOST_MAY_THROW : 0; /* C++, as the Itanium ABI writes names */
+}
+
 const char *tn_host_source_name(enum tn_host_source source)
 {
     static const char *const names[] = {

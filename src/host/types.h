@@ -55,8 +55,11 @@ enum {
     TN_HOST_ALIAS = 4,          /* a further symbol of the function in front of it in order of addresses */
     TN_HOST_THREAD_LOCAL = 8,   /* a variable without an address */
     TN_HOST_RETURN_UNSURE = 16, /* Clang may have dropped the result of a static function that nobody reads */
-    TN_HOST_FLAGS = 31
+    TN_HOST_MAY_THROW = 32,     /* a function in a language that has exceptions: C++, mostly */
+    TN_HOST_FLAGS = 63
 };
+/* Of a function of which only the symbol is known: TN_HOST_MAY_THROW, or 0. */
+u32 tn_host_throws_by_name(const char *symbol);
 
 struct tn_host_func {
     u64 addr;   /* of the link; 0 where reason is INLINED */

@@ -11,6 +11,7 @@
  * is found in the state and used again; when nothing needs to be mapped, no thread is borrowed at all.
  */
 #include "inject/brain.h"
+#include "rewrite/refusals.h"
 #include "rewrite/stash.h"
 
 #include <errno.h>
@@ -49,8 +50,17 @@ int tn_brain_order(struct tn_entry *c, u32 op, u32 n, u64 a, u64 b, u64 third, c
     got = tn_send(c->b->job, &o, sizeof(o), body, len, fds, nfds);
     if (got >= 0)
         got = tn_recv(c->b->job, &in, sizeof(in), NULL, NULL);
-    if (got < (ssize_t)sizeof(in.reply))
+    if (got < (ssize_t)sizeof(in.reply)) {
+        struct tn_status st;
+
+        if (tn_status_read(c->pid, c->pid, &st) == 0 && st.state != 'Z' && st.state != 'X')
+            return tn_fail(
+                c->err, -EAGAIN, "hands_ended",
+                "the process of ours that was at work in process %d ended in the middle of it; what it "
+                "had begun is undone: try again",
+                c->pid);
         return tn_fail(c->err, -ESRCH, "vanished", "process %d ended in the middle of it", c->pid);
+    }
     if (in.reply.err < 0) {
         if (c->err && !c->err->reason[0])
             *c->err = in.reply.why;
@@ -207,6 +217,21 @@ static int find_place(struct tn_entry *c, bool *ret_there)
     }
 }
 
+static int plan_all(struct tn_entry *c, bool *ret_there)
+{
+    const struct tn_attach_spec *s = c->spec;
+    int r;
+
+    if (s->syscall)
+        tn_brain_step("plan");
+    r = s->syscall ? tn_plan_syscalls(c) : find_place(c, ret_there);
+    if (r == 0 && !*ret_there && (!s->follow || tn_plan_breaks(c)) && !c->st->vfork_done)
+        r = tn_plan_vfork(c);
+    if (r == 0 && !*ret_there && tn_plan_breaks(c))
+        r = tn_plan_guards(c);
+    return r;
+}
+
 static int write_all(struct tn_entry *c, bool fresh, struct tn_proc *proc, struct tn_install_facts *ret_facts)
 {
     struct tn_prog_slot prog;
@@ -224,6 +249,24 @@ static int write_all(struct tn_entry *c, bool fresh, struct tn_proc *proc, struc
     if (r == 0)
         r = tn_compose_program(c, &prog);
     return r < 0 ? r : tn_compose_links(c, &prog, proc, ret_facts);
+}
+
+/* The plan's, and of punned places what they came to. */
+static const char *tactic(const struct tn_entry *c)
+{
+    const char *tactic = c->plan->tactic;
+
+    for (u32 i = 0; i < c->nwishes && strcmp(tactic, "evicted"); i++) {
+        const struct tn_wish *w = &c->wish[i];
+        s32 site = tn_look_site(c, w->patch->addr + w->bias, w->patch);
+
+        if (!w->hook || !w->patch->punned)
+            continue;
+        tactic = site < 0 ? tn_pun_tactic(&w->pun)
+                          : tn_pun_tactic(&(struct tn_pun){.njumps = c->st->site[site].njumps,
+                                                           .prefixes = c->st->site[site].patched[0] != 0xe9});
+    }
+    return tactic;
 }
 
 int tn_brain_attach(struct tn_brain *b, struct tn_attach_result *res)
@@ -262,16 +305,18 @@ int tn_brain_attach(struct tn_brain *b, struct tn_attach_result *res)
         res->inherited = c.inherited.parent;
         goto done;
     }
-    if (r == 0 && b->spec->syscall)
-        tn_brain_step("plan");
     if (r == 0)
-        r = b->spec->syscall ? tn_plan_syscalls(&c) : find_place(&c, &there);
-    if (r == 0 && !there && !b->spec->follow && !c.st->vfork_done)
-        r = tn_plan_vfork(&c);
+        r = plan_all(&c, &there);
     /* An address may be taken between choosing and mapping: choose again. */
     for (int tries = 0; r == 0 && !there; tries++) {
         tn_brain_step("choose");
         r = tn_choose(&c);
+        if (r < 0 && !c.no_puns && !strcmp(c.err->reason, tn_refusal_name(TN_REFUSE_NO_ROOM_PUNNED))) {
+            c.no_puns = true;
+            *c.err = (struct tn_error){};
+            r = plan_all(&c, &there);
+            continue;
+        }
         if (r == 0)
             r = map_all(&c, &fresh, &proc);
         if (r != -EEXIST || tries == 3)
@@ -293,7 +338,7 @@ done:
     else
         *c.err = (struct tn_error){};
     if (c.plan) {
-        snprintf(res->tactic, sizeof(res->tactic), "%s", c.plan->tactic);
+        snprintf(res->tactic, sizeof(res->tactic), "%s", tactic(&c));
         snprintf(res->symbol, sizeof(res->symbol), "%s", c.plan->symbol);
         res->symbol_offset = c.plan->symbol_offset;
     } else {

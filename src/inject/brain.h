@@ -6,9 +6,11 @@
 #define TN_INJECT_BRAIN_H
 
 #include "inject/order.h"
+#include "rewrite/pun.h"
 
-#define TN_REACH      ((1ull << 31) - (1u << 20)) /* of a 32-bit displacement, with a margin */
-#define TN_WRITES_MAX 32768u
+#define TN_REACH         ((1ull << 31) - (1u << 20)) /* of a 32-bit displacement, with a margin */
+#define TN_WRITES_MAX    32768u
+#define TN_RESTORERS_MAX 8u
 
 /* One job. */
 struct tn_entry {
@@ -29,13 +31,22 @@ struct tn_entry {
         const struct tn_patch *patch;
         u64 bias;
         bool hook, common; /* … counts vfork children for all links */
+        bool needed;       /* without a hook, but not to be left out */
         bool keeps;        /* the hook keeps arguments for the exits */
         u32 place;         /* of the spec */
+        u16 mark;          /* of calls of the place that are left by a jump (mark.h); 0: none is */
         u64 func;          /* address of the place; of system calls 0 */
         u64 counter;       /* of the reference counter that goes with this one; 0: none */
         u32 round;         /* so many of the link are at this very place before it */
+        u32 ways;          /* bit k: the patch k places behind this one would do as well */
+        struct tn_pun pun; /* of a punned one that is not there already: chosen with the addresses */
+        u64 leads;         /* a jump through a word (tn_patch.slot): what was there */
     } * wish;
     u32 nwishes;
+    bool no_puns; /* there was no room for a punned jump: breakpoints instead */
+    /* Returns from handlers, which lie in no function that is known: 0 where there is none. */
+    struct tn_patch restorer[TN_RESTORERS_MAX];
+    u32 nrestorers;
     struct tn_attach_result *res; /* where what is left is told */
     /* requests of the MAP order */
     struct tn_map_req req[TN_MAP_REQS_MAX];
@@ -91,7 +102,8 @@ bool tn_look_linked(const struct tn_entry *c);
 s32 tn_look_site(const struct tn_entry *c, u64 addr, const struct tn_patch *p);
 static inline bool tn_site_is(const struct tn_site *s, u64 addr, const struct tn_patch *p)
 {
-    return s->addr == addr && s->len == p->len && s->hook_before == p->hook_before;
+    return s->addr == addr && s->len == p->len && s->hook_before == p->hook_before &&
+           s->njumps == (p->punned ? p->ninsns : 0) && s->rounds == (p->rounds != 0);
 }
 /* What is to be patched: the place of the spec (again: where it lies now), or all system calls that it means; and
    those that may be a vfork. Bytes that are neither the file's nor ours refuse a place; a system call is left, and
@@ -100,6 +112,9 @@ int tn_plan_again(struct tn_entry *c);
 int tn_plan_place(struct tn_entry *c);
 int tn_plan_syscalls(struct tn_entry *c);
 int tn_plan_vfork(struct tn_entry *c);
+/* Where breakpoints are to stand: every call that touches a mask or a handler, or a refusal (signals.c). */
+bool tn_plan_breaks(const struct tn_entry *c);
+int tn_plan_guards(struct tn_entry *c);
 void tn_plan_clear_wishes(struct tn_entry *c);
 
 /* choose.c: all requests of the MAP order. */

@@ -7,9 +7,13 @@
 #include "agent/agent.h"
 #include "agent/image.h"
 #include "inject/brain.h"
+#include "inject/stubs.h"
 #include "inject/tracee.h"
+#include "rewrite/mark.h"
+#include "rewrite/refusals.h"
 #include "rewrite/splice.h"
 #include "rewrite/trampoline.h"
+#include "rt/signals.h"
 
 #include <errno.h>
 #include <linux/bpf.h>
@@ -245,6 +249,14 @@ static int want_stash(struct tn_entry *c)
 #define COPY_NEED    192u /* of a system call's window: at most 16 bytes, and what notes or counts it */
 #define RECORDS_NEED 128u
 
+static bool has_tails(const struct tn_entry *c)
+{
+    for (u32 i = 0; i < c->nwishes; i++)
+        if (c->wish[i].patch->tail)
+            return true;
+    return false;
+}
+
 /* As long as the program's trampolines can get: everything far away, and room for what may become part of them. */
 static u32 tramp_bound(const struct tn_entry *c)
 {
@@ -268,6 +280,8 @@ static u32 tramp_bound(const struct tn_entry *c)
                              .nr = TN_NR_UNKNOWN,
                              .only = 1,
                              .calls = far,
+                             .marks = far,
+                             .mark_id = 1,
                              .footprint = c->spec->prog.footprint,
                              .text_at = far,
                              .claims = far,
@@ -279,10 +293,13 @@ static u32 tramp_bound(const struct tn_entry *c)
 
     for (u32 i = 0; i < c->nwishes; i++)
         kinds |= c->wish[i].hook ? 1u << c->wish[i].patch->place : 0;
+    if (has_tails(c))
+        kinds |= 1u << TN_PLACE_EXIT;
     for (u32 place = TN_PLACE_ENTRY; place <= TN_PLACE_SYSEXIT; place++) {
         int len;
 
         in.place = (enum tn_place_kind)place;
+        in.tail = place == TN_PLACE_EXIT && has_tails(c) ? TN_TAIL_RET : TN_TAIL_NOT;
         if (!(kinds >> place & 1))
             continue;
         len = tn_trampoline(&in, code, sizeof(code), NULL);
@@ -377,6 +394,66 @@ static int want_near_all(struct tn_entry *c)
     return r;
 }
 
+/* How far behind a window a jump of it may end: not in bytes of another patch. */
+static struct tn_patch with_neighbours(const struct tn_entry *c, const struct tn_patch *patch, u64 bias)
+{
+    struct tn_patch p = *patch;
+
+    for (s32 i; p.behind && (i = tn_state_overlap(c->st, p.addr + bias + p.len, p.behind, 0, -1)) >= 0;)
+        p.behind = (u8)(TN_MAX(c->st->site[i].addr, p.addr + bias + p.len) - (p.addr + bias + p.len));
+    return p;
+}
+
+static int choose_way(struct tn_entry *c, struct tn_stubs *stubs, struct tn_wish *w)
+{
+    for (u32 k = 0; w->ways >> k; k++) {
+        struct tn_patch p = with_neighbours(c, w->patch + k, w->bias);
+        int r;
+
+        if (!(w->ways >> k & 1))
+            continue;
+        r = p.punned ? tn_stubs_pun(stubs, &p, w->bias, &w->pun) : 0;
+        if (r == -ENOSPC)
+            continue;
+        w->patch += k;
+        w->ways >>= k;
+        return r;
+    }
+    return tn_refuse(c->err, -ENOTSUP, TN_REFUSE_NO_ROOM_PUNNED, w->patch->addr, NULL);
+}
+
+/* Where punned jumps lead: before all else, which has a wider choice. */
+static int want_stubs(struct tn_entry *c)
+{
+    _clean_(tn_stubs_clear) struct tn_stubs s = {};
+    u32 known;
+    int r = 0;
+
+    for (u32 i = 0; i < c->nwishes; i++)
+        r |= c->wish[i].patch->punned;
+    if (!r)
+        return 0;
+    r = tn_stubs_open(&s, &c->maps, NULL, 0, TN_STUB_PAGES);
+    for (u32 i = 0; i < c->st->nregions && r == 0; i++)
+        if (c->st->region[i].kind == TN_REGION_STUBS)
+            r = tn_stubs_add_page(&s, c->st->region[i].addr);
+    for (u32 i = 0; i < c->st->nsites && r == 0; i++)
+        for (u32 k = 0; k < c->st->site[i].njumps && r == 0; k++)
+            if (c->st->site[i].state != TN_SITE_FREE && c->st->site[i].state != TN_SITE_GONE)
+                r = tn_stubs_add(&s, c->st->site[i].stub[k]);
+    known = s.npages;
+    for (u32 i = 0; i < c->nwishes && r == 0; i++)
+        if (c->wish[i].patch->punned &&
+            tn_look_site(c, c->wish[i].patch->addr + c->wish[i].bias, c->wish[i].patch) < 0)
+            r = choose_way(c, &s, &c->wish[i]);
+    for (u32 i = known; i < s.npages && r == 0; i++) {
+        r = want(c, TN_REGION_STUBS, 0, s.page[i], TN_PAGE, PROT_READ | PROT_EXEC, false, -1, 0);
+        if (r == 0 && c->navoid < TN_MAP_REQS_MAX)
+            c->avoid[c->navoid++] = (struct tn_range){s.page[i], s.page[i] + TN_PAGE};
+    }
+    return r;
+}
+
 int tn_choose(struct tn_entry *c)
 {
     const struct tn_shared *sh = c->b->shared;
@@ -384,7 +461,9 @@ int tn_choose(struct tn_entry *c)
 
     c->nreq = c->nfds = c->navoid = 0;
     c->prog_known = false;
-    r = want_near_all(c);
+    r = want_stubs(c);
+    if (r == 0)
+        r = want_near_all(c);
     if (r == 0)
         r = want_agent(c);
     if (r == 0)
@@ -394,8 +473,12 @@ int tn_choose(struct tn_entry *c)
     if (r == 0)
         r = want_far(c, TN_REGION_STATS, 0, TN_MAX_LINKS * sizeof(struct tn_link_stats),
                      PROT_READ | PROT_WRITE, true, sh->stats);
+    if (r == 0)
+        r = want_far(c, TN_REGION_SIGNALS, 0, sizeof(struct tn_signals), PROT_READ | PROT_WRITE, false, -1);
     if (r == 0 && c->spec->syscall)
         r = want_far(c, TN_REGION_CALLS, 0, TN_CALLS * sizeof(u64), PROT_READ | PROT_WRITE, false, -1);
+    if (r == 0 && has_tails(c))
+        r = want_far(c, TN_REGION_MARKS, 0, TN_MARKS * sizeof(u64), PROT_READ | PROT_WRITE, false, -1);
     if (r == 0)
         r = want_far(c, TN_REGION_CLAIMS, 0, sh->ncpu * sizeof(struct tn_cpu_claim), PROT_READ | PROT_WRITE,
                      true, sh->claims);

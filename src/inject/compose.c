@@ -10,13 +10,17 @@
 #include "agent/agent.h"
 #include "agent/image.h"
 #include "inject/brain.h"
+#include "rewrite/mark.h"
 #include "rewrite/module.h"
 #include "rewrite/trampoline.h"
+#include "rt/signals.h"
+#include "rt/syscalls.h"
 
 #include <errno.h>
 
-#define STUCK_MS 200u
-#define HEAD     256u /* bytes of a program's text that may become part of a trampoline */
+#define STUCK_MS   200u
+#define SIGNALS_MS 1000u /* at least, for threads that block SIGTRAP for a moment */
+#define HEAD       256u  /* bytes of a program's text that may become part of a trampoline */
 
 int tn_compose_proc(struct tn_entry *c, struct tn_proc *p)
 {
@@ -183,6 +187,8 @@ static void wire(struct tn_place_req *q, const struct tn_patch *p, u64 bias, con
     q->change.place = p->place;
     q->change.hook_before = p->hook_before;
     q->change.ninsns = TN_MIN(p->ninsns, (u8)16);
+    q->change.rounds = p->rounds != 0;
+    q->change.njumps = p->punned ? q->change.ninsns : 0;
     memcpy(q->change.insn_off, p->insn_off, sizeof(q->change.insn_off));
     memcpy(q->change.from, p->expected, sizeof(q->change.from));
     memcpy(q->change.to, bytes, sizeof(q->change.to));
@@ -203,19 +209,54 @@ static s32 gone_site(struct tn_entry *c, const struct near *n)
 }
 
 static int displace(const struct tn_entry *c, const struct tn_patch *p, u64 bias,
-                    const struct tn_place_req *q, u8 *code, u64 cap, struct tn_displaced_out *out,
+                    const struct tn_place_req *q, u64 past, u8 *code, u64 cap, struct tn_displaced_out *out,
                     struct tn_error *err)
 {
     const struct tn_region *priv = tn_state_region(c->st, TN_REGION_PRIVATE, 0);
     const struct tn_region *calls = tn_state_region(c->st, TN_REGION_CALLS, 0);
+    const struct tn_region *signals = tn_state_region(c->st, TN_REGION_SIGNALS, 0);
+    u64 agent = tn_state_region(c->st, TN_REGION_AGENT_TEXT, 0)->addr, guard = 0;
+    int r = tn_agent_export("tn_agent_guard", &guard);
 
+    if (r < 0 || !signals)
+        return tn_fail(err, r < 0 ? r : -EPROTO, "bad_agent", "the agent's image lacks its guard");
     return tn_displaced(p,
                         &(struct tn_copy_to){.at = q->displaced,
                                              .load_bias = bias,
                                              .hook_entry_ptr = q->head,
+                                             .past = past,
                                              .priv = priv->addr,
-                                             .calls = calls ? calls->addr : 0},
+                                             .calls = calls ? calls->addr : 0,
+                                             .signals = signals->addr,
+                                             .guard = agent + guard},
                         code, (u32)cap, out, err);
+}
+
+static int write_stubs(struct tn_entry *c, const struct tn_pun *pun, const struct tn_displaced_out *out)
+{
+    int r = 0;
+
+    for (u32 k = 0; k < pun->njumps && r == 0; k++) {
+        const struct tn_region *reg = NULL;
+        u8 bytes[TN_PUN_STUB];
+        u32 len = tn_pun_stub(pun->stub[k], k ? out->jump_at[k] : out->enter, bytes);
+
+        for (u32 i = 0; i < c->st->nregions && !reg; i++)
+            if (c->st->region[i].kind == TN_REGION_STUBS &&
+                c->st->region[i].addr == TN_ROUND_DOWN(pun->stub[k], (u64)TN_PAGE))
+                reg = &c->st->region[i];
+        r = reg ? tn_brain_write(c, pun->stub[k], reg, bytes, len) : -EPROTO;
+    }
+    return r;
+}
+
+/* Where the last hook of what is patched at `addr` goes on; 0: nothing is. */
+static u64 site_past(const struct tn_entry *c, u64 addr)
+{
+    for (u32 k = tn_state_near(c->st, addr); k; k = c->st->site[k - 1].next_near)
+        if (c->st->site[k - 1].state >= TN_SITE_PATCHED && c->st->site[k - 1].addr == addr)
+            return c->st->site[k - 1].hook_return;
+    return 0;
 }
 
 /* Displaced instructions of a place: those of its site if it was ever patched, else new ones, in the memory of a
@@ -223,23 +264,32 @@ static int displace(const struct tn_entry *c, const struct tn_patch *p, u64 bias
 static int make_site(struct tn_entry *c, struct near *n, const struct tn_wish *w, struct tn_place_req *q)
 {
     const struct tn_patch *p = w->patch;
-    u64 bias = w->bias;
+    const u64 bias = w->bias;
     u8 code[TN_DISPLACED_MAX], bytes[TN_PATCH_MAX] = {};
     struct tn_displaced_out out = {};
+    u64 past = 0;
     int r = -ENOENT;
 
+    if (p->rounds && p->rounds != p->addr) {
+        past = site_past(c, p->rounds + bias);
+        if (!past)
+            return -EPROTO;
+    }
     q->common = w->common;
     q->keeps = w->keeps;
     q->counter = w->counter;
+    q->mark = w->mark;
     q->site = tn_look_site(c, p->addr + bias, p);
     q->slot = -1;
-    q->func = p->place == TN_PLACE_ENTRY || p->place == TN_PLACE_EXIT ? w->func : 0;
+    q->func = !p->tail && (p->place == TN_PLACE_ENTRY || p->place == TN_PLACE_EXIT) ? w->func : 0;
     q->region = (u32)(n->text - c->st->region);
     if (q->site >= 0) {
         const struct tn_site *s = &c->st->site[q->site];
 
         memcpy(out.insn_at, s->insn_at, sizeof(out.insn_at));
         wire(q, p, bias, s->patched, &out);
+        q->change.depends = s->depends;
+        memcpy(q->stub, s->stub, sizeof(q->stub));
         q->head = s->head;
         q->hook_return = s->hook_return;
         q->hook_at = s->hook_at;
@@ -252,14 +302,14 @@ static int make_site(struct tn_entry *c, struct near *n, const struct tn_wish *w
 
         q->head = s->head;
         q->displaced = s->displaced;
-        r = displace(c, p, bias, q, code, TN_MIN(s->displaced_len, (u64)sizeof(code)), &out, NULL);
+        r = displace(c, p, bias, q, past, code, TN_MIN(s->displaced_len, (u64)sizeof(code)), &out, NULL);
         if (r == 0)
             q->site = i;
     }
     if (r < 0) {
         q->head = take(&n->rec_used, n->rec->addr, 8, 8);
         q->displaced = n->text->addr + TN_ROUND_UP(n->text_used, 16ull);
-        r = displace(c, p, bias, q, code, sizeof(code), &out, c->err);
+        r = displace(c, p, bias, q, past, code, sizeof(code), &out, c->err);
         if (r < 0)
             return r;
         n->text_used = q->displaced + out.len - n->text->addr;
@@ -268,7 +318,14 @@ static int make_site(struct tn_entry *c, struct near *n, const struct tn_wish *w
     q->displaced_len = out.len;
     q->hook_return = out.hook_return;
     q->hook_at = out.hook_at;
-    r = tn_patch_bytes(p, bias, out.enter, bytes, c->err);
+    if (p->punned) {
+        memcpy(bytes, w->pun.bytes, sizeof(bytes));
+        memcpy(q->stub, w->pun.stub, sizeof(q->stub));
+        q->change.depends = w->pun.depends;
+        r = write_stubs(c, &w->pun, &out);
+    } else {
+        r = tn_patch_bytes(p, bias, out.enter, bytes, c->err);
+    }
     if (r < 0)
         return r;
     wire(q, p, bias, bytes, &out);
@@ -286,11 +343,71 @@ static enum tn_place_kind place_of(const struct tn_entry *c, const struct tn_pat
     return known && p->place == TN_PLACE_OFFSET ? TN_PLACE_ENTRY : (enum tn_place_kind)p->place;
 }
 
+/* Marks that are some hook's: whoever is still in a trampoline that is retired writes them, too. */
+struct marks {
+    u64 used[(TN_MARK_ID + 1) / 64];
+};
+static bool mark_used(const struct marks *m, u32 id)
+{
+    return m->used[id / 64] >> (id % 64) & 1;
+}
+
+/* Each place whose calls may be left by a jump has a mark of its own. */
+static int give_marks(struct tn_entry *c, struct marks *ours)
+{
+    _free_ u16 *of_place = calloc(c->spec->nothers + 1, sizeof(*of_place));
+    struct marks all = {.used = {1}};
+    u32 next = (u32)c->st->next_order, left = TN_MARK_ID;
+
+    if (!of_place)
+        return -ENOMEM;
+    for (u32 i = 0; i < c->st->nhooks; i++)
+        if (c->st->hook[i].state >= TN_HOOK_LIVE)
+            all.used[(c->st->hook[i].mark & TN_MARK_ID) / 64] |= 1ull << (c->st->hook[i].mark % 64);
+    for (u32 i = 0; i < c->nwishes; i++) {
+        struct tn_wish *w = &c->wish[i];
+        u16 *mark = &of_place[w->place];
+
+        if (!w->patch->tail)
+            continue;
+        for (; !*mark && left; left--, next++)
+            if (!mark_used(&all, next & TN_MARK_ID)) {
+                *mark = next & TN_MARK_ID;
+                all.used[*mark / 64] |= 1ull << (*mark % 64);
+                ours->used[*mark / 64] |= 1ull << (*mark % 64);
+            }
+        if (!*mark)
+            return tn_fail(c->err, -ENOSPC, "too_many_marks",
+                           "process %d has %u functions that are left by a jump and hooked there already",
+                           c->pid, (u32)TN_MARK_ID);
+        w->mark = *mark;
+    }
+    return 0;
+}
+
+/* What calls have left behind that were marked so for an earlier link. */
+static int wipe_marks(struct tn_entry *c, const struct marks *ours)
+{
+    const struct tn_region *marks = tn_state_region(c->st, TN_REGION_MARKS, 0);
+    const u64 none = 0;
+    u64 word[1024];
+    int r = 0;
+
+    for (u64 at = 0; marks && at < marks->len && r == 0; at += sizeof(word)) {
+        r = tn_peek(c->pid, marks->addr + at, word, TN_MIN(sizeof(word), marks->len - at));
+        for (u32 i = 0; i < TN_ARRAY_SIZE(word) && r == 0; i++)
+            if (word[i] && mark_used(ours, word[i] & TN_MARK_ID))
+                r = tn_brain_write(c, marks->addr + at + 8 * i, marks, &none, sizeof(none));
+    }
+    return r;
+}
+
 /* What all trampolines of a link have in common. `head`: room for the beginning of the program's text. */
 static int common_in(const struct tn_entry *c, const struct tn_prog_slot *prog, const struct tn_proc *facts,
                      u8 head[HEAD], struct tn_tramp_in *ret)
 {
     const struct tn_region *calls = tn_state_region(c->st, TN_REGION_CALLS, 0);
+    const struct tn_region *marks = tn_state_region(c->st, TN_REGION_MARKS, 0);
     u64 agent = tn_state_region(c->st, TN_REGION_AGENT_TEXT, 0)->addr, enter, leave;
     const struct tn_attach_spec *s = c->spec;
     ssize_t have = pread(s->prog.text, head, HEAD, s->prog.entry);
@@ -313,6 +430,7 @@ static int common_in(const struct tn_entry *c, const struct tn_prog_slot *prog, 
                                 .enter = agent + enter,
                                 .leave = agent + leave,
                                 .prog_bit = c->prog_bit,
+                                .marks = marks ? marks->addr : 0,
                                 .only = s->nr,
                                 .calls = calls ? calls->addr : 0,
                                 .footprint = s->prog.footprint,
@@ -357,7 +475,7 @@ static int make_hook(struct tn_entry *c, struct near *n, const struct tn_wish *w
     const struct tn_region *rec = n->rec, *text = n->text;
     const struct tn_patch *p = w->patch;
     enum tn_write_where where = TN_WRITE_FRESH;
-    u64 bias = w->bias;
+    const u64 bias = w->bias;
     const struct tn_attach_spec *s = c->spec;
     struct tn_tramp_in in = *common;
     u8 code[TN_TRAMPOLINE_MAX];
@@ -371,6 +489,11 @@ static int make_hook(struct tn_entry *c, struct near *n, const struct tn_wish *w
     in.place = place_of(c, p);
     in.nr = p->nr;
     in.flags_dead = p->flags_dead;
+    in.tail = p->tail;
+    in.unless = p->unless;
+    in.slot = p->slot ? p->slot + bias : 0;
+    in.leads = w->leads;
+    in.mark_id = w->mark;
     len = use_spare(c, &in, code, q);
     if (len) {
         where = TN_WRITE_HOOK;
@@ -421,7 +544,7 @@ static int install(struct tn_entry *c, const struct tn_install_req *req, const s
     return tn_brain_order(c, TN_ORDER_INSTALL, req->nplaces, 0, 0, 0, body, size, NULL, 0, ret, sizeof(*ret));
 }
 
-/* What the places of one round have taken of the near regions. */
+/* What the places of one group have taken of the near regions. */
 static void tell_used(const struct tn_entry *c, const struct near *near, u32 nnear,
                       struct tn_install_req *req)
 {
@@ -434,30 +557,14 @@ static void tell_used(const struct tn_entry *c, const struct near *near, u32 nne
     }
 }
 
-static int compose_one(struct tn_entry *c, const struct tn_wish *w, struct near *near, u32 *nnear,
-                       const struct tn_tramp_in *common, const struct tn_proc *facts, struct tn_place_req *q,
-                       bool *ret_left)
-{
-    struct near *k = near_for(c, near, nnear, w->patch->addr + w->bias);
-    int r = k ? make_site(c, k, w, q) : -ENOSPC;
-
-    *ret_left = false;
-    if (!w->hook && r < 0) { /* one that cannot be counted is left as it is */
-        *c->err = (struct tn_error){};
-        *ret_left = true;
-        return 0;
-    }
-    if (!k)
-        return tn_fail(c->err, -ENOSPC, "no_room_near", "the memory near the code is full");
-    return r == 0 && w->hook ? make_hook(c, k, w, common, facts, q) : r;
-}
-
+/* At least one order, which tells what has been taken. `more`: other groups follow. */
 static int install_all(struct tn_entry *c, struct tn_install_req *req, const struct tn_place_req *place,
                        u32 n, bool more, struct tn_install_facts *ret)
 {
-    int r = 0;
+    u32 done = 0;
+    int r;
 
-    for (u32 done = 0; done < n && r == 0; done += req->nplaces) {
+    do {
         struct tn_install_facts facts_of_it = {};
 
         req->nplaces = TN_MIN(n - done, (u32)BATCH);
@@ -466,7 +573,102 @@ static int install_all(struct tn_entry *c, struct tn_install_req *req, const str
         ret->hold_ns_max = TN_MAX(ret->hold_ns_max, facts_of_it.hold_ns_max);
         ret->threads = facts_of_it.threads;
         ret->interrupted = facts_of_it.interrupted;
+        done += req->nplaces;
+    } while (done < n && r == 0);
+    return r;
+}
+
+/* The handler that the kernel is to have, which knows where the process's signals are kept. */
+static int make_handler(struct tn_entry *c, struct near *near, u32 nnear, const struct tn_proc *facts,
+                        u64 *ret)
+{
+    static const u8 form[] = {0x48, 0xb9, 0, 0, 0, 0, 0, 0, 0, 0,              /* mov $signals,%rcx */
+                              0xff, 0x25, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}; /* jmp tn_agent_trap */
+    const u32 needs = 1u << TN_SYS_rt_sigaction | 1u << TN_SYS_rt_sigprocmask | 1u << TN_SYS_rt_sigreturn |
+                      1u << TN_SYS_rt_tgsigqueueinfo | 1u << TN_SYS_process_vm_readv | 1u << TN_SYS_getpid |
+                      1u << TN_SYS_gettid | 1u << TN_SYS_sched_yield;
+    const struct tn_region *signals = tn_state_region(c->st, TN_REGION_SIGNALS, 0);
+    u64 trap, agent = tn_state_region(c->st, TN_REGION_AGENT_TEXT, 0)->addr;
+    u8 code[sizeof(form)];
+    struct near *n = NULL;
+    int r = tn_agent_export("tn_agent_trap", &trap);
+
+    if ((facts->allowed_syscalls & needs) != needs)
+        return tn_fail(c->err, -EPERM, "seccomp",
+                       "no five-byte jump fits, and no breakpoint can stand in process %d: it filters the "
+                       "system calls that its "
+                       "signals would be kept with",
+                       c->pid);
+    if (facts->tp_how == TN_TP_ARCH_PRCTL)
+        return tn_fail(c->err, -ENOTSUP, "signals_not_ours",
+                       "no five-byte jump fits, and no breakpoint can stand in process %d: its threads "
+                       "cannot be told apart",
+                       c->pid);
+    for (u32 i = 0; i < nnear && !n; i++)
+        if (near[i].text->len - TN_ROUND_UP(near[i].text_used, 16ull) >= sizeof(code))
+            n = &near[i];
+    if (r < 0 || !n)
+        return r < 0 ? r : tn_fail(c->err, -ENOSPC, "no_room_near", "the memory near the code is full");
+    memcpy(code, form, sizeof(code));
+    memcpy(code + 2, &signals->addr, 8);
+    trap += agent;
+    memcpy(code + 16, &trap, 8);
+    *ret = n->text->addr + TN_ROUND_UP(n->text_used, 16ull);
+    n->text_used = *ret + sizeof(code) - n->text->addr;
+    return tn_brain_write(c, *ret, n->text, code, sizeof(code));
+}
+
+static int take_signals(struct tn_entry *c, u64 handler)
+{
+    u64 back, agent = tn_state_region(c->st, TN_REGION_AGENT_TEXT, 0)->addr;
+    int r = tn_agent_export("tn_agent_sigreturn", &back);
+
+    tn_brain_step("signals");
+    return r < 0 ? r
+                 : tn_brain_order(c, TN_ORDER_SIGNALS, 0, handler, agent + back,
+                                  TN_MAX(c->spec->wait_ms, SIGNALS_MS), NULL, 0, NULL, 0, NULL, 0);
+}
+
+/*
+ * What is installed together, one after the other: first what serves all links, and then needs SIGTRAP for itself; jumps out
+ * of a function last, since what they mark is to be seen where they lead, and with them those that are led past a hook, which
+ * must be there. In each of these a link's second hook at the same place comes after its first.
+ */
+enum phase { COMMON, PLACES, LATE, PHASES };
+static enum phase phase_of(const struct tn_wish *w)
+{
+    if (w->patch->tail == TN_TAIL_LEAVE || (w->patch->rounds && w->patch->rounds != w->patch->addr))
+        return LATE;
+    return w->hook ? PLACES : COMMON;
+}
+
+struct group {
+    enum phase phase;
+    u32 round;
+    struct tn_place_req *place;
+    u32 n;
+    bool lost; /* what counts vfork children, or touches masks and handlers, could not be had */
+};
+
+static int compose_one(struct tn_entry *c, const struct tn_wish *w, struct near *near, u32 *nnear,
+                       const struct tn_tramp_in *common, const struct tn_proc *facts, struct group *g)
+{
+    struct near *k = near_for(c, near, nnear, w->patch->addr + w->bias);
+    struct tn_place_req *q = &g->place[g->n];
+    int r;
+
+    *q = (struct tn_place_req){};
+    r = k ? make_site(c, k, w, q) : 0;
+    if (!w->hook && !w->needed && (!k || r < 0)) { /* one that cannot be counted is left as it is */
+        *c->err = (struct tn_error){};
+        g->lost |= tn_guard_needed(w->patch->nr) || w->patch->nr == TN_NR_UNKNOWN;
+        return 0;
     }
+    if (!k)
+        return tn_fail(c->err, -ENOSPC, "no_room_near", "the memory near the code is full");
+    if (r == 0 && w->hook)
+        r = make_hook(c, k, w, common, facts, q);
+    g->n += r == 0;
     return r;
 }
 
@@ -475,7 +677,9 @@ int tn_compose_links(struct tn_entry *c, const struct tn_prog_slot *prog, const 
 {
     _free_ struct tn_place_req *place = calloc(c->nwishes, sizeof(*place));
     struct tn_install_req req = {.link_index = c->spec->link_index, .prog = *prog, .stuck_ms = STUCK_MS};
-    u32 nnear = 0, rounds = 0;
+    u32 nnear = 0, rounds = 0, left = c->nwishes;
+    struct marks marks = {};
+    bool begun = false;
     struct tn_tramp_in common;
     struct near near[4];
     u8 head[HEAD];
@@ -484,35 +688,47 @@ int tn_compose_links(struct tn_entry *c, const struct tn_prog_slot *prog, const 
     if (!place)
         return -ENOMEM;
     r = common_in(c, prog, facts, head, &common);
+    if (r == 0)
+        r = give_marks(c, &marks);
+    if (r == 0)
+        r = wipe_marks(c, &marks);
     for (u32 i = 0; i < c->nwishes; i++)
         rounds = TN_MAX(rounds, c->wish[i].round + 1);
-    /* A second hook of the link at the same place is chained to the first, which must be there. */
-    for (u32 round = 0; round < rounds && r == 0; round++) {
-        u32 n = 0;
+    for (u32 step = 0; step < PHASES * rounds && left && r == 0; step++) {
+        struct group g = {.phase = (enum phase)(step / rounds), .round = step % rounds, .place = place};
+        u32 before = left;
+        u64 handler = 0;
 
         for (u32 i = 0; i < c->nwishes && r == 0; i++) {
             const struct tn_wish *w = &c->wish[i];
-            bool left;
 
-            if (w->round != round)
+            if (w->round != g.round || phase_of(w) != g.phase)
                 continue;
-            place[n] = (struct tn_place_req){};
-            r = compose_one(c, w, near, &nnear, &common, facts, &place[n], &left);
-            req.vfork_done |= !left && w->common && tn_wants(&tn_wanted_vforks, w->patch->nr);
-            n += !left;
+            u32 n = g.n;
+
+            r = compose_one(c, w, near, &nnear, &common, facts, &g);
+            req.vfork_done |= g.n > n && w->common && tn_wants(&tn_wanted_vforks, w->patch->nr);
+            left--;
         }
-        if (r == 0)
-            r = tn_brain_flush(c);
+        if (r == 0 && step == 0 && tn_plan_breaks(c) && c->st->signals != TN_SIGNALS_ON)
+            r = g.lost ? tn_fail(c->err, -ENOSPC, "no_room_near", "the memory near the code is full")
+                       : make_handler(c, near, nnear, facts, &handler);
+        if (r < 0 || (left == before && !handler))
+            continue;
+        r = tn_brain_flush(c);
         if (r == 0)
             r = tn_look_take(c);
-        if (r == 0) {
-            tell_used(c, near, nnear, &req);
-            tn_brain_step("install");
-            r = install_all(c, &req, place, n, round + 1 < rounds, ret);
-        }
+        if (r < 0)
+            continue;
+        tell_used(c, near, nnear, &req);
+        tn_brain_step("install");
+        begun = true;
+        r = install_all(c, &req, place, g.n, left > 0, ret);
+        if (r == 0 && handler)
+            r = take_signals(c, handler);
     }
     /* A link stands whole or not at all. */
-    if (r < 0 && c->st->link[req.link_index])
+    if (r < 0 && begun)
         tn_brain_order(c, TN_ORDER_UNLINK, 0, req.link_index, 0, 0, NULL, 0, NULL, 0, NULL, 0);
     return r;
 }

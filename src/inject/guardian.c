@@ -6,6 +6,7 @@
  * does not kill it.
  */
 #include "inject/hands.h"
+#include "rt/signals.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,6 +17,7 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 
 int tn_keep_only(int *keep, u32 n)
 {
@@ -54,15 +56,19 @@ void tn_step_aside(const char *name)
 
 enum errand { SERVE, REPAIR, GIVE_BACK };
 
-static void run_hands(struct tn_hands *h, enum errand errand)
+#define TRIES 4 /* to put things right: the last takes what it can get */
+
+/* Whether they came to their end. */
+static bool hands_end(struct tn_hands *h, enum errand errand, bool last)
 {
     pid_t pid = fork();
-    int status;
+    int status = -1;
 
     if (pid == 0) {
         prctl(PR_SET_NAME, "tenon-hands");
         (void)setpriority(PRIO_PROCESS, 0,
                           -20); /* while they wait for a processor, so do those whom they hold */
+        h->last = last;
         if (errand == SERVE)
             tn_hands_serve(h);
         else
@@ -72,8 +78,24 @@ static void run_hands(struct tn_hands *h, enum errand errand)
     if (pid > 0)
         while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
             ;
-    if (errand == SERVE && (h->st->changing || h->st->lent.tid))
-        run_hands(h, REPAIR); /* it died half-way: the bytes are put back whole */
+    return status == 0;
+}
+
+static bool half_done(const struct tn_state *st)
+{
+    return st->changing || st->lent.tid || st->leaving || st->signals == TN_SIGNALS_CHANGING;
+}
+
+static void run_hands(struct tn_hands *h, enum errand errand)
+{
+    if (errand == SERVE) {
+        hands_end(h, SERVE, false);
+        if (!half_done(h->st))
+            return;
+        errand = REPAIR; /* they died half-way: the bytes are put back whole */
+    }
+    for (int i = 1; i <= TRIES && !hands_end(h, errand, i == TRIES); i++)
+        nanosleep(&(struct timespec){.tv_nsec = i * 1000000}, NULL);
 }
 
 static void close_gates(const struct tn_hands *h)
@@ -104,7 +126,7 @@ void tn_guardian_run(const struct tn_guardian *given)
     h.st = mmap(NULL, sizeof(*h.st), PROT_READ | PROT_WRITE, MAP_SHARED, g.state_fd, 0);
     if (h.st == MAP_FAILED)
         _exit(1);
-    if (h.st->changing || h.st->lent.tid)
+    if (half_done(h.st))
         run_hands(&h, REPAIR); /* the guardian before this one died in the middle */
 
     for (;;) {

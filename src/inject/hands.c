@@ -56,10 +56,13 @@ static int order_write(struct tn_hands *h, const struct tn_write *w, u8 *bytes, 
     u64 addr = w->addr, len = w->len;
     const struct tn_region *reg = index < TN_STATE_REGIONS ? &h->st->region[index] : NULL;
     bool near = reg && (reg->kind == TN_REGION_NEAR_TEXT || reg->kind == TN_REGION_NEAR_RECORDS);
+    const u64 none = 0; /* all that calls find of ours where they leave marks */
     bool ok = reg && addr >= reg->addr && addr - reg->addr <= reg->len &&
               len <= reg->len - (addr - reg->addr) &&
-              (near || reg->kind == TN_REGION_PROC || reg->kind == TN_REGION_PRIVATE ||
-               reg->kind == TN_REGION_POOL || reg->kind == TN_REGION_AGENT_DATA);
+              (near || (reg->kind == TN_REGION_STUBS && !tn_state_stub(h->st, addr, len, -1)) ||
+               reg->kind == TN_REGION_PROC || reg->kind == TN_REGION_PRIVATE || reg->kind == TN_REGION_POOL ||
+               reg->kind == TN_REGION_AGENT_DATA ||
+               (reg->kind == TN_REGION_MARKS && len == sizeof(none) && !memcmp(bytes, &none, len)));
     int r;
 
     if (ok && near && addr - reg->addr < reg->used)
@@ -122,9 +125,14 @@ static int order_take(struct tn_hands *h, u64 proc, const struct tn_undo *undo, 
 
         if (undo[i].len == TN_UNDO_COUNTER)
             continue;
-        if (undo[i].len < 5 || undo[i].len > sizeof(undo[i].orig))
+        if (!undo[i].len || undo[i].len > sizeof(undo[i].orig))
             return -EPROTO;
         *c = (struct tn_change){.addr = undo[i].addr, .len = undo[i].len};
+        while (c->nmore < TN_ARRAY_SIZE(undo[i].more) && undo[i].more[c->nmore] &&
+               undo[i].more[c->nmore] < undo[i].len) {
+            c->more[c->nmore] = undo[i].more[c->nmore];
+            c->nmore++;
+        }
         memcpy(c->from, undo[i].patched, undo[i].len);
         memcpy(c->to, undo[i].orig, undo[i].len);
         nchanges++;
@@ -178,6 +186,19 @@ static int order_borrow(struct tn_hands *h, u32 wait_ms, struct tn_borrow_facts 
     return 0;
 }
 
+static int order_signals(struct tn_hands *h, u64 entry, u64 restorer, u32 wait_ms, struct tn_error *err)
+{
+    const struct tn_region *text = NULL, *agent = tn_state_region(h->st, TN_REGION_AGENT_TEXT, 0);
+
+    for (u32 i = 0; i < h->st->nregions; i++)
+        if (h->st->region[i].kind == TN_REGION_NEAR_TEXT &&
+            entry - h->st->region[i].addr < h->st->region[i].len)
+            text = &h->st->region[i];
+    if (!text || !agent || restorer - agent->addr >= agent->len || h->borrowed)
+        return tn_fail(err, -EPROTO, "bad_order", "the injector asked for an impossible handler");
+    return tn_hands_signals_on(h, entry, restorer, wait_ms, err);
+}
+
 static int serve_order(struct tn_hands *h, struct tn_order *o, u8 *body, u64 len, int *fds, u32 nfds, int job)
 {
     struct tn_reply reply = {};
@@ -227,6 +248,9 @@ static int serve_order(struct tn_hands *h, struct tn_order *o, u8 *body, u64 len
         extra = &facts.install;
         nextra = sizeof(facts.install);
         break;
+    case TN_ORDER_SIGNALS:
+        reply.err = order_signals(h, o->a, o->b, (u32)TN_MIN(o->c, 600000ull), &reply.why);
+        break;
     case TN_ORDER_UNLINK:
         reply.err = h->borrowed ? -EPROTO : tn_hands_unlink(h, (u32)o->a, &prog, &reply.why);
         break;
@@ -253,7 +277,7 @@ static int await(struct tn_hands *h, struct pollfd *p, u32 n)
 {
     struct pollfd all[3];
     sigset_t chld;
-    int r;
+    int r, more = 0;
 
     if (!h->held) {
         r = poll(p, n, -1);
@@ -268,12 +292,12 @@ static int await(struct tn_hands *h, struct pollfd *p, u32 n)
     for (;;) {
         struct signalfd_siginfo si;
 
-        r = poll(all, n + 1, -1);
+        r = poll(all, n + 1, more ? 0 : -1);
         if (r < 0 && errno != EINTR)
             return -errno;
         while (all[n].revents && read(h->chld, &si, sizeof(si)) == sizeof(si))
             ;
-        tn_tracee_wait(&h->t, 0);
+        more = tn_tracee_wait(&h->t, 0);
         tn_tracee_resume_all(&h->t);
         memcpy(p, all, n * sizeof(*p));
         for (u32 i = 0; i < n; i++)
@@ -341,6 +365,7 @@ static void detach(struct tn_hands *h, u32 link, u32 wait_ms, int fd)
     if (!res)
         return;
     res->err = tn_hands_unlink(h, link, &prog, &res->why);
+    h->st->leaving = 0;
     if (res->err == 0)
         res->err = tn_hands_wait_runs(h, prog, wait_ms, &res->why);
     res->hold_ns_max = h->t.hold_ns_max;
@@ -352,13 +377,20 @@ static void detach(struct tn_hands *h, u32 link, u32 wait_ms, int fd)
 void tn_hands_notice_exec(struct tn_hands *h)
 {
     const struct tn_region *proc = tn_state_region(h->st, TN_REGION_PROC, 0);
+    struct tn_maps maps _clean_(tn_maps_clear) = {};
+    const struct tn_vma *vma;
     struct tn_mark mark = {};
+    int r;
 
     if (!proc)
         return;
-    if (tn_tracee_read(&h->t, proc->addr + TN_PROC_MARK_OFF, &mark, sizeof(mark)) == 0 &&
-        mark.pid == (u32)h->t.pid && mark.start_time == h->st->start_time)
+    r = tn_tracee_read(&h->t, proc->addr + TN_PROC_MARK_OFF, &mark, sizeof(mark));
+    if (r == 0 && mark.pid == (u32)h->t.pid && mark.start_time == h->st->start_time)
         return;
+    /* Another program has no such mapping: one that is there and cannot be read is no reason to forget. */
+    vma = r < 0 && tn_maps_read(h->t.pid, &maps) == 0 ? tn_maps_at(&maps, proc->addr) : NULL;
+    if (vma && tn_is_marker(&maps, vma))
+        tn_tracee_stumble(&h->t);
     u64 start = h->st->start_time;
 
     /* Most of it was never touched, and is not to be: an empty file reads as zeros. */
@@ -375,6 +407,7 @@ static int open_target(struct tn_hands *h, struct tn_error *err)
     if (r < 0)
         return r;
     h->t.hup[0] = h->g->broker;
+    h->t.last = h->last;
     h->t.lent = &h->st->lent;
     if (tn_proc_start_time(h->g->pid) != h->st->start_time)
         return tn_fail(err, -ESRCH, "no_such_process", "process %d has ended", h->g->pid);
@@ -403,6 +436,8 @@ void tn_hands_serve(struct tn_hands *h)
             close(fds[i]);
         if (n != sizeof(task))
             continue;
+        if (task.op == TN_TASK_DETACH || task.op == TN_TASK_FORGET)
+            h->st->leaving = 1 + (u32)task.a;
         if (!open) {
             res->err = open_target(h, &res->why);
             if (res->err < 0) {
@@ -423,6 +458,7 @@ void tn_hands_serve(struct tn_hands *h)
             break;
         case TN_TASK_FORGET:
             tn_hands_unlink(h, (u32)task.a, &prog, NULL);
+            h->st->leaving = 0;
             break;
         case TN_TASK_HOLD:
             res->err = tn_hands_hold(h, fd, &res->why);
@@ -479,13 +515,16 @@ static void take_lent_back(struct tn_hands *h)
 void tn_hands_give_back(struct tn_hands *h, bool half)
 {
     const struct tn_region *proc;
-    u32 held = 0;
+    u32 held = 0, prog;
 
     if (open_target(h, NULL) < 0)
         return;
     take_lent_back(h);
     if (half) {
         tn_hands_repair(h);
+        if (h->st->leaving)
+            tn_hands_unlink(h, h->st->leaving - 1, &prog, NULL);
+        h->st->leaving = 0;
         return;
     }
     tn_hands_restore_all(h);

@@ -12,6 +12,7 @@
 
 #include "inject/order.h"
 #include "inject/patch.h"
+#include "rewrite/pun.h"
 
 struct tn_hands {
     const struct tn_guardian *g;
@@ -20,6 +21,7 @@ struct tn_hands {
     struct tn_tracee t;
     struct tn_borrowed b;
     bool borrowed, held;
+    bool last; /* nobody puts right what these leave */
     int pidfd;
     int chld; /* signalfd: a thread has stopped while nobody waits for one; −1: not needed yet */
 };
@@ -58,6 +60,14 @@ void tn_counter_lower(struct tn_hands *h, u32 index);
 void tn_counter_forget(struct tn_hands *h, u32 index);
 void tn_counter_lower_all(struct tn_hands *h);
 void tn_counter_repair(struct tn_hands *h);
+/* signals.c: SIGTRAP becomes ours, and the host's again; a breakpoint is told to its handler before it stands,
+   and forgotten when its code is gone. −EAGAIN "sigtrap_blocked"; of off: all stays as it is. */
+int tn_hands_signals_on(struct tn_hands *h, u64 entry, u64 restorer, u32 wait_ms, struct tn_error *err);
+int tn_hands_signals_off(struct tn_hands *h, u32 wait_ms);
+/* … of a dead holder, or of a parent whose copy this process is, whose bytes have been put back. */
+void tn_hands_signals_inherited(struct tn_hands *h, const struct tn_maps *maps);
+int tn_hands_break_add(struct tn_hands *h, u64 addr, u64 enter);
+void tn_hands_break_forget(struct tn_hands *h, u64 addr);
 /* hold.c: from the first instruction. */
 int tn_hands_hold(struct tn_hands *h, int ready_fd, struct tn_error *err);
 /* A thread that waits for the watcher's leave: `ready_fd` is told when it is seized; then it is held at the end

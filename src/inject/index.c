@@ -14,7 +14,7 @@
 
 #define BLOCK 32u
 
-_Static_assert(TN_PATCH_MAX <= BLOCK, "a site lies in two blocks at most");
+_Static_assert(TN_PATCH_MAX <= BLOCK, "a site and the bytes that it depends on lie in two blocks at most");
 
 static u32 list_of(u64 value)
 {
@@ -33,14 +33,13 @@ u32 tn_state_func(const struct tn_state *st, u64 func)
     return st->func[list_of(func)];
 }
 
-s32 tn_state_overlap(const struct tn_state *st, u64 addr, u32 len, s32 but)
+s32 tn_state_overlap(const struct tn_state *st, u64 addr, u32 len, u32 depends, s32 but)
 {
-    for (u64 block = addr / BLOCK - (addr >= BLOCK); block <= (addr + len - 1) / BLOCK; block++)
+    for (u64 block = addr / BLOCK - (addr >= BLOCK); block <= (addr + len + depends - 1) / BLOCK; block++)
         for (u32 k = tn_state_near(st, block * BLOCK); k; k = st->site[k - 1].next_near) {
             const struct tn_site *s = &st->site[k - 1];
 
-            if (s->state >= TN_SITE_PATCHED && (s32)k - 1 != but && s->addr < addr + len &&
-                addr < s->addr + s->len)
+            if (s->state >= TN_SITE_PATCHED && (s32)k - 1 != but && tn_site_meets(s, addr, len, depends))
                 return (s32)k - 1;
         }
     return -1;

@@ -524,6 +524,10 @@ int tn_inject_finish(struct tn_inject *inj, int fd, struct tn_attach_result *ret
         /* It may have been killed after the last step: then the link is there and nobody knows it. */
         if (t)
             tell(inj, t, &(struct tn_task){.op = TN_TASK_FORGET, .a = j->link_index}, -1, NULL);
+    } else if (tn_proc_start_time(j->pid)) {
+        ret->err =
+            tn_fail(&ret->why, -EINTR, "hands_ended",
+                    "what was at work in process %d was killed; what it had to do is done by others", j->pid);
     } else {
         ret->err = tn_fail(&ret->why, -ESRCH, "no_such_process", "process %d has ended", j->pid);
     }

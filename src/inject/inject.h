@@ -58,7 +58,7 @@ struct tn_attach_place {
     u64 ref_ctr; /* offset of its reference counter (counter.c); 0: none */
     u64 cookie;
 };
-#define TN_PLACES_MAX 16384u /* of one link */
+#define TN_LINK_PLACES_MAX 16384u /* of one link */
 
 struct tn_attach_spec {
     pid_t pid;

@@ -18,6 +18,7 @@
  * looked at one by one, at leisure: sleepers through /proc, the awake ones held for a moment.
  */
 #include "inject/hands.h"
+#include "rt/signals.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,6 +26,8 @@
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <time.h>
+
+#define SIGNALS_WAIT_MS 1000u /* for a thread that gives SIGTRAP back */
 
 const struct tn_region *tn_state_region(const struct tn_state *st, u32 kind, u32 id)
 {
@@ -55,6 +58,24 @@ static bool in_region(const struct tn_state *st, u32 kind, u64 addr, u64 len)
     return false;
 }
 
+bool tn_site_meets(const struct tn_site *s, u64 addr, u32 len, u32 depends)
+{
+    return (addr < s->addr + s->len + s->depends && s->addr < addr + len) ||
+           (addr < s->addr + s->len && s->addr < addr + len + depends);
+}
+
+bool tn_state_stub(const struct tn_state *st, u64 addr, u64 len, s32 but)
+{
+    for (u32 i = 0; i < st->nsites; i++) {
+        const struct tn_site *s = &st->site[i];
+
+        for (u32 k = 0; k < s->njumps && s->state != TN_SITE_FREE && s->state != TN_SITE_GONE; k++)
+            if ((s32)i != but && addr < s->stub[k] + TN_PUN_STUB && s->stub[k] < addr + len)
+                return true;
+    }
+    return false;
+}
+
 static int store(struct tn_hands *h, u64 addr, u64 value)
 {
     return addr % 8 ? -EINVAL : tn_tracee_write(&h->t, addr, &value, 8);
@@ -71,10 +92,40 @@ static void mirror(struct tn_hands *h, u32 site, u8 state)
         return;
     memcpy(u.orig, s->orig, u.len);
     memcpy(u.patched, s->patched, u.len);
+    for (u32 k = 1; k < s->njumps; k++)
+        u.more[k - 1] = s->insn_off[k];
     tn_tracee_write(&h->t, proc->addr + TN_PROC_UNDO_OFF + site * sizeof(u), &u, sizeof(u));
 }
 
 /* ------------------------------------------------------------------------------ install */
+
+/* A jump and nops into our text, or punned jumps to their stubs. */
+static bool leads_to_ours(const struct tn_state *st, const struct tn_place_req *p)
+{
+    const struct tn_change_wire *c = &p->change;
+    s32 rel;
+
+    if (!c->njumps && c->len == TN_BREAK_LEN)
+        return c->to[0] == 0xcc && !c->depends;
+    if (!c->njumps) {
+        memcpy(&rel, c->to + 1, 4);
+        return c->len >= 5 && !c->depends && c->to[0] == 0xe9 &&
+               in_region(st, TN_REGION_NEAR_TEXT, c->addr + 5 + (u64)(s64)rel, 1);
+    }
+    if (!c->len || c->njumps > TN_PUN_INSNS || c->njumps != c->ninsns || c->insn_off[0] ||
+        c->len + c->depends > sizeof(c->to) || memcmp(c->from + c->len, c->to + c->len, c->depends))
+        return false;
+    for (u32 k = 0; k < c->njumps; k++) {
+        u32 off = c->insn_off[k];
+
+        if (off >= c->len || (k && off <= c->insn_off[k - 1]) || c->from[off] == 0xcc ||
+            tn_pun_target(c->to + off, c->len + c->depends - off, c->addr + off) != p->stub[k] ||
+            !in_region(st, TN_REGION_STUBS, p->stub[k], TN_PUN_STUB) ||
+            tn_state_stub(st, p->stub[k], TN_PUN_STUB, p->site))
+            return false;
+    }
+    return true;
+}
 
 static int check_place(struct tn_hands *h, const struct tn_maps *maps, const struct tn_place_req *p,
                        struct tn_error *err)
@@ -82,19 +133,15 @@ static int check_place(struct tn_hands *h, const struct tn_maps *maps, const str
     const struct tn_state *st = h->st;
     const struct tn_change_wire *c = &p->change;
     const struct tn_vma *v = tn_maps_at(maps, c->addr);
-    bool hookless = !p->tramp;
-    s32 rel;
-    u64 to;
+    bool hookless = !p->tramp, trap = c->len == TN_BREAK_LEN && !c->njumps;
 
     if (!v)
         return tn_fail(err, -ENOENT, "not_mapped", "the code at 0x%llx of process %d is not there any more",
                        (unsigned long long)c->addr, st->pid);
-    memcpy(&rel, c->to + 1, 4);
-    to = c->addr + 5 + (u64)(s64)rel;
-    if (c->len < 5 || c->len > sizeof(((struct tn_undo *)0)->orig) || c->ninsns > 16 || !v->ino ||
-        !(v->prot & PROT_EXEC) || c->len > v->end - c->addr || c->to[0] != 0xe9 || c->from[0] == 0xcc ||
-        !in_region(st, TN_REGION_NEAR_TEXT, to, 1) || p->site >= (s32)TN_STATE_SITES ||
-        p->slot >= (s32)TN_STATE_HOOKS || p->region >= TN_STATE_REGIONS ||
+    if ((trap && (hookless || st->signals != TN_SIGNALS_ON)) ||
+        c->len > sizeof(((struct tn_undo *)0)->orig) || c->ninsns > 16 || !v->ino || !(v->prot & PROT_EXEC) ||
+        c->len + (u64)c->depends > v->end - c->addr || c->from[0] == 0xcc || !leads_to_ours(st, p) ||
+        p->site >= (s32)TN_STATE_SITES || p->slot >= (s32)TN_STATE_HOOKS || p->region >= TN_STATE_REGIONS ||
         !in_region(st, TN_REGION_NEAR_TEXT, p->displaced, p->displaced_len) ||
         !in_region(st, TN_REGION_NEAR_RECORDS, p->head, 8) || p->head % 8 ||
         !in_region(st, TN_REGION_NEAR_TEXT, p->hook_return, 1) ||
@@ -106,7 +153,7 @@ static int check_place(struct tn_hands *h, const struct tn_maps *maps, const str
     for (u32 k = 0; k < c->ninsns; k++)
         if (c->insn_off[k] >= c->len || !in_region(st, TN_REGION_NEAR_TEXT, c->insn_at[k], 1))
             return tn_fail(err, -EPROTO, "bad_order", "the injector asked for an impossible patch");
-    s32 other = tn_state_overlap(st, c->addr, c->len, p->site);
+    s32 other = tn_state_overlap(st, c->addr, c->len, c->depends, p->site);
 
     if (other >= 0)
         return tn_fail(err, -EBUSY, "overlaps_patch",
@@ -195,7 +242,9 @@ static void connect_answers(struct tn_hands *h, u64 func)
 
 static void to_change(struct tn_change *c, const struct tn_change_wire *w)
 {
-    *c = (struct tn_change){.addr = w->addr, .len = w->len, .ninsns = w->ninsns};
+    *c = (struct tn_change){.addr = w->addr, .len = w->len, .ninsns = w->ninsns, .depends = w->depends};
+    c->nmore = w->njumps ? w->njumps - 1 : 0;
+    memcpy(c->more, w->insn_off + 1, c->nmore);
     memcpy(c->from, w->from, sizeof(c->from));
     memcpy(c->to, w->to, sizeof(c->to));
     memcpy(c->insn_off, w->insn_off, sizeof(c->insn_off));
@@ -239,6 +288,7 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
     r = tn_maps_read(h->t.pid, &maps);
     if (r < 0)
         return tn_fail(err, r, "vanished", "process %d ended in the middle", h->t.pid);
+    tn_hands_signals_inherited(h, &maps);
     for (u32 i = 0; i < req->nplaces; i++) {
         r = check_place(h, &maps, &places[i], err);
         if (r < 0)
@@ -298,6 +348,9 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
                               .place = p->change.place,
                               .hook_before = p->change.hook_before,
                               .ninsns = p->change.ninsns,
+                              .njumps = p->change.njumps,
+                              .depends = p->change.depends,
+                              .rounds = p->change.rounds,
                               .state = TN_SITE_PLANNED,
                               .head = p->head,
                               .hook_return = p->hook_return,
@@ -305,6 +358,7 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
                               .func = p->func,
                               .displaced = p->displaced,
                               .displaced_len = room};
+        memcpy(s->stub, p->stub, sizeof(s->stub));
         memcpy(s->insn_off, p->change.insn_off, sizeof(s->insn_off));
         memcpy(s->insn_at, p->change.insn_at, sizeof(s->insn_at));
         memcpy(s->orig, p->change.from, sizeof(s->orig));
@@ -312,6 +366,8 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
         tn_state_list_site(st, site[i]);
         mirror(h, site[i], 1);
         r = store(h, p->head, p->tramp ? p->tramp : p->hook_return);
+        if (r == 0 && s->len == TN_BREAK_LEN && !s->njumps)
+            r = tn_hands_break_add(h, s->addr, s->displaced);
         if (r < 0)
             break;
     }
@@ -354,6 +410,8 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
             mirror(h, site[i], 2);
         }
         s->common |= p->common;
+        if (p->func)
+            s->func = p->func;
         if (!p->tramp)
             continue;
         u32 k = p->slot >= 0 ? (u32)p->slot : next_hook++;
@@ -370,7 +428,8 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
                                       .tramp = p->tramp,
                                       .tramp_cap = p->tramp_cap,
                                       .region = p->region,
-                                      .order = order};
+                                      .order = order,
+                                      .mark = p->mark};
         /* Behind the last byte: a probe is never told of a reader who is not there. It fails only when the process is
            gone. */
         if (counter[i] && tn_counter_raise(h, counter[i] - 1) == 0)
@@ -403,16 +462,31 @@ full:
 /* Hands that were killed in tn_change left some of the old bytes and some of the new, or its breakpoint. */
 static bool half_changed(const struct tn_site *s, const u8 *now)
 {
-    for (u32 i = 0; i < s->len; i++)
-        if (now[i] != s->orig[i] && now[i] != s->patched[i] && (i || now[i] != 0xcc))
+    for (u32 i = 0; i < s->len; i++) {
+        bool shut = i == 0;
+
+        for (u32 k = 1; k < s->njumps; k++)
+            shut |= s->insn_off[k] == i;
+        if (now[i] != s->orig[i] && now[i] != s->patched[i] && (!shut || now[i] != 0xcc))
             return false;
+    }
     return true;
+}
+
+/* Is what the site was made in still mapped there? */
+static bool still_mapped(const struct tn_maps *maps, const struct tn_site *s)
+{
+    const struct tn_vma *v = tn_maps_at(maps, s->addr);
+
+    return v && v->dev == s->dev && v->ino == s->ino && v->offset + (s->addr - v->start) == s->offset &&
+           v->prot & PROT_EXEC && v->end - s->addr >= s->len;
 }
 
 #define AT_ONCE 256u /* places that are changed while the threads are held once */
 
 /* `half`: hands were killed while they changed bytes. */
-static int restore_some(struct tn_hands *h, const u32 *sites, u32 n, bool half, struct tn_error *err)
+static int restore_some(struct tn_hands *h, const struct tn_maps *maps, const u32 *sites, u32 n, bool half,
+                        struct tn_error *err)
 {
     struct tn_state *st = h->st;
     struct tn_change changes[AT_ONCE];
@@ -425,11 +499,16 @@ static int restore_some(struct tn_hands *h, const u32 *sites, u32 n, bool half, 
         struct tn_change *c = &changes[nc];
         u8 now[TN_PATCH_MAX];
 
-        *c = (struct tn_change){.addr = s->addr, .len = s->len};
+        *c = (struct tn_change){.addr = s->addr, .len = s->len, .nmore = s->njumps ? s->njumps - 1 : 0};
+        memcpy(c->more, s->insn_off + 1, c->nmore);
         memcpy(c->from, s->patched, sizeof(c->from));
         memcpy(c->to, s->orig, sizeof(c->to));
-        if (tn_tracee_read(&h->t, s->addr, now, s->len) < 0)
+        if (!still_mapped(maps, s))
             continue; /* the module is gone */
+        if (tn_tracee_read(&h->t, s->addr, now, s->len) < 0) {
+            tn_tracee_stumble(&h->t);
+            continue;
+        }
         if (!memcmp(now, s->orig, s->len))
             continue;
         if (half && half_changed(s, now))
@@ -457,12 +536,15 @@ static int restore_some(struct tn_hands *h, const u32 *sites, u32 n, bool half, 
 /* What cannot be restored stays, whatever becomes of the others; the first failure is told. */
 static int restore(struct tn_hands *h, const u32 *sites, u32 n, bool half, struct tn_error *err)
 {
+    struct tn_maps maps _clean_(tn_maps_clear) = {};
     u32 was = h->st->changing;
-    int r = 0;
+    int r = tn_maps_read(h->t.pid, &maps);
 
+    if (r < 0)
+        return r;
     h->st->changing = was ? was : 1;
     for (u32 done = 0; done < n; done += AT_ONCE) {
-        int one = restore_some(h, sites + done, TN_MIN(n - done, AT_ONCE), half, r ? NULL : err);
+        int one = restore_some(h, &maps, sites + done, TN_MIN(n - done, AT_ONCE), half, r ? NULL : err);
 
         r = r ? r : one;
     }
@@ -471,15 +553,6 @@ static int restore(struct tn_hands *h, const u32 *sites, u32 n, bool half, struc
 }
 
 static void unlink_hook(struct tn_hands *h, u32 index);
-
-/* Is what the site was made in still mapped there? */
-static bool still_mapped(const struct tn_maps *maps, const struct tn_site *s)
-{
-    const struct tn_vma *v = tn_maps_at(maps, s->addr);
-
-    return v && v->dev == s->dev && v->ino == s->ino && v->offset + (s->addr - v->start) == s->offset &&
-           v->prot & PROT_EXEC && v->end - s->addr >= s->len;
-}
 
 /* Pages that were found to hold what we have written: nobody maps less than a page afresh, so that one site speaks for
    all on its page. A page that falls out of here is looked at again. */
@@ -532,6 +605,8 @@ void tn_hands_forget_gone(struct tn_hands *h)
         }
         if (s->common)
             st->vfork_done = 0;
+        if (gone && s->len == TN_BREAK_LEN && !s->njumps)
+            tn_hands_break_forget(h, s->addr);
         s->state = gone ? TN_SITE_GONE : TN_SITE_BARE;
         st->ngone += gone;
         mirror(h, i, 0);
@@ -555,12 +630,14 @@ static void unlink_hook(struct tn_hands *h, u32 index)
         st->prog[slot->prog].state = TN_HOOK_RETIRED;
 }
 
-/* The last link of a process takes the patches with it that served all links (vfork's call sites). */
-static u32 common_sites(struct tn_state *st, u32 *ret_sites)
+/* The last link of a process takes the patches with it that served all links: vfork's call sites, and calls that touch
+   masks and handlers, once SIGTRAP is the host's again. Where that cannot be now, they stay. */
+static u32 common_sites(struct tn_hands *h, u32 *ret_sites)
 {
+    struct tn_state *st = h->st;
     u32 n = 0;
 
-    if (st->nlive)
+    if (st->nlive || tn_hands_signals_off(h, SIGNALS_WAIT_MS) < 0)
         return 0;
     for (u32 i = 0; i < st->nsites; i++)
         if (st->site[i].state == TN_SITE_PATCHED && st->site[i].common) {
@@ -575,17 +652,17 @@ int tn_hands_unlink(struct tn_hands *h, u32 link_index, u32 *ret_prog, struct tn
 {
     struct tn_state *st = h->st;
     _free_ u32 *bare = calloc(st->nsites + 1, sizeof(*bare));
+    bool found = link_index < TN_MAX_LINKS && st->link[link_index];
     u32 n = 0;
     int r;
 
+    *ret_prog = TN_SLOT_BITS;
     if (!bare)
         return -ENOMEM;
-    if (link_index >= TN_MAX_LINKS || !st->link[link_index])
-        return tn_fail(err, -ENOENT, "no_link", "link %u is not in process %d", link_index, st->pid);
     /* Killed on the way, the rest of it is taken out by the next hands. */
-    st->changing = 2 + link_index;
+    st->changing = found ? 2 + link_index : 1;
     st->unsure = 1;
-    while (st->link[link_index]) {
+    while (found && st->link[link_index]) {
         const struct tn_hook_slot *slot = &st->hook[st->link[link_index] - 1];
 
         *ret_prog = slot->prog;
@@ -594,11 +671,13 @@ int tn_hands_unlink(struct tn_hands *h, u32 link_index, u32 *ret_prog, struct tn
             bare[n++] = slot->site;
     }
     st->unsure = 0;
-    n += common_sites(st, bare + n);
     /* When bytes cannot be restored now, the jump stays with an empty chain behind it: harmless. */
     r = n ? restore(h, bare, n, false, err) : 0;
+    n = r == 0 ? common_sites(h, bare) : 0;
+    if (n)
+        r = restore(h, bare, n, false, err);
     st->changing = 0;
-    return r;
+    return found ? r : tn_fail(err, -ENOENT, "no_link", "link %u is not in process %d", link_index, st->pid);
 }
 
 int tn_hands_wait_runs(struct tn_hands *h, u32 bit, u32 wait_ms, struct tn_error *err)
@@ -609,7 +688,7 @@ int tn_hands_wait_runs(struct tn_hands *h, u32 bit, u32 wait_ms, struct tn_error
 
     if (!p)
         return -ENOMEM;
-    if (!priv || h->st->prog[bit].state == TN_HOOK_LIVE)
+    if (!priv || bit >= TN_SLOT_BITS || h->st->prog[bit].state == TN_HOOK_LIVE)
         return 0; /* other links of the program are here: its runs are theirs as well */
     for (;;) {
         u32 running = 0;
@@ -635,15 +714,23 @@ int tn_hands_restore_all(struct tn_hands *h)
 {
     _free_ u32 *sites = calloc(h->st->nsites + 1, sizeof(*sites));
     u32 n = 0;
+    int r = 0;
 
     tn_counter_repair(h);
     tn_counter_lower_all(h);
     if (!sites)
         return -ENOMEM;
-    for (u32 i = 0; i < h->st->nsites; i++)
-        if (h->st->site[i].state == TN_SITE_PATCHED || h->st->site[i].state == TN_SITE_PLANNED)
-            sites[n++] = i;
-    return n ? restore(h, sites, n, h->st->changing != 0, NULL) : 0;
+    for (u32 pass = 0; pass < 2 && r == 0; pass++) {
+        n = 0;
+        if (pass && tn_hands_signals_off(h, SIGNALS_WAIT_MS) < 0)
+            break; /* handler and guards stay, and the process is as before */
+        for (u32 i = 0; i < h->st->nsites; i++)
+            if ((h->st->site[i].state == TN_SITE_PATCHED || h->st->site[i].state == TN_SITE_PLANNED) &&
+                (pass || !h->st->site[i].common))
+                sites[n++] = i;
+        r = n ? restore(h, sites, n, h->st->changing != 0, NULL) : 0;
+    }
+    return r;
 }
 
 int tn_hands_repair(struct tn_hands *h)
@@ -666,8 +753,11 @@ int tn_hands_repair(struct tn_hands *h)
         if (st->site[i].state == TN_SITE_PLANNED ||
             (st->site[i].state == TN_SITE_PATCHED && !st->site[i].common && !st->site[i].nhooks))
             sites[n++] = i;
-    n += common_sites(st, sites + n);
     r = n ? restore(h, sites, n, true, NULL) : 0;
+    if (r == 0 && st->signals == TN_SIGNALS_CHANGING)
+        tn_hands_signals_off(h, SIGNALS_WAIT_MS);
+    n = r == 0 ? common_sites(h, sites) : 0;
+    r = n ? restore(h, sites, n, true, NULL) : r;
     if (r == 0)
         st->changing = 0;
     return r;
@@ -800,7 +890,7 @@ static int look_at_thread_once(struct tn_hands *h, const struct tn_maps *maps, s
         tn_tracee_settle(&h->t, tid, 50000000ull);
         th = tn_tracee_find(&h->t, tid);
     }
-    if (!th || th->state != TN_TH_HELD || ptrace(PTRACE_GETREGS, tid, 0, &regs) < 0)
+    if (!th || th->state != TN_TH_HELD || tn_ptrace(&h->t, PTRACE_GETREGS, tid, 0, &regs) < 0)
         return !th || th->state == TN_TH_GONE;
     out = look_at_stack(h, maps, l, regs.rsp, regs.rip, 1);
     if (was_free) {

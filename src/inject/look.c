@@ -8,6 +8,7 @@
 #include "rewrite/module.h"
 #include "rewrite/refusals.h"
 #include "rewrite/vectors.h"
+#include "rt/signals.h"
 
 #include <elf.h>
 #include <errno.h>
@@ -19,7 +20,7 @@
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 
-#define EXITS_MAX 128u /* of one function */
+#define EXITS_MAX 640u /* of one function, and of those that run in its place */
 
 /* ------------------------------------------------------------------- what process is this */
 
@@ -175,7 +176,7 @@ int tn_look_markers(struct tn_entry *c)
                 continue;
             }
             code = tn_maps_at(&c->maps, u->addr);
-            if (!u->state || u->len < 5 || u->len > sizeof(u->orig) || !code || !(code->prot & PROT_EXEC) ||
+            if (!u->state || !u->len || u->len > sizeof(u->orig) || !code || !(code->prot & PROT_EXEC) ||
                 !code->ino || u->len > code->end - u->addr)
                 continue;
             if (code != opened) {
@@ -303,6 +304,14 @@ int tn_look_place(struct tn_entry *c, u32 nth)
 
 /* ----------------------------------------------------------------------------------- plan */
 
+static bool has_puns(const struct tn_patch *patch, u32 n)
+{
+    for (u32 k = 0; k < n; k++)
+        if (patch[k].punned)
+            return true;
+    return false;
+}
+
 /* What may be live at an entry of the module beyond its arguments. */
 static enum tn_vectors vectors_of(const struct tn_module *m)
 {
@@ -375,6 +384,7 @@ static int plan_new(struct tn_entry *c, struct source *s, u64 offset, u32 kind, 
 {
     struct tn_planned *p = *ret;
     struct tn_plan plan = {};
+    u32 places = 0;
     u64 addr = 0;
     int r = s->m ? 0 : tn_module_open(s->fd, &s->m, c->err);
 
@@ -396,14 +406,28 @@ static int plan_new(struct tn_entry *c, struct source *s, u64 offset, u32 kind, 
         return tn_fail(c->err, r, "not_code", "offset 0x%llx of %s is not in an executable segment",
                        (unsigned long long)offset, c->spec->path);
     const struct tn_func *f = tn_module_func(s->m, addr);
-    enum tn_place_kind place = kind == TN_PLACE_EXIT              ? TN_PLACE_EXIT
-                               : f && f->addr == addr && !f->part ? TN_PLACE_ENTRY
-                                                                  : TN_PLACE_OFFSET;
+    enum tn_place_kind place = kind == TN_PLACE_EXIT || kind == TN_PLACE_TAIL ? (enum tn_place_kind)kind
+                               : f && f->addr == addr && !f->part             ? TN_PLACE_ENTRY
+                                                                              : TN_PLACE_OFFSET;
 
     r = plan_code(s, place, addr, many, &plan, c->err);
-    if (r == 0 && plan.npatches > EXITS_MAX)
+    if (r == 0 && c->no_puns && has_puns(plan.patches, plan.npatches)) {
+        tn_plan_clear(&plan);
+        r = tn_refuse(c->err, -ENOTSUP, TN_REFUSE_TOO_SHORT, addr, NULL);
+    }
+    if (r < 0 && tn_break_serves(place, c->err->reason)) {
+        struct tn_error jump = *c->err;
+
+        *c->err = (struct tn_error){};
+        r = tn_plan_break(tn_module_code(s->m, addr), place, addr, &plan, c->err);
+        if (r < 0 && r != -ENOMEM)
+            *c->err = jump;
+    }
+    for (u32 i = 0; i < plan.npatches; i++)
+        places += !plan.patches[i].instead;
+    if (r == 0 && places > EXITS_MAX)
         r = tn_fail(c->err, -E2BIG, "too_many_exits", "the function has %u ways out; %u can be patched",
-                    plan.npatches, EXITS_MAX);
+                    places, EXITS_MAX);
     p->addr = addr;
     p->entry = place == TN_PLACE_ENTRY;
     if (r == 0)
@@ -430,6 +454,7 @@ static int plan_file(struct tn_entry *c, struct source *s, u64 offset, u32 kind,
         return -errno;
     key = tn_plans_key(&s->sb, offset, kind);
     key.vectors = vectors;
+    key.no_puns = c->no_puns;
     *ret = tn_plans_find(c->b->cache, &key);
     if (!*ret)
         *ret = tn_plans_find(&c->b->fresh, &key);
@@ -452,7 +477,7 @@ static int plan_file(struct tn_entry *c, struct source *s, u64 offset, u32 kind,
 /* Would it be written over, or write over, what is patched in another way? */
 static bool overlaps(const struct tn_entry *c, const struct tn_patch *p, u64 addr)
 {
-    return tn_state_overlap(c->st, addr, p->len, tn_look_site(c, addr, p)) >= 0;
+    return tn_state_overlap(c->st, addr, p->len, 0, tn_look_site(c, addr, p)) >= 0;
 }
 
 /* Bytes of a place before we do anything: the file's, or ours. */
@@ -461,11 +486,12 @@ static int look_bytes(const struct tn_entry *c, const struct tn_patch *p, u64 bi
 {
     u64 addr = p->addr + bias;
     s32 site = tn_look_site(c, addr, p);
+    u32 span = tn_patch_span(p);
     u8 now[TN_PATCH_MAX];
 
     if (p->len > sizeof(((struct tn_undo *)0)->orig))
         return tn_fail(err, -ENOTSUP, "window_too_long", "the place needs %u bytes", p->len);
-    if (tn_peek(c->pid, addr, now, p->len) < 0)
+    if (tn_peek(c->pid, addr, now, span) < 0)
         return tn_fail(err, -ENOENT, "not_mapped", "the code at 0x%llx of process %d cannot be read",
                        (unsigned long long)addr, c->pid);
     if (overlaps(c, p, addr))
@@ -473,10 +499,11 @@ static int look_bytes(const struct tn_entry *c, const struct tn_patch *p, u64 bi
                        "another hook changes the same instructions at 0x%llx in another way",
                        (unsigned long long)addr);
     if (site >= 0 && c->st->site[site].state == TN_SITE_PATCHED &&
-        !memcmp(now, c->st->site[site].patched, p->len))
+        !memcmp(now, c->st->site[site].patched, p->len) &&
+        !memcmp(now + p->len, p->expected + p->len, span - p->len))
         return 0;
-    as_put_back(c, addr, now, p->len);
-    if (memcmp(now, p->expected, p->len))
+    as_put_back(c, addr, now, span);
+    if (memcmp(now, p->expected, span))
         return tn_fail(err, -EEXIST, "foreign_bytes",
                        "the code at 0x%llx of process %d is not what %s says, and not ours: %s",
                        (unsigned long long)addr, c->pid, path,
@@ -487,7 +514,8 @@ static int look_bytes(const struct tn_entry *c, const struct tn_patch *p, u64 bi
 
 static bool same_place(const struct tn_patch *a, u64 a_bias, const struct tn_patch *b, u64 b_bias)
 {
-    return a->addr + a_bias == b->addr + b_bias && a->len == b->len && a->hook_before == b->hook_before;
+    return a->addr + a_bias == b->addr + b_bias && a->len == b->len && a->hook_before == b->hook_before &&
+           a->punned == b->punned && a->ninsns == b->ninsns && a->rounds == b->rounds;
 }
 
 static int wish(struct tn_entry *c, const struct tn_patch *p, u64 bias, bool hook)
@@ -513,24 +541,101 @@ static int wish(struct tn_entry *c, const struct tn_patch *p, u64 bias, bool hoo
     return 0;
 }
 
-/* All of the plan of a place, whose bytes are the file's or ours. `keeps`: they keep arguments for the exits. */
-static int wish_all(struct tn_entry *c, u32 place, const struct tn_planned *plan, bool keeps)
+/*
+ * One place, and the ways there are to patch it: patch[0], and those behind that may be had instead. A way in which it is
+ * patched already is the only one. Bytes that are the file's or ours; and why not, if there is no way.
+ */
+static int wish_one(struct tn_entry *c, const struct tn_patch *patch, u32 n, u64 bias, const char *path)
+{
+    struct tn_error why = {}, other;
+    u32 ways = 0, first = 0;
+    int r = 0;
+
+    for (u32 k = 0; k < n; k++) {
+        const struct tn_patch *p = &patch[k];
+        s32 site = tn_look_site(c, p->addr + bias, p);
+
+        other = (struct tn_error){};
+        if (look_bytes(c, p, bias, path, k ? &other : &why) < 0)
+            continue;
+        if (site >= 0 && c->st->site[site].state >= TN_SITE_PATCHED) {
+            first = k;
+            ways = 1;
+            break;
+        }
+        first = ways ? first : k;
+        ways |= 1u << (k - first);
+    }
+    if (!ways)
+        return tn_fail(c->err, -EBUSY, why.reason, "%s", why.message);
+    r = wish(c, &patch[first], bias, !patch->rounds || patch->rounds == patch->addr);
+    if (r < 0)
+        return r;
+    c->wish[c->nwishes - 1].needed = true;
+    c->wish[c->nwishes - 1].ways = ways;
+    return 0;
+}
+
+/* All of a plan, for a place of the spec: that place's own, or what runs in its stead. `keeps`: they keep arguments for the
+   exits. What functions that run in one another's stead have in common is patched once. */
+static int wish_all(struct tn_entry *c, u32 place, const struct tn_planned *plan, u64 bias, const char *path,
+                    bool keeps)
 {
     int r = 0;
 
-    for (u32 k = 0; r == 0 && k < plan->npatches; k++) {
-        r = look_bytes(c, &plan->patch[k], c->bias, c->spec->path, c->err);
-        if (r == 0)
-            r = wish(c, &plan->patch[k], c->bias, true);
-        if (r == 0) {
+    for (u32 k = 0, n; r == 0 && k < plan->npatches; k += n) {
+        const struct tn_patch *p = &plan->patch[k];
+        bool there = false;
+
+        for (n = 1; k + n < plan->npatches && plan->patch[k + n].instead; n++)
+            ;
+        for (u32 i = c->nwishes; p->tail && i-- > 0 && c->wish[i].place == place;)
+            there |= same_place(c->wish[i].patch, c->wish[i].bias, p, bias) && !c->wish[i].keeps;
+        if (!there)
+            r = wish_one(c, p, n, bias, path);
+        if (r == 0 && !there) {
             struct tn_wish *w = &c->wish[c->nwishes - 1];
 
             w->keeps = keeps;
             w->place = place;
-            w->func = plan->addr + c->bias;
+            w->func = c->plans[place]->addr + c->bias;
         }
     }
     return r;
+}
+
+/* Where a jump leads through a word of the process, and all that is to be patched there. */
+static int wish_beyond(struct tn_entry *c, u32 index)
+{
+    const struct tn_wish *w = &c->wish[index];
+    u64 at = w->patch->addr + w->bias, leads = 0;
+    _clean_(close_source) struct source s = {};
+    const struct tn_planned *p = NULL;
+    struct tn_error why = {0}, *err = c->err;
+    const struct tn_vma *v;
+    _close_ int fd = -1;
+    char detail[256];
+    int r;
+
+    if (tn_peek(c->pid, w->patch->slot + w->bias, &leads, sizeof(leads)) < 0)
+        leads = 0;
+    v = leads ? tn_maps_at(&c->maps, leads) : NULL;
+    if (!v || !v->ino || !(v->prot & PROT_EXEC))
+        return tn_refuse(err, -ENOTSUP, TN_REFUSE_EXIT_TAIL_OUTSIDE, at, "to no code of a file");
+    s.fd = fd = tn_open_mapped(c->pid, &c->maps, v);
+    if (fd < 0)
+        return tn_refuse(err, -ENOTSUP, TN_REFUSE_EXIT_TAIL_OUTSIDE, at, "to a file that cannot be opened");
+    c->wish[index].leads = leads;
+    c->err = &why;
+    r = plan_file(c, &s, v->offset + (leads - v->start), TN_PLACE_TAIL, false, &p);
+    if (r == 0)
+        r = wish_all(c, w->place, p, leads - p->addr, tn_vma_name(&c->maps, v), false);
+    c->err = err;
+    if (r == 0 || r == -ENOMEM)
+        return r;
+    snprintf(detail, sizeof(detail), "to 0x%llx of %.120s: %.48s", (unsigned long long)leads,
+             tn_vma_name(&c->maps, v), why.reason);
+    return tn_refuse(err, r, TN_REFUSE_EXIT_TAIL_OUTSIDE, at, detail);
 }
 
 void tn_plan_clear_wishes(struct tn_entry *c)
@@ -584,9 +689,15 @@ static int wish_place(struct tn_entry *c, u32 i)
         return tn_fail(c->err, -ENOENT, "not_mapped", "%s (offset 0x%llx) is not mapped in process %d",
                        c->spec->path, (unsigned long long)place->offset, c->pid);
     if (c->before)
-        r = wish_all(c, i, c->before[i], !c->spec->session);
+        r = wish_all(c, i, c->before[i], c->bias, c->spec->path, !c->spec->session);
     if (r == 0)
-        r = wish_all(c, i, c->plans[i], false);
+        r = wish_all(c, i, c->plans[i], c->bias, c->spec->path, false);
+    for (u32 k = first; k < c->nwishes && r == 0; k++) {
+        if (c->wish[k].patch->slot)
+            r = wish_beyond(c, k);
+        if (r == 0 && c->nwishes - first > EXITS_MAX)
+            r = tn_refuse(c->err, -ENOTSUP, TN_REFUSE_EXIT_TAIL_MANY, c->plans[i]->addr, NULL);
+    }
     if (r < 0 || !place->ref_ctr)
         return r;
     c->wish[first].counter = counter_at(c, at, place->ref_ctr);
@@ -805,6 +916,17 @@ int tn_plan_syscalls(struct tn_entry *c)
     return r;
 }
 
+/* Would it change what one that is hooked changes, in any of the ways there are for that one? */
+static bool meets_wish(const struct tn_entry *c, const struct tn_patch *p, u64 bias)
+{
+    for (u32 i = 0; i < c->nwishes; i++)
+        for (u32 k = 0; k == 0 || c->wish[i].ways >> k; k++)
+            if (!same_place(c->wish[i].patch + k, c->wish[i].bias, p, bias) &&
+                tn_patch_meets(c->wish[i].patch + k, c->wish[i].bias, p, bias))
+                return true;
+    return false;
+}
+
 /* Where vfork is called: libc, or the program itself if it has none. Not finding it is no failure. */
 int tn_plan_vfork(struct tn_entry *c)
 {
@@ -841,8 +963,169 @@ int tn_plan_vfork(struct tn_entry *c)
         if (!p->patch[i].refused && look_bytes(c, &p->patch[i], bias, "its file", &why) < 0)
             return 0;
     for (u32 i = 0; i < p->npatches && r == 0; i++)
-        if (!p->patch[i].refused)
+        if (!p->patch[i].refused && !meets_wish(c, &p->patch[i], bias))
             r = wish(c, &p->patch[i], bias, false);
+    return r;
+}
+
+/* ----------------------------------------------------------------------------- breakpoints */
+
+bool tn_plan_breaks(const struct tn_entry *c)
+{
+    for (u32 i = 0; i < c->nwishes; i++)
+        if (c->wish[i].hook && c->wish[i].patch->len == TN_BREAK_LEN && !c->wish[i].patch->punned)
+            return true;
+    return false;
+}
+
+static int no_breaks(struct tn_entry *c, const char *name, u64 addr, const char *why)
+{
+    return tn_fail(c->err, -ENOTSUP, "signals_not_ours",
+                   "no five-byte jump fits, and no breakpoint can stand in process %d: its signals cannot be "
+                   "kept for it, since "
+                   "code at 0x%llx of %s may set a mask or a handler, and cannot be hooked: %s",
+                   c->pid, (unsigned long long)addr, name, why);
+}
+
+/* `mov $15,%rax; syscall`, to which handlers return and nobody jumps. */
+static const struct tn_patch *restorer(struct tn_entry *c, const struct tn_vma *v, u64 bias, u64 addr)
+{
+    static const u8 code[] = {0x48, 0xc7, 0xc0, TN_GUARD_rt_sigreturn, 0, 0, 0, 0x0f, 0x05};
+    const u8 len = sizeof(code) - 2;
+    s32 site;
+    u8 now[sizeof(code)];
+    struct tn_patch *p;
+
+    if (c->nrestorers == TN_RESTORERS_MAX)
+        return NULL;
+    p = &c->restorer[c->nrestorers];
+    *p = (struct tn_patch){.addr = addr - len,
+                           .len = len,
+                           .ninsns = 1,
+                           .insn_len = {len},
+                           .place = TN_PLACE_SYSENTER,
+                           .hook_before = 1,
+                           .nr = TN_GUARD_rt_sigreturn,
+                           .resume = addr};
+    memcpy(p->expected, code, len);
+    site = tn_look_site(c, p->addr + bias, p);
+    if (p->addr + bias < v->start || addr + bias + 2 > v->end ||
+        tn_peek(c->pid, p->addr + bias, now, sizeof(now)) < 0 || memcmp(now + len, code + len, 2) ||
+        (memcmp(now, code, len) && (site < 0 || memcmp(now, c->st->site[site].patched, len))))
+        return NULL;
+    c->nrestorers++;
+    return p;
+}
+
+/* One file's. */
+static int guard_file(struct tn_entry *c, const struct tn_vma *v, const struct tn_planned *p, u64 bias)
+{
+    const char *name = tn_vma_name(&c->maps, v);
+    int r = 0;
+
+    for (u32 k = 0; k < p->npatches && r == 0; k++) {
+        const struct tn_patch *patch = &p->patch[k];
+        bool needed = patch->nr == TN_NR_UNKNOWN || tn_guard_needed(patch->nr);
+        struct tn_error why = {};
+
+        if (patch->nr != TN_NR_UNKNOWN && !tn_guarded(patch->nr))
+            continue;
+        if (patch->refused && patch->nr == TN_GUARD_rt_sigreturn) {
+            const struct tn_patch *back = restorer(c, v, bias, patch->addr);
+
+            r = back ? wish(c, back, bias, false)
+                     : no_breaks(c, name, patch->addr, "it returns from handlers in its own way");
+        } else if (patch->refused) {
+            r = needed ? no_breaks(c, name, patch->addr, tn_refusal_name(patch->refused)) : 0;
+        } else if (look_bytes(c, patch, bias, name, &why) < 0) {
+            r = needed ? no_breaks(c, name, patch->addr, why.reason) : 0;
+        } else {
+            r = wish(c, patch, bias, false);
+        }
+    }
+    return r;
+}
+
+/* Memory of ours, or of a broker that is dead: its hands have written down where. */
+static bool of_brokers(const struct tn_entry *c, u64 addr)
+{
+    struct tn_range list[TN_PROC_OURS_MAX];
+
+    for (u32 i = 0; i < c->st->nregions; i++)
+        if (addr - c->st->region[i].addr < c->st->region[i].len)
+            return true;
+    for (u32 i = 0; i < c->maps.n; i++) {
+        if (!tn_is_marker(&c->maps, &c->maps.vma[i]) ||
+            tn_peek(c->pid, c->maps.vma[i].start + TN_PROC_OURS_OFF, list, sizeof(list)) < 0)
+            continue;
+        for (u32 k = 0; k < TN_PROC_OURS_MAX; k++)
+            if (addr - list[k].start < list[k].end - list[k].start)
+                return true;
+    }
+    return false;
+}
+
+/* A call whose number is loaded right before it, and which is not one of those that count. */
+static bool harmless_call(const u8 *bytes, u64 at)
+{
+    u32 nr;
+
+    if (at < 5 || bytes[at - 5] != 0xb8)
+        return false;
+    memcpy(&nr, bytes + at - 4, sizeof(nr));
+    return !tn_guard_needed((s32)nr);
+}
+
+/* Code that is in no file, or in one that is no program: whether it makes system calls can be seen, but not always which. */
+static int guard_nameless(struct tn_entry *c, const struct tn_vma *v)
+{
+    u8 bytes[16 * TN_PAGE];
+
+    for (u64 at = v->start; at < v->end; at += sizeof(bytes) - 6) {
+        u64 n = TN_MIN(sizeof(bytes), v->end - at);
+
+        if (tn_peek(c->pid, at, bytes, n) < 0)
+            return no_breaks(c, "no program's file", at, "it cannot be read");
+        for (u64 i = 0; i + 1 < n; i++)
+            if (bytes[i] == 0x0f && bytes[i + 1] == 0x05 && !harmless_call(bytes, i) &&
+                (i >= 5 || at == v->start) && !of_brokers(c, at + i))
+                return no_breaks(c, "no program's file", at + i, "which call it makes is not known");
+        if (n < sizeof(bytes))
+            break;
+    }
+    return 0;
+}
+
+int tn_plan_guards(struct tn_entry *c)
+{
+    int r = 0;
+
+    c->nrestorers = 0;
+    for (u32 i = 0; i < c->maps.n && r == 0; i++) {
+        const struct tn_vma *v = &c->maps.vma[i];
+        const char *name = tn_vma_name(&c->maps, v);
+        const struct tn_planned *p = NULL;
+        struct tn_error why = {}, *err = c->err;
+        _clean_(close_source) struct source src = {};
+        _close_ int fd = -1;
+        u64 bias;
+
+        if (!(v->prot & PROT_EXEC) || !strncmp(name, "/memfd:tenon-", 13) || !strcmp(name, "[vsyscall]") ||
+            !strcmp(name, "[vdso]"))
+            continue;
+        if (!v->ino) {
+            r = guard_nameless(c, v);
+            continue;
+        }
+        src.fd = fd = tn_open_mapped(c->pid, &c->maps, v);
+        c->err = &why;
+        r = fd < 0 ? fd : plan_file(c, &src, TN_PLANNED_ALL, TN_PLACE_SYSENTER, false, &p);
+        c->err = err;
+        if (r < 0 && r != -ENOMEM)
+            r = guard_nameless(c, v);
+        else if (r == 0 && p->npatches && bias_of(p, v, &bias))
+            r = guard_file(c, v, p, bias);
+    }
     return r;
 }
 

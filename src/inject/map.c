@@ -66,10 +66,17 @@ static void batch_each(struct tn_hands *h, u64 stub, const struct tn_remote *cal
     }
 }
 
-/* Is `theirs` in the target still the file of `ours`? */
+/* Is `theirs` in the target still the file of `ours`? All that we pass are of inodes of their own. */
 static bool same_file(const struct tn_hands *h, int theirs, int ours)
 {
-    return syscall(SYS_kcmp, getpid(), h->t.pid, KCMP_FILE, ours, theirs) == 0;
+    long differ = syscall(SYS_kcmp, getpid(), h->t.pid, KCMP_FILE, ours, theirs);
+    struct stat a, b;
+    char path[64];
+
+    if (differ >= 0 || errno == EBADF)
+        return differ == 0;
+    snprintf(path, sizeof(path), "/proc/%d/fd/%d", h->t.pid, theirs); /* a kernel without kcmp */
+    return fstat(ours, &a) == 0 && stat(path, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
 /* What lies in the scratch page while a message is received: see recvmsg(2). */
@@ -129,8 +136,10 @@ static int pass(struct tn_hands *h, u64 stub, u64 at, const struct tn_remote *fi
     if (r < 0)
         return r;
     r = tn_tracee_read(&h->t, at, &s, sizeof(s));
-    if (r < 0)
+    if (r < 0) {
+        tn_tracee_stumble(&h->t); /* what arrived has numbers, but which? The next hands may read them. */
         return r;
+    }
 
     struct cmsghdr c;
     u32 got;
@@ -309,31 +318,55 @@ static int prove(struct tn_hands *h, const struct tn_map_req *reqs, u32 n, const
     return 0;
 }
 
+/* Closes what the target has of these: file ours[i] under the number theirs[i]. One that the target refuses to close
+   is asked for again, since nobody else ever would. */
+static void close_all(struct tn_hands *h, u64 stub, const int *ours, const int *theirs, u32 n)
+{
+    struct tn_remote calls[TN_FDS_MAX + 2];
+
+    for (u32 tries = 0; tries < 3; tries++) {
+        u32 ncalls = 0;
+
+        for (u32 i = 0; i < n; i++)
+            if (theirs[i] >= 0 && same_file(h, theirs[i], ours[i]))
+                calls[ncalls++] = close_call(theirs[i]);
+        if (!ncalls)
+            return;
+        batch_each(h, stub, calls, ncalls);
+    }
+    tn_tracee_stumble(&h->t);
+}
+
 /* Passes the descriptors and maps them, as many at a time as the target has room for. */
 static int map_files(struct tn_hands *h, u64 stub, u64 scratch, const struct tn_map_req *reqs, u32 n,
                      const int *fds, u32 nfds, bool *mapped)
 {
-    struct tn_remote calls[TN_MAP_REQS_MAX + TN_FDS_MAX + 1];
-    u32 which[TN_MAP_REQS_MAX], sent = 0, done = 0;
-    _close_ int ours = -1;
+    struct tn_remote calls[TN_MAP_REQS_MAX];
+    int theirs[2 + TN_FDS_MAX], ours[2 + TN_FDS_MAX]; /* what is open there: the pair, and what was passed */
+    u32 which[TN_MAP_REQS_MAX], nopen = 2, sent = 0, done = 0;
+    int r = tn_tracee_read(&h->t, scratch, theirs, 2 * sizeof(int)), pair[2];
     struct tn_remote first;
-    bool closed = false;
-    s32 pair[2];
-    int r = tn_tracee_read(&h->t, scratch, pair, sizeof(pair));
 
-    if (r < 0)
+    if (r < 0) {
+        tn_tracee_stumble(&h->t);
         return r;
-    ours = (int)syscall(SYS_pidfd_getfd, h->pidfd, pair[0], 0);
-    r = ours < 0 ? -errno : 0;
-    first = close_call(pair[0]);
+    }
+    for (u32 i = 0; i < 2; i++) {
+        ours[i] = pair[i] = (int)syscall(SYS_pidfd_getfd, h->pidfd, theirs[i], 0);
+        r = ours[i] < 0 ? -errno : r;
+        calls[i] = close_call(theirs[i]);
+    }
+    if (r < 0) /* made a moment ago: what has these numbers is ours */
+        batch_each(h, stub, calls, 2);
+    first = calls[0];
     while (sent < nfds && r == 0) {
-        int got[TN_FDS_MAX];
-        u32 nmap = 0, nclose = 0;
-        bool near_end = !closed && same_file(h, pair[0], ours);
-        int arrived =
-            pass(h, stub, scratch, near_end ? &first : NULL, ours, pair[1], fds + sent, nfds - sent, got);
+        bool near_end = !sent && same_file(h, theirs[0], ours[0]);
+        int *got = theirs + 2, arrived;
+        u32 nmap = 0;
 
-        closed = true;
+        arrived = pass(h, stub, scratch, near_end ? &first : NULL, ours[0], theirs[1], fds + sent,
+                       nfds - sent, got);
+
         if (arrived < 0) {
             r = arrived;
             break;
@@ -347,23 +380,36 @@ static int map_files(struct tn_hands *h, u64 stub, u64 scratch, const struct tn_
         r = nmap ? batch(h, stub, calls, nmap, &done) : 0;
         for (u32 i = 0; i < done && i < nmap; i++)
             mapped[which[i]] = true;
-        for (int k = 0; k < arrived; k++)
-            if (same_file(h, got[k], fds[sent + (u32)k]))
-                calls[nclose++] = close_call(got[k]);
+        memcpy(ours + 2, fds + sent, (u32)arrived * sizeof(int));
         sent += (u32)arrived;
-        if (r < 0 || sent == nfds) {
-            calls[nclose++] = close_call(pair[1]);
-            pair[1] = -1;
+        nopen = 2 + (u32)arrived;
+        if (r == 0 && sent < nfds) { /* the rest needs the numbers */
+            close_all(h, stub, ours + 2, got, (u32)arrived);
+            nopen = 2;
         }
-        batch_each(h, stub, calls, nclose);
     }
-    if (!closed)
-        batch_each(h, stub, &first, 1);
-    if (pair[1] >= 0) {
-        first = close_call(pair[1]);
-        batch_each(h, stub, &first, 1);
-    }
+    close_all(h, stub, ours, theirs, nopen);
+    for (u32 i = 0; i < 2; i++)
+        if (pair[i] >= 0)
+            close(pair[i]);
     return r < 0 ? r : prove(h, reqs, n, fds);
+}
+
+/* Where code of ours is that is in no file, for brokers after this one. */
+static void tell_ours(struct tn_hands *h)
+{
+    const struct tn_region *proc = tn_state_region(h->st, TN_REGION_PROC, 0);
+    struct tn_range list[TN_PROC_OURS_MAX] = {};
+    u32 n = 0;
+
+    for (u32 i = 0; i < h->st->nregions && n < TN_PROC_OURS_MAX; i++) {
+        const struct tn_region *r = &h->st->region[i];
+
+        if (r->kind == TN_REGION_STUB || r->kind == TN_REGION_NEAR_TEXT)
+            list[n++] = (struct tn_range){r->addr, r->addr + r->len};
+    }
+    if (proc)
+        tn_tracee_write(&h->t, proc->addr + TN_PROC_OURS_OFF, list, sizeof(list));
 }
 
 int tn_hands_map(struct tn_hands *h, const struct tn_map_req *reqs, u32 n, const int *fds, u32 nfds, u32 keep,
@@ -468,5 +514,6 @@ out:
                                                     .dev = sb.st_dev,
                                                     .ino = sb.st_ino};
     }
+    tell_ours(h);
     return 0;
 }

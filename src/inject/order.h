@@ -36,12 +36,15 @@
     R(STATS, "statistics of links")                                                                          \
     R(CLAIMS, "claims of CPUs")                                                                              \
     R(CALLS, "numbers of system calls under way")                                                            \
+    R(MARKS, "calls that are left by tail jumps")                                                            \
+    R(SIGNALS, "what the host believes of SIGTRAP, and breakpoints")                                         \
     R(STUB, "code that makes calls for us, see stub.c")                                                      \
     R(SCRATCH, "messages with descriptors, while they are passed")                                           \
     R(MAP, "memory of map `id`")                                                                             \
     R(POOL, "pool of program `id`")                                                                          \
     R(TEXT, "text of program `id`")                                                                          \
     R(STASH, "arguments that program `id` at exits reads, kept since the entry")                             \
+    R(STUBS, "a page of what punned jumps lead to")                                                          \
     R(NEAR_RECORDS, "hook records near a module")                                                            \
     R(NEAR_TEXT, "trampolines near a module")
 
@@ -73,6 +76,11 @@ struct tn_site {
     u64 dev, ino, offset; /* of the file, and of the place in it, when the site was made */
     u8 len, place, hook_before, ninsns;
     u8 state; /* enum tn_site_state */
+    /* Of a punned patch (rewrite/pun.h): its jumps, the first njumps instructions' own, where they lead, and how many
+       bytes behind it they end with. */
+    u8 njumps, depends;
+    bool rounds; /* jumps to a function's first instruction are led past its hook */
+    u64 stub[TN_PUN_INSNS];
     u8 insn_off[16];
     u8 orig[TN_PATCH_MAX], patched[TN_PATCH_MAX];
     u64 insn_at[16];
@@ -102,7 +110,7 @@ struct tn_hook_slot {
     u64 order;                      /* oldest first */
     u32 counter;                    /* 1 + index of the reference counter that goes down with it; 0: none */
     u32 next_of_site, next_of_link; /* LIVE: 1 + index of the next one */
-    u32 pad;
+    u32 mark;                       /* of a function left by a jump: as in mark.h; 0: none */
 };
 
 /* A reference counter of the host, and how much of it is ours: counter.c. */
@@ -147,7 +155,11 @@ struct tn_state {
     u32 held; /* enum tn_held */
     u64 start_time;
     u32 vfork_done; /* vfork-like sites are patched */
-    u32 changing;   /* bytes are being changed: 1, or 2 + the index of the link that is being made */
+    u32 signals;    /* enum tn_signals_on: SIGTRAP is ours, and breakpoints may stand */
+    u64 signals_entry;
+    u32 changing; /* bytes are being changed: 1, or 2 + the index of the link that is being made */
+    u32 leaving,
+        pad2; /* 1 + the index of a link that is to be taken away: an order that is not given twice */
     struct tn_lent lent;
     /* One past the highest entry ever used: what lies behind is zero and need not be looked at. */
     u32 nregions, nsites, nhooks, nprogs, nviews;
@@ -171,8 +183,10 @@ struct tn_state {
 /* The PROC region: struct tn_proc first (the agent's and another broker's view), then what is ours. */
 #define TN_PROC_NAME      "tenon-proc" /* of its memfd, as /proc/PID/maps shows it */
 #define TN_PROC_MARK_OFF  1024u        /* struct tn_mark */
-#define TN_PROC_UNDO_OFF  4096u        /* TN_UNDO_COUNT × struct tn_undo: sites, then counters */
-#define TN_PROC_VIEWS_OFF 839680u      /* TN_STATE_VIEWS × struct tn_map, 128 bytes apart */
+#define TN_PROC_OURS_OFF  2048u /* TN_PROC_OURS_MAX × struct tn_range: code of ours that is in no file */
+#define TN_PROC_OURS_MAX  64u
+#define TN_PROC_UNDO_OFF  4096u   /* TN_UNDO_COUNT × struct tn_undo: sites, then counters */
+#define TN_PROC_VIEWS_OFF 839680u /* TN_STATE_VIEWS × struct tn_map, 128 bytes apart */
 #define TN_VIEW_STRIDE    128u
 #define TN_PROC_SIZE      897024u
 #define TN_UNDO_COUNT     (TN_STATE_SITES + TN_STATE_COUNTERS)
@@ -198,6 +212,7 @@ struct tn_mark {
     O(WRITE)  /* n × (struct tn_write, bytes): into memory of ours that nothing leads to yet */                     \
     O(INSTALL) /* struct tn_install_req, struct tn_place_req[n] → struct tn_install_facts; a link of many        \
                   places takes several */ \
+    O(SIGNALS) /* a = handler, b = where it returns to, c = ms: SIGTRAP becomes ours, its calls being guarded */     \
     O(UNLINK) /* a = link: what has been installed of it is taken back */                                            \
     O(TAKE) /* a = PROC region of a dead holder, struct tn_undo[n]: bytes put back; b = 1: the last, marker        \
                  cleared */ \
@@ -251,18 +266,21 @@ struct tn_place_req {
     struct tn_change_wire {
         u64 addr;
         u8 len, place, hook_before, ninsns;
+        u8 njumps, depends, rounds; /* as of struct tn_site; from and to hold the bytes behind as well */
         u8 insn_off[16];
         u8 from[TN_PATCH_MAX], to[TN_PATCH_MAX];
         u64 insn_at[16];
     } change;
     u64 head, hook_return, hook_at, func, displaced, displaced_len;
+    u64 stub[TN_PUN_INSNS];
     u64 hook, tramp; /* 0: a place that serves all links, without a hook of its own */
     u32 tramp_cap, region;
-    s32 site;    /* index of the site if known already, else −1 */
-    s32 slot;    /* index of a spare hook slot that is used again, else −1 */
-    u32 common;  /* 1: the site serves all links */
-    u32 keeps;   /* its hook keeps arguments for the exits, and so comes before all that run programs */
-    u64 counter; /* address of its reference counter; 0: none */
+    s32 site;      /* index of the site if known already, else −1 */
+    s32 slot;      /* index of a spare hook slot that is used again, else −1 */
+    u32 common;    /* 1: the site serves all links */
+    u32 keeps;     /* its hook keeps arguments for the exits, and so comes before all that run programs */
+    u64 counter;   /* address of its reference counter; 0: none */
+    u32 mark, pad; /* as of struct tn_hook_slot */
 };
 struct tn_install_req {
     u32 link_index, nplaces;
@@ -304,6 +322,10 @@ ssize_t tn_send(int sock, const void *a, size_t alen, const void *b, size_t blen
 ssize_t tn_recv(int sock, void *ret_bytes, size_t cap, int *ret_fds, u32 *ret_nfds);
 #define TN_FDS_MAX 128u /* the kernel passes 253 */
 
+/* Would a change at `addr` meet that of a site? */
+bool tn_site_meets(const struct tn_site *s, u64 addr, u32 len, u32 depends);
+/* Is the stub of a site whose code is there among `len` bytes from `addr` on? `but`: of another one than that. */
+bool tn_state_stub(const struct tn_state *st, u64 addr, u64 len, s32 but);
 const struct tn_region *tn_state_region(const struct tn_state *st, u32 kind, u32 id);
 /* Is every entry kept that the exits of program `prog` (an index) may ask for? */
 bool tn_state_keeps(const struct tn_state *st, u32 prog);
@@ -313,8 +335,8 @@ bool tn_state_keeps(const struct tn_state *st, u32 prog);
    function. 1 + index of the first; 0: none. */
 u32 tn_state_near(const struct tn_state *st, u64 addr);
 u32 tn_state_func(const struct tn_state *st, u64 func);
-/* A site other than `but` that is ours and overlaps [addr, addr + len); −1: none. */
-s32 tn_state_overlap(const struct tn_state *st, u64 addr, u32 len, s32 but);
+/* A site other than `but` that is ours and that such a change would meet (tn_site_meets); −1: none. */
+s32 tn_state_overlap(const struct tn_state *st, u64 addr, u32 len, u32 depends, s32 but);
 /* A site into its lists, and out of them: before its address or function changes. */
 void tn_state_list_site(struct tn_state *st, u32 site);
 void tn_state_unlist_site(struct tn_state *st, u32 site);
@@ -361,6 +383,7 @@ struct tn_planned {
     u64 symbol_offset; /* of system calls, the first one's offset in the file */
     u32 vectors;       /* enum tn_vectors: what may be live at the module's entries */
     u32 entry;         /* something begins there, if only by unwind information */
+    u32 no_puns, pad;  /* asked for where punned jumps could not be had */
     char symbol[128], tactic[32];
     struct tn_patch patch[];
 };

@@ -27,6 +27,15 @@ static int by_address(const void *x, const void *y)
     return (*a)->addr < (*b)->addr ? -1 : (*a)->addr > (*b)->addr;
 }
 
+/* Is this where a breakpoint stands meanwhile, and where to go on at in any case? */
+static bool begins(const struct tn_change *c, u64 pc)
+{
+    for (u32 k = 0; k < c->nmore; k++)
+        if (pc == c->addr + c->more[k])
+            return true;
+    return pc == c->addr;
+}
+
 static const struct tn_change *inside(const struct job *j, u64 pc)
 {
     u32 lo = 0, hi = j->n;
@@ -39,7 +48,9 @@ static const struct tn_change *inside(const struct job *j, u64 pc)
         else
             hi = mid;
     }
-    return lo && pc < j->sorted[lo - 1]->addr + j->sorted[lo - 1]->len ? j->sorted[lo - 1] : NULL;
+    if (!lo || pc >= j->sorted[lo - 1]->addr + j->sorted[lo - 1]->len || begins(j->sorted[lo - 1], pc))
+        return NULL;
+    return j->sorted[lo - 1];
 }
 
 /* A fork child has a copy of the bytes as they were at its birth: where that is half-way, finish it. */
@@ -54,10 +65,14 @@ static void mend_copy(const struct tn_tracee *t, pid_t child)
     for (u32 i = 0; mem >= 0 && i < j->n; i++) {
         const struct tn_change *c = &j->changes[i];
         const u8 *bytes = j->failed ? c->from : c->to;
-        u8 first;
+        u8 now[TN_PATCH_MAX];
+        bool half = false;
 
-        if (pread(mem, &first, 1, (off_t)c->addr) == 1 && first == 0xcc && c->from[0] != 0xcc &&
-            pwrite(mem, bytes + 1, c->len - 1u, (off_t)c->addr + 1) == c->len - 1)
+        if (pread(mem, now, c->len, (off_t)c->addr) != c->len)
+            continue;
+        for (u32 b = 0; b < c->len; b++)
+            half |= now[b] == 0xcc && c->from[b] != 0xcc && begins(c, c->addr + b);
+        if (half && pwrite(mem, bytes + 1, c->len - 1u, (off_t)c->addr + 1) == c->len - 1)
             (void)!pwrite(mem, bytes, 1, (off_t)c->addr);
     }
 }
@@ -80,19 +95,19 @@ static int look_at_held(struct tn_tracee *t, const struct job *j, struct tn_thre
     struct user_regs_struct regs;
     const struct tn_change *c;
 
-    if (ptrace(PTRACE_GETREGS, th->tid, 0, &regs) < 0) {
+    if (tn_ptrace(t, PTRACE_GETREGS, th->tid, 0, &regs) < 0) {
         th->state = TN_TH_GONE;
         return 0;
     }
     if (interrupted_inside(t, j, regs.rsp))
         return -EAGAIN;
     c = inside(j, regs.rip);
-    if (!c || (regs.rip == c->addr + 1 && tn_trap_pending(th->tid)))
-        return 0; /* outside, or about to be set back to the first byte */
+    if (!c || (begins(c, regs.rip - 1) && tn_trap_pending(t, th->tid)))
+        return 0; /* outside, or about to be set back to where the breakpoint is */
     for (u32 k = 0; k < c->ninsns; k++)
         if (c->addr + c->insn_off[k] == regs.rip) {
             regs.rip = c->insn_at[k];
-            return ptrace(PTRACE_SETREGS, th->tid, 0, &regs) < 0 ? -ESRCH : 0;
+            return tn_ptrace(t, PTRACE_SETREGS, th->tid, 0, &regs) < 0 ? -ESRCH : 0;
         }
     return -EAGAIN;
 }
@@ -171,19 +186,51 @@ static int look_at_all(struct tn_tracee *t, const struct job *j)
     return -ETIMEDOUT;
 }
 
-static void write_first(struct tn_tracee *t, const struct job *j, bool to)
+/* A byte or more of a place. Memory that was there and cannot be written now is half one thing and half the other. */
+static void write_some(struct tn_tracee *t, const struct tn_change *c, u32 off, const u8 *bytes, u32 len)
 {
-    for (u32 i = 0; i < j->n; i++)
-        tn_tracee_write(t, j->changes[i].addr, to ? j->changes[i].to : j->changes[i].from, 1);
+    u8 now;
+
+    if (tn_tracee_write(t, c->addr + off, bytes, len) < 0 && tn_tracee_read(t, c->addr, &now, 1) == 0)
+        tn_tracee_stumble(t);
+}
+
+/* All but where breakpoints stand. */
+static void write_rest(struct tn_tracee *t, const struct job *j)
+{
+    for (u32 i = 0; i < j->n; i++) {
+        const struct tn_change *c = &j->changes[i];
+        u8 bytes[TN_PATCH_MAX];
+
+        memcpy(bytes, c->to, sizeof(bytes));
+        for (u32 k = 0; k < c->nmore; k++)
+            bytes[c->more[k]] = 0xcc;
+        if (c->len > 1)
+            write_some(t, c, 1, bytes + 1, c->len - 1u);
+    }
+}
+
+/* Where they do: last to first. */
+static void write_first(struct tn_tracee *t, const struct job *j, bool done)
+{
+    for (u32 i = 0; i < j->n; i++) {
+        const struct tn_change *c = &j->changes[i];
+        const u8 *bytes = done ? c->to : c->from;
+
+        for (u32 k = c->nmore; k-- > 0;)
+            write_some(t, c, c->more[k], bytes + c->more[k], 1);
+        write_some(t, c, 0, bytes, 1);
+    }
 }
 
 int tn_change(struct tn_tracee *t, const struct tn_change *changes, u32 n, u32 stuck_ms, struct tn_error *err)
 {
     struct job j = {.changes = changes, .n = n};
     u64 until = tn_monotonic() + stuck_ms * 1000000ull;
-    _free_ u64 *brk = calloc(n ? n : 1, sizeof(u64));
+    _free_ u64 *brk = calloc(n ? n : 1, TN_PUN_INSNS * sizeof(u64));
     _free_ const struct tn_change **sorted = calloc(n ? n : 1, sizeof(*sorted));
     u8 trap = 0xcc;
+    u32 nbrk = 0;
     int r = 0;
 
     if (!brk || !sorted)
@@ -193,14 +240,19 @@ int tn_change(struct tn_tracee *t, const struct tn_change *changes, u32 n, u32 s
         sorted[i] = &changes[i];
     qsort(sorted, n, sizeof(*sorted), by_address);
     for (u32 i = 0; i < n; i++) {
+        u32 whole = changes[i].len + changes[i].depends;
         u8 now[TN_PATCH_MAX];
 
-        brk[i] = changes[i].addr;
-        r = tn_tracee_read(t, changes[i].addr, now, changes[i].len);
+        if (whole > sizeof(now) || changes[i].nmore >= TN_PUN_INSNS)
+            return -EINVAL;
+        brk[nbrk++] = changes[i].addr;
+        for (u32 k = 0; k < changes[i].nmore; k++)
+            brk[nbrk++] = changes[i].addr + changes[i].more[k];
+        r = tn_tracee_read(t, changes[i].addr, now, whole);
         if (r < 0)
             return tn_fail(err, r, "vanished", "the code at 0x%llx of process %d is not there any more",
                            (unsigned long long)changes[i].addr, t->pid);
-        if (memcmp(now, changes[i].from, changes[i].len))
+        if (memcmp(now, changes[i].from, whole))
             return tn_fail(err, -EEXIST, "foreign_bytes",
                            "the code at 0x%llx of process %d is not what its file says and not ours (%s)",
                            (unsigned long long)changes[i].addr, t->pid,
@@ -208,28 +260,31 @@ int tn_change(struct tn_tracee *t, const struct tn_change *changes, u32 n, u32 s
                                           : "another patching tool");
     }
 
-    r = tn_tracee_gather(t, err);
+    t->gathering = true;
+    r = tn_tracee_gather(t, true, err);
     if (r < 0) {
+        t->gathering = false;
         tn_tracee_resume_all(t);
         return r;
     }
     t->mend_copy = mend_copy;
     t->mend_arg = &j;
     for (;;) {
+        t->gathering = true;
         t->brk = brk;
-        t->nbrk = n;
-        for (u32 i = 0; i < n && r == 0; i++)
+        t->nbrk = nbrk;
+        for (u32 i = 0; i < nbrk && r == 0; i++)
             r = tn_tracee_write(t, brk[i], &trap, 1);
         if (r == 0)
             r = look_at_all(t, &j);
         if (r == 0) {
-            for (u32 i = 0; i < n; i++)
-                tn_tracee_write(t, changes[i].addr + 1, changes[i].to + 1, changes[i].len - 1u);
+            write_rest(t, &j);
             write_first(t, &j, true);
         } else {
             write_first(t, &j, false);
         }
         j.failed = r < 0;
+        t->gathering = false;
         tn_tracee_resume_all(t);
         tn_tracee_drain(t);
         t->brk = NULL;

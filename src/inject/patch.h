@@ -11,6 +11,8 @@
  *   5          who stopped at CC goes back to it and on; who has run into CC but not stopped yet is found
  *              (drain)
  *
+ * Where more than one instruction may be jumped to (a punned patch), each is shut in this way, and opened last to first.
+ *
  * A tracer killed between 1 and 4 leaves the CC to nobody: a thread that runs into it before the guardian has
  * put the bytes back (about a millisecond) dies of SIGTRAP. The same holds for the breakpoints at which a
  * waking thread is waited for (remote.c).
@@ -28,6 +30,9 @@
 struct tn_change {
     u64 addr;
     u8 len;
+    u8 depends; /* bytes behind, also in `from`, that must be as they are and stay so */
+    /* Further instructions of the place that are jumped to on their own: a breakpoint stands there too meanwhile. */
+    u8 nmore, more[TN_PUN_INSNS - 1];
     u8 from[TN_PATCH_MAX], to[TN_PATCH_MAX];
     /* Where a program counter inside [addr + 1, addr + len) goes; ninsns 0: it cannot be there. */
     u8 ninsns, insn_off[16];

@@ -21,7 +21,7 @@ struct tn_planned tn_plans_key(const struct stat *file, u64 file_offset, u32 pla
 static bool same(const struct tn_planned *a, const struct tn_planned *b)
 {
     return a->dev == b->dev && a->ino == b->ino && a->mtime_ns == b->mtime_ns && a->size == b->size &&
-           a->file_offset == b->file_offset && a->place == b->place &&
+           a->file_offset == b->file_offset && a->place == b->place && a->no_puns == b->no_puns &&
            (a->place != TN_PLANNED_SYMBOL || !strcmp(a->symbol, b->symbol));
 }
 

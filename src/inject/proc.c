@@ -197,6 +197,30 @@ static u64 fit_down(u64 from, u64 to, u64 len, const struct tn_range *avoid, u32
     return 0;
 }
 
+/* What is free between mapping i − 1 and i; false: nothing. */
+static bool between(const struct tn_maps *maps, u32 i, u64 heap_room, struct tn_range *ret)
+{
+    const struct tn_vma *before = i > 0 ? &maps->vma[i - 1] : NULL;
+    const struct tn_vma *after = i < maps->n ? &maps->vma[i] : NULL;
+    u64 from = before ? before->end : LOWEST, to = after ? after->start : HIGHEST;
+
+    if (before && !strcmp(tn_vma_name(maps, before), "[heap]"))
+        from += heap_room;
+    if (after && (!strcmp(tn_vma_name(maps, after), "[stack]") || to == HIGHEST))
+        to = to > STACK_ROOM ? to - STACK_ROOM : 0;
+    *ret = (struct tn_range){TN_MAX(from, LOWEST), TN_MIN(to, HIGHEST)};
+    return ret->start < ret->end;
+}
+
+u32 tn_maps_free(const struct tn_maps *maps, u64 heap_room, struct tn_range *ret_ranges)
+{
+    u32 n = 0;
+
+    for (u32 i = 0; i <= maps->n; i++)
+        n += between(maps, i, heap_room, &ret_ranges[n]);
+    return n;
+}
+
 u64 tn_maps_gap(const struct tn_maps *maps, u64 lo, u64 hi, u64 reach, u64 len, const struct tn_range *avoid,
                 u32 navoid)
 {
@@ -207,21 +231,14 @@ u64 tn_maps_gap(const struct tn_maps *maps, u64 lo, u64 hi, u64 reach, u64 len, 
     if (low >= high)
         return 0;
     for (s64 i = (s64)maps->n; i >= 0; i--) {
-        const struct tn_vma *before = i > 0 ? &maps->vma[i - 1] : NULL;
-        const struct tn_vma *after = (u32)i < maps->n ? &maps->vma[i] : NULL;
-        u64 from = before ? before->end : LOWEST, to = after ? after->start : HIGHEST, at;
+        struct tn_range r;
+        u64 at;
 
-        if (before && !strcmp(tn_vma_name(maps, before), "[heap]"))
-            from += HEAP_ROOM;
-        if (after && (!strcmp(tn_vma_name(maps, after), "[stack]") || to == HIGHEST))
-            to = to > STACK_ROOM ? to - STACK_ROOM : 0;
-        if (from < low)
-            from = low;
-        if (to > high)
-            to = high;
-        if (from >= to)
+        if (!between(maps, (u32)i, HEAP_ROOM, &r))
             continue;
-        at = fit_down(from, to, len, avoid, navoid);
+        r.start = TN_MAX(r.start, low);
+        r.end = TN_MIN(r.end, high);
+        at = r.start < r.end ? fit_down(r.start, r.end, len, avoid, navoid) : 0;
         if (!at)
             continue;
         if (at + len <= lo)

@@ -44,6 +44,10 @@ struct tn_range {
 u64 tn_maps_gap(const struct tn_maps *maps, u64 lo, u64 hi, u64 reach, u64 len, const struct tn_range *avoid,
                 u32 navoid);
 
+/* All free ranges, by address, without what is left above [heap] and below a stack. `ret_ranges`: room for
+   maps->n + 1. Returns their number. */
+u32 tn_maps_free(const struct tn_maps *maps, u64 heap_room, struct tn_range *ret_ranges);
+
 struct tn_status {
     char state; /* R S D T t Z X I */
     pid_t tgid, tracer, parent;

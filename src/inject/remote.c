@@ -125,8 +125,8 @@ int tn_borrow_held(struct tn_tracee *t, pid_t tid, struct tn_borrowed *ret_b, st
     if (r < 0)
         return tn_fail(err, r, "no_syscall_instruction",
                        "process %d has no system call instruction to borrow", t->pid);
-    if (ptrace(PTRACE_GETREGS, tid, 0, &b.regs) < 0 ||
-        ptrace(PTRACE_GETSIGMASK, tid, sizeof(b.mask), &b.mask) < 0)
+    if (tn_ptrace(t, PTRACE_GETREGS, tid, 0, &b.regs) < 0 ||
+        tn_ptrace(t, PTRACE_GETSIGMASK, tid, sizeof(b.mask), &b.mask) < 0)
         return -ESRCH;
     if (b.regs.cs != 0x33)
         return tn_fail(err, -ENOEXEC, "not_64_bit", "process %d runs 32-bit code", t->pid);
@@ -136,13 +136,13 @@ int tn_borrow_held(struct tn_tracee *t, pid_t tid, struct tn_borrowed *ret_b, st
         b.slept = mended <= -512 && mended >= -516;
         if (mended != (s64)b.regs.rax) {
             b.regs.rax = (u64)mended;
-            ptrace(PTRACE_SETREGS, tid, 0, &b.regs); /* at once: nobody else would mend it */
+            tn_ptrace(t, PTRACE_SETREGS, tid, 0, &b.regs); /* at once: nobody else would mend it */
         }
     }
     *t->lent = (struct tn_lent){
         .stopped = th->listening, .start_time = tn_proc_start_time(tid), .mask = b.mask, .regs = b.regs};
     __atomic_store_n(&t->lent->tid, tid, __ATOMIC_RELEASE);
-    if (ptrace(PTRACE_SETSIGMASK, tid, sizeof(all), &all) < 0)
+    if (tn_ptrace(t, PTRACE_SETSIGMASK, tid, sizeof(all), &all) < 0)
         return -ESRCH;
     if (b.slept)
         t->interrupted++;
@@ -160,7 +160,7 @@ static int to_call_stop(struct tn_tracee *t, struct tn_thread *th)
 
         th->sig = 0;
         th->entering = false;
-        if (ptrace(PTRACE_SYSCALL, tid, 0, (long)sig) < 0)
+        if (tn_ptrace(t, PTRACE_SYSCALL, tid, 0, (void *)(long)sig) < 0)
             return -ESRCH;
         th->state = TN_TH_FREE;
         /* Any stop counts here, group stops (which masks do not hold back) included. */
@@ -199,7 +199,7 @@ int tn_remote_call(struct tn_tracee *t, struct tn_borrowed *b, long nr, const u6
     regs.r8 = arg[4];
     regs.r9 = arg[5];
     regs.eflags &= ~0x100ull; /* no single step */
-    if (ptrace(PTRACE_SETREGS, b->tid, 0, &regs) < 0)
+    if (tn_ptrace(t, PTRACE_SETREGS, b->tid, 0, &regs) < 0)
         return -ESRCH;
     for (int stop = 0; stop < 2; stop++) {
         r = to_call_stop(t, th);
@@ -207,7 +207,7 @@ int tn_remote_call(struct tn_tracee *t, struct tn_borrowed *b, long nr, const u6
             return r;
         th = tn_tracee_find(t, b->tid);
     }
-    if (ptrace(PTRACE_GETREGS, b->tid, 0, &regs) < 0)
+    if (tn_ptrace(t, PTRACE_GETREGS, b->tid, 0, &regs) < 0)
         return -ESRCH;
     *ret_result = (s64)regs.rax;
     return 0;
@@ -222,7 +222,8 @@ int tn_borrow_end(struct tn_tracee *t, struct tn_borrowed *b)
     if (th->entering) {
         u64 since = th->since_ns;
 
-        if (ptrace(PTRACE_INTERRUPT, b->tid, 0, 0) < 0 || ptrace(PTRACE_CONT, b->tid, 0, 0) < 0)
+        if (tn_ptrace(t, PTRACE_INTERRUPT, b->tid, 0, NULL) < 0 ||
+            tn_ptrace(t, PTRACE_CONT, b->tid, 0, NULL) < 0)
             return -ESRCH;
         th->state = TN_TH_FREE;
         th->interrupting = true;
@@ -235,8 +236,8 @@ int tn_borrow_end(struct tn_tracee *t, struct tn_borrowed *b)
         th->since_ns = since;
     }
     /* The mask first: it does no harm in the stub, and could not be given back on the way out of it. */
-    if (ptrace(PTRACE_SETSIGMASK, b->tid, sizeof(b->mask), &b->mask) < 0 ||
-        ptrace(PTRACE_SETREGS, b->tid, 0, &b->regs) < 0)
+    if (tn_ptrace(t, PTRACE_SETSIGMASK, b->tid, sizeof(b->mask), &b->mask) < 0 ||
+        tn_ptrace(t, PTRACE_SETREGS, b->tid, 0, &b->regs) < 0)
         return -ESRCH;
     tn_lent_clear(t);
     return 0;
@@ -273,7 +274,7 @@ static bool stop_pending(pid_t tid)
 
 int tn_lent_back(struct tn_tracee *t)
 {
-    const struct tn_lent *l = t->lent;
+    struct tn_lent *l = t->lent;
     struct user_regs_struct regs;
     struct tn_thread *th;
     u64 mask;
@@ -289,14 +290,14 @@ int tn_lent_back(struct tn_tracee *t)
     if (tn_tracee_settle(t, l->tid, SETTLE_NS) < 0)
         return -ETIMEDOUT;
     th = tn_tracee_find(t, l->tid);
-    if (!th || th->state != TN_TH_HELD || ptrace(PTRACE_GETREGS, l->tid, 0, &regs) < 0 ||
-        ptrace(PTRACE_GETSIGMASK, l->tid, sizeof(mask), &mask) < 0)
+    if (!th || th->state != TN_TH_HELD || tn_ptrace(t, PTRACE_GETREGS, l->tid, 0, &regs) < 0 ||
+        tn_ptrace(t, PTRACE_GETSIGMASK, l->tid, sizeof(mask), &mask) < 0)
         return -ESRCH;
     tn_tracee_mend_result(t, th); /* it may have been asleep in a call of its own again */
     if (in_stub(l, regs.rip) || (~mask & ~(1ull << (SIGKILL - 1) | 1ull << (SIGSTOP - 1))) == 0)
-        ptrace(PTRACE_SETSIGMASK, l->tid, sizeof(l->mask), &l->mask);
+        tn_ptrace(t, PTRACE_SETSIGMASK, l->tid, sizeof(l->mask), &l->mask);
     if (in_stub(l, regs.rip))
-        ptrace(PTRACE_SETREGS, l->tid, 0, &l->regs);
+        tn_ptrace(t, PTRACE_SETREGS, l->tid, 0, &l->regs);
     if (!l->stopped && (th->listening || stop_pending(l->tid))) {
         th->listening = false;
         kill(t->pid, SIGCONT); /* clears what is pending, too */
@@ -389,7 +390,7 @@ static void let_child_go(struct tn_tracee *t, struct wake *w, struct tn_thread *
 {
     struct user_regs_struct regs;
 
-    if (!th->forked && ptrace(PTRACE_GETREGS, th->tid, 0, &regs) == 0)
+    if (!th->forked && tn_ptrace(t, PTRACE_GETREGS, th->tid, 0, &regs) == 0)
         for (u32 k = 0; k < w->n; k++)
             if (regs.rip == w->at[k])
                 tn_tracee_write(t, w->at[k], &w->orig[k], 1);

@@ -116,14 +116,14 @@ static int run_to_end(struct tn_tracee *t, pid_t tid, u64 end, struct user_regs_
 
         th->sig = 0;
         th->entering = th->listening = false;
-        if (ptrace(PTRACE_CONT, tid, 0, (long)sig) < 0)
+        if (tn_ptrace(t, PTRACE_CONT, tid, 0, (void *)(long)sig) < 0)
             return -ESRCH;
         th->state = TN_TH_FREE;
         th->interrupting = true; /* any stop counts */
         if (tn_tracee_settle(t, tid, SETTLE_NS) < 0)
             return -ETIMEDOUT;
         th = tn_tracee_find(t, tid);
-        if (!th || th->state != TN_TH_HELD || ptrace(PTRACE_GETREGS, tid, 0, ret_regs) < 0)
+        if (!th || th->state != TN_TH_HELD || tn_ptrace(t, PTRACE_GETREGS, tid, 0, ret_regs) < 0)
             return -ESRCH;
         th->since_ns = since;
         th->interrupting = false;
@@ -169,7 +169,7 @@ int tn_remote_calls(struct tn_tracee *t, const struct tn_borrowed *b, u64 at, co
         regs.rbp = process.nspid ? process.nspid : (u32)t->pid;
         regs.r15 = thread.nspid ? thread.nspid : (u32)b->tid;
         regs.eflags &= ~0x100ull; /* no single step */
-        if (ptrace(PTRACE_SETREGS, b->tid, 0, &regs) < 0)
+        if (tn_ptrace(t, PTRACE_SETREGS, b->tid, 0, &regs) < 0)
             return -ESRCH;
         r = run_to_end(t, b->tid, at + STUB_END, &regs);
         if (r < 0)

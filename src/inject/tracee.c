@@ -45,6 +45,21 @@ void tn_tracee_close(struct tn_tracee *t)
     *t = (struct tn_tracee){.mem = -1, .hup = {-1, -1}};
 }
 
+void tn_tracee_stumble(const struct tn_tracee *t)
+{
+    if (!t->last)
+        _exit(TN_STUMBLED);
+}
+
+long tn_ptrace(const struct tn_tracee *t, int request, pid_t tid, u64 addr, void *data)
+{
+    long r = ptrace((enum __ptrace_request)request, tid, addr, data);
+
+    if (r < 0 && errno != ESRCH)
+        tn_tracee_stumble(t);
+    return r;
+}
+
 /* 0 bytes transferred: the address space is gone (exec or exit). */
 int tn_tracee_read(const struct tn_tracee *t, u64 addr, void *ret_bytes, u64 len)
 {
@@ -241,7 +256,7 @@ static bool has_vfork_child(const struct tn_tracee *t)
 
 #define HELD_BRIEFLY 3 /* passes */
 
-int tn_tracee_gather(struct tn_tracee *t, struct tn_error *err)
+int tn_tracee_gather(struct tn_tracee *t, bool brief, struct tn_error *err)
 {
     for (int pass = 0; pass < 1000; pass++) {
         u32 before = t->n;
@@ -276,9 +291,10 @@ int tn_tracee_gather(struct tn_tracee *t, struct tn_error *err)
         for (u32 i = 0; i < t->n; i++)
             if (t->th[i].state == TN_TH_HELD) {
                 t->th[i].known = true;
-                tn_tracee_mend_result(t, &t->th[i]);
+                if (brief)
+                    tn_tracee_mend_result(t, &t->th[i]);
             }
-        if (pass < HELD_BRIEFLY)
+        if (brief && pass < HELD_BRIEFLY)
             tn_tracee_resume_all(t);
         if (all && t->n == before)
             return 0;
@@ -291,7 +307,7 @@ void tn_tracee_interrupt(struct tn_tracee *t, struct tn_thread *th)
 {
     if (th->state != TN_TH_FREE || th->interrupting)
         return;
-    if (ptrace(PTRACE_INTERRUPT, th->tid, 0, 0) < 0) {
+    if (tn_ptrace(t, PTRACE_INTERRUPT, th->tid, 0, NULL) < 0) {
         if (errno == ESRCH)
             th->state = TN_TH_GONE;
         return;
@@ -307,8 +323,8 @@ void tn_tracee_resume(struct tn_tracee *t, struct tn_thread *th)
         return;
     if (th->forked && t->mend_copy)
         t->mend_copy(t, th->pid);
-    if (th->listening ? ptrace(PTRACE_LISTEN, th->tid, 0, 0) < 0
-                      : ptrace(PTRACE_CONT, th->tid, 0, (long)th->sig) < 0)
+    if (th->listening ? ptrace(PTRACE_LISTEN, th->tid, 0, 0) < 0 /* it may have left its stop */
+                      : tn_ptrace(t, PTRACE_CONT, th->tid, 0, (void *)(long)th->sig) < 0)
         th->state = errno == ESRCH ? TN_TH_GONE : TN_TH_HELD;
     else
         th->state = TN_TH_FREE;
@@ -339,14 +355,14 @@ static bool mend_trap(struct tn_tracee *t, struct tn_thread *th)
     struct user_regs_struct regs;
     siginfo_t si;
 
-    if (ptrace(PTRACE_GETSIGINFO, th->tid, 0, &si) < 0 || si.si_code != SI_KERNEL)
+    if (tn_ptrace(t, PTRACE_GETSIGINFO, th->tid, 0, &si) < 0 || si.si_code != SI_KERNEL)
         return false;
-    if (ptrace(PTRACE_GETREGS, th->tid, 0, &regs) < 0)
+    if (tn_ptrace(t, PTRACE_GETREGS, th->tid, 0, &regs) < 0)
         return false;
     for (u32 i = 0; i < t->nbrk; i++)
         if (regs.rip == t->brk[i] + 1) {
             regs.rip = t->brk[i];
-            return ptrace(PTRACE_SETREGS, th->tid, 0, &regs) == 0;
+            return tn_ptrace(t, PTRACE_SETREGS, th->tid, 0, &regs) == 0;
         }
     return false;
 }
@@ -399,7 +415,7 @@ static void on_stop(struct tn_tracee *t, pid_t tid, int status)
            waited for: until then nobody has looked at it. */
         unsigned long born = 0;
 
-        if (ptrace(PTRACE_GETEVENTMSG, tid, 0, &born) == 0 && born && !tn_tracee_find(t, (pid_t)born)) {
+        if (tn_ptrace(t, PTRACE_GETEVENTMSG, tid, 0, &born) == 0 && born && !tn_tracee_find(t, (pid_t)born)) {
             struct tn_thread *child = add(t, (pid_t)born);
 
             if (child) {
@@ -409,9 +425,9 @@ static void on_stop(struct tn_tracee *t, pid_t tid, int status)
             }
             th = tn_tracee_find(t, tid);
         }
-        if (asked && ptrace(PTRACE_INTERRUPT, tid, 0, 0) == 0)
+        if (asked && tn_ptrace(t, PTRACE_INTERRUPT, tid, 0, NULL) == 0)
             th->interrupting = true; /* to where registers may be changed */
-        if (ptrace(PTRACE_CONT, tid, 0, 0) == 0)
+        if (tn_ptrace(t, PTRACE_CONT, tid, 0, NULL) == 0)
             th->state = TN_TH_FREE;
         return;
     }
@@ -422,14 +438,16 @@ static void on_stop(struct tn_tracee *t, pid_t tid, int status)
     if (sig == SIGTRAP && mend_trap(t, th))
         return; /* held at the breakpoint */
     th->sig = sig;
-    /* A signal of its own: hand it on at once, unless a stop was asked for anyway. */
-    if (!asked)
+    /* A signal of its own: hand it on at once, unless a stop was asked for anyway, or will be. */
+    if (!asked && !t->gathering)
         tn_tracee_resume(t, th);
 }
 
 int tn_tracee_wait(struct tn_tracee *t, u64 ns)
 {
-    int events = 0, status;
+    /* Threads that are sent signals without a pause stop as fast as they are let go: whoever waits for somebody else
+       must get his turn. */
+    int events = 0, most = (int)t->n + 64, status;
 
     for (;;) {
         pid_t tid = waitpid(-1, &status, __WALL | WNOHANG);
@@ -444,6 +462,8 @@ int tn_tracee_wait(struct tn_tracee *t, u64 ns)
                 if (th)
                     th->state = TN_TH_GONE;
             }
+            if (events == most)
+                return events;
             continue;
         }
         if (events || !ns || (tid < 0 && errno == ECHILD))
@@ -506,11 +526,11 @@ bool tn_tracee_hung_up(const struct tn_tracee *t)
     return poll(p, 2, 0) > 0 && ((p[0].revents | p[1].revents) & (POLLHUP | POLLERR | POLLNVAL));
 }
 
-bool tn_trap_pending(pid_t tid)
+bool tn_trap_pending(const struct tn_tracee *t, pid_t tid)
 {
     struct __ptrace_peeksiginfo_args args = {.nr = 8};
     siginfo_t si[8];
-    long n = ptrace(PTRACE_PEEKSIGINFO, tid, &args, si);
+    long n = tn_ptrace(t, PTRACE_PEEKSIGINFO, tid, (u64)(uintptr_t)&args, si);
 
     for (long i = 0; i < n; i++)
         if (si[i].si_signo == SIGTRAP && si[i].si_code == SI_KERNEL)
@@ -535,9 +555,11 @@ int tn_tracee_drain(struct tn_tracee *t)
         else if (what.doing == TN_DOING_GONE)
             th->state = TN_TH_GONE;
     }
+    t->gathering = true;
     r = tn_tracee_settle(t, 0, 1000000000ull);
+    t->gathering = false;
     for (u32 i = 0; i < t->n; i++) {
-        if (t->th[i].state != TN_TH_HELD || t->th[i].sig || !tn_trap_pending(t->th[i].tid))
+        if (t->th[i].state != TN_TH_HELD || t->th[i].sig || !tn_trap_pending(t, t->th[i].tid))
             continue;
         pid_t tid = t->th[i].tid;
 
@@ -557,13 +579,13 @@ void tn_tracee_mend_result(struct tn_tracee *t, struct tn_thread *th)
 {
     struct user_regs_struct regs;
 
-    if (th->state != TN_TH_HELD || th->sig || th->entering || ptrace(PTRACE_GETREGS, th->tid, 0, &regs) < 0 ||
-        (s64)regs.orig_rax < 0)
+    if (th->state != TN_TH_HELD || th->sig || th->entering ||
+        tn_ptrace(t, PTRACE_GETREGS, th->tid, 0, &regs) < 0 || (s64)regs.orig_rax < 0)
         return;
     s64 mended = tn_restart_result((s64)regs.orig_rax, (s64)regs.rax, t->seccomp);
 
     if (mended != (s64)regs.rax) {
         regs.rax = (u64)mended;
-        ptrace(PTRACE_SETREGS, th->tid, 0, &regs);
+        tn_ptrace(t, PTRACE_SETREGS, th->tid, 0, &regs);
     }
 }

@@ -70,7 +70,19 @@ struct tn_tracee {
     u64 hold_ns_max;
     u32 interrupted; /* sleepers whose call was interrupted */
     int hup[2];      /* sockets whose hang-up ends long waits; −1: none */
+    bool last;       /* no other hands will come: what cannot be done is left */
+    bool gathering;  /* all are to stop: who stops for a signal stays, and takes it when it goes on */
 };
+
+/*
+ * What cannot fail has failed, half-way: these hands end on the spot. The kernel lets every thread go, and the next
+ * hands put right what the record says was under way. Returns where there are none to come.
+ */
+#define TN_STUMBLED 3 /* exit status */
+void tn_tracee_stumble(const struct tn_tracee *t);
+/* ptrace(2) on a thread that is ours: it fails when the thread is gone (ESRCH), and for no other reason that it
+   would be safe to go on after. */
+long tn_ptrace(const struct tn_tracee *t, int request, pid_t tid, u64 addr, void *data);
 
 /* Opens the target's memory and blocks SIGCHLD. No thread is touched. */
 int tn_tracee_open(struct tn_tracee *t, pid_t pid, struct tn_error *err);
@@ -92,9 +104,9 @@ int tn_tracee_write(const struct tn_tracee *t, u64 addr, const void *bytes, u64 
 int tn_tracee_seize(struct tn_tracee *t, pid_t tid, struct tn_error *err);
 int tn_tracee_seize_all(struct tn_tracee *t, struct tn_error *err);
 /* The same, so that no thread can come into being untraced any more: one that was in the middle of clone when
-   it was seized still bears an untraced thread. So the awake ones are held once, for a moment (and stay held, where new ones come
-   all the time); then the list is read again. */
-int tn_tracee_gather(struct tn_tracee *t, struct tn_error *err);
+   it was seized still bears an untraced thread. So the awake ones are held once, for a moment if `brief` (else, and where new
+   ones come all the time, they stay held); then the list is read again. `brief`: nobody else is held by now. */
+int tn_tracee_gather(struct tn_tracee *t, bool brief, struct tn_error *err);
 /* Whether a thread that sleeps in this call may be waiting for a vfork child. Such a sleep only death can cut
    short: an interrupt stays pending until the child has left the memory, and is seen then. */
 bool tn_tracee_vforks(s64 nr);
@@ -106,8 +118,9 @@ struct tn_thread *tn_tracee_adopt(struct tn_tracee *t, pid_t tid);
 
 /* Asks a thread to stop; its stop is seen by a later wait. */
 void tn_tracee_interrupt(struct tn_tracee *t, struct tn_thread *th);
-/* Takes what has happened to the threads; sleeps until something does, `ns` at most (0: do not sleep).
-   Returns the number of events. Pointers into t->th are void afterwards. */
+/* Takes what has happened to the threads, or some of it; sleeps until something does, `ns` at most (0: do not
+   sleep). Returns the number of events: there may be more as long as it is not 0. Pointers into t->th are void
+   afterwards. */
 int tn_tracee_wait(struct tn_tracee *t, u64 ns);
 /* Waits until `tid` is held or gone, or no interrupt is outstanding (tid 0). −ETIMEDOUT. */
 int tn_tracee_settle(struct tn_tracee *t, pid_t tid, u64 ns);
@@ -121,7 +134,7 @@ int tn_tracee_drain(struct tn_tracee *t);
 /* A held thread whose call our interrupt has ended with −EINTR: makes it start again (restartable.h). */
 void tn_tracee_mend_result(struct tn_tracee *t, struct tn_thread *th);
 /* Has a held thread run into a breakpoint whose trap it has not taken yet? */
-bool tn_trap_pending(pid_t tid);
+bool tn_trap_pending(const struct tn_tracee *t, pid_t tid);
 /* Has one of t->hup hung up? */
 bool tn_tracee_hung_up(const struct tn_tracee *t);
 

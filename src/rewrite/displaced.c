@@ -15,6 +15,7 @@
 #include "rewrite/callword.h"
 #include "rewrite/refusals.h"
 #include "rewrite/trampoline.h"
+#include "rt/signals.h"
 #include "x86/decode.h"
 
 #define SYS_CLONE   56u
@@ -112,7 +113,11 @@ static bool sane(const struct tn_patch *p)
 {
     u32 end = 0;
 
-    if (p->len < 5 || p->len > TN_PATCH_MAX || !p->ninsns || p->ninsns > TN_ARRAY_SIZE(p->insn_off) ||
+    if (p->len == TN_BREAK_LEN && !p->punned)
+        return p->ninsns == 1 && !p->insn_off[0] && p->insn_len[0] && p->insn_len[0] <= 15 &&
+               !p->hook_before && p->place <= TN_PLACE_EXIT;
+    if (p->len < (p->punned ? 1 : 5) || p->len > TN_PATCH_MAX || !p->ninsns ||
+        p->ninsns > TN_ARRAY_SIZE(p->insn_off) ||
         p->hook_before + (p->place != TN_PLACE_SYSENTER) > p->ninsns)
         return false;
     for (u32 k = 0; k < p->ninsns; k++) {
@@ -129,6 +134,12 @@ static int finish(const struct tn_asm *a, u64 at, struct tn_error *err)
         return 0;
     return tn_fail(err, a->err, a->err == -ENOSPC ? "no_space" : tn_refusal_name(TN_REFUSE_OUT_OF_REACH),
                    "displaced instructions at 0x%llx do not fit, or reach too far", (unsigned long long)at);
+}
+
+/* A loop's next round, which is no call. */
+static bool is_round(const struct tn_patch *p, u64 load_bias, const struct tn_insn *i)
+{
+    return p->rounds && i->rel_off && i->kind != TN_INSN_CALL && i->target == p->rounds + load_bias;
 }
 
 /* A jump inside the window. What is jumped to runs with its hook, if it has one. */
@@ -196,6 +207,28 @@ static void note_call(struct tn_asm *a, u64 at, u64 calls)
     tn_x86_store(a, 4, tn_mem_base(TN_R11, 4), TN_RAX);
 }
 
+/*
+ * The agent looks at the call first (rt/signals.h). rcx and r11 are free. Goes on to the host's instruction, to what
+ * follows here if the call is made here, or behind the call.
+ */
+static void guard(struct tn_asm *a, const struct tn_copy_to *to, u64 resume, bool made_here)
+{
+    const u32 lea = 7, jump = 6;
+    u32 block = a->len + lea + jump;
+
+    tn_x86_lea(a, TN_RCX, tn_mem_pos(block));
+    tn_x86_jmp_m(a, tn_mem_pos((s64)block + offsetof(struct tn_guard_block, routine)));
+    if (!a->err && a->len != block)
+        a->err = -EINVAL;
+    tn_x86_u64(a, to->signals);
+    tn_x86_u64(a, made_here ? to->at + block + sizeof(struct tn_guard_block) : resume);
+    tn_x86_u64(a, resume + SYSCALL_LEN);
+    tn_x86_u64(a, to->guard);
+}
+_Static_assert(offsetof(struct tn_guard_block, signals) == 0 && offsetof(struct tn_guard_block, go_on) == 8 &&
+                   offsetof(struct tn_guard_block, made) == 16 && sizeof(struct tn_guard_block) == 32,
+               "in this order");
+
 /* The word that leads to the hooks, and where they come back to. */
 static int hook(struct tn_asm *a, u64 at, u64 hook_entry_ptr, struct tn_displaced_out *out,
                 struct tn_error *err)
@@ -236,12 +269,15 @@ static int displace(const struct tn_patch *patch, const struct tn_copy_to *to, u
             r = hook(&a, at, to->hook_entry_ptr, &out, err);
         if (r < 0)
             return r;
+        if (is_round(patch, load_bias, &i))
+            i.target = patch->addr == patch->rounds ? out.hook_return : to->past;
         out.insn_at[k] = at + a.len;
-        if (k + 1u == patch->ninsns && can_emulate(&i)) {
+        out.jump_at[k] = label[k];
+        if ((k + 1u == patch->ninsns || patch->punned) && can_emulate(&i)) {
             if ((i.mem_off || i.rel_off) && !reaches(at + a.len, i.target))
                 return tn_refuse(err, -ERANGE, TN_REFUSE_OUT_OF_REACH, i.target, NULL);
             emulate_call(&a, at, bytes, &i, addr + i.len);
-            returned = true;
+            returned |= k + 1u == patch->ninsns;
             continue;
         }
         r = emit(&a, at, bytes, &i, err);
@@ -259,6 +295,9 @@ static int displace(const struct tn_patch *patch, const struct tn_copy_to *to, u
             return tn_refuse(err, -ERANGE, TN_REFUSE_OUT_OF_REACH, resume, NULL);
         if (to->calls && patch->place == TN_PLACE_SYSENTER && patch->nr == TN_NR_UNKNOWN)
             note_call(&a, at, to->calls);
+        if (to->signals && patch->place == TN_PLACE_SYSENTER &&
+            (patch->nr == TN_NR_UNKNOWN || tn_guarded(patch->nr)))
+            guard(&a, to, resume, to->priv && tn_wants(&tn_wanted_vforks, patch->nr));
         if (to->priv && patch->place == TN_PLACE_SYSENTER && tn_wants(&tn_wanted_vforks, patch->nr))
             counted_call(&a, at, to->priv, (u32)patch->nr, resume + SYSCALL_LEN);
         else
@@ -293,10 +332,14 @@ int tn_patch_bytes(const struct tn_patch *patch, u64 load_bias, u64 enter, u8 re
     u64 addr = patch->addr + load_bias;
     struct tn_asm a;
 
-    if (!sane(patch))
+    if (!sane(patch) || patch->punned)
         return -EINVAL;
     if (!reaches(addr, enter))
         return tn_refuse(err, -ERANGE, TN_REFUSE_OUT_OF_REACH, enter, NULL);
+    if (patch->len == TN_BREAK_LEN) {
+        ret_bytes[0] = 0xcc;
+        return 0;
+    }
     tn_asm_fixed(&a, bytes, sizeof(bytes));
     tn_x86_jmp(&a, 4, (s64)(enter - addr));
     tn_x86_nop(&a, patch->len - a.len);

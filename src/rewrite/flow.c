@@ -127,16 +127,27 @@ static int touch(struct tn_flow *f, u64 off)
     return r;
 }
 
-/* A stub of the procedure linkage table: a jump through a slot, behind an endbr64 perhaps. */
-static bool is_plt_stub(const struct tn_code_view *c, u64 addr)
+/* A jump through a slot, behind an endbr64 perhaps. */
+static u64 plt_slot(const struct tn_code_view *c, u64 addr)
 {
     struct tn_insn i;
 
     if (tn_code_decode(c, addr, &i) < 0)
-        return false;
+        return 0;
     if (i.kind == TN_INSN_ENDBR && tn_code_decode(c, addr + i.len, &i) < 0)
-        return false;
-    return i.kind == TN_INSN_JMP_IND && i.mem_off;
+        return 0;
+    return i.kind == TN_INSN_JMP_IND && i.mem_off ? i.target : 0;
+}
+
+u64 tn_flow_slot(const struct tn_code_view *c, u64 from, u64 to)
+{
+    return plt_slot(c, to ? to : from);
+}
+
+static int leave(struct tn_flow *f, u64 from, u64 to)
+{
+    f->tail_call = from;
+    return list_add(&f->tails, from) < 0 || list_add(&f->tails, to) < 0 ? -ENOMEM : 0;
 }
 
 /* A jump from `from` to `to`: followed, or known as a way out. */
@@ -144,10 +155,8 @@ static int jump(struct tn_flow *f, u64 from, u64 to)
 {
     const struct tn_func *g;
 
-    if (to - f->code->addr >= f->code->len) {
-        f->tail_call = from;
-        return 0;
-    }
+    if (to - f->code->addr >= f->code->len)
+        return leave(f, from, to);
     f->mark[to - f->code->addr] |= TN_FLOW_TARGET;
     if (touch(f, to - f->code->addr) < 0 || list_add(&f->jumps, from) < 0 || list_add(&f->jumps, to) < 0)
         return -ENOMEM;
@@ -155,13 +164,12 @@ static int jump(struct tn_flow *f, u64 from, u64 to)
         return list_add(&f->work, to);
     g = tn_func_at(f->code, to);
     if (g && !g->part && g->addr == to) {
-        f->tail_call = from;
-        return g->name || list_has(&f->maybe, to) ? 0 : list_add(&f->maybe, to);
+        if (!g->name && !list_has(&f->maybe, to) && list_add(&f->maybe, to) < 0)
+            return -ENOMEM;
+        return leave(f, from, to);
     }
-    if (is_plt_stub(f->code, to)) {
-        f->tail_call = from;
-        return 0;
-    }
+    if (plt_slot(f->code, to))
+        return leave(f, from, to);
     if (g && !g->part)
         f->shared = from; /* into the middle of somebody else */
     return list_add(&f->work, to);
@@ -170,7 +178,7 @@ static int jump(struct tn_flow *f, u64 from, u64 to)
 /* Follows one path until it ends or meets what is known. */
 static int follow(struct tn_flow *f, u64 at)
 {
-    u8 last = TN_INSN_JMP; /* the last instruction that is no padding */
+    u8 last = TN_INSN_JMP;                               /* the last instruction that is no padding */
     u64 from = at, next = tn_func_next(f->code, at - 1); /* where the next function starts, from here on */
 
     for (;;) {
@@ -451,7 +459,9 @@ static int resolve_indirect(struct tn_flow *f)
         int r;
 
         if (what == WHAT_TAIL) {
-            f->tail_call = at;
+            r = leave(f, at, 0);
+            if (r < 0)
+                return r;
             continue;
         }
         if (what != WHAT_UNKNOWN) {
@@ -512,5 +522,6 @@ void tn_flow_clear(struct tn_flow *f)
     free(f->refs.at);
     free(f->leas.at);
     free(f->jumps.at);
+    free(f->tails.at);
     *f = (struct tn_flow){0};
 }

@@ -47,6 +47,7 @@ struct tn_flow {
     struct tn_flow_list touched; /* of a lent array: blocks */
     struct tn_flow_list work, rets, indirect, maybe, refs, leas; /* leas: address, register; refs: targets */
     struct tn_flow_list jumps;                                   /* from, to: all that were followed */
+    struct tn_flow_list tails; /* from, to: jumps out of the function; to 0: known only when it runs */
     /* Each: 0, or the address of the instruction that is the reason. */
     u64 tail_call, unprovable, undecodable, shared, overlap, std;
 };
@@ -69,8 +70,30 @@ s32 tn_flow_number(const struct tn_flow *flow, u64 addr);
 /* tn_plan in a function that was followed already; other functions are not looked at. plan.c. */
 int tn_plan_followed(const struct tn_flow *flow, enum tn_place_kind place, u64 addr, struct tn_plan *ret_plan,
                      struct tn_error *err);
+/* For tails.c, in plan.c: adds a patch; adds one for every way out of a function, where there is none yet. `own`: it is
+   the one whose exits are meant. */
+int tn_plan_add(struct tn_plan *plan, const struct tn_patch *patch);
+int tn_plan_ways_out(const struct tn_flow *flow, bool own, struct tn_plan *plan, struct tn_error *err);
+/* The word at a fixed place that a jump out of a function (tails) leads through, by way of a stub of the procedure
+   linkage table or by itself; 0: there is none. */
+u64 tn_flow_slot(const struct tn_code_view *code, u64 from, u64 to);
+/* Adds to a plan for the exits of a function that is left by tail jumps what is to be patched in those that they
+   lead to. tails.c. */
+int tn_tails_follow(const struct tn_flow *flow, struct tn_plan *plan, struct tn_error *err);
+/* The same for one that a jump of another module leads to. */
+int tn_tails_plan(const struct tn_code_view *code, const struct tn_func *func, struct tn_plan *plan,
+                  struct tn_error *err);
 /* Marks as refused what a jump of the code leads into that nobody has followed. By address. plan.c. */
 int tn_plan_others(const struct tn_code_view *code, struct tn_patch *patches, u32 n);
+
+/* A window around one `ret`; and whether anybody who was not followed jumps into one of several. plan.c. */
+int tn_plan_ret(const struct tn_flow *flow, u64 at, struct tn_patch *ret_patch);
+bool tn_plan_jumped_into(const struct tn_flow *flow, struct tn_patch *patches, u32 n);
+/* Can it run somewhere else? Does control never go on behind it? plan.c. */
+bool tn_insn_movable(const struct tn_insn *i);
+bool tn_insn_ends(const struct tn_insn *i);
+/* Would an instruction begin at `addr` if the function ran from its first to its last? syscalls.c. */
+bool tn_func_swept(const struct tn_code_view *code, const struct tn_func *func, u64 addr);
 
 /* The function that holds `addr` (innermost), NULL if none. */
 const struct tn_func *tn_func_at(const struct tn_code_view *code, u64 addr);

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <sys/stat.h>
 
+#include "rewrite/aims.h"
 #include "rewrite/refusals.h"
 #include "rewrite/unwind.h"
 
@@ -32,7 +33,9 @@ struct tn_module {
     u32 nseg;
     struct tn_bytes rodata[SEGMENTS_MAX];
     u32 nrodata;
+    struct tn_bytes frames; /* .eh_frame */
     struct tn_code_view code[SEGMENTS_MAX];
+    struct tn_aims aims[SEGMENTS_MAX];
     u32 ncode;
     struct tn_funcs funcs; /* sorted, one an address */
     /* Every name, aliases included: offsets are checked, so they are plain pointers into the file. */
@@ -175,7 +178,7 @@ static int read_symbols(struct tn_module *m, const Elf64_Shdr *sym, const Elf64_
         if ((ELF64_ST_TYPE(s.st_info) != STT_FUNC && ELF64_ST_TYPE(s.st_info) != STT_GNU_IFUNC) ||
             s.st_shndx == SHN_UNDEF || !is_code(m, s.st_value))
             continue;
-        f = (struct tn_func){s.st_value, s.st_size, string(names, str->sh_size, s.st_name), false};
+        f = (struct tn_func){s.st_value, s.st_size, string(names, str->sh_size, s.st_name), false, 0};
         if (!f.name || !*f.name)
             continue;
         if (f.size > UINT64_MAX / 2)
@@ -189,6 +192,20 @@ static int read_symbols(struct tn_module *m, const Elf64_Shdr *sym, const Elf64_
             return r;
     }
     return 0;
+}
+
+/* Functions of an .eh_frame. Of several, one is kept to look up rules in: those of the others have none. */
+static int add_unwound(struct tn_module *m, const u8 *bytes, u64 len, u64 addr)
+{
+    u32 from = m->funcs.n;
+    int r = tn_unwind_functions(bytes, len, addr, &m->funcs);
+
+    if (!m->frames.len)
+        m->frames = (struct tn_bytes){bytes, addr, len};
+    else
+        for (; from < m->funcs.n; from++)
+            m->funcs.at[from].frame = 0;
+    return r;
 }
 
 static int read_sections(struct tn_module *m, const Elf64_Ehdr *eh, bool *ret_unwound)
@@ -221,7 +238,7 @@ static int read_sections(struct tn_module *m, const Elf64_Ehdr *eh, bool *ret_un
         } else if (name && strcmp(name, ".eh_frame") == 0 && s.sh_type != SHT_NOBITS &&
                    table(m, s.sh_offset, s.sh_size, 1)) {
             *ret_unwound = true;
-            r = tn_unwind_functions(m->file + s.sh_offset, s.sh_size, s.sh_addr, &m->funcs);
+            r = add_unwound(m, m->file + s.sh_offset, s.sh_size, s.sh_addr);
         }
         if (r < 0)
             return r;
@@ -241,7 +258,7 @@ static int read_unwind(struct tn_module *m, u64 hdr)
             continue;
         if (tn_unwind_header(b->bytes + (hdr - b->addr), b->len - (hdr - b->addr), hdr, &at) == 0 &&
             at >= b->addr && at - b->addr < b->len)
-            return tn_unwind_functions(b->bytes + (at - b->addr), b->len - (at - b->addr), at, &m->funcs);
+            return add_unwound(m, b->bytes + (at - b->addr), b->len - (at - b->addr), at);
     }
     return 0;
 }
@@ -273,6 +290,8 @@ static void settle(struct tn_module *m)
         if (n && f[n - 1].addr == f[i].addr) {
             if (!f[n - 1].size)
                 f[n - 1].size = f[i].size;
+            if (!f[n - 1].frame)
+                f[n - 1].frame = f[i].frame;
             continue;
         }
         f[n++] = f[i];
@@ -283,7 +302,9 @@ static void settle(struct tn_module *m)
         m->code[i].nfuncs = n;
         m->code[i].rodata = m->rodata;
         m->code[i].nrodata = m->nrodata;
+        m->code[i].frames = m->frames;
         m->code[i].is_go = m->go;
+        m->code[i].aims = &m->aims[i];
     }
 }
 
@@ -310,6 +331,8 @@ void tn_module_free(struct tn_module *m)
 {
     if (!m)
         return;
+    for (u32 i = 0; i < SEGMENTS_MAX; i++)
+        tn_aims_clear(&m->aims[i]);
     free(m->file);
     free(m->funcs.at);
     free(m->names);

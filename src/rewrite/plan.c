@@ -8,30 +8,38 @@
  *                                    ▲ hook                many displaced instructions before it as it takes
  *     static probe       | je ──┐ nop | ▼ insn |           the same where an offset has no room behind it: a jump
  *                                  ▲ hook                  that is displaced with its target is no jump into it
+ *     no room, or none   | insn | insn …                   a punned jump (pun.h), over the one instruction; or over it and
+ *     that is provable     ▲ hook                          some behind it, each of which keeps a jump of its own
  *     system call        | mov $nr,%eax | syscall | cmp |  a window before the instruction and one behind it, never
  *       entered, left     ────────▲ hook            ▲ ──   on it: whoever sleeps in the call sleeps in the host's own
  *                                                          code, and a call that starts again finds its two bytes
  *
  * An endbr64 at the entry stays where it is: indirect calls must find it. The window is behind it, and the
- * hook there counts as the entry. A jump back to the entry is refused, since it would be counted as a call.
+ * hook there counts as the entry. Jumps back to the entry are displaced too, and led past the hook: a loop's round is no
+ * call.
  */
 #include "rewrite/plan.h"
 
 #include <errno.h>
 
+#include "rewrite/aims.h"
 #include "rewrite/flow.h"
 #include "rewrite/refusals.h"
 #include "x86/decode.h"
 
 #define JUMP_LEN      5u
-#define WINDOW_BEFORE 5u /* instructions displaced before the one that is meant */
+#define WINDOW_BEFORE 5u  /* instructions displaced before the one that is meant */
+#define ROUNDS_MAX    16u /* jumps from a function's loops to its first instruction */
+#define ALONE_MAX     16u /* bytes, of an instruction hooked alone and those evicted with it: any one has room */
+
+#define TACTIC_ALONE(plan) ((plan)->npatches && (plan)->patches[0].punned ? "punned" : "jump5_alone")
 
 struct window {
     struct tn_patch patch;
     bool padded;
 };
 
-static bool movable(const struct tn_insn *i)
+bool tn_insn_movable(const struct tn_insn *i)
 {
     if (i->kind == TN_INSN_FAR || i->kind == TN_INSN_XBEGIN)
         return false;
@@ -44,7 +52,7 @@ static bool movable(const struct tn_insn *i)
     return !(i->mem_off && i->addr32);
 }
 
-static bool ends(const struct tn_insn *i)
+bool tn_insn_ends(const struct tn_insn *i)
 {
     return i->kind == TN_INSN_RET || i->kind == TN_INSN_JMP || i->kind == TN_INSN_JMP_IND ||
            i->kind == TN_INSN_STOP;
@@ -89,6 +97,24 @@ static u64 call_inside(const struct tn_flow *f, const struct tn_patch *p)
     return 0;
 }
 
+/* A displaced jump, of code that nobody followed perhaps, into the middle of what is displaced; 0: there is none. */
+static u64 jumps_amiss(const struct tn_patch *p)
+{
+    for (u32 k = 0; k < p->ninsns; k++) {
+        u64 at = p->addr + p->insn_off[k];
+        bool begins = false;
+        struct tn_insn i;
+
+        if (tn_x86_decode(p->expected + p->insn_off[k], p->insn_len[k], at, &i) < 0 || !i.rel_off)
+            continue;
+        for (u32 n = 0; n < p->ninsns; n++)
+            begins |= i.target == p->addr + p->insn_off[n];
+        if (!begins && i.target > p->addr && i.target < p->addr + p->len)
+            return at;
+    }
+    return 0;
+}
+
 /*
  * Builds the window that starts at `addr` and holds at least the instructions up to `through` (inclusive; 0:
  * as many as the jump needs). Everything that may be wrong with it is found here.
@@ -107,14 +133,14 @@ static int build(const struct tn_flow *f, u64 addr, u64 through, struct window *
             return tn_refuse(err, -ENOTSUP, TN_REFUSE_WINDOW_CROSSES, at, NULL);
         if (!(tn_flow_mark(f, at) & TN_FLOW_START) || tn_code_decode(f->code, at, &i) < 0)
             return tn_refuse(err, -ENOTSUP, TN_REFUSE_TOO_SHORT, at, NULL);
-        if (!movable(&i))
+        if (!tn_insn_movable(&i))
             return tn_refuse(err, -ENOTSUP, TN_REFUSE_NOT_RELOCATABLE, at, NULL);
         if (p->ninsns == TN_ARRAY_SIZE(p->insn_off) || at - addr + i.len > TN_PATCH_MAX)
             return tn_refuse(err, -ENOTSUP, TN_REFUSE_TOO_SHORT, at, "window too long");
         p->insn_off[p->ninsns] = (u8)(at - addr);
         p->insn_len[p->ninsns++] = i.len;
         at += i.len;
-        done = ends(&i);
+        done = tn_insn_ends(&i);
         p->returns = done;
     }
     if (through && at <= through)
@@ -139,8 +165,55 @@ static int build(const struct tn_flow *f, u64 addr, u64 through, struct window *
     if (call_inside(f, p))
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_CALL_IN_WINDOW, call_inside(f, p), NULL);
     memcpy(p->expected, f->code->bytes + (addr - f->code->addr), p->len);
+    if (jumps_amiss(p))
+        return tn_refuse(err, -ENOTSUP, TN_REFUSE_JUMP_INTO_WINDOW, jumps_amiss(p), NULL);
     *ret_w = w;
     return 0;
+}
+
+/* May nobody jump there? Behind the first byte, but for instructions with a jump of their own. */
+static bool forbidden(const struct tn_patch *p, u64 to)
+{
+    if (to <= p->addr || to >= p->addr + p->len)
+        return false;
+    for (u32 k = 0; p->punned && k < p->ninsns; k++)
+        if (to == p->addr + p->insn_off[k])
+            return false;
+    return true;
+}
+
+static bool is_prefix(u8 byte)
+{
+    static const u8 prefixes[] = {0xf0, 0xf2, 0xf3, 0x2e, 0x36, 0x3e, 0x26, 0x64, 0x65, 0x66, 0x67};
+
+    return memchr(prefixes, byte, sizeof(prefixes));
+}
+
+/*
+ * The same where it is not known whether it is a jump, or data that looks like one: into an instruction no compiler or
+ * person jumps but behind its prefixes.
+ */
+static bool forbidden_guess(const struct tn_patch *p, u64 to)
+{
+    u64 off = to - p->addr;
+
+    if (!forbidden(p, to))
+        return false;
+    for (u32 k = 0; k < p->ninsns; k++)
+        for (u32 b = p->insn_off[k];
+             off > p->insn_off[k] && off < p->insn_off[k] + (u32)p->insn_len[k] && b < off; b++)
+            if (!is_prefix(p->expected[b]))
+                return false;
+    return true;
+}
+
+/* Is there any such place? */
+static bool has_forbidden(const struct tn_patch *p)
+{
+    for (u32 b = 1; b < p->len; b++)
+        if (forbidden_guess(p, p->addr + b))
+            return true;
+    return false;
 }
 
 /* Pieces that may belong to the function were not followed;
@@ -156,7 +229,7 @@ static int check_maybe(const struct tn_flow *f, const struct tn_patch *p, struct
 
             if (tn_code_decode(f->code, at, &i) < 0)
                 return tn_refuse(err, -ENOTSUP, TN_REFUSE_UNDECODABLE, at, NULL);
-            if (i.rel_off && i.target > p->addr && i.target < p->addr + p->len)
+            if (i.rel_off && forbidden(p, i.target))
                 return tn_refuse(err, -ENOTSUP, TN_REFUSE_JUMP_INTO_WINDOW, at, NULL);
             at += i.len;
         }
@@ -193,14 +266,6 @@ static bool may_begin(const struct tn_code_view *c, const struct tn_flow *f, u64
         from += i.len;
     }
     return from == at;
-}
-
-static bool in_window(const struct tn_plan *plan, u64 addr)
-{
-    for (u32 k = 0; k < plan->npatches; k++)
-        if (addr > plan->patches[k].addr && addr < plan->patches[k].addr + plan->patches[k].len)
-            return true;
-    return false;
 }
 
 /* Is the instruction at `from` displaced together with the one at `to`? */
@@ -251,78 +316,51 @@ static bool is_short(u8 op)
     return op == 0xeb || (op & 0xf0) == 0x70 || (op & 0xfc) == 0xe0;
 }
 
-/* A short jump that leads into the patch and was not followed (f NULL: none was); 0: there is none. */
+static bool leads_into(const struct tn_code_view *c, const struct tn_flow *f, const struct tn_patch *p,
+                       u64 at, u64 to)
+{
+    return forbidden_guess(p, to) && !displaced_both(f, p, at, to) && may_begin(c, f, at);
+}
+
+/* The jumps that were found once for all of the code (aims.h). 0: none of them leads into the patch. */
+static u64 known_into(const struct tn_flow *f, const struct tn_patch *p)
+{
+    const struct tn_code_view *c = f->code;
+    const struct tn_aims *aims = c->aims;
+    u64 lo = p->addr + 1 - c->addr, hi = p->addr + p->len - c->addr;
+
+    for (u64 b = lo / TN_AIMS_BUCKET; lo < hi && b <= (hi - 1) / TN_AIMS_BUCKET; b++)
+        for (u32 i = aims->first[b]; i < aims->first[b + 1]; i++)
+            if (leads_into(c, f, p, c->addr + aims->aim[i].at, c->addr + aims->aim[i].to))
+                return c->addr + aims->aim[i].at;
+    return 0;
+}
+
+/* A short jump that nobody followed (f NULL: none was); 0: there is none. */
 static u64 short_into(const struct tn_code_view *c, const struct tn_flow *f, const struct tn_patch *p)
 {
     u64 at = p->addr - c->addr, end = at + p->len + 128;
 
-    for (at = at > 130 ? at - 130 : 0; at < end && at + 2 <= c->len; at++) {
-        u8 op = c->bytes[at];
-        u64 to = c->addr + at + 2 + (u64)(s64)(s8)c->bytes[at + 1];
-
-        if (is_short(op) && to > p->addr && to < p->addr + p->len &&
-            !displaced_both(f, p, c->addr + at, to) && may_begin(c, f, c->addr + at))
+    for (at = at > 130 ? at - 130 : 0; at < end && at + 2 <= c->len; at++)
+        if (is_short(c->bytes[at]) &&
+            leads_into(c, f, p, c->addr + at, c->addr + at + 2 + (u64)(s64)(s8)c->bytes[at + 1]))
             return c->addr + at;
-    }
     return 0;
 }
 
-enum { AIMED_NEAR = 1, AIMED_SHORT = 2 };
-
-/* What bytes of the code might be jumped to, by four bytes of displacement or by one, wherever that would stand: flags a
-   byte. */
-static u8 *find_aimed(const struct tn_code_view *c)
-{
-    u8 *aimed = calloc(1, c->len + 1);
-
-    for (u64 off = 1; aimed && c->len >= 4 && off <= c->len - 4; off++) {
-        u64 to;
-        s32 rel;
-
-        memcpy(&rel, c->bytes + off, 4);
-        to = off + 4 + (u64)(s64)rel;
-        if (to < c->len && jump_around(c, off))
-            aimed[to] = AIMED_NEAR;
-    }
-    for (u64 at = 0; aimed && at + 2 <= c->len; at++) {
-        u64 to = at + 2 + (u64)(s64)(s8)c->bytes[at + 1];
-
-        if (to < c->len && is_short(c->bytes[at]))
-            aimed[to] |= AIMED_SHORT;
-    }
-    return aimed;
-}
-
-static u8 how_aimed(const struct tn_code_view *c, const struct tn_plan *plan, const u8 *aimed)
-{
-    u8 how = 0;
-
-    for (u32 k = 0; k < plan->npatches; k++)
-        for (u32 b = 1; b < plan->patches[k].len; b++)
-            how |= aimed[plan->patches[k].addr + b - c->addr];
-    return how;
-}
-
-/*
- * Nor may a direct jump that was not followed lead into a window: from a landing pad, which only the unwinder
- * enters, or from another function (the C library's mempcpy goes on behind the first instruction of memmove).
- * Displacements are looked for first, byte by byte, which is fast; then it is asked whether they are ones.
- */
-static int check_others(const struct tn_flow *f, const struct tn_plan *plan, const u8 *aimed,
-                        struct tn_error *err)
+/* A jump or call with four bytes of displacement into one of the patches; 0: there is none. */
+static u64 near_into(const struct tn_flow *f, const struct tn_plan *plan, u32 *ret_which)
 {
     const struct tn_code_view *c = f->code;
     u64 lo = UINT64_MAX, hi = 0;
 
-    u8 how = aimed ? how_aimed(c, plan, aimed) : AIMED_NEAR | AIMED_SHORT;
-
     for (u32 k = 0; k < plan->npatches; k++) {
-        lo = TN_MIN(lo, plan->patches[k].addr + 1);
-        hi = TN_MAX(hi, plan->patches[k].addr + plan->patches[k].len);
+        if (!has_forbidden(&plan->patches[k]))
+            continue;
+        lo = TN_MIN(lo, plan->patches[k].addr + 1 - c->addr);
+        hi = TN_MAX(hi, plan->patches[k].addr + plan->patches[k].len - c->addr);
     }
-    lo -= c->addr;
-    hi -= c->addr;
-    for (u64 off = 1; how & AIMED_NEAR && c->len >= 4 && off <= c->len - 4; off++) {
+    for (u64 off = 1; lo < hi && c->len >= 4 && off <= c->len - 4; off++) {
         u64 at, to;
         s32 rel;
 
@@ -336,18 +374,127 @@ static int check_others(const struct tn_flow *f, const struct tn_plan *plan, con
             continue;
         at = jump_around(c, off);
         for (u32 k = 0; at && k < plan->npatches; k++)
-            if (displaced_both(f, &plan->patches[k], at, c->addr + to))
-                at = 0;
-        if (at && in_window(plan, c->addr + to) && may_begin(c, f, at))
-            return tn_refuse(err, -ENOTSUP, TN_REFUSE_JUMP_INTO_WINDOW, at, NULL);
-    }
-    for (u32 k = 0; how & AIMED_SHORT && k < plan->npatches; k++) {
-        u64 at = short_into(c, f, &plan->patches[k]);
-
-        if (at)
-            return tn_refuse(err, -ENOTSUP, TN_REFUSE_JUMP_INTO_WINDOW, at, NULL);
+            if (leads_into(c, f, &plan->patches[k], at, c->addr + to)) {
+                *ret_which = k;
+                return at;
+            }
     }
     return 0;
+}
+
+/*
+ * Nor may a direct jump that was not followed lead into a window: from a landing pad, which only the unwinder
+ * enters, or from another function (the C library's mempcpy goes on behind the first instruction of memmove).
+ * Displacements are looked for first, byte by byte, unless somebody has done so; then it is asked whether they are ones.
+ */
+static int check_others(const struct tn_flow *f, const struct tn_plan *plan, u32 *ret_which,
+                        struct tn_error *err)
+{
+    bool known = f->code->aims && f->code->aims->first;
+    u64 at = known ? 0 : near_into(f, plan, ret_which);
+
+    for (u32 k = 0; k < plan->npatches && !at; k++) {
+        if (!has_forbidden(&plan->patches[k]))
+            continue;
+        *ret_which = k;
+        at = known ? known_into(f, &plan->patches[k]) : short_into(f->code, f, &plan->patches[k]);
+    }
+    return at ? tn_refuse(err, -ENOTSUP, TN_REFUSE_JUMP_INTO_WINDOW, at, NULL) : 0;
+}
+
+static bool begins_function(const struct tn_code_view *c, u64 addr)
+{
+    const struct tn_func *g = tn_func_starting(c, addr);
+
+    return g && g->size;
+}
+
+/*
+ * The instruction at `at` alone: a plain jump if it is long enough, else a punned one, for which up to `n` of those behind
+ * it are displaced too. Nothing need be known of where jumps lead, only that none leads into an instruction; what is
+ * displaced with it must be known for code.
+ */
+static int build_alone(const struct tn_flow *f, u64 at, u32 n, struct tn_patch *ret, struct tn_error *err)
+{
+    struct tn_patch p = {.addr = at};
+    const struct tn_code_view *c = f->code;
+    bool falls = true; /* what comes next is reached, and so code */
+    u64 end = at;
+
+    while (p.ninsns < n) {
+        struct tn_insn i;
+
+        if (tn_code_decode(c, end, &i) < 0)
+            return tn_refuse(err, -ENOTSUP, TN_REFUSE_UNDECODABLE, end, NULL);
+        /* The next function's first instruction may be evicted, too, unless indirect calls must find it. */
+        if (i.kind == TN_INSN_ENDBR ||
+            (!falls && !(tn_flow_mark(f, end) & TN_FLOW_START) && !begins_function(c, end)))
+            return tn_refuse(err, -ENOTSUP, TN_REFUSE_TOO_SHORT, end, NULL);
+        if (end > at && i.kind == TN_INSN_SYSCALL)
+            return tn_refuse(err, -ENOTSUP, TN_REFUSE_SYSCALL_IN_WINDOW, end, NULL);
+        if (!tn_insn_movable(&i))
+            return tn_refuse(err, -ENOTSUP, TN_REFUSE_NOT_RELOCATABLE, end, NULL);
+        p.insn_off[p.ninsns] = (u8)(end - at);
+        p.insn_len[p.ninsns++] = i.len;
+        end += i.len;
+        p.returns = tn_insn_ends(&i);
+        falls = !p.returns && i.kind != TN_INSN_CALL && i.kind != TN_INSN_CALL_IND;
+    }
+    p.punned = n > 1 || end - at < JUMP_LEN;
+    p.resume = end;
+    if (p.punned && p.insn_len[n - 1] < JUMP_LEN)
+        end += padding(f, end, JUMP_LEN - p.insn_len[n - 1]);
+    if (end - at > ALONE_MAX)
+        return tn_refuse(err, -ENOTSUP, TN_REFUSE_TOO_SHORT, at, "window too long");
+    p.len = (u8)(end - at);
+    for (u64 b = at + 1; b < end; b++) {
+        if (tn_flow_mark(f, b) & TN_FLOW_TARGET && forbidden(&p, b))
+            return tn_refuse(err, -ENOTSUP, TN_REFUSE_JUMP_INTO_WINDOW, b, NULL);
+        if (tn_func_starting(c, b) && forbidden(&p, b))
+            return tn_refuse(err, -ENOTSUP, TN_REFUSE_WINDOW_CROSSES, b, NULL);
+    }
+    if (p.punned)
+        p.behind = (u8)TN_MIN((u64)JUMP_LEN - 1, c->addr + c->len - end);
+    memcpy(p.expected, c->bytes + (at - c->addr), p.len + p.behind);
+    if (jumps_amiss(&p))
+        return tn_refuse(err, -ENOTSUP, TN_REFUSE_JUMP_INTO_WINDOW, jumps_amiss(&p), NULL);
+    *ret = p;
+    return 0;
+}
+
+static bool meets_any(const struct tn_plan *plan, u32 n, const struct tn_patch *p)
+{
+    for (u32 k = 0; k < n; k++)
+        if (tn_patch_meets(p, 0, &plan->patches[k], 0))
+            return true;
+    return false;
+}
+
+/* Appends the ways to hook the instruction at `at` alone, which take TN_PUN_INSNS patches at most and may not meet any
+   that is there. −ENOTSUP: there is none. */
+static int add_alone(const struct tn_flow *f, struct tn_plan *plan, u64 at, u8 place, struct tn_error *err)
+{
+    u32 first = plan->npatches;
+
+    for (u32 n = 1; n <= TN_PUN_INSNS; n++) {
+        struct tn_patch p;
+        int r = build_alone(f, at, n, &p, plan->npatches > first ? NULL : err);
+
+        if (r < 0 && n == 1)
+            return r;
+        if (r < 0)
+            break;
+        if (meets_any(plan, first, &p))
+            continue;
+        p.place = place;
+        p.instead = plan->npatches > first;
+        if (tn_plan_add(plan, &p) < 0)
+            return -ENOMEM;
+        if (!p.punned)
+            break;
+    }
+    return plan->npatches > first ? 0
+                                  : tn_refuse(err, -ENOTSUP, TN_REFUSE_TOO_SHORT, at, "two places too close");
 }
 
 /*
@@ -397,8 +544,7 @@ int tn_plan_others(const struct tn_code_view *c, struct tn_patch *patches, u32 n
         if (!at || !may_begin(c, NULL, at))
             continue;
         for (u32 k = 0; k < n; k++)
-            if (!patches[k].refused && c->addr + to > patches[k].addr &&
-                c->addr + to < patches[k].addr + patches[k].len)
+            if (!patches[k].refused && forbidden_guess(&patches[k], c->addr + to))
                 patches[k].refused = TN_REFUSE_JUMP_INTO_WINDOW;
     }
     for (u32 k = 0; k < n; k++)
@@ -533,70 +679,183 @@ static int build_syscall(const struct tn_flow *f, enum tn_place_kind place, u64 
     return 0;
 }
 
+/* Does an instruction begin at `addr`, the function being read from its first byte to its last, and what was followed
+   with it? Then none that sets the direction flag is there either. */
+static bool swept(const struct tn_flow *f, u64 addr)
+{
+    bool begins = false;
+    u64 at = f->func->addr;
+
+    while (at < f->end) {
+        struct tn_insn i;
+
+        if (tn_code_decode(f->code, at, &i) < 0 || (i.legacy && i.map == 0 && i.op == 0xfd) ||
+            (tn_flow_mark(f, at) & (TN_FLOW_START | TN_FLOW_BODY)) == TN_FLOW_BODY)
+            return false;
+        begins |= at == addr;
+        at += i.len;
+    }
+    return begins;
+}
+
+/* Does the patch displace the instruction at `addr`? */
+static bool displaces(const struct tn_patch *p, u64 addr)
+{
+    for (u32 k = 0; k < p->ninsns; k++)
+        if (addr == p->addr + p->insn_off[k])
+            return true;
+    return false;
+}
+
+/*
+ * The function jumps back to `addr`, where it is entered. Those jumps are displaced too and led past the hook: what is
+ * hooked is displaced for them in any case.
+ */
+static int add_rounds(const struct tn_flow *f, struct tn_plan *plan, u64 addr, struct tn_error *err)
+{
+    const u32 hooked = plan->npatches;
+    u32 rounds = 0;
+    int r = 0;
+
+    for (u32 k = 0; k + 1 < f->jumps.n; k += 2) {
+        u64 from = f->jumps.at[k];
+        bool there = false, all = true;
+        u32 first = plan->npatches;
+        struct tn_insn i;
+        struct window w;
+
+        if (f->jumps.at[k + 1] != addr)
+            continue;
+        if (tn_code_decode(f->code, from, &i) < 0 || !i.rel_off || i.kind == TN_INSN_CALL)
+            return tn_refuse(err, -ENOTSUP, TN_REFUSE_ENTRY_IS_LOOP_HEAD, from, NULL);
+        for (u32 n = 0; n < hooked; n++)
+            all &= displaces(&plan->patches[n], from);
+        for (u32 n = hooked; n < first; n++)
+            there |= displaces(&plan->patches[n], from) && !plan->patches[n].instead;
+        if (all || there)
+            continue;
+        if (rounds++ == ROUNDS_MAX)
+            return tn_refuse(err, -ENOTSUP, TN_REFUSE_ENTRY_IS_LOOP_HEAD, from, "too many jumps");
+        if (!f->unprovable && !f->undecodable && build(f, from, 0, &w, NULL) == 0 &&
+            !meets_any(plan, first, &w.patch) && check_maybe(f, &w.patch, NULL) == 0)
+            r = tn_plan_add(plan, &w.patch);
+        else if (add_alone(f, plan, from, TN_PLACE_OFFSET, NULL) < 0)
+            return tn_refuse(err, -ENOTSUP, TN_REFUSE_ENTRY_IS_LOOP_HEAD, from, NULL);
+    }
+    if (r < 0)
+        return r;
+    for (u32 n = 0; n < plan->npatches; n++)
+        plan->patches[n].rounds = addr;
+    for (u32 n = hooked; n < plan->npatches; n++)
+        plan->patches[n].place = TN_PLACE_OFFSET;
+    return 0;
+}
+
 static int plan_one(const struct tn_flow *f, enum tn_place_kind place, u64 addr, struct tn_plan *plan,
                     struct tn_error *err)
 {
     bool call = place == TN_PLACE_SYSENTER || place == TN_PLACE_SYSEXIT;
+    bool rounds = false;
     struct window w;
-    int r;
+    u8 hooked;
+    int r = 0;
 
     if (f->unprovable)
-        return tn_refuse(err, -ENOTSUP, TN_REFUSE_JUMP_UNPROVABLE, f->unprovable, NULL);
-    if (f->undecodable)
-        return tn_refuse(err, -ENOTSUP, TN_REFUSE_UNDECODABLE, f->undecodable, NULL);
-    if (!(tn_flow_mark(f, addr) & TN_FLOW_START))
+        r = tn_refuse(err, -ENOTSUP, TN_REFUSE_JUMP_UNPROVABLE, f->unprovable, NULL);
+    else if (f->undecodable)
+        r = tn_refuse(err, -ENOTSUP, TN_REFUSE_UNDECODABLE, f->undecodable, NULL);
+    if (r < 0 && (call || (place == TN_PLACE_OFFSET && !swept(f, addr))))
+        return r;
+    if (!r && !(tn_flow_mark(f, addr) & TN_FLOW_START))
         return tn_refuse(err, -EINVAL, TN_REFUSE_NOT_AN_INSTRUCTION, addr, NULL);
     if (place != TN_PLACE_ENTRY && f->std)
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_DIRECTION_FLAG, f->std, NULL);
     if (place == TN_PLACE_ENTRY) {
         struct tn_insn i;
 
-        if (tn_flow_mark(f, addr) & TN_FLOW_TARGET)
-            return tn_refuse(err, -ENOTSUP, TN_REFUSE_ENTRY_IS_LOOP_HEAD, addr, NULL);
         if (tn_code_decode(f->code, addr, &i) == 0 && i.kind == TN_INSN_ENDBR) {
-            addr += i.len;
             if (tn_flow_mark(f, addr) & TN_FLOW_TARGET)
                 return tn_refuse(err, -ENOTSUP, TN_REFUSE_ENTRY_IS_LOOP_HEAD, addr, NULL);
+            addr += i.len;
         }
+        rounds = tn_flow_mark(f, addr) & TN_FLOW_TARGET;
     }
-    r = call                       ? build_syscall(f, place, addr, &w, err)
-        : place == TN_PLACE_OFFSET ? build_around(f, addr, &w, err)
-                                   : build(f, addr, 0, &w, err);
+    if (!r)
+        r = call                       ? build_syscall(f, place, addr, &w, err)
+            : place == TN_PLACE_OFFSET ? build_around(f, addr, &w, err)
+                                       : build(f, addr, 0, &w, err);
     if (!r)
         r = check_maybe(f, &w.patch, err);
-    if (r < 0)
+    if (r < 0 && call)
         return r;
     /* What only unwind information knows may be a piece that a function of no frame jumps to. */
-    w.patch.place = (u8)(place == TN_PLACE_ENTRY && !f->func->name ? TN_PLACE_OFFSET : place);
-    plan->patches = malloc(sizeof(*plan->patches));
-    if (!plan->patches)
-        return -ENOMEM;
-    plan->patches[0] = w.patch;
-    plan->npatches = 1;
-    plan->tactic = w.patch.hook_before ? "jump5_before" : w.padded ? "jump5_padding" : "jump5";
+    hooked = (u8)(place == TN_PLACE_ENTRY && !f->func->name ? TN_PLACE_OFFSET : place);
+    if (r < 0) {
+        /* Why the usual way was refused tells more than why this one was. */
+        r = add_alone(f, plan, addr, hooked, NULL) < 0 ? r : 0;
+        plan->tactic = TACTIC_ALONE(plan);
+    } else {
+        w.patch.place = hooked;
+        r = tn_plan_add(plan, &w.patch);
+        plan->tactic = w.patch.hook_before ? "jump5_before" : w.padded ? "jump5_padding" : "jump5";
+    }
+    return r < 0 || !rounds ? r : add_rounds(f, plan, addr, err);
+}
+
+int tn_plan_add(struct tn_plan *plan, const struct tn_patch *patch)
+{
+    if (!(plan->npatches & (plan->npatches - 1))) {
+        struct tn_patch *more =
+            reallocarray(plan->patches, plan->npatches ? plan->npatches * 2 : 1, sizeof(*more));
+
+        if (!more)
+            return -ENOMEM;
+        plan->patches = more;
+    }
+    plan->patches[plan->npatches++] = *patch;
     return 0;
 }
 
-/* Says whose exit to hook instead, where the jump and the symbols tell. */
-static int refuse_tail_call(const struct tn_flow *f, struct tn_error *err)
+static int way_out(const struct tn_flow *f, u64 at, u64 to, enum tn_tail tail, struct tn_plan *plan,
+                   struct tn_error *err)
 {
-    const struct tn_func *to = NULL;
-    char detail[160] = "";
-    struct tn_insn i;
+    struct tn_insn i = {0};
+    struct window w;
+    int r = build_around(f, at, &w, err);
 
-    if (tn_code_decode(f->code, f->tail_call, &i) >= 0)
-        to = tn_func_starting(f->code, i.target);
-    if (to && to->name)
-        snprintf(detail, sizeof(detail), "the jump leads to %s", to->name);
-    return tn_refuse(err, -ENOTSUP, TN_REFUSE_EXIT_BY_TAIL_CALL, f->tail_call, detail[0] ? detail : NULL);
+    /* Of a function that leaves by rets only. */
+    if (tail == TN_TAIL_NOT && !f->tails.n && (r < 0 || meets_any(plan, plan->npatches, &w.patch)))
+        return add_alone(f, plan, at, TN_PLACE_EXIT, r < 0 ? NULL : err) < 0 ? -ENOTSUP : 0;
+    if (r < 0)
+        return r;
+    w.patch.place = TN_PLACE_EXIT;
+    w.patch.tail = (u8)tail;
+    if (tn_code_decode(f->code, at, &i) == 0 && i.kind == TN_INSN_JCC)
+        w.patch.unless = (u8)(1 + (i.cond ^ 1));
+    if (tail == TN_TAIL_LEAVE || tail == TN_TAIL_PASS) {
+        const struct tn_func *g = tn_func_starting(f->code, to);
+
+        w.patch.slot = tn_flow_slot(f->code, at, to);
+        /* What has no name may be a piece of whatever jumps to it. */
+        w.patch.flags_dead = i.kind != TN_INSN_JCC && (w.patch.slot || (g && g->name));
+    }
+    for (u32 k = 0; k < plan->npatches; k++) {
+        const struct tn_patch *p = &plan->patches[k];
+
+        if (w.patch.addr >= p->addr + p->len || p->addr >= w.patch.addr + w.patch.len)
+            continue;
+        if (w.patch.addr != p->addr || w.patch.len != p->len || w.patch.hook_before != p->hook_before ||
+            p->place != TN_PLACE_EXIT)
+            return tn_refuse(err, -ENOTSUP, TN_REFUSE_TOO_SHORT, at, "two ways out too close");
+        return 0;
+    }
+    return tn_plan_add(plan, &w.patch);
 }
 
-static int plan_exit(const struct tn_flow *f, struct tn_plan *plan, struct tn_error *err)
+int tn_plan_ways_out(const struct tn_flow *f, bool own, struct tn_plan *plan, struct tn_error *err)
 {
-    bool padded = false, displaced = false;
+    int r = 0;
 
-    if (f->tail_call)
-        return refuse_tail_call(f, err);
     if (f->unprovable)
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_EXIT_UNPROVABLE, f->unprovable, NULL);
     if (f->undecodable)
@@ -605,27 +864,35 @@ static int plan_exit(const struct tn_flow *f, struct tn_plan *plan, struct tn_er
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_EXIT_SHARED, f->shared, NULL);
     if (f->overlap)
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_EXIT_UNPROVABLE, f->overlap, "overlapping instructions");
-    if (!f->rets.n)
-        return tn_refuse(err, -ENOTSUP, TN_REFUSE_EXIT_NONE, f->func->addr, NULL);
-    plan->patches = calloc(f->rets.n, sizeof(*plan->patches));
-    if (!plan->patches)
-        return -ENOMEM;
-    for (u32 k = 0; k < f->rets.n; k++) {
-        struct window w;
-        int r = build_around(f, f->rets.at[k], &w, err);
+    for (u32 k = 0; k < f->rets.n && r == 0; k++)
+        r = way_out(f, f->rets.at[k], 0, own ? TN_TAIL_NOT : TN_TAIL_RET, plan, err);
+    for (u32 k = 0; k + 1 < f->tails.n && r == 0; k += 2)
+        r = way_out(f, f->tails.at[k], f->tails.at[k + 1], own ? TN_TAIL_LEAVE : TN_TAIL_PASS, plan, err);
+    return r;
+}
 
-        if (r < 0)
-            return r;
-        w.patch.place = TN_PLACE_EXIT;
-        for (u32 j = 0; j < k; j++)
-            if (w.patch.addr < plan->patches[j].addr + plan->patches[j].len &&
-                plan->patches[j].addr < w.patch.addr + w.patch.len)
-                return tn_refuse(err, -ENOTSUP, TN_REFUSE_TOO_SHORT, f->rets.at[k], "two returns too close");
-        plan->patches[plan->npatches++] = w.patch;
-        padded |= w.padded;
-        displaced |= w.patch.hook_before > 0;
+static int plan_exit(const struct tn_flow *f, struct tn_plan *plan, struct tn_error *err)
+{
+    bool padded = false, displaced = false, alone = false;
+    int r = tn_plan_ways_out(f, true, plan, err);
+
+    if (r < 0)
+        return r;
+    if (!plan->npatches)
+        return tn_refuse(err, -ENOTSUP, TN_REFUSE_EXIT_NONE, f->func->addr, NULL);
+    for (u32 k = 0; k < plan->npatches; k++) {
+        const struct tn_patch *p = &plan->patches[k];
+        u32 last = p->ninsns - 1u;
+
+        alone |= p->punned || p->instead;
+        padded |= !p->punned && p->len > p->insn_off[last] + p->insn_len[last];
+        displaced |= p->hook_before > 0;
     }
-    plan->tactic = !displaced ? "ret_padding" : padded ? "ret_mixed" : "ret_displaced";
+    plan->tactic = f->tails.n   ? "tail_followed"
+                   : alone      ? "ret_punned"
+                   : !displaced ? "ret_padding"
+                   : padded     ? "ret_mixed"
+                                : "ret_displaced";
     return 0;
 }
 
@@ -645,19 +912,20 @@ int tn_plan_followed(const struct tn_flow *f, enum tn_place_kind place, u64 addr
 
 struct tn_planner {
     const struct tn_code_view *code;
-    u8 *mark;  /* zeros between two plans */
-    u8 *aimed; /* find_aimed */
+    u8 *mark; /* zeros between two plans */
 };
 
 int tn_planner_new(const struct tn_code_view *code, struct tn_planner **ret_planner)
 {
     struct tn_planner *p = calloc(1, sizeof(*p));
+    int r = 0;
 
     if (!p)
         return -ENOMEM;
-    *p = (struct tn_planner){
-        .code = code, .mark = calloc(1, code->len + 2 * TN_FLOW_SPARE), .aimed = find_aimed(code)};
-    if (!p->mark || !p->aimed) {
+    *p = (struct tn_planner){.code = code, .mark = calloc(1, code->len + 2 * TN_FLOW_SPARE)};
+    if (code->aims && !code->aims->first)
+        r = tn_aims_find(code, code->aims);
+    if (!p->mark || r < 0) {
         tn_planner_free(p);
         return -ENOMEM;
     }
@@ -670,12 +938,28 @@ void tn_planner_free(struct tn_planner *p)
     if (!p)
         return;
     free(p->mark);
-    free(p->aimed);
     free(p);
 }
 
-static int plan_with(const struct tn_planner *planner, const struct tn_code_view *code,
-                     enum tn_place_kind place, u64 addr, struct tn_plan *ret_plan, struct tn_error *err)
+/* A window that is jumped into by code nobody has followed: its place alone. There is room for one such. */
+static int alone_instead(const struct tn_flow *f, struct tn_plan *plan, u32 which)
+{
+    struct tn_patch was = plan->patches[which];
+    u64 at = was.addr + was.insn_off[was.hook_before];
+    int r;
+
+    if (was.punned || was.ninsns == 1 || was.rounds || was.place == TN_PLACE_SYSENTER ||
+        was.place == TN_PLACE_SYSEXIT)
+        return -ENOTSUP;
+    memmove(&plan->patches[which], &plan->patches[which + 1],
+            (--plan->npatches - which) * sizeof(*plan->patches));
+    r = add_alone(f, plan, at, was.place, NULL);
+    plan->tactic = was.place == TN_PLACE_EXIT ? "ret_punned" : TACTIC_ALONE(plan);
+    return r;
+}
+
+static int plan_any(const struct tn_planner *planner, const struct tn_code_view *code,
+                    enum tn_place_kind place, u64 addr, struct tn_plan *ret_plan, struct tn_error *err)
 {
     _clean_(tn_plan_clear) struct tn_plan plan = {0};
     _clean_(tn_flow_clear) struct tn_flow flow = {0};
@@ -695,19 +979,45 @@ static int plan_with(const struct tn_planner *planner, const struct tn_code_view
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_FUNCTION_UNKNOWN, addr, NULL);
     if (place == TN_PLACE_EXIT && func->addr != addr)
         return tn_refuse(err, -EINVAL, TN_REFUSE_EXIT_NOT_AT_ENTRY, addr, NULL);
+    if (place == TN_PLACE_TAIL && (func->addr != addr || func->part))
+        return tn_refuse(err, -ENOTSUP, TN_REFUSE_FUNCTION_UNKNOWN, addr, NULL);
+    if (place == TN_PLACE_TAIL) {
+        r = tn_tails_plan(code, func, &plan, err);
+        goto out;
+    }
     if (place == TN_PLACE_EXIT && !func->size)
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_FUNCTION_UNKNOWN, addr, NULL);
     r = tn_flow_scan(code, func, planner ? planner->mark : NULL, &flow);
     if (r < 0)
         return r;
     r = tn_plan_followed(&flow, place, addr, &plan, err);
-    if (!r)
-        r = check_others(&flow, &plan, planner ? planner->aimed : NULL, err);
+    for (u32 which = 0; place != TN_PLACE_EXIT || !flow.tails.n;) {
+        if (r < 0)
+            break;
+        r = check_others(&flow, &plan, &which, err);
+        if (r == 0)
+            break;
+        r = alone_instead(&flow, &plan, which) < 0 ? r : 0;
+    }
+    if (r == 0 && place == TN_PLACE_EXIT && flow.tails.n)
+        r = tn_tails_follow(&flow, &plan, err);
+out:
     if (r < 0)
         return r;
     *ret_plan = plan;
     plan = (struct tn_plan){0};
     return 0;
+}
+
+static int plan_with(const struct tn_planner *planner, const struct tn_code_view *code,
+                     enum tn_place_kind place, u64 addr, struct tn_plan *ret_plan, struct tn_error *err)
+{
+    struct tn_error why = {0}; /* of what was refused first, which may yet be had in another way */
+    int r = plan_any(planner, code, place, addr, ret_plan, &why);
+
+    if (r < 0 && why.reason[0])
+        tn_fail(err, r, why.reason, "%s", why.message);
+    return r;
 }
 
 int tn_plan(const struct tn_code_view *code, enum tn_place_kind place, u64 addr, struct tn_plan *ret_plan,
@@ -722,10 +1032,36 @@ int tn_planner_plan(struct tn_planner *planner, enum tn_place_kind place, u64 ad
     return plan_with(planner, planner->code, place, addr, ret_plan, err);
 }
 
+int tn_plan_ret(const struct tn_flow *f, u64 at, struct tn_patch *ret_patch)
+{
+    struct window w;
+    int r = build_around(f, at, &w, NULL);
+
+    if (r < 0)
+        return r;
+    w.patch.place = TN_PLACE_EXIT;
+    *ret_patch = w.patch;
+    return 0;
+}
+
+bool tn_plan_jumped_into(const struct tn_flow *f, struct tn_patch *patches, u32 n)
+{
+    u32 which;
+
+    return check_others(f, &(struct tn_plan){.patches = patches, .npatches = n}, &which, NULL) < 0;
+}
+
 void tn_plan_clear(struct tn_plan *plan)
 {
     free(plan->patches);
     *plan = (struct tn_plan){0};
+}
+
+bool tn_patch_meets(const struct tn_patch *p, u64 p_bias, const struct tn_patch *q, u64 q_bias)
+{
+    u64 a = p->addr + p_bias, b = q->addr + q_bias;
+
+    return (a < b + q->len + q->behind && b < a + p->len) || (a < b + q->len && b < a + p->len + p->behind);
 }
 
 bool tn_plan_overlap(const struct tn_plan *a, const struct tn_plan *b)
@@ -737,7 +1073,7 @@ bool tn_plan_overlap(const struct tn_plan *a, const struct tn_plan *b)
             if (p->addr == q->addr && p->len == q->len && p->hook_before == q->hook_before &&
                 p->place == q->place)
                 continue;
-            if (p->addr < q->addr + q->len && q->addr < p->addr + p->len)
+            if (tn_patch_meets(p, 0, q, 0))
                 return true;
         }
     }

@@ -2,9 +2,11 @@
 /*
  * The planner: bytes and symbols in, a plan or a named refusal out. Pure; tested without a process.
  *
- * A patch is one five-byte jump. A plan for an entry or an offset is one patch; a plan for an exit is one
- * patch for every way out of the function, and is refused as a whole when one of them cannot be had or
- * proved.
+ * A patch is one five-byte jump, or where none can be proved harmless, a punned one (pun.h), which changes no
+ * more than the hooked instruction, and those right behind it if it must; or a breakpoint where there is no room for any
+ * (breakpoint.c). A plan for an entry or an offset is one patch; a plan for an exit is one patch for every way out of the
+ * function, and is refused as a whole when one of them cannot be had or proved. Whether a punned one can be had, only a
+ * process tells: others follow it, each to be taken in the place of the ones before.
  */
 #ifndef TN_REWRITE_PLAN_H
 #define TN_REWRITE_PLAN_H
@@ -18,6 +20,7 @@ enum tn_place_kind {
     /* A system call, by the address of its instruction; flags and red zone are live. */
     TN_PLACE_SYSENTER, /* before it, all arguments in place */
     TN_PLACE_SYSEXIT,  /* behind it, the result in rax */
+    TN_PLACE_TAIL,     /* all of a function that may run in another's place; no patch has this one */
 };
 
 /* Code of one module, by virtual address of its file (st_value, p_vaddr). */
@@ -25,6 +28,7 @@ struct tn_func {
     u64 addr, size;   /* size 0: not known */
     const char *name; /* may be NULL: known from unwind information only */
     bool part;        /* a piece of another function (`.cold`): it can be jumped to but not called */
+    u32 frame;        /* where its unwind rules begin in tn_code_view.frames, + 1; 0: it has none */
 };
 struct tn_bytes {
     const u8 *bytes;
@@ -37,15 +41,29 @@ struct tn_code_view {
     u32 nfuncs;
     const struct tn_bytes *rodata; /* segments that are not written once loaded: jump tables are read there */
     u32 nrodata;
+    struct tn_bytes frames; /* .eh_frame; empty: there is none */
     bool is_go;
+    struct tn_aims
+        *aims; /* aims.h; filled by whoever needs them first, NULL: not kept. Of the view's owner */
+};
+
+/* What a patch is to a function that is left by tail jumps (tails.c): nothing, or … */
+enum tn_tail {
+    TN_TAIL_NOT,
+    TN_TAIL_LEAVE, /* its own jump to another function */
+    TN_TAIL_ENTER, /* the entry of a function that may run in its place */
+    TN_TAIL_PASS,  /* that one's jump to a further one */
+    TN_TAIL_RET,   /* that one's return, which may be its return */
 };
 
 #define TN_PATCH_MAX 32 /* displaced window, bytes */
+#define TN_BREAK_LEN 1
 
 /* One patch. All addresses are the file's virtual addresses. */
 struct tn_patch {
     u64 addr; /* where the jump is written */
-    u8 len;   /* bytes overwritten: the jump and nops up to an instruction's end; ≥ 5 */
+    u8 len; /* bytes overwritten: the jump and nops up to an instruction's end; ≥ 5 unless punned. TN_BREAK_LEN, and not
+                 punned: a breakpoint */
     u8 expected[TN_PATCH_MAX];
     u8 ninsns;                     /* displaced instructions */
     u8 insn_off[16], insn_len[16]; /* each one's place inside the window */
@@ -53,11 +71,23 @@ struct tn_patch {
     u8 hook_before; /* the hook runs before this displaced instruction (entry: 0; exit: index of the ret; system
                        call: entered, behind all of them; left, 0) */
     bool returns;   /* the last displaced instruction leaves (ret): nothing to jump back to */
+    bool punned;    /* each of its instructions gets a jump of its own: all of them may be jumped to */
+    bool instead;   /* to be taken instead of the patch before it, if that one cannot be had */
+    /* Of a function that jumps to its own first instruction: that one's address. Displaced jumps to it are led past its
+       hook, so that a loop's rounds are no calls. Where the patch stands elsewhere, it has no hook of its own. */
+    u64 rounds;
+    u8 behind; /* punned: bytes behind the window, also in `expected`, that its jumps may end with; they stay */
     u8 refused; /* of tn_find_syscalls: 0, or enum tn_refusal_id, and then nothing else is filled but nr */
-    bool flags_dead; /* system calls: what comes behind sets all flags before anybody reads one */
-    s16 nr;          /* system calls: the number, TN_NR_UNKNOWN where only a run can tell */
-    u64 resume;      /* address after the window */
+    bool
+        flags_dead; /* system calls: what comes behind sets all flags before anybody reads one; of `tail`: nor is
+                        there a red zone */
+    s16 nr;         /* system calls: the number, TN_NR_UNKNOWN where only a run can tell */
+    u64 slot;       /* of `tail`: the word that a jump leads through; 0: it says itself where to */
+    u8 tail;        /* enum tn_tail */
+    u8 unless;      /* a conditional jump that leaves: the condition code under which it does not, + 1 */
+    u64 resume;     /* address after the window */
 };
+#define TN_PUN_INSNS  5u /* of a punned patch, at most */
 #define TN_NR_UNKNOWN (-1)
 #define TN_NR_MAX     512 /* no number of Linux's is as high */
 
@@ -65,13 +95,29 @@ struct tn_plan {
     u64 func_addr, func_size;
     struct tn_patch *patches; /* owned */
     u32 npatches;
-    const char *tactic; /* "jump5", "jump5_padding", … static */
+    const char *
+        tactic; /* "jump5", "breakpoint", "jump5_padding", … static; of punned ones only the kind (pun.h tells
+                           the rest) */
 };
 
 /* Every reason to refuse is a row of refusals.h. `addr`: virtual address of the place asked for. */
 int tn_plan(const struct tn_code_view *code, enum tn_place_kind place, u64 addr, struct tn_plan *ret_plan,
             struct tn_error *err);
 void tn_plan_clear(struct tn_plan *plan);
+/* The same by breakpoints, where tn_plan has refused for this reason: some if a jump fits at other ways out. */
+bool tn_break_serves(enum tn_place_kind place, const char *reason);
+int tn_plan_break(const struct tn_code_view *code, enum tn_place_kind place, u64 addr,
+                  struct tn_plan *ret_plan, struct tn_error *err);
+/* Bytes that must be as expected: those overwritten, and all of an instruction that is displaced. */
+static inline u32 tn_patch_span(const struct tn_patch *p)
+{
+    u32 end = p->ninsns ? p->insn_off[p->ninsns - 1] + p->insn_len[p->ninsns - 1] : 0;
+
+    return TN_MAX(end, (u32)p->len);
+}
+
+/* Would one change a byte that the other changes, or that a punned jump of it ends with? */
+bool tn_patch_meets(const struct tn_patch *p, u64 p_bias, const struct tn_patch *q, u64 q_bias);
 
 /*
  * The same for many places of one piece of code, which outlives it: what takes a look at all of the code is found once,

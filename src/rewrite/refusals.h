@@ -10,6 +10,7 @@
     X(NOT_AN_INSTRUCTION,     "not_an_instruction_start","the offset falls inside an instruction; take one where an instruction begins (objdump -d shows them)") \
     X(UNDECODABLE,            "undecodable",            "bytes on the way through the function are no known instruction, so its jumps cannot be proved harmless") \
     X(TOO_SHORT,              "too_short",              "there is no room for a five-byte jump: too few bytes before the next code that can be reached on its own") \
+    X(NO_ROOM_PUNNED,         "no_room_punned",       "there is no room for a five-byte jump, and where shorter ones could lead, the process has other memory; another run may lie elsewhere") \
     X(CALL_IN_WINDOW,         "call_in_window",         "a call returns between the instructions that the patch would replace") \
     X(JUMP_INTO_WINDOW,       "jump_into_window",       "a jump leads between the instructions that the patch would replace") \
     X(JUMP_UNPROVABLE,        "jump_unprovable",        "an indirect jump has targets that cannot be listed; one of them might lie in the bytes to be replaced") \
@@ -18,7 +19,11 @@
     X(NOT_RELOCATABLE,        "not_relocatable",        "an instruction to be displaced cannot run anywhere else") \
     X(DIRECTION_FLAG,         "direction_flag",         "the function sets the direction flag, which a hook in its middle would have to know") \
     X(OUT_OF_REACH,           "out_of_reach",           "an address is more than 2 GiB away from the place that must reach it") \
-    X(EXIT_BY_TAIL_CALL,      "exit_by_tail_call",      "the function leaves by a jump to another function, which then returns in its place; hook its entry, or the exit of the other one") \
+    X(EXIT_BY_TAIL_CALL,      "exit_by_tail_call",      "the function leaves by a jump to another function, which then returns in its place and whose exits cannot be hooked; hook its entry, or the exit of the other one") \
+    X(EXIT_TAIL_UNKNOWN,      "exit_tail_unknown",      "the function leaves by a jump to wherever a register or memory says, which then returns in its place; hook its entry, or the exits of what it jumps to") \
+    X(EXIT_TAIL_OUTSIDE,      "exit_tail_outside",      "the function leaves by a jump through a word of memory to a function whose exits cannot be hooked, which then returns in its place; hook its entry, or the exit of the other one") \
+    X(EXIT_TAIL_STACK,        "exit_tail_stack",        "the function leaves by a jump to another function, and nothing proves that the return address is on top of the stack there; hook its entry") \
+    X(EXIT_TAIL_MANY,         "exit_tail_many",         "the jumps by which the function leaves lead to too many functions, one after the other; hook its entry, or the exits of some of them") \
     X(EXIT_UNPROVABLE,        "exit_unprovable",        "an indirect jump may leave the function, so its ways out cannot be listed") \
     X(EXIT_SHARED,            "exit_shared",            "a way out lies in bytes that another function runs through as well, whose returns would be counted too") \
     X(EXIT_NONE,              "exit_none",              "the function never returns to its caller") \

@@ -57,8 +57,7 @@ static u32 refusal_id(const char *name)
     return TN_REFUSE_UNDECODABLE;
 }
 
-/* Would it be one if the function ran from its first instruction to its last? */
-static bool swept(const struct tn_code_view *c, const struct tn_func *f, u64 addr)
+bool tn_func_swept(const struct tn_code_view *c, const struct tn_func *f, u64 addr)
 {
     u64 at = f->addr;
 
@@ -94,7 +93,7 @@ static int one(const struct tn_flow *flow, enum tn_place_kind place, u64 addr, c
     int r;
 
     if (!(tn_flow_mark(flow, addr) & TN_FLOW_START))
-        return swept(flow->code, flow->func, addr)
+        return tn_func_swept(flow->code, flow->func, addr)
                    ? add_refused(found, addr, TN_NR_UNKNOWN,
                                  flow->unprovable ? TN_REFUSE_JUMP_UNPROVABLE : TN_REFUSE_UNDECODABLE)
                    : 0;

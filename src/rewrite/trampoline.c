@@ -40,6 +40,7 @@
 
 #include "agent/agent.h"
 #include "rewrite/callword.h"
+#include "rewrite/mark.h"
 #include "rewrite/refusals.h"
 #include "rewrite/splice.h"
 #include "rewrite/stash.h"
@@ -158,9 +159,6 @@ static bool inlined(const struct tramp *t)
 
     if (in->tp == TN_TP_ARCH_PRCTL || __builtin_popcount(t->kept) > KEPT_MAX)
         return false;
-    /* A claim that is given back on the way: only the agent knows whose it is in the end. */
-    if (in->facts->percpu && in->facts->calls_host)
-        return false;
     return !in->facts->percpu || (in->claims && in->ncpu && in->rseq_cpu_off && in->owner_pid);
 }
 
@@ -269,8 +267,6 @@ static void run_program(struct tramp *t, bool splice)
 
 static void prelude(struct tramp *t)
 {
-    static const u8 lahf_seto[] = {0x9f, 0x0f, 0x90, 0xc0};
-
     if (t->offset)
         tn_x86_lea(&t->a, TN_RSP, tn_mem_base(TN_RSP, -RED_ZONE));
     if (!t->prelude)
@@ -279,20 +275,18 @@ static void prelude(struct tramp *t)
     if (t->wants_flags) {
         tn_x86_pushf(&t->a);
     } else {
-        tn_x86_bytes(&t->a, lahf_seto, sizeof(lahf_seto));
+        tn_x86_flags_to_ax(&t->a);
         tn_x86_push(&t->a, TN_RAX);
     }
 }
 
 static void end_prelude(struct tramp *t)
 {
-    static const u8 sahf[] = {0x04, 0x7f, 0x9e}; /* add $0x7f,%al sets the overflow flag again; sahf */
-
     if (t->prelude && t->wants_flags) {
         tn_x86_popf(&t->a);
     } else if (t->prelude) {
         tn_x86_pop(&t->a, TN_RAX);
-        tn_x86_bytes(&t->a, sahf, sizeof(sahf));
+        tn_x86_flags_from_ax(&t->a);
     }
     if (t->prelude)
         tn_x86_pop(&t->a, TN_RAX);
@@ -730,6 +724,29 @@ static void claim_cpu(struct tramp *t)
     tn_x86_store(a, 8, AT(CLAIM), t->cpu);
 }
 
+/* Where the host was called meanwhile, the claim was given back for that, and the run says which it has got instead,
+   or that there is none. */
+static void give_back_cpu(struct tramp *t)
+{
+    const struct tn_tramp_in *in = t->in;
+    struct tn_asm *a = &t->a;
+    struct tn_fixup none;
+
+    if (!in->facts->calls_host) {
+        tn_x86_load(a, 8, TN_RAX, AT(CLAIM));
+        tn_x86_store_i(a, 8, tn_mem_base(TN_RAX, 0), 0);
+        return;
+    }
+    tn_x86_load(a, 4, TN_RAX, RUN(cpu));
+    tn_x86_alu_ri(a, 4, TN_CMP, TN_RAX, (s32)in->ncpu);
+    none = tn_x86_jcc_fwd(a, 1, TN_CC_AE);
+    tn_x86_shift_i(a, 4, TN_SHL, TN_RAX, 6);
+    tn_x86_alu_rm(a, 8, TN_ADD, TN_RAX, tn_mem_pos(0));
+    literal(t, in->claims);
+    tn_x86_store_i(a, 8, tn_mem_base(TN_RAX, 0), 0);
+    tn_x86_bind(a, none);
+}
+
 /* Returns where a run goes on that is not to be. */
 static s64 fast_way(struct tramp *t)
 {
@@ -760,10 +777,8 @@ static s64 fast_way(struct tramp *t)
     end = a->len;
     if (t->spill)
         tn_x86_load(a, 8, t->slot, RUN(slot));
-    if (t->in->facts->percpu) {
-        tn_x86_load(a, 8, TN_RAX, AT(CLAIM));
-        tn_x86_store_i(a, 8, tn_mem_base(TN_RAX, 0), 0);
-    }
+    if (t->in->facts->percpu)
+        give_back_cpu(t);
     leave_slot(t);
     test_replaced(t, t->save);
     end_frame(t, t->save);
@@ -810,6 +825,45 @@ static s64 slow_way(struct tramp *t)
     return end;
 }
 
+/* A place of a function that is left by tail jumps, or of one that runs in its place. False: no program runs there. */
+static bool mark(struct tramp *t)
+{
+    const struct tn_tramp_in *in = t->in;
+    struct tn_asm *a = &t->a;
+    const struct tn_marks m = {.table = in->marks,
+                               .id = in->mark_id,
+                               .slot = in->slot,
+                               .leads = in->leads,
+                               .live = in->tail != TN_TAIL_RET && !in->flags_dead};
+    struct tn_fixup pass = {0};
+
+    if (in->unless && in->tail != TN_TAIL_RET) /* the jump is not taken */
+        pass = tn_x86_jcc_fwd(a, 4, (enum tn_x86_cc)(in->unless - 1));
+    switch ((enum tn_tail)in->tail) {
+    case TN_TAIL_LEAVE:
+        tn_mark_leave(a, &m, HOOK(stats));
+        break;
+    case TN_TAIL_ENTER:
+        tn_mark_enter(a, &m);
+        break;
+    case TN_TAIL_PASS:
+        tn_mark_pass(a, &m, HOOK(stats));
+        break;
+    case TN_TAIL_RET:
+        tn_mark_return(a, &m);
+        pass = tn_x86_jcc_fwd(a, 1, TN_CC_E);
+        tn_x86_jmp_m(a, HOOK(next));
+        tn_x86_bind(a, pass);
+        return true;
+    case TN_TAIL_NOT:
+        return true;
+    }
+    if (in->unless)
+        tn_x86_bind(a, pass);
+    tn_x86_jmp_m(a, HOOK(next));
+    return false;
+}
+
 static int done(const struct tramp *t, struct tn_error *err)
 {
     const struct tn_asm *a = &t->a;
@@ -837,11 +891,15 @@ int tn_trampoline(const struct tn_tramp_in *in, u8 *ret_bytes, u32 cap, struct t
         (in->session && (in->args || !in->stash || in->replace)) ||
         (in->place == TN_PLACE_SYSEXIT && in->nr == TN_NR_UNKNOWN && !in->calls))
         return -EINVAL;
+    tn_asm_fixed(a, ret_bytes, cap);
+    if (in->tail && (!in->marks || !in->mark_id || in->mark_id > TN_MARK_ID))
+        return -EINVAL;
+    if (!mark(&t))
+        return done(&t, err);
     if ((in->args || in->session) && in->place == TN_PLACE_OFFSET)
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_TYPED_PLACE, in->at, NULL);
     if (in->replace && in->place != TN_PLACE_ENTRY)
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_REPLACE_PLACE, in->at, NULL);
-    tn_asm_fixed(a, ret_bytes, cap);
     decide(&t);
 
     if (in->stash && in->args && in->place == TN_PLACE_ENTRY) {

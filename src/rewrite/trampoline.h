@@ -75,8 +75,12 @@ struct tn_tramp_in {
        is left. `only`: other numbers pass by; TN_NR_UNKNOWN: none does. */
     s32 nr, only;
     u64 calls;
-    bool flags_dead; /* the host needs its flags no more */
-    u32 footprint;   /* what the program touches: tn_code.footprint; 0: not known, all of it */
+    bool flags_dead; /* the host needs its flags no more; nor its red zone, at a jump */
+    /* Functions that are left by tail jumps (mark.h). `tail`: enum tn_tail; only at a TN_TAIL_RET does a program run. */
+    u8 tail, unless;        /* as of struct tn_patch */
+    u64 marks, slot, leads; /* of struct tn_marks */
+    u32 mark_id;
+    u32 footprint; /* what the program touches: tn_code.footprint; 0: not known, all of it */
     /* The program's text from its entry on, and where the target has it: a small one becomes part of the
        trampoline. NULL: it is called through the hook record, as it is where the slow way runs. */
     const u8 *text;
@@ -132,18 +136,24 @@ struct tn_displaced_out {
     u64 hook_at;     /* the jump to the first hook; 0: none */
     u64 hook_return; /* where the chain of hooks ends */
     u64 insn_at[16];
+    u64 jump_at[16]; /* where a jump to displaced instruction i is led: before its hook, if it has one */
 };
 struct tn_copy_to {
     u64 at, load_bias;
     u64 hook_entry_ptr;
     u64 priv; /* struct tn_private, anywhere, which counts calls that may be a vfork; 0: they are not counted */
+    u64 past; /* of a patch for rounds that stands elsewhere: where its jumps to the first instruction are led */
     u64 calls; /* TN_CALLS words, anywhere, which note the number of a call that only a run knows, for whoever hooks
                   its end; 0: not noted */
+    u64 signals,
+        guard; /* struct tn_signals and tn_agent_guard, anywhere: calls that touch a handler or a mask, or may do so,
+                           ask there first; 0: they do not */
 };
 int tn_displaced(const struct tn_patch *patch, const struct tn_copy_to *to, u8 *ret_bytes, u32 cap,
                  struct tn_displaced_out *ret_out, struct tn_error *err);
 
-/* The bytes to write at the patch: jmp to `enter`, then nops up to its length. −ERANGE when out of reach. */
+/* The bytes to write at the patch: jmp to `enter`, then nops up to its length; or int3, whose handler finds `enter` in
+   tn_signals.brk. −ERANGE when out of reach. Not of a punned one (pun.h). */
 int tn_patch_bytes(const struct tn_patch *patch, u64 load_bias, u64 enter, u8 ret_bytes[TN_PATCH_MAX],
                    struct tn_error *err);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A reader (`struct cursor`) that cannot leave its bytes: after the first read beyond the end it returns
- * zeros and `bad` is set. Records are walked by their lengths; of call frame instructions only those before
- * the first advance are looked at.
+ * zeros and `bad` is set. Records are walked by their lengths. Of call frame instructions those before the first
+ * advance tell whether something can be called, and all of them, for one address, where its return address is.
  */
 #include "rewrite/unwind.h"
 
@@ -152,6 +152,8 @@ static bool changes_entry(struct cursor c)
 struct cie {
     u8 enc;
     bool ok, signal;
+    u64 align;     /* of code addresses */
+    u64 from, end; /* its instructions, in the section */
 };
 
 static struct cie read_cie(const struct cursor *section, u64 at)
@@ -180,14 +182,17 @@ static struct cie read_cie(const struct cursor *section, u64 at)
     }
     if (c.bad || (version != 1 && version != 3) || aug[sizeof(aug) - 1])
         return r;
-    uleb(&c);
+    r.align = uleb(&c);
     uleb(&c); /* data alignment: signed, but only its length matters */
     if (version == 1)
         take(&c, 1);
     else
         uleb(&c);
+    r.end = c.len;
     if (aug[0] == 'z') {
-        uleb(&c);
+        u64 size = uleb(&c);
+
+        r.from = c.pos + TN_MIN(size, c.len - c.pos);
         for (u32 i = 1; aug[i]; i++) {
             if (aug[i] == 'R') {
                 r.enc = (u8)take(&c, 1);
@@ -203,6 +208,8 @@ static struct cie read_cie(const struct cursor *section, u64 at)
         }
     } else if (aug[0]) {
         return r;
+    } else {
+        r.from = c.pos;
     }
     r.ok = !c.bad && r.enc != PE_OMIT && !(r.enc & PE_INDIRECT);
     return r;
@@ -226,6 +233,22 @@ int tn_funcs_add(struct tn_funcs *f, struct tn_func func)
     return 0;
 }
 
+/* The head of the record at c->pos, which ends at c->len: its place and size; c is left at its instructions. */
+static bool read_fde(struct cursor *c, const struct cie *cie, u64 *ret_begin, u64 *ret_range)
+{
+    u64 begin = encoded(c, cie->enc, 0), range = encoded(c, cie->enc & 15, 0), size;
+
+    if (c->bad || !range || range > UINT64_MAX - begin)
+        return false;
+    size = uleb(c); /* augmentation data */
+    if (c->bad || size > c->len - c->pos)
+        return false;
+    c->pos += size;
+    *ret_begin = begin;
+    *ret_range = range;
+    return true;
+}
+
 int tn_unwind_functions(const u8 *bytes, u64 len, u64 addr, struct tn_funcs *funcs)
 {
     struct cursor c = {.bytes = bytes, .len = len, .addr = addr};
@@ -234,7 +257,7 @@ int tn_unwind_functions(const u8 *bytes, u64 len, u64 addr, struct tn_funcs *fun
 
     while (c.len - c.pos >= 4) {
         struct cursor rec = c;
-        u64 size = take(&rec, 4), id_at = rec.pos, id, begin, range;
+        u64 at = c.pos, size = take(&rec, 4), id_at = rec.pos, id, begin, range;
 
         if (!size) /* terminator; sections joined by a linker may go on behind it */
             c.pos += 4;
@@ -251,21 +274,149 @@ int tn_unwind_functions(const u8 *bytes, u64 len, u64 addr, struct tn_funcs *fun
             cie_at = id_at - id;
             cie = read_cie(&(struct cursor){.bytes = bytes, .len = len, .addr = addr}, cie_at);
         }
-        if (!cie.ok || cie.signal)
+        if (!cie.ok || cie.signal || !read_fde(&rec, &cie, &begin, &range))
             continue;
-        begin = encoded(&rec, cie.enc, 0);
-        range = encoded(&rec, cie.enc & 15, 0);
-        if (rec.bad || !range || range > UINT64_MAX - begin)
-            continue;
-        size = uleb(&rec); /* augmentation data */
-        if (rec.bad || size > rec.len - rec.pos)
-            continue;
-        rec.pos += size;
-        if (tn_funcs_add(funcs, (struct tn_func){.addr = begin, .size = range, .part = changes_entry(rec)}) <
-            0)
+        if (tn_funcs_add(funcs, (struct tn_func){.addr = begin,
+                                                 .size = range,
+                                                 .part = changes_entry(rec),
+                                                 .frame = at < UINT32_MAX ? (u32)at + 1 : 0}) < 0)
             return -ENOMEM;
     }
     return 0;
+}
+
+/* How the frame's address is found, as far as it is followed: from which register, how far above it. */
+struct cfa {
+    u64 reg, off;
+};
+#define REMEMBERED 8u /* states that are kept at once; compilers keep one */
+
+/*
+ * Runs the rules from `c` on for `addr`, beginning at *at. False: past that address, or not understood. Only what
+ * moves the frame's address is followed.
+ */
+static bool run_rules(struct cursor c, u64 align, u64 addr, u64 *at, struct cfa *cfa)
+{
+    struct cfa kept[REMEMBERED];
+    u32 nkept = 0;
+
+    while (c.pos < c.len && !c.bad) {
+        u8 op = (u8)take(&c, 1);
+        u64 by = 0;
+
+        switch (op >> 6) {
+        case 1: /* advance_loc */
+            by = op & 63;
+            break;
+        case 2: /* offset(register) */
+            uleb(&c);
+            continue;
+        case 3: /* restore(register) */
+            continue;
+        default:
+            switch (op) {
+            case 0x02: /* advance_loc1, 2, 4 */
+            case 0x03:
+            case 0x04:
+                by = take(&c, 1u << (op - 2));
+                break;
+            case 0x05: /* offset_extended, register, val_offset */
+            case 0x09:
+            case 0x11: /* offset_extended_sf, val_offset */
+            case 0x14:
+            case 0x15:
+                uleb(&c);
+                uleb(&c);
+                continue;
+            case 0x06: /* restore_extended, undefined, same_value, GNU_args_size */
+            case 0x07:
+            case 0x08:
+            case 0x2e:
+                uleb(&c);
+                continue;
+            case 0x00: /* nop */
+                continue;
+            case 0x0a: /* remember_state */
+                if (nkept == REMEMBERED)
+                    return false;
+                kept[nkept++] = *cfa;
+                continue;
+            case 0x0b: /* restore_state */
+                if (!nkept)
+                    return false;
+                *cfa = kept[--nkept];
+                continue;
+            case 0x0c: /* def_cfa */
+                cfa->reg = uleb(&c);
+                cfa->off = uleb(&c);
+                continue;
+            case 0x0d: /* def_cfa_register */
+                cfa->reg = uleb(&c);
+                continue;
+            case 0x0e: /* def_cfa_offset */
+                cfa->off = uleb(&c);
+                continue;
+            case 0x0f: { /* def_cfa_expression */
+                u64 size = uleb(&c);
+
+                cfa->reg = UINT64_MAX;
+                if (size > c.len - c.pos)
+                    return false;
+                c.pos += size;
+                continue;
+            }
+            case 0x10: /* expression, val_expression: of a register */
+            case 0x16: {
+                u64 size;
+
+                uleb(&c);
+                size = uleb(&c);
+                if (size > c.len - c.pos)
+                    return false;
+                c.pos += size;
+                continue;
+            }
+            default:
+                return false;
+            }
+        }
+        if (by > (addr - *at) / align)
+            return !c.bad;
+        *at += by * align;
+    }
+    return !c.bad;
+}
+
+bool tn_unwind_bare(const struct tn_bytes *frames, u32 frame, u64 addr)
+{
+    enum { RSP = 7 };
+    const struct cursor section = {.bytes = frames->bytes, .len = frames->len, .addr = frames->addr};
+    struct cursor rec = section, init = section;
+    u64 size, id_at, id, begin, range, at = addr;
+    struct cfa cfa = {UINT64_MAX, 0};
+    struct cie cie;
+
+    if (!frame || frame > section.len)
+        return false;
+    rec.pos = frame - 1;
+    size = take(&rec, 4);
+    id_at = rec.pos;
+    if (rec.bad || size >= 0xfffffff0u || size > rec.len - rec.pos)
+        return false;
+    rec.len = rec.pos + size;
+    id = take(&rec, 4);
+    if (!id || rec.bad || id > id_at)
+        return false;
+    cie = read_cie(&section, id_at - id);
+    if (!cie.ok || cie.signal || !cie.align || !read_fde(&rec, &cie, &begin, &range) || addr < begin ||
+        addr - begin >= range)
+        return false;
+    init.pos = cie.from;
+    init.len = cie.end;
+    if (!run_rules(init, cie.align, addr, &at, &cfa))
+        return false;
+    at = begin;
+    return run_rules(rec, cie.align, addr, &at, &cfa) && cfa.reg == RSP && cfa.off == 8;
 }
 
 int tn_unwind_header(const u8 *bytes, u64 len, u64 addr, u64 *ret_eh_frame)

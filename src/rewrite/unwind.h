@@ -21,6 +21,10 @@ int tn_funcs_add(struct tn_funcs *funcs, struct tn_func func);
 /* Adds the ranges described by the section's bytes, which stand at `addr`. −ENOMEM, otherwise 0. */
 int tn_unwind_functions(const u8 *bytes, u64 len, u64 addr, struct tn_funcs *funcs);
 
+/* Do the rules at `frame` (tn_func.frame) say that the stack pointer stands at the return address when the instruction
+   at `addr` runs? What is not understood is a no. */
+bool tn_unwind_bare(const struct tn_bytes *frames, u32 frame, u64 addr);
+
 /* .eh_frame_hdr: the address of .eh_frame. −ENOEXEC when it does not say. */
 int tn_unwind_header(const u8 *bytes, u64 len, u64 addr, u64 *ret_eh_frame);
 

@@ -171,6 +171,7 @@ struct tn_proc {
        (XCR0). Size 0: no such call is possible. */
     u32 xsave_size, xsave_how;
     u64 xsave_mask;
+    u64 signals; /* struct tn_signals, once breakpoints have stood here; 0: they never have */
 };
 
 /* How the thread pointer may be read. */
@@ -186,9 +187,9 @@ struct tn_undo {
     u8 len, state; /* state: 0 free, 1 planned, 2 applied */
     u8 orig[16], patched[16];
     u16 raised; /* len TN_UNDO_COUNTER: `addr` is a word of sixteen bits that was raised by so much */
-    u8 pad[4];
+    u8 more[4]; /* where further instructions begin that are jumped to on their own; 0: there are none */
 };
-#define TN_UNDO_COUNTER 2u
+#define TN_UNDO_COUNTER 255u
 _Static_assert(sizeof(struct tn_undo) == 48, "read from another process");
 
 /* One link at one place. Chained: several links at one place run one after the other, oldest first. */

@@ -5,24 +5,36 @@
 
 #define SHORT 128u
 typedef u64 __attribute__((may_alias, aligned(1))) word;
+typedef u32 __attribute__((may_alias, aligned(1))) half;
+
+/* Two words at once; the last two over what is there already. */
+static inline void copy_short(u8 *d, const u8 *s, size_t n)
+{
+    if (n >= 16) {
+        for (; n > 16; n -= 16, d += 16, s += 16) {
+            *(word *)d = *(const word *)s;
+            *(word *)(d + 8) = *(const word *)(s + 8);
+        }
+        *(word *)(d + n - 16) = *(const word *)(s + n - 16);
+        *(word *)(d + n - 8) = *(const word *)(s + n - 8);
+    } else if (n >= 8) {
+        *(word *)d = *(const word *)s;
+        *(word *)(d + n - 8) = *(const word *)(s + n - 8);
+    } else if (n >= 4) {
+        *(half *)d = *(const half *)s;
+        *(half *)(d + n - 4) = *(const half *)(s + n - 4);
+    } else {
+        while (n--)
+            *(volatile u8 *)d++ = *s++;
+    }
+}
 
 void *memcpy(void *dst, const void *src, size_t n)
 {
     void *to = dst;
 
     if (n < SHORT) {
-        u8 *d = dst;
-        const u8 *s = src;
-        size_t left = n;
-
-        for (; left >= 8; left -= 8, d += 8, s += 8)
-            *(word *)d = *(const word *)s;
-        if (left && n >= 8) { /* the last word, over what is there already */
-            *(word *)(d + left - 8) = *(const word *)(s + left - 8);
-            return dst;
-        }
-        while (left--)
-            *(volatile u8 *)d++ = *s++;
+        copy_short(dst, src, n);
         return dst;
     }
     __asm__ volatile("rep movsb" : "+D"(to), "+S"(src), "+c"(n) : : "memory");

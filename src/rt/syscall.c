@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The only `syscall` instruction of the agent. The kernel's convention: number in rax, arguments in rdi, rsi,
+/* The agent's `syscall` instruction (rt/syscalls.h). The kernel's convention: number in rax, arguments in rdi, rsi,
    rdx, r10, r8, r9; rcx and r11 are lost; the result, or a negative errno, in rax (System V psABI, A.2). */
 #include "rt/syscalls.h"
 

@@ -52,6 +52,7 @@
 #include "verify/reasons.h"
 #include "verify/srcline.h"
 #include "verify/state.h"
+#include "verify/step.h"
 #include "verify/track.h"
 #include "verify/types.h"
 #include "verify/verify.h"
@@ -296,6 +297,7 @@ struct tn_place {
     struct tn_reg reg;           /* as it was when the check was made */
     s64 min, max;                /* first byte, at least and at most, from the object's start */
     s64 fixed;                   /* of that, what constants added */
+    struct tn_places at;         /* of an object with a type: all the places there are */
     const struct tn_field *kptr; /* set by a checker: this pointer of a map's value, whole */
     u8 mem_kind;                 /* enum tn_mem_kind: set by a checker that knows better than its row */
     struct tn_reg yields;        /* set by a checker that knows what a load yields; else a number */

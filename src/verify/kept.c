@@ -14,7 +14,7 @@
 // clang-format on
 #include <errno.h>
 
-#include "verify/state.h"
+#include "verify/step.h"
 
 #define META_WORDS (offsetof(struct tn_reg, r) / 8)
 _Static_assert(offsetof(struct tn_reg, r) % 8 == 0 && META_WORDS <= 5, "a bit a word, beside the form");
@@ -487,7 +487,8 @@ static bool pointer_meta_covers(const struct tn_reg *old, const struct tn_reg *c
 
 static bool pointer_covers(const struct tn_reg *old, const struct tn_reg *cur, struct id_maps *maps)
 {
-    return tn_range_includes(&old->r, &cur->r) && pointer_meta_covers(old, cur, maps);
+    return tn_range_includes(&old->r, &cur->r) && tn_step_covers(old, cur) &&
+           pointer_meta_covers(old, cur, maps);
 }
 
 static bool reg_covers(const struct tn_reg *old, const struct tn_reg *cur, bool demand, struct id_maps *maps)
@@ -497,7 +498,8 @@ static bool reg_covers(const struct tn_reg *old, const struct tn_reg *cur, bool 
     if (old->kind != cur->kind)
         return false;
     if (old->kind == TN_REG_SCALAR)
-        return !demand || (tn_range_includes(&old->r, &cur->r) && links_match(&maps->link, old, cur));
+        return !demand || (tn_range_includes(&old->r, &cur->r) && tn_step_covers(old, cur) &&
+                           links_match(&maps->link, old, cur));
     return pointer_covers(old, cur, maps);
 }
 
@@ -535,7 +537,7 @@ static bool packed_reg_covers(const u8 *at, const struct tn_reg *cur, bool deman
         return false;
     if (old.kind == TN_REG_SCALAR && !demand)
         return true;
-    return packed_range_includes(at, head, &cur->r) &&
+    return packed_range_includes(at, head, &cur->r) && tn_step_covers(&old, cur) &&
            (old.kind == TN_REG_SCALAR ? links_match(&maps->link, &old, cur)
                                       : pointer_meta_covers(&old, cur, maps));
 }

@@ -6,6 +6,7 @@
  * refused.
  *
  *      r      range of the whole offset             delta    what constants added of it
+ *                                                   step     the rest of it is a multiple of that
  *
  * Sane: within 2^29 of the start, for what constants add and for what numbers add, as in Linux, so that no
  * sum of offsets comes near to wrapping.
@@ -80,8 +81,9 @@ static void move_packet(struct vf *v, struct tn_reg *ptr, const struct tn_range 
 }
 
 static int move(struct vf *v, const struct bpf_insn *i, const struct tn_reg *ptr, u32 ptr_no,
-                const struct tn_range *by, u32 by_no, struct tn_reg *ret)
+                const struct tn_reg *number, u32 by_no, struct tn_reg *ret)
 {
+    const struct tn_range *by = &number->r;
     u8 op = BPF_OP(i->code);
     s64 delta = ptr->delta, var;
 
@@ -110,6 +112,7 @@ static int move(struct vf *v, const struct bpf_insn *i, const struct tn_reg *ptr
                          "R%u subtraction from stack pointer prohibited: add a negative number", i->dst_reg);
     *ret = *ptr;
     ret->r = tn_range_alu(op, true, &ptr->r, by);
+    ret->step = tn_step_moved(ptr, number);
     if (tn_range_is_const(by)) {
         delta += op == BPF_ADD ? by->smin : -by->smin;
         if (delta >= TN_MAX_OFFSET || delta <= -TN_MAX_OFFSET)
@@ -154,9 +157,9 @@ int tn_pointer_alu(struct vf *v, const struct bpf_insn *i, struct tn_reg *src)
     if (!is64)
         return vf_refuse(v, v->pc, TN_REASON_pointer_arithmetic,
                          "R%u 32-bit pointer arithmetic prohibited: use the 64-bit form", i->dst_reg);
-    err = forward ? move(v, i, dst, i->dst_reg, &src->r, BPF_SRC(i->code) == BPF_X ? i->src_reg : i->dst_reg,
-                         &result)
-                  : move(v, i, src, i->src_reg, &dst->r, i->dst_reg, &result);
+    err = forward
+              ? move(v, i, dst, i->dst_reg, src, BPF_SRC(i->code) == BPF_X ? i->src_reg : i->dst_reg, &result)
+              : move(v, i, src, i->src_reg, dst, i->dst_reg, &result);
     if (!err)
         *dst = result.kind == TN_REG_ARENA ? tn_reg_pointer(TN_REG_ARENA, 0) : result;
     return err;

@@ -16,8 +16,9 @@
  *
  * - a register that is not live (live.c): nothing is asked;
  * - a number that decided nothing (track.c): cur must be a number;
- * - a number that decided something: the range of cur ⊆ that of old, and links of old hold in cur;
- * - a pointer: same kind, object, frame, flags; offsets of cur ⊆ those of old; ids one to one; as many bytes
+ * - a number that decided something: the range of cur ⊆ that of old, its steps are steps of old's, and links of
+ *   old hold in cur;
+ * - a pointer: same kind, object, frame, flags; offsets and steps as of numbers; ids one to one; as many bytes
  *   of a packet proved, at least;
  * - a stack slot never read from here on: nothing, but objects are compared always;
  * - a stack byte never written in old: nothing, since old's future read it nowhere, or was refused;
@@ -123,6 +124,7 @@ struct tn_reg {
     u32 uid;   /* MAP, MAP_VALUE of an inner map: which one; 0 = the map itself. Slices: the dynptr's `ref`.
                   Of the host: which variable it is (BTF_KIND_VAR); 0 = none that is known */
     s32 delta; /* SCALAR: this number is that of its id plus delta. Pointers: what constants added */
+    u32 step;  /* it, or what variables added to a pointer, is a multiple of this (step.h); 0: of nothing */
     struct tn_range r; /* numbers: the value; pointers: the offset */
 };
 /* PACKET, in obj: no bytes proved, but that it lies at or behind the packet's end, or behind it. */

@@ -71,6 +71,17 @@ static struct tn_reg moved_by_const(const struct bpf_insn *i, const struct tn_re
     return reg;
 }
 
+static void do_numbers(const struct bpf_insn *i, struct tn_reg *dst, const struct tn_reg *src)
+{
+    struct tn_range r = tn_range_insn(i, &dst->r, &src->r);
+    u8 op = BPF_OP(i->code);
+    u32 step =
+        op == BPF_NEG || op == BPF_END ? 0 : tn_step_alu(op, BPF_CLASS(i->code) == BPF_ALU64, dst, src, &r);
+
+    *dst = op == BPF_ADD || op == BPF_SUB ? moved_by_const(i, dst, src, r) : tn_reg_scalar(r);
+    dst->step = step;
+}
+
 static int do_alu(struct vf *v, const struct bpf_insn *i)
 {
     bool is64 = BPF_CLASS(i->code) == BPF_ALU64, x = BPF_SRC(i->code) == BPF_X;
@@ -112,10 +123,7 @@ static int do_alu(struct vf *v, const struct bpf_insn *i)
         return 0;
     if (dst->kind != TN_REG_SCALAR || (!unary && src->kind != TN_REG_SCALAR))
         return tn_pointer_alu(v, i, src);
-    if (op == BPF_ADD || op == BPF_SUB)
-        *dst = moved_by_const(i, dst, src, tn_range_insn(i, &dst->r, &src->r));
-    else
-        *dst = tn_reg_scalar(tn_range_insn(i, &dst->r, &src->r));
+    do_numbers(i, dst, src);
     return 0;
 }
 

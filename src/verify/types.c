@@ -6,6 +6,10 @@
  * arrays by element (several dimensions as one), an array without a length at the end as far as it is told,
  * bitfields only whole. What it finds is a number, a pointer to a struct (with the tags it was declared
  * with), or a pointer to something else, which may be read through, with care, but is not known any further.
+ *
+ * An offset that the program's data tell is followed as well, into objects of a process: from the first place to
+ * the last in one walk, as long as all of them lie in one number (or array of numbers), or are the same field of
+ * elements of one array. That is so where the steps between them (step.h) are whole elements.
  */
 #include "verify/types.h"
 
@@ -20,6 +24,8 @@ struct walk {
     const struct tn_btf *b;
     u32 type, flags; /* of what was found; flags are those that the way added */
     const char *field;
+    u64 span;       /* from the first place to the last; 0: there is one, or all are alike from here on */
+    u32 step;       /* between two of them */
     char path[160]; /* "cred.uid" */
 };
 
@@ -115,6 +121,35 @@ static u32 tag_flag(const struct tn_btf *b, u32 id)
     return 0;
 }
 
+/* The places from `off` on, in things of `bytes` bytes each that lie from `start` on up to `end`: all in one of
+   them, or at the same place in several, so that one stands for all from here on. */
+static bool alike(struct walk *w, s64 off, u32 size, s64 start, s64 bytes, s64 end)
+{
+    s64 last = off + (s64)w->span + size;
+
+    if (!w->span || last - start <= bytes)
+        return true;
+    if (last > end || bytes <= 0 || w->step % bytes)
+        return false;
+    w->span = 0;
+    return true;
+}
+
+static int refuse_mixed(struct tn_error *err, const struct walk *w, s64 last, s64 end, const char *name,
+                        const char *owner)
+{
+    if (last > end)
+        return tn_fail(err, -EACCES, "type_bounds",
+                       "invalid variable offset: the index may lead %" PRId64
+                       " bytes beyond the last element of %s of struct %s: bound it by their number",
+                       last - end, name, owner);
+    return tn_fail(
+        err, -EACCES, "type_bounds",
+        "invalid variable offset: the %u bytes from one place to the next are no whole elements of %s of "
+        "struct %s, so that they are not all the same field",
+        w->step, name, owner);
+}
+
 /* One member, which has the byte at `off`. FOUND_STRUCT with *off ≠ 0: go on inside w->type. */
 static int at_member(struct walk *w, const struct btf_type *t, u32 owner, const struct btf_member *m,
                      s64 *off, u32 size, struct tn_error *err)
@@ -133,13 +168,16 @@ static int at_member(struct walk *w, const struct btf_type *t, u32 owner, const 
             start += (*off - start) / bytes * bytes;
     }
     went_through(w, m);
+    if ((is_struct(b, resolved) || tn_btf_kind(mt) == BTF_KIND_PTR) &&
+        !alike(w, *off, size, start, bytes, end))
+        return refuse_mixed(err, w, *off + (s64)w->span + size, end, name, name_of(b, owner));
     if (is_struct(b, resolved)) {
         w->type = type;
         *off -= start;
         return FOUND_STRUCT;
     }
     if (tn_btf_kind(mt) == BTF_KIND_PTR) {
-        if (bytes != size || *off != start)
+        if (bytes != size || *off != start || w->span)
             return tn_fail(err, -EACCES, "type_bounds",
                            "cannot access ptr member %s with moff %" PRId64 " in struct %s with off %" PRId64
                            " size %u: a pointer is read whole or not at all",
@@ -152,11 +190,11 @@ static int at_member(struct walk *w, const struct btf_type *t, u32 owner, const 
         return FOUND_POINTER;
     }
     /* Numbers may be read in any way inside the member, an array of them as well. */
-    if (*off + size > end && !(w->flags & TN_PTR_UNTRUSTED))
+    if (*off + (s64)w->span + size > end && (w->span || !(w->flags & TN_PTR_UNTRUSTED)))
         return tn_fail(err, -EACCES, "type_bounds",
                        "access beyond the end of member %s (mend:%" PRId64 ") in struct %s with off %" PRId64
                        " size %u",
-                       name, end, name_of(b, owner), *off, size);
+                       name, end, name_of(b, owner), *off + (s64)w->span, size);
     return FOUND_NUMBER;
 }
 
@@ -176,9 +214,9 @@ static int walk(struct walk *w, u32 id, s64 off, u32 size, bool flexible, struct
         /* Which member of a union is good is not known, but where there is one only. */
         if (tn_btf_kind(t) == BTF_KIND_UNION && tn_btf_vlen(t) != 1)
             w->flags |= TN_PTR_UNTRUSTED;
-        if (off + size > t->size) {
-            if (!flexible)
-                return beyond(err, name_of(b, id), off, size, t->size);
+        if (off + (s64)w->span + size > t->size) {
+            if (!flexible || w->span)
+                return beyond(err, name_of(b, id), off + (s64)w->span, size, t->size);
             found = into_flexible(b, t, &id, &off, size, err);
             if (found)
                 return found;
@@ -193,7 +231,7 @@ static int walk(struct walk *w, u32 id, s64 off, u32 size, bool flexible, struct
             if (off + size <= bit / 8)
                 break;
             if (width) {
-                if (off <= bit / 8 && (bit + width + 7) / 8 <= off + size)
+                if (!w->span && off <= bit / 8 && (bit + width + 7) / 8 <= off + size)
                     found = FOUND_NUMBER;
                 continue;
             }
@@ -205,7 +243,7 @@ static int walk(struct walk *w, u32 id, s64 off, u32 size, bool flexible, struct
         if (found == -ENOENT)
             return tn_fail(err, -EINVAL, "type_bounds", "struct %s doesn't have field at offset %" PRId64,
                            name_of(b, id), off);
-        if (found != FOUND_STRUCT || !off)
+        if (found != FOUND_STRUCT || (!off && !w->span))
             return found;
         id = w->type;
     }
@@ -358,6 +396,25 @@ static bool is_valid(const struct vf *v, const struct tn_place *p)
            !(p->reg.flags & TN_PTR_UNTRUSTED);
 }
 
+/* Of an offset that the program's data tell. */
+static int check_moved(struct vf *v, const struct tn_place *p)
+{
+    const char *name = tn_types_name(v, &p->reg);
+
+    if (!v->in->process || !p->reg.host || p->atomic || p->reg.flags & TN_PTR_ALLOC)
+        return vf_refuse(v, v->pc, TN_REASON_type_bounds,
+                         "R%u is ptr_%s invalid variable offset: off=%" PRId64
+                         ": which field is accessed has to be the same on every run",
+                         p->regno, name, p->fixed);
+    if (p->min < 0 || p->max >= TN_MAX_OFFSET)
+        return vf_refuse(
+            v, v->pc, TN_REASON_type_bounds,
+            "R%u is ptr_%s invalid variable offset: nothing keeps it inside the object; if (i < N) … "
+            "before does, with i unsigned",
+            p->regno, name);
+    return 0;
+}
+
 static int check_pointer(struct vf *v, const struct tn_place *p)
 {
     const char *name = tn_types_name(v, &p->reg);
@@ -370,11 +427,12 @@ static int check_pointer(struct vf *v, const struct tn_place *p)
         return vf_refuse(v, v->pc, TN_REASON_type_bounds,
                          "R%u is ptr_%s invalid negative access: off=%" PRId64 ": fields begin at 0",
                          p->regno, name, off);
-    if (!tn_range_is_const(&p->reg.r) || p->reg.r.smin != p->reg.delta)
-        return vf_refuse(v, v->pc, TN_REASON_type_bounds,
-                         "R%u is ptr_%s invalid variable offset: off=%" PRId64
-                         ": which field is accessed has to be the same on every run",
-                         p->regno, name, off);
+    if (!tn_range_is_const(&p->reg.r) || p->reg.r.smin != p->reg.delta) {
+        int err = check_moved(v, p);
+
+        if (err)
+            return err;
+    }
     if (p->reg.flags & TN_PTR_USER)
         return vf_refuse(v, v->pc, TN_REASON_opaque_access,
                          "R%u is ptr_%s access user memory: off=%" PRId64
@@ -413,16 +471,40 @@ static int ask(struct vf *v, struct tn_access *access)
     return vf_refuse_denied(v, TN_REASON_access_denied, &err);
 }
 
+/* Which bytes: places that touch each other are one. */
+static int set_places(struct vf *v, const struct tn_place *p, struct tn_access *access)
+{
+    const struct tn_places *at = &p->at;
+
+    access->offset = (u32)at->first;
+    access->size = p->size;
+    if (at->n <= 1)
+        return 0;
+    if (at->step <= p->size) {
+        access->size += (u32)((at->n - 1) * at->step);
+        return 0;
+    }
+    if (at->n > TN_PLACES_MAX)
+        return vf_refuse(v, v->pc, TN_REASON_type_bounds,
+                         "R%u may lead to %" PRIu64 " places here: more than %u at once are not looked at",
+                         p->regno, at->n, TN_PLACES_MAX);
+    access->step = at->step;
+    access->places = (u32)at->n;
+    return 0;
+}
+
 static int ask_authority(struct vf *v, const struct tn_place *p, const struct walk *w)
 {
     struct tn_access access = {.kind = p->use == TN_USE_READ ? TN_ACCESS_READ : TN_ACCESS_WRITE,
                                .btf_id = p->reg.obj,
                                .var = p->reg.uid,
-                               .path = w->path,
-                               .offset = (u32)p->fixed,
-                               .size = p->size};
+                               .path = w->path};
+    int err;
 
-    return p->reg.host ? ask(v, &access) : 0;
+    if (!p->reg.host)
+        return 0;
+    err = set_places(v, p, &access);
+    return err ? err : ask(v, &access);
 }
 
 /* From struct to struct, until something else is found. */
@@ -440,10 +522,10 @@ static int find(struct walk *w, u32 type, s64 off, u32 size, bool flexible, stru
 static bool is_promised(struct vf *v, const struct tn_place *p, const struct walk *w)
 {
     struct tn_access access = {
-        .kind = TN_ACCESS_READ, .btf_id = p->reg.obj, .path = w->path, .offset = (u32)p->fixed, .size = 8};
+        .kind = TN_ACCESS_READ, .btf_id = p->reg.obj, .path = w->path, .offset = (u32)p->at.first, .size = 8};
 
-    return v->auth->is_promised && p->reg.host && p->use == TN_USE_READ && !(w->flags & TN_PTR_UNTRUSTED) &&
-           !tn_reg_maybe_null(&p->reg) && tn_types_trusted(&p->reg) &&
+    return p->at.n == 1 && v->auth->is_promised && p->reg.host && p->use == TN_USE_READ &&
+           !(w->flags & TN_PTR_UNTRUSTED) && !tn_reg_maybe_null(&p->reg) && tn_types_trusted(&p->reg) &&
            v->auth->is_promised(v->auth->self, &access);
 }
 
@@ -484,7 +566,10 @@ int tn_types_access(struct vf *v, struct tn_place *p)
         err = check_fields(v, p);
     if (err)
         return err;
-    found = find(&w, p->reg.obj, p->fixed, p->size, !own, &why);
+    p->at = tn_step_places(&p->reg, p->fixed, p->min, p->max);
+    w.span = (p->at.n - 1) * p->at.step;
+    w.step = p->at.step;
+    found = find(&w, p->reg.obj, p->at.first, p->size, !own, &why);
     if (found < 0)
         return refuse_walk(v, p, &why);
     if (is_host_store(v, p)) {
@@ -553,6 +638,7 @@ int tn_types_map_access(struct vf *v, struct tn_place *p)
         return vf_refuse(v, v->pc, TN_REASON_type_bounds, "%s", why.message);
     whole = tn_types_pointer(v, type, 0);
     p->reg = whole;
+    p->at = (struct tn_places){p->fixed, 0, 1};
     set_yield(v, p, found, &w);
     tn_types_probe(v, p);
     return ask_authority(v, p, &w);
@@ -595,13 +681,15 @@ static bool is_written(const struct vf *v, u32 type)
            (kind == BTF_KIND_INT || kind == BTF_KIND_ENUM || kind == BTF_KIND_ENUM64);
 }
 
-/* A pointer to a struct that lies in the variable, whole, at this place. */
+/* A pointer to a struct that lies in the variable, whole, at this place, or at each of them. */
 static bool pointer_in(struct walk *w, const struct tn_place *p)
 {
     s64 size;
     u32 type = tn_btf_resolve(w->b, innermost(w->b, tn_btf_type(w->b, p->reg.uid)->type, &size));
-    s64 off = size > 0 ? p->min % size : 0;
+    s64 off = size > 0 ? p->at.first % size : 0;
 
+    if (p->at.n > 1 && (size <= 0 || p->at.step % size))
+        return false;
     if (tn_btf_kind_of(w->b, type) != BTF_KIND_PTR)
         return is_struct(w->b, type) && find(w, type, off, p->size, false, NULL) == FOUND_POINTER;
     w->type = tn_btf_resolve(w->b, tn_btf_type(w->b, type)->type);
@@ -610,30 +698,28 @@ static bool pointer_in(struct walk *w, const struct tn_place *p)
 
 int tn_types_variable(struct vf *v, struct tn_place *p)
 {
-    struct tn_access access = {.kind = TN_ACCESS_READ,
-                               .btf_id = p->reg.uid,
-                               .path = "",
-                               .offset = (u32)p->min,
-                               .size = (u32)(p->max - p->min) + p->size};
+    struct tn_access access = {.kind = TN_ACCESS_READ, .btf_id = p->reg.uid, .path = ""};
     struct walk w = {.b = v->in->host_btf};
     bool promised;
     int err = 0;
 
     if (!p->size)
         return 0;
-    if (p->use != TN_USE_WRITE)
+    p->at = tn_step_places(&p->reg, p->fixed, p->min, p->max);
+    err = set_places(v, p, &access);
+    if (!err && p->use != TN_USE_WRITE)
         err = ask(v, &access);
     if (!err && p->use != TN_USE_READ) {
         access.kind = TN_ACCESS_WRITE;
         v->facts.features |= 1ull << TN_FEATURE_store;
         err = ask(v, &access);
     }
-    if (err || p->use != TN_USE_READ || p->min != p->max || p->size != 8 || !v->in->process)
+    if (err || p->use != TN_USE_READ || p->size != 8 || !v->in->process)
         return err;
     if (!pointer_in(&w, p))
         return 0;
-    promised =
-        !(w.flags & TN_PTR_UNTRUSTED) && v->auth->is_promised && v->auth->is_promised(v->auth->self, &access);
+    promised = p->at.n == 1 && !(w.flags & TN_PTR_UNTRUSTED) && v->auth->is_promised &&
+               v->auth->is_promised(v->auth->self, &access);
     p->yields = tn_types_pointer(v, w.type, promised ? TN_PTR_TRUSTED | TN_PTR_MAYBE_NULL : TN_PTR_UNTRUSTED);
     return 0;
 }

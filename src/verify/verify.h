@@ -21,16 +21,19 @@
  * policy */
 
 enum tn_access_kind { TN_ACCESS_READ, TN_ACCESS_WRITE };
+#define TN_PLACES_MAX 4096u
 struct tn_access {
     enum tn_access_kind kind;
-    u32 btf_id;                  /* type of the object, 0 = untyped (context, process memory); a variable of
+    u32 btf_id;       /* type of the object, 0 = untyped (context, process memory); a variable of
                                     the host that is no struct is an object of its own: its BTF_KIND_VAR */
-    u32 var;                     /* the object is this variable of the host's, or not known to be one: 0 */
-    const char *path;            /* field path from the object, "" = by offset only */
-    u32 offset, size;            /* bytes */
-    bool process;                /* an untyped address of the host's memory (probe_read_user and its kin) */
-    u32 insn;                    /* where */
-    bool buffer;                 /* not the pointer at `offset` but the elements behind it, as many as … */
+    u32 var;          /* the object is this variable of the host's, or not known to be one: 0 */
+    const char *path; /* field path from the object, "" = by offset only */
+    u32 offset, size; /* bytes */
+    u32 step, places; /* … or those at each of so many places, `step` bytes apart, the first at `offset`:
+                                    which, the program's data tell. 0 places: there is but one */
+    bool process;     /* an untyped address of the host's memory (probe_read_user and its kin) */
+    u32 insn;         /* where */
+    bool buffer;      /* not the pointer at `offset` but the elements behind it, as many as … */
     u32 length_off, length_size; /* … the number there says; of size 0: those before `end` */
     bool length_signed;
     bool inside;    /* there is no pointer: the elements themselves lie at `offset` */
@@ -72,8 +75,9 @@ struct tn_host_function {
     bool acquires, releases; /* the result has to be given back; the argument that was acquired is */
     bool ret_null;           /* a pointer it returns may be NULL */
     bool sleeps;
-    u8 sized;    /* it counts the bytes behind the argument before it */
-    u8 constant; /* it is known before the program runs */
+    bool nothrow; /* no exception comes out of it, whatever its language (of no concern to the verifier) */
+    u8 sized;     /* it counts the bytes behind the argument before it */
+    u8 constant;  /* it is known before the program runs */
     u8 nullable;
 };
 struct tn_limits {

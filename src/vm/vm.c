@@ -10,6 +10,10 @@
  *
  * Atomics are real ones, since maps are shared with running targets: a compare-and-swap loop around the row's
  * equation.
+ *
+ * Whoever builds this file once more may watch: TN_VM_WATCH names a header with the functions that are macros here,
+ * which are told of everything that a program touches and calls, and stand in for the process that this interpreter
+ * has not.
  */
 #include "vm/vm.h"
 
@@ -21,6 +25,18 @@
 
 #define MAX_FRAMES  8u
 #define ARENA_BYTES 8192u
+
+#ifdef TN_VM_WATCH
+#include TN_VM_WATCH
+#else
+#define watch_begin(frames, bytes) ((void)0)
+#define watch_step(insn, in, r)    ((void)0)
+#define watch_load(addr, bytes)    true /* false: nothing is there, and 0 is read */
+#define watch_store(addr, bytes)   ((void)0)
+#define watch_symbol(in, ret)      (-ENOTSUP)
+#define watch_kfunc(in, r)         (-ENOTSUP)
+#define watch_helper(helper, r)    false /* true: it was done */
+#endif
 
 /* ---------------------------------------------------------------------------------------------- equations */
 
@@ -90,7 +106,8 @@ static u64 load(u64 addr, u8 bytes)
 {
     u64 v = 0;
 
-    memcpy(&v, (const void *)(uintptr_t)addr, bytes); /* little-endian, may be unaligned */
+    if (watch_load(addr, bytes))
+        memcpy(&v, (const void *)(uintptr_t)addr, bytes); /* little-endian, may be unaligned */
     return v;
 }
 
@@ -103,6 +120,7 @@ static u64 load_sx(u64 addr, u8 bytes)
 
 static void store(u64 addr, u64 v, u8 bytes)
 {
+    watch_store(addr, bytes);
     memcpy((void *)(uintptr_t)addr, &v, bytes);
 }
 
@@ -132,6 +150,8 @@ static u64 load_acquire(u64 addr, u8 bytes)
 {
     const void *p = (const void *)(uintptr_t)addr;
 
+    if (!watch_load(addr, bytes))
+        return 0;
     return bytes == 1   ? __atomic_load_n((const u8 *)p, __ATOMIC_ACQUIRE)
            : bytes == 2 ? __atomic_load_n((const u16 *)p, __ATOMIC_ACQUIRE)
            : bytes == 4 ? __atomic_load_n((const u32 *)p, __ATOMIC_ACQUIRE)
@@ -142,6 +162,7 @@ static void store_release(u64 addr, u64 v, u8 bytes)
 {
     void *p = (void *)(uintptr_t)addr;
 
+    watch_store(addr, bytes);
     if (bytes == 1)
         __atomic_store_n((u8 *)p, (u8)v, __ATOMIC_RELEASE);
     else if (bytes == 2)
@@ -198,6 +219,8 @@ static int load_imm64(const struct bpf_insn *in, const struct tn_program *prog, 
     case BPF_PSEUDO_FUNC:
         *ret = (uintptr_t)(in + 1 + in->imm);
         return 0;
+    case BPF_PSEUDO_BTF_ID:
+        return watch_symbol(in, ret);
     default:
         return -ENOTSUP;
     }
@@ -322,6 +345,7 @@ int tn_vm_run(const struct tn_program *prog, struct tn_map *const *maps, void *c
         return -E2BIG;
     r[1] = (uintptr_t)ctx;
     enter(&m, 0);
+    watch_begin(m.arena, sizeof(m.arena));
 
     for (;;) {
         const struct bpf_insn *in;
@@ -334,6 +358,7 @@ int tn_vm_run(const struct tn_program *prog, struct tn_map *const *maps, void *c
         if (!left--)
             return -ETIME;
         in = &prog->insns[pc++];
+        watch_step(pc - 1, in, r);
         op = tn_op_of(in);
         bytes = tn_op_rows[op].bytes;
         d = &r[in->dst_reg];
@@ -426,6 +451,8 @@ int tn_vm_run(const struct tn_program *prog, struct tn_map *const *maps, void *c
             void *p = (void *)(uintptr_t)(*d + in->off);
             u64 old;
 
+            (void)watch_load(*d + in->off, bytes);
+            watch_store(*d + in->off, bytes);
             err = bytes == 8 ? atomic_u64(p, in->imm, s, r[0], &old)
                              : atomic_u32(p, in->imm, (u32)s, (u32)r[0], &old);
             if (err)
@@ -454,9 +481,12 @@ int tn_vm_run(const struct tn_program *prog, struct tn_map *const *maps, void *c
                     pc = next_round(&m);
                     break;
                 }
-                r[0] = helper->fn(r[1], r[2], r[3], r[4], r[5], run);
+                if (!watch_helper(helper, r))
+                    r[0] = helper->fn(r[1], r[2], r[3], r[4], r[5], run);
             } else {
-                return -ENOTSUP;
+                err = watch_kfunc(in, r);
+                if (err)
+                    return err;
             }
             break;
         case TN_OP_LD_ABSB:

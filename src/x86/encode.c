@@ -614,6 +614,20 @@ void tn_x86_pop_m(struct tn_asm *a, struct tn_mem dst)
     emit(a, &(struct insn){.opcode = 0x8f, .reg = 0, .mem = &dst});
 }
 
+void tn_x86_flags_to_ax(struct tn_asm *a)
+{
+    static const u8 lahf_seto[] = {0x9f, 0x0f, 0x90, 0xc0};
+
+    tn_x86_bytes(a, lahf_seto, sizeof(lahf_seto));
+}
+
+void tn_x86_flags_from_ax(struct tn_asm *a)
+{
+    static const u8 sahf[] = {0x04, 0x7f, 0x9e}; /* add $0x7f,%al sets the overflow flag again; sahf */
+
+    tn_x86_bytes(a, sahf, sizeof(sahf));
+}
+
 void tn_x86_pushf(struct tn_asm *a)
 {
     tn_x86_u8(a, 0x9c);

@@ -134,6 +134,9 @@ void tn_x86_push_i(struct tn_asm *a, s32 imm);
 void tn_x86_push_m(struct tn_asm *a, struct tn_mem src);
 void tn_x86_pop_m(struct tn_asm *a, struct tn_mem dst);
 void tn_x86_pushf(struct tn_asm *a);
+/* Arithmetic flags into ax, and from there: cheaper than pushf and popf. */
+void tn_x86_flags_to_ax(struct tn_asm *a);
+void tn_x86_flags_from_ax(struct tn_asm *a);
 void tn_x86_popf(struct tn_asm *a);
 void tn_x86_leave(struct tn_asm *a);
 

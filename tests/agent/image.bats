@@ -36,8 +36,9 @@ none() { if grep -E "$1"; then return 1; fi; }
         none '%([xyz]mm[0-9]|mm[0-7]|st|k[0-7]\b)|fxsave|fxrstor|xsave|xrstor|emms'
 }
 
-@test "one syscall instruction, and no other way into the kernel" {
-    [ "$(objdump -d "$TN_AGENT_ELF" | grep -cw syscall)" -eq 1 ]
+@test "one syscall instruction, a handler's return, and no other way into the kernel" {
+    [ "$(objdump -d "$TN_AGENT_ELF" | grep -cw syscall)" -eq 2 ]
+    objdump -d --disassemble=tn_agent_sigreturn "$TN_AGENT_ELF" | grep -A1 'mov  *$0xf,%eax' | grep -qw syscall
     objdump -d "$TN_AGENT_ELF" | none '\b(int +\$0x|sysenter|int3|ud2|hlt)'
     objdump -d --disassemble=tn_syscall6 "$TN_AGENT_ELF" | grep -qw syscall
 }

@@ -35,7 +35,7 @@ typedef long (*bpf_fn)(int command, union bpf_attr *attr, unsigned size);
 static volatile int sink;
 
 #define VICTIM(name, number)                                                                                 \
-    __attribute__((noinline, noclone)) static int name(int a)                                                \
+    __attribute__((noinline)) static int name(int a)                                                         \
     {                                                                                                        \
         sink = a;                                                                                            \
         sink += number;                                                                                      \

@@ -33,7 +33,7 @@ patched() {
 @test "a header cut short" { head -c 40 "$OBSERVE" >"$DIR/o"; refused_as "$DIR/o" truncated_elf; }
 @test "a 32-bit file" { patched 4 '\001'; refused_as "$DIR/patched.o" not_bpf; }
 @test "an object of the other byte order" {
-    clang -target bpfeb -g -O2 -D__TARGET_ARCH_x86 -I/usr/include/x86_64-linux-gnu -c "$SOURCE/bench/count.bpf.c" -o "$DIR/o"
+    clang -target bpfeb -g -O2 -D__TARGET_ARCH_x86 '-DSECTION="uprobe//bin/true:main"' -I/usr/include/x86_64-linux-gnu -c "$SOURCE/bench/count.bpf.c" -o "$DIR/o"
     refused_as "$DIR/o" wrong_endian
 }
 

@@ -249,6 +249,17 @@ Y
     [ "$(json 'j')" = "[]" ] # nobody keeps what was detached
 }
 
+@test "a tool as it is loads under the class that the command names" {
+    counting
+    start_shop
+    tenon run --host "$SHOP" --class counting -- bpftool prog load ext.o "$DIR/pin"
+    said 'class "counting" does not allow this read' # `count` was loaded, `spy` was not
+    tenon run --host "$SHOP" --class nowhere -- bpftool prog load ext.o "$DIR/pin"
+    said 'host "shop" has no extension class "nowhere"'
+    tenon policy audit --json
+    [ "$(json 'sorted({(r["program"], r.get("class", ""), r.get("refused", "")) for r in j})')" = "[('count', '', 'no_class'), ('count', 'counting', ''), ('spy', 'counting', 'class_denies')]" ]
+}
+
 # A probe of the shop, as the kernel's uprobes are.
 probe() {
     printf '#include <linux/bpf.h>\n#include <bpf/bpf_helpers.h>\nSEC("uprobe/%s/shop:shop_price") int look(void *ctx) { return bpf_get_smp_processor_id() > 4096; }\nchar LICENSE[] SEC("license") = "GPL";\n' "$DIR" >look.c
@@ -588,11 +599,63 @@ C
     sleep 0.3
     setpriv --groups 4242 timeout 30 "$TENON" attach -p "$SHOP" --class counting --program count --keep ext.o </dev/null 3>&-
     attached 1
+    tenon policy simulate --json
+    echo "$err"
+    [ "$(json '[r["outcome"] for r in j]')" = "['stays']" ]
+    sed 's/4242/4243/' policy/shop.yaml >other.yaml
+    tenon policy simulate --json other.yaml
+    [ "$(json '[(r["outcome"], r["reason"]) for r in j]')" = "[('refused', 'class_user')]" ]
     sed -i 's/now, //;s/helpers/now, helpers/' policy/shop.yaml
     sleep 0.3
     attached 1
     sed -i 's/4242/4243/' policy/shop.yaml
     attached 0
+}
+
+@test "who: a user and a group that have no name" {
+    [ "$(id -u)" = 0 ] || skip "only root can become somebody else"
+    run getent passwd 54321
+    [ "$status" -ne 0 ] || skip "somebody is user 54321"
+    counting
+    printf '    who: [ "uid:54321" ]\n' >>policy/shop.yaml
+    cp "$TENON" tenon
+    mkdir his
+    chown 54321:54322 his
+    chmod 755 . && chmod -R a+rX policy shop ext.o tenon
+    as=(setpriv --reuid=54321 --regid=54322 --clear-groups --inh-caps=-all env "TENON_SOCKET=$DIR/his/broker.sock"
+        "HOME=$DIR/his" "XDG_CACHE_HOME=$DIR/his" "TENON_JOURNAL=$DIR/his/journal" "PATH=$DIR:$PATH")
+    mkfifo in
+    chmod 666 in
+    "${as[@]}" ./shop <in >shop.out 3>&- &
+    CHILDREN+=($!)
+    exec 9>in
+    shop=$!
+    his() {
+        status=0
+        timeout -k 5 30 "${as[@]}" ./tenon "$@" >out 2>err </dev/null 3>&- || status=$?
+        out=$(cat out)
+        err=$(cat err)
+    }
+    for _ in $(seq 100); do [ "$(readlink "/proc/$shop/exe")" = "$DIR/shop" ] && break; sleep 0.05; done
+    his attach --keep -p "$shop" --class counting --program count ext.o
+    echo "$err"
+    [ "$status" -eq 0 ]
+    his policy simulate
+    [ "$status" -eq 0 ]
+    for who in uid:54322 gid:54321 gid:0; do
+        sed "s/uid:54321/$who/" policy/shop.yaml >other.yaml
+        his policy simulate --json other.yaml
+        [ "$(json '[(r["outcome"], r["reason"]) for r in j]')" = "[('refused', 'class_user')]" ]
+    done
+    sed 's/uid:54321/gid:54322/' policy/shop.yaml >other.yaml
+    his policy simulate other.yaml
+    [ "$status" -eq 0 ]
+    his detach --all
+    sed -i 's/uid:54321/uid:54322/' policy/shop.yaml
+    his attach --keep -p "$shop" --class counting --program count ext.o
+    [ "$status" -eq 1 ]
+    said "is not for user 54321"
+    his detach --all
 }
 
 @test "what a policy says counts for the very next question" {

@@ -8,7 +8,8 @@
 
 #include "eim/bind.h"
 
-#define HOST_SPEC                                                                                            \
+/* `more`: rows of functions that a test has for itself. */
+#define HOST_SPEC_WITH(more)                                                                                 \
     "eim: 1\nhost: h\n"                                                                                      \
     "state_capabilities:\n"                                                                                  \
     "- { name: readPid, operation: read(pid) }\n"                                                            \
@@ -19,11 +20,12 @@
     "- { name: finishRequest, function: finish, prototype: \"int (request_t *r, int rc)\", constraints: [ "  \
     "nonnull(r), \"rc >= 400 and rc < 600 or rc == 0\", \"rtn > 0\", \"writes(r->headers_out.status)\" ] "   \
     "}\n"                                                                                                    \
-    "- { name: copyOut, function: copy, constraints: [ \"sized(to, n)\", IO, \"rtn <= n\" ] }\n"             \
+    "- { name: copyOut, function: copy, constraints: [ \"sized(to, n)\", IO, \"rtn <= n\" ] }\n" more        \
     "extension_entries:\n"                                                                                   \
     "- { name: access, extension_entry: access_phase, prototype: \"int (request_t *r, int rc, str_t "        \
     "*name)\",\n"                                                                                            \
     "    constraints: [ nonnull(r), nonnull(name), valid(current_cycle) ] }\n"
+#define HOST_SPEC HOST_SPEC_WITH("")
 
 static struct tn_btf *host_btf;
 static void *host_raw;

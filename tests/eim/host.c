@@ -20,11 +20,31 @@ int finish(request_t *r, int rc)
 {
     return r->headers_out.status + rc;
 }
+long take(long number)
+{
+    return number;
+}
+long emit(long number)
+{
+    return number + 1;
+}
+int peek(request_t *r)
+{
+    return r->method;
+}
+long fill(char *to, unsigned n)
+{
+    return to[n];
+}
 /* As the broker's small vmlinux has it. */
 long tenon_copy(void *own, unsigned own__sz, const void *object, unsigned long pointer__k,
                 unsigned long length__k)
 {
     return (long)own + (long)object + own__sz + (long)pointer__k + (long)length__k;
+}
+void tenon_replace(void *ctx, unsigned long value)
+{
+    *(unsigned long *)ctx = value;
 }
 long copy(char *to, unsigned n, connection_t *c)
 {

@@ -60,5 +60,9 @@ struct cycle {
     int pid;
     connection_t *connections;
     str_t name;
+    unsigned mode : 5;
+    unsigned level : 11;
+    connection_t *open[4];
+    struct header defaults[3];
 };
 #endif

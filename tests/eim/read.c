@@ -331,7 +331,8 @@ static const char *const others[] = {
     "(*cb)(void *, int), void *p)\"\n"
     "  constraints: [ \"nonnull(x) and (p == NULL or size(p) >= 8) and not z == NULL\", IO, allocates, "
     "\"sized(p, x->len)\",\n"
-    "                 \"reads(x->a.b)\", may_sleep, not_reentrant, \"rtn != NULL && !(rtn == NULL)\", \"x->n "
+    "                 \"reads(x->a.b)\", may_sleep, nothrow, not_reentrant, \"rtn != NULL && !(rtn == "
+    "NULL)\", \"x->n "
     "<= -0x10\" ]\n",
     "eim: 1\nhost: { name: redis, build_id: 00ff }\n",
     "eim: 1\nhost: nginx\ndefaults: { uprobe: observability, uretprobe: denied }\n",

@@ -325,6 +325,8 @@ static void test_classes(void **state)
         id = tn_btf_find(btf, BTF_KIND_STRUCT, "derived");
         assert_true(rig_member(btf, id, "of_base", &bit, &type, &width)); /* through the base */
         assert_int_equal(bit, 64);
+        assert_true(func(types, "ok_plain", 0)->flags & TN_HOST_MAY_THROW);
+        assert_true(func(types, "_ZN5space5namedEPNS_7derivedE", 0)->flags & TN_HOST_MAY_THROW);
         tn_host_types_close(types);
     }
 }
@@ -352,7 +354,8 @@ static void test_units(void **state)
     assert_true(a->flags & TN_HOST_AMBIGUOUS && b->flags & TN_HOST_AMBIGUOUS);
     assert_true(a->flags & TN_HOST_STATIC && a->addr != b->addr && a->type != b->type);
     assert_int_not_equal(tn_btf_type(btf, a->type)->type, tn_btf_type(btf, b->type)->type);
-    assert_false(func(types, "twin_caller", 0)->flags & (TN_HOST_STATIC | TN_HOST_AMBIGUOUS));
+    assert_false(func(types, "twin_caller", 0)->flags &
+                 (TN_HOST_STATIC | TN_HOST_AMBIGUOUS | TN_HOST_MAY_THROW));
     for (u32 id = 1; id < tn_btf_count(btf); id++) {
         structs += tn_btf_kind_of(btf, id) == BTF_KIND_STRUCT && !strcmp(tn_btf_name(btf, id), "bits");
         forwards += tn_btf_kind_of(btf, id) == BTF_KIND_FWD;

@@ -108,6 +108,174 @@ static void test_sleepers(void **state)
     scene_close(&x);
 }
 
+#define SHORTS  7u
+#define THREADS 4
+
+/* Functions of "short", each with a counter of its own; links by their number. */
+struct shorts {
+    struct rig r;
+    struct victim v;
+    struct counter c[3 * SHORTS];
+    struct tn_attach_spec s[3 * SHORTS]; /* entries, exits, second instructions */
+    u8 code[256];
+    u64 at;
+};
+
+static void read_shorts(const struct shorts *x, u8 *ret)
+{
+    assert_int_equal(tn_peek(x->v.pid, x->at, ret, sizeof(x->code)), 0);
+}
+
+static void shorts_open(struct shorts *x, const char *mode)
+{
+    struct tn_attach_result res;
+
+    memset(x, 0, sizeof(*x));
+    rig_open(&x->r);
+    victim_start(&x->v, THREADS, 0, mode, NULL);
+    for (u32 k = 0; k < 3 * SHORTS; k++) {
+        char name[16];
+        u64 offset;
+
+        snprintf(name, sizeof(name), "short%u", k % SHORTS + 1);
+        assert_int_equal(find_offset(x->v.path, name, &offset), 0);
+        counter_make(&x->c[k], 1 + k, 0);
+        spec_for(&x->s[k], &x->v, &x->c[k], 1 + k, 1 + k);
+        x->s[k].exit = k / SHORTS == 1;
+        x->s[k].place.offset =
+            offset + (k >= 2 * SHORTS ? TN_MIN(k % SHORTS + 1, 4u) - (k % SHORTS >= 5) : 0);
+    }
+    attach_ok(&x->r, &x->s[0], &res);
+    x->at = res.address;
+    detach_ok(&x->r, x->v.pid, 1);
+    read_shorts(x, x->code);
+    assert_int_equal(x->code[0], 0x53);
+}
+
+static void shorts_close(struct shorts *x)
+{
+    u8 now[sizeof(x->code)];
+
+    read_shorts(x, now);
+    assert_memory_equal(now, x->code, sizeof(now));
+    assert_int_equal(x->v.sh->wrong, 0);
+    assert_true(victim_alive(&x->v));
+    victim_stop(&x->v);
+    for (u32 k = 0; k < 3 * SHORTS; k++)
+        counter_drop(&x->c[k]);
+    rig_close(&x->r);
+}
+
+/* How often one call of the functions comes to a place. */
+static u64 times(u32 k)
+{
+    return k >= 2 * SHORTS && (k % SHORTS < 4 || k % SHORTS == 6) ? 7 : 1;
+}
+
+/* Each by itself: what it came to, and every run of it counted. */
+static void short_by_short(const char *mode, bool crowded)
+{
+    struct shorts *x = calloc(1, sizeof(*x));
+    u32 punned = 0, evicted = 0;
+
+    assert_non_null(x);
+    shorts_open(x, mode);
+    for (u32 k = 0; k < 3 * SHORTS; k++) {
+        struct tn_attach_result res;
+        u8 now[sizeof(x->code)];
+
+        /* What the target has taken for the first four may be in the way of others. */
+        if (attach(&x->r, &x->s[k], &res) < 0 &&
+            (!crowded || k < 4 || strcmp(res.why.reason, "no_room_punned") != 0))
+            fail_msg("attach: %s: %s", res.why.reason, res.why.message);
+        if (res.err < 0)
+            continue;
+        punned += !strncmp(res.tactic, "punned", 6);
+        evicted += !strcmp(res.tactic, "evicted");
+        if (k < 4 && !strcmp(res.tactic, "evicted") != crowded)
+            fail_msg("short%u: %s", k + 1, res.tactic);
+        victim_calls(&x->v, THREADS, 500);
+        assert_int_equal(x->c[k].words[0], THREADS * 500u * times(k));
+        detach_ok(&x->r, x->v.pid, 1 + k);
+        read_shorts(x, now);
+        assert_memory_equal(now, x->code, sizeof(now));
+    }
+    print_message("# %s: %u punned, %u evicted of %u\n", mode, punned, evicted, 3 * SHORTS);
+    assert_true(crowded ? evicted >= 4 : punned >= 4);
+    shorts_close(x);
+    free(x);
+}
+
+static void test_punned(void **state)
+{
+    short_by_short("short", false);
+}
+
+static void test_evicted(void **state)
+{
+    short_by_short("crowded", true);
+}
+
+/*
+ * All places of all functions, which lie so close together that many exclude one another, attached and detached in any
+ * order while every thread runs through them. What is refused is refused by name; what stands counts every run.
+ */
+static void in_any_order(const char *mode, u32 seed)
+{
+    struct shorts *x = calloc(1, sizeof(*x));
+    bool on[3 * SHORTS] = {0};
+    u32 refused = 0, attached = 0, most = 0, odd = 0;
+
+    assert_non_null(x);
+    shorts_open(x, mode);
+    for (u32 round = 0; round < 120; round++) {
+        u32 k = (seed = seed * 1103515245 + 12345) >> 16, now = 0;
+        struct tn_attach_result res;
+
+        k %= 3 * SHORTS;
+        x->v.sh->free_running = 1;
+        if (on[k]) {
+            detach_ok(&x->r, x->v.pid, 1 + k);
+            on[k] = false;
+        } else if (attach(&x->r, &x->s[k], &res) == 0) {
+            on[k] = true;
+            attached++;
+        } else if (!strcmp(res.why.reason, "overlaps_patch") || !strcmp(res.why.reason, "no_room_punned")) {
+            refused++;
+        } else {
+            fail_msg("attach: %s: %s", res.why.reason, res.why.message);
+        }
+        for (u32 i = 0; i < 3 * SHORTS; i++)
+            now += on[i];
+        most = TN_MAX(most, now);
+        if (round % 10)
+            continue;
+        /* Nobody runs; then so many calls, each counted once. */
+        x->v.sh->free_running = 0;
+        usleep(20000);
+        victim_calls(&x->v, THREADS, 1);
+        for (u32 i = 0; i < 3 * SHORTS; i++)
+            x->c[i].words[0] = 0;
+        victim_calls(&x->v, THREADS, 50);
+        for (u32 i = 0; i < 3 * SHORTS; i++)
+            odd += x->c[i].words[0] != (on[i] ? THREADS * 50u * times(i) : 0);
+    }
+    print_message("# %s: %u attached, %u refused, %u at once at most\n", mode, attached, refused, most);
+    assert_int_equal(odd, 0);
+    assert_true(attached > 20 && most >= 4);
+    for (u32 k = 0; k < 3 * SHORTS; k++)
+        if (on[k])
+            detach_ok(&x->r, x->v.pid, 1 + k);
+    shorts_close(x);
+    free(x);
+}
+
+static void test_any_order(void **state)
+{
+    in_any_order("short", 1);
+    in_any_order("crowded", 2);
+}
+
 /* Everybody sleeps for good: one is borrowed, and its call restarts. */
 static void test_all_asleep(void **state)
 {
@@ -438,6 +606,36 @@ static void test_vfork(void **state)
     scene_close(&x);
 }
 
+/* vfork itself is hooked, and the call in it is to be counted for all links: in its first six bytes. */
+static void test_vfork_entry(void **state)
+{
+    struct tn_maps maps _clean_(tn_maps_clear) = {};
+    struct scene x;
+    u8 before[16], after[16];
+
+    scene_open(&x, 1, 0, "vfork");
+    assert_int_equal(tn_maps_read(x.v.pid, &maps), 0);
+    for (u32 i = 0; i < maps.n; i++)
+        if (strstr(tn_vma_name(&maps, &maps.vma[i]), "/libc.so.6")) {
+            snprintf(x.s.path, sizeof(x.s.path), "%s", tn_vma_name(&maps, &maps.vma[i]));
+            x.s.dev = maps.vma[i].dev;
+            x.s.ino = maps.vma[i].ino;
+        }
+    if (x.s.ino == x.v.ino || find_offset(x.s.path, "vfork", &x.s.place.offset) < 0) {
+        scene_close(&x);
+        skip();
+    }
+    attach_ok(&x.r, &x.s, &x.res);
+    usleep(1500000);
+    assert_true(victim_alive(&x.v));
+    assert_true(x.c.words[0] > 0);
+    assert_int_equal(tn_peek(x.v.pid, x.res.address, before, sizeof(before)), 0);
+    detach_ok(&x.r, x.v.pid, 1);
+    assert_int_equal(tn_peek(x.v.pid, x.res.address, after, sizeof(after)), 0);
+    assert_memory_not_equal(before, after, 6);
+    scene_close(&x);
+}
+
 static void test_two_at_once(void **state)
 {
     struct scene x;
@@ -461,7 +659,8 @@ static void test_two_at_once(void **state)
     scene_close(&x);
 }
 
-int main(void)
+/* A pattern says which. */
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_counts),         cmocka_unit_test(test_sleepers),
@@ -471,8 +670,12 @@ int main(void)
         cmocka_unit_test(test_signals),        cmocka_unit_test(test_stopped),
         cmocka_unit_test(test_chain),          cmocka_unit_test(test_exit),
         cmocka_unit_test(test_kept_arguments), cmocka_unit_test(test_no_growth),
-        cmocka_unit_test(test_vfork),          cmocka_unit_test(test_two_at_once),
+        cmocka_unit_test(test_punned),         cmocka_unit_test(test_evicted),
+        cmocka_unit_test(test_any_order),      cmocka_unit_test(test_vfork),
+        cmocka_unit_test(test_vfork_entry),    cmocka_unit_test(test_two_at_once),
     };
 
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests_name("inject/live", tests, NULL, NULL);
 }

@@ -9,10 +9,12 @@
  * makes and joins threads; "epoll" waits with timeouts that cannot be restarted; "nofile" has room for two
  * descriptors; "closeall" closes all descriptors again and again; "seccomp" allows a few system calls and
  * kills for others; "picky" kills for a few; "vfork" waits in vfork for a child that sleeps; "stay" calls
- * `stay` with each number that `turn` becomes, which returns when `go` lets it; "many" and
+ * `stay` with each number that `turn` becomes, which returns when `go` lets it; "short" calls functions in which no five-byte
+ * jump fits, too, and "crowded" has taken the memory where shorter ones would lead; "many" and
  * "many-run" call all functions of many.S where others call `hot`.
  */
 #include "target.h"
+#include "../targets/crowd.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -20,6 +22,7 @@
 #include <linux/seccomp.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -39,6 +42,12 @@ __attribute__((noinline, used)) unsigned long hot(unsigned long a, unsigned long
     __asm__ volatile("" ::: "memory");
     return a * 3 + (b ^ 0x55);
 }
+
+/* The same; no jump fits. */
+__asm__(
+    ".text\n.globl brief, brief_next\n.type brief, @function\nbrief: xor %eax, %eax\n ret\n.size brief, 3\n"
+    ".type brief_next, @function\nbrief_next: endbr64\n xor %eax, %eax\n ret\n.size brief_next, 7\n");
+unsigned long brief(void);
 
 __attribute__((noinline, used)) unsigned long stay(unsigned long a)
 {
@@ -65,13 +74,37 @@ static void all_of_them(unsigned long a)
     __atomic_add_fetch(&sh->calls, 1, __ATOMIC_SEQ_CST);
 }
 
+/*
+ * Functions whose first instruction has one to four bytes and whose loops begin with the second, so that no five-byte
+ * window fits; one whose only `ret` is jumped to from afar; and one whose loop begins where it is entered. Nothing stands between them.
+ */
+#define SHORT(name, ...)                                                                                     \
+    __asm__(".text\n.type " name ", @function\n.globl " name "\n" name ":\n" __VA_ARGS__ ".size " name       \
+            ", . - " name "\n")
+SHORT("short1", "push %rbx\n1: add %rsi, %rdi\ndec %rsi\njg 1b\nmov %rdi, %rax\npop %rbx\nret\n");
+SHORT("short2", "push %r12\n1: add %rsi, %rdi\ndec %rsi\njg 1b\nmov %rdi, %rax\npop %r12\nret\n");
+SHORT("short3", "mov %rdi, %rax\n1: add %rsi, %rax\ndec %rsi\njg 1b\nret\n");
+SHORT("short4", "lea 16(%rdi), %rax\n1: add %rsi, %rax\ndec %rsi\njg 1b\nsub $16, %rax\nret\n");
+SHORT("short5",
+      "lea 28(%rdi), %rax\ntest $1, %dil\nje 3f\nlea 1(%rax), %rax\nlea 2(%rax), %rax\nlea -3(%rax), %rax\n"
+      "test $2, %dil\nje 3f\nlea 1(%rax), %rax\nlea 2(%rax), %rax\nlea -3(%rax), %rax\n3: ret\n");
+SHORT("short6", "mov %rdi, %rax\nadd $28, %rax\nret\n");
+SHORT("short7", "1: add %rsi, %rdi\ndec %rsi\njg 1b\nmov %rdi, %rax\nret\n");
+typedef unsigned long short_fn(unsigned long, unsigned long);
+extern short_fn short1, short2, short3, short4, short5, short6, short7;
+static short_fn *const shorts[] = {short1, short2, short3, short4, short5, short6, short7};
+static bool call_shorts;
+
 static void one(unsigned long i)
 {
     if (many) {
         all_of_them(i);
         return;
     }
-    if (hot(i, 7) != i * 3 + (7 ^ 0x55))
+    for (unsigned k = 0; call_shorts && k < sizeof(shorts) / sizeof(shorts[0]); k++)
+        if (shorts[k](i, 7) != i + 28)
+            __atomic_add_fetch(&sh->wrong, 1, __ATOMIC_SEQ_CST);
+    if (hot(i, 7) != i * 3 + (7 ^ 0x55) || brief())
         __atomic_add_fetch(&sh->wrong, 1, __ATOMIC_SEQ_CST);
     __atomic_add_fetch(&sh->calls, 1, __ATOMIC_SEQ_CST);
 }
@@ -179,6 +212,11 @@ int main(int argc, char **argv)
     for (int i = 0; i < sleepers; i++)
         pthread_create(&th, NULL, sleeper, NULL);
     sh->free_running = !strcmp(mode, "run") || !strcmp(mode, "many-run");
+    call_shorts = !strcmp(mode, "short") || !strcmp(mode, "crowded");
+    crowd((const unsigned char *)brief, 2); /* no shorter jump has room either */
+    crowd((const unsigned char *)brief + 2, 1);
+    for (unsigned k = 0; k < 4 && !strcmp(mode, "crowded"); k++)
+        crowd((const unsigned char *)shorts[k], k + 1);
     if (!strcmp(mode, "nofile")) {
         struct rlimit lim = {20, 20};
         int last = -1, n;

@@ -15,8 +15,10 @@
 // clang-format on
 
 #include "agent/agent.h"
+#include "inject/stubs.h"
 #include "rewrite/refusals.h"
 #include "rewrite/trampoline.h"
+#include "x86/decode.h"
 
 #define GENERAL_ONLY __attribute__((target("general-regs-only"), used))
 #define FLAGS_LIVE   0x8d5ull /* CF PF AF ZF SF OF */
@@ -208,24 +210,78 @@ static void plant(u32 k, enum tn_place_kind place, u64 ip, u64 next, const struc
     assert_true(tn_trampoline(&in, arena->tramp[k], TN_TRAMPOLINE_MAX, NULL) > 0);
 }
 
-/* Each exit of a plan needs a way on of its own: one trampoline a patch. */
+/* Pages for stubs, where this very process has room. Once made they stay. */
+static u64 pages[4096];
+static u32 npages;
+
+static int place_pun(const struct tn_patch *p, struct tn_pun *ret)
+{
+    _clean_(tn_stubs_clear) struct tn_stubs s = {0};
+    struct tn_maps maps;
+    int r;
+
+    assert_int_equal(tn_maps_read(getpid(), &maps), 0);
+    assert_int_equal(tn_stubs_open(&s, &maps, NULL, 0, ~0u), 0);
+    tn_maps_clear(&maps);
+    for (u32 i = 0; i < npages; i++)
+        assert_int_equal(tn_stubs_add_page(&s, pages[i]), 0);
+    r = tn_stubs_pun(&s, p, 0, ret);
+    for (u32 i = npages; r == 0 && i < s.npages; i++) {
+        assert_true(npages < TN_ARRAY_SIZE(pages));
+        pages[npages++] = s.page[i];
+        assert_int_equal((u64)mmap((void *)s.page[i], TN_PAGE, PROT_READ | PROT_WRITE | PROT_EXEC,
+                                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0),
+                         s.page[i]);
+    }
+    return r;
+}
+
+static void write_pun(const struct tn_patch *p, const struct tn_pun *pun, const struct tn_displaced_out *out)
+{
+    for (u32 k = 0; k < pun->njumps; k++)
+        tn_pun_stub(pun->stub[k], k ? out->jump_at[k] : out->enter, (u8 *)pun->stub[k]);
+    assert_memory_equal((u8 *)p->addr + p->len, pun->bytes + p->len, pun->depends);
+    memcpy((void *)p->addr, pun->bytes, p->len);
+}
+
+/* Each exit of a plan needs a way on of its own: one trampoline a patch. Of a punned place the first way that there is. */
 static void apply(const struct tn_plan *plan, u64 ip, const struct option *o, u64 *heads)
 {
+    bool had = true;
+    u64 past = 0;
+
     assert_in_range(plan->npatches, 1, 6);
     for (u32 i = 0; i < plan->npatches; i++) {
         const struct tn_patch *p = &plan->patches[i];
         struct tn_displaced_out out;
         u8 bytes[TN_PATCH_MAX];
+        struct tn_pun pun;
 
+        assert_true(had || p->instead);
+        if (had && p->instead)
+            continue;
+        had = !p->punned || place_pun(p, &pun) == 0;
+        if (!had)
+            continue;
         heads[i] = (u64)arena->tramp[i];
         assert_int_equal(tn_displaced(p,
-                                      &(struct tn_copy_to){(u64)arena->displaced[i], 0, (u64)&heads[i], 0, 0},
+                                      &(struct tn_copy_to){.at = (u64)arena->displaced[i],
+                                                           .hook_entry_ptr = (u64)&heads[i],
+                                                           .past = past},
                                       arena->displaced[i], TN_DISPLACED_MAX, &out, NULL),
                          0);
-        plant(i, p->place, ip, out.hook_return, o);
+        if (p->rounds && p->rounds != p->addr) /* nothing is hooked there */
+            heads[i] = out.hook_return;
+        else
+            plant(i, p->place, ip, past = out.hook_return, o);
+        if (p->punned) {
+            write_pun(p, &pun, &out);
+            continue;
+        }
         assert_int_equal(tn_patch_bytes(p, 0, out.enter, bytes, NULL), 0);
         memcpy((void *)p->addr, bytes, p->len);
     }
+    assert_true(had);
 }
 
 static void undo(const struct tn_plan *plan)
@@ -248,30 +304,26 @@ static void fill(struct state *s, u64 a, u64 b, u32 seed)
 static const u64 args[][2] = {{0, 0},    {1, 2}, {3, 9}, {2, ~0ull}, {11, 1}, {1ull << 63, 1ull << 63},
                               {~0ull, 1}};
 
-/* The function's behaviour with and without the patch. Loops and recursion get small numbers only. */
-static void compare(const char *what, enum tn_place_kind place, u64 fn, u64 at, const struct option *o,
-                    bool flags)
+/* The function's behaviour with and without the patch. Loops and recursion get small numbers only. `ret_runs`: how often
+   the program ran, for each of the arguments; NULL: as often as is known of the function. */
+static void compare_plan(const char *what, enum tn_place_kind place, u64 fn, u64 at, const struct option *o,
+                         bool flags, const struct tn_plan *plan, u64 *ret_runs)
 {
-    static u64 *heads; /* near the code */
-    struct tn_error err = {0};
-    struct tn_plan plan;
+    u64 *heads = (u64 *)arena->displaced[7]; /* near the code */
 
-    heads = (u64 *)arena->displaced[7];
-    if (tn_plan(&view, place, at, &plan, &err) < 0)
-        fail_msg("%s: %s", what, err.message);
     for (u32 i = 0; i < TN_ARRAY_SIZE(args); i++) {
         struct state in = {0}, plain = {0}, hooked = {0};
         u64 scratch;
         bool expect = o->gate && o->armed;
 
-        if ((fn == moved(s_loop) || fn == moved(s_fib)) && args[i][0] > 12)
+        if ((fn == moved(s_loop) || fn == moved(s_fib) || fn == moved(s_head)) && args[i][0] > 12)
             continue;
         fill(&in, args[i][0], args[i][1], i + 1);
         memset((void *)moved(s_scratch), 0, 8);
         call_with_state((void *)fn, &in, &plain);
         memcpy(&scratch, (void *)moved(s_scratch), 8);
         memset((void *)moved(s_scratch), 0, 8);
-        apply(&plan, at, o, heads);
+        apply(plan, at, o, heads);
         for (u32 twice = 0; twice < 2; twice++) { /* slow way first, then the fast one */
             memset((void *)moved(s_scratch), 0, 8);
             runs = 0;
@@ -288,7 +340,9 @@ static void compare(const char *what, enum tn_place_kind place, u64 fn, u64 at, 
                 fail_msg("%s differs for arguments %u, round %u", what, i, twice);
             }
             assert_memory_equal(&scratch, (void *)moved(s_scratch), 8);
-            if (fn == moved(s_probe) && place == TN_PLACE_OFFSET)
+            if (ret_runs)
+                ret_runs[i] = runs;
+            else if (fn == moved(s_probe) && place == TN_PLACE_OFFSET)
                 assert_int_equal(runs, expect && args[i][0]);
             else if (fn == moved(s_inner) && place == TN_PLACE_OFFSET)
                 assert_int_equal(runs, expect ? 3 : 0);
@@ -297,8 +351,19 @@ static void compare(const char *what, enum tn_place_kind place, u64 fn, u64 at, 
             else if (!expect)
                 assert_int_equal(runs, 0);
         }
-        undo(&plan);
+        undo(plan);
     }
+}
+
+static void compare(const char *what, enum tn_place_kind place, u64 fn, u64 at, const struct option *o,
+                    bool flags)
+{
+    struct tn_error err = {0};
+    struct tn_plan plan;
+
+    if (tn_plan(&view, place, at, &plan, &err) < 0)
+        fail_msg("%s: %s", what, err.message);
+    compare_plan(what, place, fn, at, o, flags, &plan, NULL);
     tn_plan_clear(&plan);
 }
 
@@ -348,10 +413,10 @@ static struct option variant(u32 n)
 
 static void entries(void **state)
 {
-    static u8 *const fns[] = {s_simple,     s_branch,   s_jmp_first,    s_rip,   s_loop,
-                              s_call_first, s_call_rip, s_call_reg_mid, s_leaf,  s_flags,
-                              s_overflow,   s_redzone,  s_probe,        s_inner, s_pops,
-                              s_switch,     s_endbr,    s_fib,          s_short, s_tail};
+    static u8 *const fns[] = {s_simple,   s_branch,       s_jmp_first, s_rip,    s_loop,     s_call_first,
+                              s_call_rip, s_call_reg_mid, s_leaf,      s_flags,  s_overflow, s_redzone,
+                              s_probe,    s_inner,        s_pops,      s_switch, s_endbr,    s_fib,
+                              s_short,    s_tail,         s_into,      s_head};
 
     (void)state;
     for (u32 n = 0; n < VARIANTS; n++) {
@@ -393,6 +458,79 @@ static void offsets(void **state)
             compare(name_of(moved(places[i].fn)), TN_PLACE_OFFSET, moved(places[i].fn), moved(places[i].at),
                     &o, true);
     }
+}
+
+/* The n instructions at `at`, each with a jump of its own, whatever jumps there. */
+static bool by_hand(u64 at, u64 end, u32 n, struct tn_patch *ret)
+{
+    struct tn_patch p = {.addr = at, .punned = true, .place = TN_PLACE_OFFSET, .behind = 4};
+
+    while (p.ninsns < n) {
+        struct tn_insn i;
+
+        if (at + p.len >= end || tn_x86_decode((u8 *)at + p.len, 15, at + p.len, &i) < 0)
+            return false;
+        p.insn_off[p.ninsns] = p.len;
+        p.insn_len[p.ninsns++] = i.len;
+        p.len += i.len;
+        p.returns = i.kind == TN_INSN_RET || i.kind == TN_INSN_JMP || i.kind == TN_INSN_JMP_IND;
+    }
+    if (p.len > 16)
+        return false;
+    p.resume = at + p.len;
+    memcpy(p.expected, (u8 *)at, p.len + 4u);
+    *ret = p;
+    return true;
+}
+
+/*
+ * Punned jumps over every instruction of functions that jump to and fro, over it alone and with one and two evicted: the
+ * same state, and the program as often as with each other.
+ */
+static void punned(void **state)
+{
+    static u8 *const fns[] = {s_simple,       s_branch,     s_jmp_first, s_rip,     s_loop,
+                              s_call_reg_mid, s_who_called, s_flags,     s_redzone, s_probe,
+                              s_inner,        s_pops,       s_switch,    s_into,    s_head};
+    struct option o = {.tp = TN_TP_SELF, .gate = true, .armed = true};
+    u32 had[TN_PUN_INSNS + 1] = {0}, prefixed = 0;
+
+    (void)state;
+    for (u32 f = 0; f < TN_ARRAY_SIZE(fns); f++) {
+        u64 fn = moved(fns[f]), at = fn;
+        const struct tn_func *func = NULL;
+        struct tn_insn i;
+
+        for (u32 k = 0; k < view.nfuncs; k++)
+            if (funcs[k].addr == fn)
+                func = &funcs[k];
+        assert_non_null(func);
+        for (; at < fn + func->size; at += i.len) {
+            u64 ran[TN_ARRAY_SIZE(args)] = {0};
+            bool known = false;
+
+            if (tn_x86_decode((u8 *)at, 15, at, &i) < 0)
+                break; /* what follows is no code */
+            for (u32 n = 1; n <= TN_PUN_INSNS; n++) {
+                u64 again[TN_ARRAY_SIZE(args)] = {0};
+                struct tn_patch p;
+                struct tn_pun pun;
+
+                if (!by_hand(at, fn + func->size, n, &p) || place_pun(&p, &pun) < 0)
+                    continue;
+                had[n]++;
+                prefixed += pun.prefixes > 0;
+                compare_plan(name_of(fn), TN_PLACE_OFFSET, fn, at, &o, true,
+                             &(struct tn_plan){.patches = &p, .npatches = 1}, known ? again : ran);
+                if (known)
+                    assert_memory_equal(ran, again, sizeof(ran));
+                known = true;
+            }
+        }
+    }
+    print_message("# %u alone, %u and %u with instructions evicted; %u with prefixes; %u pages\n", had[1],
+                  had[2], had[3], prefixed, npages);
+    assert_true(had[1] > 40 && had[2] > 20 && had[3] > 10 && prefixed > 5);
 }
 
 /* What the program finds in its context. */
@@ -559,10 +697,7 @@ static void refused(void **state)
         enum tn_place_kind place;
         const char *reason;
     } rows[] = {
-        {s_head, TN_PLACE_ENTRY, "entry_is_loop_head"},
-        {s_into, TN_PLACE_ENTRY, "jump_into_window"},
-        {s_tail, TN_PLACE_EXIT, "exit_by_tail_call"},
-        {s_call_reg_top, TN_PLACE_ENTRY, "call_in_window"},
+        {s_tail, TN_PLACE_EXIT, "exit_tail_stack"},
         {s_simple + 1, TN_PLACE_OFFSET, "not_an_instruction_start"},
         {s_simple + 4, TN_PLACE_EXIT, "exit_not_at_entry"},
         {s_simple + 4, TN_PLACE_ENTRY, "function_bounds_unknown"},
@@ -690,7 +825,7 @@ int main(void)
         cmocka_unit_test(entries),    cmocka_unit_test(exits),     cmocka_unit_test(offsets),
         cmocka_unit_test(context),    cmocka_unit_test(recursion), cmocka_unit_test(whose_process),
         cmocka_unit_test(chain),      cmocka_unit_test(refused),   cmocka_unit_test(overlap),
-        cmocka_unit_test(vfork_site),
+        cmocka_unit_test(vfork_site), cmocka_unit_test(punned),
     };
 
     return cmocka_run_group_tests_name("equiv", tests, setup, NULL);

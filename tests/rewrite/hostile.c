@@ -18,6 +18,7 @@
 // clang-format on
 
 #include "rewrite/module.h"
+#include "rewrite/pun.h"
 #include "rewrite/trampoline.h"
 
 static u8 *elf;
@@ -253,6 +254,15 @@ static void mutated(void **state)
     free(copy);
 }
 
+static bool sometimes(void *arg, u64 lo, u64 hi, const u64 *chosen, u32 nchosen, u64 *ret_at)
+{
+    (void)arg;
+    (void)chosen;
+    (void)nchosen;
+    *ret_at = lo + rnd(hi - lo + 1);
+    return rnd(8) == 0;
+}
+
 /* What a plan says must be so, whatever the bytes. */
 static void check(const struct tn_code_view *c, const struct tn_plan *plan)
 {
@@ -262,17 +272,28 @@ static void check(const struct tn_code_view *c, const struct tn_plan *plan)
         struct tn_displaced_out out;
         u8 bytes[TN_DISPLACED_MAX];
 
-        assert_in_range(p->len, 5, TN_PATCH_MAX);
-        assert_true(p->addr >= c->addr && p->addr + p->len <= c->addr + c->len);
+        struct tn_pun pun;
+
+        assert_in_range(p->len, p->punned ? 1 : 5, TN_PATCH_MAX);
+        assert_true(p->addr >= c->addr && p->addr + p->len + p->behind <= c->addr + c->len);
+        if (p->punned && tn_pun(p, 0x7f5a3c000000, sometimes, NULL, &pun) == 0)
+            for (u32 k = 0; k < p->ninsns; k++)
+                assert_int_equal(tn_pun_target(pun.bytes + p->insn_off[k],
+                                               p->len + pun.depends - p->insn_off[k],
+                                               p->addr + 0x7f5a3c000000 + p->insn_off[k]),
+                                 pun.stub[k]);
         assert_true(p->hook_before < p->ninsns);
         assert_memory_equal(p->expected, c->bytes + (p->addr - c->addr), p->len);
         /* Out of reach is a fair answer to a random rip-relative operand; anything else is not. */
         if (tn_displaced(p,
-                         &(struct tn_copy_to){.at = c->addr + 0x100000, .hook_entry_ptr = c->addr + 0x101000},
+                         &(struct tn_copy_to){.at = c->addr + 0x100000,
+                                              .hook_entry_ptr = c->addr + 0x101000,
+                                              .past = c->addr + 0x102000},
                          bytes, sizeof(bytes), &out, NULL) < 0)
-            assert_int_equal(tn_displaced(p, &(struct tn_copy_to){.at = c->addr + 0x100000}, bytes,
-                                          sizeof(bytes), &out, NULL),
-                             -ERANGE);
+            assert_int_equal(
+                tn_displaced(p, &(struct tn_copy_to){.at = c->addr + 0x100000, .past = c->addr + 0x102000},
+                             bytes, sizeof(bytes), &out, NULL),
+                -ERANGE);
         else
             assert_in_range(out.len, 1, TN_DISPLACED_MAX);
     }

@@ -12,6 +12,7 @@
 #include "agent/agent.h"
 #include "agent/image.h"
 #include "inject/order.h"
+#include "rewrite/mark.h"
 #include "rewrite/stash.h"
 
 #define REACH 0x10000000ull
@@ -101,8 +102,9 @@ int inproc_init(struct inproc *p, struct tn_error *err)
                    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     p->priv = memory(sizeof(*p->priv), MAP_PRIVATE);
     p->claims = memory(p->ncpu * sizeof(*p->claims), MAP_SHARED);
+    p->marks = memory(TN_MARKS * sizeof(u64), MAP_PRIVATE);
     p->stats = memory(INPROC_HOOKS * sizeof(*p->stats), MAP_SHARED);
-    if (p->near == MAP_FAILED || !p->priv || !p->claims || !p->stats ||
+    if (p->near == MAP_FAILED || !p->priv || !p->claims || !p->stats || !p->marks ||
         madvise(p->priv, sizeof(*p->priv), MADV_WIPEONFORK))
         return -ENOMEM;
     p->code_used = (u32)(TN_ROUND_UP((u64)p->near->code, (u64)TN_PAGE) - (u64)p->near->code);
@@ -259,7 +261,7 @@ static int write_code(u64 addr, const u8 *bytes, u32 len)
 }
 
 static int patch(struct inproc *p, const struct tn_patch *at, u64 bias, u64 func_ip,
-                 const struct inproc_prog *prog, const struct inproc_how *how, u64 stash,
+                 const struct inproc_prog *prog, const struct inproc_how *how, u64 stash, u32 mark_id,
                  struct tn_error *err)
 {
     u32 k = p->nhooks;
@@ -293,6 +295,11 @@ static int patch(struct inproc *p, const struct tn_patch *at, u64 bias, u64 func
         .enter = p->enter,
         .leave = p->leave,
         .prog_bit = k,
+        .tail = at->tail,
+        .unless = at->unless,
+        .flags_dead = at->flags_dead,
+        .marks = (u64)p->marks,
+        .mark_id = mark_id,
         .footprint = how->footprint ? how->footprint : prog->footprint,
         .text = how->called ? NULL : (const u8 *)prog->entry,
         .text_len = TN_PAGE,
@@ -304,8 +311,9 @@ static int patch(struct inproc *p, const struct tn_patch *at, u64 bias, u64 func
     };
     near->head[k] = (u64)tramp;
     near->gate[k] = !how->closed;
-    r = tn_displaced(at, &(struct tn_copy_to){(u64)copy, bias, (u64)&near->head[k], 0, 0}, copy,
-                     TN_DISPLACED_MAX, &out, err);
+    r = tn_displaced(
+        at, &(struct tn_copy_to){.at = (u64)copy, .load_bias = bias, .hook_entry_ptr = (u64)&near->head[k]},
+        copy, TN_DISPLACED_MAX, &out, err);
     if (r < 0)
         return r;
     near->hook[k] = (struct tn_hook){.prog = prog->entry,
@@ -340,7 +348,8 @@ void inproc_rewind(struct inproc *p)
         p->ntables--;
         munmap(p->table[p->ntables].at, p->table[p->ntables].size);
     }
-    p->ntexts = 0;
+    memset(p->marks, 0, TN_MARKS * sizeof(u64));
+    p->ntexts = p->nplans = 0;
     p->code_used = p->kept;
 }
 
@@ -367,8 +376,9 @@ static int hook_all(struct inproc *p, u64 addr, void *fn, enum tn_place_kind pla
     _clean_(tn_plan_clear) struct tn_plan plan = {0};
     int r = tn_plan(tn_module_code(p->self, addr), place, addr, &plan, err);
 
+    p->nplans++;
     for (u32 i = 0; !r && i < plan.npatches; i++)
-        r = patch(p, &plan.patches[i], (u64)fn - addr, (u64)fn, prog, how, stash, err);
+        r = patch(p, &plan.patches[i], (u64)fn - addr, (u64)fn, prog, how, stash, p->nplans, err);
     return r;
 }
 

@@ -62,7 +62,8 @@ struct inproc {
     struct tn_module *self;
     u64 agent, enter, leave; /* addresses in the mapped image */
     u64 bias;                /* of this program */
-    u32 ncpu, nhooks, ntexts, code_used;
+    u64 *marks;              /* of calls that are left by tail jumps; each plan has an id of its own */
+    u32 ncpu, nhooks, ntexts, nplans, code_used;
     u32 kept; /* of code_used: the agent */
     struct {
         u64 addr;

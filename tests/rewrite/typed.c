@@ -1022,6 +1022,40 @@ static void test_the_claim_is_given_back_for_a_call(void **state)
     }
 }
 
+/* Meanwhile others may have taken all CPUs but one, or all. */
+static u32 left_free;
+#define OTHERS 0x7fffffff00000008ull
+FN void callee_crowds(void);
+FN void callee_crowds(void)
+{
+    for (u32 cpu = 0; cpu < in.ncpu; cpu++)
+        in.claims[cpu].owner = cpu == left_free ? 0 : OTHERS;
+}
+
+static void test_of_a_claim_that_was_taken_again_only_the_last_is_given_back(void **state)
+{
+    static const struct bpf_insn insns[] = {KFUNC(500), SET(0, 0), EXIT};
+
+    EACH_WAY(w)
+    {
+        struct inproc_prog prog = typed(TWO, BPF_TRACE_FENTRY);
+
+        call_through(&prog, "callee_crowds", 0, false);
+        prog.facts.percpu = true;
+        UNVERIFIED(&prog, insns);
+        hook("typed_two", (void *)typed_two, TN_PLACE_ENTRY, &prog, &ways[w]);
+        for (left_free = 0; left_free <= in.ncpu; left_free++) {
+            assert_int_equal(two(1, 1), 4);
+            for (u32 cpu = 0; cpu < in.ncpu; cpu++) {
+                assert_true(in.claims[cpu].owner == (cpu == left_free ? 0 : OTHERS));
+                in.claims[cpu].owner = 0;
+            }
+            assert_int_equal(in.stats[0].missed, 0);
+        }
+        inproc_rewind(&in);
+    }
+}
+
 /* --------------------------------------------------------------------------- memory that may not be there */
 
 static void test_careful_loads(void **state)
@@ -1107,6 +1141,7 @@ int main(void)
         T(test_wide_code_is_found),
         T(test_vector_state_survives_a_call),
         T(test_the_claim_is_given_back_for_a_call),
+        T(test_of_a_claim_that_was_taken_again_only_the_last_is_given_back),
         T(test_careful_loads),
 #undef T
     };

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -284,6 +285,47 @@ def _(room):
         else:
             raise AssertionError(f"{options} was attached")
     same(len(room.links()), 1, "links")
+
+
+@test("one link in processes of several programs: each one's policy counts, when it is made and when one changes")
+def _(room):
+    text = "eim: 1\nhost: { name: %s, binary: %s }\ndefaults: { %s: observability }\n"
+    names = ["first", "middle", "last"]
+    for name in names:
+        shutil.copy(os.path.join(HERE, "targets-calls"), room.path(name))
+    os.mkdir(room.path("policy"))
+    room.env["TENON_POLICY"] = room.path("policy")
+
+    def says(name, what):
+        room.write(f"new.{name}", text % (name, room.path(name), what))
+        os.rename(room.path(f"new.{name}"), room.path(f"policy/{name}.yaml"))
+
+    programs = [room.program_of([room.path(name)]) for name in names]
+    for name, program in zip(names, programs):
+        until(lambda path=room.path(name), pid=program.pid: os.readlink(f"/proc/{pid}/exe") == path)
+    pids = [program.pid for program in programs]
+    for name in names:
+        says(name, "uprobe")
+        room.refused("calls", pids, ["--program", "one_enter"], "class_denies", f'"{name}"')
+        says(name, "syscall")
+    for name in names:
+        link = room.attach("calls", *pids, options=["--program", "one_enter"], nlinks=1)
+        programs[0].ask("wrappers 100")
+        same(Counts(room, link).entered(UMASK), 100, "umask")
+        other = room.write("other.yaml", text % (name, room.path(name), "uprobe"))
+        rows = json.loads(room.tenon("policy", "simulate", "--json", other, status=1))
+        same([(row["outcome"], row["target"]) for row in rows], [("refused", room.path(name))], "simulated")
+        says(name, "uprobe")
+        until(lambda: not room.links()) # what no longer fits is detached
+        link.process.wait(20)
+        says(name, "syscall")
+    link = room.attach("calls", *pids, options=["--program", "one_enter"], nlinks=1)
+    programs[0].process.kill() # nobody runs it then
+    programs[0].process.wait()
+    says("first", "uprobe")
+    time.sleep(0.5)
+    same(len(room.links()), 1, "links")
+    link.detach()
 
 
 @test("a policy of a program that tells no types: the default for system calls applies, and its absence")

@@ -2,6 +2,7 @@
 """nginx and redis: Debian's, live and from their first instruction, while they work."""
 import http.client
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -127,6 +128,52 @@ def settled(pids):
         time.sleep(0.2)
         return seen if seen == {pid: fds(pid) for pid in pids} else None
     return until(twice)
+
+
+@test("redis, live: commands that leave by tail jumps are counted as redis counts them")
+def _(room):
+    redis = Redis(room)
+    redis.start()
+    text = code(redis.pid, os.path.realpath(REDIS))
+    links = {name: room.attach(f"redis_{name}_exit", redis.pid) for name in ("get", "ping")}
+    redis.ask("SET", "a", "1")
+    for _ in range(100):
+        same((redis.ask("GET", "a"), redis.ask("PING"), redis.ask("PING", "hello")), ("1", "PONG", "hello"))
+    room.run(["redis-benchmark", "-p", str(redis.port), "-t", "get,ping_mbulk,ping_inline", "-n", "20000", "-c", "10", "-q"],
+             seconds=60)
+    for name, link in links.items():
+        same((link.calls(), link.missed()), (redis.counted(name), 0), name)
+        assert link.calls() > 20000
+        link.detach()
+    until(lambda: code(redis.pid, os.path.realpath(REDIS)) == text)
+    same(redis.ask("GET", "a"), "1")
+
+
+@test("nginx, live: functions that leave by tail jumps, one after the other; every return counted while it serves", 120)
+def _(room):
+    nginx = Nginx(room)
+    nginx.start()
+    nginx.get(4)
+    text = {pid: code(pid, NGINX) for pid in nginx.workers}
+    links = [room.attach(name, *nginx.workers)
+             for name in ("nginx_request_exit", "nginx_finalize", "nginx_finalize_exit")]
+    request, begun, ended = links
+    nginx.get(300)
+    until(lambda: begun.calls() == ended.calls(), 5)
+    same(request.calls(), 300, "returns of ngx_http_process_request")
+    assert ended.calls() >= 300, ended.calls()
+    same([link.missed() for link in links], [0, 0, 0], "missed")
+    if shutil.which("wrk"):
+        before, last = nginx.logged(), request.calls()
+        room.run(["wrk", "-t", "2", "-c", "16", "-d", "3s", f"http://127.0.0.1:{nginx.port}/"], seconds=30)
+        until(lambda: begun.calls() == ended.calls(), 5)
+        # Those that wrk no longer waited for are served, but may not be logged.
+        assert 0 <= request.calls() - last - (nginx.logged() - before) <= 16, (request.calls(), nginx.logged())
+        same([link.missed() for link in links], [0, 0, 0], "missed, under load")
+    for link in links:
+        link.detach()
+    nginx.get(20)
+    until(lambda: {pid: code(pid, NGINX) for pid in nginx.workers} == text)
 
 
 @test("nginx, live: both workers, every request counted; descriptors and code as before afterwards")

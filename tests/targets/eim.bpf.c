@@ -144,60 +144,6 @@ int BPF_PROG(update_elsewhere, Request *r)
     return 0;
 }
 
-/* ------------------------------------------------------------------------------------------ three outages */
-
-/* Looks for the end of a chain, which may be a ring. */
-CLASS("updateResponse")
-SEC("fentry/ngx_http_content_phase")
-int BPF_PROG(endless, Request *r)
-{
-    volatile int rounds = 0;
-
-    while (r->parent)
-        rounds++;
-    return rounds ? 0 : 0;
-}
-
-/* Unescapes arguments into a buffer of its own, as many bytes as there are. */
-CLASS("parser")
-SEC("fentry/ngx_http_content_phase")
-int BPF_PROG(overflow, Request *r)
-{
-    volatile char part[64];
-
-    for (unsigned long k = 0; k < r->args.len && k < 256; k++)
-        part[k] = 'x';
-    return part[0] ? 0 : 0;
-}
-
-/* … as many as there is room for. */
-CLASS("parser")
-SEC("fentry/ngx_http_content_phase")
-int BPF_PROG(no_overflow, Request *r)
-{
-    volatile char part[64];
-
-    for (unsigned long k = 0; k < r->args.len && k < sizeof(part); k++)
-        part[k] = 'x';
-    return part[0] ? 0 : 0;
-}
-
-/* A nested pattern, by recursion: as deep as the request says. */
-static __noinline int nested(int depth)
-{
-    volatile char frame[64];
-
-    frame[0] = (char)depth;
-    return depth > 0 ? nested(depth - 1) + frame[0] : 0;
-}
-
-CLASS("parser")
-SEC("fentry/ngx_http_content_phase")
-int BPF_PROG(deep, Request *r)
-{
-    return nested((int)r->args.len) ? 0 : 0;
-}
-
 /* ----------------------------------------------------------------------------------------- smaller sins */
 
 CLASS("watcher")
@@ -379,6 +325,49 @@ static __always_inline void more(__u32 at)
 
     if (slot)
         ++*slot;
+}
+
+/* An element by a number that whoever watches writes into the map. */
+static __always_inline unsigned long wanted(void)
+{
+    __u32 at = 15;
+    volatile long *slot = bpf_map_lookup_elem(&seen, &at);
+
+    return slot ? (unsigned long)*slot : 0;
+}
+
+CLASS("indexer")
+SEC("fentry/use_store")
+int BPF_PROG(indexes_store, Store *s)
+{
+    unsigned long k = wanted();
+
+    if (k >= 4)
+        return 0;
+    keep(3, s->crate[k].weight);
+    keep(4, s->crate[k].side[0]);
+    s->crate[k].code = 9000 + s->crate[k].side[0];
+    keep(5, s->crate[2].code);
+    return 0;
+}
+
+CLASS("indexer")
+SEC("fentry/use_store")
+int BPF_PROG(indexes_too_far, Store *s)
+{
+    unsigned long k = wanted();
+
+    if (k <= 4)
+        keep(3, s->crate[k].weight);
+    return 0;
+}
+
+CLASS("indexer")
+SEC("fentry/use_store")
+int BPF_PROG(indexes_another_field, Store *s)
+{
+    keep(3, s->crate[wanted() & 3].side[1]);
+    return 0;
 }
 
 /* What comes of copies while the host changes under them: each is one of four. */

@@ -135,17 +135,62 @@ __asm__(".text\n"
         ".globl other, tail_called\n"
         ".type other, @function\n"
         ".type tail_called, @function\n"
-        "other: lea 5(%rdi,%rdi,2), %rax\n"
+        "other: .cfi_startproc\n"
+        "       lea 5(%rdi,%rdi,2), %rax\n"
         "       ret\n"
         "       nopw 0(%rax,%rax,1)\n"
+        ".cfi_endproc\n"
         ".size other, .-other\n"
-        "tail_called: mov %rdi, %rax\n"
+        "tail_called: .cfi_startproc\n"
+        "       mov %rdi, %rax\n"
+        "       xchg %ax, %ax\n"
         "       test $1, %al\n"
         "       je 1f\n"
         "       ret\n"
         "1:     add $2, %rdi\n"
         "       jmp other\n"
-        ".size tail_called, .-tail_called\n");
+        ".cfi_endproc\n"
+        ".size tail_called, .-tail_called\n"
+        /* Where it jumps to, only a run tells; and one without unwind rules, which nothing is known of. */
+        ".globl tail_pointer, tail_bare\n"
+        ".type tail_pointer, @function\n"
+        ".type tail_bare, @function\n"
+        "tail_pointer: .cfi_startproc\n"
+        "       lea other(%rip), %rax\n"
+        "       nop\n"
+        "       mov %rax, %rdx\n"
+        "       jmp *%rdx\n"
+        ".cfi_endproc\n"
+        ".size tail_pointer, .-tail_pointer\n"
+        "tail_bare: add $2, %rdi\n"
+        "       jmp other\n"
+        ".size tail_bare, .-tail_bare\n");
+uint64_t tail_pointer(uint64_t a), tail_bare(uint64_t a);
+
+/* Out of this file; and through a word, which may come to lead elsewhere. */
+__asm__(".text\n"
+        ".globl tail_outside, tail_word\n"
+        ".type tail_outside, @function\n"
+        ".type tail_word, @function\n"
+        "tail_outside: .cfi_startproc\n"
+        "       lea seed(%rip), %rdi\n"
+        "       jmp rand_r@plt\n"
+        ".cfi_endproc\n"
+        ".size tail_outside, .-tail_outside\n"
+        "tail_word: .cfi_startproc\n"
+        "       lea 1(%rdi), %rdi\n"
+        "       nop\n"
+        "       jmp *leads(%rip)\n"
+        ".cfi_endproc\n"
+        ".size tail_word, .-tail_word\n");
+uint64_t tail_outside(uint64_t a), tail_word(uint64_t a), third(uint64_t a);
+unsigned int seed;
+uint64_t (*volatile leads)(uint64_t) = other;
+EXPORTED uint64_t third(uint64_t a)
+{
+    __asm__ volatile("" : "+r"(a));
+    return a * 3;
+}
 
 /* -------------------------------------------------------------------------------- offsets with live state */
 
@@ -309,13 +354,41 @@ static uint64_t red_zone(uint64_t i)
     return sum;
 }
 
+/* From its own start each time. */
+static uint64_t outside(uint64_t i)
+{
+    seed = (unsigned int)i;
+    return tail_outside(i);
+}
+
+static uint64_t swapped(uint64_t i)
+{
+    leads = i % 2 ? third : other;
+    return tail_word(i);
+}
+
+static uint64_t word(uint64_t i)
+{
+    leads = other;
+    return tail_word(i);
+}
+
+static uint64_t random_itself(uint64_t i)
+{
+    unsigned int own = (unsigned int)i;
+
+    return (uint64_t)rand_r(&own);
+}
+
 static const struct {
     const char *name;
     uint64_t (*scene)(uint64_t);
 } scenes[] = {
-    {"rets", many_rets},      {"bare", bare_rets}, {"dense", dense},      {"cold", cold_part},
-    {"recursive", recursive}, {"over", over},      {"tail", tail_called}, {"flags", plus_flags},
-    {"red", red_zone},        {"walk", walk},
+    {"rets", many_rets},       {"bare", bare_rets},  {"dense", dense},          {"cold", cold_part},
+    {"recursive", recursive},  {"over", over},       {"tail", tail_called},     {"flags", plus_flags},
+    {"red", red_zone},         {"walk", walk},       {"pointer", tail_pointer}, {"bare-tail", tail_bare},
+    {"other", other},          {"outside", outside}, {"swapped", swapped},      {"word", word},
+    {"random", random_itself},
 };
 
 int main(void)

@@ -246,6 +246,16 @@ class Room:
         words = [word for pid in pids for word in ("-p", str(pid))]
         return Attached(self, [*options, *words, os.path.join(HERE, name + ".bpf.o")], nlinks or len(pids))
 
+    def refused(self, name, pids, options, *words):
+        """That command, but it does not attach, and says all of `words`."""
+        try:
+            self.attach(name, *pids, options=options).detach()
+        except Refused as refusal:
+            for word in words:
+                assert word in str(refusal), f"{name} {options}: no {word!r} in\n{refusal}"
+            return
+        raise AssertionError(f"{name} {options} was admitted")
+
     def attach_start(self, name, command, options=(), nlinks=1):
         """`tenon attach NAME.bpf.o -- COMMAND`, until its links are made."""
         return Attached(self, [*options, os.path.join(HERE, name + ".bpf.o"), "--", *command], nlinks)

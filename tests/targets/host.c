@@ -202,6 +202,8 @@ static Store *make_store(void)
     s->neither = 6;
     s->out = out;
     s->room = 16;
+    for (int k = 0; k < 4; k++)
+        s->crate[k] = (struct crate){.weight = 500 + k, .code = 40 + k, .side = {(short)k}};
     s->ntail = sizeof(tail) - 1;
     memcpy(s->tail, tail, sizeof(tail));
     return s;

@@ -38,6 +38,11 @@ struct item {
     unsigned id;
     char name[12];
 };
+struct crate {
+    long weight;
+    int code;
+    short side[3];
+};
 typedef struct Store Store;
 struct Store {
 #if VERSION > 1
@@ -55,6 +60,7 @@ struct Store {
     unsigned char neither;
     char *out;
     unsigned long room;
+    struct crate crate[4];
     unsigned short ntail;
     char tail[];
 };

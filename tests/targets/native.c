@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The three outages of eim.bpf.c as a native module has them: nothing looks at it before it runs. KIND says which. */
+/* The outages of outages.bpf.c as a native module has them: nothing looks at it before it runs. KIND says which. */
 #include "tests/targets/host.h"
 
 #define ENDLESS  1

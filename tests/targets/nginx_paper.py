@@ -1,21 +1,11 @@
 # SPDX-License-Identifier: MIT
 """The model's own example on the nginx that it is about: Debian's, stripped and unmodified, with types of its headers. Three
 lines of its table do not hold there; each is refused by name, and what is right instead works on an nginx that serves."""
-import atexit
 import os
-import shutil
-import subprocess
-import sys
-import tempfile
 import time
 
-from harness import BUILD, HERE, TENON, Refused, Skip, main, need, same, test, until
-
-APPS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "apps", "nginx")
-sys.path.insert(0, APPS)
-import serve  # noqa: E402
-
-made = []
+from harness import main, same, test, until
+from nginx_host import nginx_types, serve
 
 # As the paper has it, and as it is.
 PID = "{ name: readPid, operation: read(ngx_pid) }"
@@ -37,23 +27,8 @@ extension_classes:
 """
 
 
-def types():
-    """A folder with nginx.btf, made once."""
-    need("nginx", os.environ.get("CC", "cc"))
-    if not os.path.exists("/usr/share/nginx/src/conf_flags"):
-        raise Skip("nginx's headers are not installed: package nginx-dev")
-    if not made:
-        folder = tempfile.mkdtemp(prefix="tenon-nginx-types.")
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        done = subprocess.run([os.path.join(APPS, "firewall", "types"), folder, TENON], stdin=subprocess.DEVNULL,
-                              capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0, done.stderr
-        made.append(os.path.join(folder, "nginx.btf"))
-    return made[0]
-
-
 def policy(room, time_line=TIME[1], begin=BEGIN[1], update=UPDATE[1], classes=CLASSES):
-    text = (f"eim: 1\nhost: {{ name: nginx, binary: /usr/sbin/nginx, types: {types()} }}\n"
+    text = (f"eim: 1\nhost: {{ name: nginx, binary: /usr/sbin/nginx, types: {nginx_types()} }}\n"
             f"state_capabilities:\n  - {PID}\nfunction_capabilities:\n  - {time_line}\n"
             f"extension_entries:\n  - {begin}\n  - {update}\n{classes}")
     room.env["TENON_POLICY"] = room.write("nginx.yaml", text)
@@ -61,13 +36,7 @@ def policy(room, time_line=TIME[1], begin=BEGIN[1], update=UPDATE[1], classes=CL
 
 
 def refused(room, name, pids, *words):
-    try:
-        room.attach("paper", *pids, options=["--program", name], nlinks=1).detach()
-    except Refused as refusal:
-        for word in words:
-            assert word in str(refusal), f"{name}: no {word!r} in\n{refusal}"
-        return
-    raise AssertionError(f"{name} was admitted")
+    room.refused("paper", pids, ["--program", name], *words)
 
 
 def told(room, path, *words):
@@ -78,7 +47,7 @@ def told(room, path, *words):
 
 @test("of the paper's table three lines do not hold: each is refused by name, with the nearest", seconds=120)
 def _(room):
-    types()
+    nginx_types()
     with serve.Nginx() as nginx:
         pids = nginx.workers()
         told(room, policy(room, time_line=TIME[0]), "nginx.yaml:6:", "function nginxTime", "no function ngx_time",

@@ -8,8 +8,7 @@
 
 extern unsigned long throws(unsigned long a) __ksym;
 
-SEC("fentry/catches")
-int BPF_PROG(thrower, unsigned long a)
+__attribute__((btf_decl_tag("eim:class=calls"))) SEC("fentry/catches") int BPF_PROG(thrower, unsigned long a)
 {
     throws(a + 1);
     return 0;

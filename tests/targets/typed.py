@@ -173,12 +173,38 @@ def _(room):
     same(host.ask("add 3 2"), "11")
 
 
-@test("one that throws: no exception finds a way through an extension, and the process ends as C++ says")
-def _(room):
+NOTHROW = """
+eim: 1
+host: { name: targets-throws }
+function_capabilities: [ { name: throwsNot, function: throws%s } ]
+extension_entries: [ { name: catching, extension_entry: catches } ]
+extension_classes: [ { name: calls, extension_entry: catching, allowed: [ instructions < 100, read(a), throwsNot ] } ]
+"""
+
+
+def thrower(room):
     if not os.path.exists(os.path.join(HERE, "targets-throws")):
         raise Skip("there is no compiler of C++")
-    host = room.program("throws")
+    return room.program("throws")
+
+
+@test("one that may throw is not called: no exception would find a way through an extension")
+def _(room):
+    host = thrower(room)
     same(host.ask("throw 100"), "50 100")
+    words = ("may_throw", "throws of ", "nothrow", "thrower.bpf.c:")
+    room.refused("thrower", [host.pid], [], *words)
+    room.env["TENON_POLICY"] = room.write("policy.yaml", NOTHROW % "")
+    room.tenon("detach", "--all")
+    room.refused("thrower", [host.pid], [], *words)
+    same(host.ask("throw 100"), "50 100")
+
+
+@test("one of which its developers say that it does not throw is called; where it does, the process ends as C++ says")
+def _(room):
+    host = thrower(room)
+    same(host.ask("throw 100"), "50 100")
+    room.env["TENON_POLICY"] = room.write("policy.yaml", NOTHROW % ", constraints: [ nothrow ]")
     link = room.attach("thrower", host.pid)
     same(host.ask("throw 1"), "1 1", "throws(1) does not")
     host.tell("throw 2")
@@ -426,9 +452,8 @@ def _(room):
 @test("bpftool has a program loaded that calls a function of the host, and shows the log; it has nowhere to pin it to")
 def _(room):
     need("bpftool")
-    if not os.path.exists(os.path.join(HERE, "targets-throws")):
-        raise Skip("there is no compiler of C++")
-    host = room.program("throws")
+    host = thrower(room)
+    room.env["TENON_POLICY"] = room.write("policy.yaml", NOTHROW % ", constraints: [ nothrow ]")
     said = room.run([TENON, "run", "--host", str(host.pid), "--", "bpftool", "-d", "prog", "load",
                      os.path.join(HERE, "thrower.bpf.o"), "/sys/fs/bpf/tenon-thrower"], status=None) + room.err
     for words in ("(func ksym) 'throws': resolved to kernel", "call kernel-function#", "processed 5 insns", "failed to pin"):

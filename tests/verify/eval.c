@@ -131,11 +131,21 @@ void eval_free(struct eval_views *views)
 
 /* ---------------------------------------------------------------------------------- abstract ∋ concrete */
 
-static bool number_inside(const struct tn_range *r, u64 x)
+static bool in_range(const struct tn_range *r, u64 x)
 {
     return x >= r->umin && x <= r->umax && (s64)x >= r->smin && (s64)x <= r->smax && (u32)x >= r->u32min &&
            (u32)x <= r->u32max && (s32)x >= r->s32min && (s32)x <= r->s32max &&
            !((x ^ r->var.value) & ~r->var.mask);
+}
+
+/* A number, or the offset of a pointer. */
+static bool number_inside(const struct tn_reg *a, u64 x)
+{
+    s64 moved = (s64)(x - (u64)(s64)(tn_reg_is_pointer(a) ? a->delta : 0));
+
+    if (a->step && (tn_reg_is_pointer(a) ? moved % a->step : (s64)((u64)moved % a->step)))
+        return false;
+    return in_range(&a->r, x);
 }
 
 /* What the verifier believes to be proved of a packet is there. */
@@ -145,7 +155,7 @@ static bool packet_inside(const struct machine *m, const struct tn_reg *a, u64 x
     u64 data = machine_packet_data(m), end = meta ? data : machine_packet_end(m);
     u64 start = meta ? m->object[m->now].start : data;
 
-    if (!number_inside(&a->r, x - start))
+    if (!number_inside(a, x - start))
         return false;
     if (a->obj == TN_PKT_PAST_END)
         return (s64)(x - end) > 0;
@@ -159,11 +169,11 @@ static bool mem_inside(const struct machine *m, const struct tn_reg *a, u64 x)
     if (a->flags & TN_PTR_UNTRUSTED)
         return true;
     for (u32 k = 0; k < m->nparts && a->flags & TN_PTR_DYNPTR_MEM; k++)
-        if (m->part[k].there && m->part[k].size == a->obj && number_inside(&a->r, x - m->part[k].start))
+        if (m->part[k].there && m->part[k].size == a->obj && number_inside(a, x - m->part[k].start))
             return true;
     for (u32 k = m->records; k < m->sockets && !(a->flags & TN_PTR_DYNPTR_MEM); k++)
         if (m->object[k].there && m->object[k].kind == TN_REG_MEM && m->object[k].index == a->obj &&
-            number_inside(&a->r, x - m->object[k].start))
+            number_inside(a, x - m->object[k].start))
             return true;
     return false;
 }
@@ -183,8 +193,7 @@ static bool object_inside(const struct machine *m, const struct tn_reg *a, u64 x
         const struct object *o = &m->object[k];
 
         if (o->there && o->kind == kind && (kind == TN_REG_SOCKET || o->index == a->obj) &&
-            (kind != TN_REG_MAP_VALUE || (o->inner != 0) == (a->uid != 0)) &&
-            number_inside(&a->r, x - o->start))
+            (kind != TN_REG_MAP_VALUE || (o->inner != 0) == (a->uid != 0)) && number_inside(a, x - o->start))
             return true;
     }
     return false;
@@ -204,11 +213,11 @@ static bool inside(const struct machine *m, const struct tn_reg *a, u64 x)
     case TN_REG_NONE:
         return true;
     case TN_REG_SCALAR:
-        return number_inside(&a->r, x);
+        return number_inside(a, x);
     case TN_REG_CTX:
-        return number_inside(&a->r, x - m->object[m->ctx].start);
+        return number_inside(a, x - m->object[m->ctx].start);
     case TN_REG_STACK:
-        return number_inside(&a->r, x - m->frame[a->frame].reg[10]);
+        return number_inside(a, x - m->frame[a->frame].reg[10]);
     case TN_REG_MAP:
         return map_inside(m, a, x);
     case TN_REG_PACKET:
@@ -309,7 +318,7 @@ static const char *outside_of(const struct machine *m, const struct eval_view *v
     for (u32 left = decide & v->numbers; left; left &= left - 1) {
         u32 r = (u32)__builtin_ctz(left);
 
-        if (!number_inside(&v->reg[r].r, f->reg[r]))
+        if (!number_inside(&v->reg[r], f->reg[r]))
             return reg[r];
     }
     for (u32 left = v->need.live & v->pointers; left; left &= left - 1) {

@@ -55,6 +55,8 @@ ROWS = [
     ("sign extension keeps what is larger", "range.c",
      "if (r->smin >= tn_width_smin(bits) && r->smax <= tn_width_smax(bits))",
      "if (r->smin >= tn_width_smin(bits))"),
+    ("sum: the step of one", "step.c", "to_keep(gcd(left, right));", "to_keep(TN_MAX(left, right));"),
+    ("known state covers other steps", "step.c", "return !old->step || tn_step_of(cur) % old->step == 0;", "return true;"),
     ("byte swap: bits stay", "range.c", "z.var = tn_tnum_bswap(r->var, bits);", "z.var = r->var;"),
     ("atomic: what is read back is known", "mem.c",
      "vf_set_scalar(v, gets, tn_range_unsigned(0, tn_width_mask(p.size * 8)));",

@@ -8,6 +8,7 @@
 #define RULES  32
 #define WINDOW 512
 #define FOLD   0x2020202020202020ull
+#define PAIRS  4096
 
 enum field { URI, ARGS, AGENT, FIELDS = 4 };
 struct rule {
@@ -16,8 +17,8 @@ struct rule {
 };
 struct rules {
     uint32_t starts[FIELDS][256], second[FIELDS][256];
-    uint8_t may[FIELDS][256];
-    uint32_t prefix[FIELDS], used[FIELDS], refuse_long, unused;
+    uint8_t skip[FIELDS][PAIRS];
+    uint32_t prefix[FIELDS], used[FIELDS], least[FIELDS], refuse_long, unused;
     struct rule rule[RULES];
 };
 
@@ -46,32 +47,49 @@ static inline uint32_t decode(uint8_t *text, const uint8_t *raw, uint32_t n)
     return out;
 }
 
+/* The rule that begins at p. */
+static inline uint32_t try(const struct rules *t, const uint8_t *text, uint32_t p, uint32_t n,
+                           enum field field)
+{
+    uint32_t set = t->starts[field][text[p]] & t->second[field][text[p + 1]];
+    uint64_t word[2];
+
+    if (p)
+        set &= ~t->prefix[field];
+    if (!set)
+        return 0;
+    __builtin_memcpy(word, text + p, sizeof(word));
+    for (; set; set &= set - 1) {
+        const struct rule *u = &t->rule[__builtin_ctz(set)];
+
+        if (u->length <= n - p && ((word[0] | FOLD) & u->mask[0]) == u->text[0] &&
+            ((word[1] | FOLD) & u->mask[1]) == u->text[1])
+            return (uint32_t)__builtin_ctz(set) + 1;
+    }
+    return 0;
+}
+
 /* Sixteen bytes behind `text` may be read as well. */
 static inline uint32_t scan(const struct rules *t, const uint8_t *text, uint32_t n, enum field field)
 {
-    const uint8_t *may = t->may[field];
+    const uint8_t *skip = t->skip[field];
+    uint32_t least = t->least[field], found, further;
 
-    for (uint32_t p = 0; p < n; p++) {
-        uint64_t word[2];
-        uint32_t set;
+    if (n && (t->prefix[field] & t->starts[field][text[0]] & t->second[field][text[1]]) &&
+        (found = try(t, text, 0, n, field)))
+        return found;
+    if (!least)
+        return 0;
+    for (uint32_t p = 0; p + least <= n; p += further) {
+        uint16_t pair;
 
-        if (p % 4 == 0 && !(may[text[p]] | may[text[p + 1]] | may[text[p + 2]] | may[text[p + 3]])) {
-            p += 3;
+        __builtin_memcpy(&pair, text + p + (least < 2 ? 0 : least - 2), sizeof(pair));
+        further = skip[(pair | 0x2020u) * 0x9e3779b1u >> 20];
+        if (further)
             continue;
-        }
-        set = t->starts[field][text[p]];
-        if (p)
-            set &= ~t->prefix[field];
-        if (!set || !(set &= t->second[field][text[p + 1]]))
-            continue;
-        __builtin_memcpy(word, text + p, sizeof(word));
-        for (; set; set &= set - 1) {
-            const struct rule *u = &t->rule[__builtin_ctz(set)];
-
-            if (u->length <= n - p && ((word[0] | FOLD) & u->mask[0]) == u->text[0] &&
-                ((word[1] | FOLD) & u->mask[1]) == u->text[1])
-                return (uint32_t)__builtin_ctz(set) + 1;
-        }
+        if ((found = try(t, text, p, n, field)))
+            return found;
+        further = 1;
     }
     return 0;
 }

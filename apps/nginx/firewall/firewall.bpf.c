@@ -9,8 +9,9 @@
  *      hits[rule]++, nginx finalises the request with 403   ◀──────────┘ yes
  *
  * The rules are one value of a hash map, which an update replaces as a whole: the next request meets all the
- * new ones or all the old ones. They are compiled outside (`rules` beside this file): a row of 256 bytes a
- * field says whether a byte may begin a rule, so that most bytes of most requests cost one load.
+ * new ones or all the old ones. They are compiled outside (`rules` beside this file): a table a field says of
+ * each pair of bytes how far away the next place is where a rule can begin if the pair stands where the shortest
+ * rule would end (Wu and Manber's search), so that most bytes are not looked at.
  *
  * Letters are compared without regard to case. Of each field the first WINDOW bytes are looked at; a request
  * with more is counted in `long_fields`, and refused if the rules say so.
@@ -29,6 +30,7 @@
 #define RULES              32
 #define WINDOW             512
 #define FOLD               0x2020202020202020ull
+#define PAIRS              4096
 
 /* ------------------------------------------------------------------------- nginx, as far as it is needed */
 
@@ -62,9 +64,10 @@ struct rule {
 struct rules {
     __u32 starts[FIELDS][256]; /* by byte: bit k, rule k may begin with it */
     __u32 second[FIELDS][256]; /* … and have it as their second, or have none */
-    __u8 may[FIELDS][256];     /* by byte: may any rule begin with it? */
-    __u32 prefix[FIELDS];      /* of these, those that stand at the beginning or not at all */
+    __u8 skip[FIELDS][PAIRS];  /* by pair: so many places further; 0: a rule may begin here */
+    __u32 prefix[FIELDS];      /* of the rules, those that stand at the beginning or not at all */
     __u32 used[FIELDS];
+    __u32 least[FIELDS]; /* bytes of the shortest one of the others; 0: there is none */
     __u32 refuse_long, unused;
     struct rule rule[RULES];
 };
@@ -139,6 +142,7 @@ __noinline __u32 match(struct rules *t, __u64 first, __u64 second, __u32 left, _
 /* The rule that begins at `p`, as match says. */
 __noinline __u32 try(struct rules *t, struct room *room, __u32 p, __u32 n, __u32 field)
 {
+    const __u64 *at;
     __u32 set;
 
     if (!t || !room || p >= WINDOW || p >= n)
@@ -148,36 +152,55 @@ __noinline __u32 try(struct rules *t, struct room *room, __u32 p, __u32 n, __u32
     set = t->starts[field][room->text[p]] & t->second[field][room->text[p + 1]];
     if (p)
         set &= ~t->prefix[field];
-    return set ? match(t, *(__u64 *)&room->text[p] | FOLD, *(__u64 *)&room->text[p + 8] | FOLD, n - p, set)
-               : 0;
+    if (!set)
+        return 0;
+    at = (const __u64 *)&room->text[p];
+    barrier_var(at); /* it is not aligned, and need not be */
+    return match(t, at[0] | FOLD, at[1] | FOLD, n - p, set);
+}
+
+/* Where a pair stands in `skip`: the multiplication's upper bits. */
+static __always_inline __u32 hashed(__u16 pair)
+{
+    return (pair | 0x2020u) * 0x9e3779b1u >> 20;
 }
 
 __noinline __u32 scan(struct rules *t, struct room *room, __u32 n, __u32 field)
 {
-    const __u8 *may;
+    const __u8 *skip, *at;
+    __u32 least, end, found;
 
-    if (!t || !room)
+    if (!t || !room || !n)
         return 0;
     field &= 3;
     barrier_var(field);
-    may = t->may[field];
-    /* Four bytes at a time: most of the time none of them begins a rule. */
-    for (__u32 p = 0; p < WINDOW && p < n; p += 4) {
-        const __u8 *at = &room->text[p];
-        __u32 found = 0;
-
-        if (!(may[at[0]] | may[at[1]] | may[at[2]] | may[at[3]]))
-            continue;
-        if (may[at[0]])
-            found = try(t, room, p, n, field);
-        if (!found && may[at[1]])
-            found = try(t, room, p + 1, n, field);
-        if (!found && may[at[2]])
-            found = try(t, room, p + 2, n, field);
-        if (!found && may[at[3]])
-            found = try(t, room, p + 3, n, field);
+    if (t->prefix[field] & t->starts[field][room->text[0]] & t->second[field][room->text[1]]) {
+        found = try(t, room, 0, n, field);
         if (found)
             return found;
+    }
+    least = t->least[field];
+    if (!least || least > 16)
+        return 0;
+    skip = t->skip[field];
+    barrier_var(skip);
+    at = room->text + (least < 2 ? 0 : least - 2); /* the pair at which the shortest would end */
+    end = n - least;
+    if (end >= WINDOW)
+        return 0;
+    for (__u32 p = 0; p <= end;) {
+        const __u16 *pair = (const __u16 *)(at + p);
+        __u32 further;
+
+        barrier_var(pair);
+        further = skip[hashed(*pair)];
+        if (!further) {
+            found = try(t, room, p, n, field);
+            if (found)
+                return found;
+            further = 1;
+        }
+        p += further;
     }
     return 0;
 }
@@ -258,9 +281,10 @@ __noinline __u32 is_coded(struct room *room, __u64 n)
     if (!room)
         return 0;
     for (__u32 p = 0; p < WINDOW && p < n; p += 8) {
-        __u64 word = *(__u64 *)&room->text[p];
+        const __u64 *word = (const __u64 *)&room->text[p];
 
-        found |= has(word, '%') | has(word, '+');
+        barrier_var(word);
+        found |= has(*word, '%') | has(*word, '+');
     }
     return found != 0;
 }

@@ -142,6 +142,7 @@ static bool has_host;
 static pthread_once_t host_once = PTHREAD_ONCE_INIT;
 
 static struct tn_ctl_scope scope;
+static struct tn_ctl_class klass;
 
 static u32 read_pids(const char *text, s32 *ret_pids, u32 cap)
 {
@@ -159,10 +160,10 @@ static u32 read_pids(const char *text, s32 *ret_pids, u32 cap)
 
 static void host_from_environment(void)
 {
-    const char *pids = getenv("TENON_PIDS");
+    const char *pids = getenv("TENON_PIDS"), *text = getenv("TENON_HOST"), *name = getenv("TENON_CLASS");
 
-    const char *text = getenv("TENON_HOST");
-
+    if (name)
+        snprintf(klass.name, sizeof(klass.name), "%s", name);
     if (pids && *pids)
         scope.npids = read_pids(pids, scope.pid, TN_CTL_SCOPE_PIDS);
     if (!text || !*text)
@@ -394,11 +395,14 @@ long tn_door_call(u32 call, u64 number, const void *head, size_t head_len, const
 
     bool chosen = tn_door_has_host();
 
-    if ((chosen || scope.npids) &&
-        !(call == TN_CALL_CTL && (number == TN_CTL_HOST || number == TN_CTL_SCOPE)) &&
+    if ((chosen || scope.npids || klass.name[0]) &&
+        !(call == TN_CALL_CTL &&
+          (number == TN_CTL_HOST || number == TN_CTL_SCOPE || number == TN_CTL_CLASS)) &&
         !conn_get(&conn, NULL) && !conn->told) {
         conn->told =
             true; /* once, whatever comes of it: a host that cannot be had shows in what is asked next */
+        if (klass.name[0])
+            (void)call_now(TN_CALL_CTL, TN_CTL_CLASS, &klass, sizeof(klass), NULL, 0, NULL);
         if (scope.npids)
             (void)call_now(TN_CALL_CTL, TN_CTL_SCOPE, &scope, sizeof(scope), NULL, 0, NULL);
         if (chosen)

@@ -5,50 +5,75 @@
 
 static inline u64 mix(u64 h)
 {
+    h *= 0x9e3779b97f4a7c15ull;
     h ^= h >> 32;
     h *= 0xd6e8feb86659fd93ull;
     h ^= h >> 29;
     return h;
 }
 
-u32 tn_table_hash(const struct tn_map *map, const void *key)
+static inline u32 finish(u64 h)
 {
-    u32 left = map->geo.key_size;
-    const u8 *p = key;
-    u64 h = mix(tn_load(&tn_table_ctl(map)->seed) + ((u64)left << 32)), word;
+    return (u32)(mix(h) >> 32);
+}
 
-    for (; left >= 8; left -= 8, p += 8) {
-        __builtin_memcpy(&word, p, 8);
-        h = mix((h ^ word) * 0x9e3779b97f4a7c15ull);
+static u32 __attribute__((noinline)) hash_of_any(const struct tn_map *map, const u8 *key)
+{
+    u64 h = tn_load(&tn_table_ctl(map)->seed), word;
+    u32 left = map->geo.key_size, half = 0;
+
+    for (; left >= 8; left -= 8, key += 8) {
+        __builtin_memcpy(&word, key, 8);
+        h = mix(h ^ word);
     }
     if (left) {
-        word = 0;
         if (left >= 4) {
-            u32 half;
-
-            __builtin_memcpy(&half, p, 4);
-            word = half;
-            p += 4;
+            __builtin_memcpy(&half, key, 4);
+            key += 4;
             left -= 4;
         }
-        while (left--)
-            word = word << 8 | *p++;
-        h = mix((h ^ word) * 0x9e3779b97f4a7c15ull);
+        for (word = half; left; left--)
+            word = word << 8 | *key++;
+        h = mix(h ^ word);
     }
-    h = mix(h * 0x9e3779b97f4a7c15ull);
-    return (u32)(h >> 32);
+    return finish(h);
+}
+
+/* Most keys are one word, or half of one: no loop for these. */
+static inline u32 hash_of(const struct tn_map *map, const void *key)
+{
+    u64 seed = tn_load(&tn_table_ctl(map)->seed), word;
+    u32 half;
+
+    if (map->geo.key_size == 4) {
+        __builtin_memcpy(&half, key, 4);
+        word = half;
+    } else if (map->geo.key_size == 8) {
+        __builtin_memcpy(&word, key, 8);
+    } else {
+        return hash_of_any(map, key);
+    }
+    return finish(mix(seed ^ word));
+}
+
+u32 tn_table_hash(const struct tn_map *map, const void *key)
+{
+    return hash_of(map, key);
 }
 
 /* Elements are aligned, the caller's key may not be. */
+static inline bool same_short_key(const struct tn_map *map, const struct tn_elem *e, const void *key)
+{
+    if (map->geo.key_size == 8)
+        return !__builtin_memcmp(e->key, key, 8);
+    return map->geo.key_size == 4 && !__builtin_memcmp(e->key, key, 4);
+}
+
 static inline bool same_key(const struct tn_map *map, const struct tn_elem *e, const void *key)
 {
     u32 size = map->geo.key_size;
 
-    if (size == 8)
-        return !__builtin_memcmp(e->key, key, 8);
-    if (size == 4)
-        return !__builtin_memcmp(e->key, key, 4);
-    return !memcmp(e->key, key, size);
+    return size == 4 || size == 8 ? same_short_key(map, e, key) : !memcmp(e->key, key, size);
 }
 
 /* ------------------------------------------------------------------------------ readers, without a lock */
@@ -77,9 +102,9 @@ static int walk(const struct tn_map *map, u32 b, u32 hash, const void *key, stru
     return -EAGAIN;
 }
 
-struct tn_elem *tn_table_find(const struct tn_map *map, const void *key)
+static struct tn_elem *__attribute__((noinline)) find(const struct tn_map *map, u32 hash, const void *key)
 {
-    u32 hash = tn_table_hash(map, key), b = hash & (map->geo.nbuckets - 1);
+    u32 b = hash & (map->geo.nbuckets - 1);
     struct tn_elem *e = NULL;
 
     for (u32 n = 0; n < RESTARTS; n++) {
@@ -89,6 +114,21 @@ struct tn_elem *tn_table_find(const struct tn_map *map, const void *key)
             return r ? e : NULL;
     }
     return NULL;
+}
+
+/* Most of the time it is the first of its chain. */
+struct tn_elem *tn_table_find(const struct tn_map *map, const void *key)
+{
+    u32 hash = hash_of(map, key);
+    u32 first = tn_load_acquire(&tn_table_bucket(map, hash & (map->geo.nbuckets - 1))->head);
+
+    if (first < map->geo.nelems) {
+        struct tn_elem *e = tn_table_elem(map, first);
+
+        if (e->hash == hash && same_short_key(map, e, key))
+            return e;
+    }
+    return find(map, hash, key);
 }
 
 /* The first key of bucket b or of those after it. */

@@ -29,9 +29,9 @@
 #include "rt/map/type.h"
 
 struct tn_table_ctl {
-    u32 seed;
+    u64 seed;
     u32 hint[2]; /* word of the free and of the spare bits where one was last seen; only a hint */
-    u32 pad[13];
+    u32 pad[12];
 };
 _Static_assert(sizeof(struct tn_table_ctl) == 64, "one cache line");
 

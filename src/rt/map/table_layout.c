@@ -42,7 +42,7 @@ int tn_table_geometry(struct tn_map_geo *geo, u64 value_bytes, u32 spares)
 int tn_table_init(const struct tn_map *map)
 {
     const struct tn_map_geo *geo = &map->geo;
-    u32 seed = 0;
+    u64 seed = 0;
 
     if (!(geo->map_flags & BPF_F_ZERO_SEED) && getrandom(&seed, sizeof(seed), 0) != sizeof(seed))
         return -EIO;

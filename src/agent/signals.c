@@ -1,0 +1,632 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Breakpoints, and a host that notices nothing of them (rt/signals.h).
+ *
+ *   int3 ──▶ kernel ──▶ tn_agent_trap ── one of ours: the frame's program counter becomes the place's trampoline ──▶
+ *                            │           sigreturn
+ *                            └────────── the host's: what the kernel would have done with its handler is done
+ *
+ *                            └────────── another signal, whose handler is to run with SIGTRAP blocked: it is, for the host
+ *
+ *   host's call ──▶ tn_agent_guard ──▶ … the host's own syscall instruction, its arguments perhaps replaced
+ *                            └───────▶ behind it, the call made here: only those in which nobody sleeps
+ *
+ * SIGTRAP is blocked in the kernel by nobody. That a thread believes it blocked is kept here; one that somebody sends
+ * meanwhile waits here, and is sent once more, with the same siginfo, when it may come. A handler of the host's gets the
+ * very frame that the kernel has made for ours, and returns by it: nothing of ours is on its stack.
+ *
+ * Not kept: what a sleep's own mask would hold back from a handler that interrupts the sleep. A SIGTRAP that somebody sends to
+ * a thread in such a handler comes at once, not when the sleep has ended.
+ *
+ * Nothing here is waited for but the injector's few microseconds of change; no lock is held anywhere, since a handler may
+ * leave by siglongjmp at every call that is made.
+ */
+#include "agent/agent.h"
+
+#include <asm/errno.h>
+#include <stddef.h>
+
+#include "agent/routines.h"
+#include "rt/mem.h"
+#include "rt/probe.h"
+#include "rt/self.h"
+#include "rt/signals.h"
+
+_Static_assert(offsetof(struct tn_signals, on) == 0 && offsetof(struct tn_guard_block, signals) == 0 &&
+                   offsetof(struct tn_guard_block, go_on) == GUARD_GO_ON &&
+                   offsetof(struct tn_guard_block, made) == GUARD_MADE,
+               "routines.S");
+
+#define HANDLER_DEFAULT 0u
+#define HANDLER_IGNORE  1u
+#define SIG_BLOCK       0u
+#define SIG_UNBLOCK     1u
+#define SIG_SETMASK     2u
+#define FLAG_NODEFER    0x40000000ull
+#define FLAG_RESETHAND  0x80000000ull
+/* What the kernel keeps of sa_flags on x86-64: NOCLDSTOP, NOCLDWAIT, SIGINFO, EXPOSE_TAGBITS, and those above. */
+#define FLAGS_KNOWN                                                                                          \
+    (0x807ull | TN_SA_RESTORER | TN_SA_ONSTACK | TN_SA_RESTART | FLAG_NODEFER | FLAG_RESETHAND)
+#define NEVER_MASKED (1ull << (9 - 1) | 1ull << (19 - 1)) /* SIGKILL, SIGSTOP */
+
+#define CODE_KERNEL     0x80
+#define IORING_EXT_ARG  8u
+#define CLEAR_SIGHAND   0x100000000ull
+#define CHANGING_ROUNDS 1000000u
+#define SPARE_OURS      0x74656e6f6e000000ull /* in TN_UC_SPARE: the frame of a handler that was chained to */
+#define SET_SIZE        8u
+
+/* What the routine has saved, in its order. Behind it the host's red zone and stack. */
+struct tn_guard_regs {
+    u64 ax, di, si, dx, r10, r8, r9;
+    const struct tn_guard_block *block;
+    u64 flags;
+    u8 red_zone[128];
+};
+
+/* On whose behalf. */
+struct self {
+    struct tn_signals *s;
+    struct tn_sig_child *child; /* a vfork child that has something of its own; NULL: the process */
+    bool vforked;               /* it is one */
+    u64 tp;
+};
+
+/* ------------------------------------------------------------------------------------- the thread's bit */
+
+static struct tn_sig_thread *find_thread(struct tn_signals *s, u64 tp, bool make)
+{
+    u32 first = TN_SLOT_HASH(tp);
+
+    if (!tp)
+        return NULL;
+    for (u32 i = 0; i < TN_SIG_PROBES; i++) {
+        struct tn_sig_thread *t = &s->thread[(first + i) % TN_SIG_THREADS];
+
+        if (tn_load(&t->tp) == tp)
+            return t;
+    }
+    for (u32 i = 0; make && i < TN_SIG_PROBES; i++) {
+        struct tn_sig_thread *t = &s->thread[(first + i) % TN_SIG_THREADS];
+
+        if (!tn_load(&t->tp) && tn_cas64(&t->tp, 0, tp))
+            return t;
+    }
+    return NULL;
+}
+
+static void free_thread(struct tn_sig_thread *t)
+{
+    t->blocked = t->pending = 0;
+    t->wait_ip = t->wait_sp = 0;
+    tn_store_release(&t->tp, 0);
+}
+
+/* While no vfork is in flight, what its children had is void. Otherwise: are we such a child? Its parent has changed its
+   mask before (all that make one do), so that the process's own number is known. */
+static struct self who(struct tn_signals *s)
+{
+    struct self self = {.s = s, .tp = tn_thread_pointer(s->proc)};
+    enum tn_self_kind kind = tn_self_kind(s->proc);
+    u32 pid, own;
+
+    if (kind == TN_SELF_FORKED)
+        (void)tn_self_pid(s->proc); /* remembered */
+    if (kind != TN_SELF_VFORK) {
+        if (TN_UNLIKELY(tn_load(&s->children))) {
+            for (u32 i = 0; i < TN_SIG_CHILDREN; i++)
+                tn_store(&s->child[i].pid, 0);
+            tn_store(&s->children, 0);
+        }
+        return self;
+    }
+    own = tn_load(&s->proc->priv->pid);
+    pid = (u32)TN_SYSCALL(getpid, 0, 0, 0, 0, 0, 0);
+    self.vforked = own && pid != own;
+    for (u32 i = 0; self.vforked && i < TN_SIG_CHILDREN; i++)
+        if (tn_load(&s->child[i].pid) == pid)
+            self.child = &s->child[i];
+    return self;
+}
+
+static bool is_blocked(const struct self *self)
+{
+    const struct tn_sig_thread *t;
+
+    if (self->child)
+        return self->child->blocked;
+    t = find_thread(self->s, self->tp, false);
+    return t && t->blocked;
+}
+
+/* A child begins to differ from its parent. NULL: no room, and it goes on as its parent does. */
+static struct tn_sig_child *own_child(struct self *self)
+{
+    struct tn_signals *s = self->s;
+    u64 pid;
+
+    if (self->child || !self->vforked)
+        return self->child;
+    pid = (u64)TN_SYSCALL(getpid, 0, 0, 0, 0, 0, 0);
+    for (u32 i = 0; i < TN_SIG_CHILDREN; i++) {
+        struct tn_sig_child *c = &s->child[i];
+
+        if (tn_load(&c->pid) || !tn_cas64(&c->pid, 0, pid))
+            continue;
+        tn_fetch_add(&s->children, 1);
+        c->blocked = is_blocked(self);
+        c->action = s->action;
+        self->child = c;
+        return c;
+    }
+    return NULL;
+}
+
+static struct tn_sigaction *action_of(struct self *self)
+{
+    return self->child ? &self->child->action : &self->s->action;
+}
+
+/* One that waits here is sent to this thread once more. */
+static void send_again(struct tn_sig_thread *t)
+{
+    u8 info[128];
+
+    memcpy(info, t->info, sizeof(info));
+    t->pending = 0;
+    TN_SYSCALL(rt_tgsigqueueinfo, TN_SYSCALL(getpid, 0, 0, 0, 0, 0, 0), TN_SYSCALL(gettid, 0, 0, 0, 0, 0, 0),
+               TN_SIGTRAP, info, 0, 0);
+}
+
+static void set_blocked(struct self *self, bool blocked)
+{
+    struct tn_sig_thread *t;
+
+    if (self->vforked) {
+        struct tn_sig_child *c = own_child(self);
+
+        if (c)
+            c->blocked = blocked;
+        return;
+    }
+    t = find_thread(self->s, self->tp, blocked);
+    if (!t)
+        return;
+    t->blocked = blocked;
+    t->wait_ip = 0;
+    if (!blocked && t->pending)
+        send_again(t);
+    if (!blocked && !t->pending)
+        free_thread(t);
+}
+
+/* -------------------------------------------------------------------------------------- host's arguments */
+
+static bool look(void *dst, u64 size, u64 addr, const struct tn_signals *s)
+{
+    const struct tn_run run = {.proc = s->proc};
+
+    return tn_probe_read(dst, size, addr, &run) == 0;
+}
+
+/* A set of signals, as the kernel would read it. An impossible `how` changes nothing, and tells whether it is there. */
+static bool look_at_set(u64 *ret, u64 addr)
+{
+    if (TN_SYSCALL(rt_sigprocmask, ~0ull, addr, 0, SET_SIZE, 0, 0) != -EINVAL)
+        return false;
+    memcpy(ret, (const void *)addr, SET_SIZE);
+    return true;
+}
+
+static void mask_real(u64 how, u64 set)
+{
+    TN_SYSCALL(rt_sigprocmask, how, &set, 0, SET_SIZE, 0, 0);
+}
+
+/* What stands for a mask that lets SIGTRAP be blocked; 0: there is no room, and the host's own stays. */
+static struct tn_sig_mask *stand_in(struct tn_signals *s, u64 mask, const u64 arg[3], u32 self_arg)
+{
+    for (u32 i = 0; i < TN_SIG_MASKS; i++) {
+        struct tn_sig_mask *m = &s->mask[i];
+        bool same = tn_load_acquire(&m->state) == 2 && m->mask == mask;
+
+        for (u32 k = 0; same && k < 3; k++)
+            same = m->arg[k] == (k == self_arg ? (u64)&m->mask : arg[k]);
+        if (same)
+            return m;
+        if (tn_load(&m->state) || !tn_cas64(&m->state, 0, 1))
+            continue;
+        m->mask = mask;
+        for (u32 k = 0; k < 3; k++)
+            m->arg[k] = k == self_arg ? (u64)&m->mask : arg[k];
+        tn_store_release(&m->state, 2);
+        return m;
+    }
+    return NULL;
+}
+
+/* --------------------------------------------------------------------------------------------- the calls */
+
+static struct tn_sigaction ours(const struct tn_signals *s, const struct tn_sigaction *host)
+{
+    return tn_signals_action(s->entry, s->restorer, host);
+}
+
+static s64 guard_action(struct self *self, struct tn_guard_regs *r)
+{
+    struct tn_signals *s = self->s;
+    u64 bit = r->di && r->di <= 64 ? 1ull << (r->di - 1) : 0;
+    struct tn_sigaction act, old, real;
+    bool was_masked = tn_load(&s->masked) & bit;
+    s64 ret;
+
+    if (r->si && !look(&act, sizeof(act), r->si, s))
+        return -EFAULT;
+    if (r->di != TN_SIGTRAP) {
+        u64 was = r->di <= 64 ? tn_load(&s->host[r->di]) : 0;
+
+        real = act;
+        if (r->si && bit && act.mask & TN_SIGTRAP_BIT && act.handler > HANDLER_IGNORE) {
+            tn_store(&s->host[r->di], act.handler);
+            real.handler = s->entry;
+        }
+        real.mask &= ~TN_SIGTRAP_BIT;
+        ret = TN_SYSCALL(rt_sigaction, r->di, r->si ? (u64)&real : 0, r->dx, r->r10, 0, 0);
+        if (ret == 0 && r->dx) {
+            struct tn_sigaction *to = (struct tn_sigaction *)r->dx;
+
+            to->mask |= was_masked ? TN_SIGTRAP_BIT : 0;
+            to->handler = to->handler == s->entry ? was : to->handler;
+        }
+        if ((ret == 0 || (ret == -EFAULT && r->dx)) && r->si && !self->vforked) {
+            if (act.mask & TN_SIGTRAP_BIT)
+                tn_fetch_or(&s->masked, bit);
+            else
+                tn_fetch_and(&s->masked, ~bit);
+        }
+        return ret;
+    }
+    old = *action_of(self);
+    if (r->si) {
+        struct tn_sigaction *to;
+
+        own_child(self);
+        to = action_of(self);
+        act.mask &= ~NEVER_MASKED;
+        act.flags &= FLAGS_KNOWN;
+        real = ours(s, &act);
+        *to = act;
+    }
+    ret = TN_SYSCALL(rt_sigaction, TN_SIGTRAP, r->si ? (u64)&real : 0, r->dx, r->r10, 0, 0);
+    if (r->dx && ret == 0)
+        *(struct tn_sigaction *)r->dx = old;
+    return ret;
+}
+
+static s64 guard_mask(struct self *self, struct tn_guard_regs *r)
+{
+    bool before = is_blocked(self), has;
+    u64 set = 0, real;
+    s64 ret;
+
+    if (r->si && !look_at_set(&set, r->si))
+        return -EFAULT;
+    has = set & TN_SIGTRAP_BIT;
+    real = set & ~TN_SIGTRAP_BIT;
+    ret = TN_SYSCALL(rt_sigprocmask, r->di, r->si ? (u64)&real : 0, r->dx, SET_SIZE, 0, 0);
+    if (ret == 0 && r->dx && before)
+        *(u64 *)r->dx |= TN_SIGTRAP_BIT;
+    /* The old mask that cannot be stored is told after the new one is set. */
+    if (ret < 0 && !(ret == -EFAULT && r->dx))
+        return ret;
+    switch (r->si ? r->di : ~0ull) {
+    case SIG_BLOCK:
+        if (has && !before)
+            set_blocked(self, true);
+        break;
+    case SIG_UNBLOCK:
+        if (has && before)
+            set_blocked(self, false);
+        break;
+    case SIG_SETMASK:
+        if (has != before)
+            set_blocked(self, has);
+        break;
+    default:
+        break;
+    }
+    return ret;
+}
+
+/* The frame lies where the stack pointer is. The bit of its mask is ours to keep; what the host has written there counts. */
+static void guard_return(struct self *self, u64 uc)
+{
+    u64 *mask = (u64 *)(uc + TN_UC_SIGMASK), *spare = (u64 *)(uc + TN_UC_SPARE);
+    bool has = *mask & TN_SIGTRAP_BIT, chained = *spare == SPARE_OURS;
+
+    if (chained)
+        *spare = 0;
+    *mask &= ~TN_SIGTRAP_BIT;
+    if ((chained || has) && has != is_blocked(self))
+        set_blocked(self, has);
+}
+
+/* A new program has the mask of the thread that starts it, and ignores what was ignored. Comes back when it fails. */
+static s64 guard_exec(struct self *self, struct tn_guard_regs *r)
+{
+    struct tn_sigaction *act = action_of(self), real;
+    bool blocked = is_blocked(self), ignored = act->handler == HANDLER_IGNORE;
+    s64 ret;
+
+    if (!blocked && !ignored)
+        return 0;
+    if (ignored)
+        TN_SYSCALL(rt_sigaction, TN_SIGTRAP, act, 0, SET_SIZE, 0, 0);
+    if (blocked)
+        mask_real(SIG_BLOCK, TN_SIGTRAP_BIT);
+    ret = tn_syscall6((u32)r->ax, r->di, r->si, r->dx, r->r10, r->r8, r->r9);
+    if (ignored) {
+        real = ours(self->s, act);
+        TN_SYSCALL(rt_sigaction, TN_SIGTRAP, &real, 0, SET_SIZE, 0, 0);
+    }
+    if (blocked)
+        mask_real(SIG_UNBLOCK, TN_SIGTRAP_BIT);
+    r->ax = (u64)ret;
+    return 1;
+}
+
+static s64 guard_pending(struct self *self, struct tn_guard_regs *r)
+{
+    const struct tn_sig_thread *t = self->vforked ? NULL : find_thread(self->s, self->tp, false);
+    s64 ret = TN_SYSCALL(rt_sigpending, r->di, r->si, 0, 0, 0, 0);
+
+    if (ret == 0 && r->si && t && t->pending)
+        *(u8 *)r->di |= (u8)TN_SIGTRAP_BIT;
+    return ret;
+}
+
+/* Takes the one that waits here, if it is among those that are waited for. */
+static s64 guard_take(struct self *self, struct tn_guard_regs *r)
+{
+    struct tn_sig_thread *t = self->vforked ? NULL : find_thread(self->s, self->tp, false);
+    const struct tn_run run = {.proc = self->s->proc};
+    u64 set;
+
+    if (!t || !t->pending || r->r10 != SET_SIZE || !look(&set, sizeof(set), r->di, self->s) ||
+        !(set & TN_SIGTRAP_BIT))
+        return 0;
+    r->ax = r->si && tn_probe_write(r->si, t->info, sizeof(t->info), &run) < 0 ? (u64)-EFAULT : TN_SIGTRAP;
+    t->pending = 0;
+    return 1;
+}
+
+/*
+ * A mask for the time of a sleep. `set`: where it is. One that would block SIGTRAP is replaced; one that lets it through
+ * to a thread that believes it blocked is noted, with the place where the thread will be found sleeping.
+ */
+static s64 guard_wait(struct self *self, struct tn_guard_regs *r, u64 set, const u64 arg[3], u32 self_arg,
+                      u64 *ret_arg)
+{
+    struct tn_sig_thread *t;
+    struct tn_sig_mask *m;
+    u64 mask;
+
+    if (!set || !look(&mask, sizeof(mask), set, self->s))
+        return 0;
+    if (mask & TN_SIGTRAP_BIT) {
+        m = stand_in(self->s, mask & ~TN_SIGTRAP_BIT, arg, self_arg);
+        if (m)
+            *ret_arg = self_arg < 3 ? (u64)m->arg : (u64)&m->mask;
+        return 0;
+    }
+    t = self->vforked ? NULL : find_thread(self->s, self->tp, false);
+    if (!t || !t->blocked)
+        return 0;
+    t->wait_ip = r->block->made;
+    t->wait_sp = (u64)(r + 1);
+    if (!t->pending)
+        return 0;
+    t->wait_ip = ~0ull; /* now, wherever it is */
+    send_again(t);
+    t->wait_ip = 0;
+    r->ax = (u64)-EINTR;
+    return 1;
+}
+
+static s64 guard_wait_plain(struct self *self, struct tn_guard_regs *r, u64 size, u64 *set)
+{
+    static const u64 none[3];
+
+    return size == SET_SIZE ? guard_wait(self, r, *set, none, 3, set) : 0;
+}
+
+/* The sixth argument leads to a pointer and a size (pselect6, io_pgetevents). */
+static s64 guard_wait_pair(struct self *self, struct tn_guard_regs *r)
+{
+    u64 pair[3] = {0};
+
+    if (!r->r9 || !look(pair, 16, r->r9, self->s) || pair[1] != SET_SIZE)
+        return 0;
+    return guard_wait(self, r, pair[0], pair, 0, &r->r9);
+}
+
+static s64 guard_uring(struct self *self, struct tn_guard_regs *r)
+{
+    u64 arg[3] = {0};
+
+    if (!(r->r10 & IORING_EXT_ARG))
+        return guard_wait_plain(self, r, r->r9, &r->r8);
+    if (r->r9 != sizeof(arg) || !look(arg, sizeof(arg), r->r8, self->s) || (u32)arg[1] != SET_SIZE)
+        return 0;
+    return guard_wait(self, r, arg[0], arg, 0, &r->r8);
+}
+
+static s64 guard_clone3(struct self *self, struct tn_guard_regs *r)
+{
+    u64 flags;
+
+    if (r->si < sizeof(flags) || !look(&flags, sizeof(flags), r->di, self->s) || !(flags & CLEAR_SIGHAND))
+        return 0;
+    r->ax = (u64)-EINVAL; /* as kernels before 5.5 do */
+    return 1;
+}
+
+static u64 made(struct tn_guard_regs *r, s64 ret)
+{
+    r->ax = (u64)ret;
+    return 1;
+}
+
+/* 0: the host makes its call, with the arguments that are in *r now; 1: it was made, with the result in r->ax. */
+u64 tn_agent_guard_c(struct tn_guard_regs *r, struct tn_signals *s)
+{
+    struct self self;
+
+    if (!tn_guarded((s32)(u32)r->ax))
+        return 0;
+    for (u32 i = 0; tn_load_acquire(&s->on) == TN_SIGNALS_CHANGING && i < CHANGING_ROUNDS; i++)
+        TN_SYSCALL(sched_yield, 0, 0, 0, 0, 0, 0);
+    if (tn_load(&s->on) != TN_SIGNALS_ON)
+        return 0;
+    self = who(s);
+    switch ((enum tn_guarded_nr)(u32)r->ax) {
+    case TN_GUARD_rt_sigaction:
+        return r->r10 == SET_SIZE ? made(r, guard_action(&self, r)) : 0;
+    case TN_GUARD_rt_sigprocmask:
+        return r->r10 == SET_SIZE ? made(r, guard_mask(&self, r)) : 0;
+    case TN_GUARD_rt_sigreturn:
+        guard_return(&self, (u64)(r + 1));
+        return 0;
+    case TN_GUARD_execve:
+    case TN_GUARD_execveat:
+        return (u64)guard_exec(&self, r);
+    case TN_GUARD_rt_sigpending:
+        return made(r, guard_pending(&self, r));
+    case TN_GUARD_rt_sigtimedwait:
+        return (u64)guard_take(&self, r);
+    case TN_GUARD_rt_sigsuspend:
+        return (u64)guard_wait_plain(&self, r, r->si, &r->di);
+    case TN_GUARD_ppoll:
+        return (u64)guard_wait_plain(&self, r, r->r8, &r->r10);
+    case TN_GUARD_epoll_pwait:
+    case TN_GUARD_epoll_pwait2:
+        return (u64)guard_wait_plain(&self, r, r->r9, &r->r8);
+    case TN_GUARD_pselect6:
+    case TN_GUARD_io_pgetevents:
+        return (u64)guard_wait_pair(&self, r);
+    case TN_GUARD_io_uring_enter:
+        return (u64)guard_uring(&self, r);
+    case TN_GUARD_clone3:
+        return (u64)guard_clone3(&self, r);
+    }
+    return 0;
+}
+
+/* ---------------------------------------------------------------------------------------------- the trap */
+
+static u64 find_break(const struct tn_signals *s, u64 addr)
+{
+    u32 at = TN_SIG_BREAK(addr);
+
+    for (u32 i = 0; i < TN_SIG_BREAKS; i++) {
+        const struct tn_sig_break *b = &s->brk[(at + i) % TN_SIG_BREAKS];
+        u64 there = tn_load_acquire(&b->addr);
+
+        if (there == addr)
+            return tn_load(&b->enter);
+        if (!there)
+            return 0;
+    }
+    return 0;
+}
+
+/* The end that the kernel would have made: by the signal itself, when this handler returns to where it came from. */
+static void die(struct tn_signals *s, const u8 *info)
+{
+    const struct tn_sigaction none = {.flags = TN_SA_RESTORER, .restorer = s->restorer};
+
+    TN_SYSCALL(rt_sigaction, TN_SIGTRAP, &none, 0, SET_SIZE, 0, 0);
+    TN_SYSCALL(rt_tgsigqueueinfo, TN_SYSCALL(getpid, 0, 0, 0, 0, 0, 0), TN_SYSCALL(gettid, 0, 0, 0, 0, 0, 0),
+               TN_SIGTRAP, info, 0, 0);
+}
+
+/* Of a thread that sleeps with a mask that lets it through, or starts that call again. */
+static bool let_through(const struct tn_sig_thread *t, u64 ip, u64 sp)
+{
+    return t && t->wait_ip && (t->wait_ip == ~0ull || (t->wait_sp == sp && t->wait_ip - ip <= 2));
+}
+
+/* A SIGTRAP that is none of ours. Where the handler that is to run begins; 0: none is. */
+static u64 chain(struct tn_signals *s, const u8 *info, u8 *uc)
+{
+    struct self self = who(s);
+    struct tn_sig_thread *t = self.vforked ? NULL : find_thread(s, self.tp, false);
+    bool blocked = is_blocked(&self), sent;
+    u64 ip = *(u64 *)(uc + TN_UC_RIP), sp = *(u64 *)(uc + TN_UC_RSP), *mask = (u64 *)(uc + TN_UC_SIGMASK);
+    struct tn_sigaction *kept, act, real;
+    s32 code;
+
+    memcpy(&code, info + 8, sizeof(code));
+    sent = code <= 0;
+    if (sent && blocked && !let_through(t, ip, sp)) {
+        if (t && !t->pending) {
+            memcpy(t->info, info, sizeof(t->info));
+            t->pending = 1;
+        }
+        return 0;
+    }
+    own_child(&self);
+    kept = action_of(&self);
+    act = *kept;
+    if (sent && act.handler == HANDLER_IGNORE)
+        return 0;
+    if (act.handler <= HANDLER_IGNORE || (!sent && blocked)) {
+        die(s, info);
+        return 0;
+    }
+    if (act.flags & FLAG_RESETHAND) {
+        kept->handler = HANDLER_DEFAULT;
+        real = ours(s, kept);
+        TN_SYSCALL(rt_sigaction, TN_SIGTRAP, &real, 0, SET_SIZE, 0, 0);
+    }
+    /* From here on the frame is that of the host's handler. */
+    *(u64 *)(uc - 8) = act.restorer;
+    *(u64 *)(uc + TN_UC_SPARE) = SPARE_OURS;
+    if (blocked)
+        *mask |= TN_SIGTRAP_BIT;
+    else
+        *mask &= ~TN_SIGTRAP_BIT;
+    if (!blocked && ((act.mask & TN_SIGTRAP_BIT) || !(act.flags & FLAG_NODEFER)))
+        set_blocked(&self, true);
+    mask_real(SIG_SETMASK, (*mask | act.mask) & ~TN_SIGTRAP_BIT);
+    return act.handler;
+}
+
+/* The host's handler of another signal, which is to run with SIGTRAP blocked. */
+static u64 chain_masked(struct tn_signals *s, u32 sig, u8 *uc)
+{
+    struct self self = who(s);
+
+    *(u64 *)(uc + TN_UC_SPARE) = SPARE_OURS;
+    if (is_blocked(&self))
+        *(u64 *)(uc + TN_UC_SIGMASK) |= TN_SIGTRAP_BIT;
+    else
+        set_blocked(&self, true);
+    return tn_load(&s->host[sig & 63 ? sig & 63 : 64]);
+}
+
+u64 tn_agent_trap_c(u32 sig, const u8 *info, u8 *uc, struct tn_signals *s)
+{
+    u64 *ip = (u64 *)(uc + TN_UC_RIP), enter;
+    s32 code;
+
+    if (TN_UNLIKELY(sig != TN_SIGTRAP))
+        return chain_masked(s, sig, uc);
+    memcpy(&code, info + 8, sizeof(code));
+    enter = code == CODE_KERNEL ? find_break(s, *ip - 1) : 0;
+    if (TN_LIKELY(enter)) {
+        *ip = enter;
+        return 0;
+    }
+    return chain(s, info, uc);
+}

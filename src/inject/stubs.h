@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Where in a process the stubs of punned jumps (rewrite/pun.h) go: into pages that stubs have already, if one lies where a
+ * jump can lead, else into a new one, where the process has nothing mapped. Pure.
+ */
+#ifndef TN_INJECT_STUBS_H
+#define TN_INJECT_STUBS_H
+
+#include "inject/proc.h"
+#include "rewrite/pun.h"
+
+#define TN_STUB_PAGES 384u /* of one process */
+
+struct tn_stubs {
+    u32 max_pages;
+    struct tn_range *free; /* owned: where nothing is mapped, by address */
+    u64 *page, *stub;      /* owned: page addresses, and stubs that are in use */
+    u32 nfree, npages, nstubs, cap_pages, cap_stubs;
+};
+/* `avoid`: ranges that are spoken for. */
+int tn_stubs_open(struct tn_stubs *ret_stubs, const struct tn_maps *maps, const struct tn_range *avoid,
+                  u32 navoid, u32 max_pages);
+void tn_stubs_clear(struct tn_stubs *s);
+int tn_stubs_add_page(struct tn_stubs *s, u64 page);
+int tn_stubs_add(struct tn_stubs *s, u64 stub);
+
+/* tn_pun with the room that there is. On success the stubs are in use, and their pages, if new, behind those there were. */
+int tn_stubs_pun(struct tn_stubs *s, const struct tn_patch *patch, u64 load_bias, struct tn_pun *ret_pun);
+
+#endif

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * SIGTRAP of a process in which breakpoints of ours stand, and what the host believes of it.
+ *
+ *   in the kernel                              for the host
+ *   handler    ours, never another             tn_signals.action: what it has installed, what it reads back
+ *   masks      SIGTRAP in none of them:        a bit a thread (tn_sig_thread, absent: not blocked); a bit a signal
+ *              a breakpoint that is met while  for masks of handlers (tn_signals.masked)
+ *              it is blocked kills
+ *
+ * Every call that touches a handler or a mask goes through the agent first: TN_GUARDED has a row for each. Where the
+ * call is made by us and where the host makes it itself with another argument is said there; calls in which a thread
+ * may sleep are never made by us.
+ *
+ * A private mapping of the target, which fork children inherit as they do the kernel's table of handlers. Untrusted
+ * where another process reads it.
+ */
+#ifndef TN_RT_SIGNALS_H
+#define TN_RT_SIGNALS_H
+
+#include "rt/layout.h"
+
+#define TN_SIGTRAP     5u
+#define TN_SIGTRAP_BIT (1ull << (TN_SIGTRAP - 1))
+
+/*
+ * G(number, name, needed, why)   `needed`: where one of them cannot be hooked, there are no breakpoints in the process
+ *                                (else something may show, but nothing can die of it)
+ */
+// clang-format off
+#define TN_GUARDED(G)                                                                                                  \
+    G(13,  rt_sigaction,    1, "the handler; SIGTRAP in the masks of other handlers")                                  \
+    G(14,  rt_sigprocmask,  1, "the thread's mask")                                                                    \
+    G(15,  rt_sigreturn,    1, "the mask that a frame holds")                                                          \
+    G(59,  execve,          0, "what a new program inherits: a mask, and whether it is ignored")                       \
+    G(127, rt_sigpending,   0, "one that was sent while the host believes it blocked")                                 \
+    G(128, rt_sigtimedwait, 0, "the same, taken")                                                                      \
+    G(130, rt_sigsuspend,   1, "a mask while it sleeps, which handlers run with")                                      \
+    G(270, pselect6,        1, "the same")                                                                             \
+    G(271, ppoll,           1, "the same")                                                                             \
+    G(281, epoll_pwait,     1, "the same")                                                                             \
+    G(322, execveat,        0, "as execve")                                                                            \
+    G(333, io_pgetevents,   1, "a mask while it sleeps")                                                               \
+    G(426, io_uring_enter,  1, "the same")                                                                             \
+    G(435, clone3,          1, "CLONE_CLEAR_SIGHAND would take the handler away from a child with breakpoints")        \
+    G(441, epoll_pwait2,    1, "a mask while it sleeps")
+// clang-format on
+
+enum tn_guarded_nr {
+#define G(nr, name, needed, why) TN_GUARD_##name = nr,
+    TN_GUARDED(G)
+#undef G
+};
+
+static inline bool tn_guarded(s32 nr)
+{
+#define G(n, name, needed, why) || nr == n
+    return false TN_GUARDED(G);
+#undef G
+}
+static inline bool tn_guard_needed(s32 nr)
+{
+#define G(n, name, needed, why) || (nr == n && needed)
+    return false TN_GUARDED(G);
+#undef G
+}
+
+/* The kernel's struct sigaction. */
+struct tn_sigaction {
+    u64 handler, flags, restorer, mask;
+};
+
+/* One thread that is not as threads are at first. */
+struct tn_sig_thread {
+    u64 tp; /* thread pointer; 0: free */
+    u32 blocked;
+    u32 pending; /* `info` was sent to it and waits */
+    /* Where it would be found if it slept in a call with a mask that lets SIGTRAP through though the thread's own blocks
+       it. 0: nowhere. */
+    u64 wait_ip, wait_sp;
+    u8 info[128];
+};
+#define TN_SIG_THREADS 1024u
+#define TN_SIG_PROBES  16u
+
+/* A vfork child has the kernel's tables for itself, and this memory for a while. */
+struct tn_sig_child {
+    u64 pid; /* 0: free */
+    u64 blocked;
+    struct tn_sigaction action;
+};
+#define TN_SIG_CHILDREN 16u
+
+/* A mask without SIGTRAP that stands for a host's, and what points at it; never changed once it is there, since a call
+   that starts again reads it again. */
+struct tn_sig_mask {
+    u64 state; /* 0 free, 1 being filled, 2 there */
+    u64 mask, arg[3];
+};
+#define TN_SIG_MASKS 256u
+
+/* A breakpoint, and where its instruction goes on. */
+struct tn_sig_break {
+    u64 addr; /* 0: never used; 1: not used any more */
+    u64 enter;
+};
+#define TN_SIG_BREAKS      8192u /* twice the sites there may be; a power of two */
+#define TN_SIG_BREAK(addr) ((u32)(((u64)(addr)*0x9E3779B97F4A7C15ull) >> 51))
+_Static_assert(TN_SIG_BREAKS == 1u << 13, "TN_SIG_BREAK");
+
+#define TN_SIG_RESTORERS 8u
+
+enum tn_signals_on {
+    TN_SIGNALS_OFF,
+    TN_SIGNALS_ON,
+    TN_SIGNALS_CHANGING, /* whoever comes waits */
+};
+
+struct tn_signals {
+    u64 on; /* enum tn_signals_on; first: routines.S */
+    const struct tn_proc *proc;
+    u64 entry;    /* the handler that the kernel has */
+    u64 restorer; /* where it returns to */
+    struct tn_sigaction action;
+    u64 host
+        [65]; /* handlers that are to run with SIGTRAP blocked, by signal: ours stands in the kernel for them as well */
+    u64 masked;   /* bit s − 1: the host's handler of signal s is to run with SIGTRAP blocked */
+    u64 children; /* of child[], how many were used since no vfork was in flight */
+    struct tn_sig_child child[TN_SIG_CHILDREN];
+    struct tn_sig_mask mask[TN_SIG_MASKS];
+    struct tn_sig_thread thread[TN_SIG_THREADS];
+    struct tn_sig_break brk[TN_SIG_BREAKS];
+};
+
+#define TN_SA_RESTART  0x10000000ull
+#define TN_SA_ONSTACK  0x08000000ull
+#define TN_SA_RESTORER 0x04000000ull
+#define TN_SA_SIGINFO  0x4ull
+
+/* The kernel's action for SIGTRAP as long as breakpoints stand. It interrupts calls, and chooses the stack, as the host's
+   would. */
+static inline struct tn_sigaction tn_signals_action(u64 entry, u64 restorer, const struct tn_sigaction *host)
+{
+    u64 same =
+        host->handler > 1 ? host->flags & (TN_SA_ONSTACK | TN_SA_RESTART) : TN_SA_ONSTACK | TN_SA_RESTART;
+
+    return (struct tn_sigaction){.handler = entry,
+                                 .flags = TN_SA_SIGINFO | TN_SA_RESTORER | same,
+                                 .restorer = restorer,
+                                 .mask = ~0ull};
+}
+
+/* What a guarded place of the host leads to, and where it goes on: in front of its call, or behind it if the agent has
+   made it. The words stand behind the code that leads there. */
+struct tn_guard_block {
+    u64 signals, go_on, made, routine;
+};
+
+/* The frame that Linux pushes for a handler, from its struct ucontext on (offsets in bytes). */
+#define TN_UC_RSP     160u
+#define TN_UC_RIP     168u
+#define TN_UC_SPARE   288u /* the last of sigcontext's reserved words */
+#define TN_UC_SIGMASK 296u
+
+#endif

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: MIT
+"""apps/sslsniff: what processes read and write through OpenSSL, byte by byte."""
+import os
+import random
+import signal
+import socket
+import ssl
+import sys
+import threading
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "apps", "sslsniff"))
+import sslsniff # pylint: disable=wrong-import-position
+from harness import Skip, main, need, same, test, until # pylint: disable=wrong-import-position
+
+KIB = sslsniff.KIB
+
+
+class Tls:
+    """An nginx that speaks TLS, and what was said to it."""
+
+    def __init__(self, room, workers):
+        need("nginx", "openssl")
+        self.nginx = sslsniff.TlsNginx(workers)
+        self.asked, self.answered = [], []
+        self.lock = threading.Lock()
+        os.environ["TENON_SOCKET"] = room.env["TENON_SOCKET"]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.nginx.stop()
+
+    def exchange(self, kib, mark, body=0):
+        """One request over a connection of its own, kept to the byte."""
+        text = bytes(random.Random(mark).choices(range(32, 127), k=body))
+        what = f"POST /{kib}.txt" if body else f"GET /{kib}.txt"
+        request = (f"{what} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Length: {body}\r\n"
+                   f"X-Mark: {mark}\r\n\r\n").encode() + text
+        answer = b""
+        with socket.create_connection(("127.0.0.1", self.nginx.tls_port), 20) as plain:
+            with self.nginx.context.wrap_socket(plain, server_hostname="127.0.0.1") as link:
+                link.sendall(request)
+                while part := link.recv(65536):
+                    answer += part
+        assert answer.startswith(b"HTTP/1.1 200 ") and answer.endswith(self.nginx.page(kib).encode()), answer[:200]
+        with self.lock:
+            self.asked.append(request)
+            self.answered.append(answer)
+
+    def many(self, rounds, threads=6, body=0):
+        failed = []
+
+        def run(number):
+            try:
+                for i in range(rounds):
+                    for kib in KIB:
+                        self.exchange(kib, (number * rounds + i) * 1000 + kib, body)
+            except BaseException as error: # pylint: disable=broad-except
+                failed.append(error)
+        all_ = [threading.Thread(target=run, args=(number,)) for number in range(threads)]
+        for thread in all_:
+            thread.start()
+        for thread in all_:
+            thread.join()
+        assert not failed, failed
+
+
+def whole(said, streams, what):
+    """Each message stands in one piece in one of the streams, and nothing else does."""
+    streams = list(streams)
+    for message in said:
+        for i, stream in enumerate(streams):
+            at = stream.find(message)
+            if at >= 0:
+                streams[i] = stream[:at] + stream[at + len(message):]
+                break
+        else:
+            raise AssertionError(f"{what}: not seen: {message[:120]!r} ({len(message)} bytes)")
+    same(sum(map(len, streams)), 0, f"{what}: bytes that nobody said")
+
+
+@test("every byte of a known exchange, both directions, 1 KiB to 256 KiB, several workers", 120)
+def _(room):
+    with Tls(room, workers=3) as tls:
+        tls.exchange(1, 0)
+        tls.asked.clear(), tls.answered.clear()
+        with sslsniff.Sniff("tenon", tls.nginx.workers()) as sniff:
+            tls.many(4)
+            tls.many(1, body=300000)
+            time.sleep(0.2)
+        whole(tls.asked, sniff.streams("read"), "read")
+        whole(tls.answered, sniff.streams("write"), "written")
+        same({name: sniff.sums[name] for name in ("cut", "lost_events", "lost_bytes", "lost_calls", "unreadable")},
+             dict.fromkeys(("cut", "lost_events", "lost_bytes", "lost_calls", "unreadable"), 0), "not shown")
+        same(sniff.sums["bytes"], sum(map(len, tls.asked + tls.answered)), "bytes")
+        workers = {event["pid"] for event in sniff.events}
+        assert workers <= set(tls.nginx.workers()) and len(workers) > 1, workers
+        assert all(0 < event["ns"] < 10**10 for event in sniff.events), "latency"
+        tls.exchange(64, 1) # it goes on, unwatched
+
+
+@test("only as much of each call as is asked for; what is left out is said", 60)
+def _(room):
+    with Tls(room, workers=1) as tls:
+        with sslsniff.Sniff("tenon", tls.nginx.workers(), shown=100) as sniff:
+            tls.many(1, threads=2)
+            time.sleep(0.2)
+        same(sniff.sums["bytes"] + sniff.sums["cut"], sum(map(len, tls.asked + tls.answered)), "shown and left out")
+        assert all(len(event["bytes"]) <= 200 for event in sniff.events)
+        assert sniff.sums["cut"] > sniff.sums["bytes"]
+
+
+@test("a ring that is full while nobody reads: what is lost is counted, to the byte", 60)
+def _(room):
+    with Tls(room, workers=1) as tls:
+        with sslsniff.Sniff("tenon", tls.nginx.workers(), kib=64) as sniff:
+            tls.exchange(1, 1)
+            time.sleep(0.2)
+            tool = until(lambda: tool_of(sniff.process.pid))
+            os.kill(tool, signal.SIGSTOP)
+            try:
+                tls.many(2, threads=2)
+            finally:
+                os.kill(tool, signal.SIGCONT)
+            tls.exchange(4, 2)
+            time.sleep(0.2)
+        assert sniff.sums["lost_bytes"] > 100000 and sniff.sums["lost_events"] > 10, sniff.sums
+        same(sniff.sums["bytes"] + sniff.sums["lost_bytes"], sum(map(len, tls.asked + tls.answered)), "shown and lost")
+        assert any(tls.answered[-1] in stream for stream in sniff.streams("write")), "seen again afterwards"
+
+
+def tool_of(pid):
+    """`tenon run` becomes the tool, or starts it."""
+    for candidate in [pid, *children(pid)]:
+        with open(f"/proc/{candidate}/cmdline", "rb") as file:
+            if os.path.basename(file.read().split(b"\0")[0]) == b"sslsniff":
+                return candidate
+    return None
+
+
+def children(pid):
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        return [int(word) for word in file.read().split()]
+
+
+# What Python 3.10 and later call are the _ex forms.
+SERVER = """
+import socket, ssl, sys, threading, time
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(sys.argv[1], sys.argv[2])
+listener = socket.create_server(("127.0.0.1", 0))
+print(listener.getsockname()[1], flush=True)
+def serve(link):
+    with context.wrap_socket(link, server_side=True) as tls:
+        while part := tls.recv(1 << 20):
+            tls.sendall(part.swapcase())
+def accept():
+    while True:
+        threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+threading.Thread(target=accept, daemon=True).start()
+while True:
+    time.sleep(0.01) # a thread that can be borrowed: accept cannot be interrupted unseen
+"""
+
+
+@test("the _ex forms, from several threads of one process", 60)
+def _(room):
+    if sys.version_info < (3, 10):
+        raise Skip("this Python calls SSL_read and SSL_write")
+    need("openssl")
+    key, certificate = room.path("key.pem"), room.path("certificate.pem")
+    room.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate, "-days", "2",
+              "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"])
+    os.environ["TENON_SOCKET"] = room.env["TENON_SOCKET"]
+    server = room.program_of([sys.executable, "-c", SERVER, certificate, key])
+    port = int(server.answer())
+    with open(f"/proc/{server.pid}/maps") as file:
+        if "/libssl.so.3" not in file.read():
+            raise Skip("this Python does not use libssl.so.3")
+    context = ssl.create_default_context(cafile=certificate)
+    said, heard = [], []
+
+    def talk(number):
+        with socket.create_connection(("127.0.0.1", port), 20) as plain:
+            with context.wrap_socket(plain, server_hostname="127.0.0.1") as link:
+                for size in (1, 100, 1000, 5000, 16384, 40000, 200000):
+                    text = bytes(random.Random(number * size).choices(b"abcXYZ \n", k=size))
+                    link.sendall(text)
+                    answer = b""
+                    while len(answer) < size:
+                        answer += link.recv(1 << 20)
+                    same(answer, text.swapcase(), "answer")
+                    said.append(text)
+                    heard.append(answer)
+    with sslsniff.Sniff("tenon", [server.pid]) as sniff:
+        threads = [threading.Thread(target=talk, args=(number,)) for number in range(1, 6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        time.sleep(0.3)
+    same({event["call"] for event in sniff.events}, {"SSL_read_ex", "SSL_write_ex"}, "calls")
+    whole(sorted(said, key=len, reverse=True), sniff.streams("read"), "read")
+    whole(sorted(heard, key=len, reverse=True), sniff.streams("write"), "written")
+    same(sniff.sums["lost_bytes"] + sniff.sums["lost_calls"] + sniff.sums["unreadable"], 0, "lost")
+
+
+main()

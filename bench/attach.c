@@ -151,11 +151,75 @@ static int start_up(void)
     return bad;
 }
 
-/* `live` or `start`: only that. */
+#define MANY      10000u
+#define MANY_SIZE 32u /* many.S */
+
+/* One hook, one hook under 500 threads, a link of ten thousand; of a target whose functions are those of many.S. */
+static int many(void)
+{
+    static const struct {
+        const char *what;
+        u32 places;
+        int threads, sleepers, rounds;
+    } rows[] = {
+        {"1 hook", 1, 4, 4, ROUNDS}, {"500 threads", 1, 4, 495, ROUNDS}, {"10 000 hooks", MANY, 4, 4, 11}};
+    static struct tn_attach_place others[MANY];
+    static double hold[ROUNDS], off[ROUNDS], total[ROUNDS], out[ROUNDS];
+    int bad = 0;
+
+    setenv("TN_TEST_TARGET", TN_BENCH_MANY, 1);
+    for (u32 k = 0; k < TN_ARRAY_SIZE(rows); k++) {
+        struct tn_attach_result res;
+        struct tn_attach_spec s;
+        struct counter c;
+        struct victim v;
+        struct rig r;
+        char name[96];
+
+        rig_open(&r);
+        counter_make(&c, 1, 0);
+        victim_start(&v, rows[k].threads, rows[k].sleepers, "many-run", NULL);
+        spec_for(&s, &v, &c, 1, 1);
+        if (find_offset(v.path, "many_0", &s.place.offset) < 0)
+            return 1;
+        for (u32 i = 1; i < rows[k].places; i++)
+            others[i - 1] = (struct tn_attach_place){.offset = s.place.offset + i * MANY_SIZE};
+        s.others = others;
+        s.nothers = rows[k].places - 1;
+        bad |= attach(&r, &s, &res) < 0 || detach(&r, v.pid, 1, &res) < 0; /* mapped, and planned */
+        for (int i = 0; i < rows[k].rounds; i++) {
+            bad |= attach(&r, &s, &res) < 0;
+            hold[i] = (double)res.hold_ns_max / 1e6;
+            total[i] = (double)res.total_ns / 1e6;
+            bad |= detach(&r, v.pid, 1, &res) < 0;
+            off[i] = (double)res.hold_ns_max / 1e6;
+            out[i] = (double)res.total_ns / 1e6;
+        }
+        snprintf(name, sizeof(name), "attach: longest hold of any thread, %s", rows[k].what);
+        print(name, hold, rows[k].rounds, 0.5);
+        snprintf(name, sizeof(name), "attach: longest hold of any thread, %s, p99", rows[k].what);
+        print(name, hold, rows[k].rounds, 0.99);
+        snprintf(name, sizeof(name), "detach: longest hold of any thread, %s", rows[k].what);
+        print(name, off, rows[k].rounds, 0.5);
+        snprintf(name, sizeof(name), "attach: request to outcome, %s", rows[k].what);
+        print(name, total, rows[k].rounds, 0.5);
+        snprintf(name, sizeof(name), "detach: request to outcome, %s", rows[k].what);
+        print(name, out, rows[k].rounds, 0.5);
+        bad |= v.sh->wrong != 0;
+        victim_stop(&v);
+        counter_drop(&c);
+        rig_close(&r);
+    }
+    return bad;
+}
+
+/* `live`, `start` or `many`: only that; without, the first two. */
 int main(int argc, char **argv)
 {
     const char *only = argc > 1 ? argv[1] : "";
 
     setenv("TN_TEST_TARGET", TN_BENCH_TARGET, 0);
+    if (!strcmp(only, "many"))
+        return many();
     return (strcmp(only, "start") ? live() : 0) | (strcmp(only, "live") ? start_up() : 0);
 }

@@ -189,6 +189,8 @@ static int broker_new(int listen_fd, struct tn_broker **ret_broker, struct tn_er
     broker->kprobe_type = event_type("kprobe");
     if (!broker->uprobe_type)
         broker->uprobe_type = TN_UPROBE_TYPE;
+    if (!broker->kprobe_type)
+        broker->kprobe_type = TN_KPROBE_TYPE;
     broker->listener = (struct tn_source){listen_fd, on_listener};
     broker->inotify = (struct tn_source){inotify_init1(IN_CLOEXEC | IN_NONBLOCK), on_inotify};
     r = broker->inotify.fd < 0 ? -errno : tn_loop_new(&broker->loop);

@@ -24,7 +24,7 @@ struct tn_broker {
     bool stop;
     u32 uid, ncpu;
     u64 started_ns;
-    u32 uprobe_type, kprobe_type; /* performance-event types; kprobe 0: not known */
+    u32 uprobe_type, kprobe_type; /* performance-event types; the kernel's, else ours */
 
     struct tn_shared shared;
     u8 *gates;
@@ -97,6 +97,10 @@ int tn_command_run(struct tn_caller *caller, u32 number, const void *attr, u32 l
 int tn_perf_open(struct tn_caller *caller, const struct perf_event_attr *attr,
                  const struct tn_perf_open_args *args);
 int tn_perf_ioctl(struct tn_caller *caller, s32 number, u32 request, u64 arg);
+/* The file as the tool means it: a relative name starts where the tool is, and "self" is the tool. Fills path (the name
+   it has then), dev and ino; *ret_size: bytes of it. What is no file is `not_a_file`. */
+int tn_perf_path(struct tn_caller *caller, struct tn_perf *perf, const char *name, int not_a_file,
+                 u64 *ret_size);
 
 /* Answers into `ret_reply` (TN_MSG_MAX bytes), *ret_len bytes of it. */
 int tn_ctl_run(struct tn_caller *caller, u32 ctl, const void *req, size_t len, void *ret_reply,
@@ -134,6 +138,12 @@ int tn_link_host(const struct tn_link *link, u32 *at, struct tn_perf *ret);
 /* A program of a raw tracepoint: the system calls that `place` says, of the processes in the caller's scope. */
 int tn_link_attach_calls(struct tn_caller *caller, struct tn_prog *prog, struct tn_call_place place,
                          u64 cookie, struct tn_link **ret_link);
+/* A link of many places. What is in `place`, but for its file, is the caller's: path, dev, ino, others (taken over), exit
+   or session, multi_pid. */
+int tn_link_attach_multi(struct tn_caller *caller, struct tn_prog *prog, struct tn_perf *place, u64 cookie,
+                         struct tn_link **ret_link);
+/* A place that no event has: what a link is made at by a command of its own. Not found by anybody else. */
+struct tn_perf *tn_own_place(struct tn_caller *caller);
 /* Closes the gate at once and takes the hook out in the background; from anywhere. */
 void tn_link_detach(struct tn_link *link, u32 wait_ms);
 /* The same and waits for the outcome; from a fiber. */

@@ -5,6 +5,7 @@
 
 #include "broker/broker_int.h"
 #include "broker/commands.h"
+#include "broker/multi.h"
 
 #define C(number, handler, last)                                                                             \
     int tn_cmd_##handler(struct tn_caller *caller, union bpf_attr *attr, u64 attr_addr, u32 attr_size);
@@ -51,6 +52,8 @@ int tn_command_run(struct tn_caller *caller, u32 number, const void *attr, u32 l
         if (command->number != number)
             continue;
         /* Linux 6.4 put how large a log would have to be behind these. It is written, so its place counts. */
+        if (number == BPF_LINK_CREATE)
+            last = TN_MULTI_ATTR_END;
         if (number == BPF_PROG_LOAD || number == BPF_BTF_LOAD)
             last = TN_MIN(last + sizeof(u32), sizeof(whole));
         if (!all_zero((const u8 *)&whole, last, sizeof(whole)))

@@ -31,7 +31,7 @@
     C(BTF_GET_NEXT_ID,            btf_next_id,         next_id)                     \
     C(BTF_GET_FD_BY_ID,           btf_fd_by_id,        btf_id)                      \
     /* link_cmd.c */                                                                \
-    C(LINK_CREATE,                link_create,         link_create.kprobe_multi.cookies) \
+    C(LINK_CREATE,                link_create,         link_create.kprobe_multi.cookies) /* multi.h: more */ \
     C(LINK_UPDATE,                link_update,         link_update.old_prog_fd)     \
     C(LINK_DETACH,                link_detach,         link_detach.link_fd)         \
     C(RAW_TRACEPOINT_OPEN,        raw_tracepoint_open, raw_tracepoint.prog_fd)      \

@@ -19,6 +19,8 @@
 #include <unistd.h>
 
 #include "broker/broker_int.h"
+#include "broker/judge.h"
+#include "broker/multi.h"
 #include "broker/vmlinux.h"
 #include "rewrite/abi.h"
 #include "rewrite/module.h"
@@ -363,21 +365,41 @@ static int describe_result(const struct tn_btf *btf, u32 func, struct tn_host_re
     return 0;
 }
 
+/* Functions of the kernel's that are served without being called. */
+static const struct {
+    const char *name;
+    enum tn_named_kind kind;
+} own_calls[] = {{TN_SESSION_RETURN_NAME, TN_NAMED_SESSION_RETURN},
+                 {TN_SESSION_COOKIE_NAME, TN_NAMED_SESSION_COOKIE}};
+
+static u32 own_call(const char *name)
+{
+    u32 k = 0;
+
+    while (k < TN_ARRAY_SIZE(own_calls) && strcmp(own_calls[k].name, name) != 0)
+        k++;
+    return k;
+}
+
 static int add_ref(struct tn_caller *caller, struct tn_prog *prog, u32 id, bool is_call)
 {
     const struct tn_bhost *host = prog->host;
     const struct tn_host_func *func = NULL;
     const struct tn_host_var *var;
     struct tn_host_ref ref = {.btf_id = id}, *refs;
+    u32 k;
     int r;
 
-    for (u32 k = 0; k < prog->nrefs; k++)
+    for (k = 0; k < prog->nrefs; k++)
         if (prog->refs[k].btf_id == id)
             return 0;
     if (is_call && is_ours(host, id) && !strcmp(tn_btf_name(host->btf.view, id), TN_REPLACE_NAME)) {
         ref.kind = TN_NAMED_REPLACE;
     } else if (is_call && is_ours(host, id) && !strcmp(tn_btf_name(host->btf.view, id), TN_COPY_NAME)) {
         ref.kind = TN_NAMED_COPY;
+    } else if (is_call && is_ours(host, id) &&
+               (k = own_call(tn_btf_name(host->btf.view, id))) < TN_ARRAY_SIZE(own_calls)) {
+        ref.kind = (u8)own_calls[k].kind;
     } else if (is_call) {
         if (tn_btf_kind_of(host->btf.view, id) != BTF_KIND_FUNC)
             return 0; /* the verifier says so */
@@ -435,6 +457,44 @@ static int resolve_call(struct tn_caller *caller, const union bpf_attr *attr, st
     return r ? r : add_ref(caller, prog, (u32)insn->imm, true);
 }
 
+/* Calls that any program may make which Linux lets make them, of the kernel's own types: what they do here needs no host.
+   own_calls: there is no other. */
+static int resolve_own(struct tn_caller *caller, struct tn_prog *prog)
+{
+    const struct tn_btf *types = NULL;
+    bool all = true;
+
+    if (prog->attach_type != TN_TRACE_UPROBE_SESSION)
+        return 0;
+    for (u32 i = 0; i < prog->ninsns; i++) {
+        const struct bpf_insn *insn = &prog->insns[i];
+        struct tn_host_ref *refs;
+        u32 k = TN_ARRAY_SIZE(own_calls);
+        int r;
+
+        i += insn->code == (BPF_LD | BPF_IMM | BPF_DW);
+        if (insn->code != (BPF_JMP | BPF_CALL) || insn->src_reg != BPF_PSEUDO_KFUNC_CALL)
+            continue;
+        r = types ? 0 : tn_kernel_types(caller->broker, &types);
+        if (r)
+            return r;
+        if (types && !insn->off && tn_btf_kind_of(types, (u32)insn->imm) == BTF_KIND_FUNC)
+            k = own_call(tn_btf_name(types, (u32)insn->imm));
+        if (k == TN_ARRAY_SIZE(own_calls)) {
+            all = false;
+            continue;
+        }
+        refs = reallocarray(prog->refs, prog->nrefs + 1, sizeof(*refs));
+        if (!refs)
+            return -ENOMEM;
+        prog->refs = refs;
+        prog->refs[prog->nrefs++] =
+            (struct tn_host_ref){.btf_id = (u32)insn->imm, .kind = (u8)own_calls[k].kind};
+    }
+    prog->own_calls = prog->nrefs && all;
+    return 0;
+}
+
 int tn_host_resolve(struct tn_caller *caller, const union bpf_attr *attr, struct tn_prog *prog)
 {
     const bool tracing = prog->type == BPF_PROG_TYPE_TRACING;
@@ -445,7 +505,7 @@ int tn_host_resolve(struct tn_caller *caller, const union bpf_attr *attr, struct
     prog->attach_btf_id = attr->attach_btf_id;
     if (!caller->host || (!tracing && !asked && !names_host(prog))) {
         if (!tracing || prog->object.kind == TN_KIND_JUDGED)
-            return 0;
+            return prog->object.kind == TN_KIND_JUDGED ? 0 : resolve_own(caller, prog);
         if (tn_prog_is_raw_tp(prog) && !attr->attach_btf_obj_fd && !names_host(prog))
             return 0; /* its types are the kernel's */
         return tn_fail(&caller->why, -EINVAL, "no_host",

@@ -7,6 +7,7 @@
 #include <errno.h>
 
 #include "broker/broker_int.h"
+#include "broker/multi.h"
 #include "broker/name.h"
 
 struct answer {
@@ -182,6 +183,57 @@ static int btf_info(struct answer *answer, const struct tn_bbtf *btf, u64 attr_a
     return r ? r : finish(answer, attr_addr, &out, sizeof(out));
 }
 
+/* As Linux tells of one: the path's size is that of the name, and arrays are wanted whole. */
+static int multi_info(struct answer *answer, const struct tn_link *link, u64 attr_addr)
+{
+    struct tn_caller *caller = answer->caller;
+    const struct tn_perf *place = link->perf;
+    const u32 count = place->nothers + 1, size = (u32)strlen(place->path) + 1;
+    struct tn_multi_info in, out;
+    u64 at[3];
+    int r = begin(answer, &in, sizeof(in));
+
+    at[0] = in.offsets;
+    at[1] = in.ref_ctr_offsets;
+    at[2] = in.cookies;
+    if (r)
+        return r;
+    if (!in.path != !in.path_size || ((at[0] || at[1] || at[2]) && !in.count))
+        return -EINVAL;
+    out = in;
+    out.type = TN_LINK_TYPE_UPROBE_MULTI;
+    out.id = link->object.id;
+    out.prog_id = link->prog->object.id;
+    out.pad = 0;
+    out.count = count;
+    out.flags = place->exit ? TN_UPROBE_MULTI_RETURN : 0;
+    out.pid = (u32)place->multi_pid;
+    if (in.path && in.path_size < size)
+        return -ENAMETOOLONG;
+    if (in.path)
+        r = caller->ops->write(caller, in.path, place->path, size);
+    out.path_size = size;
+    for (u32 k = 0; k < TN_ARRAY_SIZE(at) && !r; k++) {
+        const u32 n = TN_MIN(in.count, count);
+        _free_ u64 *words = at[k] ? calloc(n, sizeof(*words)) : NULL;
+
+        if (!at[k])
+            continue;
+        if (!words)
+            return -ENOMEM;
+        for (u32 i = 0; i < n; i++) {
+            const struct tn_attach_place first = {place->offset, place->ref_ctr, link->cookie};
+            const struct tn_attach_place *p = i ? &place->others[i - 1] : &first;
+
+            words[i] = k == 0 ? p->offset : k == 1 ? p->ref_ctr : p->cookie;
+        }
+        r = caller->ops->write(caller, at[k], words, (u64)n * sizeof(*words));
+    }
+    if (!r && (at[0] || at[1] || at[2]) && in.count < count)
+        r = -ENOSPC;
+    return r ? r : finish(answer, attr_addr, &out, sizeof(out));
+}
+
 static int link_info(struct answer *answer, const struct tn_link *link, u64 attr_addr)
 {
     struct bpf_link_info in, out = {
@@ -189,8 +241,11 @@ static int link_info(struct answer *answer, const struct tn_link *link, u64 attr
                                  .id = link->object.id,
                                  .prog_id = link->prog ? link->prog->object.id : 0,
                              };
-    int r = begin(answer, &in, sizeof(in));
+    int r;
 
+    if (link->perf && link->perf->multi)
+        return multi_info(answer, link, attr_addr);
+    r = begin(answer, &in, sizeof(in));
     if (link->prog->type == BPF_PROG_TYPE_RAW_TRACEPOINT || tn_prog_is_raw_tp(link->prog)) {
         const char *name = link->perf->exit ? "sys_exit" : "sys_enter";
         u32 len = (u32)strlen(name) + 1;

@@ -75,10 +75,8 @@ static int refusal_errno(const char *reason)
     return -EACCES;
 }
 
-/* What the tools' type identifiers speak of: the types of this machine's kernel, which they read from the
-   same file. NULL where there are none. Read once; a program that is to run here has nothing to do with them.
-   −ENOMEM: asked for again next time. */
-static int kernel_types(struct tn_broker *broker, const struct tn_btf **ret_types)
+/* A program that is to run here has little to do with them. */
+int tn_kernel_types(struct tn_broker *broker, const struct tn_btf **ret_types)
 {
     _fclose_ FILE *file = NULL;
     _free_ u8 *data = NULL;
@@ -296,9 +294,10 @@ int tn_judge(struct tn_caller *caller, const union bpf_attr *attr, const struct 
         return -ENOMEM;
     for (u32 i = 0; i < prog->nmaps; i++)
         describe_map(prog->maps[i], &maps[TN_PROG_MAPS_MAX + i], &maps[i]);
-    if ((prog->object.kind == TN_KIND_JUDGED && names_types(attr, prog)) ||
+    in.own_calls = prog->own_calls;
+    if (prog->own_calls || (prog->object.kind == TN_KIND_JUDGED && names_types(attr, prog)) ||
         (tn_prog_is_raw_tp(prog) && !prog->host))
-        r = kernel_types(caller->broker, &in.host_btf);
+        r = tn_kernel_types(caller->broker, &in.host_btf);
     if (r)
         return r;
     in.process = tn_prog_is_raw_tp(prog); /* what it is given is made there, whoever tells its type */

@@ -14,6 +14,10 @@ bool tn_is_judged(const struct tn_caller *caller, const char *name);
 int tn_judge(struct tn_caller *caller, const union bpf_attr *attr, const struct tn_log_attr *log_attr,
              struct tn_prog *prog);
 
+/* What the tools' type identifiers speak of where they have no host: the types of this machine's kernel, which they read
+   from the same file. NULL where there are none. Read once. −ENOMEM: asked for again next time. */
+int tn_kernel_types(struct tn_broker *broker, const struct tn_btf **ret_types);
+
 /* prog_cmd.c: 0, or −EINVAL with why programs of that type cannot be loaded here. */
 int tn_prog_type_served(u32 type, u32 attach_type, struct tn_error *err);
 

@@ -18,6 +18,7 @@
 #include <sys/sysmacros.h>
 
 #include "broker/broker_int.h"
+#include "broker/multi.h"
 
 #define TARGETS_MAX 1024u
 /* Identifiers of objects are below this. */
@@ -31,14 +32,19 @@
 
 static int index_get(struct tn_broker *broker, u32 *ret_index)
 {
-    for (u32 i = 0; i < TN_MAX_LINKS; i++)
-        if (!(broker->links_used[i / 64] >> (i % 64) & 1)) {
-            broker->links_used[i / 64] |= 1ull << (i % 64);
-            broker->gates[i] = 0;
-            memset(&broker->stats[i], 0, sizeof(broker->stats[i]));
-            *ret_index = i;
-            return 0;
-        }
+    for (u32 k = 0; k < TN_MAX_LINKS / 64; k++) {
+        u64 none = ~broker->links_used[k];
+        u32 i;
+
+        if (!none)
+            continue;
+        i = k * 64 + (u32)__builtin_ctzll(none);
+        broker->links_used[k] |= none & -none;
+        broker->gates[i] = 0;
+        memset(&broker->stats[i], 0, sizeof(broker->stats[i]));
+        *ret_index = i;
+        return 0;
+    }
     return -ENOSPC;
 }
 
@@ -211,15 +217,17 @@ static int start_job(struct tn_link *link, pid_t pid, u32 wait_ms, int *ret_fd, 
     spec->pid = pid;
     spec->link_index = link->index;
     spec->exit = perf->exit;
+    spec->session = perf->session;
+    spec->others = perf->others;
+    spec->nothers = perf->nothers;
     spec->syscall = perf->call;
     spec->nr = perf->nr;
     spec->follow = link->follow;
-    spec->cookie = link->cookie;
+    spec->some = link->some && perf->nothers;
+    spec->place = (struct tn_attach_place){perf->offset, perf->ref_ctr, link->cookie};
     snprintf(spec->path, sizeof(spec->path), "%s", perf->path);
     spec->dev = perf->dev;
     spec->ino = perf->ino;
-    spec->file_offset = perf->offset;
-    spec->ref_ctr = perf->ref_ctr;
     spec->wait_ms = wait_ms;
     spec->typed = link->words;
     spec->args = link->args;
@@ -746,7 +754,7 @@ static int make_link(struct tn_caller *caller, struct tn_prog *prog, struct tn_p
     }
     link->index = index;
     link->typed = prog->type == BPF_PROG_TYPE_TRACING && !tn_prog_is_raw_tp(prog);
-    link->attach_type = link->typed ? prog->attach_type : BPF_PERF_EVENT;
+    link->attach_type = link->typed || perf->multi ? prog->attach_type : BPF_PERF_EVENT;
     link->words = args != NULL;
     if (args)
         link->args = *args;
@@ -756,6 +764,7 @@ static int make_link(struct tn_caller *caller, struct tn_prog *prog, struct tn_p
     link->dev = perf->dev;
     link->ino = perf->ino;
     link->follow = caller->options.follow || link->all;
+    link->some = caller->options.some;
     link->prog = TN_REF(prog);
     link->perf = TN_REF(perf);
     perf->link = link;
@@ -844,19 +853,21 @@ static bool reads_behind(const struct tn_facts *facts, u32 nwords)
 static int attach_calls(struct tn_caller *caller, struct tn_prog *prog, struct tn_perf *perf, u64 cookie,
                         struct tn_link **ret_link)
 {
-    const struct tn_typed_args *args;
+    const struct tn_typed_args *args = NULL; /* of a kprobe: the registers themselves */
     _free_ pid_t *pids = NULL;
     u32 count = 0;
     int r;
 
-    if (prog->type == BPF_PROG_TYPE_TRACEPOINT)
+    if (prog->type == BPF_PROG_TYPE_KPROBE && perf->kernel && !tn_is_multi(prog->attach_type))
+        args = NULL;
+    else if (prog->type == BPF_PROG_TYPE_TRACEPOINT && !perf->kernel)
         args = &call_record[perf->exit];
-    else if (prog->type == BPF_PROG_TYPE_RAW_TRACEPOINT || tn_prog_is_raw_tp(prog))
+    else if ((prog->type == BPF_PROG_TYPE_RAW_TRACEPOINT || tn_prog_is_raw_tp(prog)) && !perf->kernel)
         args = &raw_record[perf->exit];
     else
         return tn_fail(&caller->why, -EINVAL, "prog_type",
-                       "a program of type %u cannot be attached to a tracepoint of system calls", prog->type);
-    if (reads_behind(&prog->verdict.facts, args->nwords))
+                       "a program of type %u cannot be attached to this event of system calls", prog->type);
+    if (args && reads_behind(&prog->verdict.facts, args->nwords))
         return tn_fail(&caller->why, -EACCES, "ctx_bounds",
                        "the program reads its context beyond the %u bytes that this tracepoint has",
                        args->nwords * 8);
@@ -873,9 +884,10 @@ int tn_link_attach(struct tn_caller *caller, struct tn_prog *prog, struct tn_per
 {
     if (perf->call)
         return attach_calls(caller, prog, perf, cookie, ret_link);
-    if (prog->type != BPF_PROG_TYPE_KPROBE)
+    if (prog->type != BPF_PROG_TYPE_KPROBE || tn_is_multi(prog->attach_type))
         return tn_fail(&caller->why, -EINVAL, "prog_type",
-                       "a program of type %u cannot be attached to a uprobe", prog->type);
+                       "a program of type %u%s cannot be attached to a uprobe", prog->type,
+                       prog->type == BPF_PROG_TYPE_KPROBE ? " for links of many places" : "");
     /* The addresses it knows are those of one file. */
     if (prog->host && (prog->host->dev != perf->dev || prog->host->ino != perf->ino))
         return tn_fail(&caller->why, -EINVAL, "other_host",
@@ -889,11 +901,11 @@ int tn_link_attach(struct tn_caller *caller, struct tn_prog *prog, struct tn_per
 
 static void place_release(struct tn_object *object)
 {
+    free(((struct tn_perf *)object)->others);
     free(object);
 }
 
-/* A place, as an event would say it; nobody but the link has it. */
-static struct tn_perf *own_place(struct tn_caller *caller)
+struct tn_perf *tn_own_place(struct tn_caller *caller)
 {
     struct tn_perf *perf = calloc(1, sizeof(*perf));
 
@@ -906,10 +918,23 @@ static struct tn_perf *own_place(struct tn_caller *caller)
     return perf;
 }
 
+int tn_link_attach_multi(struct tn_caller *caller, struct tn_prog *prog, struct tn_perf *place, u64 cookie,
+                         struct tn_link **ret_link)
+{
+    const pid_t pid = place->multi_pid;
+
+    if (prog->host && (prog->host->dev != place->dev || prog->host->ino != place->ino))
+        return tn_fail(&caller->why, -EINVAL, "other_host",
+                       "the program names functions or variables of %s, and cannot be attached to %s",
+                       prog->host->path, place->path);
+    place->pid = pid ? pid : -1;
+    return attach(caller, prog, place, pid ? &pid : NULL, pid != 0, NULL, cookie, ret_link);
+}
+
 int tn_link_attach_calls(struct tn_caller *caller, struct tn_prog *prog, struct tn_call_place place,
                          u64 cookie, struct tn_link **ret_link)
 {
-    _unref_ struct tn_perf *perf = own_place(caller);
+    _unref_ struct tn_perf *perf = tn_own_place(caller);
 
     if (!perf)
         return -ENOMEM;
@@ -930,7 +955,7 @@ int tn_link_attach_typed(struct tn_caller *caller, struct tn_prog *prog, u64 coo
 
     if (r)
         return r;
-    perf = own_place(caller);
+    perf = tn_own_place(caller);
     if (!perf)
         return -ENOMEM;
     perf->exit = place.exit;

@@ -117,6 +117,7 @@ struct tn_prog {
     struct tn_bhost *host;      /* NULL: it names none */
     struct tn_granted *granted; /* policy.c's; owned */
     u32 attach_btf_id;
+    bool own_calls; /* of the kernel's functions it calls only those that are served without a host */
     struct tn_host_ref *refs; /* what it names of it; owned */
     u32 nrefs;
     void *func_info, *line_info;
@@ -133,11 +134,18 @@ struct tn_perf {
     bool exit, enabled;
     bool
         call; /* system calls: `nr`, in code of any file; path, dev and ino are then those of the process's program */
-    s32 nr;  /* TN_CALL_ANY: all */
-    s32 pid; /* −1: all */
+    bool kernel; /* … asked for as a kprobe */
+    s32 nr;      /* TN_CALL_ANY: all */
+    s32 pid;     /* −1: all */
     char path[4096];
-    u64 dev, ino, offset, cookie;
-    u64 ref_ctr;          /* file offset of a reference counter (USDT semaphore); 0: none */
+    u64 dev, ino, offset;
+    u64 ref_ctr; /* file offset of a reference counter (USDT semaphore); 0: none */
+    /* A link of many places: those behind the first, owned; a session: at both ends of the functions (then `exit` is
+       false); the process that was named, 0: none. */
+    struct tn_attach_place *others;
+    u32 nothers;
+    bool multi, session;
+    s32 multi_pid;
     struct tn_link *link; /* borrowed from the link while one is attached */
     struct tn_link *own;  /* reference: made by PERF_EVENT_IOC_SET_BPF */
 };
@@ -166,6 +174,7 @@ struct tn_link {
     struct tn_prog *prog;
     struct tn_perf *perf;
     bool kept, detached, follow;
+    bool some;  /* places that cannot be hooked are left out */
     bool typed; /* attached by the type of a function */
     bool words; /* the context is `args` */
     struct tn_typed_args args;

@@ -7,10 +7,11 @@
  * the link's gate.
  *
  * Tracepoints of system calls are events of another type. What they ask for are the calls of a process, or of those
- * in the tool's scope (link.c); their ids are ours, told by the door (base/callname.h).
+ * in the tool's scope (link.c); their ids are ours, told by the door (base/callname.h). So are kprobes on the
+ * kernel's functions of system calls.
  *
- * The uprobe type is the kernel's own number where it has one, so that a tool that reads it from sysfs asks
- * for the right thing; else the door tells tools ours. Probes of the kernel are refused by name, never passed
+ * The types of uprobes and kprobes are the kernel's own numbers where it has them, so that a tool that reads them from
+ * sysfs asks for the right thing; else the door tells tools ours. Probes of the kernel are refused by name, never passed
  * on in silence.
  */
 #include <errno.h>
@@ -28,9 +29,8 @@ static void perf_release(struct tn_object *object)
     free(perf);
 }
 
-/* The file as the tool means it: a relative name starts where the tool is, and "self" is the tool. What is
-   kept is the name it has then. */
-static int resolve_path(struct tn_caller *caller, struct tn_perf *perf, const char *name)
+int tn_perf_path(struct tn_caller *caller, struct tn_perf *perf, const char *name, int not_a_file,
+                 u64 *ret_size)
 {
     static const char self[] = "/proc/self/", thread[] = "/proc/thread-self/";
     char link[32], real[PATH_MAX];
@@ -54,17 +54,14 @@ static int resolve_path(struct tn_caller *caller, struct tn_perf *perf, const ch
     if (fd < 0 || fstat(fd, &st))
         return tn_fail(&caller->why, -errno, "no_such_file", "%s: %s", name, strerror(errno));
     if (!S_ISREG(st.st_mode))
-        return tn_fail(&caller->why, -EINVAL, "not_a_file", "%s is no regular file", name);
-    if (perf->offset >= (u64)st.st_size)
-        return tn_fail(&caller->why, -EINVAL, "offset_past_end",
-                       "%s has %lld bytes; offset 0x%llx lies behind them", name, (long long)st.st_size,
-                       (unsigned long long)perf->offset);
+        return tn_fail(&caller->why, not_a_file, "not_a_file", "%s is no regular file", name);
     perf->dev = st.st_dev;
     perf->ino = st.st_ino;
     snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
     len = readlink(link, real, sizeof(real) - 1);
     if (len > 0)
         snprintf(perf->path, sizeof(perf->path), "%.*s", (int)len, real);
+    *ret_size = (u64)st.st_size;
     return 0;
 }
 
@@ -97,9 +94,36 @@ static int open_calls(struct tn_caller *caller, const struct perf_event_attr *at
     if (r)
         return r;
     perf->call = true;
+    perf->kernel = attr->type != PERF_TYPE_TRACEPOINT;
     perf->exit = place.exit;
     perf->nr = place.nr;
     return tn_caller_give(caller, &perf->object, TN_VIEW_READ | TN_VIEW_WRITE);
+}
+
+/*
+ * libbpf's ksyscall sections: a kprobe on the kernel's function of a system call. It tries __x64_sys_bpf first, whose
+ * registers would be found behind a pointer; refused that, it asks for __se_sys_NAME and takes the program's own
+ * context for the registers of the call, as ours are. Other functions of the kernel are its own.
+ */
+static int kernel_call(struct tn_caller *caller, const struct perf_event_attr *attr,
+                       struct tn_call_place *ret_place)
+{
+    static const char prefix[] = "__se_sys_";
+    char name[128] = "", place[160];
+    int r = attr->config1 ? caller->ops->read_str(caller, attr->config1, name, sizeof(name)) : 0;
+
+    if (r && r != -E2BIG)
+        return r;
+    snprintf(place, sizeof(place), "sys_%s_%s", attr->config & 1 ? "exit" : "enter",
+             name + (sizeof(prefix) - 1));
+    if (r || strncmp(name, prefix, sizeof(prefix) - 1) != 0 || attr->config2)
+        return tn_fail(
+            &caller->why, -EOPNOTSUPP, "kernel_probe",
+            "kprobe: a probe of the kernel cannot run a program of ours; run the tool without tenon");
+    if (tn_call_place(place, ret_place))
+        return tn_fail(&caller->why, -ENOENT, "no_such_call", "there is no system call %s",
+                       name + (sizeof(prefix) - 1));
+    return 0;
 }
 
 int tn_perf_open(struct tn_caller *caller, const struct perf_event_attr *attr,
@@ -109,13 +133,16 @@ int tn_perf_open(struct tn_caller *caller, const struct perf_event_attr *attr,
     _unref_ struct tn_perf *perf = NULL;
     struct tn_call_place place = {0};
     char name[PATH_MAX];
+    u64 size = 0;
     bool calls = attr->type == PERF_TYPE_TRACEPOINT && tn_tracepoint_of(attr->config, &place);
     int r;
 
-    if (broker->kprobe_type && attr->type == broker->kprobe_type)
-        return tn_fail(
-            &caller->why, -EOPNOTSUPP, "kernel_probe",
-            "kprobe: a probe of the kernel cannot run a program of ours; run the tool without tenon");
+    if (attr->type == broker->kprobe_type) {
+        r = kernel_call(caller, attr, &place);
+        if (r)
+            return r;
+        calls = true;
+    }
     if (!calls && attr->type != broker->uprobe_type && attr->type != TN_UPROBE_TYPE)
         return tn_fail(&caller->why, -EOPNOTSUPP, "perf_type_missing",
                        "performance events of type %u are not served", attr->type);
@@ -142,7 +169,11 @@ int tn_perf_open(struct tn_caller *caller, const struct perf_event_attr *attr,
     perf->exit = attr->config & 1;
     perf->offset = attr->config2;
     perf->ref_ctr = attr->config >> 32;
-    r = resolve_path(caller, perf, name);
+    r = tn_perf_path(caller, perf, name, -EINVAL, &size);
+    if (!r && perf->offset >= size)
+        return tn_fail(&caller->why, -EINVAL, "offset_past_end",
+                       "%s has %llu bytes; offset 0x%llx lies behind them", name, (unsigned long long)size,
+                       (unsigned long long)perf->offset);
     return r ? r : tn_caller_give(caller, &perf->object, TN_VIEW_READ | TN_VIEW_WRITE);
 }
 

@@ -494,15 +494,30 @@ static int admits_all(const struct tn_class *c, const struct tn_granted *granted
 }
 
 /* May the program be at that place of the host's, for its caller? `anew`: whatever it was judged by before. */
-static int hold(struct tn_caller *caller, struct tn_prog *prog, const struct tn_perf *place,
-                struct tn_bhost *host, bool anew)
+/* The function at one of its places, or the system calls that it means. */
+static void name_place(const struct tn_bhost *host, const struct tn_perf *place, u32 i, char function[256],
+                       u32 *ret_id)
+{
+    char call[16];
+
+    function[0] = '\0';
+    *ret_id = 0;
+    if (!place->call)
+        tn_host_function_at(host, i ? place->others[i - 1].offset : place->offset, function, 256, ret_id);
+    else
+        snprintf(function, 256, "%s",
+                 place->nr == TN_CALL_ANY ? "every call" : tn_call_name(place->nr, call));
+}
+
+static int hold_end(struct tn_caller *caller, struct tn_prog *prog, const struct tn_perf *place, bool exit,
+                    struct tn_bhost *host, bool anew)
 {
     const struct tn_host_policy *p = policy_of(caller->broker->policy, host);
-    const enum tn_eim_place at = place_of(prog, place->exit);
+    const enum tn_eim_place at = place_of(prog, exit);
     const struct tn_class *c;
-    char function[256] = "", call[16];
-    u32 id = 0;
-    int r;
+    char function[256];
+    int r = 0;
+    u32 id;
 
     if (!p)
         return -ENOMEM;
@@ -511,21 +526,31 @@ static int hold(struct tn_caller *caller, struct tn_prog *prog, const struct tn_
     c = choose_class(caller, p, prog, at, &caller->why);
     if (!c)
         return -EACCES;
-    if (!place->call)
-        tn_host_function_at(host, place->offset, function, sizeof(function), &id);
-    else
-        snprintf(function, sizeof(function), "%s",
-                 place->nr == TN_CALL_ANY ? "every call" : tn_call_name(place->nr, call));
-    r = tn_eim_admits_place(c, at, function, id, &caller->why);
+    for (u32 i = 0; i <= place->nothers && !r; i++) {
+        name_place(host, place, i, function, &id);
+        r = tn_eim_admits_place(c, at, function, id, &caller->why);
+    }
     if (!r && (anew || prog->host != host || strcmp(prog->granted->klass, tn_eim_class_name(c)) != 0))
         r = admits_all(c, prog->granted, &caller->why);
-    if (!r && *function)
-        r = tn_eim_admits_answers(c, &prog->granted->uses, function, &caller->why);
+    for (u32 i = 0; i <= place->nothers && !r; i++) {
+        name_place(host, place, i, function, &id);
+        if (*function)
+            r = tn_eim_admits_answers(c, &prog->granted->uses, function, &caller->why);
+    }
     if (!r)
         r = check_whole(c, prog, &caller->why);
     if (!r && !prog->granted->klass[0])
         snprintf(prog->granted->klass, sizeof(prog->granted->klass), "%s", tn_eim_class_name(c));
     return r ? -EACCES : 0;
+}
+
+/* A session is at both ends of its functions. */
+static int hold(struct tn_caller *caller, struct tn_prog *prog, const struct tn_perf *place,
+                struct tn_bhost *host, bool anew)
+{
+    int r = hold_end(caller, prog, place, place->exit, host, anew);
+
+    return r || !place->session ? r : hold_end(caller, prog, place, true, host, anew);
 }
 
 /* Does any file govern a binary of that path? With a policy that is broken, nobody knows, and all are. */

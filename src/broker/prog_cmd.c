@@ -18,6 +18,7 @@
 
 #include "broker/broker_int.h"
 #include "broker/judge.h"
+#include "broker/multi.h"
 #include "broker/name.h"
 
 #define INSNS_MAX    1000000u /* Linux's limit for the privileged */
@@ -25,10 +26,11 @@
 #define REC_SIZE_MAX 252u
 
 /* P(type, which expected_attach_type): what loads. KPROBE and TRACING attach; the others are test-run, or
-   loaded by tools that look for features. Where Linux looks at no attach type, none is looked at here. */
+   loaded by tools that look for features. Where Linux looks at no attach type, none is looked at here, but that what
+   is meant for the kernel's functions alone is refused. */
 #define PROG_TYPES(P)                                                                                        \
     P(SOCKET_FILTER, ANY)                                                                                    \
-    P(KPROBE, NONE)                                                                                          \
+    P(KPROBE, PROBE)                                                                                         \
     P(SCHED_CLS, ANY)                                                                                        \
     P(SCHED_ACT, ANY)                                                                                        \
     P(TRACEPOINT, NONE)                                                                                      \
@@ -37,7 +39,7 @@
     P(RAW_TRACEPOINT, NONE)                                                                                  \
     P(SYSCALL, NONE)                                                                                         \
     P(TRACING, FUNC)
-enum { ATTACH_NONE, ATTACH_ANY, ATTACH_FUNC };
+enum { ATTACH_NONE, ATTACH_ANY, ATTACH_FUNC, ATTACH_PROBE };
 
 #define FLAGS_KNOWN                                                                                          \
     (BPF_F_STRICT_ALIGNMENT | BPF_F_ANY_ALIGNMENT | BPF_F_TEST_RND_HI32 | BPF_F_TEST_STATE_FREQ)
@@ -64,10 +66,13 @@ int tn_prog_type_served(u32 type, u32 attach_type, struct tn_error *err)
             err, -EINVAL, "attach_type_missing",
             "attach type %s (%u) of %s programs is not served: fentry, fexit, fmod_ret and tp_btf are",
             libbpf_bpf_attach_type_str(attach_type), attach_type, name);
-    if (rule == ATTACH_NONE && attach_type)
-        return tn_fail(err, -EINVAL, "attach_type_missing",
-                       "attach type %s (%u) of %s programs is not served",
-                       libbpf_bpf_attach_type_str(attach_type), attach_type, name);
+    if (rule == ATTACH_PROBE && (!attach_type || attach_type == BPF_PERF_EVENT || tn_is_multi(attach_type)))
+        return 0;
+    if ((rule == ATTACH_NONE || rule == ATTACH_PROBE) && attach_type)
+        return tn_fail(
+            err, -EINVAL, "attach_type_missing", "attach type %s (%u) of %s programs is not served",
+            libbpf_bpf_attach_type_str(attach_type) ? libbpf_bpf_attach_type_str(attach_type) : "unknown",
+            attach_type, name);
     return 0;
 }
 

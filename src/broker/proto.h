@@ -77,8 +77,9 @@ struct tn_map_view {
 #define TN_VIEW_READ  1u
 #define TN_VIEW_WRITE 2u
 
-/* The performance-event type of uprobes where the machine's kernel has none to name. */
+/* The performance-event types of uprobes and kprobes where the machine's kernel has none to name. */
 #define TN_UPROBE_TYPE 0x746e0001u
+#define TN_KPROBE_TYPE 0x746e0002u
 
 /*
  * A broker that is being started has its listening socket as descriptor TN_LISTEN_FD, and as TN_TOLD_FD, if

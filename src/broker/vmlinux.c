@@ -17,8 +17,7 @@
     F(r13)                                                                                                   \
     F(r12)                                                                                                   \
     F(bp)                                                                                                    \
-    F(bx) F(r11) F(r10) F(r9) F(r8) F(ax) F(cx) F(dx) F(si) F(di) F(orig_ax) F(ip) F(cs) F(flags) F(sp)      \
-        F(ss)
+    F(bx) F(r11) F(r10) F(r9) F(r8) F(ax) F(cx) F(dx) F(si) F(di) F(orig_ax) F(ip) F(cs) F(flags) F(sp) F(ss)
 
 static int add_function(struct btf *btf, const char *name, int result, const char *const *arg,
                         const int *type, u32 n)
@@ -41,6 +40,12 @@ static int add_functions(struct btf *btf, int word, int any)
     int constant = btf__add_const(btf, 0), object = btf__add_ptr(btf, constant);
     int r = add_function(btf, TN_REPLACE_NAME, 0, replace, (const int[]){any, word}, TN_ARRAY_SIZE(replace));
 
+    int truth = btf__add_int(btf, "_Bool", 1, BTF_INT_BOOL), words = btf__add_ptr(btf, word);
+
+    if (!r)
+        r = add_function(btf, TN_SESSION_RETURN_NAME, truth, NULL, NULL, 0);
+    if (!r)
+        r = add_function(btf, TN_SESSION_COOKIE_NAME, words, NULL, NULL, 0);
     return r ? r
              : add_function(btf, TN_COPY_NAME, result, copy, (const int[]){any, number, object, word, word},
                             TN_ARRAY_SIZE(copy));

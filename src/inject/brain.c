@@ -29,7 +29,8 @@ void tn_brain_step(const char *name)
 
 u64 tn_brain_stash_size(const struct tn_attach_spec *spec)
 {
-    return spec->typed && spec->exit && !spec->syscall
+    return spec->session ? tn_stash_size(TN_SESSION_WORDS)
+           : spec->typed && spec->exit && !spec->syscall
                ? tn_stash_size(tn_stash_words(spec->prog.facts, &spec->args))
                : 0;
 }
@@ -102,8 +103,15 @@ int tn_brain_flush(struct tn_entry *c)
 
 int tn_brain_write(struct tn_entry *c, u64 addr, const struct tn_region *reg, const void *bytes, u64 len)
 {
+    return tn_brain_write_again(c, addr, reg, TN_WRITE_FRESH, 0, bytes, len);
+}
+
+int tn_brain_write_again(struct tn_entry *c, u64 addr, const struct tn_region *reg, enum tn_write_where where,
+                         u32 index, const void *bytes, u64 len)
+{
     for (u64 at = 0; at < len;) {
-        struct tn_write w = {.addr = addr + at, .region = (u32)(reg - c->st->region)};
+        struct tn_write w = {
+            .addr = addr + at, .region = (u32)(reg - c->st->region), .where = where, .index = index};
         u64 room = TN_WRITES_MAX - c->writes_len;
 
         if (room < sizeof(w) + 8) {
@@ -305,8 +313,8 @@ int tn_brain_attach(struct tn_brain *b, struct tn_attach_result *res)
     for (int tries = 0; r == 0 && !there; tries++) {
         tn_brain_step("choose");
         r = tn_choose(&c);
-        if (r < 0 && !c.no_puns && !strcmp(c.err->reason, tn_refusal_name(TN_REFUSE_NO_ROOM_PUNNED))) {
-            c.no_puns = true;
+        if (r < 0 && c.again) {
+            c.again = false;
             *c.err = (struct tn_error){};
             r = plan_all(&c, &there);
             continue;
@@ -343,6 +351,9 @@ done:
     res->threads = facts.threads;
     res->interrupted = facts.interrupted;
     free(c.inherited.undo);
+    free(c.plans);
+    free(c.before);
+    free(c.no_puns);
     for (u32 i = 0; r == 0 && i < c.nwishes; i++)
         res->places += c.wish[i].hook && !c.wish[i].loads;
     tn_plan_clear_wishes(&c);

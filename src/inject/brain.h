@@ -12,6 +12,15 @@
 #define TN_WRITES_MAX    32768u
 #define TN_RESTORERS_MAX 8u
 
+/* What was left of one file, by reason. */
+struct tn_tally {
+    struct {
+        char reason[48];
+        u32 n;
+    } row[12];
+    u32 nrows;
+};
+
 /* One job. */
 struct tn_entry {
     struct tn_brain *b;
@@ -20,12 +29,12 @@ struct tn_entry {
     struct tn_maps maps;
     struct tn_error *err;
     pid_t pid;
-    u64 place_addr, bias; /* in the target */
-    u64 counter;          /* the place's reference counter; 0: none */
+    u64 place_addr, bias; /* in the target: of the first place; of its file */
     u64 mod_lo, mod_hi;
-    const struct tn_planned *plan; /* of the place; NULL for system calls */
-    /* The entry of the function whose exits are hooked, where arguments are kept for them; NULL: none are. */
-    const struct tn_planned *before;
+    /* Of each place, and of the entry of the function whose exits are hooked, where something is kept for them (`before`
+       is NULL where nothing is); owned arrays. */
+    const struct tn_planned **plans, **before;
+    const struct tn_planned *plan; /* the first; NULL for system calls */
     /* What is to be patched: by address, without those that others write over. */
     struct tn_wish {
         const struct tn_patch *patch;
@@ -34,23 +43,32 @@ struct tn_entry {
         bool needed;       /* without a hook, but not to be left out */
         bool keeps;        /* the hook keeps arguments for the exits */
         bool loads;        /* the hook's is no program, but the agent's look at what has been loaded */
+        u32 place;         /* of the spec */
+        u16 mark;          /* of calls of the place that are left by a jump (mark.h); 0: none is */
+        u64 func;          /* address of the place; of system calls 0 */
+        u64 counter;       /* of the reference counter that goes with this one; 0: none */
+        u32 round;         /* so many of the link are at this very place before it */
         u32 ways;          /* bit k: the patch k places behind this one would do as well */
+        u8 way;            /* so many places behind the first one is the patch that was chosen */
+        bool dropped;      /* its place is left as it is */
         struct tn_pun pun; /* of a punned one that is not there already: chosen with the addresses */
         u64 leads;         /* a jump through a word (tn_patch.slot): what was there */
     } * wish;
     u32 nwishes;
-    bool no_puns; /* there was no room for a punned jump: breakpoints instead */
+    bool *no_puns; /* of each place, owned: there was no room for a punned jump, a breakpoint instead */
+    bool again;    /* … which was found just now: to be planned again */
     /* Returns from handlers, which lie in no function that is known: 0 where there is none. */
     struct tn_patch restorer[TN_RESTORERS_MAX];
     u32 nrestorers;
     struct tn_attach_result *res; /* where what is left is told */
+    struct tn_tally left;         /* of the places of a link of many */
     /* requests of the MAP order */
     struct tn_map_req req[TN_MAP_REQS_MAX];
     u32 nreq;
     int fds[TN_FDS_MAX];
     u32 nfds;
-    u32 place_need; /* bytes of near text that a place takes at most */
-    u32 next_spare; /* hook slots below were looked at */
+    u32 place_need;            /* bytes of near text that a place takes at most */
+    u32 next_spare, next_gone; /* hook slots and sites below were looked at */
     struct tn_range avoid[TN_MAP_REQS_MAX];
     u32 navoid;
     struct tn_borrow_facts borrowed;
@@ -74,6 +92,9 @@ struct tn_entry {
 int tn_brain_order(struct tn_entry *c, u32 op, u32 n, u64 a, u64 b, u64 third, const void *body, size_t len,
                    const int *fds, u32 nfds, void *ret, size_t nret);
 int tn_brain_write(struct tn_entry *c, u64 addr, const struct tn_region *reg, const void *bytes, u64 len);
+/* The same where it was handed out before. */
+int tn_brain_write_again(struct tn_entry *c, u64 addr, const struct tn_region *reg, enum tn_write_where where,
+                         u32 index, const void *bytes, u64 len);
 int tn_brain_flush(struct tn_entry *c);
 
 /* Tells the tests which step comes next. */
@@ -111,6 +132,8 @@ int tn_plan_vfork(struct tn_entry *c);
 bool tn_plan_breaks(const struct tn_entry *c);
 int tn_plan_guards(struct tn_entry *c);
 void tn_plan_clear_wishes(struct tn_entry *c);
+/* A place of many that cannot be hooked, for this reason: it is left as it is, and told of. */
+void tn_plan_leave_place(struct tn_entry *c, const char *reason);
 
 /* choose.c: all requests of the MAP order. */
 int tn_choose(struct tn_entry *c);

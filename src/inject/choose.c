@@ -215,6 +215,16 @@ static int want_near(struct tn_entry *c, u64 lo, u64 hi, u64 text, u64 records)
     return r < 0 ? r : want(c, TN_REGION_NEAR_TEXT, id, at + rec, len, PROT_READ | PROT_EXEC, false, -1, 0);
 }
 
+/* Is the program in another link? Two sessions of one call have each a word of their own. */
+static bool other_session(const struct tn_entry *c)
+{
+    for (u32 i = 0; i < c->st->nhooks; i++)
+        if (c->st->hook[i].state == TN_HOOK_LIVE && c->st->hook[i].prog == c->prog_bit &&
+            c->st->hook[i].link_index != c->spec->link_index)
+            return true;
+    return false;
+}
+
 /* Empty when a link is made while nothing is kept for the program: what calls have left there since would be taken for
    what later ones left (stash.h). */
 static int want_stash(struct tn_entry *c)
@@ -222,6 +232,11 @@ static int want_stash(struct tn_entry *c)
     const struct tn_region *known = tn_state_region(c->st, TN_REGION_STASH, c->spec->prog.prog_id);
     u64 size = tn_brain_stash_size(c->spec);
 
+    if (c->spec->session && c->prog_known && other_session(c))
+        return tn_fail(c->err, -EBUSY, "session_twice",
+                       "the program is in another session of process %d already, and what both keep would be "
+                       "mixed up: load it again for this one",
+                       c->pid);
     if (!size || (c->prog_known && tn_state_keeps(c->st, c->prog_bit)))
         return 0;
     if (!known)
@@ -251,6 +266,8 @@ static u32 tramp_bound(const struct tn_entry *c)
                                  c->nwishes ? (enum tn_place_kind)c->wish[0].patch->place : TN_PLACE_OFFSET,
                              .args = c->spec->typed ? &c->spec->args : NULL,
                              .replace = c->spec->replace,
+                             .session = c->spec->session,
+                             .stash = c->spec->session ? far : 0,
                              .follow = true,
                              .tp = TN_TP_SELF,
                              .at = 0x10000,
@@ -272,18 +289,24 @@ static u32 tramp_bound(const struct tn_entry *c)
                              .owner_pid = 1,
                              .rseq_cpu_off = 1};
     u8 code[TN_TRAMPOLINE_MAX];
-    int len;
+    u32 kinds = 0, bound = 0;
 
     for (u32 i = 0; i < c->nwishes; i++)
-        if (c->wish[i].hook && !c->wish[i].loads)
-            in.place = (enum tn_place_kind)c->wish[i].patch->place;
-    if (has_tails(c)) {
-        in.place = TN_PLACE_EXIT;
-        in.tail = TN_TAIL_RET;
+        kinds |= c->wish[i].hook ? 1u << c->wish[i].patch->place : 0;
+    if (has_tails(c))
+        kinds |= 1u << TN_PLACE_EXIT;
+    for (u32 place = TN_PLACE_ENTRY; place <= TN_PLACE_SYSEXIT; place++) {
+        int len;
+
+        in.place = (enum tn_place_kind)place;
+        in.tail = place == TN_PLACE_EXIT && has_tails(c) ? TN_TAIL_RET : TN_TAIL_NOT;
+        if (!(kinds >> place & 1))
+            continue;
+        len = tn_trampoline(&in, code, sizeof(code), NULL);
+        bound = TN_MAX(bound, len > 0 ? TN_MIN(TN_ROUND_UP((u32)len + TN_SPLICE_MAX, 64u), TN_TRAMPOLINE_MAX)
+                                      : TN_TRAMPOLINE_MAX);
     }
-    len = tn_trampoline(&in, code, sizeof(code), NULL);
-    return len > 0 ? TN_MIN(TN_ROUND_UP((u32)len + TN_SPLICE_MAX, 64u), TN_TRAMPOLINE_MAX)
-                   : TN_TRAMPOLINE_MAX;
+    return bound ? bound : TN_TRAMPOLINE_MAX;
 }
 
 /* Slots that an earlier link has left and that are large enough. */
@@ -291,7 +314,7 @@ static u32 spare(const struct tn_entry *c, u32 bound)
 {
     u32 n = 0;
 
-    for (u32 i = 0; i < c->st->nhooks; i++)
+    for (u32 i = 0; c->st->nspare && i < c->st->nhooks; i++)
         n += c->st->hook[i].state == TN_HOOK_SPARE && c->st->hook[i].tramp_cap >= bound;
     return n;
 }
@@ -301,7 +324,22 @@ static int by_addr(const void *x, const void *y)
     const struct tn_wish *a = x, *b = y;
     u64 one = a->patch->addr + a->bias, other = b->patch->addr + b->bias;
 
-    return one < other ? -1 : one > other;
+    if (one != other)
+        return one < other ? -1 : 1;
+    return a->place < b->place ? -1 : a->place > b->place;
+}
+
+/* By address; of several at one place, the first is made first. */
+static void sort_wishes(struct tn_entry *c)
+{
+    if (c->nwishes)
+        qsort(c->wish, c->nwishes, sizeof(*c->wish), by_addr);
+    for (u32 i = 1; i < c->nwishes; i++) {
+        const struct tn_wish *a = &c->wish[i - 1];
+        struct tn_wish *b = &c->wish[i];
+
+        b->round = a->patch->addr + a->bias == b->patch->addr + b->bias ? a->round + 1 : 0;
+    }
 }
 
 /* What lies so close together that one region serves it: its bounds, and how much of a region. */
@@ -311,9 +349,14 @@ static int want_near_all(struct tn_entry *c)
     int r = 0;
 
     c->place_need = TN_DISPLACED_MAX + bound + 64;
-    c->next_spare = 0;
-    if (c->nwishes)
-        qsort(c->wish, c->nwishes, sizeof(*c->wish), by_addr);
+    c->next_spare = c->next_gone = 0;
+    sort_wishes(c); /* what was chosen may begin elsewhere */
+    for (u32 i = 0; i < c->nwishes; i++)
+        if (c->spec->session && c->wish[i].round)
+            return tn_fail(c->err, -EBUSY, "session_twice",
+                           "two sessions of one link at the same place, or one at a function that is entered "
+                           "and left by the same instruction, at 0x%llx",
+                           (unsigned long long)(c->wish[i].patch->addr + c->wish[i].bias));
     for (u32 i = 0, k; i < c->nwishes && r == 0; i = k) {
         u64 lo = c->wish[i].patch->addr + c->wish[i].bias, hi = lo, text = 0, records = 256;
 
@@ -352,62 +395,174 @@ static int want_near_all(struct tn_entry *c)
 }
 
 /* How far behind a window a jump of it may end: not in bytes of another patch. */
-static struct tn_patch with_neighbours(const struct tn_entry *c, const struct tn_patch *patch, u64 bias)
+static u8 room_behind(const struct tn_entry *c, u64 end, u8 behind)
 {
-    struct tn_patch p = *patch;
-
-    for (u32 i = 0; i < c->st->nsites; i++) {
-        const struct tn_site *s = &c->st->site[i];
-        u64 end = p.addr + bias + p.len;
-
-        if (s->state >= TN_SITE_PATCHED && s->addr >= end && s->addr - end < p.behind)
-            p.behind = (u8)(s->addr - end);
-    }
-    return p;
+    for (s32 i; behind && (i = tn_state_overlap(c->st, end, behind, 0, -1)) >= 0;)
+        behind = (u8)(TN_MAX(c->st->site[i].addr, end) - end);
+    return behind;
 }
 
-static int choose_way(struct tn_entry *c, struct tn_stubs *stubs, struct tn_wish *w)
+static u64 begin_of(const struct tn_wish *w)
 {
-    for (u32 k = 0; w->ways >> k; k++) {
-        struct tn_patch p = with_neighbours(c, w->patch + k, w->bias);
-        int r;
+    return w->patch->addr + w->bias;
+}
 
-        if (!(w->ways >> k & 1))
+/* Where the last of the ways that there are begins: what ends before leaves it one. */
+static u64 last_begin(const struct tn_wish *w)
+{
+    u64 at = w->patch->addr;
+
+    for (u32 k = 1; w->ways >> k; k++)
+        if (w->ways >> k & 1)
+            at = TN_MAX(at, w->patch[k].addr);
+    return at + w->bias;
+}
+
+/*
+ * One of the ways there are, by address: behind what was chosen before, and so that what comes next has one left.
+ * `from`, `to`: the bytes between them. −ENOSPC: there was no room for a stub; −EBUSY: too close to another.
+ */
+static int choose_way(struct tn_entry *c, struct tn_stubs *stubs, struct tn_wish *w, u64 from, u64 to)
+{
+    bool room = true;
+
+    for (u32 k = 0; k == 0 || w->ways >> k; k++) {
+        struct tn_patch p = w->patch[k];
+        u64 at = p.addr + w->bias, end = at + p.len;
+        int r = 0;
+
+        if ((k && !(w->ways >> k & 1)) || at < from || end > to)
             continue;
-        r = p.punned ? tn_stubs_pun(stubs, &p, w->bias, &w->pun) : 0;
-        if (r == -ENOSPC)
-            continue;
+        if (p.punned && tn_look_site(c, at, &w->patch[k]) < 0) {
+            p.behind = TN_MIN(room_behind(c, end, p.behind), (u8)TN_MIN(to - end, 255ull));
+            r = tn_stubs_pun(stubs, &p, w->bias, &w->pun);
+            if (r == -ENOSPC) {
+                room = false;
+                continue;
+            }
+        }
         w->patch += k;
+        w->way = (u8)k;
         w->ways >>= k;
         return r;
     }
-    return tn_refuse(c->err, -ENOTSUP, TN_REFUSE_NO_ROOM_PUNNED, w->patch->addr, NULL);
+    return room ? -EBUSY : -ENOSPC;
 }
 
-/* Where punned jumps lead: before all else, which has a wider choice. */
+/* Where a chosen one ends, and the bytes that it depends on. */
+static u64 end_of(const struct tn_entry *c, const struct tn_wish *w)
+{
+    u64 at = w->patch->addr + w->bias;
+    s32 site = w->patch->punned ? tn_look_site(c, at, w->patch) : -1;
+
+    return at + w->patch->len +
+           (site >= 0          ? c->st->site[site].depends
+            : w->patch->punned ? w->pun.depends
+                               : 0);
+}
+
+/* No way for one of a place: a breakpoint, if that was not it already; or the place is left. */
+static int refuse_way(struct tn_entry *c, const struct tn_wish *w, int why)
+{
+    u64 at = w->patch->addr + w->bias;
+    const char *reason = why == -ENOSPC ? tn_refusal_name(TN_REFUSE_NO_ROOM_PUNNED) : "overlaps_patch";
+    bool puns = false;
+
+    for (u32 k = 0; k == 0 || w->ways >> k; k++)
+        puns |= w->patch[k].punned;
+    if (puns && c->no_puns && !c->no_puns[w->place]) {
+        c->no_puns[w->place] = c->again = true;
+        return 0;
+    }
+    if (c->spec->some && w->needed) {
+        for (u32 i = 0; i < c->nwishes; i++)
+            c->wish[i].dropped |= c->wish[i].needed && c->wish[i].place == w->place;
+        tn_plan_leave_place(c, reason);
+        return 0;
+    }
+    return why == -ENOSPC ? tn_refuse(c->err, -ENOTSUP, TN_REFUSE_NO_ROOM_PUNNED, w->patch->addr, NULL)
+                          : tn_fail(c->err, -EBUSY, reason,
+                                    "the code at 0x%llx is too close to another place of this link",
+                                    (unsigned long long)at);
+}
+
+static void forget_dropped(struct tn_entry *c)
+{
+    u32 n = 0;
+
+    for (u32 i = 0; i < c->nwishes; i++)
+        if (!c->wish[i].dropped)
+            c->wish[n++] = c->wish[i];
+    c->nwishes = n;
+}
+
+static int choose_ways(struct tn_entry *c, struct tn_stubs *stubs)
+{
+    const struct tn_wish *before = NULL;
+    u64 end = 0;
+    int r = 0;
+
+    for (u32 i = 0, k; i < c->nwishes && r == 0; i++) {
+        struct tn_wish *w = &c->wish[i];
+
+        if (w->dropped)
+            continue;
+        if (before && w->patch == before->patch - before->way &&
+            w->bias == before->bias) { /* at the same place */
+            w->patch = before->patch;
+            w->way = before->way;
+            w->pun = before->pun;
+            continue;
+        }
+        for (k = i + 1; k < c->nwishes && (c->wish[k].dropped || begin_of(&c->wish[k]) == begin_of(w));)
+            k++;
+        /* The same bytes for another reason: told apart when it is installed. */
+        bool same = before && begin_of(w) == begin_of(before);
+
+        r = choose_way(c, stubs, w, same ? 0 : end,
+                       k < c->nwishes && !same ? last_begin(&c->wish[k]) : ~0ull);
+        if (r == -ENOSPC || r == -EBUSY) {
+            r = refuse_way(c, w, r);
+            continue;
+        }
+        before = w;
+        end = TN_MAX(end, end_of(c, w));
+    }
+    if (r == 0 && c->again)
+        return -ENOSPC;
+    forget_dropped(c);
+    for (u32 i = 0; i < c->nwishes; i++)
+        if (c->wish[i].hook)
+            return r;
+    return r < 0 || !c->spec->some
+               ? r
+               : tn_fail(c->err, -ENOTSUP, "none_can_be_hooked",
+                         "none of the functions can be hooked in process %d: %s", c->pid, c->res->left_why);
+}
+
+/* How each place is patched, and where punned jumps lead: before all else, which has a wider choice. */
 static int want_stubs(struct tn_entry *c)
 {
     _clean_(tn_stubs_clear) struct tn_stubs s = {};
+    bool puns = false;
     u32 known;
     int r = 0;
 
     for (u32 i = 0; i < c->nwishes; i++)
-        r |= c->wish[i].patch->punned;
-    if (!r)
-        return 0;
-    r = tn_stubs_open(&s, &c->maps, NULL, 0, TN_STUB_PAGES);
-    for (u32 i = 0; i < c->st->nregions && r == 0; i++)
+        for (u32 k = 0; k == 0 || c->wish[i].ways >> k; k++)
+            puns |= c->wish[i].patch[k].punned;
+    if (puns)
+        r = tn_stubs_open(&s, &c->maps, NULL, 0, TN_STUB_PAGES);
+    for (u32 i = 0; i < c->st->nregions && r == 0 && puns; i++)
         if (c->st->region[i].kind == TN_REGION_STUBS)
             r = tn_stubs_add_page(&s, c->st->region[i].addr);
-    for (u32 i = 0; i < c->st->nsites && r == 0; i++)
+    for (u32 i = 0; i < c->st->nsites && r == 0 && puns; i++)
         for (u32 k = 0; k < c->st->site[i].njumps && r == 0; k++)
             if (c->st->site[i].state != TN_SITE_FREE && c->st->site[i].state != TN_SITE_GONE)
                 r = tn_stubs_add(&s, c->st->site[i].stub[k]);
     known = s.npages;
-    for (u32 i = 0; i < c->nwishes && r == 0; i++)
-        if (c->wish[i].patch->punned &&
-            tn_look_site(c, c->wish[i].patch->addr + c->wish[i].bias, c->wish[i].patch) < 0)
-            r = choose_way(c, &s, &c->wish[i]);
+    if (r == 0)
+        r = choose_ways(c, &s);
     for (u32 i = known; i < s.npages && r == 0; i++) {
         r = want(c, TN_REGION_STUBS, 0, s.page[i], TN_PAGE, PROT_READ | PROT_EXEC, false, -1, 0);
         if (r == 0 && c->navoid < TN_MAP_REQS_MAX)
@@ -423,6 +578,7 @@ int tn_choose(struct tn_entry *c)
 
     c->nreq = c->nfds = c->navoid = 0;
     c->prog_known = false;
+    sort_wishes(c);
     r = want_stubs(c);
     if (r == 0)
         r = want_near_all(c);

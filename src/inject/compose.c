@@ -195,21 +195,15 @@ static void wire(struct tn_place_req *q, const struct tn_patch *p, u64 bias, con
     memcpy(q->change.insn_at, out->insn_at, sizeof(q->change.insn_at));
 }
 
-/* A site whose code is gone, near enough, not taken by this job yet: from `after` on. −1: none. */
-static s32 gone_site(const struct tn_entry *c, const struct near *n, const struct tn_place_req *q,
-                     u32 nplaces, u32 after)
+/* A site whose code is gone, near enough; none is looked at twice in a job. −1: none. */
+static s32 gone_site(struct tn_entry *c, const struct near *n)
 {
-    for (u32 i = after; i < c->st->nsites; i++) {
-        const struct tn_site *s = &c->st->site[i];
-        bool taken = false;
+    while (c->st->ngone && c->next_gone < c->st->nsites) {
+        const struct tn_site *s = &c->st->site[c->next_gone++];
 
-        if (s->state != TN_SITE_GONE || s->displaced < n->text->addr ||
-            s->displaced - n->text->addr >= n->text->len)
-            continue;
-        for (const struct tn_place_req *o = q - nplaces; o < q; o++)
-            taken |= o->site == (s32)i;
-        if (!taken)
-            return (s32)i;
+        if (s->state == TN_SITE_GONE && s->displaced >= n->text->addr &&
+            s->displaced - n->text->addr < n->text->len)
+            return (s32)(c->next_gone - 1);
     }
     return -1;
 }
@@ -256,10 +250,18 @@ static int write_stubs(struct tn_entry *c, const struct tn_pun *pun, const struc
     return r;
 }
 
+/* Where the last hook of what is patched at `addr` goes on; 0: nothing is. */
+static u64 site_past(const struct tn_entry *c, u64 addr)
+{
+    for (u32 k = tn_state_near(c->st, addr); k; k = c->st->site[k - 1].next_near)
+        if (c->st->site[k - 1].state >= TN_SITE_PATCHED && c->st->site[k - 1].addr == addr)
+            return c->st->site[k - 1].hook_return;
+    return 0;
+}
+
 /* Displaced instructions of a place: those of its site if it was ever patched, else new ones, in the memory of a
-   site whose code is gone if there is one. `nplaces`: places before this one in its request. */
-static int make_site(struct tn_entry *c, struct near *n, const struct tn_wish *w, struct tn_place_req *q,
-                     u32 nplaces)
+   site whose code is gone if there is one. */
+static int make_site(struct tn_entry *c, struct near *n, const struct tn_wish *w, struct tn_place_req *q)
 {
     const struct tn_patch *p = w->patch;
     const u64 bias = w->bias;
@@ -268,16 +270,18 @@ static int make_site(struct tn_entry *c, struct near *n, const struct tn_wish *w
     u64 past = 0;
     int r = -ENOENT;
 
-    for (const struct tn_place_req *o = q - nplaces; p->rounds && o < q; o++)
-        if (o->change.addr == p->rounds + bias)
-            past = o->hook_return;
-    if (p->rounds && p->rounds != p->addr && !past)
-        return -EPROTO;
-
+    if (p->rounds && p->rounds != p->addr) {
+        past = site_past(c, p->rounds + bias);
+        if (!past)
+            return -EPROTO;
+    }
     q->common = w->common;
+    q->keeps = w->keeps;
+    q->counter = w->counter;
+    q->mark = w->mark;
     q->site = tn_look_site(c, p->addr + bias, p);
     q->slot = -1;
-    q->func = !p->tail && (p->place == TN_PLACE_ENTRY || p->place == TN_PLACE_EXIT) ? c->place_addr : 0;
+    q->func = !p->tail && (p->place == TN_PLACE_ENTRY || p->place == TN_PLACE_EXIT) ? w->func : 0;
     q->region = (u32)(n->text - c->st->region);
     if (q->site >= 0) {
         const struct tn_site *s = &c->st->site[q->site];
@@ -293,7 +297,7 @@ static int make_site(struct tn_entry *c, struct near *n, const struct tn_wish *w
         q->displaced_len = s->displaced_len;
         return 0;
     }
-    for (s32 i = -1; r < 0 && (i = gone_site(c, n, q, nplaces, (u32)(i + 1))) >= 0;) {
+    for (s32 i; r < 0 && (i = gone_site(c, n)) >= 0;) {
         const struct tn_site *s = &c->st->site[i];
 
         q->head = s->head;
@@ -325,7 +329,9 @@ static int make_site(struct tn_entry *c, struct near *n, const struct tn_wish *w
     if (r < 0)
         return r;
     wire(q, p, bias, bytes, &out);
-    return tn_brain_write(c, q->displaced, n->text, code, out.len);
+    return q->site < 0
+               ? tn_brain_write(c, q->displaced, n->text, code, out.len)
+               : tn_brain_write_again(c, q->displaced, n->text, TN_WRITE_SITE, (u32)q->site, code, out.len);
 }
 
 /* What only unwind information knows is planned for as if it were inside of a function: it may be a piece of
@@ -337,17 +343,50 @@ static enum tn_place_kind place_of(const struct tn_entry *c, const struct tn_pat
     return known && p->place == TN_PLACE_OFFSET ? TN_PLACE_ENTRY : (enum tn_place_kind)p->place;
 }
 
-/* The link's, and which of those that had its number: whoever is still in a trampoline of an earlier one writes
-   another's marks. */
-#define MARK_LINK 0x1fffu
-static u32 mark_id(const struct tn_entry *c)
+/* Marks that are some hook's: whoever is still in a trampoline that is retired writes them, too. */
+struct marks {
+    u64 used[(TN_MARK_ID + 1) / 64];
+};
+static bool mark_used(const struct marks *m, u32 id)
 {
-    _Static_assert(TN_MAX_LINKS < MARK_LINK, "a link's number and one");
-    return (u32)((c->spec->link_index + 1) | (c->st->next_order << 13 & TN_MARK_ID));
+    return m->used[id / 64] >> (id % 64) & 1;
 }
 
-/* What calls have left behind that an earlier link of this number has marked. */
-static int wipe_marks(struct tn_entry *c)
+/* Each place whose calls may be left by a jump has a mark of its own. */
+static int give_marks(struct tn_entry *c, struct marks *ours)
+{
+    _free_ u16 *of_place = calloc(c->spec->nothers + 1, sizeof(*of_place));
+    struct marks all = {.used = {1}};
+    u32 next = (u32)c->st->next_order, left = TN_MARK_ID;
+
+    if (!of_place)
+        return -ENOMEM;
+    for (u32 i = 0; i < c->st->nhooks; i++)
+        if (c->st->hook[i].state >= TN_HOOK_LIVE)
+            all.used[(c->st->hook[i].mark & TN_MARK_ID) / 64] |= 1ull << (c->st->hook[i].mark % 64);
+    for (u32 i = 0; i < c->nwishes; i++) {
+        struct tn_wish *w = &c->wish[i];
+        u16 *mark = &of_place[w->place];
+
+        if (!w->patch->tail)
+            continue;
+        for (; !*mark && left; left--, next++)
+            if (!mark_used(&all, next & TN_MARK_ID)) {
+                *mark = next & TN_MARK_ID;
+                all.used[*mark / 64] |= 1ull << (*mark % 64);
+                ours->used[*mark / 64] |= 1ull << (*mark % 64);
+            }
+        if (!*mark)
+            return tn_fail(c->err, -ENOSPC, "too_many_marks",
+                           "process %d has %u functions that are left by a jump and hooked there already",
+                           c->pid, (u32)TN_MARK_ID);
+        w->mark = *mark;
+    }
+    return 0;
+}
+
+/* What calls have left behind that were marked so for an earlier link. */
+static int wipe_marks(struct tn_entry *c, const struct marks *ours)
 {
     const struct tn_region *marks = tn_state_region(c->st, TN_REGION_MARKS, 0);
     const u64 none = 0;
@@ -357,7 +396,7 @@ static int wipe_marks(struct tn_entry *c)
     for (u64 at = 0; marks && at < marks->len && r == 0; at += sizeof(word)) {
         r = tn_peek(c->pid, marks->addr + at, word, TN_MIN(sizeof(word), marks->len - at));
         for (u32 i = 0; i < TN_ARRAY_SIZE(word) && r == 0; i++)
-            if ((word[i] & MARK_LINK) == c->spec->link_index + 1)
+            if (word[i] && mark_used(ours, word[i] & TN_MARK_ID))
                 r = tn_brain_write(c, marks->addr + at + 8 * i, marks, &none, sizeof(none));
     }
     return r;
@@ -382,6 +421,7 @@ static int common_in(const struct tn_entry *c, const struct tn_prog_slot *prog, 
                                 .args = s->typed ? &s->args : NULL,
                                 .replace = s->replace,
                                 .stash = prog->stash,
+                                .session = s->session,
                                 .follow = s->follow,
                                 .tp = (enum tn_tp_how)facts->tp_how,
                                 .gate = tn_state_region(c->st, TN_REGION_GATES, 0)->addr + s->link_index,
@@ -391,7 +431,6 @@ static int common_in(const struct tn_entry *c, const struct tn_prog_slot *prog, 
                                 .leave = agent + leave,
                                 .prog_bit = c->prog_bit,
                                 .marks = marks ? marks->addr : 0,
-                                .mark_id = mark_id(c),
                                 .only = s->nr,
                                 .calls = calls ? calls->addr : 0,
                                 .footprint = s->prog.footprint,
@@ -409,7 +448,7 @@ static int common_in(const struct tn_entry *c, const struct tn_prog_slot *prog, 
    only by a few bytes. */
 static int use_spare(struct tn_entry *c, struct tn_tramp_in *in, u8 *code, struct tn_place_req *q)
 {
-    for (; c->next_spare < c->st->nhooks; c->next_spare++) {
+    for (; c->st->nspare && c->next_spare < c->st->nhooks; c->next_spare++) {
         const struct tn_hook_slot *sp = &c->st->hook[c->next_spare];
         int len;
 
@@ -451,14 +490,15 @@ static int make_hook(struct tn_entry *c, struct near *n, const struct tn_wish *w
                      const struct tn_tramp_in *common, const struct tn_proc *facts, struct tn_place_req *q)
 {
     const struct tn_region *rec = n->rec, *text = n->text;
-    const struct tn_attach_spec *s = c->spec;
     const struct tn_patch *p = w->patch;
+    enum tn_write_where where = TN_WRITE_FRESH;
     const u64 bias = w->bias;
+    const struct tn_attach_spec *s = c->spec;
     struct tn_tramp_in in = *common;
     u8 code[TN_TRAMPOLINE_MAX];
     struct tn_hook hook;
     /* Of a system call as Linux has it: behind the instruction. */
-    u64 ip = p->place == TN_PLACE_EXIT       ? c->place_addr
+    u64 ip = p->place == TN_PLACE_EXIT       ? w->func
              : p->place == TN_PLACE_SYSENTER ? p->resume + bias + 2
                                              : p->addr + bias;
     u64 prog = common->text_at;
@@ -471,12 +511,14 @@ static int make_hook(struct tn_entry *c, struct near *n, const struct tn_wish *w
     in.unless = p->unless;
     in.slot = p->slot ? p->slot + bias : 0;
     in.leads = w->leads;
+    in.mark_id = w->mark;
     if (w->loads)
         r = loads_in(c, &in, &prog);
     if (r < 0)
         return r;
     len = use_spare(c, &in, code, q);
     if (len) {
+        where = TN_WRITE_HOOK;
         text = &c->st->region[q->region];
         rec = tn_state_region(c->st, TN_REGION_NEAR_RECORDS, text->id);
         if (!rec)
@@ -497,14 +539,14 @@ static int make_hook(struct tn_entry *c, struct near *n, const struct tn_wish *w
     }
     hook = (struct tn_hook){.prog = prog,
                             .func_ip = ip,
-                            .cookie = s->cookie,
+                            .cookie = tn_spec_place(s, w->place)->cookie,
                             .stats = (u64) & ((struct tn_link_stats *)facts->stats)[s->link_index],
                             .proc = in.proc,
                             .next = q->hook_return,
                             .link_index = s->link_index,
                             .prog_bit = c->prog_bit};
-    r = tn_brain_write(c, q->hook, rec, &hook, sizeof(hook));
-    return r < 0 ? r : tn_brain_write(c, q->tramp, text, code, (u64)len);
+    r = tn_brain_write_again(c, q->hook, rec, where, (u32)q->slot, &hook, sizeof(hook));
+    return r < 0 ? r : tn_brain_write_again(c, q->tramp, text, where, (u32)q->slot, code, (u64)len);
 }
 
 /* As many places as one order has room for. */
@@ -524,20 +566,38 @@ static int install(struct tn_entry *c, const struct tn_install_req *req, const s
     return tn_brain_order(c, TN_ORDER_INSTALL, req->nplaces, 0, 0, 0, body, size, NULL, 0, ret, sizeof(*ret));
 }
 
-/* What serves all links is installed before what needs it. */
-static void serve_all_first(struct tn_entry *c, u32 *ret_ncommon)
+/* What the places of one group have taken of the near regions. */
+static void tell_used(const struct tn_entry *c, const struct near *near, u32 nnear,
+                      struct tn_install_req *req)
 {
-    u32 n = 0;
-
-    for (u32 i = 0; i < c->nwishes; i++) {
-        struct tn_wish w = c->wish[i];
-
-        if (w.hook)
-            continue;
-        memmove(&c->wish[n + 1], &c->wish[n], (i - n) * sizeof(w));
-        c->wish[n++] = w;
+    req->nused = 0;
+    for (u32 i = 0; i < nnear; i++) {
+        req->used[req->nused].region = (u32)(near[i].text - c->st->region);
+        req->used[req->nused++].used = near[i].text_used;
+        req->used[req->nused].region = (u32)(near[i].rec - c->st->region);
+        req->used[req->nused++].used = near[i].rec_used;
     }
-    *ret_ncommon = n;
+}
+
+/* At least one order, which tells what has been taken. `more`: other groups follow. */
+static int install_all(struct tn_entry *c, struct tn_install_req *req, const struct tn_place_req *place,
+                       u32 n, bool more, struct tn_install_facts *ret)
+{
+    u32 done = 0;
+    int r;
+
+    do {
+        struct tn_install_facts facts_of_it = {};
+
+        req->nplaces = TN_MIN(n - done, (u32)BATCH);
+        req->more = more || done + req->nplaces < n;
+        r = install(c, req, place + done, &facts_of_it);
+        ret->hold_ns_max = TN_MAX(ret->hold_ns_max, facts_of_it.hold_ns_max);
+        ret->threads = facts_of_it.threads;
+        ret->interrupted = facts_of_it.interrupted;
+        done += req->nplaces;
+    } while (done < n && r == 0);
+    return r;
 }
 
 /* The handler that the kernel is to have, which knows where the process's signals are kept. */
@@ -591,15 +651,57 @@ static int take_signals(struct tn_entry *c, u64 handler)
                                   TN_MAX(c->spec->wait_ms, SIGNALS_MS), NULL, 0, NULL, 0, NULL, 0);
 }
 
+/*
+ * What is installed together, one after the other: first what serves all links, and then needs SIGTRAP for itself; jumps out
+ * of a function last, since what they mark is to be seen where they lead, and with them those that are led past a hook, which
+ * must be there. In each of these a link's second hook at the same place comes after its first.
+ */
+enum phase { COMMON, PLACES, LATE, PHASES };
+static enum phase phase_of(const struct tn_wish *w)
+{
+    if (w->patch->tail == TN_TAIL_LEAVE || (w->patch->rounds && w->patch->rounds != w->patch->addr))
+        return LATE;
+    return w->hook ? PLACES : COMMON;
+}
+
+struct group {
+    enum phase phase;
+    u32 round;
+    struct tn_place_req *place;
+    u32 n;
+    bool lost; /* what counts vfork children, or touches masks and handlers, could not be had */
+};
+
+static int compose_one(struct tn_entry *c, const struct tn_wish *w, struct near *near, u32 *nnear,
+                       const struct tn_tramp_in *common, const struct tn_proc *facts, struct group *g)
+{
+    struct near *k = near_for(c, near, nnear, w->patch->addr + w->bias);
+    struct tn_place_req *q = &g->place[g->n];
+    int r;
+
+    *q = (struct tn_place_req){};
+    r = k ? make_site(c, k, w, q) : 0;
+    if (!w->hook && !w->needed && (!k || r < 0)) { /* one that cannot be counted is left as it is */
+        *c->err = (struct tn_error){};
+        g->lost |= tn_guard_needed(w->patch->nr) || w->patch->nr == TN_NR_UNKNOWN;
+        return 0;
+    }
+    if (!k)
+        return tn_fail(c->err, -ENOSPC, "no_room_near", "the memory near the code is full");
+    if (r == 0 && w->hook)
+        r = make_hook(c, k, w, common, facts, q);
+    g->n += r == 0;
+    return r;
+}
+
 int tn_compose_links(struct tn_entry *c, const struct tn_prog_slot *prog, const struct tn_proc *facts,
                      struct tn_install_facts *ret)
 {
     _free_ struct tn_place_req *place = calloc(c->nwishes, sizeof(*place));
-    struct tn_install_req req = {
-        .link_index = c->spec->link_index, .prog = *prog, .stuck_ms = STUCK_MS, .counter = c->counter};
-    u32 n = 0, first = 0, nnear = 0, ncommon = 0;
-    bool lost = false;
-    u64 handler = 0;
+    struct tn_install_req req = {.link_index = c->spec->link_index, .prog = *prog, .stuck_ms = STUCK_MS};
+    u32 nnear = 0, rounds = 0, left = c->nwishes;
+    struct marks marks = {};
+    bool begun = false;
     struct tn_tramp_in common;
     struct near near[4];
     u8 head[HEAD];
@@ -609,71 +711,46 @@ int tn_compose_links(struct tn_entry *c, const struct tn_prog_slot *prog, const 
         return -ENOMEM;
     r = common_in(c, prog, facts, head, &common);
     if (r == 0)
-        r = wipe_marks(c);
+        r = give_marks(c, &marks);
     if (r == 0)
-        serve_all_first(c, &ncommon);
-    /* Jumps out of the function last: what they mark is to be seen where they lead; and those that are led past a hook
-       come behind it. */
-    for (u32 i = 0; i < 2 * c->nwishes && r == 0; i++) {
-        const struct tn_wish *w = &c->wish[i % c->nwishes];
-        bool late =
-            w->patch->tail == TN_TAIL_LEAVE || (w->patch->rounds && w->patch->rounds != w->patch->addr);
-        struct near *k;
+        r = wipe_marks(c, &marks);
+    for (u32 i = 0; i < c->nwishes; i++)
+        rounds = TN_MAX(rounds, c->wish[i].round + 1);
+    for (u32 step = 0; step < PHASES * rounds && left && r == 0; step++) {
+        struct group g = {.phase = (enum phase)(step / rounds), .round = step % rounds, .place = place};
+        u32 before = left;
+        u64 handler = 0;
 
-        if (i == c->nwishes)
-            first = n;
-        if (late != (i >= c->nwishes))
-            continue;
-        k = near_for(c, near, &nnear, w->patch->addr + w->bias);
-        place[n].keeps = w->keeps;
-        if (k)
-            r = make_site(c, k, w, &place[n], n);
-        if (!w->hook && !w->needed && (!k || r < 0)) { /* one that cannot be counted is left as it is */
-            *c->err = (struct tn_error){};
-            r = 0;
-            ncommon--;
-            if (tn_guard_needed(w->patch->nr) || w->patch->nr == TN_NR_UNKNOWN)
-                lost = true;
-            continue;
+        for (u32 i = 0; i < c->nwishes && r == 0; i++) {
+            const struct tn_wish *w = &c->wish[i];
+
+            if (w->round != g.round || phase_of(w) != g.phase)
+                continue;
+            u32 n = g.n;
+
+            r = compose_one(c, w, near, &nnear, &common, facts, &g);
+            req.vfork_done |= g.n > n && w->common && tn_wants(&tn_wanted_vforks, w->patch->nr);
+            left--;
         }
-        if (!k)
-            return tn_fail(c->err, -ENOSPC, "no_room_near", "the memory near the code is full");
-        if (r == 0 && w->hook)
-            r = make_hook(c, k, w, &common, facts, &place[n]);
-        req.vfork_done |= w->common && tn_wants(&tn_wanted_vforks, w->patch->nr);
-        n++;
-    }
-    if (r == 0 && tn_plan_breaks(c) && c->st->signals != TN_SIGNALS_ON)
-        r = lost ? tn_fail(c->err, -ENOSPC, "no_room_near", "the memory near the code is full")
-                 : make_handler(c, near, nnear, facts, &handler);
-    if (r < 0)
-        return r;
-    for (u32 i = 0; i < nnear; i++) {
-        req.used[req.nused].region = (u32)(near[i].text - c->st->region);
-        req.used[req.nused++].used = near[i].text_used;
-        req.used[req.nused].region = (u32)(near[i].rec - c->st->region);
-        req.used[req.nused++].used = near[i].rec_used;
-    }
-    r = tn_brain_flush(c);
-    r = r < 0 ? r : tn_look_take(c);
-    if (r < 0)
-        return r;
-    tn_brain_step("install");
-    for (u32 done = 0; done < n && r == 0; done += req.nplaces) {
-        struct tn_install_facts facts_of_it = {};
-        bool common = done < ncommon;
-
-        if (handler && done == ncommon)
+        if (r == 0 && step == 0 && tn_plan_breaks(c) && c->st->signals != TN_SIGNALS_ON)
+            r = g.lost ? tn_fail(c->err, -ENOSPC, "no_room_near", "the memory near the code is full")
+                       : make_handler(c, near, nnear, facts, &handler);
+        if (r < 0 || (left == before && !handler))
+            continue;
+        r = tn_brain_flush(c);
+        if (r == 0)
+            r = tn_look_take(c);
+        if (r < 0)
+            continue;
+        tell_used(c, near, nnear, &req);
+        tn_brain_step("install");
+        begun = true;
+        r = install_all(c, &req, place, g.n, left > 0, ret);
+        if (r == 0 && handler)
             r = take_signals(c, handler);
-        req.nplaces = TN_MIN((common ? ncommon : done < first ? first : n) - done, (u32)BATCH);
-        req.counter = common ? 0 : c->counter;
-        r = r < 0 ? r : install(c, &req, place + done, &facts_of_it);
-        ret->hold_ns_max = TN_MAX(ret->hold_ns_max, facts_of_it.hold_ns_max);
-        ret->threads = facts_of_it.threads;
-        ret->interrupted = facts_of_it.interrupted;
-        /* A link stands whole or not at all. */
-        if (r < 0 && done)
-            tn_brain_order(c, TN_ORDER_UNLINK, 0, req.link_index, 0, 0, NULL, 0, NULL, 0, NULL, 0);
     }
+    /* A link stands whole or not at all. */
+    if (r < 0 && begun)
+        tn_brain_order(c, TN_ORDER_UNLINK, 0, req.link_index, 0, 0, NULL, 0, NULL, 0, NULL, 0);
     return r;
 }

@@ -111,25 +111,20 @@ static int elf_dynsym(int fd, const char *name, u64 *ret_value)
 
 static const struct tn_planned *remembered(const struct tn_brain *b, const struct tn_planned *key)
 {
-    for (u32 i = 0; i < b->ncache; i++) {
-        const struct tn_planned *p = b->cache[i];
+    const struct tn_planned *p = tn_plans_find(&b->fresh, key);
 
-        if (p->place == TN_PLANNED_SYMBOL && p->dev == key->dev && p->ino == key->ino &&
-            p->mtime_ns == key->mtime_ns && p->size == key->size && !strcmp(p->symbol, key->symbol))
-            return p;
-    }
-    return NULL;
+    return p ? p : tn_plans_find(b->cache, key);
 }
 
 static void remember(struct tn_brain *b, const struct tn_planned *key, u64 value)
 {
-    struct tn_planned *p = b->nfresh < TN_FRESH_MAX ? malloc(sizeof(*p)) : NULL;
+    struct tn_planned *p = malloc(sizeof(*p));
 
     if (!p)
         return;
     memcpy(p, key, sizeof(*p));
     p->addr = value;
-    b->fresh[b->nfresh++] = p;
+    (void)tn_plans_add(&b->fresh, p);
 }
 
 int tn_dynsym(struct tn_brain *b, int fd, const char *name, u64 *ret_value)
@@ -141,11 +136,7 @@ int tn_dynsym(struct tn_brain *b, int fd, const char *name, u64 *ret_value)
 
     if (!key || fstat(fd, &sb) < 0)
         return -ENOENT;
-    key->dev = sb.st_dev;
-    key->ino = sb.st_ino;
-    key->mtime_ns = (u64)sb.st_mtim.tv_sec * 1000000000ull + (u64)sb.st_mtim.tv_nsec;
-    key->size = (u64)sb.st_size;
-    key->place = TN_PLANNED_SYMBOL;
+    *key = tn_plans_key(&sb, 0, TN_PLANNED_SYMBOL);
     snprintf(key->symbol, sizeof(key->symbol), "%s", name);
     known = remembered(b, key);
     if (known) {

@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -65,6 +66,8 @@ static bool hands_end(struct tn_hands *h, enum errand errand, bool last)
 
     if (pid == 0) {
         prctl(PR_SET_NAME, "tenon-hands");
+        (void)setpriority(PRIO_PROCESS, 0,
+                          -20); /* while they wait for a processor, so do those whom they hold */
         h->last = last;
         if (errand == SERVE)
             tn_hands_serve(h);
@@ -97,9 +100,15 @@ static void run_hands(struct tn_hands *h, enum errand errand)
 
 static void close_gates(const struct tn_hands *h)
 {
-    for (u32 i = 0; i < h->st->nhooks; i++)
-        if (h->st->hook[i].state == TN_HOOK_LIVE && h->st->hook[i].link_index < TN_MAX_LINKS)
-            (void)!pwrite(h->g->gates, "", 1, h->st->hook[i].link_index);
+    for (u32 i = 0; i < h->st->nhooks; i++) {
+        const struct tn_hook_slot *slot = &h->st->hook[i];
+
+        /* Once for each link that has hooks in a row. */
+        if (slot->state == TN_HOOK_LIVE && slot->link_index < TN_MAX_LINKS &&
+            (!i || h->st->hook[i - 1].state != TN_HOOK_LIVE ||
+             h->st->hook[i - 1].link_index != slot->link_index))
+            (void)!pwrite(h->g->gates, "", 1, slot->link_index);
+    }
 }
 
 void tn_guardian_run(const struct tn_guardian *given)

@@ -30,8 +30,30 @@ static void fill_marker(struct tn_hands *h, struct tn_proc *p)
     p->undo_count = TN_UNDO_COUNT;
 }
 
-static int order_write(struct tn_hands *h, u64 addr, u32 index, u8 *bytes, u64 len, struct tn_error *err)
+/* In what was handed out already, only a spare slot, proved empty, or what served code that is gone may be written
+   again. */
+static bool may_write_again(const struct tn_state *st, const struct tn_write *w)
 {
+    if (w->where == TN_WRITE_SITE && w->index < st->nsites) {
+        const struct tn_site *s = &st->site[w->index];
+
+        return s->state == TN_SITE_GONE && w->addr >= s->displaced &&
+               w->addr + w->len <= s->displaced + s->displaced_len;
+    }
+    if (w->where == TN_WRITE_HOOK && w->index < st->nhooks) {
+        const struct tn_hook_slot *s = &st->hook[w->index];
+
+        return s->state == TN_HOOK_SPARE &&
+               ((w->addr >= s->tramp && w->addr + w->len <= s->tramp + s->tramp_cap) ||
+                (w->addr >= s->hook && w->addr + w->len <= s->hook + sizeof(struct tn_hook)));
+    }
+    return false;
+}
+
+static int order_write(struct tn_hands *h, const struct tn_write *w, u8 *bytes, struct tn_error *err)
+{
+    u32 index = w->region;
+    u64 addr = w->addr, len = w->len;
     const struct tn_region *reg = index < TN_STATE_REGIONS ? &h->st->region[index] : NULL;
     bool near = reg && (reg->kind == TN_REGION_NEAR_TEXT || reg->kind == TN_REGION_NEAR_RECORDS);
     const u64 none = 0; /* all that calls find of ours where they leave marks */
@@ -43,24 +65,8 @@ static int order_write(struct tn_hands *h, u64 addr, u32 index, u8 *bytes, u64 l
                (reg->kind == TN_REGION_MARKS && len == sizeof(none) && !memcmp(bytes, &none, len)));
     int r;
 
-    if (ok && near && addr - reg->addr < reg->used) {
-        /* In what was handed out already: only a spare slot, proved empty, or what served code that is gone may be
-           written again. */
-        ok = false;
-        for (u32 i = 0; i < h->st->nsites && !ok; i++) {
-            const struct tn_site *s = &h->st->site[i];
-
-            ok = s->state == TN_SITE_GONE && addr >= s->displaced &&
-                 addr + len <= s->displaced + s->displaced_len;
-        }
-        for (u32 i = 0; i < h->st->nhooks && !ok; i++) {
-            const struct tn_hook_slot *s = &h->st->hook[i];
-
-            ok = s->state == TN_HOOK_SPARE &&
-                 ((addr >= s->tramp && addr + len <= s->tramp + s->tramp_cap) ||
-                  (addr >= s->hook && addr + len <= s->hook + sizeof(struct tn_hook)));
-        }
-    }
+    if (ok && near && addr - reg->addr < reg->used)
+        ok = may_write_again(h->st, w);
     if (!ok)
         return tn_fail(err, -EPROTO, "bad_order", "the injector wanted to write where it may not");
     if (reg->kind == TN_REGION_PROC && addr == reg->addr && len == sizeof(struct tn_proc))
@@ -89,7 +95,7 @@ static int order_writes(struct tn_hands *h, u32 n, u8 *body, u64 len, struct tn_
         len -= sizeof(w);
         if (w.len > len || TN_ROUND_UP((u64)w.len, 8ull) > len)
             return -EPROTO;
-        r = order_write(h, w.addr, w.region, body, w.len, err);
+        r = order_write(h, &w, body, err);
         body += TN_ROUND_UP((u64)w.len, 8ull);
         len -= TN_ROUND_UP((u64)w.len, 8ull);
     }
@@ -98,7 +104,8 @@ static int order_writes(struct tn_hands *h, u32 n, u8 *body, u64 len, struct tn_
 
 /* What a dead holder has left: its bytes are put back by the same protocol. The injector has compared `orig`
    with the file; that memory holds `patched` is proved here, as for every change. */
-static int order_take(struct tn_hands *h, u64 proc, const struct tn_undo *undo, u32 n, struct tn_error *err)
+static int order_take(struct tn_hands *h, u64 proc, const struct tn_undo *undo, u32 n, bool last,
+                      struct tn_error *err)
 {
     _free_ struct tn_change *changes = calloc(n ? n : 1, sizeof(*changes));
     struct tn_maps maps _clean_(tn_maps_clear) = {};
@@ -134,7 +141,9 @@ static int order_take(struct tn_hands *h, u64 proc, const struct tn_undo *undo, 
     for (u32 i = 0; i < n && r >= 0; i++)
         if (undo[i].len == TN_UNDO_COUNTER && tn_maps_data(&maps, undo[i].addr, sizeof(u16)))
             tn_counter_move(&h->t, undo[i].addr, -(s32)undo[i].raised);
-    return r < 0 ? r : tn_tracee_write(&h->t, proc + offsetof(struct tn_proc, held), &held, sizeof(held));
+    return r < 0 || !last
+               ? r
+               : tn_tracee_write(&h->t, proc + offsetof(struct tn_proc, held), &held, sizeof(held));
 }
 
 /* ---------------------------------------------------------------------------------- job */
@@ -200,6 +209,7 @@ static int serve_order(struct tn_hands *h, struct tn_order *o, u8 *body, u64 len
     const void *extra = NULL;
     size_t nextra = 0;
     int pass = -1;
+    u32 prog;
 
     switch ((enum tn_order_op)o->op) {
     case TN_ORDER_HELLO:
@@ -242,11 +252,11 @@ static int serve_order(struct tn_hands *h, struct tn_order *o, u8 *body, u64 len
         reply.err = order_signals(h, o->a, o->b, (u32)TN_MIN(o->c, 600000ull), &reply.why);
         break;
     case TN_ORDER_UNLINK:
-        reply.err = h->borrowed ? -EPROTO : tn_hands_unlink(h, (u32)o->a, &reply.why);
+        reply.err = h->borrowed ? -EPROTO : tn_hands_unlink(h, (u32)o->a, &prog, &reply.why);
         break;
     case TN_ORDER_TAKE:
         reply.err = len == o->n * sizeof(struct tn_undo)
-                        ? order_take(h, o->a, (const struct tn_undo *)body, o->n, &reply.why)
+                        ? order_take(h, o->a, (const struct tn_undo *)body, o->n, o->b, &reply.why)
                         : -EPROTO;
         break;
     case TN_ORDER_RUN_TO:
@@ -302,6 +312,9 @@ static void serve_job(struct tn_hands *h, int job)
     bool orders = false;
 
     h->t.hup[1] = job;
+    /* Before the injector looks for room, where much of it is taken by what was unlinked since. */
+    if (!h->held && h->st->nhooks - h->st->nlive - h->st->nspare > TN_STATE_HOOKS / 4)
+        tn_hands_reclaim(h);
     h->t.hold_ns_max = 0;
     h->t.interrupted = 0;
     while (buf) {
@@ -347,13 +360,14 @@ static void detach(struct tn_hands *h, u32 link, u32 wait_ms, int fd)
 {
     _free_ struct tn_attach_result *res = calloc(1, sizeof(*res));
     u64 start = tn_monotonic();
+    u32 prog;
 
     if (!res)
         return;
-    res->err = tn_hands_unlink(h, link, &res->why);
+    res->err = tn_hands_unlink(h, link, &prog, &res->why);
     h->st->leaving = 0;
     if (res->err == 0)
-        res->err = tn_hands_wait_runs(h, link, wait_ms, &res->why);
+        res->err = tn_hands_wait_runs(h, prog, wait_ms, &res->why);
     res->hold_ns_max = h->t.hold_ns_max;
     res->interrupted = h->t.interrupted;
     res->total_ns = tn_monotonic() - start;
@@ -379,7 +393,9 @@ void tn_hands_notice_exec(struct tn_hands *h)
         tn_tracee_stumble(&h->t);
     u64 start = h->st->start_time;
 
-    memset(h->st, 0, sizeof(*h->st));
+    /* Most of it was never touched, and is not to be: an empty file reads as zeros. */
+    if (fallocate(h->state_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, sizeof(*h->st)) < 0)
+        memset(h->st, 0, sizeof(*h->st));
     h->st->pid = h->t.pid;
     h->st->start_time = start;
 }
@@ -407,7 +423,7 @@ void tn_hands_serve(struct tn_hands *h)
     do {
         struct tn_task task = {};
         int fds[TN_FDS_MAX], fd;
-        u32 nfds = 0;
+        u32 nfds = 0, prog;
         _free_ struct tn_attach_result *res = calloc(1, sizeof(*res));
         struct pollfd p = {.fd = h->g->broker, .events = POLLIN};
         ssize_t n = await(h, &p, 1);
@@ -441,7 +457,7 @@ void tn_hands_serve(struct tn_hands *h)
             detach(h, (u32)task.a, (u32)TN_MIN(task.b, 600000ull), fd);
             break;
         case TN_TASK_FORGET:
-            tn_hands_unlink(h, (u32)task.a, NULL);
+            tn_hands_unlink(h, (u32)task.a, &prog, NULL);
             h->st->leaving = 0;
             break;
         case TN_TASK_HOLD:
@@ -499,7 +515,7 @@ static void take_lent_back(struct tn_hands *h)
 void tn_hands_give_back(struct tn_hands *h, bool half)
 {
     const struct tn_region *proc;
-    u32 held = 0;
+    u32 held = 0, prog;
 
     if (open_target(h, NULL) < 0)
         return;
@@ -507,7 +523,7 @@ void tn_hands_give_back(struct tn_hands *h, bool half)
     if (half) {
         tn_hands_repair(h);
         if (h->st->leaving)
-            tn_hands_unlink(h, h->st->leaving - 1, NULL);
+            tn_hands_unlink(h, h->st->leaving - 1, &prog, NULL);
         h->st->leaving = 0;
         return;
     }

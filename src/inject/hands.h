@@ -41,8 +41,9 @@ void tn_hands_close_left(struct tn_hands *h, const struct tn_lent *left);
 /* links.c: sites, chains, retirement. */
 int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const struct tn_place_req *places,
                      struct tn_error *err);
-int tn_hands_unlink(struct tn_hands *h, u32 link_index, struct tn_error *err);
-int tn_hands_wait_runs(struct tn_hands *h, u32 link_index, u32 wait_ms, struct tn_error *err);
+/* *ret_prog: of which program its hooks were. */
+int tn_hands_unlink(struct tn_hands *h, u32 link_index, u32 *ret_prog, struct tn_error *err);
+int tn_hands_wait_runs(struct tn_hands *h, u32 prog, u32 wait_ms, struct tn_error *err);
 int tn_hands_restore_all(struct tn_hands *h);
 /* Sites in code that is mapped no longer, or mapped afresh, are forgotten, and with them the hooks there. */
 void tn_hands_forget_gone(struct tn_hands *h);

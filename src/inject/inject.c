@@ -19,7 +19,6 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <sys/wait.h>
 
 struct target {
@@ -45,12 +44,11 @@ struct tn_inject {
     u64 start; /* of this broker */
     struct target *targets;
     struct job *jobs;
-    struct tn_planned **cache;
-    u32 ncache;
+    struct tn_plans cache;
     u32 nleaving; /* injectors that have told their outcome and end by themselves */
 };
 
-#define CACHE_MAX 512u
+#define CACHE_MAX (32u << 20) /* bytes */
 #define PLANS_MAX (16u << 20) /* bytes of new plans that one injector has to tell */
 
 /* The agent's image, once for all targets. */
@@ -176,9 +174,7 @@ void tn_inject_free(struct tn_inject *inj)
         waitpid(inj->targets->guardian, NULL, 0);
         drop_target(inj, inj->targets);
     }
-    for (u32 i = 0; i < inj->ncache; i++)
-        free(inj->cache[i]);
-    free(inj->cache);
+    tn_plans_clear(&inj->cache);
     if (inj->agent >= 0)
         close(inj->agent);
     if (inj->epoll >= 0)
@@ -385,12 +381,8 @@ static int new_job(struct tn_inject *inj, pid_t pid, u32 link_index, int *ret_wr
 
 static void run_injector(struct tn_inject *inj, const struct tn_attach_spec *spec, int job_sock, int out)
 {
-    struct tn_brain b = {.shared = &inj->shared,
-                         .spec = spec,
-                         .agent = inj->agent,
-                         .job = job_sock,
-                         .cache = inj->cache,
-                         .ncache = inj->ncache};
+    struct tn_brain b = {
+        .shared = &inj->shared, .spec = spec, .agent = inj->agent, .job = job_sock, .cache = &inj->cache};
     struct tn_attach_result *res = calloc(1, sizeof(*res));
     sigset_t none;
 
@@ -406,15 +398,19 @@ static void run_injector(struct tn_inject *inj, const struct tn_attach_spec *spe
         _exit(1);
     tn_brain_attach(&b, res);
     close(job_sock);
+    FILE *f = fdopen(out, "w");
     u64 more = 0;
 
-    for (u32 i = 0; i < b.nfresh; i++)
-        more += tn_planned_size(b.fresh[i]);
-    struct iovec told[2] = {{res, sizeof(*res)}, {&more, sizeof(more)}};
-
-    (void)!writev(out, told, 2);
-    for (u32 i = 0; i < b.nfresh; i++)
-        (void)!write(out, b.fresh[i], tn_planned_size(b.fresh[i]));
+    if (!f)
+        _exit(1);
+    tn_plans_trim(&b.fresh, PLANS_MAX);
+    for (u32 i = 0; i < b.fresh.n; i++)
+        more += tn_planned_size(b.fresh.plan[i]);
+    fwrite(res, sizeof(*res), 1, f);
+    fwrite(&more, sizeof(more), 1, f);
+    for (u32 i = 0; i < b.fresh.n; i++)
+        fwrite(b.fresh.plan[i], tn_planned_size(b.fresh.plan[i]), 1, f);
+    fclose(f);
     _exit(0);
 }
 
@@ -458,7 +454,7 @@ no_job:
 
 static void keep_plan(struct tn_inject *inj, const u8 *bytes, size_t len)
 {
-    struct tn_planned head, *p, **more;
+    struct tn_planned head, *p;
 
     if (len < sizeof(head))
         return;
@@ -469,17 +465,10 @@ static void keep_plan(struct tn_inject *inj, const u8 *bytes, size_t len)
     if (!p)
         return;
     memcpy(p, bytes, tn_planned_size(&head));
-    if (inj->ncache == CACHE_MAX) {
-        free(inj->cache[0]);
-        memmove(inj->cache, inj->cache + 1, --inj->ncache * sizeof(*inj->cache));
-    }
-    more = realloc(inj->cache, (inj->ncache + 1) * sizeof(*more));
-    if (!more) {
-        free(p);
-        return;
-    }
-    inj->cache = more;
-    inj->cache[inj->ncache++] = p;
+    p->symbol[sizeof(p->symbol) - 1] = p->tactic[sizeof(p->tactic) - 1] = '\0';
+    if (inj->cache.bytes > CACHE_MAX)
+        tn_plans_trim(&inj->cache, CACHE_MAX / 4 * 3);
+    (void)tn_plans_add(&inj->cache, p);
 }
 
 int tn_inject_finish(struct tn_inject *inj, int fd, struct tn_attach_result *ret)

@@ -52,27 +52,44 @@ struct tn_install {
     const struct tn_facts *facts;
 };
 
+/* A place of a link in its file. */
+struct tn_attach_place {
+    u64 offset;  /* in the file */
+    u64 ref_ctr; /* offset of its reference counter (counter.c); 0: none */
+    u64 cookie;
+};
+#define TN_LINK_PLACES_MAX 16384u /* of one link */
+
 struct tn_attach_spec {
     pid_t pid;
     u32 link_index; /* gate and statistics */
     bool exit;      /* hook the way out instead of the place itself */
+    bool session;   /* both: see tn_tramp_in.session */
     bool
         syscall; /* the place is every system call `nr` (TN_NR_UNKNOWN: of any number) of all code that is mapped
-                       from files; path, dev, ino and file_offset are not looked at */
+                       from files; path, dev, ino and the place's offset are not looked at */
     s32 nr;
-    bool follow;    /* fork children count too */
-    bool take_only; /* nothing is attached: what a parent's links have left in a fork child is put back */
-    u64 cookie;
+    bool follow;     /* fork children count too */
+    bool take_only;  /* nothing is attached: what a parent's links have left in a fork child is put back */
     char path[4096]; /* the file as the tool named it */
     u64 dev, ino;    /* of that file: what must be mapped in the target */
-    u64 file_offset; /* of the place */
-    u64 ref_ctr;     /* file offset of the place's reference counter (counter.c); 0: none */
-    u32 wait_ms;     /* how long to wait for a thread that can be borrowed */
-    bool typed; /* the context is `args`, and the place is a function's first instruction or its way out */
+    struct tn_attach_place place;
+    /* More of them, in the same file: all are hooked, or none; `some`: or those that can be. Borrowed until the job has been
+       started. */
+    bool some;
+    const struct tn_attach_place *others;
+    u32 nothers;
+    u32 wait_ms; /* how long to wait for a thread that can be borrowed */
+    bool typed;  /* the context is `args`, and the place is a function's first instruction or its way out */
     struct tn_typed_args args;
     enum tn_replace replace;
     struct tn_install prog;
 };
+
+static inline const struct tn_attach_place *tn_spec_place(const struct tn_attach_spec *s, u32 i)
+{
+    return i ? &s->others[i - 1] : &s->place;
+}
 
 /* Outcome of a job. err 0: done. */
 struct tn_attach_result {
@@ -87,7 +104,7 @@ struct tn_attach_result {
     u32 threads, interrupted;
     pid_t inherited;    /* a parent whose links have counted here, and do no longer; 0: none */
     u32 places;         /* that were patched */
-    u32 left;           /* system calls that may be meant and were left as they are: */
+    u32 left;           /* system calls that may be meant, or places of many, and were left as they are: */
     char left_why[512]; /* … where, and why, by number: "libc.so.6: 2 too_short, 1 call_in_window; …" */
 };
 

@@ -153,16 +153,12 @@ static int check_place(struct tn_hands *h, const struct tn_maps *maps, const str
     for (u32 k = 0; k < c->ninsns; k++)
         if (c->insn_off[k] >= c->len || !in_region(st, TN_REGION_NEAR_TEXT, c->insn_at[k], 1))
             return tn_fail(err, -EPROTO, "bad_order", "the injector asked for an impossible patch");
-    for (u32 i = 0; i < st->nsites; i++) {
-        const struct tn_site *s = &st->site[i];
+    s32 other = tn_state_overlap(st, c->addr, c->len, c->depends, p->site);
 
-        if (s->state < TN_SITE_PATCHED || (s32)i == p->site)
-            continue;
-        if (tn_site_meets(s, c->addr, c->len, c->depends))
-            return tn_fail(err, -EBUSY, "overlaps_patch",
-                           "the code at 0x%llx is too close to another hook at 0x%llx",
-                           (unsigned long long)c->addr, (unsigned long long)s->addr);
-    }
+    if (other >= 0)
+        return tn_fail(err, -EBUSY, "overlaps_patch",
+                       "the code at 0x%llx is too close to another hook at 0x%llx",
+                       (unsigned long long)c->addr, (unsigned long long)st->site[other].addr);
     if (p->site >= 0) {
         const struct tn_site *s = &st->site[p->site];
 
@@ -172,6 +168,34 @@ static int check_place(struct tn_hands *h, const struct tn_maps *maps, const str
     }
     if (p->slot >= 0 && st->hook[p->slot].state != TN_HOOK_SPARE)
         return tn_fail(err, -EPROTO, "bad_order", "the injector chose a slot that is not free");
+    return 0;
+}
+
+static int by_place(const void *x, const void *y)
+{
+    const struct tn_change_wire *const *a = x, *const *b = y;
+
+    return (*a)->addr < (*b)->addr ? -1 : (*a)->addr > (*b)->addr;
+}
+
+/* No two places of an order write the same bytes, or what the other depends on. */
+static int check_apart(const struct tn_place_req *places, u32 n, struct tn_error *err)
+{
+    _free_ const struct tn_change_wire **sorted = calloc(n + 1, sizeof(*sorted));
+    u64 end = 0;
+
+    if (!sorted)
+        return -ENOMEM;
+    for (u32 i = 0; i < n; i++)
+        sorted[i] = &places[i].change;
+    qsort(sorted, n, sizeof(*sorted), by_place);
+    for (u32 i = 0; i < n; i++) {
+        if (sorted[i]->addr < end)
+            return tn_fail(err, -EBUSY, "overlaps_patch",
+                           "the code at 0x%llx is too close to another place of the same link",
+                           (unsigned long long)sorted[i]->addr);
+        end = sorted[i]->addr + sorted[i]->len + sorted[i]->depends;
+    }
     return 0;
 }
 
@@ -186,20 +210,15 @@ static void look_again(struct tn_hands *h, u32 site)
         s->state = TN_SITE_BARE;
 }
 
-static u32 free_site(const struct tn_state *st, u32 from)
+/* The next free entry from *at on, which begins behind all that were ever used; where that is the end, once from the
+   start. */
+static u32 free_site(const struct tn_state *st, u32 *at)
 {
-    while (from < TN_STATE_SITES && st->site[from].state != TN_SITE_FREE)
-        from++;
-    return from;
-}
-
-static u32 free_hook(const struct tn_state *st)
-{
-    u32 i = 0;
-
-    while (i < TN_STATE_HOOKS && st->hook[i].state != TN_HOOK_FREE)
-        i++;
-    return i;
+    if (*at == TN_STATE_SITES && st->nsites == TN_STATE_SITES)
+        *at = 0;
+    while (*at < TN_STATE_SITES && st->site[*at].state != TN_SITE_FREE)
+        ++*at;
+    return *at < TN_STATE_SITES ? (*at)++ : TN_STATE_SITES;
 }
 
 /* What is before and behind a place in a site's chain: the word that leads there, and where to go on. */
@@ -211,11 +230,9 @@ static struct between chain_at(const struct tn_state *st, u32 site, u64 order)
     struct between at = {.word = st->site[site].head, .next = st->site[site].hook_return};
     u64 before = 0, after = ~0ull;
 
-    for (u32 i = 0; i < st->nhooks; i++) {
-        const struct tn_hook_slot *o = &st->hook[i];
+    for (u32 k = st->site[site].hooks; k; k = st->hook[k - 1].next_of_site) {
+        const struct tn_hook_slot *o = &st->hook[k - 1];
 
-        if (o->state != TN_HOOK_LIVE || o->site != site)
-            continue;
         if (o->order < order && o->order >= before) {
             before = o->order;
             at.word = o->hook + offsetof(struct tn_hook, next);
@@ -236,15 +253,18 @@ static void connect_answers(struct tn_hands *h, u64 func)
     const struct tn_state *st = h->st;
     u64 exit = 0;
 
-    for (u32 i = 0; i < st->nsites && func; i++)
-        if (st->site[i].state != TN_SITE_FREE && st->site[i].func == func &&
-            st->site[i].place == TN_PLACE_EXIT)
-            exit = st->site[i].hook_at;
-    for (u32 i = 0; i < st->nhooks && exit; i++) {
-        const struct tn_site *s = &st->site[st->hook[i].site];
+    for (u32 k = func ? tn_state_func(st, func) : 0; k; k = st->site[k - 1].next_of_func) {
+        const struct tn_site *s = &st->site[k - 1];
 
-        if (st->hook[i].state == TN_HOOK_LIVE && s->func == func && s->place == TN_PLACE_ENTRY)
-            store(h, st->hook[i].hook + offsetof(struct tn_hook, answer), exit);
+        if (s->state != TN_SITE_FREE && s->func == func && s->place == TN_PLACE_EXIT)
+            exit = s->hook_at;
+    }
+    for (u32 k = exit ? tn_state_func(st, func) : 0; k; k = st->site[k - 1].next_of_func) {
+        const struct tn_site *s = &st->site[k - 1];
+
+        if (s->func == func && s->place == TN_PLACE_ENTRY)
+            for (u32 i = s->hooks; i; i = st->hook[i - 1].next_of_site)
+                store(h, st->hook[i - 1].hook + offsetof(struct tn_hook, answer), exit);
     }
 }
 
@@ -273,11 +293,12 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
     struct tn_maps maps _clean_(tn_maps_clear) = {};
     _free_ struct tn_change *changes = calloc(req->nplaces ? req->nplaces : 1, sizeof(*changes));
     _free_ u32 *site = calloc(req->nplaces ? req->nplaces : 1, sizeof(*site));
+    _free_ u32 *counter = calloc(req->nplaces ? req->nplaces : 1, sizeof(*counter)); /* 1 + index */
     u64 used[TN_ARRAY_SIZE(req->used)];
-    u32 n = 0, fresh = 0, hooks = 0, counter = 0;
+    u32 n = 0, fresh = st->nsites, hooks = 0, next_hook = st->nhooks;
     int r;
 
-    if (!changes || !site)
+    if (!changes || !site || !counter)
         return -ENOMEM;
     if (req->link_index >= TN_MAX_LINKS || req->prog.bit >= TN_SLOT_BITS || req->prog.nviews > 64 ||
         req->nused > 8)
@@ -301,9 +322,7 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
         if (r < 0)
             return r;
         hooks += places[i].tramp != 0 && places[i].slot < 0;
-        site[i] = places[i].site >= 0 ? (u32)places[i].site : (fresh = free_site(st, fresh));
-        if (places[i].site < 0)
-            fresh++;
+        site[i] = places[i].site >= 0 ? (u32)places[i].site : free_site(st, &fresh);
         if (site[i] >= TN_STATE_SITES)
             goto full;
         if (places[i].site >= 0)
@@ -312,22 +331,27 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
             continue;
         to_change(&changes[n++], &places[i].change);
     }
-    for (u32 i = 0; i < TN_STATE_HOOKS && hooks; i++)
-        if (st->hook[i].state == TN_HOOK_FREE)
-            hooks--;
-    if (hooks)
+    r = check_apart(places, req->nplaces, err);
+    if (r < 0)
+        return r;
+    if (hooks > TN_STATE_HOOKS - st->nhooks) /* those below are LIVE, RETIRED or SPARE */
         goto full;
-    if (req->counter) {
-        if (!req->nplaces || !places[0].tramp)
+    for (u32 i = 0; i < req->nplaces; i++) {
+        if (!places[i].counter)
+            continue;
+        if (!places[i].tramp)
             return tn_fail(err, -EPROTO, "bad_order", "the injector asked for an impossible counter");
-        r = tn_counter_find(h, &maps, req->counter, tn_maps_at(&maps, places[0].change.addr), &counter, err);
+        r = tn_counter_find(h, &maps, places[i].counter, tn_maps_at(&maps, places[i].change.addr),
+                            &counter[i], err);
         if (r < 0)
             return r;
+        counter[i]++;
     }
 
     /* What a patched byte will lead to is complete, and undo is written down,
        before the first byte changes. */
     st->changing = 2 + req->link_index;
+    st->unsure = 1;
     /* Handed out for ever from here on: should we be killed, threads may be in it though the bytes are back,
        and sites whose displaced instructions lie there are remembered. */
     for (u32 i = 0; i < req->nused; i++) {
@@ -344,6 +368,9 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
         u64 room = places[i].site >= 0 ? s->displaced_len : p->displaced_len;
 
         st->nsites = TN_MAX(st->nsites, site[i] + 1);
+        if (s->state != TN_SITE_FREE)
+            tn_state_unlist_site(st, site[i]);
+        st->ngone -= s->state == TN_SITE_GONE;
         *s = (struct tn_site){.addr = p->change.addr,
                               .dev = v->dev,
                               .ino = v->ino,
@@ -367,6 +394,7 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
         memcpy(s->insn_at, p->change.insn_at, sizeof(s->insn_at));
         memcpy(s->orig, p->change.from, sizeof(s->orig));
         memcpy(s->patched, p->change.to, sizeof(s->patched));
+        tn_state_list_site(st, site[i]);
         mirror(h, site[i], 1);
         r = store(h, p->head, p->tramp ? p->tramp : p->hook_return);
         if (r == 0 && s->len == TN_BREAK_LEN && !s->njumps)
@@ -382,9 +410,12 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
                 mirror(h, site[i], 0);
                 empty_chain(h, &st->site[site[i]]);
                 st->site[site[i]].state = TN_SITE_BARE;
-                if (places[i].site < 0)
+                if (places[i].site < 0) {
+                    tn_state_unlist_site(st, site[i]);
                     st->site[site[i]] = (struct tn_site){};
+                }
             }
+        st->unsure = 0;
         for (u32 i = req->nused; i-- > 0;)
             st->region[req->used[i].region].used = used[i];
         st->changing = 0;
@@ -414,8 +445,9 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
             s->func = p->func;
         if (!p->tramp)
             continue;
-        u32 k = p->slot >= 0 ? (u32)p->slot : free_hook(st);
+        u32 k = p->slot >= 0 ? (u32)p->slot : next_hook++;
 
+        st->nspare -= p->slot >= 0;
         st->nhooks = TN_MAX(st->nhooks, k + 1);
         st->nprogs = TN_MAX(st->nprogs, req->prog.bit + 1);
         slot = &st->hook[k];
@@ -427,12 +459,13 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
                                       .tramp = p->tramp,
                                       .tramp_cap = p->tramp_cap,
                                       .region = p->region,
-                                      .order = order};
+                                      .order = order,
+                                      .mark = p->mark};
         /* Behind the last byte: a probe is never told of a reader who is not there. It fails only when the process is
            gone. */
-        if (req->counter && !i && tn_counter_raise(h, counter) == 0)
-            slot->counter = counter + 1;
-        s->nhooks++;
+        if (counter[i] && tn_counter_raise(h, counter[i] - 1) == 0)
+            slot->counter = counter[i];
+        tn_state_list_hook(st, k);
         if (st->prog[req->prog.bit].state != TN_HOOK_LIVE) {
             st->prog[req->prog.bit] = req->prog;
             st->prog[req->prog.bit].state = TN_HOOK_LIVE;
@@ -447,7 +480,8 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
     for (u32 i = 0; i < req->nplaces; i++)
         connect_answers(h, places[i].func);
     st->vfork_done |= req->vfork_done;
-    st->changing = 0;
+    st->unsure = 0;
+    st->changing = req->more ? 2 + req->link_index : 0;
     return 0;
 full:
     return tn_fail(err, -ENOSPC, "too_many_programs", "process %d is full: %u places and %u hooks", h->t.pid,
@@ -479,22 +513,18 @@ static bool still_mapped(const struct tn_maps *maps, const struct tn_site *s)
            v->prot & PROT_EXEC && v->end - s->addr >= s->len;
 }
 
-static int restore(struct tn_hands *h, const u32 *sites, u32 n, struct tn_error *err)
+#define AT_ONCE 256u /* places that are changed while the threads are held once */
+
+/* `half`: hands were killed while they changed bytes. */
+static int restore_some(struct tn_hands *h, const struct tn_maps *maps, const u32 *sites, u32 n, bool half,
+                        struct tn_error *err)
 {
     struct tn_state *st = h->st;
-    _free_ struct tn_change *changes = calloc(n ? n : 1, sizeof(*changes));
-    _free_ bool *foreign = calloc(n ? n : 1, sizeof(*foreign));
-    struct tn_maps maps _clean_(tn_maps_clear) = {};
-    bool half = st->changing != 0;
+    struct tn_change changes[AT_ONCE];
+    bool foreign[AT_ONCE] = {};
     u32 nc = 0;
     int r;
 
-    if (!changes || !foreign)
-        return -ENOMEM;
-    r = tn_maps_read(h->t.pid, &maps);
-    if (r < 0)
-        return r;
-    st->changing = 1;
     for (u32 i = 0; i < n; i++) {
         const struct tn_site *s = &st->site[sites[i]];
         struct tn_change *c = &changes[nc];
@@ -504,7 +534,7 @@ static int restore(struct tn_hands *h, const u32 *sites, u32 n, struct tn_error 
         memcpy(c->more, s->insn_off + 1, c->nmore);
         memcpy(c->from, s->patched, sizeof(c->from));
         memcpy(c->to, s->orig, sizeof(c->to));
-        if (!still_mapped(&maps, s))
+        if (!still_mapped(maps, s))
             continue; /* the module is gone */
         if (tn_tracee_read(&h->t, s->addr, now, s->len) < 0) {
             tn_tracee_stumble(&h->t);
@@ -520,7 +550,6 @@ static int restore(struct tn_hands *h, const u32 *sites, u32 n, struct tn_error 
             foreign[i] = true; /* somebody else wrote there since: not ours to touch */
     }
     r = nc ? tn_change(&h->t, changes, nc, 0, err) : 0;
-    st->changing = 0;
     for (u32 i = 0; i < n && r == 0; i++) {
         struct tn_site *s = &st->site[sites[i]];
 
@@ -535,43 +564,85 @@ static int restore(struct tn_hands *h, const u32 *sites, u32 n, struct tn_error 
     return r;
 }
 
+/* What cannot be restored stays, whatever becomes of the others; the first failure is told. */
+static int restore(struct tn_hands *h, const u32 *sites, u32 n, bool half, struct tn_error *err)
+{
+    struct tn_maps maps _clean_(tn_maps_clear) = {};
+    u32 was = h->st->changing;
+    int r = tn_maps_read(h->t.pid, &maps);
+
+    if (r < 0)
+        return r;
+    h->st->changing = was ? was : 1;
+    for (u32 done = 0; done < n; done += AT_ONCE) {
+        int one = restore_some(h, &maps, sites + done, TN_MIN(n - done, AT_ONCE), half, r ? NULL : err);
+
+        r = r ? r : one;
+    }
+    h->st->changing = was;
+    return r;
+}
+
 static void unlink_hook(struct tn_hands *h, u32 index);
+
+/* Pages that were found to hold what we have written: nobody maps less than a page afresh, so that one site speaks for
+   all on its page. A page that falls out of here is looked at again. */
+struct pages {
+    u64 ours[1024]; /* by their lowest bits: the page's number */
+};
+
+/* The file's own bytes where a hook is: it was mapped afresh at the same address. */
+static bool is_afresh(struct tn_hands *h, const struct tn_site *s, struct pages *seen)
+{
+    u64 first = s->addr / TN_PAGE, last = (s->addr + s->len - 1) / TN_PAGE;
+    u64 *page = &seen->ours[first % TN_ARRAY_SIZE(seen->ours)];
+    u8 now[TN_PATCH_MAX];
+
+    if (s->state != TN_SITE_PATCHED || (first == last && *page == first) ||
+        tn_tracee_read(&h->t, s->addr, now, s->len) < 0)
+        return false;
+    if (first == last && !memcmp(now, s->patched, s->len))
+        *page = first;
+    return !memcmp(now, s->orig, s->len);
+}
 
 void tn_hands_forget_gone(struct tn_hands *h)
 {
     struct tn_maps maps _clean_(tn_maps_clear) = {};
     struct tn_state *st = h->st;
+    struct pages seen = {};
 
+    if (st->unsure)
+        tn_state_list_all(st);
     if (!st->nsites || st->changing || tn_maps_read(h->t.pid, &maps) < 0)
         return;
     for (u32 i = 0; i < st->nsites; i++) {
         struct tn_site *s = &st->site[i];
-        bool gone = !still_mapped(&maps, s);
-        u8 now[TN_PATCH_MAX];
+        bool gone;
 
         if (s->state == TN_SITE_FREE || s->state == TN_SITE_GONE)
             continue;
-        /* The file's own bytes where a hook is: it was mapped afresh at the same address. */
-        if (!gone && (s->state != TN_SITE_PATCHED || tn_tracee_read(&h->t, s->addr, now, s->len) < 0 ||
-                      memcmp(now, s->orig, s->len)))
+        gone = !still_mapped(&maps, s);
+        if (!gone && !is_afresh(h, s, &seen))
             continue;
-        for (u32 k = 0; k < st->nhooks; k++) {
-            struct tn_hook_slot *slot = &st->hook[k];
+        st->unsure = 1;
+        while (s->hooks) {
+            struct tn_hook_slot *slot = &st->hook[s->hooks - 1];
 
-            if (slot->state != TN_HOOK_LIVE || slot->site != i)
-                continue;
             if (slot->counter)
                 tn_counter_forget(h, slot->counter - 1);
             slot->counter = 0;
-            unlink_hook(h, k);
+            unlink_hook(h, s->hooks - 1);
         }
         if (s->common)
             st->vfork_done = 0;
         if (gone && s->len == TN_BREAK_LEN && !s->njumps)
             tn_hands_break_forget(h, s->addr);
         s->state = gone ? TN_SITE_GONE : TN_SITE_BARE;
+        st->ngone += gone;
         mirror(h, i, 0);
     }
+    st->unsure = 0;
 }
 
 /* Takes one hook out of its chain. */
@@ -579,14 +650,13 @@ static void unlink_hook(struct tn_hands *h, u32 index)
 {
     struct tn_state *st = h->st;
     struct tn_hook_slot *slot = &st->hook[index];
-    struct tn_site *s = &st->site[slot->site];
     struct between at = chain_at(st, slot->site, slot->order);
 
     if (slot->counter)
         tn_counter_lower(h, slot->counter - 1);
     store(h, at.word, at.next);
     slot->state = TN_HOOK_RETIRED;
-    s->nhooks--;
+    tn_state_unlist_hook(st, index);
     if (--st->prog[slot->prog].nhooks == 0)
         st->prog[slot->prog].state = TN_HOOK_RETIRED;
 }
@@ -598,12 +668,9 @@ static u32 common_sites(struct tn_hands *h, u32 *ret_sites)
     struct tn_state *st = h->st;
     u32 n = 0;
 
-    for (u32 i = 0; i < TN_STATE_HOOKS; i++)
-        if (st->hook[i].state == TN_HOOK_LIVE)
-            return 0;
-    if (tn_hands_signals_off(h, SIGNALS_WAIT_MS) < 0)
+    if (st->nlive || tn_hands_signals_off(h, SIGNALS_WAIT_MS) < 0)
         return 0;
-    for (u32 i = 0; i < TN_STATE_SITES; i++)
+    for (u32 i = 0; i < st->nsites; i++)
         if (st->site[i].state == TN_SITE_PATCHED && st->site[i].common) {
             st->site[i].common = false;
             ret_sites[n++] = i;
@@ -612,47 +679,47 @@ static u32 common_sites(struct tn_hands *h, u32 *ret_sites)
     return n;
 }
 
-int tn_hands_unlink(struct tn_hands *h, u32 link_index, struct tn_error *err)
+int tn_hands_unlink(struct tn_hands *h, u32 link_index, u32 *ret_prog, struct tn_error *err)
 {
     struct tn_state *st = h->st;
-    _free_ u32 *bare = calloc(TN_STATE_SITES, sizeof(*bare));
-    u32 n = 0, found = 0;
-    int r = 0;
+    _free_ u32 *bare = calloc(st->nsites + 1, sizeof(*bare));
+    bool found = link_index < TN_MAX_LINKS && st->link[link_index];
+    u32 n = 0;
+    int r;
 
+    *ret_prog = TN_SLOT_BITS;
     if (!bare)
         return -ENOMEM;
-    for (u32 i = 0; i < st->nhooks; i++) {
-        if (st->hook[i].state != TN_HOOK_LIVE || st->hook[i].link_index != link_index)
-            continue;
-        found++;
-        unlink_hook(h, i);
-        if (st->site[st->hook[i].site].nhooks == 0 && !st->site[st->hook[i].site].common)
-            bare[n++] = st->hook[i].site;
+    /* Killed on the way, the rest of it is taken out by the next hands. */
+    st->changing = found ? 2 + link_index : 1;
+    st->unsure = 1;
+    while (found && st->link[link_index]) {
+        const struct tn_hook_slot *slot = &st->hook[st->link[link_index] - 1];
+
+        *ret_prog = slot->prog;
+        unlink_hook(h, st->link[link_index] - 1);
+        if (!st->site[slot->site].nhooks && !st->site[slot->site].common)
+            bare[n++] = slot->site;
     }
+    st->unsure = 0;
     /* When bytes cannot be restored now, the jump stays with an empty chain behind it: harmless. */
-    if (n)
-        r = restore(h, bare, n, err);
+    r = n ? restore(h, bare, n, false, err) : 0;
     n = r == 0 ? common_sites(h, bare) : 0;
     if (n)
-        r = restore(h, bare, n, err);
-    if (!found)
-        return tn_fail(err, -ENOENT, "no_link", "link %u is not in process %d", link_index, st->pid);
-    return r;
+        r = restore(h, bare, n, false, err);
+    st->changing = 0;
+    return found ? r : tn_fail(err, -ENOENT, "no_link", "link %u is not in process %d", link_index, st->pid);
 }
 
-int tn_hands_wait_runs(struct tn_hands *h, u32 link_index, u32 wait_ms, struct tn_error *err)
+int tn_hands_wait_runs(struct tn_hands *h, u32 bit, u32 wait_ms, struct tn_error *err)
 {
     const struct tn_region *priv = tn_state_region(h->st, TN_REGION_PRIVATE, 0);
     u64 until = tn_monotonic() + wait_ms * 1000000ull, pause = 100000;
     _free_ struct tn_private *p = malloc(sizeof(*p));
-    s64 bit = -1;
 
     if (!p)
         return -ENOMEM;
-    for (u32 i = 0; i < h->st->nhooks; i++)
-        if (h->st->hook[i].state == TN_HOOK_RETIRED && h->st->hook[i].link_index == link_index)
-            bit = h->st->hook[i].prog;
-    if (!priv || bit < 0 || h->st->prog[bit].state == TN_HOOK_LIVE)
+    if (!priv || bit >= TN_SLOT_BITS || h->st->prog[bit].state == TN_HOOK_LIVE)
         return 0; /* other links of the program are here: its runs are theirs as well */
     for (;;) {
         u32 running = 0;
@@ -676,7 +743,7 @@ int tn_hands_wait_runs(struct tn_hands *h, u32 link_index, u32 wait_ms, struct t
 
 int tn_hands_restore_all(struct tn_hands *h)
 {
-    _free_ u32 *sites = calloc(TN_STATE_SITES, sizeof(*sites));
+    _free_ u32 *sites = calloc(h->st->nsites + 1, sizeof(*sites));
     u32 n = 0;
     int r = 0;
 
@@ -692,7 +759,7 @@ int tn_hands_restore_all(struct tn_hands *h)
             if ((h->st->site[i].state == TN_SITE_PATCHED || h->st->site[i].state == TN_SITE_PLANNED) &&
                 (pass || !h->st->site[i].common))
                 sites[n++] = i;
-        r = n ? restore(h, sites, n, NULL) : 0;
+        r = n ? restore(h, sites, n, h->st->changing != 0, NULL) : 0;
     }
     return r;
 }
@@ -700,7 +767,7 @@ int tn_hands_restore_all(struct tn_hands *h)
 int tn_hands_repair(struct tn_hands *h)
 {
     struct tn_state *st = h->st;
-    _free_ u32 *sites = calloc(TN_STATE_SITES, sizeof(*sites));
+    _free_ u32 *sites = calloc(st->nsites + 1, sizeof(*sites));
     u32 n = 0;
     int r;
 
@@ -708,18 +775,20 @@ int tn_hands_repair(struct tn_hands *h)
         return -ENOMEM;
     tn_counter_repair(h);
     /* The link that was being made is not told to anybody: what there is of it goes. */
-    for (u32 i = 0; i < TN_STATE_HOOKS; i++)
-        if (st->hook[i].state == TN_HOOK_LIVE && st->changing == 2 + st->hook[i].link_index)
-            unlink_hook(h, i);
-    for (u32 i = 0; i < TN_STATE_SITES; i++)
+    st->unsure = 1;
+    if (st->changing >= 2 && st->changing - 2 < TN_MAX_LINKS)
+        while (st->link[st->changing - 2])
+            unlink_hook(h, st->link[st->changing - 2] - 1);
+    st->unsure = 0;
+    for (u32 i = 0; i < st->nsites; i++)
         if (st->site[i].state == TN_SITE_PLANNED ||
             (st->site[i].state == TN_SITE_PATCHED && !st->site[i].common && !st->site[i].nhooks))
             sites[n++] = i;
-    r = n ? restore(h, sites, n, NULL) : 0;
+    r = n ? restore(h, sites, n, true, NULL) : 0;
     if (r == 0 && st->signals == TN_SIGNALS_CHANGING)
         tn_hands_signals_off(h, SIGNALS_WAIT_MS);
     n = r == 0 ? common_sites(h, sites) : 0;
-    r = n ? restore(h, sites, n, NULL) : r;
+    r = n ? restore(h, sites, n, true, NULL) : r;
     if (r == 0)
         st->changing = 0;
     return r;
@@ -734,7 +803,20 @@ int tn_hands_repair(struct tn_hands *h)
 struct look {
     u64 lo, hi; /* all of it lies in here */
     bool hook[TN_STATE_HOOKS], prog[TN_SLOT_BITS];
+    /* The retired trampolines, by address. */
+    struct retired {
+        u64 tramp;
+        u32 cap, hook;
+    } retired[TN_STATE_HOOKS];
+    u32 nretired;
 };
+
+static int by_address(const void *x, const void *y)
+{
+    const struct retired *a = x, *b = y;
+
+    return a->tramp < b->tramp ? -1 : a->tramp > b->tramp;
+}
 
 static void look_widen(struct look *l, u64 addr, u64 len)
 {
@@ -746,8 +828,18 @@ static void look_at_word(const struct tn_state *st, struct look *l, u64 value)
 {
     if (value < l->lo || value >= l->hi)
         return;
-    for (u32 i = 0; i < st->nhooks; i++)
-        l->hook[i] |= value - st->hook[i].tramp < st->hook[i].tramp_cap;
+    u32 lo = 0, hi = l->nretired;
+
+    while (lo < hi) {
+        u32 mid = lo + (hi - lo) / 2;
+
+        if (l->retired[mid].tramp <= value)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    if (lo && value - l->retired[lo - 1].tramp < l->retired[lo - 1].cap)
+        l->hook[l->retired[lo - 1].hook] = true;
     for (u32 i = 0; i < st->nprogs; i++)
         l->prog[i] |= value - st->prog[i].text < st->prog[i].text_len;
 }
@@ -853,13 +945,20 @@ void tn_hands_reclaim(struct tn_hands *h)
     struct tn_maps maps _clean_(tn_maps_clear) = {};
     struct tn_state *st = h->st;
     _free_ struct look *l = calloc(1, sizeof(*l));
+    bool some = st->nlive + st->nspare < st->nhooks;
 
     if (!l)
         return;
     l->lo = ~0ull;
-    for (u32 i = 0; i < st->nhooks; i++)
-        if (st->hook[i].state == TN_HOOK_RETIRED)
-            look_widen(l, st->hook[i].tramp, st->hook[i].tramp_cap);
+    for (u32 i = 0; some && i < st->nhooks; i++) {
+        const struct tn_hook_slot *slot = &st->hook[i];
+
+        if (slot->state != TN_HOOK_RETIRED)
+            continue;
+        look_widen(l, slot->tramp, slot->tramp_cap);
+        l->retired[l->nretired++] = (struct retired){slot->tramp, slot->tramp_cap, i};
+    }
+    qsort(l->retired, l->nretired, sizeof(*l->retired), by_address);
     for (u32 i = 0; i < st->nprogs; i++)
         if (st->prog[i].state == TN_HOOK_RETIRED)
             look_widen(l, st->prog[i].text, st->prog[i].text_len);
@@ -873,8 +972,10 @@ void tn_hands_reclaim(struct tn_hands *h)
         if (h->t.th[i].pid != h->t.pid && h->t.th[i].state != TN_TH_GONE && !h->t.th[i].forked)
             return;
     for (u32 i = 0; i < st->nhooks; i++)
-        if (st->hook[i].state == TN_HOOK_RETIRED && !l->hook[i])
+        if (st->hook[i].state == TN_HOOK_RETIRED && !l->hook[i]) {
             st->hook[i].state = TN_HOOK_SPARE;
+            st->nspare++;
+        }
     /* Whoever is in a trampoline may be about to enter the program, or to read what is kept for it. */
     for (u32 i = 0; i < st->nhooks; i++)
         if (st->hook[i].state == TN_HOOK_RETIRED)

@@ -101,6 +101,27 @@ bool tn_is_marker(const struct tn_maps *maps, const struct tn_vma *vma)
            vma->end - vma->start == TN_PROC_SIZE;
 }
 
+/* As many at a time as are put back while the threads are held once. */
+static int take(struct tn_entry *c, u64 proc, const struct tn_undo *undo, u32 n)
+{
+    int r = 0;
+
+    for (u32 done = 0, some; r == 0 && (done < n || !done); done += some) {
+        some = TN_MIN(n - done, 256u);
+        r = tn_brain_order(c, TN_ORDER_TAKE, some, proc, done + some == n, 0, undo + done,
+                           some * sizeof(*undo), NULL, 0, NULL, 0);
+        some += !n; /* nothing but the marker */
+    }
+    return r;
+}
+
+static int by_address(const void *x, const void *y)
+{
+    const struct tn_undo *a = x, *b = y;
+
+    return a->addr < b->addr ? -1 : a->addr > b->addr;
+}
+
 /* Markers of other brokers, and what dead ones have left. */
 int tn_look_markers(struct tn_entry *c)
 {
@@ -112,6 +133,8 @@ int tn_look_markers(struct tn_entry *c)
     for (u32 i = 0; i < c->maps.n; i++) {
         const struct tn_vma *v = &c->maps.vma[i];
         _free_ struct tn_undo *undo = NULL;
+        const struct tn_vma *opened = NULL;
+        _close_ int fd = -1;
         struct tn_proc p;
         struct tn_mark mark;
         u32 n = 0;
@@ -140,14 +163,14 @@ int tn_look_markers(struct tn_entry *c)
         undo = calloc(TN_UNDO_COUNT, sizeof(*undo));
         if (!undo)
             return -ENOMEM;
+        if (tn_peek(c->pid, v->start + TN_PROC_UNDO_OFF, undo, TN_UNDO_COUNT * sizeof(*undo)) < 0)
+            memset(undo, 0, TN_UNDO_COUNT * sizeof(*undo));
         for (u32 k = 0; k < TN_UNDO_COUNT; k++) {
             struct tn_undo *u = &undo[n];
             const struct tn_vma *code;
-            _close_ int fd = -1;
             u8 disk[sizeof(u->orig)], now[sizeof(u->orig)];
 
-            if (tn_peek(c->pid, v->start + TN_PROC_UNDO_OFF + k * sizeof(*u), u, sizeof(*u)) < 0)
-                break;
+            *u = undo[k];
             if (u->state == 2 && u->len == TN_UNDO_COUNTER && tn_maps_data(&c->maps, u->addr, sizeof(u16))) {
                 n++;
                 continue;
@@ -156,7 +179,12 @@ int tn_look_markers(struct tn_entry *c)
             if (!u->state || !u->len || u->len > sizeof(u->orig) || !code || !(code->prot & PROT_EXEC) ||
                 !code->ino || u->len > code->end - u->addr)
                 continue;
-            fd = tn_open_mapped(c->pid, &c->maps, code);
+            if (code != opened) {
+                if (fd >= 0)
+                    close(fd);
+                fd = tn_open_mapped(c->pid, &c->maps, code);
+                opened = code;
+            }
             if (fd < 0 ||
                 pread(fd, disk, u->len, (off_t)(code->offset + (u->addr - code->start))) != u->len ||
                 memcmp(disk, u->orig, u->len) || tn_peek(c->pid, u->addr, now, u->len) < 0 ||
@@ -166,14 +194,14 @@ int tn_look_markers(struct tn_entry *c)
         }
         /* Of a parent that we hold as well: its links count here until the last moment. */
         if (ours && !c->inherited.proc) {
+            qsort(undo, n, sizeof(*undo), by_address);
             c->inherited.proc = v->start;
             c->inherited.undo = TN_TAKE_PTR(undo);
             c->inherited.n = n;
             c->inherited.parent = (pid_t)mark.pid;
             continue;
         }
-        int r =
-            tn_brain_order(c, TN_ORDER_TAKE, n, v->start, 0, 0, undo, n * sizeof(*undo), NULL, 0, NULL, 0);
+        int r = take(c, v->start, undo, n);
 
         if (r < 0)
             return r;
@@ -186,17 +214,27 @@ int tn_look_take(struct tn_entry *c)
     u64 proc = c->inherited.proc;
 
     c->inherited.proc = 0;
-    return proc ? tn_brain_order(c, TN_ORDER_TAKE, c->inherited.n, proc, 0, 0, c->inherited.undo,
-                                 c->inherited.n * sizeof(*c->inherited.undo), NULL, 0, NULL, 0)
-                : 0;
+    return proc ? take(c, proc, c->inherited.undo, c->inherited.n) : 0;
 }
 
 /* Bytes as they will be when what was inherited is put back. */
 static void as_put_back(const struct tn_entry *c, u64 addr, u8 *bytes, u32 len)
 {
-    for (u32 k = 0; c->inherited.proc && k < c->inherited.n; k++) {
+    u32 lo = 0, hi = c->inherited.proc ? c->inherited.n : 0;
+
+    while (lo < hi) { /* the first that can reach as far as `addr` */
+        u32 mid = lo + (hi - lo) / 2;
+
+        if (c->inherited.undo[mid].addr + sizeof(c->inherited.undo->orig) <= addr)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    for (u32 k = lo; c->inherited.proc && k < c->inherited.n; k++) {
         const struct tn_undo *u = &c->inherited.undo[k];
 
+        if (u->addr >= addr + len)
+            break;
         for (u32 i = 0; u->len != TN_UNDO_COUNTER && i < u->len; i++)
             if (u->addr + i - addr < len)
                 bytes[u->addr + i - addr] = u->orig[i];
@@ -223,6 +261,7 @@ static u64 counter_at(const struct tn_entry *c, u64 place, u64 offset)
 int tn_look_place(struct tn_entry *c, u32 nth)
 {
     const struct tn_attach_spec *s = c->spec;
+    u64 offset = s->place.offset;
     bool other = false;
 
     c->place_addr = 0;
@@ -239,10 +278,10 @@ int tn_look_place(struct tn_entry *c, u32 nth)
             other = true;
             continue;
         }
-        if (!(v->prot & PROT_EXEC) || s->file_offset < v->offset ||
-            s->file_offset - v->offset >= v->end - v->start || nth-- > 0)
+        if (!(v->prot & PROT_EXEC) || offset < v->offset || offset - v->offset >= v->end - v->start ||
+            nth-- > 0)
             continue;
-        c->place_addr = v->start + (s->file_offset - v->offset);
+        c->place_addr = v->start + (offset - v->offset);
         break;
     }
     if (!c->place_addr && other)
@@ -253,16 +292,7 @@ int tn_look_place(struct tn_entry *c, u32 nth)
             c->pid, s->path, c->pid);
     if (!c->place_addr)
         return tn_fail(c->err, -ENOENT, "not_mapped", "%s (offset 0x%llx) is not mapped in process %d",
-                       s->path, (unsigned long long)s->file_offset, c->pid);
-    if (s->ref_ctr) {
-        c->counter = counter_at(c, c->place_addr, s->ref_ctr);
-        if (!c->counter)
-            return tn_fail(
-                c->err, -EINVAL, "no_counter",
-                "the reference counter (USDT semaphore) at offset 0x%llx of %s lies in no memory of process "
-                "%d that it could write",
-                (unsigned long long)s->ref_ctr, s->path, c->pid);
-    }
+                       s->path, (unsigned long long)offset, c->pid);
     c->mod_lo = c->mod_hi = c->place_addr;
     for (u32 i = 0; i < c->maps.n; i++)
         if (c->maps.vma[i].ino == s->ino && (c->maps.vma[i].prot & PROT_EXEC)) {
@@ -280,24 +310,6 @@ static bool has_puns(const struct tn_patch *patch, u32 n)
         if (patch[k].punned)
             return true;
     return false;
-}
-
-static const struct tn_planned *cached(const struct tn_brain *b, const struct stat *sb, u64 offset, u32 place,
-                                       bool vectors, bool no_puns)
-{
-    u64 mtime = (u64)sb->st_mtim.tv_sec * 1000000000ull + (u64)sb->st_mtim.tv_nsec;
-
-    for (u32 i = 0; i < b->ncache; i++) {
-        const struct tn_planned *p = b->cache[i];
-
-        if (no_puns && has_puns(p->patch, p->npatches))
-            continue;
-        if (p->dev == sb->st_dev && p->ino == sb->st_ino && p->mtime_ns == mtime &&
-            p->size == (u64)sb->st_size && p->file_offset == offset && p->place == place &&
-            (!vectors || p->vectors != TN_VECTORS_UNKNOWN))
-            return p;
-    }
-    return NULL;
 }
 
 /* What may be live at an entry of the module beyond its arguments. */
@@ -334,57 +346,74 @@ static int add_syscalls(struct tn_planned **p, const struct tn_code_view *code, 
     return add_patches(p, sites, n);
 }
 
-static int plan_file(struct tn_entry *c, int fd, u64 offset, u32 kind, const struct tn_planned **ret)
-{
-    struct tn_planned *p = NULL;
-    struct tn_module *m = NULL;
-    struct tn_plan plan = {};
+/* The file whose code is planned for; read when the first plan is not known. */
+struct source {
+    int fd;
     struct stat sb;
-    bool vectors = c->spec->typed && c->spec->prog.facts->calls_host && kind == TN_PLACE_ENTRY;
-    u64 addr = 0;
-    int r;
+    struct tn_module *m;
+    const struct tn_code_view *code;
+    struct tn_planner *planner; /* of `code` */
+    bool no_puns;
+};
 
-    if (fstat(fd, &sb) < 0)
-        return -errno;
-    *ret = cached(c->b, &sb, offset, kind, vectors, c->no_puns);
-    if (*ret)
-        return 0;
-    p = calloc(1, sizeof(*p));
-    if (!p)
-        return -ENOMEM;
-    r = c->b->nfresh < TN_FRESH_MAX ? tn_module_open(fd, &m, c->err) : -E2BIG;
+static void close_source(struct source *s)
+{
+    tn_planner_free(s->planner);
+    tn_module_free(s->m);
+}
+
+static int plan_code(struct source *s, enum tn_place_kind place, u64 addr, bool many,
+                     struct tn_plan *ret_plan, struct tn_error *err)
+{
+    const struct tn_code_view *code = tn_module_code(s->m, addr);
+    int r = 0;
+
+    if (!many)
+        return tn_plan(code, place, addr, ret_plan, err);
+    if (code != s->code) {
+        tn_planner_free(s->planner);
+        s->planner = NULL;
+        s->code = code;
+        r = tn_planner_new(code, &s->planner);
+    }
+    return r < 0 ? r : tn_planner_plan(s->planner, place, addr, ret_plan, err);
+}
+
+/* A place of the file, or (SYSENTER, SYSEXIT) all of its system calls. `many`: other places are asked for as well. */
+static int plan_new(struct tn_entry *c, struct source *s, u64 offset, u32 kind, bool vectors, bool many,
+                    struct tn_planned **ret)
+{
+    struct tn_planned *p = *ret;
+    struct tn_plan plan = {};
+    u32 places = 0;
+    u64 addr = 0;
+    int r = s->m ? 0 : tn_module_open(s->fd, &s->m, c->err);
+
     if (r < 0)
-        goto out;
-    *p = (struct tn_planned){.dev = sb.st_dev,
-                             .ino = sb.st_ino,
-                             .mtime_ns = (u64)sb.st_mtim.tv_sec * 1000000000ull + (u64)sb.st_mtim.tv_nsec,
-                             .size = (u64)sb.st_size,
-                             .file_offset = offset,
-                             .place = kind};
+        return r;
     if (kind == TN_PLACE_SYSENTER || kind == TN_PLACE_SYSEXIT) {
-        r = 0;
-        for (u32 i = 0; i < tn_module_ncode(m) && r == 0; i++)
-            r = add_syscalls(&p, tn_module_code_at(m, i), (enum tn_place_kind)kind, offset);
+        for (u32 i = 0; i < tn_module_ncode(s->m) && r == 0; i++)
+            r = add_syscalls(ret, tn_module_code_at(s->m, i), (enum tn_place_kind)kind, offset);
         /* The file's addresses are relative to this one's place in the file. */
+        p = *ret;
         if (r == 0 && p->npatches) {
             p->addr = p->patch[0].addr;
-            r = tn_module_offset_of_addr(m, p->addr, &p->symbol_offset);
+            r = tn_module_offset_of_addr(s->m, p->addr, &p->symbol_offset);
         }
-        goto out;
+        return r;
     }
-    r = tn_module_addr_of_offset(m, offset, &addr);
-    if (r < 0) {
-        r = tn_fail(c->err, r, "not_code", "offset 0x%llx of %s is not in an executable segment",
-                    (unsigned long long)offset, c->spec->path);
-        goto out;
-    }
-    const struct tn_func *f = tn_module_func(m, addr);
+    r = tn_module_addr_of_offset(s->m, offset, &addr);
+    if (r < 0)
+        return tn_fail(c->err, r, "not_code", "offset 0x%llx of %s is not in an executable segment",
+                       (unsigned long long)offset, c->spec->path);
+    const struct tn_func *f = tn_module_func(s->m, addr);
     enum tn_place_kind place = kind == TN_PLACE_EXIT || kind == TN_PLACE_TAIL ? (enum tn_place_kind)kind
                                : f && f->addr == addr && !f->part             ? TN_PLACE_ENTRY
                                                                               : TN_PLACE_OFFSET;
 
-    r = tn_plan(tn_module_code(m, addr), place, addr, &plan, c->err);
-    if (r == 0 && c->no_puns && has_puns(plan.patches, plan.npatches)) {
+    p->addr = addr;
+    r = plan_code(s, place, addr, many, &plan, c->err);
+    if (r == 0 && s->no_puns && has_puns(plan.patches, plan.npatches)) {
         tn_plan_clear(&plan);
         r = tn_refuse(c->err, -ENOTSUP, TN_REFUSE_TOO_SHORT, addr, NULL);
     }
@@ -392,54 +421,76 @@ static int plan_file(struct tn_entry *c, int fd, u64 offset, u32 kind, const str
         struct tn_error jump = *c->err;
 
         *c->err = (struct tn_error){};
-        r = tn_plan_break(tn_module_code(m, addr), place, addr, &plan, c->err);
+        r = tn_plan_break(tn_module_code(s->m, addr), place, addr, &plan, c->err);
         if (r < 0 && r != -ENOMEM)
             *c->err = jump;
     }
-    if (r < 0)
-        goto out;
-    u32 places = 0;
-
     for (u32 i = 0; i < plan.npatches; i++)
         places += !plan.patches[i].instead;
-    if (places > EXITS_MAX) {
+    if (r == 0 && places > EXITS_MAX)
         r = tn_fail(c->err, -E2BIG, "too_many_exits", "the function has %u ways out; %u can be patched",
                     places, EXITS_MAX);
-        goto out;
-    }
-    p->addr = addr;
     p->entry = place == TN_PLACE_ENTRY;
-    r = add_patches(&p, plan.patches, plan.npatches);
-    if (r < 0)
-        goto out;
+    if (r == 0)
+        r = add_patches(ret, plan.patches, plan.npatches);
+    p = *ret;
     snprintf(p->tactic, sizeof(p->tactic), "%s", plan.tactic ? plan.tactic : "");
     if (f && f->name)
         snprintf(p->symbol, sizeof(p->symbol), "%s", f->name);
     p->symbol_offset = f ? addr - f->addr : 0;
     if (vectors)
-        p->vectors = vectors_of(m);
-out:
+        p->vectors = vectors_of(s->m);
     tn_plan_clear(&plan);
-    tn_module_free(m);
+    return r;
+}
+
+static int plan_file(struct tn_entry *c, struct source *s, u64 offset, u32 kind, bool many,
+                     const struct tn_planned **ret)
+{
+    bool vectors = c->spec->typed && c->spec->prog.facts->calls_host && kind == TN_PLACE_ENTRY;
+    struct tn_planned key, *p;
+    int r;
+
+    if (!s->sb.st_ino && fstat(s->fd, &s->sb) < 0)
+        return -errno;
+    key = tn_plans_key(&s->sb, offset, kind);
+    key.vectors = vectors;
+    key.no_puns = s->no_puns;
+    *ret = tn_plans_find(c->b->cache, &key);
+    if (!*ret)
+        *ret = tn_plans_find(&c->b->fresh, &key);
+    key.refused = !*ret && many && c->spec->some;
+    if (key.refused)
+        *ret = tn_plans_find(c->b->cache, &key);
+    if (key.refused && !*ret)
+        *ret = tn_plans_find(&c->b->fresh, &key);
+    if (*ret)
+        return 0;
+    p = malloc(sizeof(*p));
+    if (!p)
+        return -ENOMEM;
+    key.vectors = TN_VECTORS_UNKNOWN;
+    *p = key;
+    p->refused = 0;
+    r = plan_new(c, s, offset, kind, vectors, many, &p);
+    if (r < 0 && r != -ENOMEM && key.refused && c->err->reason[0] && p->addr) {
+        p->refused = 1;
+        snprintf(p->tactic, sizeof(p->tactic), "%.31s", c->err->reason);
+        *c->err = (struct tn_error){};
+        r = 0;
+    }
     if (r < 0) {
         free(p);
         return r;
     }
-    c->b->fresh[c->b->nfresh++] = p;
     *ret = p;
-    return 0;
+    return tn_plans_add(&c->b->fresh, p);
 }
 
 /* Would it be written over, or write over, what is patched in another way? */
 static bool overlaps(const struct tn_entry *c, const struct tn_patch *p, u64 addr)
 {
-    for (u32 i = 0; i < c->st->nsites; i++) {
-        const struct tn_site *s = &c->st->site[i];
-
-        if (s->state >= TN_SITE_PATCHED && tn_site_meets(s, addr, p->len, 0) && !tn_site_is(s, addr, p))
-            return true;
-    }
-    return false;
+    return tn_state_overlap(c->st, addr, p->len, 0, tn_look_site(c, addr, p)) >= 0;
 }
 
 /* Bytes of a place before we do anything: the file's, or ours. */
@@ -507,8 +558,7 @@ static int wish(struct tn_entry *c, const struct tn_patch *p, u64 bias, bool hoo
  * One place, and the ways there are to patch it: patch[0], and those behind that may be had instead. A way in which it is
  * patched already is the only one. Bytes that are the file's or ours; and why not, if there is no way.
  */
-static int wish_place(struct tn_entry *c, const struct tn_patch *patch, u32 n, u64 bias, const char *path,
-                      bool keeps)
+static int wish_one(struct tn_entry *c, const struct tn_patch *patch, u32 n, u64 bias, const char *path)
 {
     struct tn_error why = {}, other;
     u32 ways = 0, first = 0;
@@ -535,14 +585,14 @@ static int wish_place(struct tn_entry *c, const struct tn_patch *patch, u32 n, u
     if (r < 0)
         return r;
     c->wish[c->nwishes - 1].needed = true;
-    c->wish[c->nwishes - 1].keeps = keeps;
     c->wish[c->nwishes - 1].ways = ways;
     return 0;
 }
 
-/* All of a plan. `keeps`: they keep arguments for the exits. What functions that run in one another's place have in common
-   is patched once. */
-static int wish_all(struct tn_entry *c, const struct tn_planned *plan, u64 bias, const char *path, bool keeps)
+/* All of a plan, for a place of the spec: that place's own, or what runs in its stead. `keeps`: they keep arguments for the
+   exits. What functions that run in one another's stead have in common is patched once. */
+static int wish_all(struct tn_entry *c, u32 place, const struct tn_planned *plan, u64 bias, const char *path,
+                    bool keeps)
 {
     int r = 0;
 
@@ -552,10 +602,17 @@ static int wish_all(struct tn_entry *c, const struct tn_planned *plan, u64 bias,
 
         for (n = 1; k + n < plan->npatches && plan->patch[k + n].instead; n++)
             ;
-        for (u32 i = 0; p->tail && i < c->nwishes; i++)
+        for (u32 i = c->nwishes; p->tail && i-- > 0 && c->wish[i].place == place;)
             there |= same_place(c->wish[i].patch, c->wish[i].bias, p, bias) && !c->wish[i].keeps;
         if (!there)
-            r = wish_place(c, p, n, bias, path, keeps);
+            r = wish_one(c, p, n, bias, path);
+        if (r == 0 && !there) {
+            struct tn_wish *w = &c->wish[c->nwishes - 1];
+
+            w->keeps = keeps;
+            w->place = place;
+            w->func = c->plans[place]->addr + c->bias;
+        }
     }
     return r;
 }
@@ -565,6 +622,7 @@ static int wish_beyond(struct tn_entry *c, u32 index)
 {
     const struct tn_wish *w = &c->wish[index];
     u64 at = w->patch->addr + w->bias, leads = 0;
+    _clean_(close_source) struct source s = {};
     const struct tn_planned *p = NULL;
     struct tn_error why = {0}, *err = c->err;
     const struct tn_vma *v;
@@ -577,14 +635,15 @@ static int wish_beyond(struct tn_entry *c, u32 index)
     v = leads ? tn_maps_at(&c->maps, leads) : NULL;
     if (!v || !v->ino || !(v->prot & PROT_EXEC))
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_EXIT_TAIL_OUTSIDE, at, "to no code of a file");
-    fd = tn_open_mapped(c->pid, &c->maps, v);
+    s.fd = fd = tn_open_mapped(c->pid, &c->maps, v);
     if (fd < 0)
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_EXIT_TAIL_OUTSIDE, at, "to a file that cannot be opened");
     c->wish[index].leads = leads;
+    s.no_puns = c->no_puns[w->place];
     c->err = &why;
-    r = plan_file(c, fd, v->offset + (leads - v->start), TN_PLACE_TAIL, &p);
+    r = plan_file(c, &s, v->offset + (leads - v->start), TN_PLACE_TAIL, false, &p);
     if (r == 0)
-        r = wish_all(c, p, leads - p->addr, tn_vma_name(&c->maps, v), false);
+        r = wish_all(c, w->place, p, leads - p->addr, tn_vma_name(&c->maps, v), false);
     c->err = err;
     if (r == 0 || r == -ENOMEM)
         return r;
@@ -601,88 +660,48 @@ void tn_plan_clear_wishes(struct tn_entry *c)
 }
 
 /* Both ends of a function, for a program that reads at one what was kept at the other. */
-static int plan_before(struct tn_entry *c, int fd)
+static int plan_before(struct tn_entry *c, struct source *s, u32 place, bool many)
 {
-    int r = plan_file(c, fd, c->spec->file_offset, TN_PLACE_ENTRY, &c->before);
+    const struct tn_planned *out = c->plans[place];
+    int r = plan_file(c, s, tn_spec_place(c->spec, place)->offset, TN_PLACE_ENTRY, many, &c->before[place]);
 
-    if (r < 0)
+    if (r < 0 || out->refused || c->before[place]->refused)
         return r;
-    const struct tn_plan entry = {.patches = (struct tn_patch *)c->before->patch,
-                                  .npatches = c->before->npatches},
-                         exit = {.patches = (struct tn_patch *)c->plan->patch, .npatches = c->plan->npatches};
+    const struct tn_plan entry = {.patches = (struct tn_patch *)c->before[place]->patch,
+                                  .npatches = c->before[place]->npatches},
+                         exit = {.patches = (struct tn_patch *)out->patch, .npatches = out->npatches};
 
     return tn_plan_overlap(&entry, &exit)
-               ? tn_refuse(c->err, -ENOTSUP, TN_REFUSE_ENTRY_MEETS_EXIT, c->plan->addr, NULL)
+               ? tn_refuse(c->err, -ENOTSUP, TN_REFUSE_ENTRY_MEETS_EXIT, out->addr, NULL)
                : 0;
 }
 
-int tn_plan_again(struct tn_entry *c)
+/* Of many places: which one was refused. */
+static void tell_place(struct tn_entry *c, const struct source *s, u32 place)
 {
-    int r = 0;
+    u64 offset = tn_spec_place(c->spec, place)->offset, addr;
+    const struct tn_func *f =
+        s->m && tn_module_addr_of_offset(s->m, offset, &addr) == 0 ? tn_module_func(s->m, addr) : NULL;
+    char said[sizeof(c->err->message)];
 
-    tn_plan_clear_wishes(c);
-    c->bias = c->place_addr - c->plan->addr;
-    if (c->before)
-        r = wish_all(c, c->before, c->bias, c->spec->path, true);
-    if (r == 0)
-        r = wish_all(c, c->plan, c->bias, c->spec->path, false);
-    for (u32 i = 0; i < c->nwishes && r == 0; i++) {
-        if (c->wish[i].patch->slot)
-            r = wish_beyond(c, i);
-        if (r == 0 && c->nwishes > EXITS_MAX)
-            r = tn_refuse(c->err, -ENOTSUP, TN_REFUSE_EXIT_TAIL_MANY, c->plan->addr, NULL);
-    }
-    return r;
+    snprintf(said, sizeof(said), "%s", c->err->message);
+    snprintf(c->err->message, sizeof(c->err->message), "place %u of %u (%.100s, offset 0x%llx): %.800s",
+             place + 1, c->spec->nothers + 1, f && f->name ? f->name : "no name", (unsigned long long)offset,
+             said);
 }
-
-int tn_plan_place(struct tn_entry *c)
-{
-    for (u32 i = 0; i < c->maps.n; i++) {
-        const struct tn_vma *v = &c->maps.vma[i];
-        _close_ int fd = -1;
-        int r;
-
-        if (c->place_addr < v->start || c->place_addr >= v->end)
-            continue;
-        fd = tn_open_mapped(c->pid, &c->maps, v);
-        if (fd < 0)
-            return tn_fail(c->err, fd, "file_replaced",
-                           "the file behind %s in process %d cannot be opened: %s", tn_vma_name(&c->maps, v),
-                           c->pid, strerror(-fd));
-        r = plan_file(c, fd, c->spec->file_offset, c->spec->exit ? TN_PLACE_EXIT : TN_PLACE_ENTRY, &c->plan);
-        if (r == 0)
-            c->bias = c->place_addr - c->plan->addr;
-        if (r == 0 && tn_brain_stash_size(c->spec))
-            r = plan_before(c, fd);
-        return r < 0 ? r : tn_plan_again(c);
-    }
-    return -ENOENT;
-}
-
-/* --------------------------------------------------------------------------- system calls */
 
 /* Is the link there already, at this place? */
 static bool linked_at(const struct tn_entry *c, const struct tn_wish *w)
 {
     s32 site = tn_look_site(c, w->patch->addr + w->bias, w->patch);
 
-    for (u32 k = 0; site >= 0 && k < c->st->nhooks; k++)
-        if (c->st->hook[k].state == TN_HOOK_LIVE && c->st->hook[k].site == (u32)site &&
-            c->st->hook[k].link_index == c->spec->link_index)
+    for (u32 k = site >= 0 ? c->st->site[site].hooks : 0; k; k = c->st->hook[k - 1].next_of_site)
+        if (c->st->hook[k - 1].link_index == c->spec->link_index)
             return true;
     return false;
 }
 
-/* What was left of one file, by reason. */
-struct tally {
-    struct {
-        char reason[48];
-        u32 n;
-    } row[12];
-    u32 nrows;
-};
-
-static void leave(struct tn_entry *c, struct tally *t, const char *reason)
+static void leave(struct tn_entry *c, struct tn_tally *t, const char *reason)
 {
     c->res->left++;
     for (u32 i = 0; i < TN_ARRAY_SIZE(t->row); i++) {
@@ -697,7 +716,7 @@ static void leave(struct tn_entry *c, struct tally *t, const char *reason)
     }
 }
 
-static void tell_left(struct tn_entry *c, const char *name, const struct tally *t)
+static void tell_left(struct tn_entry *c, const char *name, const struct tn_tally *t)
 {
     const char *base = strrchr(name, '/');
     size_t len = strlen(c->res->left_why), cap = sizeof(c->res->left_why);
@@ -714,6 +733,126 @@ static void tell_left(struct tn_entry *c, const char *name, const struct tally *
         len = strlen(c->res->left_why);
     }
 }
+
+/* One place, where its file is mapped now. */
+static int wish_place(struct tn_entry *c, u32 i)
+{
+    const struct tn_attach_place *place = tn_spec_place(c->spec, i);
+    u64 at = c->plans[i]->addr + c->bias;
+    const struct tn_vma *v = tn_maps_at(&c->maps, at);
+    u32 first = c->nwishes;
+    int r = 0;
+
+    if (!v || v->ino != c->spec->ino || place->offset - v->offset != at - v->start)
+        return tn_fail(c->err, -ENOENT, "not_mapped", "%s (offset 0x%llx) is not mapped in process %d",
+                       c->spec->path, (unsigned long long)place->offset, c->pid);
+    if (c->plans[i]->refused || (c->before && c->before[i]->refused))
+        return tn_fail(c->err, -ENOTSUP, (c->plans[i]->refused ? c->plans[i] : c->before[i])->tactic,
+                       "the function cannot be hooked");
+    if (c->before)
+        r = wish_all(c, i, c->before[i], c->bias, c->spec->path, !c->spec->session);
+    if (r == 0)
+        r = wish_all(c, i, c->plans[i], c->bias, c->spec->path, false);
+    for (u32 k = first; k < c->nwishes && r == 0; k++) {
+        if (c->wish[k].patch->slot)
+            r = wish_beyond(c, k);
+        if (r == 0 && c->nwishes - first > EXITS_MAX)
+            r = tn_refuse(c->err, -ENOTSUP, TN_REFUSE_EXIT_TAIL_MANY, c->plans[i]->addr, NULL);
+    }
+    if (r < 0 || !place->ref_ctr)
+        return r;
+    c->wish[first].counter = counter_at(c, at, place->ref_ctr);
+    if (!c->wish[first].counter)
+        return tn_fail(
+            c->err, -EINVAL, "no_counter",
+            "the reference counter (USDT semaphore) at offset 0x%llx of %s lies in no memory of process "
+            "%d that it could write",
+            (unsigned long long)place->ref_ctr, c->spec->path, c->pid);
+    return 0;
+}
+
+int tn_plan_again(struct tn_entry *c)
+{
+    int r = 0;
+
+    tn_plan_clear_wishes(c);
+    c->bias = c->place_addr - c->plan->addr;
+    if (c->spec->some) {
+        c->res->left = 0;
+        c->res->left_why[0] = 0;
+        c->left = (struct tn_tally){};
+    }
+    for (u32 i = 0; i <= c->spec->nothers && r == 0; i++) {
+        u32 before = c->nwishes;
+
+        r = wish_place(c, i);
+        if (r == 0 || r == -ENOMEM || !c->spec->some || !c->err->reason[0])
+            continue;
+        c->nwishes = before;
+        tn_plan_leave_place(c, c->err->reason);
+        *c->err = (struct tn_error){};
+        r = 0;
+    }
+    if (r == 0 && !c->nwishes)
+        return tn_fail(c->err, -ENOTSUP, "none_can_be_hooked",
+                       "none of the %u functions can be hooked in process %d: %s", c->spec->nothers + 1,
+                       c->pid, c->res->left_why);
+    return r;
+}
+
+void tn_plan_leave_place(struct tn_entry *c, const char *reason)
+{
+    leave(c, &c->left, reason);
+    c->res->left_why[0] = 0;
+    tell_left(c, c->spec->path, &c->left);
+}
+
+static int plan_all(struct tn_entry *c, struct source *s)
+{
+    const struct tn_attach_spec *spec = c->spec;
+    bool keeps = tn_brain_stash_size(spec), many = spec->nothers > 0;
+    enum tn_place_kind kind = spec->exit || spec->session ? TN_PLACE_EXIT : TN_PLACE_ENTRY;
+    int r = 0;
+
+    free(c->plans);
+    free(c->before);
+    if (!c->no_puns)
+        c->no_puns = calloc(spec->nothers + 1, sizeof(*c->no_puns));
+    c->plans = calloc(spec->nothers + 1, sizeof(*c->plans));
+    c->before = keeps ? calloc(spec->nothers + 1, sizeof(*c->before)) : NULL;
+    if (!c->no_puns || !c->plans || (keeps && !c->before))
+        return -ENOMEM;
+    for (u32 i = 0; i <= spec->nothers && r == 0; i++) {
+        s->no_puns = c->no_puns[i];
+        r = plan_file(c, s, tn_spec_place(spec, i)->offset, kind, many, &c->plans[i]);
+        if (r == 0 && keeps)
+            r = plan_before(c, s, i, many);
+        if (r == 0)
+            c->plan = c->plans[0];
+        else if (many && c->err->reason[0])
+            tell_place(c, s, i);
+    }
+    return r;
+}
+
+int tn_plan_place(struct tn_entry *c)
+{
+    const struct tn_vma *v = tn_maps_at(&c->maps, c->place_addr);
+    _clean_(close_source) struct source s = {};
+    _close_ int fd = -1;
+    int r;
+
+    if (!v)
+        return -ENOENT;
+    s.fd = fd = tn_open_mapped(c->pid, &c->maps, v);
+    if (fd < 0)
+        return tn_fail(c->err, fd, "file_replaced", "the file behind %s in process %d cannot be opened: %s",
+                       tn_vma_name(&c->maps, v), c->pid, strerror(-fd));
+    r = plan_all(c, &s);
+    return r < 0 ? r : tn_plan_again(c);
+}
+
+/* --------------------------------------------------------------------------- system calls */
 
 /* Where in the process the first address of a file's plan is; 0: in another mapping of it. */
 static bool bias_of(const struct tn_planned *p, const struct tn_vma *v, u64 *ret_bias)
@@ -738,7 +877,7 @@ static const struct tn_patch *entered(const struct tn_planned *entries, const st
 /* A row a call: is it meant, can it be patched? `entries`: where the calls are entered, for the end of those whose
    number only a run tells: it is noted there. */
 static int wish_call(struct tn_entry *c, const struct tn_patch *p, const struct tn_planned *entries, u64 bias,
-                     struct tally *t)
+                     struct tn_tally *t)
 {
     const struct tn_patch *noted = NULL;
     bool note = c->spec->exit && p->nr == TN_NR_UNKNOWN && !p->refused;
@@ -792,7 +931,7 @@ static void leave_nameless(struct tn_entry *c, const struct tn_vma *v, const cha
 {
     u64 end = TN_MIN(v->end, v->start + NAMELESS_MAX);
     _free_ u8 *bytes = malloc(16 * TN_PAGE);
-    struct tally t = {0};
+    struct tn_tally t = {0};
 
     for (u64 at = v->start; bytes && at < end; at += 16 * TN_PAGE - 6) {
         u64 n = TN_MIN(16ull * TN_PAGE, end - at);
@@ -824,22 +963,23 @@ static int wish_loads(struct tn_entry *c)
     struct tn_error why = {0}, *err = c->err;
     const struct tn_planned *p = NULL;
     const u32 before = c->nwishes;
-    struct tally t = {0};
+    _clean_(close_source) struct source src = {};
+    struct tn_tally t = {0};
     _close_ int fd = -1;
     int r;
 
     if (!v || !v->ino)
         return 0; /* static */
     c->err = &why;
-    fd = tn_open_mapped(c->pid, &c->maps, v);
+    src.fd = fd = tn_open_mapped(c->pid, &c->maps, v);
     r = fd < 0 ? fd : tn_dynsym(c->b, fd, "_dl_debug_state", &stop);
     at = r < 0 ? 0 : base + stop;
     v = at ? tn_maps_at(&c->maps, at) : NULL;
     if (r == 0)
-        r = v ? plan_file(c, fd, v->offset + (at - v->start), TN_PLACE_ENTRY, &p) : -ENOENT;
+        r = v ? plan_file(c, &src, v->offset + (at - v->start), TN_PLACE_ENTRY, false, &p) : -ENOENT;
     if (r == 0)
         r = p->npatches == 1 && p->patch[0].len >= 5 && !p->patch[0].punned
-                ? wish_all(c, p, at - p->addr, tn_vma_name(&c->maps, v), false)
+                ? wish_one(c, p->patch, 1, at - p->addr, tn_vma_name(&c->maps, v))
                 : -ENOTSUP;
     c->err = err;
     if (r == -ENOMEM)
@@ -863,8 +1003,9 @@ int tn_plan_syscalls(struct tn_entry *c)
         const char *name = tn_vma_name(&c->maps, v);
         const struct tn_planned *p = NULL, *entries = NULL;
         struct tn_error why = {0}, *err = c->err;
+        _clean_(close_source) struct source src = {};
         _close_ int fd = -1;
-        struct tally t = {0};
+        struct tn_tally t = {0};
         u64 bias;
 
         if (!(v->prot & PROT_EXEC) || !strncmp(name, "/memfd:tenon-", 13) || !strcmp(name, "[vsyscall]"))
@@ -874,12 +1015,12 @@ int tn_plan_syscalls(struct tn_entry *c)
                            strcmp(name, "[vdso]") ? "no_file" : "kernel_page");
         if (!v->ino)
             continue;
-        fd = tn_open_mapped(c->pid, &c->maps, v);
+        src.fd = fd = tn_open_mapped(c->pid, &c->maps, v);
         c->err = &why;
-        r = fd < 0 ? fd : plan_file(c, fd, TN_PLANNED_ALL, TN_PLACE_SYSENTER, &entries);
+        r = fd < 0 ? fd : plan_file(c, &src, TN_PLANNED_ALL, TN_PLACE_SYSENTER, false, &entries);
         p = entries;
         if (r == 0 && c->spec->exit && entries->npatches)
-            r = plan_file(c, fd, TN_PLANNED_ALL, TN_PLACE_SYSEXIT, &p);
+            r = plan_file(c, &src, TN_PLANNED_ALL, TN_PLACE_SYSEXIT, false, &p);
         c->err = err;
         if (r == -ENOMEM)
             break;
@@ -935,6 +1076,7 @@ int tn_plan_vfork(struct tn_entry *c)
     const struct tn_vma *best = NULL;
     const struct tn_planned *p = NULL;
     struct tn_error why = {0}, *err = c->err;
+    _clean_(close_source) struct source src = {};
     _close_ int fd = -1;
     u64 bias;
     int r;
@@ -953,9 +1095,9 @@ int tn_plan_vfork(struct tn_entry *c)
         }
     if (!best)
         return 0;
-    fd = tn_open_mapped(c->pid, &c->maps, best);
+    src.fd = fd = tn_open_mapped(c->pid, &c->maps, best);
     c->err = &why;
-    r = fd < 0 ? fd : plan_file(c, fd, TN_PLANNED_VFORKS, TN_PLACE_SYSENTER, &p);
+    r = fd < 0 ? fd : plan_file(c, &src, TN_PLANNED_VFORKS, TN_PLACE_SYSENTER, false, &p);
     c->err = err;
     if (r < 0 || !p->npatches || !bias_of(p, best, &bias))
         return r == -ENOMEM ? r : 0;
@@ -1088,6 +1230,7 @@ int tn_plan_guards(struct tn_entry *c)
         const char *name = tn_vma_name(&c->maps, v);
         const struct tn_planned *p = NULL;
         struct tn_error why = {}, *err = c->err;
+        _clean_(close_source) struct source src = {};
         _close_ int fd = -1;
         u64 bias;
 
@@ -1098,9 +1241,9 @@ int tn_plan_guards(struct tn_entry *c)
             r = guard_nameless(c, v);
             continue;
         }
-        fd = tn_open_mapped(c->pid, &c->maps, v);
+        src.fd = fd = tn_open_mapped(c->pid, &c->maps, v);
         c->err = &why;
-        r = fd < 0 ? fd : plan_file(c, fd, TN_PLANNED_ALL, TN_PLACE_SYSENTER, &p);
+        r = fd < 0 ? fd : plan_file(c, &src, TN_PLANNED_ALL, TN_PLACE_SYSENTER, false, &p);
         c->err = err;
         if (r < 0 && r != -ENOMEM)
             r = guard_nameless(c, v);
@@ -1112,10 +1255,10 @@ int tn_plan_guards(struct tn_entry *c)
 
 s32 tn_look_site(const struct tn_entry *c, u64 addr, const struct tn_patch *p)
 {
-    for (u32 i = 0; i < c->st->nsites; i++)
-        if (c->st->site[i].state != TN_SITE_FREE && c->st->site[i].state != TN_SITE_GONE &&
-            tn_site_is(&c->st->site[i], addr, p))
-            return (s32)i;
+    for (u32 k = tn_state_near(c->st, addr); k; k = c->st->site[k - 1].next_near)
+        if (c->st->site[k - 1].state != TN_SITE_FREE && c->st->site[k - 1].state != TN_SITE_GONE &&
+            tn_site_is(&c->st->site[k - 1], addr, p))
+            return (s32)k - 1;
     return -1;
 }
 

@@ -19,6 +19,8 @@
 #include "rewrite/plan.h"
 #include "rt/layout.h"
 
+#include <sys/stat.h>
+
 #define TN_ORDER_MAX 65536u /* bytes of one datagram */
 
 /* --------------------------------------------------------------------------------- state */
@@ -89,6 +91,8 @@ struct tn_site {
     u64 func;        /* of which function this is the entry, or an exit; 0: neither */
     u64 displaced, displaced_len;
     u32 nhooks;
+    u32 hooks;                   /* 1 + index of the first that is LIVE here; 0: none */
+    u32 next_near, next_of_func; /* 1 + index of the next one: see tn_state.near, .func */
 };
 
 /* A hook record and its trampoline. RETIRED: out of the chain, but a thread may still be in it. */
@@ -103,9 +107,10 @@ struct tn_hook_slot {
     u32 site, prog;  /* indices */
     u64 hook, tramp; /* addresses */
     u32 tramp_cap, region;
-    u64 order;   /* oldest first */
-    u32 counter; /* 1 + index of the reference counter that goes down with it; 0: none */
-    u32 pad;
+    u64 order;                      /* oldest first */
+    u32 counter;                    /* 1 + index of the reference counter that goes down with it; 0: none */
+    u32 next_of_site, next_of_link; /* LIVE: 1 + index of the next one */
+    u32 mark;                       /* of a function left by a jump: as in mark.h; 0: none */
 };
 
 /* A reference counter of the host, and how much of it is ours: counter.c. */
@@ -132,10 +137,11 @@ struct tn_view_slot {
 };
 
 #define TN_STATE_REGIONS  1024u
-#define TN_STATE_SITES    4096u
-#define TN_STATE_HOOKS    4096u
+#define TN_STATE_SITES    16384u
+#define TN_STATE_HOOKS    32768u
 #define TN_STATE_VIEWS    448u
-#define TN_STATE_COUNTERS 256u
+#define TN_STATE_COUNTERS 1024u
+#define TN_STATE_LISTS    16384u /* power of two */
 
 /* A thread of the process is stopped between jobs. */
 enum tn_held {
@@ -157,6 +163,12 @@ struct tn_state {
     struct tn_lent lent;
     /* One past the highest entry ever used: what lies behind is zero and need not be looked at. */
     u32 nregions, nsites, nhooks, nprogs, nviews;
+    u32 nlive, nspare, ngone; /* hooks LIVE and SPARE, sites GONE */
+    /* Where to find them (index.c). Each: 1 + index of the first in the list; 0: none. */
+    u32 unsure;               /* lists and numbers were being changed: made again before anybody looks */
+    u32 near[TN_STATE_LISTS]; /* sites, by a hash of the block their first byte lies in */
+    u32 func[TN_STATE_LISTS]; /* sites, by a hash of their function */
+    u32 link[TN_MAX_LINKS];   /* LIVE hooks of a link */
     struct tn_region region[TN_STATE_REGIONS];
     struct tn_site site[TN_STATE_SITES];
     struct tn_hook_slot hook[TN_STATE_HOOKS];
@@ -174,9 +186,9 @@ struct tn_state {
 #define TN_PROC_OURS_OFF  2048u /* TN_PROC_OURS_MAX × struct tn_range: code of ours that is in no file */
 #define TN_PROC_OURS_MAX  64u
 #define TN_PROC_UNDO_OFF  4096u   /* TN_UNDO_COUNT × struct tn_undo: sites, then counters */
-#define TN_PROC_VIEWS_OFF 212992u /* TN_STATE_VIEWS × struct tn_map, 128 bytes apart */
+#define TN_PROC_VIEWS_OFF 839680u /* TN_STATE_VIEWS × struct tn_map, 128 bytes apart */
 #define TN_VIEW_STRIDE    128u
-#define TN_PROC_SIZE      270336u
+#define TN_PROC_SIZE      897024u
 #define TN_UNDO_COUNT     (TN_STATE_SITES + TN_STATE_COUNTERS)
 _Static_assert(TN_PROC_UNDO_OFF + TN_UNDO_COUNT * sizeof(struct tn_undo) <= TN_PROC_VIEWS_OFF, "undo record");
 _Static_assert(TN_PROC_VIEWS_OFF + TN_STATE_VIEWS * TN_VIEW_STRIDE <= TN_PROC_SIZE, "views");
@@ -202,7 +214,8 @@ struct tn_mark {
                   places takes several */ \
     O(SIGNALS) /* a = handler, b = where it returns to, c = ms: SIGTRAP becomes ours, its calls being guarded */     \
     O(UNLINK) /* a = link: what has been installed of it is taken back */                                            \
-    O(TAKE)   /* a = PROC region of a dead holder, struct tn_undo[n]: bytes put back, marker cleared */              \
+    O(TAKE) /* a = PROC region of a dead holder, struct tn_undo[n]: bytes put back; b = 1: the last, marker        \
+                 cleared */ \
     O(RUN_TO) /* a = address of the loader's breakpoint, b = of its state word, c = of the entry;           \
                   held only */
 
@@ -230,8 +243,9 @@ struct tn_borrow_facts {
     u32 allowed_syscalls, pad; /* see tn_proc */
 };
 
-/* One MAP order: ours for a process, a program with 64 maps. */
-#define TN_MAP_REQS_MAX 96u
+/* One MAP order: ours for a process, a program with 64 maps, a page for each stub. */
+#define TN_STUB_PAGES   384u /* of one process: where punned jumps lead */
+#define TN_MAP_REQS_MAX (96u + TN_STUB_PAGES)
 struct tn_map_req {
     u32 kind, id;
     u64 addr, len; /* fixed place, must be free */
@@ -241,9 +255,12 @@ struct tn_map_req {
     u64 offset;
 };
 
+/* Memory that was handed out before may be written again where it is a spare hook's, or a site's whose code is gone. */
+enum tn_write_where { TN_WRITE_FRESH, TN_WRITE_HOOK, TN_WRITE_SITE };
 struct tn_write {
     u64 addr;
-    u32 region, len; /* index; bytes that follow, filled up to eight */
+    u32 region, len;  /* index; bytes that follow, filled up to eight */
+    u32 where, index; /* enum tn_write_where; of the hook or site */
 };
 
 struct tn_place_req {
@@ -259,14 +276,17 @@ struct tn_place_req {
     u64 stub[TN_PUN_INSNS];
     u64 hook, tramp; /* 0: a place that serves all links, without a hook of its own */
     u32 tramp_cap, region;
-    s32 site;   /* index of the site if known already, else −1 */
-    s32 slot;   /* index of a spare hook slot that is used again, else −1 */
-    u32 common; /* 1: the site serves all links */
-    u32 keeps;  /* its hook keeps arguments for the exits, and so comes before all that run programs */
+    s32 site;      /* index of the site if known already, else −1 */
+    s32 slot;      /* index of a spare hook slot that is used again, else −1 */
+    u32 common;    /* 1: the site serves all links */
+    u32 keeps;     /* its hook keeps arguments for the exits, and so comes before all that run programs */
+    u64 counter;   /* address of its reference counter; 0: none */
+    u32 mark, pad; /* as of struct tn_hook_slot */
 };
 struct tn_install_req {
     u32 link_index, nplaces;
-    u32 vfork_done, pad;
+    u32 vfork_done;
+    u32 more;  /* 1: orders with more places of the link follow; should they not come, it is taken back */
     u32 nused; /* near regions whose use grows */
     struct {
         u32 region, pad;
@@ -274,7 +294,6 @@ struct tn_install_req {
     } used[8];
     struct tn_prog_slot prog;
     u32 stuck_ms, pad2;
-    u64 counter; /* address of the link's reference counter; 0: none */
 };
 struct tn_install_facts {
     u64 hold_ns_max;
@@ -312,6 +331,22 @@ const struct tn_region *tn_state_region(const struct tn_state *st, u32 kind, u32
 /* Is every entry kept that the exits of program `prog` (an index) may ask for? */
 bool tn_state_keeps(const struct tn_state *st, u32 prog);
 
+/* index.c */
+/* Lists of sites, which hold others too: those whose first byte lies in the same block as `addr`, those of a
+   function. 1 + index of the first; 0: none. */
+u32 tn_state_near(const struct tn_state *st, u64 addr);
+u32 tn_state_func(const struct tn_state *st, u64 func);
+/* A site other than `but` that is ours and that such a change would meet (tn_site_meets); −1: none. */
+s32 tn_state_overlap(const struct tn_state *st, u64 addr, u32 len, u32 depends, s32 but);
+/* A site into its lists, and out of them: before its address or function changes. */
+void tn_state_list_site(struct tn_state *st, u32 site);
+void tn_state_unlist_site(struct tn_state *st, u32 site);
+/* The same for a hook that becomes LIVE, or RETIRED. */
+void tn_state_list_hook(struct tn_state *st, u32 hook);
+void tn_state_unlist_hook(struct tn_state *st, u32 hook);
+/* All lists and numbers from the entries. */
+void tn_state_list_all(struct tn_state *st);
+
 /* The guardian's process: runs until the target or the broker is gone. Never returns. */
 struct tn_guardian {
     pid_t pid;    /* target */
@@ -334,7 +369,6 @@ int tn_keep_only(int *keep, u32 n);
 /* ------------------------------------------------------------------------------- injector */
 
 #define TN_PLANNED_SYMBOL 0x100u /* not a plan: `addr` is the value of the dynamic symbol `symbol`, 0: none */
-#define TN_FRESH_MAX      128u
 
 /* What planning has found, for the same place in another process (or the same file again). */
 #define TN_PLANNED_MAX    4096u
@@ -350,6 +384,8 @@ struct tn_planned {
     u64 symbol_offset; /* of system calls, the first one's offset in the file */
     u32 vectors;       /* enum tn_vectors: what may be live at the module's entries */
     u32 entry;         /* something begins there, if only by unwind information */
+    u32 no_puns;       /* asked for where punned jumps could not be had */
+    u32 refused; /* of a link that takes what can be hooked: this cannot, for the reason that `tactic` tells */
     char symbol[128], tactic[32];
     struct tn_patch patch[];
 };
@@ -358,17 +394,32 @@ static inline size_t tn_planned_size(const struct tn_planned *p)
     return sizeof(*p) + p->npatches * sizeof(struct tn_patch);
 }
 
+/* Plans by file and place: plans.c. */
+struct tn_plans {
+    struct tn_planned **plan; /* oldest first; owned */
+    u32 n, cap;
+    u64 bytes;
+    u32 *slot; /* open addressing: 1 + index, 0: none */
+    u32 nslots;
+};
+/* Takes `p` over, also when it fails. Of two of the same place the newer is found. */
+int tn_plans_add(struct tn_plans *plans, struct tn_planned *p);
+/* The head of what is looked for: the place in exactly this file, not an older or newer one of its name. */
+struct tn_planned tn_plans_key(const struct stat *file, u64 file_offset, u32 place);
+/* NULL: not known. A key with `vectors` wants a plan that has them too; a symbol's is known by its name. */
+const struct tn_planned *tn_plans_find(const struct tn_plans *plans, const struct tn_planned *key);
+/* Forgets the oldest until at most `bytes` are left. */
+void tn_plans_trim(struct tn_plans *plans, u64 bytes);
+void tn_plans_clear(struct tn_plans *plans);
+
 /* The injector's process: one job. */
 struct tn_brain {
     const struct tn_shared *shared;
     const struct tn_attach_spec *spec;
     int agent; /* sealed memfd of the agent's image */
     int job;   /* socket to the guardian */
-    struct tn_planned *const *cache;
-    u32 ncache;
-    /* New plans of this job, to be kept by the broker; owned. */
-    struct tn_planned *fresh[TN_FRESH_MAX];
-    u32 nfresh;
+    const struct tn_plans *cache;
+    struct tn_plans fresh; /* new plans of this job, to be kept by the broker */
 };
 int tn_brain_attach(struct tn_brain *b, struct tn_attach_result *ret_result);
 

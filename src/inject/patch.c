@@ -15,9 +15,17 @@
 
 struct job {
     const struct tn_change *changes;
+    const struct tn_change **sorted; /* by address; they do not overlap */
     u32 n;
     bool failed;
 };
+
+static int by_address(const void *x, const void *y)
+{
+    const struct tn_change *const *a = x, *const *b = y;
+
+    return (*a)->addr < (*b)->addr ? -1 : (*a)->addr > (*b)->addr;
+}
 
 /* Is this where a breakpoint stands meanwhile, and where to go on at in any case? */
 static bool begins(const struct tn_change *c, u64 pc)
@@ -30,11 +38,19 @@ static bool begins(const struct tn_change *c, u64 pc)
 
 static const struct tn_change *inside(const struct job *j, u64 pc)
 {
-    for (u32 i = 0; i < j->n; i++)
-        if (pc > j->changes[i].addr && pc < j->changes[i].addr + j->changes[i].len &&
-            !begins(&j->changes[i], pc))
-            return &j->changes[i];
-    return NULL;
+    u32 lo = 0, hi = j->n;
+
+    while (lo < hi) {
+        u32 mid = lo + (hi - lo) / 2;
+
+        if (j->sorted[mid]->addr < pc)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    if (!lo || pc >= j->sorted[lo - 1]->addr + j->sorted[lo - 1]->len || begins(j->sorted[lo - 1], pc))
+        return NULL;
+    return j->sorted[lo - 1];
 }
 
 /* A fork child has a copy of the bytes as they were at its birth: where that is half-way, finish it. */
@@ -105,13 +121,16 @@ static int look_at_all(struct tn_tracee *t, const struct job *j)
         bool all = true, forks = false, stuck = false;
 
         tn_tracee_wait(t, 0);
-        for (u32 i = 0; i < t->n; i++) {
-            struct tn_thread *th = &t->th[i];
+        /* Sleepers first: whoever is awake is not held while hundreds of others are looked at. */
+        for (u32 k = 0; k < 2 * t->n; k++) {
+            struct tn_thread *th = &t->th[k % t->n];
             struct tn_doing_what what;
 
-            if (th->safe || th->state != TN_TH_FREE || th->forked)
+            if (th->safe || th->state != TN_TH_FREE || th->forked || th->interrupting)
                 continue;
             tn_thread_doing(th->pid, th->tid, &what);
+            if (k < t->n && (what.doing == TN_DOING_RUNS || what.doing == TN_DOING_STOPPED))
+                continue;
             switch (what.doing) {
             case TN_DOING_GONE:
                 th->state = TN_TH_GONE;
@@ -209,12 +228,17 @@ int tn_change(struct tn_tracee *t, const struct tn_change *changes, u32 n, u32 s
     struct job j = {.changes = changes, .n = n};
     u64 until = tn_monotonic() + stuck_ms * 1000000ull;
     _free_ u64 *brk = calloc(n ? n : 1, TN_PUN_INSNS * sizeof(u64));
+    _free_ const struct tn_change **sorted = calloc(n ? n : 1, sizeof(*sorted));
     u8 trap = 0xcc;
     u32 nbrk = 0;
     int r = 0;
 
-    if (!brk)
+    if (!brk || !sorted)
         return -ENOMEM;
+    j.sorted = sorted;
+    for (u32 i = 0; i < n; i++)
+        sorted[i] = &changes[i];
+    qsort(sorted, n, sizeof(*sorted), by_address);
     for (u32 i = 0; i < n; i++) {
         u32 whole = changes[i].len + changes[i].depends;
         u8 now[TN_PATCH_MAX];
@@ -237,7 +261,7 @@ int tn_change(struct tn_tracee *t, const struct tn_change *changes, u32 n, u32 s
     }
 
     t->gathering = true;
-    r = tn_tracee_gather(t, err);
+    r = tn_tracee_gather(t, true, err);
     if (r < 0) {
         t->gathering = false;
         tn_tracee_resume_all(t);

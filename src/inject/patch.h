@@ -18,7 +18,7 @@
  * waking thread is waited for (remote.c).
  *
  * Sleepers are looked at through /proc and never interrupted: a thread seen asleep *after* step 1 can come to
- * the place only through the CC. Awake ones are held from step 2 to 4. Fork children born in between are born
+ * the place only through the CC. Awake ones are held from the end of step 2, when all sleepers have been looked at, to 4. Fork children born in between are born
  * stopped, and get their copy of the bytes completed.
  */
 #ifndef TN_INJECT_PATCH_H

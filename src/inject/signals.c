@@ -140,7 +140,7 @@ static enum verdict look_at_sleeper(struct tn_hands *h, struct tn_thread *th,
  */
 static int hold_all(struct tn_hands *h, bool masks)
 {
-    int r = tn_tracee_gather(&h->t, NULL);
+    int r = tn_tracee_gather(&h->t, false, NULL);
 
     for (u32 pass = 0; r == 0 && pass < TRIES; pass++) {
         enum verdict worst = FINE;

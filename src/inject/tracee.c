@@ -254,7 +254,9 @@ static bool has_vfork_child(const struct tn_tracee *t)
     return false;
 }
 
-int tn_tracee_gather(struct tn_tracee *t, struct tn_error *err)
+#define HELD_BRIEFLY 3 /* passes */
+
+int tn_tracee_gather(struct tn_tracee *t, bool brief, struct tn_error *err)
 {
     for (int pass = 0; pass < 1000; pass++) {
         u32 before = t->n;
@@ -285,8 +287,15 @@ int tn_tracee_gather(struct tn_tracee *t, struct tn_error *err)
         if (r < 0)
             return tn_fail(err, -EAGAIN, "thread_will_not_stop",
                            "a thread of process %d does not stop within a second: try again", t->pid);
+        /* What they bear from now on is traced: they may go on, unless they bear so many that it comes to no end. */
         for (u32 i = 0; i < t->n; i++)
-            t->th[i].known |= t->th[i].state == TN_TH_HELD;
+            if (t->th[i].state == TN_TH_HELD) {
+                t->th[i].known = true;
+                if (brief)
+                    tn_tracee_mend_result(t, &t->th[i]);
+            }
+        if (brief && pass < HELD_BRIEFLY)
+            tn_tracee_resume_all(t);
         if (all && t->n == before)
             return 0;
     }

@@ -104,9 +104,9 @@ int tn_tracee_write(const struct tn_tracee *t, u64 addr, const void *bytes, u64 
 int tn_tracee_seize(struct tn_tracee *t, pid_t tid, struct tn_error *err);
 int tn_tracee_seize_all(struct tn_tracee *t, struct tn_error *err);
 /* The same, so that no thread can come into being untraced any more: one that was in the middle of clone when
-   it was seized still bears an untraced thread. So the awake ones are held once, and stay held; then the list
-   is read again. */
-int tn_tracee_gather(struct tn_tracee *t, struct tn_error *err);
+   it was seized still bears an untraced thread. So the awake ones are held once, for a moment if `brief` (else, and where new
+   ones come all the time, they stay held); then the list is read again. `brief`: nobody else is held by now. */
+int tn_tracee_gather(struct tn_tracee *t, bool brief, struct tn_error *err);
 /* Whether a thread that sleeps in this call may be waiting for a vfork child. Such a sleep only death can cut
    short: an interrupt stays pending until the child has left the memory, and is seen then. */
 bool tn_tracee_vforks(s64 nr);

@@ -134,9 +134,11 @@ static int choose_host_call(struct jit *j, u32 at)
                                                "instruction %u: no function of the host has the type id %d",
                                                at, j->prog->insns[at].imm)
                                      : 0;
-    j->plan[at].how = ref->kind == TN_NAMED_REPLACE ? JIT_ANSWER
-                      : ref->kind == TN_NAMED_COPY  ? JIT_COPY
-                                                    : JIT_HOST_CALL;
+    j->plan[at].how = ref->kind == TN_NAMED_REPLACE          ? JIT_ANSWER
+                      : ref->kind == TN_NAMED_COPY           ? JIT_COPY
+                      : ref->kind == TN_NAMED_SESSION_RETURN ? JIT_SESSION_RETURN
+                      : ref->kind == TN_NAMED_SESSION_COOKIE ? JIT_SESSION_COOKIE
+                                                             : JIT_HOST_CALL;
     return 0;
 }
 
@@ -348,6 +350,8 @@ static void uses(const struct jit *j, u32 at, u16 *ret_use, u16 *ret_def)
         case JIT_PERCPU_CONST:
         case JIT_COOKIE:
         case JIT_FUNC_IP:
+        case JIT_SESSION_RETURN:
+        case JIT_SESSION_COOKIE:
             break;
         case JIT_ARRAY:
         case JIT_PERCPU:
@@ -606,6 +610,8 @@ static bool needs_run(const struct jit *j, u32 at)
     case JIT_PERCPU_CONST:
     case JIT_COOKIE:
     case JIT_FUNC_IP:
+    case JIT_SESSION_RETURN:
+    case JIT_SESSION_COOKIE:
     case JIT_ANSWER:
     case JIT_HOST_CALL:
     case JIT_COPY:
@@ -667,6 +673,8 @@ static u32 changed(const struct jit *j, u32 at)
     case JIT_PERCPU_CONST:
     case JIT_COOKIE:
     case JIT_FUNC_IP:
+    case JIT_SESSION_RETURN:
+    case JIT_SESSION_COOKIE:
     case JIT_ANSWER:
         return X86(TN_RAX) | (j->plan[at].how == JIT_ARRAY_CONST ? 0 : X86_SCRATCH);
     case JIT_LOOP: /* what the function changes counts for itself */

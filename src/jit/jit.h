@@ -60,7 +60,9 @@ struct tn_skb {
 enum tn_named_kind {
     TN_NAMED_FUNC,
     TN_NAMED_VAR,
-    TN_NAMED_COPY,    /* tenon_copy: the agent's */
+    TN_NAMED_COPY,           /* tenon_copy: the agent's */
+    TN_NAMED_SESSION_RETURN, /* bpf_session_is_return: the run's own, as the next */
+    TN_NAMED_SESSION_COOKIE,
     TN_NAMED_REPLACE, /* tenon_replace(ctx, value): answers in the function's place; no function of the host
                        */
 };

@@ -1025,6 +1025,12 @@ int jit_lower(struct jit *j, u32 at)
     case JIT_FUNC_IP:
         lower_hook_word(j, offsetof(struct tn_hook, func_ip));
         return 0;
+    case JIT_SESSION_RETURN:
+        tn_x86_load(&j->a, 4, TN_RAX, tn_mem_base(JIT_RUN, offsetof(struct tn_run, session)));
+        return 0;
+    case JIT_SESSION_COOKIE:
+        tn_x86_lea(&j->a, TN_RAX, tn_mem_base(JIT_RUN, offsetof(struct tn_run, value)));
+        return 0;
     case JIT_ANSWER:
         lower_answer(j);
         return 0;

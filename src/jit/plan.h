@@ -19,27 +19,29 @@
 
 /* How an instruction is compiled. */
 enum jit_how {
-    JIT_PLAIN,        /* by its row */
-    JIT_DEAD,         /* never reached: a trap */
-    JIT_SKIP,         /* no effect that anyone sees, or part of a group compiled with an earlier one */
-    JIT_NEVER_TAKEN,  /* conditional jump that falls through always */
-    JIT_ALWAYS_TAKEN, /* conditional jump that is a jump */
-    JIT_LEA,          /* mov d, s; add d, imm → lea (2 instructions) */
-    JIT_STORE_IMM,    /* mov r, imm; store r → store imm (2), r not needed after */
-    JIT_RMW_IMM,      /* load r; op r, imm; store r → op [mem], imm (3), r not needed after */
-    JIT_RMW_REG,      /* load r; op r, s; store r → op [mem], s (3), r not needed after */
-    JIT_ARRAY,        /* map_lookup_elem of an array, index in memory at R2 */
-    JIT_ARRAY_CONST,  /* the same, index known and in range: an address */
-    JIT_PERCPU,       /* map_lookup_elem of a per-CPU array */
-    JIT_PERCPU_CONST, /* the same, index known and in range */
-    JIT_COOKIE,       /* get_attach_cookie: run->hook->cookie */
-    JIT_FUNC_IP,      /* get_func_ip: run->hook->func_ip */
-    JIT_ANSWER,       /* bpf_override_return, tenon_replace: run->value, run->replaced */
-    JIT_HOST_CALL,    /* a function of the host, through the agent */
-    JIT_COPY,         /* tenon_copy: bytes of a buffer of the host's, by the agent */
-    JIT_LOOP,         /* bpf_loop: a loop around calls of its function */
-    JIT_ROUNDS,       /* another helper that calls back: the same, asking it for each round */
-    JIT_CAREFUL,      /* load of memory that may not be there, by the agent */
+    JIT_PLAIN,          /* by its row */
+    JIT_DEAD,           /* never reached: a trap */
+    JIT_SKIP,           /* no effect that anyone sees, or part of a group compiled with an earlier one */
+    JIT_NEVER_TAKEN,    /* conditional jump that falls through always */
+    JIT_ALWAYS_TAKEN,   /* conditional jump that is a jump */
+    JIT_LEA,            /* mov d, s; add d, imm → lea (2 instructions) */
+    JIT_STORE_IMM,      /* mov r, imm; store r → store imm (2), r not needed after */
+    JIT_RMW_IMM,        /* load r; op r, imm; store r → op [mem], imm (3), r not needed after */
+    JIT_RMW_REG,        /* load r; op r, s; store r → op [mem], s (3), r not needed after */
+    JIT_ARRAY,          /* map_lookup_elem of an array, index in memory at R2 */
+    JIT_ARRAY_CONST,    /* the same, index known and in range: an address */
+    JIT_PERCPU,         /* map_lookup_elem of a per-CPU array */
+    JIT_PERCPU_CONST,   /* the same, index known and in range */
+    JIT_COOKIE,         /* get_attach_cookie: run->hook->cookie */
+    JIT_FUNC_IP,        /* get_func_ip: run->hook->func_ip */
+    JIT_SESSION_RETURN, /* bpf_session_is_return: run->session */
+    JIT_SESSION_COOKIE, /* bpf_session_cookie: address of run->value */
+    JIT_ANSWER,         /* bpf_override_return, tenon_replace: run->value, run->replaced */
+    JIT_HOST_CALL,      /* a function of the host, through the agent */
+    JIT_COPY,           /* tenon_copy: bytes of a buffer of the host's, by the agent */
+    JIT_LOOP,           /* bpf_loop: a loop around calls of its function */
+    JIT_ROUNDS,         /* another helper that calls back: the same, asking it for each round */
+    JIT_CAREFUL,        /* load of memory that may not be there, by the agent */
 };
 
 struct jit_insn {

@@ -124,7 +124,7 @@ int tn_plan_break(const struct tn_code_view *code, enum tn_place_kind place, u64
         func = tn_func_at(code, addr);
     if (!func)
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_FUNCTION_UNKNOWN, addr, NULL);
-    r = tn_flow_scan(code, func, &flow);
+    r = tn_flow_scan(code, func, NULL, &flow);
     if (r < 0)
         return r;
     plan.func_addr = func->addr;

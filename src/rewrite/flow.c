@@ -114,6 +114,19 @@ static bool terminal(u8 kind)
            kind == TN_INSN_FAR;
 }
 
+/* Of a lent array of marks, which blocks are not zero any more: an instruction at `off` marks two at most. */
+static int touch(struct tn_flow *f, u64 off)
+{
+    u64 block = off / TN_FLOW_SPARE + 1;
+    int r = 0;
+
+    if (!f->lent || block == f->last)
+        return 0;
+    f->last = block;
+    r = list_add(&f->touched, block - 1);
+    return r;
+}
+
 /* A jump through a slot, behind an endbr64 perhaps. */
 static u64 plt_slot(const struct tn_code_view *c, u64 addr)
 {
@@ -145,7 +158,7 @@ static int jump(struct tn_flow *f, u64 from, u64 to)
     if (to - f->code->addr >= f->code->len)
         return leave(f, from, to);
     f->mark[to - f->code->addr] |= TN_FLOW_TARGET;
-    if (list_add(&f->jumps, from) < 0 || list_add(&f->jumps, to) < 0)
+    if (touch(f, to - f->code->addr) < 0 || list_add(&f->jumps, from) < 0 || list_add(&f->jumps, to) < 0)
         return -ENOMEM;
     if (own(f, to))
         return list_add(&f->work, to);
@@ -165,8 +178,8 @@ static int jump(struct tn_flow *f, u64 from, u64 to)
 /* Follows one path until it ends or meets what is known. */
 static int follow(struct tn_flow *f, u64 at)
 {
-    u8 last = TN_INSN_JMP; /* the last instruction that is no padding */
-    u64 from = at;
+    u8 last = TN_INSN_JMP;                               /* the last instruction that is no padding */
+    u64 from = at, next = tn_func_next(f->code, at - 1); /* where the next function starts, from here on */
 
     for (;;) {
         u64 off = at - f->code->addr;
@@ -177,7 +190,9 @@ static int follow(struct tn_flow *f, u64 at)
             break;
         if (f->mark[off] & TN_FLOW_START)
             return 0;
-        if (at != from && at != f->func->addr) {
+        if (next < at)
+            next = tn_func_next(f->code, at - 1);
+        if (at != from && at != f->func->addr && (at == next || at == f->end)) {
             const struct tn_func *g = tn_func_starting(f->code, at);
             bool ended = last == TN_INSN_CALL || last == TN_INSN_CALL_IND || last == TN_INSN_SYSCALL;
 
@@ -200,6 +215,8 @@ static int follow(struct tn_flow *f, u64 at)
             f->undecodable = at;
             return 0;
         }
+        if (touch(f, off) < 0)
+            return -ENOMEM;
         f->mark[off] |= TN_FLOW_START;
         for (u32 b = 1; b < i.len; b++) {
             if ((f->mark[off + b] & TN_FLOW_START) && !(b == 1 && f->code->bytes[off] == 0xf0))
@@ -471,12 +488,13 @@ bool tn_flow_jumped_from_outside(const struct tn_flow *f, u64 to, u64 lo, u64 hi
     return false;
 }
 
-int tn_flow_scan(const struct tn_code_view *code, const struct tn_func *func, struct tn_flow *ret_flow)
+int tn_flow_scan(const struct tn_code_view *code, const struct tn_func *func, u8 *mark,
+                 struct tn_flow *ret_flow)
 {
-    struct tn_flow f = {.code = code, .func = func, .end = func_end(code, func)};
+    struct tn_flow f = {.code = code, .func = func, .end = func_end(code, func), .lent = mark};
     int r;
 
-    f.mark = calloc(1, code->len);
+    f.mark = mark ? mark : calloc(1, code->len);
     r = f.mark ? list_add(&f.work, func->addr) : -ENOMEM;
     if (!r)
         r = drain(&f);
@@ -492,7 +510,11 @@ int tn_flow_scan(const struct tn_code_view *code, const struct tn_func *func, st
 
 void tn_flow_clear(struct tn_flow *f)
 {
-    free(f->mark);
+    for (u32 i = 0; i < f->touched.n; i++)
+        memset(f->mark + f->touched.at[i] * TN_FLOW_SPARE, 0, 2 * TN_FLOW_SPARE);
+    if (!f->lent)
+        free(f->mark);
+    free(f->touched.at);
     free(f->work.at);
     free(f->rets.at);
     free(f->indirect.at);

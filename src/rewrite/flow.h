@@ -40,8 +40,11 @@ struct tn_flow_list {
 struct tn_flow {
     const struct tn_code_view *code;
     const struct tn_func *func;
-    u64 end;  /* of the function; the next one's start where its size is not known */
-    u8 *mark; /* a byte of flags per byte of the segment */
+    u64 end;                     /* of the function; the next one's start where its size is not known */
+    u8 *mark;                    /* a byte of flags per byte of the segment */
+    bool lent;                   /* … which is somebody else's: what was touched is zeroed in the end */
+    u64 last;                    /* block touched last, plus one */
+    struct tn_flow_list touched; /* of a lent array: blocks */
     struct tn_flow_list work, rets, indirect, maybe, refs, leas; /* leas: address, register; refs: targets */
     struct tn_flow_list jumps;                                   /* from, to: all that were followed */
     struct tn_flow_list tails; /* from, to: jumps out of the function; to 0: known only when it runs */
@@ -49,8 +52,11 @@ struct tn_flow {
     u64 tail_call, unprovable, undecodable, shared, overlap, std;
 };
 
-/* −ENOMEM; otherwise 0, and what could not be followed is in the fields. */
-int tn_flow_scan(const struct tn_code_view *code, const struct tn_func *func, struct tn_flow *ret_flow);
+/* −ENOMEM; otherwise 0, and what could not be followed is in the fields. `mark`: zeros to work on, as long as the code
+   and twice TN_FLOW_SPARE more; NULL: its own. */
+#define TN_FLOW_SPARE 64u
+int tn_flow_scan(const struct tn_code_view *code, const struct tn_func *func, u8 *mark,
+                 struct tn_flow *ret_flow);
 void tn_flow_clear(struct tn_flow *flow);
 
 static inline u8 tn_flow_mark(const struct tn_flow *f, u64 addr)

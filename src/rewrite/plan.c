@@ -22,6 +22,7 @@
 
 #include <errno.h>
 
+#include "rewrite/aims.h"
 #include "rewrite/flow.h"
 #include "rewrite/refusals.h"
 #include "x86/decode.h"
@@ -310,29 +311,45 @@ static u64 jump_around(const struct tn_code_view *c, u64 off)
     return 0;
 }
 
-/* A short jump that leads into the patch and was not followed (f NULL: none was); 0: there is none. */
+static bool is_short(u8 op)
+{
+    return op == 0xeb || (op & 0xf0) == 0x70 || (op & 0xfc) == 0xe0;
+}
+
+static bool leads_into(const struct tn_code_view *c, const struct tn_flow *f, const struct tn_patch *p,
+                       u64 at, u64 to)
+{
+    return forbidden_guess(p, to) && !displaced_both(f, p, at, to) && may_begin(c, f, at);
+}
+
+/* The jumps that were found once for all of the code (aims.h). 0: none of them leads into the patch. */
+static u64 known_into(const struct tn_flow *f, const struct tn_patch *p)
+{
+    const struct tn_code_view *c = f->code;
+    const struct tn_aims *aims = c->aims;
+    u64 lo = p->addr + 1 - c->addr, hi = p->addr + p->len - c->addr;
+
+    for (u64 b = lo / TN_AIMS_BUCKET; lo < hi && b <= (hi - 1) / TN_AIMS_BUCKET; b++)
+        for (u32 i = aims->first[b]; i < aims->first[b + 1]; i++)
+            if (leads_into(c, f, p, c->addr + aims->aim[i].at, c->addr + aims->aim[i].to))
+                return c->addr + aims->aim[i].at;
+    return 0;
+}
+
+/* A short jump that nobody followed (f NULL: none was); 0: there is none. */
 static u64 short_into(const struct tn_code_view *c, const struct tn_flow *f, const struct tn_patch *p)
 {
     u64 at = p->addr - c->addr, end = at + p->len + 128;
 
-    for (at = at > 130 ? at - 130 : 0; at < end && at + 2 <= c->len; at++) {
-        u8 op = c->bytes[at];
-        u64 to = c->addr + at + 2 + (u64)(s64)(s8)c->bytes[at + 1];
-
-        if ((op == 0xeb || (op & 0xf0) == 0x70 || (op & 0xfc) == 0xe0) && forbidden_guess(p, to) &&
-            !displaced_both(f, p, c->addr + at, to) && may_begin(c, f, c->addr + at))
+    for (at = at > 130 ? at - 130 : 0; at < end && at + 2 <= c->len; at++)
+        if (is_short(c->bytes[at]) &&
+            leads_into(c, f, p, c->addr + at, c->addr + at + 2 + (u64)(s64)(s8)c->bytes[at + 1]))
             return c->addr + at;
-    }
     return 0;
 }
 
-/*
- * Nor may a direct jump that was not followed lead into a window: from a landing pad, which only the unwinder
- * enters, or from another function (the C library's mempcpy goes on behind the first instruction of memmove).
- * Displacements are looked for first, byte by byte, which is fast; then it is asked whether they are ones.
- */
-static int check_others(const struct tn_flow *f, const struct tn_plan *plan, u32 *ret_which,
-                        struct tn_error *err)
+/* A jump or call with four bytes of displacement into one of the patches; 0: there is none. */
+static u64 near_into(const struct tn_flow *f, const struct tn_plan *plan, u32 *ret_which)
 {
     const struct tn_code_view *c = f->code;
     u64 lo = UINT64_MAX, hi = 0;
@@ -340,13 +357,9 @@ static int check_others(const struct tn_flow *f, const struct tn_plan *plan, u32
     for (u32 k = 0; k < plan->npatches; k++) {
         if (!has_forbidden(&plan->patches[k]))
             continue;
-        lo = TN_MIN(lo, plan->patches[k].addr + 1);
-        hi = TN_MAX(hi, plan->patches[k].addr + plan->patches[k].len);
+        lo = TN_MIN(lo, plan->patches[k].addr + 1 - c->addr);
+        hi = TN_MAX(hi, plan->patches[k].addr + plan->patches[k].len - c->addr);
     }
-    if (lo > hi) /* one instruction each */
-        return 0;
-    lo -= c->addr;
-    hi -= c->addr;
     for (u64 off = 1; lo < hi && c->len >= 4 && off <= c->len - 4; off++) {
         u64 at, to;
         s32 rel;
@@ -360,25 +373,33 @@ static int check_others(const struct tn_flow *f, const struct tn_plan *plan, u32
         if (to - lo >= hi - lo)
             continue;
         at = jump_around(c, off);
-        for (u32 k = 0; at && k < plan->npatches; k++) {
-            const struct tn_patch *p = &plan->patches[k];
-
-            if (!forbidden_guess(p, c->addr + to) || displaced_both(f, p, at, c->addr + to) ||
-                !may_begin(c, f, at))
-                continue;
-            *ret_which = k;
-            return tn_refuse(err, -ENOTSUP, TN_REFUSE_JUMP_INTO_WINDOW, at, NULL);
-        }
-    }
-    for (u32 k = 0; k < plan->npatches; k++) {
-        u64 at = short_into(c, f, &plan->patches[k]);
-
-        if (!at)
-            continue;
-        *ret_which = k;
-        return tn_refuse(err, -ENOTSUP, TN_REFUSE_JUMP_INTO_WINDOW, at, NULL);
+        for (u32 k = 0; at && k < plan->npatches; k++)
+            if (leads_into(c, f, &plan->patches[k], at, c->addr + to)) {
+                *ret_which = k;
+                return at;
+            }
     }
     return 0;
+}
+
+/*
+ * Nor may a direct jump that was not followed lead into a window: from a landing pad, which only the unwinder
+ * enters, or from another function (the C library's mempcpy goes on behind the first instruction of memmove).
+ * Displacements are looked for first, byte by byte, unless somebody has done so; then it is asked whether they are ones.
+ */
+static int check_others(const struct tn_flow *f, const struct tn_plan *plan, u32 *ret_which,
+                        struct tn_error *err)
+{
+    bool known = f->code->aims && f->code->aims->first;
+    u64 at = known ? 0 : near_into(f, plan, ret_which);
+
+    for (u32 k = 0; k < plan->npatches && !at; k++) {
+        if (!has_forbidden(&plan->patches[k]))
+            continue;
+        *ret_which = k;
+        at = known ? known_into(f, &plan->patches[k]) : short_into(f->code, f, &plan->patches[k]);
+    }
+    return at ? tn_refuse(err, -ENOTSUP, TN_REFUSE_JUMP_INTO_WINDOW, at, NULL) : 0;
 }
 
 static bool begins_function(const struct tn_code_view *c, u64 addr)
@@ -889,6 +910,37 @@ int tn_plan_followed(const struct tn_flow *f, enum tn_place_kind place, u64 addr
     return 0;
 }
 
+struct tn_planner {
+    const struct tn_code_view *code;
+    u8 *mark; /* zeros between two plans */
+};
+
+int tn_planner_new(const struct tn_code_view *code, struct tn_planner **ret_planner)
+{
+    struct tn_planner *p = calloc(1, sizeof(*p));
+    int r = 0;
+
+    if (!p)
+        return -ENOMEM;
+    *p = (struct tn_planner){.code = code, .mark = calloc(1, code->len + 2 * TN_FLOW_SPARE)};
+    if (code->aims && !code->aims->first)
+        r = tn_aims_find(code, code->aims);
+    if (!p->mark || r < 0) {
+        tn_planner_free(p);
+        return -ENOMEM;
+    }
+    *ret_planner = p;
+    return 0;
+}
+
+void tn_planner_free(struct tn_planner *p)
+{
+    if (!p)
+        return;
+    free(p->mark);
+    free(p);
+}
+
 /* A window that is jumped into by code nobody has followed: its place alone. There is room for one such. */
 static int alone_instead(const struct tn_flow *f, struct tn_plan *plan, u32 which)
 {
@@ -906,8 +958,8 @@ static int alone_instead(const struct tn_flow *f, struct tn_plan *plan, u32 whic
     return r;
 }
 
-static int plan_any(const struct tn_code_view *code, enum tn_place_kind place, u64 addr,
-                    struct tn_plan *ret_plan, struct tn_error *err)
+static int plan_any(const struct tn_planner *planner, const struct tn_code_view *code,
+                    enum tn_place_kind place, u64 addr, struct tn_plan *ret_plan, struct tn_error *err)
 {
     _clean_(tn_plan_clear) struct tn_plan plan = {0};
     _clean_(tn_flow_clear) struct tn_flow flow = {0};
@@ -935,7 +987,7 @@ static int plan_any(const struct tn_code_view *code, enum tn_place_kind place, u
     }
     if (place == TN_PLACE_EXIT && !func->size)
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_FUNCTION_UNKNOWN, addr, NULL);
-    r = tn_flow_scan(code, func, &flow);
+    r = tn_flow_scan(code, func, planner ? planner->mark : NULL, &flow);
     if (r < 0)
         return r;
     r = tn_plan_followed(&flow, place, addr, &plan, err);
@@ -957,15 +1009,27 @@ out:
     return 0;
 }
 
-int tn_plan(const struct tn_code_view *code, enum tn_place_kind place, u64 addr, struct tn_plan *ret_plan,
-            struct tn_error *err)
+static int plan_with(const struct tn_planner *planner, const struct tn_code_view *code,
+                     enum tn_place_kind place, u64 addr, struct tn_plan *ret_plan, struct tn_error *err)
 {
     struct tn_error why = {0}; /* of what was refused first, which may yet be had in another way */
-    int r = plan_any(code, place, addr, ret_plan, &why);
+    int r = plan_any(planner, code, place, addr, ret_plan, &why);
 
     if (r < 0 && why.reason[0])
         tn_fail(err, r, why.reason, "%s", why.message);
     return r;
+}
+
+int tn_plan(const struct tn_code_view *code, enum tn_place_kind place, u64 addr, struct tn_plan *ret_plan,
+            struct tn_error *err)
+{
+    return plan_with(NULL, code, place, addr, ret_plan, err);
+}
+
+int tn_planner_plan(struct tn_planner *planner, enum tn_place_kind place, u64 addr, struct tn_plan *ret_plan,
+                    struct tn_error *err)
+{
+    return plan_with(planner, planner->code, place, addr, ret_plan, err);
 }
 
 int tn_plan_ret(const struct tn_flow *f, u64 at, struct tn_patch *ret_patch)

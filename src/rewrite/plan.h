@@ -43,7 +43,8 @@ struct tn_code_view {
     u32 nrodata;
     struct tn_bytes frames; /* .eh_frame; empty: there is none */
     bool is_go;
-    struct tn_aims *aims; /* aims.h; filled by whoever needs them first, NULL: not kept. Of the view's owner */
+    struct tn_aims
+        *aims; /* aims.h; filled by whoever needs them first, NULL: not kept. Of the view's owner */
 };
 
 /* What a patch is to a function that is left by tail jumps (tails.c): nothing, or … */
@@ -61,7 +62,7 @@ enum tn_tail {
 /* One patch. All addresses are the file's virtual addresses. */
 struct tn_patch {
     u64 addr; /* where the jump is written */
-    u8 len;   /* bytes overwritten: the jump and nops up to an instruction's end; ≥ 5 unless punned. TN_BREAK_LEN, and not
+    u8 len; /* bytes overwritten: the jump and nops up to an instruction's end; ≥ 5 unless punned. TN_BREAK_LEN, and not
                  punned: a breakpoint */
     u8 expected[TN_PATCH_MAX];
     u8 ninsns;                     /* displaced instructions */
@@ -94,7 +95,8 @@ struct tn_plan {
     u64 func_addr, func_size;
     struct tn_patch *patches; /* owned */
     u32 npatches;
-    const char *tactic; /* "jump5", "breakpoint", "jump5_padding", … static; of punned ones only the kind (pun.h tells
+    const char *
+        tactic; /* "jump5", "breakpoint", "jump5_padding", … static; of punned ones only the kind (pun.h tells
                            the rest) */
 };
 
@@ -116,6 +118,16 @@ static inline u32 tn_patch_span(const struct tn_patch *p)
 
 /* Would one change a byte that the other changes, or that a punned jump of it ends with? */
 bool tn_patch_meets(const struct tn_patch *p, u64 p_bias, const struct tn_patch *q, u64 q_bias);
+
+/*
+ * The same for many places of one piece of code, which outlives it: what takes a look at all of the code is found once,
+ * and memory is used again. Owned by the caller.
+ */
+struct tn_planner;
+int tn_planner_new(const struct tn_code_view *code, struct tn_planner **ret_planner);
+int tn_planner_plan(struct tn_planner *planner, enum tn_place_kind place, u64 addr, struct tn_plan *ret_plan,
+                    struct tn_error *err);
+void tn_planner_free(struct tn_planner *planner);
 
 /* Two plans of one module that would write over one another (an exit's window in a short
    function reaches into the entry's). The same patch planned twice (same address, length and

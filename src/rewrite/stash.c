@@ -107,6 +107,29 @@ void tn_stash_store(struct tn_asm *a, u64 table, const struct tn_typed_args *arg
         tn_x86_pop(a, scratch[k]);
 }
 
+void tn_stash_session(struct tn_asm *a, u64 table, s32 above, s32 value)
+{
+    struct tn_fixup no;
+
+    find_line(a, table, TN_SESSION_WORDS, above);
+    tn_x86_load(a, 4, TMP, tn_mem_base(TN_RSP, value));
+    store_half(a, 0);
+    tn_x86_load(a, 4, TMP, tn_mem_base(TN_RSP, value + 4));
+    store_half(a, 8);
+    tn_x86_zero(a, TMP);
+    tn_x86_test_rr(a, 4, TN_RCX, TN_RCX);
+    no = tn_x86_jcc_fwd(a, 1, TN_CC_NE);
+    tn_x86_alu_ri(a, 4, TN_ADD, TMP, 1);
+    tn_x86_bind(a, no);
+    store_half(a, 16);
+    tn_x86_store(a, 8, tn_mem_base(LINE, 24), TAG);
+}
+
+void tn_stash_used(struct tn_asm *a)
+{
+    tn_x86_store(a, 8, tn_mem_base(LINE, 16), TAG);
+}
+
 void tn_stash_load(struct tn_asm *a, u64 table, u32 words, s32 above, struct tn_fixup ret_lost[2])
 {
     s32 at = 0;

@@ -34,6 +34,12 @@ u64 tn_stash_size(u32 words);
    flags. */
 void tn_stash_store(struct tn_asm *a, u64 table, const struct tn_typed_args *args, u32 words);
 
+/* A session's line, at the entry: the word at rsp + `value`, and whether ecx is 0. Clobbers TN_STASH_CLOBBERS and flags. */
+#define TN_SESSION_WORDS 3u /* the word, and whether the exit is to run */
+void tn_stash_session(struct tn_asm *a, u64 table, s32 above, s32 value);
+/* After tn_stash_load of TN_SESSION_WORDS: what was found is not found again. */
+void tn_stash_used(struct tn_asm *a);
+
 /* Code that fills the words of a context at rsp; S is at rsp + `above`. Where they are not to be had, to
    *ret_lost. Clobbers these registers: */
 #define TN_STASH_CLOBBERS (1u << TN_RAX | 1u << TN_RCX | 1u << TN_RDX | 1u << TN_R10 | 1u << TN_R11)

@@ -88,7 +88,7 @@ static int follow(struct tails *t, const struct tn_func *g, struct tn_plan *plan
 {
     _clean_(tn_flow_clear) struct tn_flow flow = {0};
     _clean_(tn_plan_clear) struct tn_plan entry = {0};
-    int r = g->size ? tn_flow_scan(t->code, g, &flow)
+    int r = g->size ? tn_flow_scan(t->code, g, NULL, &flow)
                     : tn_refuse(err, -ENOTSUP, TN_REFUSE_FUNCTION_UNKNOWN, g->addr, NULL);
 
     if (r == 0)

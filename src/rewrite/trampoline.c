@@ -112,6 +112,7 @@ struct tramp {
     struct tn_fixup slow[6];
     u32 nslow;
     struct tn_fixup lost[2]; /* where kept words are not to be had */
+    struct tn_fixup over;    /* a session whose entry has said no: for the way that is being emitted */
     struct {
         struct tn_fixup at;
         u64 value;
@@ -168,9 +169,14 @@ static void decide(struct tramp *t)
     u32 clobbers = in->footprint ? in->footprint & CALLER_SAVED : CALLER_SAVED;
 
     t->ctx = !in->footprint || (in->footprint & TN_FOOT_CTX);
-    t->run = !in->footprint || (in->footprint & TN_FOOT_RUN) || in->facts->percpu || in->replace;
-    t->kept = t->ctx && in->stash ? tn_stash_words(in->facts, in->args) : 0;
+    t->run =
+        !in->footprint || (in->footprint & TN_FOOT_RUN) || in->facts->percpu || in->replace || in->session;
+    t->kept = t->ctx && in->stash && in->args ? tn_stash_words(in->facts, in->args) : 0;
     t->low = in->args ? TN_ROUND_UP((s32)in->args->nwords * 8, 16) : 0;
+    if (in->session && in->place == TN_PLACE_EXIT) {
+        t->kept = TN_SESSION_WORDS;
+        t->low = 16;
+    }
     t->call = in->place == TN_PLACE_SYSENTER || in->place == TN_PLACE_SYSEXIT;
     t->offset = in->place == TN_PLACE_OFFSET || t->call;
     t->regs = !in->args;
@@ -181,7 +187,7 @@ static void decide(struct tramp *t)
     t->prelude = (t->offset && (!in->flags_dead || t->noted)) || t->wants_flags;
 
     clobbers |= BIT(TN_RAX) | (t->ctx ? BIT(TN_RDI) : 0) | (t->run ? BIT(TN_RSI) : 0) |
-                (t->kept ? TN_STASH_CLOBBERS : 0);
+                (t->kept || in->session ? TN_STASH_CLOBBERS : 0);
     t->slot = choose(clobbers, CALLER_SAVED);
     t->spill = t->slot == TN_NOREG;
     if (t->spill)
@@ -241,7 +247,9 @@ static void run_program(struct tramp *t, bool splice)
 {
     const struct tn_tramp_in *in = t->in;
 
-    if (t->ctx)
+    if (t->ctx && in->session)
+        tn_x86_lea(&t->a, TN_RDI, AT(0));
+    else if (t->ctx)
         tn_x86_mov_rr(&t->a, 8, TN_RDI, TN_RSP);
     if (t->run)
         tn_x86_lea(&t->a, TN_RSI, AT(RUN_OFF));
@@ -494,6 +502,40 @@ static void fill_args(struct tramp *t)
     }
 }
 
+/* As the call returns: is it to be, and with what word? rax is free, and TN_STASH_CLOBBERS. */
+static void find_session(struct tramp *t)
+{
+    struct tn_asm *a = &t->a;
+
+    tn_stash_load(a, t->in->stash, TN_SESSION_WORDS, above(t), t->lost);
+    tn_stash_used(a);
+    tn_x86_load(a, 8, TN_RAX, tn_mem_base(TN_RSP, 0));
+    tn_x86_store(a, 8, RUN(value), TN_RAX);
+    tn_x86_alu_mi(a, 4, TN_CMP, tn_mem_base(TN_RSP, 8), 0);
+    t->over = tn_x86_jcc_fwd(a, 4, TN_CC_E);
+}
+
+/* As it is entered, behind the program: what the return will find. `ran`: eax is what the program returned. */
+static void keep_session(struct tramp *t, bool ran)
+{
+    const struct tn_tramp_in *in = t->in;
+
+    if (!in->session || in->place == TN_PLACE_EXIT)
+        return;
+    if (ran)
+        tn_x86_mov_rr(&t->a, 4, TN_RCX, TN_RAX);
+    else
+        tn_x86_mov_ri(&t->a, TN_RCX, 1);
+    tn_stash_session(&t->a, in->stash, above(t), t->low + RUN_OFF + (s32)offsetof(struct tn_run, value));
+}
+
+/* Behind the program, where a session's return goes on whose entry has said no. */
+static void end_session(struct tramp *t)
+{
+    if (t->in->session && t->in->place == TN_PLACE_EXIT)
+        tn_x86_bind(&t->a, t->over);
+}
+
 /* The parts of the context that are not there by saving registers, where the program reads them.
    rax is free. */
 static void fill_context(struct tramp *t)
@@ -504,6 +546,8 @@ static void fill_context(struct tramp *t)
 
     if (in->args)
         fill_args(t);
+    if (in->session && in->place == TN_PLACE_EXIT)
+        find_session(t);
     if (!t->regs)
         return;
     for (u32 i = 0; i < TN_ARRAY_SIZE(callee_saved); i++)
@@ -550,7 +594,15 @@ static void fill_run(struct tramp *t)
     tn_x86_store(a, 8, RUN(hook), TN_RAX);
     tn_x86_load(a, 8, TN_RAX, HOOK(proc));
     tn_x86_store(a, 8, RUN(proc), TN_RAX);
-    tn_x86_store(a, 8, RUN(ctx), TN_RSP);
+    if (in->session) {
+        tn_x86_lea(a, TN_RAX, AT(0));
+        tn_x86_store(a, 8, RUN(ctx), TN_RAX);
+        tn_x86_store_i(a, 4, RUN(session), in->place == TN_PLACE_EXIT);
+        if (in->place != TN_PLACE_EXIT)
+            tn_x86_store_i(a, 8, RUN(value), 0);
+    } else {
+        tn_x86_store(a, 8, RUN(ctx), TN_RSP);
+    }
     tn_x86_store_i(a, 4, RUN(nrings), 0);
     if (in->replace)
         tn_x86_store_i(a, 4, RUN(replaced), 0);
@@ -738,6 +790,8 @@ static s64 fast_way(struct tramp *t)
             tn_x86_store_i(a, 4, RUN(cpu), -1);
     }
     run_program(t, true);
+    keep_session(t, true);
+    end_session(t);
     end = a->len;
     if (t->spill)
         tn_x86_load(a, 8, t->slot, RUN(slot));
@@ -755,7 +809,7 @@ static s64 slow_way(struct tramp *t)
     u32 flags = TN_ENTER_SP | (in->follow ? TN_ENTER_FOLLOW : 0) | (in->facts->percpu ? TN_ENTER_PERCPU : 0);
     u32 all = CALLER_SAVED & ~(t->prelude ? BIT(TN_RAX) : 0);
     struct tn_asm *a = &t->a;
-    struct tn_fixup skipped;
+    struct tn_fixup skipped, kept;
     s64 end;
 
     frame(t, -FRAME - t->low);
@@ -772,10 +826,17 @@ static s64 slow_way(struct tramp *t)
     if (t->kept) /* what is missed is to be counted, once it is known that the run was meant to be */
         fill_context(t);
     run_program(t, false);
+    keep_session(t, true);
+    end_session(t);
     end = a->len;
     tn_x86_lea(a, TN_RDI, AT(RUN_OFF));
     call(a, in, in->leave);
-    tn_x86_bind(a, skipped);
+    kept = in->session ? tn_x86_jmp_fwd(a, 4) : skipped;
+    if (in->session) {
+        tn_x86_bind(a, skipped);
+        keep_session(t, false);
+    }
+    tn_x86_bind(a, kept);
     test_replaced(t, all);
     load_regs(t, all);
     frame(t, FRAME + t->low);
@@ -844,20 +905,22 @@ int tn_trampoline(const struct tn_tramp_in *in, u8 *ret_bytes, u32 cap, struct t
     if (in->facts->ctx_written[0])
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_CTX_WRITTEN, in->at, NULL);
     if (in->prog_bit >= TN_SLOT_BITS || (in->args && in->args->nwords > TN_TYPED_WORDS) ||
-        (in->stash && !in->args) || (in->place == TN_PLACE_SYSEXIT && in->nr == TN_NR_UNKNOWN && !in->calls))
+        (in->stash && !in->args && !in->session) ||
+        (in->session && (in->args || !in->stash || in->replace)) ||
+        (in->place == TN_PLACE_SYSEXIT && in->nr == TN_NR_UNKNOWN && !in->calls))
         return -EINVAL;
     tn_asm_fixed(a, ret_bytes, cap);
     if (in->tail && (!in->marks || !in->mark_id || in->mark_id > TN_MARK_ID))
         return -EINVAL;
     if (!mark(&t))
         return done(&t, err);
-    if (in->args && in->place == TN_PLACE_OFFSET)
+    if ((in->args || in->session) && in->place == TN_PLACE_OFFSET)
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_TYPED_PLACE, in->at, NULL);
     if (in->replace && in->place != TN_PLACE_ENTRY)
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_REPLACE_PLACE, in->at, NULL);
     decide(&t);
 
-    if (in->stash && in->place == TN_PLACE_ENTRY) {
+    if (in->stash && in->args && in->place == TN_PLACE_ENTRY) {
         tn_stash_store(a, in->stash, in->args, tn_stash_words(in->facts, in->args));
         tn_x86_jmp_m(a, HOOK(next));
         return done(&t, err);

@@ -59,6 +59,9 @@ struct tn_tramp_in {
     /* Table of kept arguments (stash.h), for a typed program at exits that reads some: its trampolines at the
        exits look there, and the one at the entry fills it and runs no program. 0: none. */
     u64 stash;
+    /* A session: the program runs as the function is entered, and as the call returns if it has returned 0 then. What it
+       left in its word (tn_run.value) it finds there again; `stash` is where both are kept, for this link alone. */
+    bool session;
     bool follow;       /* fork children count as well: told to the agent */
     enum tn_tp_how tp; /* how the thread pointer may be read inline; TN_TP_ARCH_PRCTL: the agent does all */
     u64 at;            /* where the trampoline will stand */

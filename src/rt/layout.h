@@ -134,7 +134,7 @@ struct tn_link_stats {
     u64 recursion; /* of these: the program was already running on the thread */
     u8 pad[48];
 };
-#define TN_MAX_LINKS 4096u /* gates and statistics of one broker */
+#define TN_MAX_LINKS 16384u /* gates and statistics of one broker */
 
 /*
  * Behind the statistics: processes whose loader has mapped or unmapped something, and that wait for the broker to look
@@ -238,9 +238,9 @@ struct tn_run {
     u32 nrings; /* ring buffers in `ring`; 0 at the start of a run */
     /* Rings this run has reserved in (a record is not trusted to name its ring). */
     const struct tn_map *ring[TN_RUN_RINGS];
-    u64 value;    /* the answer given in the host's place */
+    u64 value;    /* the answer given in the host's place; of a session, its word */
     u32 replaced; /* 1: there is one. Set to 0 before a run only where the program may give one */
-    u32 pad;
+    u32 session;  /* of a session: 1 as the function returns, 0 as it is entered */
 };
 
 /* What trace_printk puts into the trace ring: one record of this size a line. Untrusted when read. */

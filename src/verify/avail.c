@@ -66,6 +66,8 @@ static int check_maps(const struct tn_verify_in *in, struct tn_error *err)
 /* What a process has to offer, and nothing else here has. */
 static bool feature_built(const struct tn_verify_in *in, enum tn_feature feature)
 {
+    if (in->own_calls && feature == TN_FEATURE_kfunc)
+        return true;
     return in->process &&
            (feature == TN_FEATURE_tracing || feature == TN_FEATURE_probe || feature == TN_FEATURE_symbol ||
             feature == TN_FEATURE_kfunc || feature == TN_FEATURE_store);

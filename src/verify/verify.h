@@ -76,8 +76,8 @@ struct tn_host_function {
     bool ret_null;           /* a pointer it returns may be NULL */
     bool sleeps;
     bool nothrow; /* no exception comes out of it, whatever its language (of no concern to the verifier) */
-    u8 sized;    /* it counts the bytes behind the argument before it */
-    u8 constant; /* it is known before the program runs */
+    u8 sized;     /* it counts the bytes behind the argument before it */
+    u8 constant;  /* it is known before the program runs */
     u8 nullable;
 };
 struct tn_limits {
@@ -150,7 +150,8 @@ struct tn_verify_in {
     u32 answer_btf_id; /* the function of host_btf that answers in the place of the hooked one; 0: none */
     u32 copy_btf_id;   /* … that copies a buffer (buffer.c); 0: none */
     bool process; /* host_btf speaks of a process, in which the program is placed: what it names can be had */
-    u32 ncpu;     /* possible CPUs; 0: not known */
+    bool own_calls; /* … it does not, but the functions that are called are served all the same */
+    u32 ncpu;       /* possible CPUs; 0: not known */
     const struct tn_authority *authority;
     u32 log_level; /* 1, 2, 4, and 8 for the beginning of a log that is too long: as in Linux; 0: no log */
     u64 log_size;  /* bytes its reader can take, NUL included; 0: no particular number (16 MiB) */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The disassembler behind decode.h. It is asked for the cheap half of its knowledge (length, mnemonic, raw
- * fields) but where written registers are wanted.
+ * fields) but where written registers are wanted, and not at all about the usual instructions (common.h).
  */
-#include "x86/decode.h"
+#include "x86/common.h"
 
 #include <Zydis/Zydis.h>
 #include <errno.h>
@@ -65,7 +65,7 @@ static bool init(ZydisDecoder *d, bool minimal)
     return !minimal || ZYAN_SUCCESS(ZydisDecoderEnableMode(d, ZYDIS_DECODER_MODE_MINIMAL, ZYAN_TRUE));
 }
 
-int tn_x86_decode(const u8 *bytes, u64 len, u64 addr, struct tn_insn *ret_insn)
+int tn_x86_decode_slow(const u8 *bytes, u64 len, u64 addr, struct tn_insn *ret_insn)
 {
     ZydisDecoder decoder;
     ZydisDecoderContext ctx;
@@ -120,6 +120,13 @@ int tn_x86_decode(const u8 *bytes, u64 len, u64 addr, struct tn_insn *ret_insn)
     }
     *ret_insn = r;
     return 0;
+}
+
+int tn_x86_decode(const u8 *bytes, u64 len, u64 addr, struct tn_insn *ret_insn)
+{
+    return tn_decode_common(bytes, (u32)TN_MIN(len, 15u), addr, ret_insn)
+               ? 0
+               : tn_x86_decode_slow(bytes, len, addr, ret_insn);
 }
 
 u16 tn_decode_writes(const u8 *bytes, u64 len)

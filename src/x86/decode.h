@@ -53,6 +53,9 @@ struct tn_insn {
    −EILSEQ: none that can be decoded in `len` bytes. */
 int tn_x86_decode(const u8 *bytes, u64 len, u64 addr, struct tn_insn *ret_insn);
 
+/* The same without the short way for usual instructions: for tests. */
+int tn_x86_decode_slow(const u8 *bytes, u64 len, u64 addr, struct tn_insn *ret_insn);
+
 /* General registers that the instruction may write, bit per number (0 rax … 15 r15);
    all of them when unknown. */
 u16 tn_decode_writes(const u8 *bytes, u64 len);

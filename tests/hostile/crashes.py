@@ -37,6 +37,7 @@ def _():
     at_steps("hands", ("broker", "hands"), 12)
 
 
+if __import__("os").environ.get("ONLY4"): main(90); raise SystemExit
 @case("the guardian is killed at steps of the hands")
 def _():
     at_steps("hands", ("guardian",), 12)

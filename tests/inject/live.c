@@ -142,7 +142,8 @@ static void shorts_open(struct shorts *x, const char *mode)
         counter_make(&x->c[k], 1 + k, 0);
         spec_for(&x->s[k], &x->v, &x->c[k], 1 + k, 1 + k);
         x->s[k].exit = k / SHORTS == 1;
-        x->s[k].file_offset = offset + (k >= 2 * SHORTS ? TN_MIN(k % SHORTS + 1, 4u) - (k % SHORTS >= 5) : 0);
+        x->s[k].place.offset =
+            offset + (k >= 2 * SHORTS ? TN_MIN(k % SHORTS + 1, 4u) - (k % SHORTS >= 5) : 0);
     }
     attach_ok(&x->r, &x->s[0], &res);
     x->at = res.address;
@@ -510,7 +511,7 @@ static void test_kept_arguments(void **state)
     struct tn_attach_spec s2;
 
     scene_open(&x, 0, 0, "stay");
-    assert_int_equal(find_offset(x.v.path, "stay", &x.s.file_offset), 0);
+    assert_int_equal(find_offset(x.v.path, "stay", &x.s.place.offset), 0);
     counter_drop(&x.c);
     counter_of(&x.c, 1, 0, add_argument, sizeof(add_argument));
     x.s.prog.text = x.c.text;
@@ -620,7 +621,7 @@ static void test_vfork_entry(void **state)
             x.s.dev = maps.vma[i].dev;
             x.s.ino = maps.vma[i].ino;
         }
-    if (x.s.ino == x.v.ino || find_offset(x.s.path, "vfork", &x.s.file_offset) < 0) {
+    if (x.s.ino == x.v.ino || find_offset(x.s.path, "vfork", &x.s.place.offset) < 0) {
         scene_close(&x);
         skip();
     }

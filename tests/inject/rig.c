@@ -163,7 +163,7 @@ void spec_for(struct tn_attach_spec *s, const struct victim *v, const struct cou
     snprintf(s->path, sizeof(s->path), "%s", v->path);
     s->dev = v->dev;
     s->ino = v->ino;
-    s->file_offset = v->offset;
+    s->place.offset = v->offset;
     s->wait_ms = 1000;
     s->prog = (struct tn_install){.prog_id = id,
                                   .text = c->text,

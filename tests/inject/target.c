@@ -10,7 +10,8 @@
  * descriptors; "closeall" closes all descriptors again and again; "seccomp" allows a few system calls and
  * kills for others; "picky" kills for a few; "vfork" waits in vfork for a child that sleeps; "stay" calls
  * `stay` with each number that `turn` becomes, which returns when `go` lets it; "short" calls functions in which no five-byte
- * jump fits, too, and "crowded" has taken the memory where shorter ones would lead.
+ * jump fits, too, and "crowded" has taken the memory where shorter ones would lead; "many" and
+ * "many-run" call all functions of many.S where others call `hot`.
  */
 #include "target.h"
 #include "../targets/crowd.h"
@@ -57,6 +58,22 @@ __attribute__((noinline, used)) unsigned long stay(unsigned long a)
     return a + 1;
 }
 
+/* many.S, where it is linked in. */
+extern const unsigned long many_count __attribute__((weak)), many_size __attribute__((weak));
+extern unsigned long many_0(unsigned long a) __attribute__((weak));
+static int many;
+
+static void all_of_them(unsigned long a)
+{
+    unsigned long wrong = 0;
+
+    for (unsigned long n = 0; n < many_count; n++)
+        wrong += ((unsigned long (*)(unsigned long))((char *)many_0 + n * many_size))(a) != a + n;
+    if (wrong)
+        __atomic_add_fetch(&sh->wrong, wrong, __ATOMIC_SEQ_CST);
+    __atomic_add_fetch(&sh->calls, 1, __ATOMIC_SEQ_CST);
+}
+
 /*
  * Functions whose first instruction has one to four bytes and whose loops begin with the second, so that no five-byte
  * window fits; one whose only `ret` is jumped to from afar; and one whose loop begins where it is entered. Nothing stands between them.
@@ -80,6 +97,10 @@ static bool call_shorts;
 
 static void one(unsigned long i)
 {
+    if (many) {
+        all_of_them(i);
+        return;
+    }
     for (unsigned k = 0; call_shorts && k < sizeof(shorts) / sizeof(shorts[0]); k++)
         if (shorts[k](i, 7) != i + 28)
             __atomic_add_fetch(&sh->wrong, 1, __ATOMIC_SEQ_CST);
@@ -185,11 +206,12 @@ int main(int argc, char **argv)
     signal(SIGUSR1, on_signal);
     if (!strcmp(mode, "picky"))
         picky(); /* before there are threads: all have it */
+    many = !strncmp(mode, "many", 4);
     for (int i = 0; i < threads; i++)
         pthread_create(&th, NULL, worker, (void *)(unsigned long)i);
     for (int i = 0; i < sleepers; i++)
         pthread_create(&th, NULL, sleeper, NULL);
-    sh->free_running = !strcmp(mode, "run");
+    sh->free_running = !strcmp(mode, "run") || !strcmp(mode, "many-run");
     call_shorts = !strcmp(mode, "short") || !strcmp(mode, "crowded");
     crowd((const unsigned char *)brief, 2); /* no shorter jump has room either */
     crowd((const unsigned char *)brief + 2, 1);

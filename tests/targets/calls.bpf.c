@@ -98,6 +98,33 @@ int one_exit(struct left *c)
     return 0;
 }
 
+/* The kernel's struct pt_regs, as far as it is looked at. */
+struct registers {
+    __u64 unused[10], ax, cx, dx, si, di, orig_ax, ip;
+};
+
+SEC("ksyscall/umask")
+int probe_enter(struct registers *c)
+{
+    __u64 arg[6] = {c->di, c->si, c->dx};
+    __u32 nr = (__u32)c->orig_ax;
+
+    count(&entered_n, nr);
+    bpf_map_update_elem(&args, &nr, arg, 0);
+    return 0;
+}
+
+SEC("kretsyscall/umask")
+int probe_exit(struct registers *c)
+{
+    __u32 nr = (__u32)c->orig_ax;
+    __s64 result = (__s64)c->ax;
+
+    count(&left_n, nr);
+    bpf_map_update_elem(&results, &nr, &result, 0);
+    return 0;
+}
+
 /* The same told by types: Linux's, or where a tool has a host, those that it is shown. Declared as far as is used here. */
 struct pt_regs {
     unsigned long di, dx, ax, orig_ax;

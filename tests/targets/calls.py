@@ -78,6 +78,22 @@ def _(room):
     until(lambda: code_bytes(program.pid, LIBC) == before) # in the background
 
 
+@test("ksyscall: what stock libbpf asks of the kernel's own functions, with the registers of the call")
+def _(room):
+    program = room.program("calls")
+    plain = program.ask("wrappers 1000")
+    link = room.attach("calls", program.pid, nlinks=2, options=["--program", "probe_enter", "--program", "probe_exit"])
+    counts = Counts(room, link)
+    same(program.ask("wrappers 1000"), plain, "answers")
+    same((counts.entered(UMASK), counts.left(UMASK)), (1000, 1000), "umask")
+    same(counts.all("entered_n"), {UMASK: 1000}, "all that was counted")
+    seen = counts.value("args", UMASK)["value"][0], counts.value("results", UMASK)["value"]
+    link.detach()
+    link, counts = every(room, program.pid)
+    same(program.ask("wrappers 1000"), plain, "answers")
+    same((counts.value("args", UMASK)["value"][0], counts.value("results", UMASK)["value"]), seen, "argument and result")
+
+
 @test("numbers that only a run tells: syscall()")
 def _(room):
     program = room.program("calls")

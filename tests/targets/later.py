@@ -28,9 +28,12 @@ def named(room, name):
     """Our processes of this name below the broker."""
     found = []
     for pid in children(broker(room)):
-        with open(f"/proc/{pid}/comm") as file:
-            if file.read().strip() == name:
-                found.append(pid)
+        try:
+            with open(f"/proc/{pid}/comm") as file:
+                if file.read().strip() == name:
+                    found.append(pid)
+        except (FileNotFoundError, ProcessLookupError):
+            pass  # it has ended since it was listed
     return found
 
 

@@ -11,7 +11,7 @@
  *               kernel.
  *   poll …      libc's first: a memfd is always ready, so what comes back ready at once and is a ring buffer
  *               of ours is asked for its records, and its eventfd waited for in its place.
- *   open …      libc's first: the few files of sysfs that say "there are uprobes", where the kernel has none.
+ *   open …      libc's first: the few files of sysfs that say "there are uprobes" and kprobes, where the kernel has none.
  *               Before it: the ids of system calls' tracepoints, and what a tool with a host sees as vmlinux.
  *
  * So a tool that has nothing of ours pays one call more, and nothing of it is remembered by descriptor
@@ -184,7 +184,8 @@ static bool probe_type(u32 type)
         kprobe = event_type(KPROBE_PMU "type");
         uprobe = event_type(UPROBE_PMU "type");
     }
-    return type == TN_UPROBE_TYPE || (uprobe && type == uprobe) || (kprobe && type == kprobe);
+    return type == TN_UPROBE_TYPE || type == TN_KPROBE_TYPE || (uprobe && type == uprobe) ||
+           (kprobe && type == kprobe);
 }
 
 /* One of those whose ids are ours. */
@@ -445,16 +446,18 @@ EXPORT int select(int count, fd_set *reads, fd_set *writes, fd_set *others, stru
 
 /* ------------------------------------------------------------------------ files of sysfs that are missing */
 
-/* What a kernel with uprobes would have there, or NULL. Only asked when the file is missing. */
+/* What a kernel with uprobes and kprobes would have there, or NULL. Only asked when the file is missing. */
 static const char *missing_file(const char *path)
 {
-    static char type[16];
+    static __thread char type[16];
+    bool kernel = path && !strncmp(path, KPROBE_PMU, sizeof(KPROBE_PMU) - 1);
 
-    if (!path || strncmp(path, UPROBE_PMU, sizeof(UPROBE_PMU) - 1))
+    _Static_assert(sizeof(KPROBE_PMU) == sizeof(UPROBE_PMU), "the same prefix but for a letter");
+    if (!path || (!kernel && strncmp(path, UPROBE_PMU, sizeof(UPROBE_PMU) - 1)))
         return NULL;
     path += sizeof(UPROBE_PMU) - 1;
     if (!strcmp(path, "type")) {
-        snprintf(type, sizeof(type), "%u\n", TN_UPROBE_TYPE);
+        snprintf(type, sizeof(type), "%u\n", kernel ? TN_KPROBE_TYPE : TN_UPROBE_TYPE);
         return type;
     }
     return strcmp(path, "format/retprobe") ? NULL : "config:0\n";

@@ -42,7 +42,8 @@ static int ctl_options(struct tn_caller *caller, const void *req, void *ret_repl
 {
     const struct tn_ctl_options *options = req;
 
-    if (options->follow > 1 || options->interpret > 1 || options->recorded > 1 || options->wait_ms > 3600000)
+    if (options->follow > 1 || options->interpret > 1 || options->recorded > 1 || options->some > 1 ||
+        options->wait_ms > 3600000)
         return -EINVAL;
     if (!memchr(options->judged, 0, sizeof(options->judged)) ||
         !memchr(options->klass, 0, sizeof(options->klass)))
@@ -109,6 +110,7 @@ static int ctl_link_next(struct tn_caller *caller, const void *req, void *ret_re
         reply->pid = perf->pid;
         reply->is_exit = perf->exit;
         reply->file_offset = reply->offset = perf->offset;
+        reply->many = perf->multi ? perf->nothers + 1 : 0;
         snprintf(reply->target, sizeof(reply->target), "%s", perf->path);
     }
     if (perf && perf->call) {

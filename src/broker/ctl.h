@@ -46,6 +46,7 @@ struct tn_ctl_options {
     u32 follow;      /* 0 or 1 */
     u32 wait_ms;     /* for a thread that can be borrowed */
     u32 interpret;   /* 1: test runs are interpreted, not compiled */
+    u32 some;        /* 1: links of many places leave out those that cannot be hooked */
     u32 recorded;    /* 1: what is judged is held against no class, and all that it asks is written down */
     char judged[16]; /* PROG_LOAD of a program of this name gives a verdict and nothing that can run, and maps
                         of types that are not served are shapes without memory; "": nothing is judged */
@@ -96,8 +97,10 @@ struct tn_ctl_link {
     char tactic[32];
     u64 missed, recursion;
     u64 attach_ns, hold_ns_max; /* how long attaching took, and the longest time a thread was held */
-    u32 places, left;           /* of system calls: instructions that are hooked, and that were left */
-    char left_why[512];         /* … where and why */
+    u32 many, pad;              /* places that a link of many was asked for; 0: it is none */
+    u32 places,
+        left; /* instructions that are hooked; of system calls, those that were left; of many, places that were */
+    char left_why[512]; /* … where and why */
 };
 /* None: no process is chosen. */
 struct tn_ctl_scope {

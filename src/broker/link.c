@@ -223,6 +223,7 @@ static int start_job(struct tn_link *link, pid_t pid, u32 wait_ms, int *ret_fd, 
     spec->syscall = perf->call;
     spec->nr = perf->nr;
     spec->follow = link->follow;
+    spec->some = link->some && perf->nothers;
     spec->place = (struct tn_attach_place){perf->offset, perf->ref_ctr, link->cookie};
     snprintf(spec->path, sizeof(spec->path), "%s", perf->path);
     spec->dev = perf->dev;
@@ -760,6 +761,7 @@ static int make_link(struct tn_caller *caller, struct tn_prog *prog, struct tn_p
     link->dev = perf->dev;
     link->ino = perf->ino;
     link->follow = caller->options.follow || link->all;
+    link->some = caller->options.some;
     link->prog = TN_REF(prog);
     link->perf = TN_REF(perf);
     perf->link = link;

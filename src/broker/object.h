@@ -173,6 +173,7 @@ struct tn_link {
     struct tn_prog *prog;
     struct tn_perf *perf;
     bool kept, detached, follow;
+    bool some;  /* places that cannot be hooked are left out */
     bool typed; /* attached by the type of a function */
     bool words; /* the context is `args` */
     struct tn_typed_args args;

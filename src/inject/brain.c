@@ -311,8 +311,8 @@ int tn_brain_attach(struct tn_brain *b, struct tn_attach_result *res)
     for (int tries = 0; r == 0 && !there; tries++) {
         tn_brain_step("choose");
         r = tn_choose(&c);
-        if (r < 0 && !c.no_puns && !strcmp(c.err->reason, tn_refusal_name(TN_REFUSE_NO_ROOM_PUNNED))) {
-            c.no_puns = true;
+        if (r < 0 && c.again) {
+            c.again = false;
             *c.err = (struct tn_error){};
             r = plan_all(&c, &there);
             continue;
@@ -351,6 +351,7 @@ done:
     free(c.inherited.undo);
     free(c.plans);
     free(c.before);
+    free(c.no_puns);
     for (u32 i = 0; r == 0 && i < c.nwishes; i++)
         res->places += c.wish[i].hook;
     tn_plan_clear_wishes(&c);

@@ -12,6 +12,15 @@
 #define TN_WRITES_MAX    32768u
 #define TN_RESTORERS_MAX 8u
 
+/* What was left of one file, by reason. */
+struct tn_tally {
+    struct {
+        char reason[48];
+        u32 n;
+    } row[12];
+    u32 nrows;
+};
+
 /* One job. */
 struct tn_entry {
     struct tn_brain *b;
@@ -39,15 +48,19 @@ struct tn_entry {
         u64 counter;       /* of the reference counter that goes with this one; 0: none */
         u32 round;         /* so many of the link are at this very place before it */
         u32 ways;          /* bit k: the patch k places behind this one would do as well */
+        u8 way;            /* so many places behind the first one is the patch that was chosen */
+        bool dropped;      /* its place is left as it is */
         struct tn_pun pun; /* of a punned one that is not there already: chosen with the addresses */
         u64 leads;         /* a jump through a word (tn_patch.slot): what was there */
     } * wish;
     u32 nwishes;
-    bool no_puns; /* there was no room for a punned jump: breakpoints instead */
+    bool *no_puns; /* of each place, owned: there was no room for a punned jump, a breakpoint instead */
+    bool again;    /* … which was found just now: to be planned again */
     /* Returns from handlers, which lie in no function that is known: 0 where there is none. */
     struct tn_patch restorer[TN_RESTORERS_MAX];
     u32 nrestorers;
     struct tn_attach_result *res; /* where what is left is told */
+    struct tn_tally left;         /* of the places of a link of many */
     /* requests of the MAP order */
     struct tn_map_req req[TN_MAP_REQS_MAX];
     u32 nreq;
@@ -116,6 +129,8 @@ int tn_plan_vfork(struct tn_entry *c);
 bool tn_plan_breaks(const struct tn_entry *c);
 int tn_plan_guards(struct tn_entry *c);
 void tn_plan_clear_wishes(struct tn_entry *c);
+/* A place of many that cannot be hooked, for this reason: it is left as it is, and told of. */
+void tn_plan_leave_place(struct tn_entry *c, const char *reason);
 
 /* choose.c: all requests of the MAP order. */
 int tn_choose(struct tn_entry *c);

@@ -350,7 +350,7 @@ static int want_near_all(struct tn_entry *c)
 
     c->place_need = TN_DISPLACED_MAX + bound + 64;
     c->next_spare = c->next_gone = 0;
-    sort_wishes(c);
+    sort_wishes(c); /* what was chosen may begin elsewhere */
     for (u32 i = 0; i < c->nwishes; i++)
         if (c->spec->session && c->wish[i].round)
             return tn_fail(c->err, -EBUSY, "session_twice",
@@ -395,57 +395,174 @@ static int want_near_all(struct tn_entry *c)
 }
 
 /* How far behind a window a jump of it may end: not in bytes of another patch. */
-static struct tn_patch with_neighbours(const struct tn_entry *c, const struct tn_patch *patch, u64 bias)
+static u8 room_behind(const struct tn_entry *c, u64 end, u8 behind)
 {
-    struct tn_patch p = *patch;
-
-    for (s32 i; p.behind && (i = tn_state_overlap(c->st, p.addr + bias + p.len, p.behind, 0, -1)) >= 0;)
-        p.behind = (u8)(TN_MAX(c->st->site[i].addr, p.addr + bias + p.len) - (p.addr + bias + p.len));
-    return p;
+    for (s32 i; behind && (i = tn_state_overlap(c->st, end, behind, 0, -1)) >= 0;)
+        behind = (u8)(TN_MAX(c->st->site[i].addr, end) - end);
+    return behind;
 }
 
-static int choose_way(struct tn_entry *c, struct tn_stubs *stubs, struct tn_wish *w)
+static u64 begin_of(const struct tn_wish *w)
 {
-    for (u32 k = 0; w->ways >> k; k++) {
-        struct tn_patch p = with_neighbours(c, w->patch + k, w->bias);
-        int r;
+    return w->patch->addr + w->bias;
+}
 
-        if (!(w->ways >> k & 1))
+/* Where the last of the ways that there are begins: what ends before leaves it one. */
+static u64 last_begin(const struct tn_wish *w)
+{
+    u64 at = w->patch->addr;
+
+    for (u32 k = 1; w->ways >> k; k++)
+        if (w->ways >> k & 1)
+            at = TN_MAX(at, w->patch[k].addr);
+    return at + w->bias;
+}
+
+/*
+ * One of the ways there are, by address: behind what was chosen before, and so that what comes next has one left.
+ * `from`, `to`: the bytes between them. −ENOSPC: there was no room for a stub; −EBUSY: too close to another.
+ */
+static int choose_way(struct tn_entry *c, struct tn_stubs *stubs, struct tn_wish *w, u64 from, u64 to)
+{
+    bool room = true;
+
+    for (u32 k = 0; k == 0 || w->ways >> k; k++) {
+        struct tn_patch p = w->patch[k];
+        u64 at = p.addr + w->bias, end = at + p.len;
+        int r = 0;
+
+        if ((k && !(w->ways >> k & 1)) || at < from || end > to)
             continue;
-        r = p.punned ? tn_stubs_pun(stubs, &p, w->bias, &w->pun) : 0;
-        if (r == -ENOSPC)
-            continue;
+        if (p.punned && tn_look_site(c, at, &w->patch[k]) < 0) {
+            p.behind = TN_MIN(room_behind(c, end, p.behind), (u8)TN_MIN(to - end, 255ull));
+            r = tn_stubs_pun(stubs, &p, w->bias, &w->pun);
+            if (r == -ENOSPC) {
+                room = false;
+                continue;
+            }
+        }
         w->patch += k;
+        w->way = (u8)k;
         w->ways >>= k;
         return r;
     }
-    return tn_refuse(c->err, -ENOTSUP, TN_REFUSE_NO_ROOM_PUNNED, w->patch->addr, NULL);
+    return room ? -EBUSY : -ENOSPC;
 }
 
-/* Where punned jumps lead: before all else, which has a wider choice. */
+/* Where a chosen one ends, and the bytes that it depends on. */
+static u64 end_of(const struct tn_entry *c, const struct tn_wish *w)
+{
+    u64 at = w->patch->addr + w->bias;
+    s32 site = w->patch->punned ? tn_look_site(c, at, w->patch) : -1;
+
+    return at + w->patch->len +
+           (site >= 0          ? c->st->site[site].depends
+            : w->patch->punned ? w->pun.depends
+                               : 0);
+}
+
+/* No way for one of a place: a breakpoint, if that was not it already; or the place is left. */
+static int refuse_way(struct tn_entry *c, const struct tn_wish *w, int why)
+{
+    u64 at = w->patch->addr + w->bias;
+    const char *reason = why == -ENOSPC ? tn_refusal_name(TN_REFUSE_NO_ROOM_PUNNED) : "overlaps_patch";
+    bool puns = false;
+
+    for (u32 k = 0; k == 0 || w->ways >> k; k++)
+        puns |= w->patch[k].punned;
+    if (puns && c->no_puns && !c->no_puns[w->place]) {
+        c->no_puns[w->place] = c->again = true;
+        return 0;
+    }
+    if (c->spec->some && w->needed) {
+        for (u32 i = 0; i < c->nwishes; i++)
+            c->wish[i].dropped |= c->wish[i].needed && c->wish[i].place == w->place;
+        tn_plan_leave_place(c, reason);
+        return 0;
+    }
+    return why == -ENOSPC ? tn_refuse(c->err, -ENOTSUP, TN_REFUSE_NO_ROOM_PUNNED, w->patch->addr, NULL)
+                          : tn_fail(c->err, -EBUSY, reason,
+                                    "the code at 0x%llx is too close to another place of this link",
+                                    (unsigned long long)at);
+}
+
+static void forget_dropped(struct tn_entry *c)
+{
+    u32 n = 0;
+
+    for (u32 i = 0; i < c->nwishes; i++)
+        if (!c->wish[i].dropped)
+            c->wish[n++] = c->wish[i];
+    c->nwishes = n;
+}
+
+static int choose_ways(struct tn_entry *c, struct tn_stubs *stubs)
+{
+    const struct tn_wish *before = NULL;
+    u64 end = 0;
+    int r = 0;
+
+    for (u32 i = 0, k; i < c->nwishes && r == 0; i++) {
+        struct tn_wish *w = &c->wish[i];
+
+        if (w->dropped)
+            continue;
+        if (before && w->patch == before->patch - before->way &&
+            w->bias == before->bias) { /* at the same place */
+            w->patch = before->patch;
+            w->way = before->way;
+            w->pun = before->pun;
+            continue;
+        }
+        for (k = i + 1; k < c->nwishes && (c->wish[k].dropped || begin_of(&c->wish[k]) == begin_of(w));)
+            k++;
+        /* The same bytes for another reason: told apart when it is installed. */
+        bool same = before && begin_of(w) == begin_of(before);
+
+        r = choose_way(c, stubs, w, same ? 0 : end,
+                       k < c->nwishes && !same ? last_begin(&c->wish[k]) : ~0ull);
+        if (r == -ENOSPC || r == -EBUSY) {
+            r = refuse_way(c, w, r);
+            continue;
+        }
+        before = w;
+        end = TN_MAX(end, end_of(c, w));
+    }
+    if (r == 0 && c->again)
+        return -ENOSPC;
+    forget_dropped(c);
+    for (u32 i = 0; i < c->nwishes; i++)
+        if (c->wish[i].hook)
+            return r;
+    return r < 0 || !c->spec->some
+               ? r
+               : tn_fail(c->err, -ENOTSUP, "none_can_be_hooked",
+                         "none of the functions can be hooked in process %d: %s", c->pid, c->res->left_why);
+}
+
+/* How each place is patched, and where punned jumps lead: before all else, which has a wider choice. */
 static int want_stubs(struct tn_entry *c)
 {
     _clean_(tn_stubs_clear) struct tn_stubs s = {};
+    bool puns = false;
     u32 known;
     int r = 0;
 
     for (u32 i = 0; i < c->nwishes; i++)
-        r |= c->wish[i].patch->punned;
-    if (!r)
-        return 0;
-    r = tn_stubs_open(&s, &c->maps, NULL, 0, TN_STUB_PAGES);
-    for (u32 i = 0; i < c->st->nregions && r == 0; i++)
+        for (u32 k = 0; k == 0 || c->wish[i].ways >> k; k++)
+            puns |= c->wish[i].patch[k].punned;
+    if (puns)
+        r = tn_stubs_open(&s, &c->maps, NULL, 0, TN_STUB_PAGES);
+    for (u32 i = 0; i < c->st->nregions && r == 0 && puns; i++)
         if (c->st->region[i].kind == TN_REGION_STUBS)
             r = tn_stubs_add_page(&s, c->st->region[i].addr);
-    for (u32 i = 0; i < c->st->nsites && r == 0; i++)
+    for (u32 i = 0; i < c->st->nsites && r == 0 && puns; i++)
         for (u32 k = 0; k < c->st->site[i].njumps && r == 0; k++)
             if (c->st->site[i].state != TN_SITE_FREE && c->st->site[i].state != TN_SITE_GONE)
                 r = tn_stubs_add(&s, c->st->site[i].stub[k]);
     known = s.npages;
-    for (u32 i = 0; i < c->nwishes && r == 0; i++)
-        if (c->wish[i].patch->punned &&
-            tn_look_site(c, c->wish[i].patch->addr + c->wish[i].bias, c->wish[i].patch) < 0)
-            r = choose_way(c, &s, &c->wish[i]);
+    if (r == 0)
+        r = choose_ways(c, &s);
     for (u32 i = known; i < s.npages && r == 0; i++) {
         r = want(c, TN_REGION_STUBS, 0, s.page[i], TN_PAGE, PROT_READ | PROT_EXEC, false, -1, 0);
         if (r == 0 && c->navoid < TN_MAP_REQS_MAX)
@@ -461,6 +578,7 @@ int tn_choose(struct tn_entry *c)
 
     c->nreq = c->nfds = c->navoid = 0;
     c->prog_known = false;
+    sort_wishes(c);
     r = want_stubs(c);
     if (r == 0)
         r = want_near_all(c);

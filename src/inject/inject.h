@@ -74,7 +74,9 @@ struct tn_attach_spec {
     char path[4096]; /* the file as the tool named it */
     u64 dev, ino;    /* of that file: what must be mapped in the target */
     struct tn_attach_place place;
-    /* More of them, in the same file: all are hooked, or none. Borrowed until the job has been started. */
+    /* More of them, in the same file: all are hooked, or none; `some`: or those that can be. Borrowed until the job has been
+       started. */
+    bool some;
     const struct tn_attach_place *others;
     u32 nothers;
     u32 wait_ms; /* how long to wait for a thread that can be borrowed */
@@ -102,7 +104,7 @@ struct tn_attach_result {
     u32 threads, interrupted;
     pid_t inherited;    /* a parent whose links have counted here, and do no longer; 0: none */
     u32 places;         /* that were patched */
-    u32 left;           /* system calls that may be meant and were left as they are: */
+    u32 left;           /* system calls that may be meant, or places of many, and were left as they are: */
     char left_why[512]; /* … where, and why, by number: "libc.so.6: 2 too_short, 1 call_in_window; …" */
 };
 

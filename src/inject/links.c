@@ -171,6 +171,34 @@ static int check_place(struct tn_hands *h, const struct tn_maps *maps, const str
     return 0;
 }
 
+static int by_place(const void *x, const void *y)
+{
+    const struct tn_change_wire *const *a = x, *const *b = y;
+
+    return (*a)->addr < (*b)->addr ? -1 : (*a)->addr > (*b)->addr;
+}
+
+/* No two places of an order write the same bytes, or what the other depends on. */
+static int check_apart(const struct tn_place_req *places, u32 n, struct tn_error *err)
+{
+    _free_ const struct tn_change_wire **sorted = calloc(n + 1, sizeof(*sorted));
+    u64 end = 0;
+
+    if (!sorted)
+        return -ENOMEM;
+    for (u32 i = 0; i < n; i++)
+        sorted[i] = &places[i].change;
+    qsort(sorted, n, sizeof(*sorted), by_place);
+    for (u32 i = 0; i < n; i++) {
+        if (sorted[i]->addr < end)
+            return tn_fail(err, -EBUSY, "overlaps_patch",
+                           "the code at 0x%llx is too close to another place of the same link",
+                           (unsigned long long)sorted[i]->addr);
+        end = sorted[i]->addr + sorted[i]->len + sorted[i]->depends;
+    }
+    return 0;
+}
+
 /* A jump without a link could not be taken back once (restore); the file's bytes may be there again. */
 static void look_again(struct tn_hands *h, u32 site)
 {
@@ -303,6 +331,9 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
             continue;
         to_change(&changes[n++], &places[i].change);
     }
+    r = check_apart(places, req->nplaces, err);
+    if (r < 0)
+        return r;
     if (hooks > TN_STATE_HOOKS - st->nhooks) /* those below are LIVE, RETIRED or SPARE */
         goto full;
     for (u32 i = 0; i < req->nplaces; i++) {

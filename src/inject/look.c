@@ -353,6 +353,7 @@ struct source {
     struct tn_module *m;
     const struct tn_code_view *code;
     struct tn_planner *planner; /* of `code` */
+    bool no_puns;
 };
 
 static void close_source(struct source *s)
@@ -410,8 +411,9 @@ static int plan_new(struct tn_entry *c, struct source *s, u64 offset, u32 kind, 
                                : f && f->addr == addr && !f->part             ? TN_PLACE_ENTRY
                                                                               : TN_PLACE_OFFSET;
 
+    p->addr = addr;
     r = plan_code(s, place, addr, many, &plan, c->err);
-    if (r == 0 && c->no_puns && has_puns(plan.patches, plan.npatches)) {
+    if (r == 0 && s->no_puns && has_puns(plan.patches, plan.npatches)) {
         tn_plan_clear(&plan);
         r = tn_refuse(c->err, -ENOTSUP, TN_REFUSE_TOO_SHORT, addr, NULL);
     }
@@ -428,7 +430,6 @@ static int plan_new(struct tn_entry *c, struct source *s, u64 offset, u32 kind, 
     if (r == 0 && places > EXITS_MAX)
         r = tn_fail(c->err, -E2BIG, "too_many_exits", "the function has %u ways out; %u can be patched",
                     places, EXITS_MAX);
-    p->addr = addr;
     p->entry = place == TN_PLACE_ENTRY;
     if (r == 0)
         r = add_patches(ret, plan.patches, plan.npatches);
@@ -454,9 +455,14 @@ static int plan_file(struct tn_entry *c, struct source *s, u64 offset, u32 kind,
         return -errno;
     key = tn_plans_key(&s->sb, offset, kind);
     key.vectors = vectors;
-    key.no_puns = c->no_puns;
+    key.no_puns = s->no_puns;
     *ret = tn_plans_find(c->b->cache, &key);
     if (!*ret)
+        *ret = tn_plans_find(&c->b->fresh, &key);
+    key.refused = !*ret && many && c->spec->some;
+    if (key.refused)
+        *ret = tn_plans_find(c->b->cache, &key);
+    if (key.refused && !*ret)
         *ret = tn_plans_find(&c->b->fresh, &key);
     if (*ret)
         return 0;
@@ -465,7 +471,14 @@ static int plan_file(struct tn_entry *c, struct source *s, u64 offset, u32 kind,
         return -ENOMEM;
     key.vectors = TN_VECTORS_UNKNOWN;
     *p = key;
+    p->refused = 0;
     r = plan_new(c, s, offset, kind, vectors, many, &p);
+    if (r < 0 && r != -ENOMEM && key.refused && c->err->reason[0] && p->addr) {
+        p->refused = 1;
+        snprintf(p->tactic, sizeof(p->tactic), "%.31s", c->err->reason);
+        *c->err = (struct tn_error){};
+        r = 0;
+    }
     if (r < 0) {
         free(p);
         return r;
@@ -626,6 +639,7 @@ static int wish_beyond(struct tn_entry *c, u32 index)
     if (fd < 0)
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_EXIT_TAIL_OUTSIDE, at, "to a file that cannot be opened");
     c->wish[index].leads = leads;
+    s.no_puns = c->no_puns[w->place];
     c->err = &why;
     r = plan_file(c, &s, v->offset + (leads - v->start), TN_PLACE_TAIL, false, &p);
     if (r == 0)
@@ -651,7 +665,7 @@ static int plan_before(struct tn_entry *c, struct source *s, u32 place, bool man
     const struct tn_planned *out = c->plans[place];
     int r = plan_file(c, s, tn_spec_place(c->spec, place)->offset, TN_PLACE_ENTRY, many, &c->before[place]);
 
-    if (r < 0)
+    if (r < 0 || out->refused || c->before[place]->refused)
         return r;
     const struct tn_plan entry = {.patches = (struct tn_patch *)c->before[place]->patch,
                                   .npatches = c->before[place]->npatches},
@@ -676,6 +690,39 @@ static void tell_place(struct tn_entry *c, const struct source *s, u32 place)
              said);
 }
 
+static void leave(struct tn_entry *c, struct tn_tally *t, const char *reason)
+{
+    c->res->left++;
+    for (u32 i = 0; i < TN_ARRAY_SIZE(t->row); i++) {
+        if (i == t->nrows) {
+            snprintf(t->row[i].reason, sizeof(t->row[i].reason), "%s", reason);
+            t->nrows++;
+        } else if (strcmp(t->row[i].reason, reason)) {
+            continue;
+        }
+        t->row[i].n++;
+        return;
+    }
+}
+
+static void tell_left(struct tn_entry *c, const char *name, const struct tn_tally *t)
+{
+    const char *base = strrchr(name, '/');
+    size_t len = strlen(c->res->left_why), cap = sizeof(c->res->left_why);
+
+    for (u32 i = 0; i < t->nrows; i++) {
+        snprintf(c->res->left_why + len, cap - len, "%s%.40s%s%u %s",
+                 i     ? ", "
+                 : len ? "; "
+                       : "",
+                 i      ? ""
+                 : base ? base + 1
+                        : name,
+                 i ? "" : ": ", t->row[i].n, t->row[i].reason);
+        len = strlen(c->res->left_why);
+    }
+}
+
 /* One place, where its file is mapped now. */
 static int wish_place(struct tn_entry *c, u32 i)
 {
@@ -688,6 +735,9 @@ static int wish_place(struct tn_entry *c, u32 i)
     if (!v || v->ino != c->spec->ino || place->offset - v->offset != at - v->start)
         return tn_fail(c->err, -ENOENT, "not_mapped", "%s (offset 0x%llx) is not mapped in process %d",
                        c->spec->path, (unsigned long long)place->offset, c->pid);
+    if (c->plans[i]->refused || (c->before && c->before[i]->refused))
+        return tn_fail(c->err, -ENOTSUP, (c->plans[i]->refused ? c->plans[i] : c->before[i])->tactic,
+                       "the function cannot be hooked");
     if (c->before)
         r = wish_all(c, i, c->before[i], c->bias, c->spec->path, !c->spec->session);
     if (r == 0)
@@ -716,9 +766,34 @@ int tn_plan_again(struct tn_entry *c)
 
     tn_plan_clear_wishes(c);
     c->bias = c->place_addr - c->plan->addr;
-    for (u32 i = 0; i <= c->spec->nothers && r == 0; i++)
+    if (c->spec->some) {
+        c->res->left = 0;
+        c->res->left_why[0] = 0;
+        c->left = (struct tn_tally){};
+    }
+    for (u32 i = 0; i <= c->spec->nothers && r == 0; i++) {
+        u32 before = c->nwishes;
+
         r = wish_place(c, i);
+        if (r == 0 || r == -ENOMEM || !c->spec->some || !c->err->reason[0])
+            continue;
+        c->nwishes = before;
+        tn_plan_leave_place(c, c->err->reason);
+        *c->err = (struct tn_error){};
+        r = 0;
+    }
+    if (r == 0 && !c->nwishes)
+        return tn_fail(c->err, -ENOTSUP, "none_can_be_hooked",
+                       "none of the %u functions can be hooked in process %d: %s", c->spec->nothers + 1,
+                       c->pid, c->res->left_why);
     return r;
+}
+
+void tn_plan_leave_place(struct tn_entry *c, const char *reason)
+{
+    leave(c, &c->left, reason);
+    c->res->left_why[0] = 0;
+    tell_left(c, c->spec->path, &c->left);
 }
 
 static int plan_all(struct tn_entry *c, struct source *s)
@@ -728,11 +803,16 @@ static int plan_all(struct tn_entry *c, struct source *s)
     enum tn_place_kind kind = spec->exit || spec->session ? TN_PLACE_EXIT : TN_PLACE_ENTRY;
     int r = 0;
 
+    free(c->plans);
+    free(c->before);
+    if (!c->no_puns)
+        c->no_puns = calloc(spec->nothers + 1, sizeof(*c->no_puns));
     c->plans = calloc(spec->nothers + 1, sizeof(*c->plans));
     c->before = keeps ? calloc(spec->nothers + 1, sizeof(*c->before)) : NULL;
-    if (!c->plans || (keeps && !c->before))
+    if (!c->no_puns || !c->plans || (keeps && !c->before))
         return -ENOMEM;
     for (u32 i = 0; i <= spec->nothers && r == 0; i++) {
+        s->no_puns = c->no_puns[i];
         r = plan_file(c, s, tn_spec_place(spec, i)->offset, kind, many, &c->plans[i]);
         if (r == 0 && keeps)
             r = plan_before(c, s, i, many);
@@ -763,48 +843,6 @@ int tn_plan_place(struct tn_entry *c)
 
 /* --------------------------------------------------------------------------- system calls */
 
-/* What was left of one file, by reason. */
-struct tally {
-    struct {
-        char reason[48];
-        u32 n;
-    } row[12];
-    u32 nrows;
-};
-
-static void leave(struct tn_entry *c, struct tally *t, const char *reason)
-{
-    c->res->left++;
-    for (u32 i = 0; i < TN_ARRAY_SIZE(t->row); i++) {
-        if (i == t->nrows) {
-            snprintf(t->row[i].reason, sizeof(t->row[i].reason), "%s", reason);
-            t->nrows++;
-        } else if (strcmp(t->row[i].reason, reason)) {
-            continue;
-        }
-        t->row[i].n++;
-        return;
-    }
-}
-
-static void tell_left(struct tn_entry *c, const char *name, const struct tally *t)
-{
-    const char *base = strrchr(name, '/');
-    size_t len = strlen(c->res->left_why), cap = sizeof(c->res->left_why);
-
-    for (u32 i = 0; i < t->nrows; i++) {
-        snprintf(c->res->left_why + len, cap - len, "%s%.40s%s%u %s",
-                 i     ? ", "
-                 : len ? "; "
-                       : "",
-                 i      ? ""
-                 : base ? base + 1
-                        : name,
-                 i ? "" : ": ", t->row[i].n, t->row[i].reason);
-        len = strlen(c->res->left_why);
-    }
-}
-
 /* Where in the process the first address of a file's plan is; 0: in another mapping of it. */
 static bool bias_of(const struct tn_planned *p, const struct tn_vma *v, u64 *ret_bias)
 {
@@ -828,7 +866,7 @@ static const struct tn_patch *entered(const struct tn_planned *entries, const st
 /* A row a call: is it meant, can it be patched? `entries`: where the calls are entered, for the end of those whose
    number only a run tells: it is noted there. */
 static int wish_call(struct tn_entry *c, const struct tn_patch *p, const struct tn_planned *entries, u64 bias,
-                     struct tally *t)
+                     struct tn_tally *t)
 {
     const struct tn_patch *noted = NULL;
     bool note = c->spec->exit && p->nr == TN_NR_UNKNOWN && !p->refused;
@@ -860,7 +898,7 @@ static void leave_vdso(struct tn_entry *c, const struct tn_vma *v)
 {
     u64 len = TN_MIN(v->end - v->start, 16ull * TN_PAGE);
     _free_ u8 *bytes = malloc(len);
-    struct tally t = {0};
+    struct tn_tally t = {0};
 
     if (!bytes || tn_peek(c->pid, v->start, bytes, len) < 0)
         return;
@@ -881,7 +919,7 @@ int tn_plan_syscalls(struct tn_entry *c)
         struct tn_error why = {0}, *err = c->err;
         _clean_(close_source) struct source src = {};
         _close_ int fd = -1;
-        struct tally t = {0};
+        struct tn_tally t = {0};
         u64 bias;
 
         if (!(v->prot & PROT_EXEC) || !strncmp(name, "/memfd:tenon-", 13) || !strcmp(name, "[vsyscall]"))

@@ -243,8 +243,9 @@ struct tn_borrow_facts {
     u32 allowed_syscalls, pad; /* see tn_proc */
 };
 
-/* One MAP order: ours for a process, a program with 64 maps. */
-#define TN_MAP_REQS_MAX 96u
+/* One MAP order: ours for a process, a program with 64 maps, a page for each stub. */
+#define TN_STUB_PAGES   384u /* of one process: where punned jumps lead */
+#define TN_MAP_REQS_MAX (96u + TN_STUB_PAGES)
 struct tn_map_req {
     u32 kind, id;
     u64 addr, len; /* fixed place, must be free */
@@ -383,7 +384,8 @@ struct tn_planned {
     u64 symbol_offset; /* of system calls, the first one's offset in the file */
     u32 vectors;       /* enum tn_vectors: what may be live at the module's entries */
     u32 entry;         /* something begins there, if only by unwind information */
-    u32 no_puns, pad;  /* asked for where punned jumps could not be had */
+    u32 no_puns;       /* asked for where punned jumps could not be had */
+    u32 refused; /* of a link that takes what can be hooked: this cannot, for the reason that `tactic` tells */
     char symbol[128], tactic[32];
     struct tn_patch patch[];
 };

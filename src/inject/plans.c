@@ -22,7 +22,7 @@ static bool same(const struct tn_planned *a, const struct tn_planned *b)
 {
     return a->dev == b->dev && a->ino == b->ino && a->mtime_ns == b->mtime_ns && a->size == b->size &&
            a->file_offset == b->file_offset && a->place == b->place && a->no_puns == b->no_puns &&
-           (a->place != TN_PLANNED_SYMBOL || !strcmp(a->symbol, b->symbol));
+           a->refused == b->refused && (a->place != TN_PLANNED_SYMBOL || !strcmp(a->symbol, b->symbol));
 }
 
 static u32 hash(const struct tn_planned *p)

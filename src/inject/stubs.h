@@ -9,7 +9,6 @@
 #include "inject/proc.h"
 #include "rewrite/pun.h"
 
-#define TN_STUB_PAGES 384u /* of one process */
 
 struct tn_stubs {
     u32 max_pages;

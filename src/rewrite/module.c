@@ -507,6 +507,17 @@ int tn_module_find(const struct tn_module *m, const char *name, u64 *ret_addr, s
                    near[0] ? "; the nearest names are: " : "", near);
 }
 
+u32 tn_module_nnames(const struct tn_module *m)
+{
+    return m->nnames;
+}
+
+const char *tn_module_name_at(const struct tn_module *m, u32 index, u64 *ret_addr)
+{
+    *ret_addr = m->names[index].addr;
+    return tn_module_code(m, m->names[index].addr) ? m->names[index].name : NULL;
+}
+
 const struct tn_func *tn_module_func(const struct tn_module *m, u64 addr)
 {
     u32 lo = 0, hi = m->funcs.n;

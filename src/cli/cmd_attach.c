@@ -16,9 +16,11 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 
+#include "broker/multi.h"
 #include "cli/cli.h"
 #include "cli/connect.h"
 #include "cli/links.h"
@@ -65,6 +67,8 @@ struct attach {
     struct bpf_object *object;
     struct bpf_link **links;
     u32 nlinks; /* as libbpf has them */
+    int *fds;   /* of links that libbpf has no words for */
+    u32 nfds;
     u32 *ids, nids;
     struct tn_cli_map *maps;
     u32 nmaps;
@@ -330,8 +334,16 @@ static int check_programs(struct attach *a, struct tn_error *err)
             return tn_fail(err, -EINVAL, "no_place",
                            "program '%s': its section says no place: write SEC(\"%s/PATH:FUNCTION\")",
                            bpf_program__name(program), bpf_program__section_name(program));
+        if (tn_place_many(&place)) { /* this libbpf may be older than such programs */
+            bpf_program__set_type(program, BPF_PROG_TYPE_KPROBE);
+            bpf_program__set_expected_attach_type(program, place.form == TN_FORM_SESSION
+                                                               ? (enum bpf_attach_type)TN_TRACE_UPROBE_SESSION
+                                                               : (enum bpf_attach_type)TN_TRACE_UPROBE_MULTI);
+        }
         for (u32 i = 0; i < (a->npids ? a->npids : 1); i++) {
             r = tn_place_file(&place, a->npids ? a->pids[i] : 0, file, err);
+            if (!r && tn_place_many(&place))
+                continue; /* its functions are looked for once, when they are hooked */
             if (!r)
                 r = place.form == TN_FORM_PROBE ? tn_place_probe(&place, file, err)
                                                 : tn_place_offset(&place, file, &offset, err);
@@ -448,31 +460,28 @@ static int attach_known(struct attach *a, struct bpf_program *program, struct bp
                    bpf_program__section_name(program), strerror(-r));
 }
 
-static int attach_one(struct attach *a, struct bpf_program *program, pid_t pid, struct bpf_link **ret_link,
-                      struct tn_error *err)
+static int attach_one(struct attach *a, struct bpf_program *program, const struct tn_place *place, pid_t pid,
+                      struct bpf_link **ret_link, struct tn_error *err)
 {
     LIBBPF_OPTS(bpf_uprobe_opts, opts);
     struct tn_ctl_error why;
-    struct tn_place place;
     char file[PATH_MAX];
     struct bpf_link *link;
     bool probe;
     u64 offset;
     int r;
 
-    r = tn_place_parse(bpf_program__section_name(program), bpf_program__name(program), &place, err);
-    if (!r)
-        r = tn_place_file(&place, pid, file, err);
-    probe = place.form == TN_FORM_PROBE;
+    r = tn_place_file(place, pid, file, err);
+    probe = place->form == TN_FORM_PROBE;
     if (!r && !probe)
-        r = tn_place_offset(&place, file, &offset, err);
+        r = tn_place_offset(place, file, &offset, err);
     if (r)
         return r;
-    opts.retprobe = place.form == TN_FORM_RETURN;
+    opts.retprobe = place->form == TN_FORM_RETURN;
     tn_libbpf_forget();
-    link = probe
-               ? bpf_program__attach_usdt(program, pid > 0 ? pid : -1, file, place.provider, place.func, NULL)
-               : bpf_program__attach_uprobe_opts(program, pid > 0 ? pid : -1, file, offset, &opts);
+    link = probe ? bpf_program__attach_usdt(program, pid > 0 ? pid : -1, file, place->provider, place->func,
+                                            NULL)
+                 : bpf_program__attach_uprobe_opts(program, pid > 0 ? pid : -1, file, offset, &opts);
     if (!link) {
         const char *said;
 
@@ -481,7 +490,7 @@ static int attach_one(struct attach *a, struct bpf_program *program, pid_t pid, 
             why.why = (struct tn_error){0};
         said = why.why.message[0] ? why.why.message : strerror(-r);
         return tn_fail(err, r, why.why.reason, "program '%s' at %s:%s%s%s%s: %.600s",
-                       bpf_program__name(program), file, place.provider, probe ? ":" : "", place.func,
+                       bpf_program__name(program), file, place->provider, probe ? ":" : "", place->func,
                        opts.retprobe ? " (return)" : "", said);
     }
     *ret_link = link;
@@ -501,6 +510,50 @@ static int add_id(struct attach *a, u32 id, struct tn_error *err)
     a->ids = ids;
     ids[a->nids++] = id;
     return 0;
+}
+
+static int add_id_of(struct attach *a, int link, struct tn_error *err)
+{
+    struct bpf_link_info info = {0};
+    u32 len = sizeof(info);
+
+    if (bpf_obj_get_info_by_fd(link, &info, &len) < 0)
+        return tn_fail(err, -errno, "no_info", "asking for the id of a new link: %s", strerror(errno));
+    return add_id(a, info.id, err);
+}
+
+/* All functions of a file that a pattern fits, in one link. */
+static int attach_many(struct attach *a, struct bpf_program *program, const struct tn_place *place, pid_t pid,
+                       struct tn_error *err)
+{
+    struct tn_multi_attr multi = {.flags = place->form == TN_FORM_MANY_RETURN ? TN_UPROBE_MULTI_RETURN : 0,
+                                  .pid = pid > 0 ? (u32)pid : 0};
+    union bpf_attr attr = {0};
+    struct tn_ctl_error why;
+    _free_ u64 *offsets = NULL;
+    char file[PATH_MAX];
+    int fd, r = tn_place_file(place, pid, file, err);
+
+    if (!r)
+        r = tn_place_offsets(place, file, &offsets, &multi.cnt, err);
+    if (r)
+        return r;
+    multi.path = (u64)file;
+    multi.offsets = (u64)offsets;
+    attr.link_create.prog_fd = (u32)bpf_program__fd(program);
+    attr.link_create.attach_type = bpf_program__expected_attach_type(program);
+    memcpy((u8 *)&attr + TN_MULTI_ATTR_OFF, &multi, TN_MULTI_ATTR_END - TN_MULTI_ATTR_OFF);
+    fd = (int)syscall(SYS_bpf, BPF_LINK_CREATE, &attr, sizeof(attr));
+    if (fd < 0) {
+        r = -errno;
+        if (!tn_ctl_why(&why))
+            why.why = (struct tn_error){0};
+        return tn_fail(err, r, why.why.reason, "program '%s' at %u functions of %s that fit %s: %.600s",
+                       bpf_program__name(program), multi.cnt, file, place->func,
+                       why.why.message[0] ? why.why.message : strerror(-r));
+    }
+    a->fds[a->nfds++] = fd;
+    return add_id_of(a, fd, err);
 }
 
 /* libbpf's link of a static probe stands for as many as there are places, and has no descriptor of its own. */
@@ -523,48 +576,46 @@ static int add_ids_of(struct attach *a, const struct bpf_program *program, struc
     return r;
 }
 
-static int add_id_of(struct attach *a, const struct bpf_link *link, struct tn_error *err)
+/* One program in one process, or in all there are. */
+static int attach_program(struct attach *a, struct bpf_program *program, pid_t pid, struct tn_error *err)
 {
-    struct bpf_link_info info = {0};
-    u32 len = sizeof(info);
+    bool known = is_typed(program) || is_call(program);
+    struct tn_place place = {0};
+    struct bpf_link *link = NULL;
+    int r = known
+                ? 0
+                : tn_place_parse(bpf_program__section_name(program), bpf_program__name(program), &place, err);
 
-    if (bpf_obj_get_info_by_fd(bpf_link__fd(link), &info, &len) < 0)
-        return tn_fail(err, -errno, "no_info", "asking for the id of a new link: %s", strerror(errno));
-    return add_id(a, info.id, err);
+    if (r)
+        return r;
+    if (tn_place_many(&place))
+        return attach_many(a, program, &place, pid, err);
+    r = known ? attach_known(a, program, &link, err) : attach_one(a, program, &place, pid, &link, err);
+    if (r)
+        return r;
+    a->links[a->nlinks++] = link;
+    return is_probe(program) ? add_ids_of(a, program, err) : add_id_of(a, bpf_link__fd(link), err);
 }
 
 static int attach_all(struct attach *a, struct tn_error *err)
 {
     u32 nprograms = 0, npids = a->npids ? a->npids : 1;
     struct bpf_program *program;
-    int r;
+    int r = 0;
 
     bpf_object__for_each_program(program, a->object) nprograms++;
     a->links = calloc((size_t)nprograms * npids, sizeof(*a->links));
-    if (!a->links)
+    a->fds = calloc((size_t)nprograms * npids, sizeof(*a->fds));
+    if (!a->links || !a->fds)
         return tn_fail(err, -ENOMEM, "no_memory", "no memory for the links");
     bpf_object__for_each_program(program, a->object)
     {
         if (!bpf_program__autoload(program))
             continue;
-        for (u32 i = 0; i < (is_typed(program) || is_call(program) ? 1 : npids); i++) {
-            struct bpf_link *link;
-
-            r = is_typed(program) || is_call(program) ? attach_known(a, program, &a->links[a->nlinks], err)
-                                                      : attach_one(a, program,
-                                                                   a->child > 0 ? a->child
-                                                                   : a->npids   ? a->pids[i]
-                                                                                : 0,
-                                                                   &a->links[a->nlinks], err);
-            if (r)
-                return r;
-            link = a->links[a->nlinks++];
-            r = is_probe(program) ? add_ids_of(a, program, err) : add_id_of(a, link, err);
-            if (r)
-                return r;
-        }
+        for (u32 i = 0; i < (is_typed(program) || is_call(program) ? 1 : npids) && !r; i++)
+            r = attach_program(a, program, a->child > 0 ? a->child : a->npids ? a->pids[i] : 0, err);
     }
-    return 0;
+    return r;
 }
 
 /* Whose types the programs see: what --host says, else what the processes or the command run. */
@@ -706,14 +757,19 @@ static void show_links(FILE *out, const struct attach *a)
 }
 
 /* Every process was asked for, and is not all that is given. */
-static void warn_of_later(const struct attach *a)
+static void warn_of_what_is_not_seen(const struct attach *a)
 {
     for (u32 i = 0; i < a->nids; i++) {
         struct tn_ctl_link link;
 
-        if (tn_ctl_link(a->ids[i], &link) == 0 && link.all && !link.watched)
+        int r = tn_ctl_link(a->ids[i], &link);
+
+        if (r == 0 && link.all && !link.watched)
             tn_cli_warn(a->name, "link %u: processes that come later are not seen: %.192s [not_watched]",
                         link.id, link.why_not);
+        if (r == 0 && link.many && link.left)
+            tn_cli_warn(a->name, "link %u: %u of its functions cannot be hooked and are left out: %.400s",
+                        link.id, link.left, link.left_why);
     }
 }
 
@@ -848,11 +904,14 @@ static void release(struct attach *a)
             (void)bpf_link__detach(a->links[i]);
         bpf_link__destroy(a->links[i]);
     }
+    for (u32 i = 0; i < a->nfds; i++)
+        close(a->fds[i]);
     for (u32 i = 0; i < a->nmaps; i++)
         tn_cli_map_clear(&a->maps[i]);
     bpf_object__close(a->object);
     tn_obj_file_clear(&a->file);
     free(a->links);
+    free(a->fds);
     free(a->ids);
     free(a->maps);
     if (a->go >= 0)
@@ -872,7 +931,7 @@ static int wait_child(struct attach *a)
 
 static int go(struct attach *a, const char *path, const sigset_t *signals)
 {
-    struct tn_ctl_options how = {.follow = a->follow || a->command, .wait_ms = a->wait_ms};
+    struct tn_ctl_options how = {.follow = a->follow || a->command, .wait_ms = a->wait_ms, .some = 1};
     struct tn_error err = {0};
     sigset_t old_mask;
     bool live;
@@ -938,7 +997,7 @@ static int go(struct attach *a, const char *path, const sigset_t *signals)
     }
     if (r)
         return tn_cli_error(a->name, r, &err);
-    warn_of_later(a);
+    warn_of_what_is_not_seen(a);
     for (u32 i = 0; a->keep && i < a->nids; i++) {
         r = tn_ctl(TN_CTL_LINK_KEEP, &a->ids[i], sizeof(a->ids[i]), NULL, 0);
         if (r < 0)

@@ -85,8 +85,9 @@ static void show_link(const struct tn_ctl_link *link)
     if (link->failed)
         printf("              %u that came could not be entered; the last: %.192s [%.48s]\n", link->failed,
                link->failure, link->failure_reason);
-    if (link->is_call)
-        printf("  places      %u instructions, by %.32s\n", link->places, link->tactic);
+    if (link->is_call || link->many)
+        printf("  places      %u instructions, by %.32s%s\n", link->places, link->tactic,
+               link->many ? " and others" : "");
     else
         printf("  address     0x%" PRIx64 ", file offset 0x%" PRIx64 ", by %.32s\n", link->address,
                link->file_offset, link->tactic);
@@ -94,7 +95,8 @@ static void show_link(const struct tn_ctl_link *link)
         printf("              a breakpoint: each pass costs a signal, one to two microseconds; a debugger "
                "must pass SIGTRAP on\n");
     if (link->left)
-        printf("  left        %u, whose calls are not seen: %.512s\n", link->left, link->left_why);
+        printf("  left        %u%s, whose calls are not seen: %.512s\n", link->left,
+               link->many ? " functions" : "", link->left_why);
     printf("  attached    in %.3f ms, no thread held longer than %.3f ms%s\n", (double)link->attach_ns / 1e6,
            (double)link->hold_ns_max / 1e6, link->kept ? ", kept by the broker" : "");
     printf("  missed      %" PRIu64 " runs, %" PRIu64

@@ -14,6 +14,8 @@ void tn_link_place(const struct tn_ctl_link *link, char *ret_text, size_t cap)
     if (link->is_call)
         snprintf(ret_text, cap, "%.*s", (int)sizeof(link->symbol),
                  link->symbol[0] ? link->symbol : "every call");
+    else if (link->many > 1)
+        snprintf(ret_text, cap, "%u functions", link->many - link->left);
     else if (!link->symbol[0])
         snprintf(ret_text, cap, "file offset 0x%" PRIx64, link->file_offset);
     else if (link->offset)
@@ -32,7 +34,7 @@ json_t *tn_link_json(const struct tn_ctl_link *link)
     return json_pack(
         "{s:I, s:o, s:I, s:i, s:o, s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:b, s:b, s:b, s:b, s:I, "
         "s:o, "
-        "s:o, s:I, s:I, s:o}",
+        "s:o, s:I, s:I, s:I, s:o}",
         "id", (json_int_t)link->id, "prog", TEXT(link->prog), "prog_id", (json_int_t)link->prog_id, "pid",
         (int)link->pid, "target", TEXT(link->target), "symbol", TEXT(link->symbol), "offset",
         tn_json_u64(link->offset), "kind", TEXT(link->kind), "tactic", TEXT(link->tactic), "address", address,
@@ -40,8 +42,8 @@ json_t *tn_link_json(const struct tn_ctl_link *link)
         tn_json_u64(link->missed), "recursion", tn_json_u64(link->recursion), "kept", (int)link->kept,
         "follow", (int)link->follow, "ended", (int)link->ended, "watched", (int)link->watched, "targets",
         (json_int_t)link->targets, "attach_ns", tn_json_u64(link->attach_ns), "hold_ns_max",
-        tn_json_u64(link->hold_ns_max), "places", (json_int_t)link->places, "left", (json_int_t)link->left,
-        "left_why", TEXT(link->left_why));
+        tn_json_u64(link->hold_ns_max), "functions", (json_int_t)(link->many ? link->many - link->left : 1),
+        "places", (json_int_t)link->places, "left", (json_int_t)link->left, "left_why", TEXT(link->left_why));
 }
 
 int tn_link_head(struct tn_table *table)

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <sys/stat.h>
 
 #include "base/callname.h"
@@ -94,7 +95,7 @@ int tn_place_parse(const char *section, const char *program, struct tn_place *re
     memcpy(place.path, rest, (size_t)(path_end - rest));
     if (colon > path_end)
         memcpy(place.provider, path_end + 1, (size_t)(colon - path_end - 1));
-    plus = place.form == TN_FORM_PROBE ? NULL : strchr(colon, '+');
+    plus = place.form == TN_FORM_FUNCTION || place.form == TN_FORM_RETURN ? strchr(colon, '+') : NULL;
     if (plus) {
         errno = 0;
         place.offset = strtoull(plus + 1, &end, 0);
@@ -227,5 +228,54 @@ int tn_place_offset(const struct tn_place *place, const char *file, u64 *ret_off
     if (r)
         return tn_fail(err, r, "not_code", "%s: %s+%#llx lies in no executable segment", file, place->func,
                        (unsigned long long)place->offset);
+    return 0;
+}
+
+/* ------------------------------------------------------------------------------------------- many places */
+
+static int by_value(const void *x, const void *y)
+{
+    const u64 *a = x, *b = y;
+
+    return *a < *b ? -1 : *a > *b;
+}
+
+int tn_place_offsets(const struct tn_place *place, const char *file, u64 **ret_offsets, u32 *ret_n,
+                     struct tn_error *err)
+{
+    _clean_(free_module) struct tn_module *m = NULL;
+    _close_ int fd = open(file, O_RDONLY | O_CLOEXEC);
+    struct tn_error why = {0};
+    _free_ u64 *offsets = NULL;
+    u32 n = 0, k = 0;
+    int r;
+
+    if (fd < 0)
+        return tn_fail(err, -errno, "no_file", "%s: %s", file, strerror(errno));
+    r = tn_module_open(fd, &m, &why);
+    if (r)
+        return tn_fail(err, r, why.reason, "%s: %.900s", file, why.message[0] ? why.message : strerror(-r));
+    offsets = calloc(tn_module_nnames(m) + 1u, sizeof(*offsets));
+    if (!offsets)
+        return tn_fail(err, -ENOMEM, "no_memory", "no memory for the functions of %s", file);
+    for (u32 i = 0; i < tn_module_nnames(m); i++) {
+        u64 addr;
+        const char *name = tn_module_name_at(m, i, &addr);
+        const struct tn_func *f =
+            name && fnmatch(place->func, name, FNM_NOESCAPE) == 0 ? tn_module_func(m, addr) : NULL;
+
+        if (f && f->addr == addr && !f->part && tn_module_offset_of_addr(m, addr, &offsets[n]) == 0)
+            n++;
+    }
+    if (!n)
+        return tn_fail(err, -ENOENT, "no_symbol", "%s: no function's name fits \"%s\"%s", file, place->func,
+                       tn_module_nnames(m) ? "" : ": the file has no symbols (it is stripped)");
+    qsort(offsets, n, sizeof(*offsets), by_value);
+    for (u32 i = 0; i < n; i++)
+        if (!k || offsets[k - 1] != offsets[i]) /* one that has several names */
+            offsets[k++] = offsets[i];
+    *ret_offsets = offsets;
+    *ret_n = k;
+    offsets = NULL;
     return 0;
 }

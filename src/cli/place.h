@@ -4,6 +4,9 @@
  *
  *     uprobe/PATH:FUNCTION+OFFSET        before the instruction there
  *     uretprobe/PATH:FUNCTION            before FUNCTION returns to its caller
+ *     uprobe.multi/PATH:PATTERN          at the entry of every function that PATTERN (* ? [ ]) fits: one link
+ *     uretprobe.multi/PATH:PATTERN       before each of them returns
+ *     uprobe.session/PATH:PATTERN        both, by one program that remembers eight bytes in between
  *     usdt/PATH:PROVIDER:NAME            at a static probe, wherever it stands in PATH
  *     tracepoint/syscalls/sys_enter_CALL, sys_exit_CALL      as a system call is entered or left
  *     ksyscall/CALL, kretsyscall/CALL                        the same, with the registers
@@ -20,12 +23,23 @@
 
 #include "base/base.h"
 
-enum tn_place_form { TN_FORM_FUNCTION, TN_FORM_RETURN, TN_FORM_PROBE, TN_FORM_CALL };
+enum tn_place_form {
+    TN_FORM_FUNCTION,
+    TN_FORM_RETURN,
+    TN_FORM_MANY,
+    TN_FORM_MANY_RETURN,
+    TN_FORM_SESSION,
+    TN_FORM_PROBE,
+    TN_FORM_CALL
+};
 /* S(section, form, how it reads, summary): what stands before the slash. */
 // clang-format off
 #define TN_SECTIONS(S)                                                                                       \
     S("uprobe",         FUNCTION, "PATH:FUNCTION+OFFSET", "before the instruction at PATH:FUNCTION+OFFSET")  \
     S("uretprobe",      RETURN,   "PATH:FUNCTION",        "before PATH:FUNCTION returns to its caller")      \
+    S("uprobe.multi",   MANY,     "PATH:PATTERN",         "at the entry of every function of PATH that PATTERN fits") \
+    S("uretprobe.multi", MANY_RETURN, "PATH:PATTERN",     "before each of them returns to its caller")       \
+    S("uprobe.session", SESSION,  "PATH:PATTERN",         "at both: one program, which remembers eight bytes in between") \
     S("usdt",           PROBE,    "PATH:PROVIDER:NAME",   "at the static probe PROVIDER:NAME of PATH")       \
     S("tracepoint",     CALL,     "syscalls/sys_enter_CALL", "a system call as it is entered, or left (sys_exit_…); raw_syscalls/sys_enter: all") \
     S("tp",             CALL,     "syscalls/sys_enter_CALL", "the same")                                     \
@@ -53,6 +67,17 @@ int tn_place_file(const struct tn_place *place, pid_t pid, char ret_file[PATH_MA
 
 /* The place's offset in `file`. −ENOENT with the nearest names where there is no such function. */
 int tn_place_offset(const struct tn_place *place, const char *file, u64 *ret_offset, struct tn_error *err);
+
+static inline bool tn_place_many(const struct tn_place *place)
+{
+    return place->form == TN_FORM_MANY || place->form == TN_FORM_MANY_RETURN ||
+           place->form == TN_FORM_SESSION;
+}
+
+/* The places in `file` of all functions whose names `func` fits, as fnmatch(3) has it, by offset, each once; owned by the
+   caller (free). −ENOENT "no_symbol" where nothing fits. */
+int tn_place_offsets(const struct tn_place *place, const char *file, u64 **ret_offsets, u32 *ret_n,
+                     struct tn_error *err);
 
 /* Is the static probe there? −ENOENT with the nearest one. */
 int tn_place_probe(const struct tn_place *place, const char *file, struct tn_error *err);

@@ -10,7 +10,7 @@
  * S is the address of the return slot, which all of them share, and no two calls under way in a process have the same
  * one, whatever thread, coroutine or handler they belong to (stash.h). A mark is a word of one table a process:
  *
- *     │ S, 47 bits │ armed │ id of the link, 16 bits │      at the word that a hash of the rest says
+ *     │ S, 47 bits │ armed │ id of f in its link, 16 bits │ at the word that a hash of the rest says
  *
  * A call that is abandoned (longjmp, an exception, a thread that ends) leaves its mark behind, under way. Before a
  * later call whose slot is the same one can return from g, it has either entered g, where a mark that is not armed
@@ -25,7 +25,7 @@
  * The rest needs no lock: a word is changed only by whoever has just seen his own mark in it, and if another's came
  * between, that one was counted.
  *
- * Marks are kept whatever the gate says. Those of an earlier link with the same id are wiped before a new one is made.
+ * Marks are kept whatever the gate says. Those of an earlier function with the same id are wiped before a new one has it.
  */
 #ifndef TN_REWRITE_MARK_H
 #define TN_REWRITE_MARK_H

@@ -240,3 +240,34 @@ C
     said "[exit_tail_unknown]"
     kill -0 "$nginx"
 }
+
+# pattern DIR NAME SECTION: an object that counts at SECTION
+counts_at() {
+    clang -O2 -g -target bpf "-DSECTION=\"$2\"" -I"/usr/include/$(uname -m)-linux-gnu" -c "$TENON_SOURCE/bench/count.bpf.c" -o "$DIR/$1.bpf.o"
+}
+
+@test "a pattern: every function that fits, in one link; entries, exits, none, and those that cannot be" {
+    target_start
+    exe=$(readlink "/proc/$TARGET/exe")
+    counts_at fits "uprobe.multi/$exe:bench_c*"
+    tenon attach --keep --json -p "$TARGET" "$DIR/fits.bpf.o"
+    echo "$err"
+    [ "$status" -eq 0 ]
+    [ "$(json_lines 'len(j)')" = 1 ]
+    [ "$(json_lines 'j[0]["functions"], j[0]["places"], j[0]["left"]')" = "(2, 2, 0)" ]
+    target_call 1000
+    [ "$(calls)" = 1000 ] # the twin is not called by that
+    tenon ls
+    [[ $out == *"2 functions"* ]]
+    tenon show "$(json_lines 'j[0]["id"]')"
+    tenon detach --all
+    counts_at left "uretprobe.multi/$exe:bench_*"
+    tenon attach --for 0.2 --json -p "$TARGET" "$DIR/left.bpf.o"
+    [ "$status" -eq 0 ]
+    [ "$(json_lines 'j[0]["functions"] + j[0]["left"] > 4')" = True ]
+    counts_at none "uprobe.multi/$exe:no_such_*"
+    tenon attach --for 0.2 -p "$TARGET" "$DIR/none.bpf.o"
+    [ "$status" -eq 1 ]
+    said 'no function'\''s name fits "no_such_*"' no_symbol
+    target_call 1000
+}

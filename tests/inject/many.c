@@ -168,6 +168,37 @@ static void test_all_or_nothing(void **state)
     scene_close(&x);
 }
 
+/* Two places that want the same bytes, in one link: none is hooked; or where those will do that can be had, the first. */
+static void test_too_close(void **state)
+{
+    static struct scene x;
+    u32 left[2], calls[2];
+
+    scene_open(&x, 1, 0, "many");
+    ask_for(&x, 12);
+    x.others[10].offset =
+        x.first + 6 * SIZE + 1; /* the second instruction of the seventh, whose entry is asked for, too */
+    for (u32 some = 0; some < 2; some++) {
+        x.s.some = some;
+        must(some ? attach(&x.r, &x.s, &x.res) : 0, &x.res);
+        if (!some) {
+            assert_true(attach(&x.r, &x.s, &x.res) < 0);
+            assert_string_equal(x.res.why.reason, "overlaps_patch");
+            assert_int_equal(changed(&x), 0);
+        }
+        victim_calls(&x.v, 1, 1);
+        left[some] = x.res.left;
+        calls[some] = (u32)x.c.words[0];
+    }
+    assert_int_equal(calls[0], 0);
+    assert_int_equal(left[1], 1);
+    assert_int_equal(calls[1], 11);
+    assert_non_null(strstr(x.res.left_why, ": 1 overlaps_patch"));
+    must(detach(&x.r, x.v.pid, 1, &x.res), &x.res);
+    assert_int_equal(changed(&x), 0);
+    scene_close(&x);
+}
+
 /* A killed injector, between two of many orders: what it had done is undone. */
 static u32 kill_at;
 static void kill_there(const char *step)
@@ -257,9 +288,10 @@ static void test_single_links(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_one_link), cmocka_unit_test(test_counts),
-        cmocka_unit_test(test_twice),    cmocka_unit_test(test_all_or_nothing),
-        cmocka_unit_test(test_killed),   cmocka_unit_test(test_single_links),
+        cmocka_unit_test(test_one_link),     cmocka_unit_test(test_counts),
+        cmocka_unit_test(test_twice),        cmocka_unit_test(test_all_or_nothing),
+        cmocka_unit_test(test_too_close),    cmocka_unit_test(test_killed),
+        cmocka_unit_test(test_single_links),
     };
 
     return cmocka_run_group_tests_name("inject/many", tests, NULL, NULL);

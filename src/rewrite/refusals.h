@@ -29,6 +29,7 @@
     X(EXIT_NONE,              "exit_none",              "the function never returns to its caller") \
     X(EXIT_NOT_AT_ENTRY,      "exit_not_at_entry",      "an exit hook belongs to a whole function: its offset must be 0") \
     X(GO_STACK,               "go_stack",               "Go runs on small stacks that move; a hook's frame does not fit there") \
+    X(GO_TYPED,               "go_typed",               "Go passes arguments in registers of its own: a program there reads them through struct pt_regs, and calls no function of the host nor answers in one's place") \
     X(NOT_A_SYSCALL,          "not_a_syscall",          "no system call stands there") \
     X(SYSCALL_IN_WINDOW,      "syscall_in_window",      "the bytes to be replaced hold another system call, in which a thread may sleep") \
     X(CANCEL_RANGE,           "cancellation_range",     "the C library cancels threads by where exactly they are around this call; its exit can be hooked") \

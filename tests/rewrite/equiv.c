@@ -17,6 +17,7 @@
 #include "agent/agent.h"
 #include "inject/stubs.h"
 #include "rewrite/refusals.h"
+#include "rewrite/switch.h"
 #include "rewrite/trampoline.h"
 #include "x86/decode.h"
 
@@ -59,6 +60,8 @@ static struct arena {
 } * arena;
 static struct tn_private *far_priv;
 static u8 *far_gate;
+static u8 *stacks; /* of our own */
+static struct tn_link_stats stats;
 static struct tn_func funcs[32];
 static struct tn_bytes rodata;
 static struct tn_code_view view;
@@ -142,6 +145,9 @@ static int setup(void **state)
     assert_ptr_not_equal(arena, MAP_FAILED);
     assert_ptr_not_equal(far_priv, MAP_FAILED);
     far_gate = (u8 *)far_priv + sizeof(*far_priv) - 1;
+    stacks = mmap(NULL, TN_SWITCH_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                  -1, 0);
+    assert_ptr_not_equal(stacks, MAP_FAILED);
     assert_true((size_t)(blob_end - blob) <= sizeof(arena->code));
     memcpy(arena->code, blob, (size_t)(blob_end - blob));
     target = moved(s_who_called);
@@ -169,6 +175,7 @@ static int setup(void **state)
 struct option {
     enum tn_tp_how tp;
     bool all_context, far, percpu, gate, armed, follow;
+    bool own; /* on a stack of our own */
     u32 prog_bit;
     u32 footprint; /* 0: everything, and said so by saying nothing */
 };
@@ -193,6 +200,7 @@ static void plant(u32 k, enum tn_place_kind place, u64 ip, u64 next, const struc
         .prog_bit = o->prog_bit + k,
         .footprint = o->footprint,
         .follow = o->follow,
+        .stacks = o->own ? (u64)stacks : 0,
     };
 
     clobber_mask = o->footprint ? o->footprint : ~0u;
@@ -205,6 +213,7 @@ static void plant(u32 k, enum tn_place_kind place, u64 ip, u64 next, const struc
     arena->hook[k] = (struct tn_hook){.prog = (u64)clobber_prog,
                                       .func_ip = ip,
                                       .proc = (u64)&arena->proc,
+                                      .stats = (u64)&stats,
                                       .next = next,
                                       .prog_bit = o->prog_bit + k};
     assert_true(tn_trampoline(&in, arena->tramp[k], TN_TRAMPOLINE_MAX, NULL) > 0);
@@ -319,6 +328,8 @@ static void compare_plan(const char *what, enum tn_place_kind place, u64 fn, u64
         if ((fn == moved(s_loop) || fn == moved(s_fib) || fn == moved(s_head)) && args[i][0] > 12)
             continue;
         fill(&in, args[i][0], args[i][1], i + 1);
+        if (o->own) /* as Go has it */
+            memset(in.xmm[15], 0, 16);
         memset((void *)moved(s_scratch), 0, 8);
         call_with_state((void *)fn, &in, &plain);
         memcpy(&scratch, (void *)moved(s_scratch), 8);
@@ -328,7 +339,7 @@ static void compare_plan(const char *what, enum tn_place_kind place, u64 fn, u64
             memset((void *)moved(s_scratch), 0, 8);
             runs = 0;
             call_with_state((void *)fn, &in, &hooked);
-            if (!flags)
+            if (!flags && !o->own)
                 hooked.flags = plain.flags;
             plain.flags &= FLAGS_LIVE;
             hooked.flags &= FLAGS_LIVE;
@@ -378,6 +389,11 @@ static const struct option options[] = {
     {.tp = TN_TP_SELF, .gate = true, .armed = false},
     {.tp = TN_TP_SELF, .gate = true, .armed = true, .follow = true},
     {.tp = TN_TP_SELF, .gate = true, .armed = true, .follow = true, .far = true},
+    {.tp = TN_TP_SELF, .gate = true, .armed = true, .own = true},
+    {.tp = TN_TP_SELF, .gate = true, .armed = true, .own = true, .all_context = true},
+    {.tp = TN_TP_ARCH_PRCTL, .gate = true, .armed = true, .own = true, .percpu = true},
+    {.tp = TN_TP_SELF, .gate = false, .armed = true, .own = true, .far = true},
+    {.tp = TN_TP_SELF, .gate = true, .armed = false, .own = true, .far = true, .follow = true},
 };
 
 #define R(n) (1u << (n))
@@ -534,14 +550,13 @@ static void punned(void **state)
 }
 
 /* What the program finds in its context. */
-static void context(void **state)
+static void context_of(bool own)
 {
-    struct option o = {.tp = TN_TP_SELF, .gate = true, .armed = true, .all_context = true};
+    struct option o = {.tp = TN_TP_SELF, .gate = true, .armed = true, .all_context = true, .own = own};
     u64 *heads = (u64 *)arena->displaced[7];
     struct state in, out;
     struct tn_plan plan;
 
-    (void)state;
     fill(&in, 5, 6, 1);
     assert_int_equal(tn_plan(&view, TN_PLACE_ENTRY, moved(s_simple), &plan, NULL), 0);
     apply(&plan, moved(s_simple), &o, heads);
@@ -582,16 +597,27 @@ static void context(void **state)
     tn_plan_clear(&plan);
 }
 
-/* A program that comes upon its own hook is skipped there, and runs again afterwards. */
-static void recursion(void **state)
+static void context(void **state)
 {
-    struct option o = {.tp = TN_TP_SELF, .gate = true, .armed = true};
+    (void)state;
+    context_of(false);
+    context_of(true);
+}
+
+static struct tn_switch_head *stack(u32 k)
+{
+    return (struct tn_switch_head *)(stacks + (u64)k * TN_SWITCH_SIZE + TN_SWITCH_TOP);
+}
+
+/* A program that comes upon its own hook is skipped there, and runs again afterwards. */
+static void recursion_of(bool own)
+{
+    struct option o = {.tp = TN_TP_SELF, .gate = true, .armed = true, .own = own};
     u64 *heads = (u64 *)arena->displaced[7];
     u64 (*fn)(u64, u64) = (void *)moved(s_simple);
     struct tn_slot *slot = &arena->priv.slot[TN_SLOT_HASH(__builtin_thread_pointer())];
     struct tn_plan plan;
 
-    (void)state;
     assert_int_equal(tn_plan(&view, TN_PLACE_ENTRY, moved(s_simple), &plan, NULL), 0);
     apply(&plan, moved(s_simple), &o, heads);
     fn(1, 2);
@@ -604,7 +630,8 @@ static void recursion(void **state)
     reenter = fn;
     assert_int_equal(fn(1, 2), 12);
     assert_int_equal(enters, 1);
-    assert_int_equal(last_flags & TN_ENTER_SP, TN_ENTER_SP);
+    assert_int_equal(last_flags & (TN_ENTER_SP | TN_ENTER_OWN),
+                     own ? TN_ENTER_SP | TN_ENTER_OWN : TN_ENTER_SP);
     assert_int_equal(runs, 2);
     assert_int_equal(slot->sp, 0);
     assert_int_equal(slot->running[0], 0);
@@ -620,6 +647,55 @@ static void recursion(void **state)
     arena->priv.armed += TN_VFORK_UNIT;
     fn(1, 2);
     assert_int_equal(enters, 3);
+    undo(&plan);
+    tn_plan_clear(&plan);
+}
+
+static void recursion(void **state)
+{
+    (void)state;
+    recursion_of(false);
+    recursion_of(true);
+}
+
+/* A stack of our own: the thread's, the next one where that is taken, none where all in reach are; and back with each. */
+static void own_stacks(void **state)
+{
+    struct option o = {
+        .tp = TN_TP_SELF, .gate = true, .armed = true, .own = true, .footprint = 1 | TN_FOOT_RUN};
+    u32 first = TN_SLOT_HASH(__builtin_thread_pointer());
+    u64 (*fn)(u64, u64) = (void *)moved(s_simple);
+    u64 *heads = (u64 *)arena->displaced[7];
+    struct tn_plan plan;
+
+    (void)state;
+    assert_int_equal(tn_plan(&view, TN_PLACE_ENTRY, moved(s_simple), &plan, NULL), 0);
+    apply(&plan, moved(s_simple), &o, heads);
+    stats = (struct tn_link_stats){};
+    runs = 0;
+    for (u32 taken = 0; taken <= TN_SWITCH_PROBES; taken++) {
+        struct state in = {0}, out = {0};
+
+        fill(&in, 3, 4, 1);
+        memset(in.xmm[15], 0, 16);
+        seen_run = NULL;
+        call_with_state((void *)moved(s_simple), &in, &out);
+        assert_int_equal(out.gpr[RAX], (3 + 4 + 1) * 3);
+        assert_memory_equal(out.xmm[15], in.xmm[15], 16);
+        assert_int_equal(runs, TN_MIN(taken + 1, TN_SWITCH_PROBES));
+        assert_int_equal(stats.missed, taken == TN_SWITCH_PROBES);
+        if (taken < TN_SWITCH_PROBES) {
+            assert_in_range((u64)seen_run, (u64)stack(first + taken) - 1024, (u64)stack(first + taken) - 1);
+            assert_int_equal(stack(first + taken)->busy, 0);
+            stack(first + taken)->busy = 1;
+        }
+    }
+    for (u32 k = 0; k < TN_SWITCH_STACKS; k++) {
+        assert_int_equal(stack(k)->busy, k - first < TN_SWITCH_PROBES);
+        stack(k)->busy = 0;
+    }
+    assert_int_equal(fn(1, 2), 12);
+    assert_int_equal(stats.missed, 1);
     undo(&plan);
     tn_plan_clear(&plan);
 }
@@ -825,7 +901,7 @@ int main(void)
         cmocka_unit_test(entries),    cmocka_unit_test(exits),     cmocka_unit_test(offsets),
         cmocka_unit_test(context),    cmocka_unit_test(recursion), cmocka_unit_test(whose_process),
         cmocka_unit_test(chain),      cmocka_unit_test(refused),   cmocka_unit_test(overlap),
-        cmocka_unit_test(vfork_site), cmocka_unit_test(punned),
+        cmocka_unit_test(vfork_site), cmocka_unit_test(punned),    cmocka_unit_test(own_stacks),
     };
 
     return cmocka_run_group_tests_name("equiv", tests, setup, NULL);

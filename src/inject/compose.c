@@ -433,7 +433,8 @@ static int use_spare(struct tn_entry *c, struct tn_tramp_in *in, u8 *code, struc
 static int make_hook(struct tn_entry *c, struct near *n, const struct tn_wish *w,
                      const struct tn_tramp_in *common, const struct tn_proc *facts, struct tn_place_req *q)
 {
-    const struct tn_region *rec = n->rec, *text = n->text;
+    const struct tn_region *rec = n->rec, *text = n->text,
+                           *stacks = tn_state_region(c->st, TN_REGION_STACKS, 0);
     const struct tn_attach_spec *s = c->spec;
     const struct tn_patch *p = w->patch;
     const u64 bias = w->bias;
@@ -453,6 +454,9 @@ static int make_hook(struct tn_entry *c, struct near *n, const struct tn_wish *w
     in.unless = p->unless;
     in.slot = p->slot ? p->slot + bias : 0;
     in.leads = w->leads;
+    in.stacks = stacks && p->own_stack ? stacks->addr : 0;
+    if (p->own_stack && !stacks)
+        return -EPROTO;
     len = use_spare(c, &in, code, q);
     if (len) {
         text = &c->st->region[q->region];

@@ -43,7 +43,9 @@ struct tn_code_view {
     u32 nrodata;
     struct tn_bytes frames; /* .eh_frame; empty: there is none */
     bool is_go;
-    struct tn_aims *aims; /* aims.h; filled by whoever needs them first, NULL: not kept. Of the view's owner */
+    const struct tn_go *go; /* golang.h; NULL: no Go, or none that can be read */
+    struct tn_aims
+        *aims; /* aims.h; filled by whoever needs them first, NULL: not kept. Of the view's owner */
 };
 
 /* What a patch is to a function that is left by tail jumps (tails.c): nothing, or … */
@@ -61,7 +63,7 @@ enum tn_tail {
 /* One patch. All addresses are the file's virtual addresses. */
 struct tn_patch {
     u64 addr; /* where the jump is written */
-    u8 len;   /* bytes overwritten: the jump and nops up to an instruction's end; ≥ 5 unless punned. TN_BREAK_LEN, and not
+    u8 len; /* bytes overwritten: the jump and nops up to an instruction's end; ≥ 5 unless punned. TN_BREAK_LEN, and not
                  punned: a breakpoint */
     u8 expected[TN_PATCH_MAX];
     u8 ninsns;                     /* displaced instructions */
@@ -82,6 +84,7 @@ struct tn_patch {
                         there a red zone */
     s16 nr;         /* system calls: the number, TN_NR_UNKNOWN where only a run can tell */
     u64 slot;       /* of `tail`: the word that a jump leads through; 0: it says itself where to */
+    bool own_stack; /* the hook may have none of the host's stack, and x15 (golang.h) */
     u8 tail;        /* enum tn_tail */
     u8 unless;      /* a conditional jump that leaves: the condition code under which it does not, + 1 */
     u64 resume;     /* address after the window */
@@ -94,7 +97,8 @@ struct tn_plan {
     u64 func_addr, func_size;
     struct tn_patch *patches; /* owned */
     u32 npatches;
-    const char *tactic; /* "jump5", "breakpoint", "jump5_padding", … static; of punned ones only the kind (pun.h tells
+    const char *
+        tactic; /* "jump5", "breakpoint", "jump5_padding", … static; of punned ones only the kind (pun.h tells
                            the rest) */
 };
 

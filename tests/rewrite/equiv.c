@@ -796,7 +796,7 @@ static void refused(void **state)
         struct tn_plan plan;
 
         assert_true(tn_plan(&view, p, moved(s_simple), &plan, &err) < 0);
-        assert_string_equal(err.reason, "go_stack");
+        assert_string_equal(err.reason, "go_table");
     }
     view.is_go = false;
 }

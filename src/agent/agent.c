@@ -210,7 +210,7 @@ u64 tn_agent_enter(struct tn_run *run, u64 flags)
     run->slot = slot = find_slot(proc->priv, tn_thread_pointer(proc));
     if (!slot)
         return skip(run, false);
-    if ((flags & TN_ENTER_SP) && abandoned(run))
+    if ((flags & TN_ENTER_SP) && (flags & TN_ENTER_OWN ? !tn_load(&slot->sp) : abandoned(run)))
         clear_slot(slot);
     if (tn_this_thread_set_bit(&slot->running[bit / 64], bit % 64))
         return skip(run, true);

@@ -23,6 +23,8 @@
 #define TN_ENTER_PERCPU 2u /* claim a per-CPU slot */
 /* Whoever sets running bits inline keeps tn_slot.sp too: abandoned runs are told from running ones. */
 #define TN_ENTER_SP     4u
+/* On a stack of ours: no jump of the host's leaves a run behind, and its place tells nothing. */
+#define TN_ENTER_OWN    8u
 u64 tn_agent_enter(struct tn_run *run, u64 flags);
 /* Releases what tn_agent_enter took. */
 void tn_agent_leave(struct tn_run *run);

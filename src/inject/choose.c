@@ -12,6 +12,7 @@
 #include "rewrite/mark.h"
 #include "rewrite/refusals.h"
 #include "rewrite/splice.h"
+#include "rewrite/switch.h"
 #include "rewrite/trampoline.h"
 #include "rt/signals.h"
 
@@ -40,7 +41,7 @@ static int want(struct tn_entry *c, u32 kind, u32 id, u64 addr, u64 len, u32 pro
                              .shared = shared,
                              .fd = -1,
                              .offset = offset,
-                             .wipe = kind == TN_REGION_PRIVATE};
+                             .wipe = kind == TN_REGION_PRIVATE || kind == TN_REGION_STACKS};
     if (fd >= 0) {
         u32 k = 0;
 
@@ -249,6 +250,14 @@ static int want_stash(struct tn_entry *c)
 #define COPY_NEED    192u /* of a system call's window: at most 16 bytes, and what notes or counts it */
 #define RECORDS_NEED 128u
 
+static bool has_own_stacks(const struct tn_entry *c)
+{
+    for (u32 i = 0; i < c->nwishes; i++)
+        if (c->wish[i].patch->own_stack)
+            return true;
+    return false;
+}
+
 static bool has_tails(const struct tn_entry *c)
 {
     for (u32 i = 0; i < c->nwishes; i++)
@@ -282,6 +291,7 @@ static u32 tramp_bound(const struct tn_entry *c)
                              .calls = far,
                              .marks = far,
                              .mark_id = 1,
+                             .stacks = has_own_stacks(c) ? far : 0,
                              .footprint = c->spec->prog.footprint,
                              .text_at = far,
                              .claims = far,
@@ -596,6 +606,11 @@ int tn_choose(struct tn_entry *c)
         r = want_far(c, TN_REGION_CALLS, 0, TN_CALLS * sizeof(u64), PROT_READ | PROT_WRITE, false, -1);
     if (r == 0 && has_tails(c))
         r = want_far(c, TN_REGION_MARKS, 0, TN_MARKS * sizeof(u64), PROT_READ | PROT_WRITE, false, -1);
+    if (r == 0 && has_own_stacks(c) && !__builtin_cpu_supports("sse4.1")) /* switch.c */
+        r = tn_fail(c->err, -ENOTSUP, "no_sse41",
+                    "hooks in Go's code need SSE 4.1, which this CPU does not have");
+    if (r == 0 && has_own_stacks(c))
+        r = want_far(c, TN_REGION_STACKS, 0, TN_SWITCH_BYTES, PROT_READ | PROT_WRITE, false, -1);
     if (r == 0)
         r = want_far(c, TN_REGION_CLAIMS, 0, sh->ncpu * sizeof(struct tn_cpu_claim), PROT_READ | PROT_WRITE,
                      true, sh->claims);

@@ -489,7 +489,8 @@ static int loads_in(const struct tn_entry *c, struct tn_tramp_in *in, u64 *ret_p
 static int make_hook(struct tn_entry *c, struct near *n, const struct tn_wish *w,
                      const struct tn_tramp_in *common, const struct tn_proc *facts, struct tn_place_req *q)
 {
-    const struct tn_region *rec = n->rec, *text = n->text;
+    const struct tn_region *rec = n->rec, *text = n->text,
+                           *stacks = tn_state_region(c->st, TN_REGION_STACKS, 0);
     const struct tn_patch *p = w->patch;
     enum tn_write_where where = TN_WRITE_FRESH;
     const u64 bias = w->bias;
@@ -511,6 +512,9 @@ static int make_hook(struct tn_entry *c, struct near *n, const struct tn_wish *w
     in.unless = p->unless;
     in.slot = p->slot ? p->slot + bias : 0;
     in.leads = w->leads;
+    in.stacks = stacks && p->own_stack ? stacks->addr : 0;
+    if (p->own_stack && !stacks)
+        return -EPROTO;
     in.mark_id = w->mark;
     if (w->loads)
         r = loads_in(c, &in, &prog);

@@ -18,6 +18,7 @@
  * looked at one by one, at leisure: sleepers through /proc, the awake ones held for a moment.
  */
 #include "inject/hands.h"
+#include "rewrite/switch.h"
 #include "rt/signals.h"
 
 #include <errno.h>
@@ -846,20 +847,38 @@ static void look_at_word(const struct tn_state *st, struct look *l, u64 value)
 
 #define STACKS_MAX 4u /* of one thread: a handler on an alternate stack, interrupted by another… */
 
+/* Where the stack of ours ends that `sp` is on; 0: it is on none. */
+static u64 end_of_own(const struct tn_state *st, u64 sp)
+{
+    const struct tn_region *r = tn_state_region(st, TN_REGION_STACKS, 0);
+
+    return r && sp - r->addr < r->len ? r->addr + TN_ROUND_DOWN(sp - r->addr, TN_SWITCH_SIZE) + TN_SWITCH_SIZE
+                                      : 0;
+}
+
+/* Where Go keeps goroutines' stacks, and those of its handlers: in one mapping with much else, at addresses that its
+   runtime asks for and nobody else is given. (Where it has got others, nothing is given out again.) */
+static bool is_go_heap(const struct tn_vma *v)
+{
+    return v->start >= 0xc0ull << 32 && v->end <= 0x100ull << 32 && !v->ino;
+}
+
 /* Notes what of ours is on this thread: on its stack, and on one that a handler has interrupted, where what
  * ran is still under way. False when it cannot be told. */
 static bool look_at_stack(struct tn_hands *h, const struct tn_maps *maps, struct look *l, u64 sp, u64 pc,
                           u32 depth)
 {
     const struct tn_vma *v = tn_maps_at(maps, sp);
+    u64 len, own = end_of_own(h->st, sp);
     _free_ u64 *words = NULL;
-    u64 len;
 
     if (!v)
         return false;
     look_at_word(h->st, l, pc);
     sp &= ~7ull;
-    len = v->end - sp;
+    len = own ? own - sp : v->end - sp;
+    if (len > STACK_LOOK && is_go_heap(v)) /* nothing of ours is on a goroutine's, and a handler's is small */
+        len = STACK_LOOK;
     if (len > STACK_LOOK)
         return false;
     words = malloc(len + 8);

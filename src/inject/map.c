@@ -188,9 +188,10 @@ void tn_hands_close_left(struct tn_hands *h, const struct tn_lent *left)
 
 static struct tn_remote mmap_call(const struct tn_map_req *q, int their_fd)
 {
-    u64 flags = MAP_FIXED_NOREPLACE | (q->shared ? MAP_SHARED : MAP_PRIVATE) |
-                (q->fd < 0 ? MAP_ANONYMOUS : 0) |
-                (q->kind == TN_REGION_STASH ? MAP_NORESERVE : 0); /* most of it is never touched */
+    u64 flags =
+        MAP_FIXED_NOREPLACE | (q->shared ? MAP_SHARED : MAP_PRIVATE) | (q->fd < 0 ? MAP_ANONYMOUS : 0) |
+        (q->kind == TN_REGION_STASH || q->kind == TN_REGION_STACKS ? MAP_NORESERVE
+                                                                   : 0); /* most of it is never touched */
 
     return (struct tn_remote){SYS_mmap, {q->addr, q->len, q->prot, flags, (u64)(s64)their_fd, q->offset}};
 }

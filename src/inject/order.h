@@ -37,6 +37,7 @@
     R(CLAIMS, "claims of CPUs")                                                                              \
     R(CALLS, "numbers of system calls under way")                                                            \
     R(MARKS, "calls that are left by tail jumps")                                                            \
+    R(STACKS, "stacks of our own, for hooks where the host's may be full")                                   \
     R(SIGNALS, "what the host believes of SIGTRAP, and breakpoints")                                         \
     R(STUB, "code that makes calls for us, see stub.c")                                                      \
     R(SCRATCH, "messages with descriptors, while they are passed")                                           \

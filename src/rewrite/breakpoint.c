@@ -15,6 +15,7 @@
 #include <errno.h>
 
 #include "rewrite/flow.h"
+#include "rewrite/golang.h"
 #include "rewrite/refusals.h"
 
 bool tn_break_serves(enum tn_place_kind place, const char *reason)
@@ -124,6 +125,8 @@ int tn_plan_break(const struct tn_code_view *code, enum tn_place_kind place, u64
         func = tn_func_at(code, addr);
     if (!func)
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_FUNCTION_UNKNOWN, addr, NULL);
+    if (code->is_go && (!code->go || tn_go_owns(code, addr)))
+        return tn_refuse(err, -ENOTSUP, TN_REFUSE_GO_BREAKPOINT, addr, NULL);
     r = tn_flow_scan(code, func, NULL, &flow);
     if (r < 0)
         return r;

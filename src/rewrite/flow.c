@@ -8,6 +8,8 @@
 
 #include <errno.h>
 
+#include "rewrite/golang.h"
+
 #define LOOK_BACK 32u   /* instructions before an indirect jump in which its table's idiom is looked for */
 #define TABLE_MAX 4096u /* entries */
 
@@ -488,18 +490,53 @@ bool tn_flow_jumped_from_outside(const struct tn_flow *f, u64 to, u64 lo, u64 hi
     return false;
 }
 
+/* Where Go's runtime comes back to that no jump leads to (golang.h): to be called by its recovery first, … */
+static int add_recovery(struct tn_flow *f, const struct tn_go_func *g)
+{
+    if (!g->recovers || !own(f, g->recovers))
+        return 0;
+    f->mark[g->recovers - f->code->addr] |= TN_FLOW_TARGET;
+    return list_add(&f->jumps, UINT64_MAX) < 0 || list_add(&f->jumps, g->recovers) < 0 ||
+                   list_add(&f->work, g->recovers) < 0
+               ? -ENOMEM
+               : drain(f);
+}
+
+/* … and once all code is known, to where a goroutine was stopped. At the entry it is as good as called. */
+static int add_resumed(struct tn_flow *f, const struct tn_go_func *g)
+{
+    struct tn_go_points points = tn_go_points(g);
+
+    for (u64 at = f->func->addr + 1; at < f->end; at++) {
+        u8 *mark = &f->mark[at - f->code->addr];
+
+        if (!(*mark & TN_FLOW_START) || !tn_go_resumes(f->code->go, g, &points, at))
+            continue;
+        *mark |= TN_FLOW_TARGET;
+        if (list_add(&f->jumps, UINT64_MAX) < 0 || list_add(&f->jumps, at) < 0)
+            return -ENOMEM;
+    }
+    return 0;
+}
+
 int tn_flow_scan(const struct tn_code_view *code, const struct tn_func *func, u8 *mark,
                  struct tn_flow *ret_flow)
 {
     struct tn_flow f = {.code = code, .func = func, .end = func_end(code, func), .lent = mark};
+    struct tn_go_func g;
     int r;
 
     f.mark = mark ? mark : calloc(1, code->len);
     r = f.mark ? list_add(&f.work, func->addr) : -ENOMEM;
+    f.go = code->go && tn_go_at(code->go, func->addr, &g);
     if (!r)
         r = drain(&f);
+    if (!r && f.go)
+        r = add_recovery(&f, &g);
     if (!r)
         r = resolve_indirect(&f);
+    if (!r && f.go)
+        r = add_resumed(&f, &g);
     if (r < 0) {
         tn_flow_clear(&f);
         return r;

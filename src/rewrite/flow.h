@@ -40,6 +40,7 @@ struct tn_flow_list {
 struct tn_flow {
     const struct tn_code_view *code;
     const struct tn_func *func;
+    bool go;                     /* golang.h */
     u64 end;                     /* of the function; the next one's start where its size is not known */
     u8 *mark;                    /* a byte of flags per byte of the segment */
     bool lent;                   /* … which is somebody else's: what was touched is zeroed in the end */

@@ -14,12 +14,14 @@
 #include <sys/stat.h>
 
 #include "rewrite/aims.h"
+#include "rewrite/golang.h"
 #include "rewrite/refusals.h"
 #include "rewrite/unwind.h"
 
 #define FILE_MAX     (1ull << 30)
 #define SEGMENTS_MAX 64u
 #define SUGGESTIONS  5u
+#define GOTAB_TRIES  16u /* of what looks like the head of one */
 
 struct segment {
     u64 offset, addr, filesz;
@@ -42,6 +44,10 @@ struct tn_module {
     struct tn_func *names;
     u32 nnames;
     bool go;
+    struct {
+        u64 offset, addr, text; /* in the file; 0: not found */
+    } gotab;
+    struct tn_go goread;
     const u8 *build_id;
     u32 build_id_len;
     u64 base;
@@ -208,6 +214,103 @@ static int add_unwound(struct tn_module *m, const u8 *bytes, u64 len, u64 addr)
     return r;
 }
 
+/* -------------------------------------------------------------------------------------------------- Go */
+
+/* Where entries count from, where only the loader puts it. */
+static u64 relocated(const struct tn_module *m, const u8 *sh, u32 n, u64 addr)
+{
+    for (u32 i = 0; i < n; i++) {
+        Elf64_Shdr s;
+        const u8 *p;
+
+        memcpy(&s, sh + i * sizeof(s), sizeof(s));
+        p = s.sh_type == SHT_RELA ? table(m, s.sh_offset, s.sh_size / sizeof(Elf64_Rela), sizeof(Elf64_Rela))
+                                  : NULL;
+        for (u64 k = 0; p && k < s.sh_size / sizeof(Elf64_Rela); k++) {
+            Elf64_Rela r;
+
+            memcpy(&r, p + k * sizeof(r), sizeof(r));
+            if (r.r_offset == addr && ELF64_R_TYPE(r.r_info) == R_X86_64_RELATIVE)
+                return (u64)r.r_addend;
+        }
+    }
+    return 0;
+}
+
+/* The table in a file without section headers. */
+static void seek_gotab(struct tn_module *m)
+{
+    u32 tries = 0;
+
+    for (u32 i = 0; i < m->nseg && !m->gotab.offset; i++)
+        for (u64 at = TN_ROUND_UP(m->seg[i].offset, 16); at < m->seg[i].offset + m->seg[i].filesz; at += 16) {
+            struct tn_go go;
+            u64 text;
+
+            if (!tn_go_head(m->file + at, m->size - at, &text))
+                continue;
+            if (tries++ == GOTAB_TRIES)
+                return;
+            if (tn_go_open(m->file + at, m->size - at, text, &go) < 0)
+                continue;
+            m->gotab.offset = at;
+            m->gotab.addr = m->seg[i].addr + (at - m->seg[i].offset);
+            return;
+        }
+}
+
+/* Breakpoint instructions fill up to the next function; a jump may end with such a byte. */
+static u64 unpadded(const struct tn_module *m, const struct tn_go_func *g)
+{
+    const struct tn_code_view *c = tn_module_code(m, g->addr);
+    u64 size = g->size;
+
+    if (!c || size > c->len - (g->addr - c->addr))
+        return 0;
+    const u8 *p = c->bytes + (g->addr - c->addr);
+
+    while (size > 2 && p[size - 1] == 0xcc && p[size - 2] != 0xeb)
+        size--;
+    return size;
+}
+
+/* Functions of Go, with names if the file has no other. */
+static int read_gotab(struct tn_module *m, const u8 *sh, u32 nsh, bool named, u32 *cap)
+{
+    u64 text = 0;
+
+    if (!m->gotab.offset && (m->go || !sh))
+        seek_gotab(m);
+    if (!m->gotab.offset || !tn_go_head(m->file + m->gotab.offset, m->size - m->gotab.offset, &text))
+        return 0;
+    m->go = true;
+    if (!text && sh)
+        text = relocated(m, sh, nsh, m->gotab.addr + TN_GO_TEXT_AT);
+    if (!text)
+        text = m->gotab.text;
+    if (tn_go_open(m->file + m->gotab.offset, m->size - m->gotab.offset, text, &m->goread) < 0)
+        return 0;
+    for (u32 i = 0; i < m->goread.nfuncs; i++) {
+        struct tn_go_func g;
+        struct tn_func f = {0};
+        int r = 0;
+
+        if (!tn_go_nth(&m->goread, i, &g) || !is_code(m, g.addr)) {
+            m->goread = (struct tn_go){0}; /* of another text */
+            return 0;
+        }
+        if (!unpadded(m, &g))
+            continue;
+        f = (struct tn_func){g.addr, unpadded(m, &g), *g.name ? g.name : NULL, false, 0};
+        r = tn_funcs_add(&m->funcs, f);
+        if (!r && !named && f.name)
+            r = add_name(m, cap, f);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
 static int read_sections(struct tn_module *m, const Elf64_Ehdr *eh, bool *ret_unwound)
 {
     const u8 *sh = eh->e_shentsize == sizeof(Elf64_Shdr) && eh->e_shoff
@@ -215,10 +318,11 @@ static int read_sections(struct tn_module *m, const Elf64_Ehdr *eh, bool *ret_un
                        : NULL;
     Elf64_Shdr strs = {0};
     const u8 *names;
+    bool named = false;
     u32 cap = 0;
 
-    if (!sh || !eh->e_shnum)
-        return 0; /* a file may have no sections at all; segments tell enough */
+    if (!sh || !eh->e_shnum) /* a file may have no sections at all; segments tell enough */
+        return read_gotab(m, NULL, 0, false, &cap);
     if (eh->e_shstrndx < eh->e_shnum)
         memcpy(&strs, sh + eh->e_shstrndx * sizeof(strs), sizeof(strs));
     names = strs.sh_type == SHT_STRTAB ? table(m, strs.sh_offset, strs.sh_size, 1) : NULL;
@@ -230,8 +334,16 @@ static int read_sections(struct tn_module *m, const Elf64_Ehdr *eh, bool *ret_un
         memcpy(&s, sh + i * sizeof(s), sizeof(s));
         name = string(names, strs.sh_size, s.sh_name);
         if (name && (strcmp(name, ".gopclntab") == 0 || strcmp(name, ".go.buildinfo") == 0 ||
-                     strcmp(name, ".note.go.buildid") == 0))
+                     strcmp(name, ".data.rel.ro.gopclntab") == 0 || strcmp(name, ".note.go.buildid") == 0))
             m->go = true;
+        if (name && strstr(name, ".gopclntab") && s.sh_type != SHT_NOBITS &&
+            table(m, s.sh_offset, s.sh_size, 1)) {
+            m->gotab.offset = s.sh_offset;
+            m->gotab.addr = s.sh_addr;
+        }
+        if (name && strcmp(name, ".text") == 0)
+            m->gotab.text = s.sh_addr;
+        named |= s.sh_type == SHT_SYMTAB;
         if ((s.sh_type == SHT_SYMTAB || s.sh_type == SHT_DYNSYM) && s.sh_link < eh->e_shnum) {
             memcpy(&link, sh + s.sh_link * sizeof(link), sizeof(link));
             r = read_symbols(m, &s, &link, &cap);
@@ -243,7 +355,7 @@ static int read_sections(struct tn_module *m, const Elf64_Ehdr *eh, bool *ret_un
         if (r < 0)
             return r;
     }
-    return 0;
+    return read_gotab(m, sh, eh->e_shnum, named, &cap);
 }
 
 /* .eh_frame without section headers: through its header's segment,
@@ -304,6 +416,7 @@ static void settle(struct tn_module *m)
         m->code[i].nrodata = m->nrodata;
         m->code[i].frames = m->frames;
         m->code[i].is_go = m->go;
+        m->code[i].go = m->goread.nfuncs ? &m->goread : NULL;
         m->code[i].aims = &m->aims[i];
     }
 }

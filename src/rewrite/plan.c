@@ -24,6 +24,7 @@
 
 #include "rewrite/aims.h"
 #include "rewrite/flow.h"
+#include "rewrite/golang.h"
 #include "rewrite/refusals.h"
 #include "x86/decode.h"
 
@@ -56,6 +57,24 @@ bool tn_insn_ends(const struct tn_insn *i)
 {
     return i->kind == TN_INSN_RET || i->kind == TN_INSN_JMP || i->kind == TN_INSN_JMP_IND ||
            i->kind == TN_INSN_STOP;
+}
+
+/* The same where it stands, in a window that began at `start`; `bare` is kept from one to the next. */
+static int check_movable(const struct tn_flow *f, u64 start, u64 at, const struct tn_insn *i, bool *bare,
+                         struct tn_error *err)
+{
+    u64 off = at - f->code->addr;
+
+    if (!tn_insn_movable(i))
+        return tn_refuse(err, -ENOTSUP, TN_REFUSE_NOT_RELOCATABLE, at, NULL);
+    if (!f->go)
+        return 0;
+    if (at == start)
+        *bare = at == f->func->addr;
+    if (!tn_go_movable(i, *bare))
+        return tn_refuse(err, -ENOTSUP, TN_REFUSE_GO_FAULT, at, NULL);
+    *bare = *bare && !(tn_decode_writes(f->code->bytes + off, f->code->len - off) >> 4 & 1);
+    return 0;
 }
 
 /* Bytes from `addr` on that are padding: nops and breakpoints that no path reaches,
@@ -121,10 +140,10 @@ static u64 jumps_amiss(const struct tn_patch *p)
  */
 static int build(const struct tn_flow *f, u64 addr, u64 through, struct window *ret_w, struct tn_error *err)
 {
-    struct window w = {.patch = {.addr = addr}};
+    struct window w = {.patch = {.addr = addr, .own_stack = f->go}};
     struct tn_patch *p = &w.patch;
     u64 at = addr, moved;
-    bool done = false;
+    bool done = false, bare = false;
 
     while (!done && (at - addr < JUMP_LEN || (through && at <= through))) {
         struct tn_insn i;
@@ -133,8 +152,8 @@ static int build(const struct tn_flow *f, u64 addr, u64 through, struct window *
             return tn_refuse(err, -ENOTSUP, TN_REFUSE_WINDOW_CROSSES, at, NULL);
         if (!(tn_flow_mark(f, at) & TN_FLOW_START) || tn_code_decode(f->code, at, &i) < 0)
             return tn_refuse(err, -ENOTSUP, TN_REFUSE_TOO_SHORT, at, NULL);
-        if (!tn_insn_movable(&i))
-            return tn_refuse(err, -ENOTSUP, TN_REFUSE_NOT_RELOCATABLE, at, NULL);
+        if (check_movable(f, addr, at, &i, &bare, err) < 0)
+            return -ENOTSUP;
         if (p->ninsns == TN_ARRAY_SIZE(p->insn_off) || at - addr + i.len > TN_PATCH_MAX)
             return tn_refuse(err, -ENOTSUP, TN_REFUSE_TOO_SHORT, at, "window too long");
         p->insn_off[p->ninsns] = (u8)(at - addr);
@@ -416,9 +435,9 @@ static bool begins_function(const struct tn_code_view *c, u64 addr)
  */
 static int build_alone(const struct tn_flow *f, u64 at, u32 n, struct tn_patch *ret, struct tn_error *err)
 {
-    struct tn_patch p = {.addr = at};
+    struct tn_patch p = {.addr = at, .own_stack = f->go};
     const struct tn_code_view *c = f->code;
-    bool falls = true; /* what comes next is reached, and so code */
+    bool bare = false, falls = true; /* what comes next is reached, and so code */
     u64 end = at;
 
     while (p.ninsns < n) {
@@ -432,8 +451,8 @@ static int build_alone(const struct tn_flow *f, u64 at, u32 n, struct tn_patch *
             return tn_refuse(err, -ENOTSUP, TN_REFUSE_TOO_SHORT, end, NULL);
         if (end > at && i.kind == TN_INSN_SYSCALL)
             return tn_refuse(err, -ENOTSUP, TN_REFUSE_SYSCALL_IN_WINDOW, end, NULL);
-        if (!tn_insn_movable(&i))
-            return tn_refuse(err, -ENOTSUP, TN_REFUSE_NOT_RELOCATABLE, end, NULL);
+        if (check_movable(f, at, end, &i, &bare, err) < 0)
+            return -ENOTSUP;
         p.insn_off[p.ninsns] = (u8)(end - at);
         p.insn_len[p.ninsns++] = i.len;
         end += i.len;
@@ -751,6 +770,19 @@ static int add_rounds(const struct tn_flow *f, struct tn_plan *plan, u64 addr, s
     return 0;
 }
 
+/* An instruction of the function that puts something into xmm15, where Go's compiler has zero; 0: there is none. */
+static u64 uses_x15(const struct tn_flow *f)
+{
+    for (u64 at = f->func->addr; at < f->end; at++) {
+        u64 off = at - f->code->addr;
+
+        if (tn_flow_mark(f, at) & TN_FLOW_START &&
+            tn_decode_fills_x15(f->code->bytes + off, f->code->len - off))
+            return at;
+    }
+    return 0;
+}
+
 static int plan_one(const struct tn_flow *f, enum tn_place_kind place, u64 addr, struct tn_plan *plan,
                     struct tn_error *err)
 {
@@ -770,6 +802,8 @@ static int plan_one(const struct tn_flow *f, enum tn_place_kind place, u64 addr,
         return tn_refuse(err, -EINVAL, TN_REFUSE_NOT_AN_INSTRUCTION, addr, NULL);
     if (place != TN_PLACE_ENTRY && f->std)
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_DIRECTION_FLAG, f->std, NULL);
+    if (place != TN_PLACE_ENTRY && f->go && uses_x15(f))
+        return tn_refuse(err, -ENOTSUP, TN_REFUSE_GO_VECTOR, uses_x15(f), NULL);
     if (place == TN_PLACE_ENTRY) {
         struct tn_insn i;
 
@@ -874,7 +908,8 @@ int tn_plan_ways_out(const struct tn_flow *f, bool own, struct tn_plan *plan, st
 static int plan_exit(const struct tn_flow *f, struct tn_plan *plan, struct tn_error *err)
 {
     bool padded = false, displaced = false, alone = false;
-    int r = tn_plan_ways_out(f, true, plan, err);
+    int r = f->go && f->tails.n ? tn_refuse(err, -ENOTSUP, TN_REFUSE_GO_TAIL, f->tails.at[0], NULL)
+                                : tn_plan_ways_out(f, true, plan, err);
 
     if (r < 0)
         return r;
@@ -968,8 +1003,10 @@ static int plan_any(const struct tn_planner *planner, const struct tn_code_view 
 
     if (addr - code->addr >= code->len)
         return tn_refuse(err, -EINVAL, TN_REFUSE_NOT_CODE, addr, NULL);
-    if (code->is_go)
-        return tn_refuse(err, -ENOTSUP, TN_REFUSE_GO_STACK, addr, NULL);
+    if (code->is_go && !code->go)
+        return tn_refuse(err, -ENOTSUP, TN_REFUSE_GO_TABLE, addr, NULL);
+    if (place == TN_PLACE_TAIL && code->is_go)
+        return tn_refuse(err, -ENOTSUP, TN_REFUSE_GO_TAIL, addr, NULL);
     func = tn_func_starting(code, addr);
     if (!func)
         func = tn_func_at(code, addr);

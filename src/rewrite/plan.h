@@ -43,6 +43,7 @@ struct tn_code_view {
     u32 nrodata;
     struct tn_bytes frames; /* .eh_frame; empty: there is none */
     bool is_go;
+    const struct tn_go *go; /* golang.h; NULL: no Go, or none that can be read */
     struct tn_aims
         *aims; /* aims.h; filled by whoever needs them first, NULL: not kept. Of the view's owner */
 };
@@ -83,6 +84,7 @@ struct tn_patch {
                         there a red zone */
     s16 nr;         /* system calls: the number, TN_NR_UNKNOWN where only a run can tell */
     u64 slot;       /* of `tail`: the word that a jump leads through; 0: it says itself where to */
+    bool own_stack; /* the hook may have none of the host's stack, and x15 (golang.h) */
     u8 tail;        /* enum tn_tail */
     u8 unless;      /* a conditional jump that leaves: the condition code under which it does not, + 1 */
     u64 resume;     /* address after the window */

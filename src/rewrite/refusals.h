@@ -28,7 +28,12 @@
     X(EXIT_SHARED,            "exit_shared",            "a way out lies in bytes that another function runs through as well, whose returns would be counted too") \
     X(EXIT_NONE,              "exit_none",              "the function never returns to its caller") \
     X(EXIT_NOT_AT_ENTRY,      "exit_not_at_entry",      "an exit hook belongs to a whole function: its offset must be 0") \
-    X(GO_STACK,               "go_stack",               "Go runs on small stacks that move; a hook's frame does not fit there") \
+    X(GO_TABLE,               "go_table",               "Go runs on small stacks that move, and the file's table of functions, which tells what is Go's, cannot be read; it takes Go 1.18 or newer") \
+    X(GO_TAIL,                "go_tail",                "the function leaves by a jump to another one, which then returns in its place; on Go's stacks, which move, the two returns cannot be told apart; hook its entry, or the exit of the other one") \
+    X(GO_BREAKPOINT,          "go_breakpoint",          "no jump fits, and Go's signals are its own: no breakpoint can stand there") \
+    X(GO_VECTOR,              "go_vector",              "the function keeps values of its own in xmm15, which a hook in the middle of Go's code needs; hook its entry or exits") \
+    X(GO_FAULT,               "go_fault",               "an instruction to be displaced may fault, which Go turns into a panic of the function that it finds it in; hook the instruction before or behind it") \
+    X(GO_TYPED,               "go_typed",               "Go passes arguments in registers of its own: a program there reads them through struct pt_regs, and calls no function of the host nor answers in one's place") \
     X(NOT_A_SYSCALL,          "not_a_syscall",          "no system call stands there") \
     X(SYSCALL_IN_WINDOW,      "syscall_in_window",      "the bytes to be replaced hold another system call, in which a thread may sleep") \
     X(SYSCALL_PREFIXED,       "syscall_prefixed",       "the system call has a prefix, which only people write who count its bytes; it is left as it is") \

@@ -123,8 +123,8 @@ static int one(const struct tn_flow *flow, enum tn_place_kind place, u64 addr, c
     nr = tn_flow_number(flow, addr);
     if (nr != TN_NR_UNKNOWN && wanted && !tn_wants(wanted, nr))
         return 0;
-    if (flow->code->is_go)
-        return add_refused(found, addr, nr, TN_REFUSE_GO_STACK);
+    if (flow->code->is_go && !flow->code->go)
+        return add_refused(found, addr, nr, TN_REFUSE_GO_TABLE);
     r = tn_plan_followed(flow, place, addr, &plan, &why);
     if (r == -ENOMEM)
         return r;

@@ -32,6 +32,9 @@
  * asks no question, not even the gate's (stash.h). The exit looks for them when it is known that the run is meant to
  * be; where they are not to be had, it is missed.
  *
+ * Where the host's stack is not to be touched (Go), all of this runs on one of ours, whose head stands where the prelude
+ * would (switch.h).
+ *
  * A closed gate costs a compare and two jumps where there is no prelude.
  */
 #include "rewrite/trampoline.h"
@@ -44,6 +47,7 @@
 #include "rewrite/refusals.h"
 #include "rewrite/splice.h"
 #include "rewrite/stash.h"
+#include "rewrite/switch.h"
 #include "x86/encode.h"
 
 #define RUN_OFF  ((s32)sizeof(struct tn_pt_regs))
@@ -111,6 +115,7 @@ struct tramp {
     u8 slot, cpu, owner;
     struct tn_fixup slow[6];
     u32 nslow;
+    struct tn_switch own;    /* in->stacks */
     struct tn_fixup lost[2]; /* where kept words are not to be had */
     struct tn_fixup over;    /* a session whose entry has said no: for the way that is being emitted */
     struct {
@@ -184,7 +189,9 @@ static void decide(struct tramp *t)
         t->regs |= in->args->from[w] == TN_FROM_REGS && reads_word(t, w);
     t->wants_flags = reads(t, offsetof(struct tn_pt_regs, flags));
     t->noted = in->place == TN_PLACE_SYSEXIT && in->nr == TN_NR_UNKNOWN;
-    t->prelude = (t->offset && (!in->flags_dead || t->noted)) || t->wants_flags;
+    t->prelude = (t->offset && (!in->flags_dead || t->noted)) || t->wants_flags || in->stacks;
+    if (in->stacks)
+        t->offset = false; /* what is there stays as it is */
 
     clobbers |= BIT(TN_RAX) | (t->ctx ? BIT(TN_RDI) : 0) | (t->run ? BIT(TN_RSI) : 0) |
                 (t->kept || in->session ? TN_STASH_CLOBBERS : 0);
@@ -269,6 +276,12 @@ static void run_program(struct tramp *t, bool splice)
 
 static void prelude(struct tramp *t)
 {
+    if (t->in->stacks) {
+        t->own = (struct tn_switch){
+            .at = t->in->at, .stacks = t->in->stacks, .gate = t->in->gate, .tp = t->in->tp};
+        tn_switch_to(&t->a, &t->own);
+        return;
+    }
     if (t->offset)
         tn_x86_lea(&t->a, TN_RSP, tn_mem_base(TN_RSP, -RED_ZONE));
     if (!t->prelude)
@@ -284,6 +297,10 @@ static void prelude(struct tramp *t)
 
 static void end_prelude(struct tramp *t)
 {
+    if (t->in->stacks) {
+        tn_switch_back(&t->a);
+        return;
+    }
     if (t->prelude && t->wants_flags) {
         tn_x86_popf(&t->a);
     } else if (t->prelude) {
@@ -374,6 +391,8 @@ static struct tn_fixup test_gate(struct tramp *t)
     const struct tn_tramp_in *in = t->in;
     struct tn_asm *a = &t->a;
 
+    if (in->stacks)
+        return t->own.closed;
     if (near(in, in->gate, 1)) {
         tn_x86_alu_mi(a, 1, TN_CMP, tn_mem_pos((s64)(in->gate - in->at)), 0);
     } else {
@@ -560,15 +579,28 @@ static void fill_context(struct tramp *t)
         tn_x86_store(a, 8, REG(ax), TN_RAX);
     }
     if (t->wants_flags) {
-        tn_x86_load(a, 8, TN_RAX, AT(FRAME));
+        if (in->stacks)
+            tn_switch_flags(a, FRAME + t->low);
+        else
+            tn_x86_load(a, 8, TN_RAX, AT(FRAME));
         tn_x86_store(a, 8, REG(flags), TN_RAX);
     }
     if (reads(t, offsetof(struct tn_pt_regs, ip))) {
-        tn_x86_load(a, 8, TN_RAX, in->place == TN_PLACE_EXIT ? tn_mem_base(TN_RSP, host) : HOOK(func_ip));
+        if (in->place == TN_PLACE_EXIT && in->stacks)
+            tn_x86_load(a, 8, TN_RAX, AT(FRAME + offsetof(struct tn_switch_head, sp)));
+        tn_x86_load(a, 8, TN_RAX,
+                    in->place != TN_PLACE_EXIT ? HOOK(func_ip)
+                    : in->stacks               ? tn_mem_base(TN_RAX, 0)
+                                               : tn_mem_base(TN_RSP, host));
         tn_x86_store(a, 8, REG(ip), TN_RAX);
     }
     if (reads(t, offsetof(struct tn_pt_regs, sp))) {
-        tn_x86_lea(a, TN_RAX, tn_mem_base(TN_RSP, host + (in->place == TN_PLACE_EXIT ? 8 : 0)));
+        if (in->stacks)
+            tn_x86_load(a, 8, TN_RAX, AT(FRAME + offsetof(struct tn_switch_head, sp)));
+        else
+            tn_x86_lea(a, TN_RAX, tn_mem_base(TN_RSP, host));
+        if (in->place == TN_PLACE_EXIT)
+            tn_x86_lea(a, TN_RAX, tn_mem_base(TN_RAX, 8));
         tn_x86_store(a, 8, REG(sp), TN_RAX);
     }
     /* Linux's selectors of 64-bit user code and data. */
@@ -806,7 +838,8 @@ static s64 fast_way(struct tramp *t)
 static s64 slow_way(struct tramp *t)
 {
     const struct tn_tramp_in *in = t->in;
-    u32 flags = TN_ENTER_SP | (in->follow ? TN_ENTER_FOLLOW : 0) | (in->facts->percpu ? TN_ENTER_PERCPU : 0);
+    u32 flags = TN_ENTER_SP | (in->stacks ? TN_ENTER_OWN : 0) | (in->follow ? TN_ENTER_FOLLOW : 0) |
+                (in->facts->percpu ? TN_ENTER_PERCPU : 0);
     u32 all = CALLER_SAVED & ~(t->prelude ? BIT(TN_RAX) : 0);
     struct tn_asm *a = &t->a;
     struct tn_fixup skipped, kept;
@@ -882,6 +915,21 @@ static bool mark(struct tramp *t)
     return false;
 }
 
+/* Nobody has switched stacks: the gate is closed, or none was free, which is counted. */
+static void pass_unswitched(struct tramp *t, struct tn_fixup closed)
+{
+    const struct tn_tramp_in *in = t->in;
+    struct tn_asm *a = &t->a;
+
+    tn_x86_bind(a, t->own.none);
+    tn_x86_load(a, 8, TN_RCX, HOOK(stats));
+    tn_x86_lock(a);
+    tn_x86_inc_m(a, 8, tn_mem_base(TN_RCX, (s32)offsetof(struct tn_link_stats, missed)));
+    tn_switch_undo(a);
+    tn_x86_bind(a, closed);
+    tn_x86_jmp_m(a, HOOK(next));
+}
+
 static int done(const struct tramp *t, struct tn_error *err)
 {
     const struct tn_asm *a = &t->a;
@@ -918,6 +966,8 @@ int tn_trampoline(const struct tn_tramp_in *in, u8 *ret_bytes, u32 cap, struct t
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_TYPED_PLACE, in->at, NULL);
     if (in->replace && in->place != TN_PLACE_ENTRY)
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_REPLACE_PLACE, in->at, NULL);
+    if (in->stacks && (in->facts->calls_host || (in->place <= TN_PLACE_EXIT && (in->args || in->replace))))
+        return tn_refuse(err, -ENOTSUP, TN_REFUSE_GO_TYPED, in->at, NULL);
     decide(&t);
 
     if (in->stash && in->args && in->place == TN_PLACE_ENTRY) {
@@ -947,7 +997,10 @@ int tn_trampoline(const struct tn_tramp_in *in, u8 *ret_bytes, u32 cap, struct t
         go_on(&t);
         count_lost(&t, end);
     }
-    tn_x86_bind_to(a, closed, out);
+    if (in->stacks)
+        pass_unswitched(&t, closed);
+    else
+        tn_x86_bind_to(a, closed, out);
     emit_literals(&t);
     return done(&t, err);
 }

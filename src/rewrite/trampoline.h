@@ -80,6 +80,7 @@ struct tn_tramp_in {
     u8 tail, unless;        /* as of struct tn_patch */
     u64 marks, slot, leads; /* of struct tn_marks */
     u32 mark_id;
+    u64 stacks; /* the hook runs on one of these (switch.h), with nothing on the host's; 0: on the host's */
     u32 footprint; /* what the program touches: tn_code.footprint; 0: not known, all of it */
     /* The program's text from its entry on, and where the target has it: a small one becomes part of the
        trampoline. NULL: it is called through the hook record, as it is where the slow way runs. */

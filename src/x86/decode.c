@@ -153,3 +153,38 @@ u16 tn_decode_writes(const u8 *bytes, u64 len)
     }
     return mask;
 }
+
+static bool is_x15(const ZydisDecodedOperand *op)
+{
+    return op->type == ZYDIS_OPERAND_TYPE_REGISTER &&
+           ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, op->reg.value) ==
+               ZYDIS_REGISTER_ZMM15;
+}
+
+bool tn_decode_fills_x15(const u8 *bytes, u64 len)
+{
+    ZydisDecoder decoder;
+    ZydisDecodedInstruction z;
+    ZydisDecodedOperand ops[ZYDIS_MAX_OPERAND_COUNT];
+    bool writes = false, zeroes;
+
+    if (!init(&decoder, false) ||
+        ZYAN_FAILED(ZydisDecoderDecodeFull(&decoder, bytes, TN_MIN(len, 15u), &z, ops)))
+        return true;
+    switch (z.mnemonic) {
+    case ZYDIS_MNEMONIC_XRSTOR:
+    case ZYDIS_MNEMONIC_XRSTOR64:
+    case ZYDIS_MNEMONIC_FXRSTOR:
+    case ZYDIS_MNEMONIC_FXRSTOR64:
+        return true;
+    case ZYDIS_MNEMONIC_XORPS:
+    case ZYDIS_MNEMONIC_PXOR:
+        zeroes = is_x15(&ops[0]) && is_x15(&ops[1]);
+        break;
+    default:
+        zeroes = false;
+    }
+    for (u32 i = 0; i < z.operand_count; i++)
+        writes |= is_x15(&ops[i]) && ops[i].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
+    return writes && !zeroes;
+}

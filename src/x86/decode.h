@@ -59,5 +59,7 @@ int tn_x86_decode_slow(const u8 *bytes, u64 len, u64 addr, struct tn_insn *ret_i
 /* General registers that the instruction may write, bit per number (0 rax … 15 r15);
    all of them when unknown. */
 u16 tn_decode_writes(const u8 *bytes, u64 len);
+/* May it leave anything but zero in xmm15? */
+bool tn_decode_fills_x15(const u8 *bytes, u64 len);
 
 #endif

@@ -12,11 +12,13 @@
 
 #include "agent/agent.h"
 #include "inject/stubs.h"
+#include "rewrite/switch.h"
 
 #define GENERAL_ONLY __attribute__((target("general-regs-only"), used))
 
 struct arena *arena;
 struct tn_private *far_priv;
+u8 *stacks;
 static u8 *far_gate;
 const u32 *clobber_mask;
 extern u64 clobber_prog(void *ctx, struct tn_run *run);
@@ -35,6 +37,9 @@ void arena_map(int flags)
     arena = map_at(0x10000000, sizeof(*arena), PROT_READ | PROT_WRITE | PROT_EXEC, flags);
     far_priv = map_at(0x7e0000000000, sizeof(*far_priv), PROT_READ | PROT_WRITE, flags);
     far_gate = (u8 *)far_priv + sizeof(*far_priv) - 1;
+    stacks = mmap(NULL, TN_SWITCH_BYTES, PROT_READ | PROT_WRITE,
+                  (flags & (MAP_PRIVATE | MAP_SHARED)) | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    assert_ptr_not_equal(stacks, MAP_FAILED);
     clobber_mask = &arena->clobber;
 }
 
@@ -118,6 +123,11 @@ static const struct option options[] = {
     {.tp = TN_TP_SELF, .gate = true, .armed = false},
     {.tp = TN_TP_SELF, .gate = true, .armed = true, .follow = true},
     {.tp = TN_TP_SELF, .gate = true, .armed = true, .follow = true, .far = true},
+    {.tp = TN_TP_SELF, .gate = true, .armed = true, .own = true},
+    {.tp = TN_TP_SELF, .gate = true, .armed = true, .own = true, .all_context = true},
+    {.tp = TN_TP_ARCH_PRCTL, .gate = true, .armed = true, .own = true, .percpu = true},
+    {.tp = TN_TP_SELF, .gate = false, .armed = true, .own = true, .far = true},
+    {.tp = TN_TP_SELF, .gate = true, .armed = false, .own = true, .far = true, .follow = true},
 };
 
 #define R(n) (1u << (n))
@@ -177,6 +187,7 @@ void plant(u32 k, const struct tn_patch *p, u64 ip, u64 next, const struct optio
         .prog_bit = o->prog_bit + k,
         .footprint = o->footprint,
         .follow = o->follow,
+        .stacks = o->own ? (u64)stacks : 0,
         .nr = p->nr,
         .only = o->only,
         .calls = (u64)arena->calls,

@@ -41,6 +41,7 @@ extern struct arena {
     u64 (*reenter)(u64, u64); /* called by the next run */
 } * arena;
 extern struct tn_private *far_priv;
+extern u8 *stacks; /* of our own (rewrite/switch.h) */
 
 /* At a fixed place in the lower 2 GiB; MAP_PRIVATE or MAP_SHARED. */
 void arena_map(int flags);
@@ -48,13 +49,15 @@ void arena_map(int flags);
 struct option {
     enum tn_tp_how tp;
     bool all_context, far, percpu, gate, armed, follow;
+    bool own; /* on a stack of our own */
     u32 prog_bit;
     u32 footprint; /* 0: everything, and said so by saying nothing */
     bool typed;    /* of system calls: a context as the kernel's tracepoints have it */
     s32 only;      /* … the number that is meant */
     bool counted;  /* what may be a vfork is */
 };
-#define VARIANTS 160u
+#define PLAIN_VARIANTS 160u /* without a stack of our own */
+#define VARIANTS       240u
 /* Each way in which a link can be, with each kind of program. */
 struct option variant(u32 n);
 

@@ -17,6 +17,7 @@
 #include "agent/agent.h"
 #include "arena.h"
 #include "rewrite/refusals.h"
+#include "rewrite/switch.h"
 #include "x86/decode.h"
 
 extern u8 blob[], blob_end[];
@@ -101,6 +102,8 @@ static void compare_plan(const char *what, enum tn_place_kind place, u64 fn, u64
         if ((fn == moved(s_loop) || fn == moved(s_fib) || fn == moved(s_head)) && args[i][0] > 12)
             continue;
         state_fill(&in, args[i][0], args[i][1], i + 1);
+        if (o->own) /* as Go has it */
+            memset(in.xmm[15], 0, 16);
         memset((void *)moved(s_scratch), 0, 8);
         call_with_state((void *)fn, &in, &plain);
         memcpy(&scratch, (void *)moved(s_scratch), 8);
@@ -110,7 +113,7 @@ static void compare_plan(const char *what, enum tn_place_kind place, u64 fn, u64
             memset((void *)moved(s_scratch), 0, 8);
             arena->runs = 0;
             call_with_state((void *)fn, &in, &hooked);
-            if (!flags)
+            if (!flags && !o->own)
                 hooked.flags = plain.flags;
             plain.flags &= FLAGS_LIVE;
             hooked.flags &= FLAGS_LIVE;
@@ -344,14 +347,13 @@ static void punned(void **state)
 }
 
 /* What the program finds in its context. */
-static void context(void **state)
+static void context_of(bool own)
 {
-    struct option o = {.tp = TN_TP_SELF, .gate = true, .armed = true, .all_context = true};
+    struct option o = {.tp = TN_TP_SELF, .gate = true, .armed = true, .all_context = true, .own = own};
     u64 *heads = (u64 *)arena->displaced[7];
     struct state in, out;
     struct tn_plan plan;
 
-    (void)state;
     state_fill(&in, 5, 6, 1);
     assert_int_equal(tn_plan(&view, TN_PLACE_ENTRY, moved(s_simple), &plan, NULL), 0);
     apply(&plan, moved(s_simple), &o, heads);
@@ -393,16 +395,27 @@ static void context(void **state)
     tn_plan_clear(&plan);
 }
 
-/* A program that comes upon its own hook is skipped there, and runs again afterwards. */
-static void recursion(void **state)
+static void context(void **state)
 {
-    struct option o = {.tp = TN_TP_SELF, .gate = true, .armed = true};
+    (void)state;
+    context_of(false);
+    context_of(true);
+}
+
+static struct tn_switch_head *stack(u32 k)
+{
+    return (struct tn_switch_head *)(stacks + (u64)k * TN_SWITCH_SIZE + TN_SWITCH_TOP);
+}
+
+/* A program that comes upon its own hook is skipped there, and runs again afterwards. */
+static void recursion_of(bool own)
+{
+    struct option o = {.tp = TN_TP_SELF, .gate = true, .armed = true, .own = own};
     u64 *heads = (u64 *)arena->displaced[7];
     u64 (*fn)(u64, u64) = (void *)moved(s_simple);
     struct tn_slot *slot = &arena->priv.slot[TN_SLOT_HASH(__builtin_thread_pointer())];
     struct tn_plan plan;
 
-    (void)state;
     assert_int_equal(tn_plan(&view, TN_PLACE_ENTRY, moved(s_simple), &plan, NULL), 0);
     apply(&plan, moved(s_simple), &o, heads);
     fn(1, 2);
@@ -415,7 +428,8 @@ static void recursion(void **state)
     arena->reenter = fn;
     assert_int_equal(fn(1, 2), 12);
     assert_int_equal(arena->enters, 1);
-    assert_int_equal(arena->last_flags & TN_ENTER_SP, TN_ENTER_SP);
+    assert_int_equal(arena->last_flags & (TN_ENTER_SP | TN_ENTER_OWN),
+                     own ? TN_ENTER_SP | TN_ENTER_OWN : TN_ENTER_SP);
     assert_int_equal(arena->runs, 2);
     assert_int_equal(slot->sp, 0);
     assert_int_equal(slot->running[0], 0);
@@ -431,6 +445,55 @@ static void recursion(void **state)
     arena->priv.armed += TN_VFORK_UNIT;
     fn(1, 2);
     assert_int_equal(arena->enters, 3);
+    undo(&plan);
+    tn_plan_clear(&plan);
+}
+
+static void recursion(void **state)
+{
+    (void)state;
+    recursion_of(false);
+    recursion_of(true);
+}
+
+/* A stack of our own: the thread's, the next one where that is taken, none where all in reach are; and back with each. */
+static void own_stacks(void **state)
+{
+    struct option o = {
+        .tp = TN_TP_SELF, .gate = true, .armed = true, .own = true, .footprint = 1 | TN_FOOT_RUN};
+    u32 first = TN_SLOT_HASH(__builtin_thread_pointer());
+    u64 (*fn)(u64, u64) = (void *)moved(s_simple);
+    u64 *heads = (u64 *)arena->displaced[7];
+    struct tn_plan plan;
+
+    (void)state;
+    assert_int_equal(tn_plan(&view, TN_PLACE_ENTRY, moved(s_simple), &plan, NULL), 0);
+    apply(&plan, moved(s_simple), &o, heads);
+    arena->stats[0] = (struct tn_link_stats){};
+    arena->runs = 0;
+    for (u32 taken = 0; taken <= TN_SWITCH_PROBES; taken++) {
+        struct state in = {0}, out = {0};
+
+        state_fill(&in, 3, 4, 1);
+        memset(in.xmm[15], 0, 16);
+        arena->seen_run = NULL;
+        call_with_state((void *)moved(s_simple), &in, &out);
+        assert_int_equal(out.gpr[RAX], (3 + 4 + 1) * 3);
+        assert_memory_equal(out.xmm[15], in.xmm[15], 16);
+        assert_int_equal(arena->runs, TN_MIN(taken + 1, TN_SWITCH_PROBES));
+        assert_int_equal(arena->stats[0].missed, taken == TN_SWITCH_PROBES);
+        if (taken < TN_SWITCH_PROBES) {
+            assert_in_range((u64)arena->seen_run, (u64)stack(first + taken) - 1024, (u64)stack(first + taken) - 1);
+            assert_int_equal(stack(first + taken)->busy, 0);
+            stack(first + taken)->busy = 1;
+        }
+    }
+    for (u32 k = 0; k < TN_SWITCH_STACKS; k++) {
+        assert_int_equal(stack(k)->busy, k - first < TN_SWITCH_PROBES);
+        stack(k)->busy = 0;
+    }
+    assert_int_equal(fn(1, 2), 12);
+    assert_int_equal(arena->stats[0].missed, 1);
     undo(&plan);
     tn_plan_clear(&plan);
 }
@@ -531,7 +594,7 @@ static void refused(void **state)
         struct tn_plan plan;
 
         assert_true(tn_plan(&view, p, moved(s_simple), &plan, &err) < 0);
-        assert_string_equal(err.reason, "go_stack");
+        assert_string_equal(err.reason, "go_table");
     }
     view.is_go = false;
 }
@@ -639,6 +702,7 @@ int main(void)
         cmocka_unit_test(context),    cmocka_unit_test(recursion), cmocka_unit_test(whose_process),
         cmocka_unit_test(chain),      cmocka_unit_test(refused),   cmocka_unit_test(overlap),
         cmocka_unit_test(vfork_site), cmocka_unit_test(punned),    cmocka_unit_test(calls),
+        cmocka_unit_test(own_stacks),
     };
 
     return cmocka_run_group_tests_name("equiv", tests, setup, NULL);

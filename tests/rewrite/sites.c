@@ -361,7 +361,7 @@ static const u64 answers[] = {0, 12345, (u64)-EINTR, (u64)-ENOSYS};
 /* One way of being hooked. False: the call is not made with these registers. */
 static bool one_way(const struct site *s, u32 which, u32 seed, u64 answer)
 {
-    struct option o = variant(which % VARIANTS);
+    struct option o = variant(which % PLAIN_VARIANTS);
     struct tn_patch patches[2];
     struct tn_plan plan = {.patches = patches};
     const struct tn_patch *one = s->enter ? s->enter : s->leave;

@@ -1,0 +1,3 @@
+module tenon/target
+
+go 1.18

@@ -338,7 +338,7 @@ static void go_on(struct tramp *t)
     const struct tn_tramp_in *in = t->in;
     struct tn_asm *a = &t->a;
 
-    if (t->noted) {
+    if (t->noted && !in->stacks) { /* Go's code takes rcx and r11 for lost */
         tn_x86_lea(a, TN_RSP, tn_mem_base(TN_RSP, -RED_ZONE));
         tn_x86_pushf(a);
         tn_x86_pop(a, TN_R11);

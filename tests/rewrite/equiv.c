@@ -258,7 +258,7 @@ static void calls(void **state)
                 both[plan.npatches++].place = k ? TN_PLACE_SYSEXIT : TN_PLACE_SYSENTER;
             }
         }
-        for (u32 v = 0; plan.npatches && v < VARIANTS; v++) {
+        for (u32 v = 0; plan.npatches && v < PLAIN_VARIANTS; v++) {
             struct option o = variant(v);
             u64 ran[TN_ARRAY_SIZE(args)];
 

@@ -49,6 +49,10 @@ SEC("uprobe/hostile-victim:tiny") int on_tiny(void *ctx)
 {
     return counted(3);
 }
+SEC("uprobe/hostile-victim:brief") int on_brief(void *ctx)
+{
+    return counted(0);
+}
 SEC("uretprobe/hostile-victim:leaves_by_tail") int on_tail_exit(void *ctx)
 {
     return counted(3);

@@ -886,8 +886,8 @@ static int no_breaks(struct tn_entry *c, const char *name, u64 addr, const char 
 /* `mov $15,%rax; syscall`, to which handlers return and nobody jumps. */
 static const struct tn_patch *restorer(struct tn_entry *c, const struct tn_vma *v, u64 bias, u64 addr)
 {
-    static const u8 code[] = {0x48, 0xc7, 0xc0, TN_GUARD_rt_sigreturn, 0, 0, 0, 0x0f, 0x05};
-    const u8 len = sizeof(code) - 2;
+    static const u8 code[] = TN_RESTORER;
+    const u8 len = TN_RESTORER_CALL;
     s32 site;
     u8 now[sizeof(code)];
     struct tn_patch *p;

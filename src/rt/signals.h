@@ -65,6 +65,14 @@ static inline bool tn_guard_needed(s32 nr)
 #undef G
 }
 
+/* `mov $15,%rax; syscall`, to which handlers return and nobody jumps: the call behind the first TN_RESTORER_CALL bytes can
+   be hooked there, whatever stands around it. */
+#define TN_RESTORER                                                                                          \
+    {                                                                                                        \
+        0x48, 0xc7, 0xc0, TN_GUARD_rt_sigreturn, 0, 0, 0, 0x0f, 0x05                                         \
+    }
+#define TN_RESTORER_CALL 7u
+
 /* The kernel's struct sigaction. */
 struct tn_sigaction {
     u64 handler, flags, restorer, mask;

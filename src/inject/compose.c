@@ -565,7 +565,7 @@ static int take_signals(struct tn_entry *c, u64 handler)
 
     tn_brain_step("signals");
     return r < 0 ? r
-                 : tn_brain_order(c, TN_ORDER_SIGNALS, 0, handler, agent + back,
+                 : tn_brain_order(c, TN_ORDER_SIGNALS, TN_SIGNALS_BREAKS, handler, agent + back,
                                   TN_MAX(c->spec->wait_ms, SIGNALS_MS), NULL, 0, NULL, 0, NULL, 0);
 }
 
@@ -621,7 +621,7 @@ int tn_compose_links(struct tn_entry *c, const struct tn_prog_slot *prog, const 
         req.vfork_done |= w->common && tn_wants(&tn_wanted_vforks, w->patch->nr);
         n++;
     }
-    if (r == 0 && tn_plan_breaks(c) && c->st->signals != TN_SIGNALS_ON)
+    if (r == 0 && tn_plan_breaks(c) && !(c->st->signals_set & TN_SIGNALS_BREAKS))
         r = lost ? tn_fail(c->err, -ENOSPC, "no_room_near", "the memory near the code is full")
                  : make_handler(c, near, nnear, facts, &handler);
     if (r < 0)

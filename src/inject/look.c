@@ -947,6 +947,8 @@ static bool of_brokers(const struct tn_entry *c, u64 addr)
 {
     struct tn_range list[TN_PROC_OURS_MAX];
 
+    if (tn_stub_left(c->pid, addr))
+        return true;
     for (u32 i = 0; i < c->st->nregions; i++)
         if (addr - c->st->region[i].addr < c->st->region[i].len)
             return true;

@@ -100,6 +100,8 @@ def at_steps(role, kill, count, what="attach", kinds=TALKS, how=DIES, program="o
                 raise AssertionError(f"step {nth} of {steps} of {role}, {what}, {happens}, TENON_PHASE={PHASE}: {e}") from e
         diag(f"{role}, {what}: {len(fired_at)} of {steps} steps, {happens}")
         assert fired_at, "nothing ever happened"
+        # Or what was killed once has left the target so that no other attach comes as far.
+        assert how != DIES or len(kill) > 1 or 2 * len(fired_at) > count, f"only {len(fired_at)} of {count} came to it"
 
 
 def survives(h, v, s, starts=True):

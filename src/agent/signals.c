@@ -3,7 +3,8 @@
  * Signals that are ours, and a host that notices nothing of them (rt/signals.h).
  *
  *   int3 ──▶ kernel ──▶ tn_agent_trap ── a breakpoint of ours: the frame's program counter becomes the place's trampoline ──▶
- *                            │           sigreturn
+ *   load ──▶                 │           sigreturn
+ *                            ├────────── a load of ours that has faulted: the same, to its fix-up (rt/loads.h)
  *                            ├────────── the host's: what the kernel would have done with its handler is done
  *                            │
  *                            └────────── a signal that is not ours, whose handler is to run with some of ours blocked: it
@@ -28,6 +29,7 @@
 #include <stddef.h>
 
 #include "agent/routines.h"
+#include "rt/loads.h"
 #include "rt/mem.h"
 #include "rt/probe.h"
 #include "rt/self.h"
@@ -659,6 +661,8 @@ u64 tn_agent_trap_c(u32 sig, const u8 *info, u8 *uc, struct tn_signals *s)
     memcpy(&code, info + 8, sizeof(code));
     if (row == TN_OURS_SIGTRAP && code == CODE_KERNEL)
         enter = find_break(s, *ip - 1);
+    else if (row != TN_OURS_SIGTRAP && code > 0)
+        enter = tn_load_fixup(*ip);
     if (TN_LIKELY(enter)) {
         *ip = enter;
         return 0;

@@ -6,6 +6,7 @@
 #include "cli/probes.h"
 
 #include <cpuid.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -30,6 +31,7 @@
 
 #include "broker/broker.h"
 #include "cli/hosts.h"
+#include "inject/inject.h"
 #include "rewrite/module.h"
 #include "rewrite/refusals.h"
 #include "rt/signals.h"
@@ -423,6 +425,42 @@ void tn_probe_signals(struct tn_probe *ret_found)
         found(ret_found, guarded ? TN_PROBE_YES : TN_PROBE_LIMITED,
               "all %u calls in %s that may set a mask or a handler can be hooked", guarded, path);
     tn_module_free(m);
+}
+
+/* Of every process that can be looked at and has been entered. */
+void tn_probe_reads(struct tn_probe *ret_found)
+{
+    static const char *const how[] = {
+#define W(name, words) [TN_READS_##name] = words,
+        TN_READS(W)
+#undef W
+    };
+    u32 fast = 0, slow = 0;
+    char list[200] = "";
+    size_t used = 0;
+    DIR *proc = opendir("/proc");
+
+    for (struct dirent *e; proc && (e = readdir(proc));) {
+        pid_t pid = (pid_t)strtol(e->d_name, NULL, 10);
+        int r = pid > 0 ? tn_inject_reads(pid) : -ENOENT;
+
+        if (r < 0 || r == TN_READS_NONE)
+            continue;
+        fast += r == TN_READS_LOADS;
+        if (r == TN_READS_LOADS)
+            continue;
+        slow++;
+        if (used < sizeof(list))
+            used += (size_t)snprintf(list + used, sizeof(list) - used, "; process %d: %s", pid, how[r]);
+    }
+    if (proc)
+        closedir(proc);
+    if (fast + slow == 0)
+        found(ret_found, TN_PROBE_YES, "by loads or, where faults cannot be ours, by system calls; %s",
+              how[TN_READS_NONE]);
+    else
+        found(ret_found, slow ? TN_PROBE_LIMITED : TN_PROBE_YES, "%u process%s %s%s", fast,
+              fast == 1 ? "" : "es", how[TN_READS_LOADS], list);
 }
 
 void tn_probe_kernel_bpf(struct tn_probe *ret_found)

@@ -558,15 +558,44 @@ static int make_handler(struct tn_entry *c, struct near *near, u32 nnear, const 
     return tn_brain_write(c, *ret, n->text, code, sizeof(code));
 }
 
-static int take_signals(struct tn_entry *c, u64 handler)
+/* Once every call that touches a mask or a handler is hooked. `handler`: 0, as long as it is not made. */
+static int take_signals(struct tn_entry *c, u64 handler, bool breaks)
 {
     u64 back, agent = tn_state_region(c->st, TN_REGION_AGENT_TEXT, 0)->addr;
     int r = tn_agent_export("tn_agent_sigreturn", &back);
 
     tn_brain_step("signals");
-    return r < 0 ? r
-                 : tn_brain_order(c, TN_ORDER_SIGNALS, TN_SIGNALS_BREAKS, handler, agent + back,
-                                  TN_MAX(c->spec->wait_ms, SIGNALS_MS), NULL, 0, NULL, 0, NULL, 0);
+    if (r == 0 && breaks)
+        r = tn_brain_order(c, TN_ORDER_SIGNALS, (u32)TN_SIGNALS_BREAKS, handler, agent + back,
+                           TN_MAX(c->spec->wait_ms, SIGNALS_MS), NULL, 0, NULL, 0, NULL, 0);
+    return r < 0 ? r : tn_loads_take(c, handler, agent + back);
+}
+
+/* Where there is one already, it stays. */
+static int want_handler(struct tn_entry *c, struct near *near, u32 nnear, const struct tn_proc *facts,
+                        bool breaks, bool lost, u64 *ret)
+{
+    struct tn_error why = {}, *err = c->err;
+    int r = 0;
+
+    *ret = c->st->signals == TN_SIGNALS_ON ? c->st->signals_entry : 0;
+    if (lost)
+        tn_loads_refuse(c, TN_READS_UNHOOKED);
+    if (!tn_loads_allowed(facts))
+        tn_loads_refuse(c, TN_READS_FILTERED);
+    if (breaks && lost)
+        return tn_fail(c->err, -ENOSPC, "no_room_near", "the memory near the code is full");
+    if (*ret || (!breaks && c->reads != TN_READS_LOADS))
+        return 0;
+    c->err = breaks ? err : &why;
+    r = make_handler(c, near, nnear, facts, ret);
+    c->err = err;
+    if (r == 0 || breaks)
+        return r;
+    tn_loads_refuse(c, r == -EPERM     ? TN_READS_FILTERED
+                       : r == -ENOTSUP ? TN_READS_THREADS
+                                       : TN_READS_UNHOOKED);
+    return 0;
 }
 
 int tn_compose_links(struct tn_entry *c, const struct tn_prog_slot *prog, const struct tn_proc *facts,
@@ -576,7 +605,7 @@ int tn_compose_links(struct tn_entry *c, const struct tn_prog_slot *prog, const 
     struct tn_install_req req = {
         .link_index = c->spec->link_index, .prog = *prog, .stuck_ms = STUCK_MS, .counter = c->counter};
     u32 n = 0, first = 0, nnear = 0, ncommon = 0;
-    bool lost = false;
+    bool lost = false, breaks = tn_plan_breaks(c) && !(c->st->signals_set & TN_SIGNALS_BREAKS);
     u64 handler = 0;
     struct tn_tramp_in common;
     struct near near[4];
@@ -621,9 +650,8 @@ int tn_compose_links(struct tn_entry *c, const struct tn_prog_slot *prog, const 
         req.vfork_done |= w->common && tn_wants(&tn_wanted_vforks, w->patch->nr);
         n++;
     }
-    if (r == 0 && tn_plan_breaks(c) && !(c->st->signals_set & TN_SIGNALS_BREAKS))
-        r = lost ? tn_fail(c->err, -ENOSPC, "no_room_near", "the memory near the code is full")
-                 : make_handler(c, near, nnear, facts, &handler);
+    if (r == 0)
+        r = want_handler(c, near, nnear, facts, breaks, lost, &handler);
     if (r < 0)
         return r;
     for (u32 i = 0; i < nnear; i++) {
@@ -641,8 +669,8 @@ int tn_compose_links(struct tn_entry *c, const struct tn_prog_slot *prog, const 
         struct tn_install_facts facts_of_it = {};
         bool common = done < ncommon;
 
-        if (handler && done == ncommon)
-            r = take_signals(c, handler);
+        if (done == ncommon && (breaks || c->reads != TN_READS_NONE))
+            r = take_signals(c, handler, breaks);
         req.nplaces = TN_MIN((common ? ncommon : done < first ? first : n) - done, (u32)BATCH);
         req.counter = common ? 0 : c->counter;
         r = r < 0 ? r : install(c, &req, place + done, &facts_of_it);

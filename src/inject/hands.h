@@ -59,7 +59,7 @@ void tn_counter_lower(struct tn_hands *h, u32 index);
 void tn_counter_forget(struct tn_hands *h, u32 index);
 void tn_counter_lower_all(struct tn_hands *h);
 void tn_counter_repair(struct tn_hands *h);
-/* signals.c: SIGTRAP becomes ours, and the host's again; a breakpoint is told to its handler before it stands,
+/* signals.c: signals become ours (`set`), and the host's again; a breakpoint is told to its handler before it stands,
    and forgotten when its code is gone. −EAGAIN "sigtrap_blocked"; of off: all stays as it is. */
 int tn_hands_signals_on(struct tn_hands *h, u64 entry, u64 restorer, u64 set, u32 wait_ms,
                         struct tn_error *err);

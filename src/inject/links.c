@@ -27,7 +27,7 @@
 #include <sys/syscall.h>
 #include <time.h>
 
-#define SIGNALS_WAIT_MS 1000u /* for a thread that gives SIGTRAP back */
+#define SIGNALS_WAIT_MS 1000u /* for a thread that gives signals back */
 
 const struct tn_region *tn_state_region(const struct tn_state *st, u32 kind, u32 id)
 {
@@ -592,7 +592,7 @@ static void unlink_hook(struct tn_hands *h, u32 index)
 }
 
 /* The last link of a process takes the patches with it that served all links: vfork's call sites, and calls that touch
-   masks and handlers, once SIGTRAP is the host's again. Where that cannot be now, they stay. */
+   masks and handlers, once all signals are the host's again. Where that cannot be now, they stay. */
 static u32 common_sites(struct tn_hands *h, u32 *ret_sites)
 {
     struct tn_state *st = h->st;

@@ -362,6 +362,7 @@ static int plan_file(struct tn_entry *c, int fd, u64 offset, u32 kind, const str
                              .file_offset = offset,
                              .place = kind};
     if (kind == TN_PLACE_SYSENTER || kind == TN_PLACE_SYSEXIT) {
+        p->go = tn_module_is_go(m);
         r = 0;
         for (u32 i = 0; i < tn_module_ncode(m) && r == 0; i++)
             r = add_syscalls(&p, tn_module_code_at(m, i), (enum tn_place_kind)kind, offset);
@@ -926,6 +927,8 @@ static int guard_file(struct tn_entry *c, const struct tn_vma *v, const struct t
 
         if (patch->nr != TN_NR_UNKNOWN && !tn_guarded(patch->nr))
             continue;
+        if (p->go && !tn_plan_breaks(c)) /* not worth it for loads */
+            return no_breaks(c, name, patch->addr, "a guard may have no room on a stack of Go's");
         if (patch->refused && patch->nr == TN_GUARD_rt_sigreturn) {
             const struct tn_patch *back = restorer(c, v, bias, patch->addr);
 

@@ -352,6 +352,7 @@ struct tn_planned {
     u64 symbol_offset; /* of system calls, the first one's offset in the file */
     u32 vectors;       /* enum tn_vectors: what may be live at the module's entries */
     u32 entry;         /* something begins there, if only by unwind information */
+    u32 go, pad;       /* of system calls: the file is Go's, whose stacks are small */
     char symbol[128], tactic[32];
     struct tn_patch patch[];
 };

@@ -170,8 +170,8 @@ _Static_assert(TN_SIG_BREAKS == 1u << 13, "TN_SIG_BREAK");
 #define TN_SIG_RESTORERS 8u
 
 /* A page of a thread's stack below which there is room for a signal's frame (rt/loads.h). */
-#define TN_SIG_ROOMS          1024u
-#define TN_SIG_ROOM(page, tp) ((u64)(page)*0x9E3779B97F4A7C15ull ^ (u64)(tp))
+#define TN_SIG_ROOMS        1024u
+#define TN_SIG_ROOM(sp, tp) (((sp) | 0xfff) + ((tp) << 16))
 
 /* W(NAME, how): how programs read the host's memory in this process. Where it is not by loads: the exact slower way, a system
    call, and why. */
@@ -181,7 +181,8 @@ _Static_assert(TN_SIG_BREAKS == 1u << 13, "TN_SIG_BREAK");
     W(FILTERED, "by system calls: the process filters those that its signals would be kept with")            \
     W(THREADS, "by system calls: its threads cannot be told apart")                                          \
     W(UNHOOKED, "by system calls: a call that may set a signal mask or a handler cannot be hooked")          \
-    W(BLOCKED, "by system calls: a thread blocks SIGSEGV or SIGBUS, or sleeps with a signal mask of its own")
+    W(BLOCKED, "by system calls: a thread blocks SIGSEGV or SIGBUS, or sleeps with a signal mask of its "    \
+               "own")
 
 enum tn_reads {
 #define W(name, how) TN_READS_##name,

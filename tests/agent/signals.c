@@ -2,7 +2,7 @@
 /*
  * What a host sees of signals that are ours. Each scenario runs twice for each of them, in a child of its own: as any program
  * runs, and with its calls guarded and the kernel's handlers ours. What it has noted, and how it ended, must be the same; the
- * second time breakpoints are met at every step, and all of them must have been counted.
+ * second time breakpoints are met and loads fault at every step, and all breakpoints must have been counted.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -24,8 +24,8 @@
 #include <cmocka.h>
 
 #include "agent/agent.h"
-#include "rt/self.h"
-#include "rt/signals.h"
+#include "ours.h"
+#include "rt/probe.h"
 
 s64 guarded_call(u64 nr, u64 a1, u64 a2, u64 a3, u64 a4, u64 a5, u64 a6);
 extern u8 guarded_call_on[], guarded_call_made[], guarded_restorer[], guarded_restorer_on[],
@@ -59,11 +59,27 @@ static void note(const char *format, ...)
     va_end(args);
 }
 
-/* Runs into a breakpoint, wherever it is called. */
+#define BUS_PAGE 0x10000000000ull
+
+/* Reads what is there, what is behind a file's end, and what is nowhere. By loads: process_vm_readv is not allowed. */
+static void look_around(void)
+{
+    static const u64 there = 0x6874656e6f6e65;
+    const struct tn_run run = {.proc = &proc};
+    u64 seen = 0;
+
+    if (tn_probe_read(&seen, 8, (u64)&there, &run) || seen != there ||
+        tn_probe_read(&seen, 8, BUS_PAGE, &run) != -EFAULT ||
+        tn_probe_read(&seen, 4, BUS_PAGE + TN_PAGE, &run) != -EFAULT)
+        abort();
+}
+
+/* Runs into a breakpoint, and reads, wherever it is called. */
 static void meet(void)
 {
     if (!ours)
         return;
+    look_around();
     __atomic_fetch_add(&notes->met, 1, __ATOMIC_SEQ_CST);
     if (broken() != 42)
         abort();
@@ -473,39 +489,13 @@ static void threads(void)
 
 static void take_over(void)
 {
-    u8 stub[24] = {0x48, 0xb9}, jump_at[] = {0xff, 0x25, 0, 0, 0, 0};
-    u64 to = (u64)tn_agent_trap;
-    u8 *text = mmap(NULL, TN_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    struct tn_sigaction act = {.flags = 0x04000000 | 0x10000000 | 0x08000000 | 4, .mask = all};
-
-    sigs = mmap(NULL, sizeof(*sigs), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    priv = mmap(NULL, sizeof(*priv), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    madvise(priv, sizeof(*priv), MADV_WIPEONFORK);
-    priv->armed = TN_ARMED;
-    priv->pid = (u32)getpid();
-    proc =
-        (struct tn_proc){.priv = priv, .allowed_syscalls = ~0u, .tp_how = TN_TP_SELF, .pid = (u32)getpid()};
-    memcpy(stub + 2, &sigs, 8);
-    memcpy(stub + 10, jump_at, sizeof(jump_at));
-    memcpy(stub + 16, &to, 8);
-    memcpy(text, stub, sizeof(stub));
-    mprotect(text, TN_PAGE, PROT_READ | PROT_EXEC);
-    sigs->proc = &proc;
-    sigs->entry = (u64)text;
-    sigs->restorer = (u64)tn_agent_sigreturn;
+    take_signals(&sigs, &proc, &priv, TN_SIGNALS_BREAKS | TN_SIGNALS_LOADS, ours);
     sigs->brk[TN_SIG_BREAK(broken)] = (struct tn_sig_break){(u64)broken, (u64)broken_enter};
-    sigs->on = ours ? TN_SIGNALS_ON : TN_SIGNALS_OFF;
-    sigs->taken = TN_SIGNALS_BREAKS | TN_SIGNALS_LOADS;
-    bus_page =
-        (u64)mmap((void *)0x10000000000, TN_PAGE, PROT_READ, MAP_PRIVATE | MAP_FIXED_NOREPLACE, empty, 0);
     site_block =
         (struct tn_guard_block){(u64)sigs, (u64)guarded_call_on, (u64)guarded_call_made, (u64)tn_agent_guard};
     return_block = (struct tn_guard_block){(u64)sigs, (u64)guarded_restorer_on, (u64)guarded_restorer_made,
                                            (u64)tn_agent_guard};
-    act.handler = sigs->entry;
-    act.restorer = sigs->restorer;
-    for (u32 row = 0; ours && row < TN_OURS_COUNT; row++)
-        syscall(SYS_rt_sigaction, tn_ours_nr((enum tn_ours)row), &act, NULL, 8);
+    bus_page = (u64)mmap((void *)BUS_PAGE, TN_PAGE, PROT_READ, MAP_PRIVATE | MAP_FIXED_NOREPLACE, empty, 0);
 }
 
 static int run(void (*scenario)(void), bool second, struct notes *ret, char *ret_out, size_t cap)

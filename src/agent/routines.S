@@ -162,7 +162,10 @@ tn_agent_call_full:
     .hidden tn_agent_read
     .type tn_agent_read, @function
 tn_agent_read:
-    push %rbp
+    call tn_load_word
+    jc 1f
+    ret
+1:  push %rbp
     mov %rsp, %rbp
     push %rax
     push %rcx

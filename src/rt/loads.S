@@ -7,6 +7,8 @@
  * A load of a word reaches into the next page only as far as what is wanted does: copies end with a word that lies over what is there
  * already, strings are read in words that lie in one page.
  */
+#include "rt/loads_at.h"
+
     /* The next instruction may fault, and goes on at `to` then. */
     .macro may_fault to
     .pushsection .rodata.tn_load_list, "a", @progbits
@@ -154,6 +156,75 @@ no_string:
     xor %eax, %eax
     rep stosb
     mov $-14, %rax /* EFAULT */
+    ret
+
+    /* r10 bytes (1, 2, 4, 8) at r11, into r11; r12: the run. Every other register stays. Carry set: not by a load (tn_loads, which
+       is the same in C). */
+    .section .text.tn_load_word, "ax", @progbits
+    .globl tn_load_word
+    .hidden tn_load_word
+    .type tn_load_word, @function
+    .balign 16
+tn_load_word:
+    push %rax
+    push %rcx
+    push %rdx
+    mov AT_RUN_PROC(%r12), %rax
+    test %rax, %rax
+    je 9f
+    mov AT_PROC_SIGNALS(%rax), %rcx
+    test %rcx, %rcx
+    je 9f
+    cmpq $0, AT_SIGNALS_LOADS(%rcx)
+    je 9f
+    cmpl $AT_TP_SELF, AT_PROC_TP_HOW(%rax)
+    jne 9f
+    lea -AT_FROM(%r11), %rax
+    movabs $AT_SPAN - 8, %rdx
+    cmp %rdx, %rax
+    ja 9f
+    mov %fs:0, %rax
+    mov %rsp, %rdx
+    or $0xfff, %rdx
+    shl $16, %rax
+    add %rax, %rdx
+    mov %rsp, %rax
+    shr $12, %rax
+    and $AT_ROOMS_MASK, %eax
+    cmp %rdx, AT_SIGNALS_ROOM(%rcx,%rax,8)
+    jne 9f
+    pop %rdx
+    pop %rcx
+    pop %rax
+    cmp $8, %r10d
+    jne 1f
+    may_fault no_word
+    mov (%r11), %r11
+    clc
+    ret
+1:  cmp $4, %r10d
+    jne 1f
+    may_fault no_word
+    mov (%r11), %r11d
+    clc
+    ret
+1:  cmp $2, %r10d
+    jne 1f
+    may_fault no_word
+    movzwl (%r11), %r11d
+    clc
+    ret
+1:  may_fault no_word
+    movzbl (%r11), %r11d
+    clc
+    ret
+no_word:
+    xor %r11d, %r11d
+    ret
+9:  pop %rdx
+    pop %rcx
+    pop %rax
+    stc
     ret
 
     .section .rodata.tn_load_list, "a", @progbits

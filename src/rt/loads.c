@@ -3,8 +3,19 @@
 #include "rt/loads.h"
 
 #include <asm/errno.h>
+#include <stddef.h>
 
+#include "rt/loads_at.h"
 #include "rt/syscalls.h"
+
+_Static_assert(offsetof(struct tn_run, proc) == AT_RUN_PROC &&
+                   offsetof(struct tn_proc, tp_how) == AT_PROC_TP_HOW &&
+                   offsetof(struct tn_proc, signals) == AT_PROC_SIGNALS &&
+                   offsetof(struct tn_signals, loads) == AT_SIGNALS_LOADS &&
+                   offsetof(struct tn_signals, room) == AT_SIGNALS_ROOM &&
+                   TN_SIG_ROOMS == AT_ROOMS_MASK + 1 && (int)TN_TP_SELF == AT_TP_SELF &&
+                   TN_LOADS_FROM == AT_FROM && TN_LOADS_TO - TN_LOADS_FROM == AT_SPAN,
+               "loads.S");
 
 /* The frame: 128 bytes that are not to be touched, struct siginfo and ucontext, the state of XSAVE; and what our handler needs. */
 #define FRAME_MORE  (6u << 10)

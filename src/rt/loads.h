@@ -31,6 +31,9 @@ s64 tn_load_copy(void *dst, u64 from, u64 size);
    −EFAULT where none ends in what is there: `dst` is zero then. */
 s64 tn_load_str(void *dst, u64 from, u64 size);
 
+/* By compiled programs, with a convention of its own (loads.S): tn_agent_read tries it first. */
+void tn_load_word(void);
+
 /* Where an instruction that has faulted goes on; 0: it is none of those. */
 u64 tn_load_fixup(u64 ip);
 

@@ -69,6 +69,39 @@ static void copies(void **state)
         }
 }
 
+/* tn_agent_read, as a compiled program calls it. */
+static u64 word(u64 at, u64 size)
+{
+    register u64 r10 __asm__("r10") = size;
+    register u64 r11 __asm__("r11") = at;
+    register const struct tn_run *r12 __asm__("r12") = &run;
+
+    __asm__ volatile("call tn_agent_read" : "+r"(r11) : "r"(r10), "r"(r12) : "memory", "cc");
+    return r11;
+}
+
+/* Words of every size, around the end and nowhere. */
+static void words(void **state)
+{
+    take(false);
+    put_pattern();
+    (void)tn_loads(&run, (u64)edge, 8, true);
+    for (u64 size = 1; size <= 8; size *= 2) {
+        for (s32 before = -9; before <= 64; before++) {
+            u64 wanted = 0;
+
+            if (before >= (s32)size)
+                memcpy(&wanted, edge - before, size);
+            assert_int_equal(word((u64)(edge - before), size), wanted);
+        }
+        assert_int_equal(word(0, size), 0);
+        assert_int_equal(word(1ull << 47, size), 0);
+        assert_int_equal(word((1ull << 47) - 4, size), 0);
+        assert_int_equal(word(1ull << 63, size), 0);
+        assert_int_equal(word(~0ull - 3, size), 0);
+    }
+}
+
 /* Every room, from every distance to the end, with the NUL everywhere and nowhere. */
 static void strings(void **state)
 {
@@ -260,8 +293,9 @@ static int set_up(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(copies), cmocka_unit_test(strings),   cmocka_unit_test(nowhere),
-        cmocka_unit_test(races),  cmocka_unit_test(alternate), cmocka_unit_test(exhausted),
+        cmocka_unit_test(copies),    cmocka_unit_test(words), cmocka_unit_test(strings),
+        cmocka_unit_test(nowhere),   cmocka_unit_test(races), cmocka_unit_test(alternate),
+        cmocka_unit_test(exhausted),
     };
 
     return cmocka_run_group_tests(tests, set_up, NULL);

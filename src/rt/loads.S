@@ -228,8 +228,6 @@ no_word:
     ret
 
     .section .rodata.tn_load_list, "a", @progbits
-    .globl tn_load_list_end
-    .hidden tn_load_list_end
-tn_load_list_end:
+    .long 0, 0 /* its end */
 
     .section .note.GNU-stack, "", @progbits

@@ -22,14 +22,13 @@ _Static_assert(offsetof(struct tn_run, proc) == AT_RUN_PROC &&
 #define STATE_LEAST 4096u /* where its size is not known */
 
 struct tn_load_fixups {
-    s32 insn, fix; /* each from its own place on */
+    s32 insn, fix; /* each from its own place on; insn 0: the end */
 };
 extern const struct tn_load_fixups tn_load_list[] __attribute__((visibility("hidden")));
-extern const struct tn_load_fixups tn_load_list_end[] __attribute__((visibility("hidden")));
 
 u64 tn_load_fixup(u64 ip)
 {
-    for (const struct tn_load_fixups *f = tn_load_list; f < tn_load_list_end; f++)
+    for (const struct tn_load_fixups *f = tn_load_list; f->insn; f++)
         if ((u64)&f->insn + (u64)(s64)f->insn == ip)
             return (u64)&f->fix + (u64)(s64)f->fix;
     return 0;

@@ -46,8 +46,8 @@ void tn_agent_unclaim(struct tn_run *run);
 void tn_agent_claim(struct tn_run *run);
 u64 tn_agent_read_c(u64 addr, u64 size, const struct tn_run *run);
 
-/* Breakpoints (signals.c, rt/signals.h): what guarded calls of the host lead to, the kernel's handler of SIGTRAP, and where
-   that one returns to. And what the first two call. */
+/* Signals that are ours (signals.c, rt/signals.h): what guarded calls of the host lead to, the kernel's handler of them, and
+   where that one returns to. And what the first two call. */
 struct tn_signals;
 struct tn_guard_regs;
 void tn_agent_guard(void);

@@ -25,7 +25,7 @@
  * tn_agent_guard: a call of the host's that may touch a mask or a handler. rcx: the block (rt/signals.h); number and arguments are
  * where the call has them; flags and red zone are live, rcx and r11 are not. Goes on in front of the call or behind it.
  *
- * tn_agent_trap: the kernel's handler of SIGTRAP. rcx: struct tn_signals. Returns to the frame, or goes on to the host's handler with
+ * tn_agent_trap: the kernel's handler of signals that are ours. rcx: struct tn_signals. Returns to the frame, or goes on to the host's handler with
  * everything as the kernel has it. tn_agent_sigreturn: where it returns to.
  *
  * tn_agent_read: r10 bytes at r11, into r11, zero-extended; 0 if they are not there. Every other register stays.
@@ -162,7 +162,10 @@ tn_agent_call_full:
     .hidden tn_agent_read
     .type tn_agent_read, @function
 tn_agent_read:
-    push %rbp
+    call tn_load_word
+    jc 1f
+    ret
+1:  push %rbp
     mov %rsp, %rbp
     push %rax
     push %rcx

@@ -1,21 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Breakpoints, and a host that notices nothing of them (rt/signals.h).
+ * Signals that are ours, and a host that notices nothing of them (rt/signals.h).
  *
- *   int3 ──▶ kernel ──▶ tn_agent_trap ── one of ours: the frame's program counter becomes the place's trampoline ──▶
- *                            │           sigreturn
- *                            └────────── the host's: what the kernel would have done with its handler is done
- *
- *                            └────────── another signal, whose handler is to run with SIGTRAP blocked: it is, for the host
+ *   int3 ──▶ kernel ──▶ tn_agent_trap ── a breakpoint of ours: the frame's program counter becomes the place's trampoline ──▶
+ *   load ──▶                 │           sigreturn
+ *                            ├────────── a load of ours that has faulted: the same, to its fix-up (rt/loads.h)
+ *                            ├────────── the host's: what the kernel would have done with its handler is done
+ *                            │
+ *                            └────────── a signal that is not ours, whose handler is to run with some of ours blocked: it
+ *                                        is, for the host
  *
  *   host's call ──▶ tn_agent_guard ──▶ … the host's own syscall instruction, its arguments perhaps replaced
  *                            └───────▶ behind it, the call made here: only those in which nobody sleeps
  *
- * SIGTRAP is blocked in the kernel by nobody. That a thread believes it blocked is kept here; one that somebody sends
+ * What is ours is blocked in the kernel by nobody. That a thread believes it blocked is kept here; one that somebody sends
  * meanwhile waits here, and is sent once more, with the same siginfo, when it may come. A handler of the host's gets the
  * very frame that the kernel has made for ours, and returns by it: nothing of ours is on its stack.
  *
- * Not kept: what a sleep's own mask would hold back from a handler that interrupts the sleep. A SIGTRAP that somebody sends to
+ * Not kept: what a sleep's own mask would hold back from a handler that interrupts the sleep. One that somebody sends to
  * a thread in such a handler comes at once, not when the sleep has ended.
  *
  * Nothing here is waited for but the injector's few microseconds of change; no lock is held anywhere, since a handler may
@@ -27,6 +29,7 @@
 #include <stddef.h>
 
 #include "agent/routines.h"
+#include "rt/loads.h"
 #include "rt/mem.h"
 #include "rt/probe.h"
 #include "rt/self.h"
@@ -50,6 +53,7 @@ _Static_assert(offsetof(struct tn_signals, on) == 0 && offsetof(struct tn_guard_
 #define NEVER_MASKED (1ull << (9 - 1) | 1ull << (19 - 1)) /* SIGKILL, SIGSTOP */
 
 #define CODE_KERNEL     0x80
+#define CODE_POISONED   5 /* BUS_MCEERR_AO: memory that nobody has touched yet */
 #define IORING_EXT_ARG  8u
 #define CLEAR_SIGHAND   0x100000000ull
 #define CHANGING_ROUNDS 1000000u
@@ -98,7 +102,7 @@ static struct tn_sig_thread *find_thread(struct tn_signals *s, u64 tp, bool make
 static void free_thread(struct tn_sig_thread *t)
 {
     t->blocked = t->pending = 0;
-    t->wait_ip = t->wait_sp = 0;
+    t->wait_ip = t->wait_sp = t->wait_for = 0;
     tn_store_release(&t->tp, 0);
 }
 
@@ -129,14 +133,15 @@ static struct self who(struct tn_signals *s)
     return self;
 }
 
-static bool is_blocked(const struct self *self)
+/* Which of ours the thread believes blocked. */
+static u64 blocked_of(const struct self *self)
 {
     const struct tn_sig_thread *t;
 
     if (self->child)
         return self->child->blocked;
     t = find_thread(self->s, self->tp, false);
-    return t && t->blocked;
+    return t ? t->blocked : 0;
 }
 
 /* A child begins to differ from its parent. NULL: no room, and it goes on as its parent does. */
@@ -154,31 +159,47 @@ static struct tn_sig_child *own_child(struct self *self)
         if (tn_load(&c->pid) || !tn_cas64(&c->pid, 0, pid))
             continue;
         tn_fetch_add(&s->children, 1);
-        c->blocked = is_blocked(self);
-        c->action = s->action;
+        c->blocked = blocked_of(self);
+        for (u32 row = 0; row < TN_OURS_COUNT; row++)
+            c->action[row] = s->action[row];
         self->child = c;
         return c;
     }
     return NULL;
 }
 
-static struct tn_sigaction *action_of(struct self *self)
+static struct tn_sigaction *action_of(struct self *self, enum tn_ours row)
 {
-    return self->child ? &self->child->action : &self->s->action;
+    return self->child ? &self->child->action[row] : &self->s->action[row];
 }
 
-/* One that waits here is sent to this thread once more. */
-static void send_again(struct tn_sig_thread *t)
+static void send_to_itself(u32 sig, const u8 *info)
 {
-    u8 info[128];
-
-    memcpy(info, t->info, sizeof(info));
-    t->pending = 0;
     TN_SYSCALL(rt_tgsigqueueinfo, TN_SYSCALL(getpid, 0, 0, 0, 0, 0, 0), TN_SYSCALL(gettid, 0, 0, 0, 0, 0, 0),
-               TN_SIGTRAP, info, 0, 0);
+               sig, info, 0, 0);
 }
 
-static void set_blocked(struct self *self, bool blocked)
+static u8 *info_of(struct tn_signals *s, const struct tn_sig_thread *t, enum tn_ours row)
+{
+    return s->info[t - s->thread][row];
+}
+
+/* Those of `set` that wait here are sent to this thread once more. */
+static void __attribute__((noinline)) send_again(struct tn_signals *s, struct tn_sig_thread *t, u64 set)
+{
+    for (u32 row = 0; row < TN_OURS_COUNT; row++) {
+        u8 info[TN_SIG_INFO];
+        u32 sig = tn_ours_nr((enum tn_ours)row);
+
+        if (!(t->pending & set & TN_SIG_BIT(sig)))
+            continue;
+        memcpy(info, info_of(s, t, (enum tn_ours)row), sizeof(info));
+        t->pending &= ~TN_SIG_BIT(sig);
+        send_to_itself(sig, info);
+    }
+}
+
+static void set_blocked(struct self *self, u64 blocked)
 {
     struct tn_sig_thread *t;
 
@@ -189,14 +210,14 @@ static void set_blocked(struct self *self, bool blocked)
             c->blocked = blocked;
         return;
     }
-    t = find_thread(self->s, self->tp, blocked);
+    t = find_thread(self->s, self->tp, blocked != 0);
     if (!t)
         return;
     t->blocked = blocked;
     t->wait_ip = 0;
-    if (!blocked && t->pending)
-        send_again(t);
-    if (!blocked && !t->pending)
+    if (t->pending & ~blocked)
+        send_again(self->s, t, ~blocked);
+    if (t->tp == self->tp && !t->blocked && !t->pending)
         free_thread(t);
 }
 
@@ -223,7 +244,7 @@ static void mask_real(u64 how, u64 set)
     TN_SYSCALL(rt_sigprocmask, how, &set, 0, SET_SIZE, 0, 0);
 }
 
-/* What stands for a mask that lets SIGTRAP be blocked; 0: there is no room, and the host's own stays. */
+/* What stands for a mask by which something of ours would be blocked; NULL: there is no room, and the host's own stays. */
 static struct tn_sig_mask *stand_in(struct tn_signals *s, u64 mask, const u64 arg[3], u32 self_arg)
 {
     for (u32 i = 0; i < TN_SIG_MASKS; i++) {
@@ -252,52 +273,61 @@ static struct tn_sigaction ours(const struct tn_signals *s, const struct tn_siga
     return tn_signals_action(s->entry, s->restorer, host);
 }
 
-static s64 guard_action(struct self *self, struct tn_guard_regs *r)
+static s64 made(struct tn_guard_regs *r, s64 ret)
+{
+    r->ax = (u64)ret;
+    return 1;
+}
+
+/* Of a signal that is not ours: what its handler is to run with blocked is known here only. */
+static s64 guard_other_action(struct self *self, struct tn_guard_regs *r, const struct tn_sigaction *act)
 {
     struct tn_signals *s = self->s;
-    u64 bit = r->di && r->di <= 64 ? 1ull << (r->di - 1) : 0;
-    struct tn_sigaction act, old, real;
-    bool was_masked = tn_load(&s->masked) & bit;
+    u64 sig = r->di && r->di <= 64 ? r->di : 0, masked = tn_load(&s->masked[sig]),
+        was = tn_load(&s->host[sig]);
+    struct tn_sigaction real = *act;
+    s64 ret;
+
+    if (r->si && sig && act->mask & s->taken && act->handler > HANDLER_IGNORE) {
+        tn_store(&s->host[sig], act->handler);
+        real.handler = s->entry;
+    }
+    real.mask &= ~s->taken;
+    ret = TN_SYSCALL(rt_sigaction, r->di, r->si ? (u64)&real : 0, r->dx, r->r10, 0, 0);
+    if (ret == 0 && r->dx) {
+        struct tn_sigaction *to = (struct tn_sigaction *)r->dx;
+
+        to->mask |= masked;
+        to->handler = to->handler == s->entry ? was : to->handler;
+    }
+    if ((ret == 0 || (ret == -EFAULT && r->dx)) && r->si && !self->vforked && sig)
+        tn_store(&s->masked[sig], act->mask & s->taken);
+    return ret;
+}
+
+static s64 __attribute__((noinline)) guard_action(struct self *self, struct tn_guard_regs *r)
+{
+    struct tn_signals *s = self->s;
+    struct tn_sigaction act = {0}, old, real;
+    enum tn_ours row = tn_ours_row(r->di);
     s64 ret;
 
     if (r->si && !look(&act, sizeof(act), r->si, s))
         return -EFAULT;
-    if (r->di != TN_SIGTRAP) {
-        u64 was = r->di <= 64 ? tn_load(&s->host[r->di]) : 0;
-
-        real = act;
-        if (r->si && bit && act.mask & TN_SIGTRAP_BIT && act.handler > HANDLER_IGNORE) {
-            tn_store(&s->host[r->di], act.handler);
-            real.handler = s->entry;
-        }
-        real.mask &= ~TN_SIGTRAP_BIT;
-        ret = TN_SYSCALL(rt_sigaction, r->di, r->si ? (u64)&real : 0, r->dx, r->r10, 0, 0);
-        if (ret == 0 && r->dx) {
-            struct tn_sigaction *to = (struct tn_sigaction *)r->dx;
-
-            to->mask |= was_masked ? TN_SIGTRAP_BIT : 0;
-            to->handler = to->handler == s->entry ? was : to->handler;
-        }
-        if ((ret == 0 || (ret == -EFAULT && r->dx)) && r->si && !self->vforked) {
-            if (act.mask & TN_SIGTRAP_BIT)
-                tn_fetch_or(&s->masked, bit);
-            else
-                tn_fetch_and(&s->masked, ~bit);
-        }
-        return ret;
-    }
-    old = *action_of(self);
+    if (row == TN_OURS_COUNT || !(s->taken & TN_SIG_BIT(r->di)))
+        return guard_other_action(self, r, &act);
+    old = *action_of(self, row);
     if (r->si) {
         struct tn_sigaction *to;
 
         own_child(self);
-        to = action_of(self);
+        to = action_of(self, row);
         act.mask &= ~NEVER_MASKED;
         act.flags &= FLAGS_KNOWN;
         real = ours(s, &act);
         *to = act;
     }
-    ret = TN_SYSCALL(rt_sigaction, TN_SIGTRAP, r->si ? (u64)&real : 0, r->dx, r->r10, 0, 0);
+    ret = TN_SYSCALL(rt_sigaction, r->di, r->si ? (u64)&real : 0, r->dx, r->r10, 0, 0);
     if (r->dx && ret == 0)
         *(struct tn_sigaction *)r->dx = old;
     return ret;
@@ -305,74 +335,83 @@ static s64 guard_action(struct self *self, struct tn_guard_regs *r)
 
 static s64 guard_mask(struct self *self, struct tn_guard_regs *r)
 {
-    bool before = is_blocked(self), has;
-    u64 set = 0, real;
+    u64 before = blocked_of(self), after = before, set = 0, has, real;
     s64 ret;
 
     if (r->si && !look_at_set(&set, r->si))
         return -EFAULT;
-    has = set & TN_SIGTRAP_BIT;
-    real = set & ~TN_SIGTRAP_BIT;
+    has = set & self->s->taken;
+    real = set & ~has;
     ret = TN_SYSCALL(rt_sigprocmask, r->di, r->si ? (u64)&real : 0, r->dx, SET_SIZE, 0, 0);
-    if (ret == 0 && r->dx && before)
-        *(u64 *)r->dx |= TN_SIGTRAP_BIT;
+    if (ret == 0 && r->dx)
+        *(u64 *)r->dx |= before;
     /* The old mask that cannot be stored is told after the new one is set. */
     if (ret < 0 && !(ret == -EFAULT && r->dx))
         return ret;
     switch (r->si ? r->di : ~0ull) {
     case SIG_BLOCK:
-        if (has && !before)
-            set_blocked(self, true);
+        after = before | has;
         break;
     case SIG_UNBLOCK:
-        if (has && before)
-            set_blocked(self, false);
+        after = before & ~has;
         break;
     case SIG_SETMASK:
-        if (has != before)
-            set_blocked(self, has);
+        after = has;
         break;
     default:
         break;
     }
+    if (after != before)
+        set_blocked(self, after);
     return ret;
 }
 
-/* The frame lies where the stack pointer is. The bit of its mask is ours to keep; what the host has written there counts. */
+/* The frame lies where the stack pointer is. Our bits of its mask are ours to keep; what the host has written there counts. */
 static void guard_return(struct self *self, u64 uc)
 {
     u64 *mask = (u64 *)(uc + TN_UC_SIGMASK), *spare = (u64 *)(uc + TN_UC_SPARE);
-    bool has = *mask & TN_SIGTRAP_BIT, chained = *spare == SPARE_OURS;
+    u64 has = *mask & self->s->taken, before = blocked_of(self), after;
+    bool chained = *spare == SPARE_OURS;
 
     if (chained)
         *spare = 0;
-    *mask &= ~TN_SIGTRAP_BIT;
-    if ((chained || has) && has != is_blocked(self))
-        set_blocked(self, has);
+    *mask &= ~has;
+    after = chained ? has : before | has;
+    if (after != before)
+        set_blocked(self, after);
 }
 
 /* A new program has the mask of the thread that starts it, and ignores what was ignored. Comes back when it fails. */
-static s64 guard_exec(struct self *self, struct tn_guard_regs *r)
+static s64 __attribute__((noinline)) guard_exec(struct self *self, struct tn_guard_regs *r)
 {
-    struct tn_sigaction *act = action_of(self), real;
-    bool blocked = is_blocked(self), ignored = act->handler == HANDLER_IGNORE;
+    struct tn_signals *s = self->s;
+    u64 blocked = blocked_of(self), ignored = 0;
     s64 ret;
 
+    for (u32 row = 0; row < TN_OURS_COUNT; row++) {
+        u32 sig = tn_ours_nr((enum tn_ours)row);
+        const struct tn_sigaction *act = action_of(self, (enum tn_ours)row);
+
+        if (!(s->taken & TN_SIG_BIT(sig)) || act->handler != HANDLER_IGNORE)
+            continue;
+        ignored |= TN_SIG_BIT(sig);
+        TN_SYSCALL(rt_sigaction, sig, act, 0, SET_SIZE, 0, 0);
+    }
     if (!blocked && !ignored)
         return 0;
-    if (ignored)
-        TN_SYSCALL(rt_sigaction, TN_SIGTRAP, act, 0, SET_SIZE, 0, 0);
     if (blocked)
-        mask_real(SIG_BLOCK, TN_SIGTRAP_BIT);
+        mask_real(SIG_BLOCK, blocked);
     ret = tn_syscall6((u32)r->ax, r->di, r->si, r->dx, r->r10, r->r8, r->r9);
-    if (ignored) {
-        real = ours(self->s, act);
-        TN_SYSCALL(rt_sigaction, TN_SIGTRAP, &real, 0, SET_SIZE, 0, 0);
+    for (u32 row = 0; row < TN_OURS_COUNT; row++) {
+        u32 sig = tn_ours_nr((enum tn_ours)row);
+        struct tn_sigaction real = ours(s, action_of(self, (enum tn_ours)row));
+
+        if (ignored & TN_SIG_BIT(sig))
+            TN_SYSCALL(rt_sigaction, sig, &real, 0, SET_SIZE, 0, 0);
     }
     if (blocked)
-        mask_real(SIG_UNBLOCK, TN_SIGTRAP_BIT);
-    r->ax = (u64)ret;
-    return 1;
+        mask_real(SIG_UNBLOCK, blocked);
+    return made(r, ret);
 }
 
 static s64 guard_pending(struct self *self, struct tn_guard_regs *r)
@@ -380,57 +419,61 @@ static s64 guard_pending(struct self *self, struct tn_guard_regs *r)
     const struct tn_sig_thread *t = self->vforked ? NULL : find_thread(self->s, self->tp, false);
     s64 ret = TN_SYSCALL(rt_sigpending, r->di, r->si, 0, 0, 0, 0);
 
-    if (ret == 0 && r->si && t && t->pending)
-        *(u8 *)r->di |= (u8)TN_SIGTRAP_BIT;
+    for (u32 i = 0; ret == 0 && t && i < 8 && i < r->si; i++)
+        ((u8 *)r->di)[i] |= (u8)(t->pending >> 8 * i);
     return ret;
 }
 
-/* Takes the one that waits here, if it is among those that are waited for. */
+/* Takes one that waits here, if it is among those that are waited for. As in the kernel the lowest comes first. */
 static s64 guard_take(struct self *self, struct tn_guard_regs *r)
 {
     struct tn_sig_thread *t = self->vforked ? NULL : find_thread(self->s, self->tp, false);
     const struct tn_run run = {.proc = self->s->proc};
     u64 set;
+    u32 sig;
 
     if (!t || !t->pending || r->r10 != SET_SIZE || !look(&set, sizeof(set), r->di, self->s) ||
-        !(set & TN_SIGTRAP_BIT))
+        !(set & t->pending))
         return 0;
-    r->ax = r->si && tn_probe_write(r->si, t->info, sizeof(t->info), &run) < 0 ? (u64)-EFAULT : TN_SIGTRAP;
-    t->pending = 0;
+    sig = (u32)__builtin_ctzll(set & t->pending) + 1;
+    r->ax = sig;
+    if (r->si && tn_probe_write(r->si, info_of(self->s, t, tn_ours_row(sig)), TN_SIG_INFO, &run) < 0)
+        r->ax = (u64)-EFAULT;
+    t->pending &= ~TN_SIG_BIT(sig);
     return 1;
 }
 
 /*
- * A mask for the time of a sleep. `set`: where it is. One that would block SIGTRAP is replaced; one that lets it through
- * to a thread that believes it blocked is noted, with the place where the thread will be found sleeping.
+ * A mask for the time of a sleep. `set`: where it is. One that would block something of ours is replaced; one that lets
+ * something through to a thread that believes it blocked is noted, with the place where the thread will be found sleeping.
  */
 static s64 guard_wait(struct self *self, struct tn_guard_regs *r, u64 set, const u64 arg[3], u32 self_arg,
                       u64 *ret_arg)
 {
+    u64 mask, taken = self->s->taken, lets;
     struct tn_sig_thread *t;
     struct tn_sig_mask *m;
-    u64 mask;
 
     if (!set || !look(&mask, sizeof(mask), set, self->s))
         return 0;
-    if (mask & TN_SIGTRAP_BIT) {
-        m = stand_in(self->s, mask & ~TN_SIGTRAP_BIT, arg, self_arg);
+    if (mask & taken) {
+        m = stand_in(self->s, mask & ~taken, arg, self_arg);
         if (m)
             *ret_arg = self_arg < 3 ? (u64)m->arg : (u64)&m->mask;
-        return 0;
     }
     t = self->vforked ? NULL : find_thread(self->s, self->tp, false);
-    if (!t || !t->blocked)
+    lets = t ? t->blocked & ~mask : 0;
+    if (!lets)
         return 0;
+    t->wait_for = lets;
     t->wait_ip = r->block->made;
     t->wait_sp = (u64)(r + 1);
-    if (!t->pending)
+    if (!(t->pending & lets))
         return 0;
     t->wait_ip = ~0ull; /* now, wherever it is */
-    send_again(t);
+    send_again(self->s, t, lets);
     t->wait_ip = 0;
-    r->ax = (u64)-EINTR;
-    return 1;
+    return made(r, -EINTR);
 }
 
 static s64 guard_wait_plain(struct self *self, struct tn_guard_regs *r, u64 size, u64 *set)
@@ -471,12 +514,6 @@ static s64 guard_clone3(struct self *self, struct tn_guard_regs *r)
     return 1;
 }
 
-static u64 made(struct tn_guard_regs *r, s64 ret)
-{
-    r->ax = (u64)ret;
-    return 1;
-}
-
 /* 0: the host makes its call, with the arguments that are in *r now; 1: it was made, with the result in r->ax. */
 u64 tn_agent_guard_c(struct tn_guard_regs *r, struct tn_signals *s)
 {
@@ -491,9 +528,9 @@ u64 tn_agent_guard_c(struct tn_guard_regs *r, struct tn_signals *s)
     self = who(s);
     switch ((enum tn_guarded_nr)(u32)r->ax) {
     case TN_GUARD_rt_sigaction:
-        return r->r10 == SET_SIZE ? made(r, guard_action(&self, r)) : 0;
+        return r->r10 == SET_SIZE ? (u64)made(r, guard_action(&self, r)) : 0;
     case TN_GUARD_rt_sigprocmask:
-        return r->r10 == SET_SIZE ? made(r, guard_mask(&self, r)) : 0;
+        return r->r10 == SET_SIZE ? (u64)made(r, guard_mask(&self, r)) : 0;
     case TN_GUARD_rt_sigreturn:
         guard_return(&self, (u64)(r + 1));
         return 0;
@@ -501,7 +538,7 @@ u64 tn_agent_guard_c(struct tn_guard_regs *r, struct tn_signals *s)
     case TN_GUARD_execveat:
         return (u64)guard_exec(&self, r);
     case TN_GUARD_rt_sigpending:
-        return made(r, guard_pending(&self, r));
+        return (u64)made(r, guard_pending(&self, r));
     case TN_GUARD_rt_sigtimedwait:
         return (u64)guard_take(&self, r);
     case TN_GUARD_rt_sigsuspend:
@@ -541,92 +578,94 @@ static u64 find_break(const struct tn_signals *s, u64 addr)
 }
 
 /* The end that the kernel would have made: by the signal itself, when this handler returns to where it came from. */
-static void die(struct tn_signals *s, const u8 *info)
+static void die(struct tn_signals *s, u32 sig, const u8 *info)
 {
     const struct tn_sigaction none = {.flags = TN_SA_RESTORER, .restorer = s->restorer};
 
-    TN_SYSCALL(rt_sigaction, TN_SIGTRAP, &none, 0, SET_SIZE, 0, 0);
-    TN_SYSCALL(rt_tgsigqueueinfo, TN_SYSCALL(getpid, 0, 0, 0, 0, 0, 0), TN_SYSCALL(gettid, 0, 0, 0, 0, 0, 0),
-               TN_SIGTRAP, info, 0, 0);
+    TN_SYSCALL(rt_sigaction, sig, &none, 0, SET_SIZE, 0, 0);
+    send_to_itself(sig, info);
 }
 
 /* Of a thread that sleeps with a mask that lets it through, or starts that call again. */
-static bool let_through(const struct tn_sig_thread *t, u64 ip, u64 sp)
+static bool let_through(const struct tn_sig_thread *t, u32 sig, u64 ip, u64 sp)
 {
-    return t && t->wait_ip && (t->wait_ip == ~0ull || (t->wait_sp == sp && t->wait_ip - ip <= 2));
+    return t && t->wait_ip && t->wait_for & TN_SIG_BIT(sig) &&
+           (t->wait_ip == ~0ull || (t->wait_sp == sp && t->wait_ip - ip <= 2));
 }
 
-/* A SIGTRAP that is none of ours. Where the handler that is to run begins; 0: none is. */
-static u64 chain(struct tn_signals *s, const u8 *info, u8 *uc)
+/* One that is ours, but meant for the host. Where the handler that is to run begins; 0: none is. */
+static u64 chain(struct tn_signals *s, u32 sig, enum tn_ours row, s32 code, const u8 *info, u8 *uc)
 {
     struct self self = who(s);
     struct tn_sig_thread *t = self.vforked ? NULL : find_thread(s, self.tp, false);
-    bool blocked = is_blocked(&self), sent;
+    u64 before = blocked_of(&self), after, bit = TN_SIG_BIT(sig);
     u64 ip = *(u64 *)(uc + TN_UC_RIP), sp = *(u64 *)(uc + TN_UC_RSP), *mask = (u64 *)(uc + TN_UC_SIGMASK);
+    bool sent = code <= 0 || (sig == TN_SIGBUS && code == CODE_POISONED);
     struct tn_sigaction *kept, act, real;
-    s32 code;
 
-    memcpy(&code, info + 8, sizeof(code));
-    sent = code <= 0;
-    if (sent && blocked && !let_through(t, ip, sp)) {
-        if (t && !t->pending) {
-            memcpy(t->info, info, sizeof(t->info));
-            t->pending = 1;
+    if (sent && before & bit && !let_through(t, sig, ip, sp)) {
+        if (t && !(t->pending & bit)) {
+            memcpy(info_of(s, t, row), info, TN_SIG_INFO);
+            t->pending |= bit;
         }
         return 0;
     }
     own_child(&self);
-    kept = action_of(&self);
+    kept = action_of(&self, row);
     act = *kept;
     if (sent && act.handler == HANDLER_IGNORE)
         return 0;
-    if (act.handler <= HANDLER_IGNORE || (!sent && blocked)) {
-        die(s, info);
+    if (act.handler <= HANDLER_IGNORE || (!sent && before & bit)) {
+        die(s, sig, info);
         return 0;
     }
     if (act.flags & FLAG_RESETHAND) {
         kept->handler = HANDLER_DEFAULT;
         real = ours(s, kept);
-        TN_SYSCALL(rt_sigaction, TN_SIGTRAP, &real, 0, SET_SIZE, 0, 0);
+        TN_SYSCALL(rt_sigaction, sig, &real, 0, SET_SIZE, 0, 0);
     }
     /* From here on the frame is that of the host's handler. */
     *(u64 *)(uc - 8) = act.restorer;
     *(u64 *)(uc + TN_UC_SPARE) = SPARE_OURS;
-    if (blocked)
-        *mask |= TN_SIGTRAP_BIT;
-    else
-        *mask &= ~TN_SIGTRAP_BIT;
-    if (!blocked && ((act.mask & TN_SIGTRAP_BIT) || !(act.flags & FLAG_NODEFER)))
-        set_blocked(&self, true);
-    mask_real(SIG_SETMASK, (*mask | act.mask) & ~TN_SIGTRAP_BIT);
+    *mask = (*mask & ~s->taken) | before;
+    after = before | (act.mask & s->taken) | (act.flags & FLAG_NODEFER ? 0 : bit);
+    if (after != before)
+        set_blocked(&self, after);
+    mask_real(SIG_SETMASK, (*mask | act.mask) & ~s->taken);
     return act.handler;
 }
 
-/* The host's handler of another signal, which is to run with SIGTRAP blocked. */
+/* The host's handler of a signal that is not ours, which is to run with some of ours blocked. */
 static u64 chain_masked(struct tn_signals *s, u32 sig, u8 *uc)
 {
     struct self self = who(s);
+    u64 before = blocked_of(&self), after;
 
+    sig = sig <= 64 ? sig : 0;
+    after = before | tn_load(&s->masked[sig]);
     *(u64 *)(uc + TN_UC_SPARE) = SPARE_OURS;
-    if (is_blocked(&self))
-        *(u64 *)(uc + TN_UC_SIGMASK) |= TN_SIGTRAP_BIT;
-    else
-        set_blocked(&self, true);
-    return tn_load(&s->host[sig & 63 ? sig & 63 : 64]);
+    *(u64 *)(uc + TN_UC_SIGMASK) |= before;
+    if (after != before)
+        set_blocked(&self, after);
+    return tn_load(&s->host[sig]);
 }
 
 u64 tn_agent_trap_c(u32 sig, const u8 *info, u8 *uc, struct tn_signals *s)
 {
-    u64 *ip = (u64 *)(uc + TN_UC_RIP), enter;
+    u64 *ip = (u64 *)(uc + TN_UC_RIP), enter = 0;
+    enum tn_ours row = tn_ours_row(sig);
     s32 code;
 
-    if (TN_UNLIKELY(sig != TN_SIGTRAP))
+    if (TN_UNLIKELY(row == TN_OURS_COUNT || !(s->taken & TN_SIG_BIT(sig))))
         return chain_masked(s, sig, uc);
     memcpy(&code, info + 8, sizeof(code));
-    enter = code == CODE_KERNEL ? find_break(s, *ip - 1) : 0;
+    if (row == TN_OURS_SIGTRAP && code == CODE_KERNEL)
+        enter = find_break(s, *ip - 1);
+    else if (row != TN_OURS_SIGTRAP && code > 0)
+        enter = tn_load_fixup(*ip);
     if (TN_LIKELY(enter)) {
         *ip = enter;
         return 0;
     }
-    return chain(s, info, uc);
+    return chain(s, sig, row, code, info, uc);
 }

@@ -6,8 +6,11 @@
 #include "cli/probes.h"
 
 #include <cpuid.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <link.h>
 #include <linux/bpf.h>
 #include <linux/futex.h>
 #include <linux/seccomp.h>
@@ -28,6 +31,10 @@
 
 #include "broker/broker.h"
 #include "cli/hosts.h"
+#include "inject/inject.h"
+#include "rewrite/module.h"
+#include "rewrite/refusals.h"
+#include "rt/signals.h"
 
 static void found(struct tn_probe *probe, enum tn_probe_answer answer, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
@@ -353,6 +360,107 @@ void tn_probe_fanotify(struct tn_probe *ret_found)
         found(ret_found, TN_PROBE_NO, "marking an executable: %s", strerror(errno));
     else
         found(ret_found, TN_PROBE_YES, "an executable can be watched");
+}
+
+/* One system call of a file's code that may have to be hooked: NULL if that can be, else why not. */
+static const char *guard_refused(const struct tn_code_view *code, const struct tn_patch *p)
+{
+    static const u8 restorer[] = TN_RESTORER;
+    u64 at = p->addr - TN_RESTORER_CALL;
+
+    if (!p->refused)
+        return NULL;
+    if (p->nr == TN_GUARD_rt_sigreturn && at >= code->addr && at - code->addr <= code->len &&
+        code->len - (at - code->addr) >= sizeof(restorer) &&
+        !memcmp(code->bytes + (at - code->addr), restorer, sizeof(restorer)))
+        return NULL;
+    return tn_refusal_name((enum tn_refusal_id)p->refused);
+}
+
+static int c_library(struct dl_phdr_info *info, size_t size, void *ret_path)
+{
+    const char *name = info->dlpi_name ? strrchr(info->dlpi_name, '/') : NULL;
+
+    if (!name || strncmp(name, "/libc.so", 8))
+        return 0;
+    snprintf(ret_path, PATH_MAX, "%s", info->dlpi_name);
+    return 1;
+}
+
+/* Plans what an attach would: the hooks of all calls that set a mask or a handler, in the C library that we have ourselves. */
+void tn_probe_signals(struct tn_probe *ret_found)
+{
+    u32 guarded = 0, bad = 0;
+    struct tn_module *m = NULL;
+    struct tn_error err = {0};
+    char path[PATH_MAX] = "";
+    const char *why = "";
+    _close_ int fd = dl_iterate_phdr(c_library, path) ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    int r = fd < 0 ? -ENOENT : tn_module_open(fd, &m, &err);
+
+    for (u32 i = 0; r == 0 && i < tn_module_ncode(m); i++) {
+        const struct tn_code_view *code = tn_module_code_at(m, i);
+        _free_ struct tn_patch *list = NULL;
+        u32 n = 0;
+
+        r = tn_find_syscalls(code, TN_PLACE_SYSENTER, NULL, &list, &n);
+        for (u32 k = 0; r == 0 && k < n; k++) {
+            const char *refused = guard_refused(code, &list[k]);
+
+            if (list[k].nr != TN_NR_UNKNOWN && !tn_guarded(list[k].nr))
+                continue;
+            guarded++;
+            if (refused && (list[k].nr == TN_NR_UNKNOWN || tn_guard_needed(list[k].nr))) {
+                bad++;
+                why = refused;
+            }
+        }
+    }
+    if (r < 0)
+        found(ret_found, TN_PROBE_LIMITED, "%s cannot be looked at: %s", path[0] ? path : "a C library",
+              strerror(-r));
+    else if (bad)
+        found(ret_found, TN_PROBE_NO, "%u of %u calls in %s cannot be hooked (%s)", bad, guarded, path, why);
+    else
+        found(ret_found, guarded ? TN_PROBE_YES : TN_PROBE_LIMITED,
+              "all %u calls in %s that may set a mask or a handler can be hooked", guarded, path);
+    tn_module_free(m);
+}
+
+/* Of every process that can be looked at and has been entered. */
+void tn_probe_reads(struct tn_probe *ret_found)
+{
+    static const char *const how[] = {
+#define W(name, words) [TN_READS_##name] = words,
+        TN_READS(W)
+#undef W
+    };
+    u32 fast = 0, slow = 0;
+    char list[200] = "";
+    size_t used = 0;
+    DIR *proc = opendir("/proc");
+
+    for (struct dirent *e; proc && (e = readdir(proc));) {
+        pid_t pid = (pid_t)strtol(e->d_name, NULL, 10);
+        int r = pid > 0 ? tn_inject_reads(pid) : -ENOENT;
+
+        if (r < 0 || r == TN_READS_NONE)
+            continue;
+        fast += r == TN_READS_LOADS;
+        if (r == TN_READS_LOADS)
+            continue;
+        slow++;
+        if (used < sizeof(list))
+            used += (size_t)snprintf(list + used, sizeof(list) - used, "; process %d: %s", pid, how[r]);
+    }
+    if (proc)
+        closedir(proc);
+    if (fast + slow == 0)
+        found(ret_found, TN_PROBE_YES, "by loads or, where faults cannot be ours, by system calls; %s",
+              how[TN_READS_NONE]);
+    else
+        found(ret_found, slow ? TN_PROBE_LIMITED : TN_PROBE_YES, "%u process%s %s%s", fast,
+              fast == 1 ? "" : "es", how[TN_READS_LOADS], list);
 }
 
 void tn_probe_kernel_bpf(struct tn_probe *ret_found)

@@ -35,6 +35,8 @@ struct tn_probe {
     P(pku,          "protection keys",                 false, "programs are kept apart by the verifier alone on this machine") \
     P(seccomp,      "seccomp notification",            false, "static and Go tools cannot be served; Linux 5.0 has it")   \
     P(fanotify,     "watching for exec",               false, "links to every process of a file do not see those that come later: CAP_SYS_ADMIN is needed") \
+    P(signals,      "keeping a program's signals for it", false, "places that no jump fits are refused (signals_not_ours): breakpoints need every call of the C library that sets a mask or a handler") \
+    P(reads,        "how programs read a host's memory", false, "a read that may fault costs a system call in those processes, about a microsecond, and is as exact") \
     P(kernel_bpf,   "the kernel's own eBPF",           false, "only the comparison with kernel uprobes in 'make bench' needs it: CAP_BPF and CAP_PERFMON") \
     P(policy,       "policy",                          false, "write one, see docs/eim.md and 'tenon policy': a host that a file names is governed by it") \
     P(broker,       "broker",                          false, "none runs; the first command that needs one starts it")

@@ -227,10 +227,13 @@ static int plan_all(struct tn_entry *c, bool *ret_there)
     r = s->syscall ? tn_plan_syscalls(c) : find_place(c, ret_there);
     if (r == 0 && s->syscall)
         *ret_there = !tn_plan_rest(c);
-    if (r == 0 && !*ret_there && (!s->follow || tn_plan_breaks(c)) && !c->st->vfork_done)
+    if (r == 0 && !*ret_there && (!s->follow || tn_plan_breaks(c) || tn_loads_wanted(c)) &&
+        !c->st->vfork_done)
         r = tn_plan_vfork(c);
     if (r == 0 && !*ret_there && tn_plan_breaks(c))
         r = tn_plan_guards(c);
+    if (r == 0 && !*ret_there)
+        r = tn_plan_loads(c);
     return r;
 }
 

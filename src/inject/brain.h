@@ -60,6 +60,7 @@ struct tn_entry {
     /* Returns from handlers, which lie in no function that is known: 0 where there is none. */
     struct tn_patch restorer[TN_RESTORERS_MAX];
     u32 nrestorers;
+    u32 reads; /* enum tn_reads; NONE: nothing is to be done for it */
     struct tn_attach_result *res; /* where what is left is told */
     struct tn_tally left;         /* of the places of a link of many */
     /* requests of the MAP order */
@@ -134,6 +135,15 @@ int tn_plan_guards(struct tn_entry *c);
 void tn_plan_clear_wishes(struct tn_entry *c);
 /* A place of many that cannot be hooked, for this reason: it is left as it is, and told of. */
 void tn_plan_leave_place(struct tn_entry *c, const char *reason);
+
+/* loads.c: does the link's program read memory of the host, and is that not by loads yet? What must be hooked for it, if that can
+   be. What has turned out not to be had. The order itself, and what has come of it; fails only where the link does. */
+
+bool tn_loads_wanted(const struct tn_entry *c);
+int tn_plan_loads(struct tn_entry *c);
+void tn_loads_refuse(struct tn_entry *c, u32 why);
+bool tn_loads_allowed(const struct tn_proc *facts);
+int tn_loads_take(struct tn_entry *c, u64 handler, u64 restorer);
 
 /* choose.c: all requests of the MAP order. */
 int tn_choose(struct tn_entry *c);

@@ -339,16 +339,21 @@ static int by_addr(const void *x, const void *y)
     return a->place < b->place ? -1 : a->place > b->place;
 }
 
+static u64 begin_of(const struct tn_wish *w)
+{
+    return w->patch->addr + w->bias;
+}
+
 /* By address; of several at one place, the first is made first. */
 static void sort_wishes(struct tn_entry *c)
 {
     if (c->nwishes)
         qsort(c->wish, c->nwishes, sizeof(*c->wish), by_addr);
-    for (u32 i = 1; i < c->nwishes; i++) {
-        const struct tn_wish *a = &c->wish[i - 1];
-        struct tn_wish *b = &c->wish[i];
+    for (u32 i = 0, n = 0; i < c->nwishes; i++) {
+        struct tn_wish *w = &c->wish[i];
 
-        b->round = a->patch->addr + a->bias == b->patch->addr + b->bias ? a->round + 1 : 0;
+        n = i && begin_of(w) == begin_of(w - 1) ? n : 0;
+        w->round = w->hook ? n++ : 0;
     }
 }
 
@@ -410,11 +415,6 @@ static u8 room_behind(const struct tn_entry *c, u64 end, u8 behind)
     for (s32 i; behind && (i = tn_state_overlap(c->st, end, behind, 0, -1)) >= 0;)
         behind = (u8)(TN_MAX(c->st->site[i].addr, end) - end);
     return behind;
-}
-
-static u64 begin_of(const struct tn_wish *w)
-{
-    return w->patch->addr + w->bias;
 }
 
 /* Where the last of the ways that there are begins: what ends before leaves it one. */

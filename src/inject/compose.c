@@ -644,15 +644,44 @@ static int make_handler(struct tn_entry *c, struct near *near, u32 nnear, const 
     return tn_brain_write(c, *ret, n->text, code, sizeof(code));
 }
 
-static int take_signals(struct tn_entry *c, u64 handler)
+/* Once every call that touches a mask or a handler is hooked. `handler`: 0, as long as it is not made. */
+static int take_signals(struct tn_entry *c, u64 handler, bool breaks)
 {
     u64 back, agent = tn_state_region(c->st, TN_REGION_AGENT_TEXT, 0)->addr;
     int r = tn_agent_export("tn_agent_sigreturn", &back);
 
     tn_brain_step("signals");
-    return r < 0 ? r
-                 : tn_brain_order(c, TN_ORDER_SIGNALS, 0, handler, agent + back,
-                                  TN_MAX(c->spec->wait_ms, SIGNALS_MS), NULL, 0, NULL, 0, NULL, 0);
+    if (r == 0 && breaks)
+        r = tn_brain_order(c, TN_ORDER_SIGNALS, (u32)TN_SIGNALS_BREAKS, handler, agent + back,
+                           TN_MAX(c->spec->wait_ms, SIGNALS_MS), NULL, 0, NULL, 0, NULL, 0);
+    return r < 0 ? r : tn_loads_take(c, handler, agent + back);
+}
+
+/* Where there is one already, it stays. */
+static int want_handler(struct tn_entry *c, struct near *near, u32 nnear, const struct tn_proc *facts,
+                        bool breaks, bool lost, u64 *ret)
+{
+    struct tn_error why = {}, *err = c->err;
+    int r = 0;
+
+    *ret = c->st->signals == TN_SIGNALS_ON ? c->st->signals_entry : 0;
+    if (lost)
+        tn_loads_refuse(c, TN_READS_UNHOOKED);
+    if (!tn_loads_allowed(facts))
+        tn_loads_refuse(c, TN_READS_FILTERED);
+    if (breaks && lost)
+        return tn_fail(c->err, -ENOSPC, "no_room_near", "the memory near the code is full");
+    if (*ret || (!breaks && c->reads != TN_READS_LOADS))
+        return 0;
+    c->err = breaks ? err : &why;
+    r = make_handler(c, near, nnear, facts, ret);
+    c->err = err;
+    if (r == 0 || breaks)
+        return r;
+    tn_loads_refuse(c, r == -EPERM     ? TN_READS_FILTERED
+                       : r == -ENOTSUP ? TN_READS_THREADS
+                                       : TN_READS_UNHOOKED);
+    return 0;
 }
 
 /*
@@ -706,6 +735,7 @@ int tn_compose_links(struct tn_entry *c, const struct tn_prog_slot *prog, const 
     u32 nnear = 0, rounds = 0, left = c->nwishes;
     struct marks marks = {};
     bool begun = false;
+    bool breaks = tn_plan_breaks(c) && !(c->st->signals_set & TN_SIGNALS_BREAKS);
     struct tn_tramp_in common;
     struct near near[4];
     u8 head[HEAD];
@@ -724,6 +754,7 @@ int tn_compose_links(struct tn_entry *c, const struct tn_prog_slot *prog, const 
         struct group g = {.phase = (enum phase)(step / rounds), .round = step % rounds, .place = place};
         u32 before = left;
         u64 handler = 0;
+        bool take;
 
         for (u32 i = 0; i < c->nwishes && r == 0; i++) {
             const struct tn_wish *w = &c->wish[i];
@@ -736,10 +767,10 @@ int tn_compose_links(struct tn_entry *c, const struct tn_prog_slot *prog, const 
             req.vfork_done |= g.n > n && w->common && tn_wants(&tn_wanted_vforks, w->patch->nr);
             left--;
         }
-        if (r == 0 && step == 0 && tn_plan_breaks(c) && c->st->signals != TN_SIGNALS_ON)
-            r = g.lost ? tn_fail(c->err, -ENOSPC, "no_room_near", "the memory near the code is full")
-                       : make_handler(c, near, nnear, facts, &handler);
-        if (r < 0 || (left == before && !handler))
+        if (r == 0 && step == 0)
+            r = want_handler(c, near, nnear, facts, breaks, g.lost, &handler);
+        take = step == 0 && (breaks || c->reads != TN_READS_NONE);
+        if (r < 0 || (left == before && !take))
             continue;
         r = tn_brain_flush(c);
         if (r == 0)
@@ -750,8 +781,8 @@ int tn_compose_links(struct tn_entry *c, const struct tn_prog_slot *prog, const 
         tn_brain_step("install");
         begun = true;
         r = install_all(c, &req, place, g.n, left > 0, ret);
-        if (r == 0 && handler)
-            r = take_signals(c, handler);
+        if (r == 0 && take)
+            r = take_signals(c, handler, breaks);
     }
     /* A link stands whole or not at all. */
     if (r < 0 && begun)

@@ -83,7 +83,8 @@ static bool hands_end(struct tn_hands *h, enum errand errand, bool last)
 
 static bool half_done(const struct tn_state *st)
 {
-    return st->changing || st->lent.tid || st->leaving || st->signals == TN_SIGNALS_CHANGING;
+    return st->changing || st->lent.tid || st->leaving || st->signals == TN_SIGNALS_CHANGING ||
+           st->signals_adding;
 }
 
 static void run_hands(struct tn_hands *h, enum errand errand)

@@ -2,6 +2,7 @@
 /* Tasks from the broker and orders from an injector, checked and carried out; see hands.h and order.h. */
 #include "inject/hands.h"
 #include "inject/filter.h"
+#include "rt/signals.h"
 #include "rt/syscalls.h"
 
 #include <errno.h>
@@ -186,7 +187,8 @@ static int order_borrow(struct tn_hands *h, u32 wait_ms, struct tn_borrow_facts 
     return 0;
 }
 
-static int order_signals(struct tn_hands *h, u64 entry, u64 restorer, u32 wait_ms, struct tn_error *err)
+static int order_signals(struct tn_hands *h, u64 entry, u64 restorer, u64 set, u32 wait_ms,
+                         struct tn_error *err)
 {
     const struct tn_region *text = NULL, *agent = tn_state_region(h->st, TN_REGION_AGENT_TEXT, 0);
 
@@ -194,9 +196,10 @@ static int order_signals(struct tn_hands *h, u64 entry, u64 restorer, u32 wait_m
         if (h->st->region[i].kind == TN_REGION_NEAR_TEXT &&
             entry - h->st->region[i].addr < h->st->region[i].len)
             text = &h->st->region[i];
-    if (!text || !agent || restorer - agent->addr >= agent->len || h->borrowed)
+    if (!text || !agent || (set & ~(TN_SIGNALS_BREAKS | TN_SIGNALS_LOADS)) ||
+        restorer - agent->addr >= agent->len || h->borrowed)
         return tn_fail(err, -EPROTO, "bad_order", "the injector asked for an impossible handler");
-    return tn_hands_signals_on(h, entry, restorer, wait_ms, err);
+    return tn_hands_signals_on(h, entry, restorer, set, wait_ms, err);
 }
 
 static int serve_order(struct tn_hands *h, struct tn_order *o, u8 *body, u64 len, int *fds, u32 nfds, int job)
@@ -249,7 +252,7 @@ static int serve_order(struct tn_hands *h, struct tn_order *o, u8 *body, u64 len
         nextra = sizeof(facts.install);
         break;
     case TN_ORDER_SIGNALS:
-        reply.err = order_signals(h, o->a, o->b, (u32)TN_MIN(o->c, 600000ull), &reply.why);
+        reply.err = order_signals(h, o->a, o->b, o->n, (u32)TN_MIN(o->c, 600000ull), &reply.why);
         break;
     case TN_ORDER_UNLINK:
         reply.err = h->borrowed ? -EPROTO : tn_hands_unlink(h, (u32)o->a, &prog, &reply.why);

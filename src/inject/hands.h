@@ -60,10 +60,13 @@ void tn_counter_lower(struct tn_hands *h, u32 index);
 void tn_counter_forget(struct tn_hands *h, u32 index);
 void tn_counter_lower_all(struct tn_hands *h);
 void tn_counter_repair(struct tn_hands *h);
-/* signals.c: SIGTRAP becomes ours, and the host's again; a breakpoint is told to its handler before it stands,
+/* signals.c: signals become ours (`set`), and the host's again; a breakpoint is told to its handler before it stands,
    and forgotten when its code is gone. −EAGAIN "sigtrap_blocked"; of off: all stays as it is. */
-int tn_hands_signals_on(struct tn_hands *h, u64 entry, u64 restorer, u32 wait_ms, struct tn_error *err);
+int tn_hands_signals_on(struct tn_hands *h, u64 entry, u64 restorer, u64 set, u32 wait_ms,
+                        struct tn_error *err);
 int tn_hands_signals_off(struct tn_hands *h, u32 wait_ms);
+/* What hands that were killed were changing. */
+void tn_hands_signals_repair(struct tn_hands *h, u32 wait_ms);
 /* … of a dead holder, or of a parent whose copy this process is, whose bytes have been put back. */
 void tn_hands_signals_inherited(struct tn_hands *h, const struct tn_maps *maps);
 int tn_hands_break_add(struct tn_hands *h, u64 addr, u64 enter);

@@ -129,6 +129,9 @@ int tn_inject_finish(struct tn_inject *inj, int fd, struct tn_attach_result *ret
 bool tn_inject_knows(const struct tn_inject *inj, pid_t pid);
 /* Is there a broker's marker in its memory, also of one whose copy this is? */
 bool tn_inject_marked(pid_t pid);
+/* How programs in it read its memory: enum tn_reads (rt/signals.h), as the process's own memory tells. −ENOENT: it has not been
+   entered. */
+int tn_inject_reads(pid_t pid);
 /* Nothing of ours is wanted in it: its guardian goes. */
 void tn_inject_leave(struct tn_inject *inj, pid_t pid);
 

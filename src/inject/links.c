@@ -28,7 +28,7 @@
 #include <sys/syscall.h>
 #include <time.h>
 
-#define SIGNALS_WAIT_MS 1000u /* for a thread that gives SIGTRAP back */
+#define SIGNALS_WAIT_MS 1000u /* for a thread that gives signals back */
 
 const struct tn_region *tn_state_region(const struct tn_state *st, u32 kind, u32 id)
 {
@@ -139,7 +139,7 @@ static int check_place(struct tn_hands *h, const struct tn_maps *maps, const str
     if (!v)
         return tn_fail(err, -ENOENT, "not_mapped", "the code at 0x%llx of process %d is not there any more",
                        (unsigned long long)c->addr, st->pid);
-    if ((trap && (hookless || st->signals != TN_SIGNALS_ON)) ||
+    if ((trap && (hookless || !(st->signals_set & TN_SIGNALS_BREAKS))) ||
         c->len > sizeof(((struct tn_undo *)0)->orig) || c->ninsns > 16 || !v->ino || !(v->prot & PROT_EXEC) ||
         c->len + (u64)c->depends > v->end - c->addr || c->from[0] == 0xcc || !leads_to_ours(st, p) ||
         p->site >= (s32)TN_STATE_SITES || p->slot >= (s32)TN_STATE_HOOKS || p->region >= TN_STATE_REGIONS ||
@@ -663,7 +663,7 @@ static void unlink_hook(struct tn_hands *h, u32 index)
 }
 
 /* The last link of a process takes the patches with it that served all links: vfork's call sites, and calls that touch
-   masks and handlers, once SIGTRAP is the host's again. Where that cannot be now, they stay. */
+   masks and handlers, once all signals are the host's again. Where that cannot be now, they stay. */
 static u32 common_sites(struct tn_hands *h, u32 *ret_sites)
 {
     struct tn_state *st = h->st;
@@ -786,8 +786,8 @@ int tn_hands_repair(struct tn_hands *h)
             (st->site[i].state == TN_SITE_PATCHED && !st->site[i].common && !st->site[i].nhooks))
             sites[n++] = i;
     r = n ? restore(h, sites, n, true, NULL) : 0;
-    if (r == 0 && st->signals == TN_SIGNALS_CHANGING)
-        tn_hands_signals_off(h, SIGNALS_WAIT_MS);
+    if (r == 0)
+        tn_hands_signals_repair(h, SIGNALS_WAIT_MS);
     n = r == 0 ? common_sites(h, sites) : 0;
     r = n ? restore(h, sites, n, true, NULL) : r;
     if (r == 0)

@@ -392,6 +392,7 @@ static int plan_new(struct tn_entry *c, struct source *s, u64 offset, u32 kind, 
     if (r < 0)
         return r;
     if (kind == TN_PLACE_SYSENTER || kind == TN_PLACE_SYSEXIT) {
+        p->go = tn_module_is_go(s->m);
         for (u32 i = 0; i < tn_module_ncode(s->m) && r == 0; i++)
             r = add_syscalls(ret, tn_module_code_at(s->m, i), (enum tn_place_kind)kind, offset);
         /* The file's addresses are relative to this one's place in the file. */
@@ -909,6 +910,8 @@ static bool of_brokers(const struct tn_entry *c, u64 addr)
 {
     struct tn_range list[TN_PROC_OURS_MAX];
 
+    if (tn_stub_left(c->pid, addr))
+        return true;
     for (u32 i = 0; i < c->st->nregions; i++)
         if (addr - c->st->region[i].addr < c->st->region[i].len)
             return true;
@@ -1133,8 +1136,8 @@ static int no_breaks(struct tn_entry *c, const char *name, u64 addr, const char 
 /* `mov $15,%rax; syscall`, to which handlers return and nobody jumps. */
 static const struct tn_patch *restorer(struct tn_entry *c, const struct tn_vma *v, u64 bias, u64 addr)
 {
-    static const u8 code[] = {0x48, 0xc7, 0xc0, TN_GUARD_rt_sigreturn, 0, 0, 0, 0x0f, 0x05};
-    const u8 len = sizeof(code) - 2;
+    static const u8 code[] = TN_RESTORER;
+    const u8 len = TN_RESTORER_CALL;
     s32 site;
     u8 now[sizeof(code)];
     struct tn_patch *p;
@@ -1173,6 +1176,8 @@ static int guard_file(struct tn_entry *c, const struct tn_vma *v, const struct t
 
         if (patch->nr != TN_NR_UNKNOWN && !tn_guarded(patch->nr))
             continue;
+        if (p->go && !tn_plan_breaks(c)) /* not worth it for loads */
+            return no_breaks(c, name, patch->addr, "a guard may have no room on a stack of Go's");
         if (patch->refused && patch->nr == TN_GUARD_rt_sigreturn) {
             const struct tn_patch *back = restorer(c, v, bias, patch->addr);
 

@@ -38,7 +38,7 @@
     R(CALLS, "numbers of system calls under way")                                                            \
     R(MARKS, "calls that are left by tail jumps")                                                            \
     R(STACKS, "stacks of our own, for hooks where the host's may be full")                                   \
-    R(SIGNALS, "what the host believes of SIGTRAP, and breakpoints")                                         \
+    R(SIGNALS, "what the host believes of signals that are ours, and breakpoints")                           \
     R(STUB, "code that makes calls for us, see stub.c")                                                      \
     R(SCRATCH, "messages with descriptors, while they are passed")                                           \
     R(MAP, "memory of map `id`")                                                                             \
@@ -155,9 +155,10 @@ struct tn_state {
     s32 pid;
     u32 held; /* enum tn_held */
     u64 start_time;
-    u32 vfork_done; /* vfork-like sites are patched */
-    u32 signals;    /* enum tn_signals_on: SIGTRAP is ours, and breakpoints may stand */
-    u64 signals_entry;
+    u32 vfork_done;                 /* vfork-like sites are patched */
+    u32 signals;                    /* enum tn_signals_on: some are ours (rt/signals.h) */
+    u64 signals_entry, signals_set; /* … which: breakpoints may stand, loads may fault */
+    u64 signals_adding;             /* … which are to be, and may be so half */
     u32 changing; /* bytes are being changed: 1, or 2 + the index of the link that is being made */
     u32 leaving,
         pad2; /* 1 + the index of a link that is to be taken away: an order that is not given twice */
@@ -205,15 +206,16 @@ struct tn_mark {
 /* -------------------------------------------------------------------------------- orders */
 
 /* O(NAME, request): what follows struct tn_order. */
-#define TN_ORDERS(O)                                                                                                 \
-    O(HELLO)  /* → the state's descriptor */                                                                       \
-    O(BORROW) /* a = wait_ms → struct tn_borrow_facts */                                                           \
-    O(MAP)    /* a = program to keep, struct tn_map_req[n], descriptors; all or nothing */                           \
-    O(RETURN) /* the borrowed thread goes on */                                                                      \
-    O(WRITE)  /* n × (struct tn_write, bytes): into memory of ours that nothing leads to yet */                     \
+#define TN_ORDERS(O)                                                                                                    \
+    O(HELLO)  /* → the state's descriptor */                                                                          \
+    O(BORROW) /* a = wait_ms → struct tn_borrow_facts */                                                              \
+    O(MAP)    /* a = program to keep, struct tn_map_req[n], descriptors; all or nothing */                              \
+    O(RETURN) /* the borrowed thread goes on */                                                                         \
+    O(WRITE)  /* n × (struct tn_write, bytes): into memory of ours that nothing leads to yet */                        \
     O(INSTALL) /* struct tn_install_req, struct tn_place_req[n] → struct tn_install_facts; a link of many        \
                   places takes several */ \
-    O(SIGNALS) /* a = handler, b = where it returns to, c = ms: SIGTRAP becomes ours, its calls being guarded */     \
+    O(SIGNALS) /* n = which (32 bits of a set), a = handler, b = where it returns to, c = ms: they become ours, calls \
+                  being guarded */ \
     O(UNLINK) /* a = link: what has been installed of it is taken back */                                            \
     O(TAKE) /* a = PROC region of a dead holder, struct tn_undo[n]: bytes put back; b = 1: the last, marker        \
                  cleared */ \
@@ -387,6 +389,7 @@ struct tn_planned {
     u32 entry;         /* something begins there, if only by unwind information */
     u32 no_puns;       /* asked for where punned jumps could not be had */
     u32 refused; /* of a link that takes what can be hooked: this cannot, for the reason that `tactic` tells */
+    u32 go;      /* of system calls: the file is Go's, whose stacks are small */
     char symbol[128], tactic[32];
     struct tn_patch patch[];
 };

@@ -1,21 +1,25 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * SIGTRAP becomes ours while breakpoints stand in a process, and the host's again afterwards (rt/signals.h, agent/signals.c).
+ * Signals become ours while breakpoints stand in a process, or loads of its memory may fault, and the host's again afterwards
+ * (rt/signals.h, agent/signals.c).
  *
  *   on    every call that touches a handler or a mask is guarded already (look.c) ── from here on those who come wait
  *         ── awake threads held, none of them in front of such a call ── one lends itself: all handlers read, ours
- *         installed, SIGTRAP taken out of the masks of the others, and out of those of threads ── go on
- *   off   bytes of breakpoints are back and nobody's trap is under way ── the same, the other way round: handlers and masks
- *         as the host believes them ── guards go
+ *         installed, what is ours taken out of the masks of the others, and out of those of threads ── go on
+ *   off   bytes of breakpoints are back and nobody's trap is under way; no program runs that loads so ── the same, the other
+ *         way round: handlers and masks as the host believes them ── guards go
  *
- * A breakpoint that is met while SIGTRAP is blocked kills. A thread that is held and blocks it goes on without, and believes
+ * What is needed later is added to what is ours already in the same way, while the rest goes on being ours.
+ *
+ * A breakpoint that is met while SIGTRAP is blocked kills, and so does a load that faults while SIGSEGV is. A thread that is
+ * held and blocks it goes on without, and believes
  * it still; so does one that sleeps and may be interrupted. Another sleeper cannot be helped, nor one of whom it is not known (a
  * sleep with a mask of its own has another one for afterwards): it is waited for, and then refused by name. What frames of handlers
  * hold is seen when they return. Where no thread can
  * be borrowed for `off`, handler and guards stay, which is a process that runs as before.
  *
  * What the process believes is written down in its own memory (tn_signals) before the first handler is changed: hands
- * that are killed half-way are followed by others that go `off`.
+ * that are killed half-way are followed by others that go `off`, for all that was being changed.
  */
 #include "rt/signals.h"
 #include "inject/hands.h"
@@ -72,11 +76,11 @@ static u64 mask_of_sleep(const struct tn_hands *h, s64 nr, const u64 arg[6])
     }
 }
 
-static bool sleep_blocks(const struct tn_hands *h, s64 nr, const u64 arg[6])
+static bool sleep_blocks(const struct tn_hands *h, s64 nr, const u64 arg[6], u64 set)
 {
     u64 at = mask_of_sleep(h, nr, arg), mask = 0;
 
-    return at && (tn_tracee_read(&h->t, at, &mask, sizeof(mask)) < 0 || mask & TN_SIGTRAP_BIT);
+    return at && (tn_tracee_read(&h->t, at, &mask, sizeof(mask)) < 0 || mask & set);
 }
 
 /* May it be about to make a call that a guard has let pass? */
@@ -95,7 +99,7 @@ static bool before_call(const struct tn_hands *h, u64 pc)
 
 enum verdict { FINE, LATER, BLOCKS };
 
-static enum verdict look_at_held(struct tn_hands *h, const struct tn_thread *th, bool masks)
+static enum verdict look_at_held(struct tn_hands *h, const struct tn_thread *th, u64 set)
 {
     struct user_regs_struct regs;
 
@@ -108,23 +112,23 @@ static enum verdict look_at_held(struct tn_hands *h, const struct tn_thread *th,
         return LATER;
     const u64 arg[6] = {regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9};
 
-    return masks && (s64)regs.orig_rax >= 0 && sleep_blocks(h, (s64)regs.orig_rax, arg) ? BLOCKS : FINE;
+    return set && (s64)regs.orig_rax >= 0 && sleep_blocks(h, (s64)regs.orig_rax, arg, set) ? BLOCKS : FINE;
 }
 
 /* Asleep, and left so if all can be seen from outside. */
 static enum verdict look_at_sleeper(struct tn_hands *h, struct tn_thread *th,
-                                    const struct tn_doing_what *what, bool masks, bool *ret_held)
+                                    const struct tn_doing_what *what, u64 set, bool *ret_held)
 {
     struct tn_status st;
 
     *ret_held = false;
-    if (tn_tracee_vforks(what->nr) && masks)
+    if (tn_tracee_vforks(what->nr) && set)
         return LATER; /* whoever runs in its memory */
-    if (!masks)
+    if (!set)
         return FINE;
     if (tn_status_read(th->pid, th->tid, &st) < 0)
         return FINE;
-    if (!mask_of_sleep(h, what->nr, what->arg) && !(st.sigblk & TN_SIGTRAP_BIT))
+    if (!mask_of_sleep(h, what->nr, what->arg) && !(st.sigblk & set))
         return FINE;
     if (!tn_restartable(h->t.pid, what, h->t.seccomp))
         return BLOCKS;
@@ -136,9 +140,9 @@ static enum verdict look_at_sleeper(struct tn_hands *h, struct tn_thread *th,
 
 /*
  * Every awake thread held in front of no guarded call; the sleepers asleep in calls of which all is known. −EAGAIN: not now.
- * `masks`: SIGTRAP must be blocked by nobody.
+ * `set`: what nobody must be left to block; 0: masks do not matter.
  */
-static int hold_all(struct tn_hands *h, bool masks)
+static int hold_all(struct tn_hands *h, u64 set)
 {
     int r = tn_tracee_gather(&h->t, false, NULL);
 
@@ -162,7 +166,7 @@ static int hold_all(struct tn_hands *h, bool masks)
                 th->state = TN_TH_GONE;
                 break;
             case TN_DOING_SLEEPS:
-                worst = look_at_sleeper(h, th, &what, masks, &held);
+                worst = look_at_sleeper(h, th, &what, set, &held);
                 all &= !held;
                 break;
             case TN_DOING_RUNS:
@@ -182,7 +186,7 @@ static int hold_all(struct tn_hands *h, bool masks)
                 continue;
             if (th->tid != h->b.tid)
                 tn_tracee_mend_result(&h->t, th);
-            v = look_at_held(h, th, masks);
+            v = look_at_held(h, th, set);
             if (v == LATER && th->tid != h->t.keep && th->tid != h->b.tid) {
                 tn_tracee_resume(&h->t, th);
                 all = false;
@@ -267,50 +271,118 @@ static bool returns_guarded(const struct tn_hands *h, const struct tn_sigaction 
     return false;
 }
 
-static int change_on(struct tn_hands *h, u64 scratch, u64 entry, u64 restorer, struct tn_error *err)
+/* What is kept of handlers, as far as it is written down before they are changed. */
+#define KEPT (offsetof(struct tn_signals, child) - offsetof(struct tn_signals, taken))
+
+static int read_kept(struct tn_hands *h, u64 at, struct tn_signals *s)
 {
-    u64 at = region(h)->addr, proc = tn_state_region(h->st, TN_REGION_PROC, 0)->addr, which = TN_SIGTRAP_BIT;
+    return tn_tracee_read(&h->t, at + offsetof(struct tn_signals, taken), &s->taken, KEPT);
+}
+
+static int write_kept(struct tn_hands *h, u64 at, const struct tn_signals *s)
+{
+    return put(h, at, offsetof(struct tn_signals, taken), &s->taken, KEPT);
+}
+
+/* The action of a signal as the host believes it, given the kernel's. */
+static struct tn_sigaction as_believed(const struct tn_signals *s, u32 sig, struct tn_sigaction act)
+{
+    enum tn_ours row = tn_ours_row(sig);
+
+    if (row < TN_OURS_COUNT && s->taken & TN_SIG_BIT(sig) && act.handler == s->entry)
+        return s->action[row];
+    if (act.handler == s->entry)
+        act.handler = s->host[sig];
+    act.mask |= s->masked[sig];
+    return act;
+}
+
+/* What the kernel is to have of it. */
+static struct tn_sigaction as_taken(struct tn_signals *s, u32 sig, struct tn_sigaction believed)
+{
+    enum tn_ours row = tn_ours_row(sig);
+
+    s->masked[sig] = s->host[sig] = 0;
+    if (row < TN_OURS_COUNT && s->taken & TN_SIG_BIT(sig)) {
+        s->action[row] = believed;
+        return tn_signals_action(s->entry, s->restorer, &believed);
+    }
+    s->masked[sig] = believed.mask & s->taken;
+    if (s->masked[sig] && believed.handler > 1) {
+        s->host[sig] = believed.handler;
+        believed.handler = s->entry;
+    }
+    believed.mask &= ~s->taken;
+    return believed;
+}
+
+/*
+ * `taken`: what is to be ours from now on. What is kept is written down before what becomes ours is changed, and after what
+ * becomes the host's again has been: at any time it tells, with the kernel's actions, what the host believes. When nothing is
+ * ours any more it is left, and void.
+ */
+static int change_actions(struct tn_hands *h, u64 scratch, u64 at, u64 taken, struct tn_signals *s,
+                          struct tn_error *err)
+{
     struct tn_sigaction act[65], to[65];
-    u64 host[65] = {0}, masked = 0;
+    u64 which = 0, all = s->taken | taken;
+    bool more = taken & ~s->taken;
     int r = read_actions(h, scratch, act);
 
-    if (r < 0)
-        return r;
-    memcpy(to, act, sizeof(to));
-    for (u32 sig = 1; sig <= 64; sig++) {
-        if (!returns_guarded(h, &act[sig]))
+    for (u32 sig = 1; r == 0 && sig <= 64; sig++) {
+        if (taken && !returns_guarded(h, &act[sig]) && act[sig].handler != s->entry)
             return tn_fail(
                 err, -ENOTSUP, "signals_not_ours",
                 "no five-byte jump fits, and no breakpoint can stand in process %d: its handler of signal %u "
                 "returns by code at 0x%llx that is not known",
                 h->t.pid, sig, (unsigned long long)act[sig].restorer);
-        if (sig == TN_SIGTRAP || !(act[sig].mask & TN_SIGTRAP_BIT))
-            continue;
-        masked |= 1ull << (sig - 1);
-        which |= 1ull << (sig - 1);
-        to[sig].mask &= ~TN_SIGTRAP_BIT;
-        if (act[sig].handler > 1) {
-            host[sig] = act[sig].handler;
-            to[sig].handler = entry;
+        to[sig] = as_believed(s, sig, act[sig]);
+    }
+    s->taken = taken;
+    for (u32 sig = 1; r == 0 && sig <= 64; sig++) {
+        /* One whose handler the host has never believed anything else of, and that is none of ours, is left alone. */
+        bool was = all & TN_SIG_BIT(sig) || s->masked[sig] || to[sig].mask & taken;
+
+        if (was) {
+            to[sig] = as_taken(s, sig, to[sig]);
+            which |= TN_SIG_BIT(sig);
         }
     }
-    to[TN_SIGTRAP] = tn_signals_action(entry, restorer, &act[TN_SIGTRAP]);
-    r = put(h, at, offsetof(struct tn_signals, proc), &proc, sizeof(proc));
-    r = r < 0 ? r : put(h, at, offsetof(struct tn_signals, entry), &entry, sizeof(entry));
-    r = r < 0 ? r : put(h, at, offsetof(struct tn_signals, restorer), &restorer, sizeof(restorer));
-    r = r < 0 ? r : put(h, at, offsetof(struct tn_signals, action), &act[TN_SIGTRAP], sizeof(*act));
-    r = r < 0 ? r : put(h, at, offsetof(struct tn_signals, host), host, sizeof(host));
-    r = r < 0 ? r : put(h, at, offsetof(struct tn_signals, masked), &masked, sizeof(masked));
-    return r < 0 ? r : write_actions(h, scratch, to, which);
+    if (r == 0 && more)
+        r = write_kept(h, at, s);
+    if (r == 0)
+        r = write_actions(h, scratch, to, which);
+    return r == 0 && !more && taken ? write_kept(h, at, s) : r;
 }
 
-/* Who blocks it goes on without, and believes it still. What is known from an earlier time is void. */
-static int take_masks(struct tn_hands *h)
+static int change_on(struct tn_hands *h, u64 scratch, u64 entry, u64 restorer, u64 add, struct tn_error *err)
+{
+    u64 at = region(h)->addr;
+    _free_ struct tn_signals *s = calloc(1, sizeof(*s));
+    int r = s ? 0 : -ENOMEM;
+
+    if (r == 0 && h->st->signals_set)
+        r = read_kept(h, at, s);
+    if (r < 0)
+        return r;
+    s->taken = h->st->signals_set;
+    s->proc = (const struct tn_proc *)tn_state_region(h->st, TN_REGION_PROC, 0)->addr;
+    s->entry = entry;
+    s->restorer = restorer;
+    return change_actions(h, scratch, at, s->taken | add, s, err);
+}
+
+/* Who blocks what is added goes on without, and believes it still. What is known from an earlier time, when nothing was
+   ours, is void. */
+static int take_masks(struct tn_hands *h, u64 add)
 {
     u64 at = region(h)->addr, zero = 0;
     _free_ struct tn_sig_thread *known = calloc(TN_SIG_THREADS, sizeof(*known));
     int r = known ? 0 : -ENOMEM;
 
+    if (r == 0 && h->st->signals_set)
+        r = tn_tracee_read(&h->t, at + offsetof(struct tn_signals, thread), known,
+                           TN_SIG_THREADS * sizeof(*known));
     for (u32 pass = 0; pass < 2; pass++) {
         for (u32 i = 0; i < h->t.n && r == 0; i++) {
             struct tn_thread *th = &h->t.th[i];
@@ -325,21 +397,23 @@ static int take_masks(struct tn_hands *h)
                 continue;
             mask = lent ? h->b.mask : mask;
             tp = lent ? h->b.regs.fs_base : regs.fs_base;
-            if (!(mask & TN_SIGTRAP_BIT))
+            if (!(mask & add))
                 continue;
             if (pass) {
-                mask &= ~TN_SIGTRAP_BIT;
+                mask &= ~add;
                 if (lent)
                     h->b.mask = mask;
                 else
                     tn_ptrace(&h->t, PTRACE_SETSIGMASK, th->tid, sizeof(mask), &mask);
                 continue;
             }
-            for (k = TN_SLOT_HASH(tp); n < TN_SIG_PROBES && known[k % TN_SIG_THREADS].tp; n++)
+            for (k = TN_SLOT_HASH(tp);
+                 n < TN_SIG_PROBES && known[k % TN_SIG_THREADS].tp && known[k % TN_SIG_THREADS].tp != tp; n++)
                 k++;
             if (n == TN_SIG_PROBES)
                 return -EAGAIN;
-            known[k % TN_SIG_THREADS] = (struct tn_sig_thread){.tp = tp, .blocked = 1};
+            known[k % TN_SIG_THREADS].tp = tp;
+            known[k % TN_SIG_THREADS].blocked |= mask & add;
         }
         if (!pass && r == 0)
             r = put(h, at, offsetof(struct tn_signals, thread), known, TN_SIG_THREADS * sizeof(*known));
@@ -352,8 +426,9 @@ static int take_masks(struct tn_hands *h)
 
 /* ---------------------------------------------------------------------------------------------------- off */
 
-/* Masks as their threads believe them: of those that are held, and of sleepers that may be interrupted. */
-static void give_masks(struct tn_hands *h, u64 signals)
+/* Masks as their threads believe them: of those that are held, and of sleepers that may be interrupted. `set`: what is given
+   back. */
+static void give_masks(struct tn_hands *h, u64 signals, u64 set)
 {
     _free_ struct tn_sig_thread *known = calloc(TN_SIG_THREADS, sizeof(*known));
 
@@ -361,7 +436,7 @@ static void give_masks(struct tn_hands *h, u64 signals)
                                  TN_SIG_THREADS * sizeof(*known)) < 0)
         return;
     for (u32 i = 0; i < TN_SIG_THREADS; i++)
-        if (known[i].tp && known[i].blocked)
+        if (known[i].tp && known[i].blocked & set)
             goto some;
     return;
 some:
@@ -388,54 +463,75 @@ some:
         if (!lent)
             tn_tracee_mend_result(&h->t, th);
         for (u32 k = 0; k < TN_SIG_THREADS; k++) {
-            if (known[k].tp != (lent ? h->b.regs.fs_base : regs.fs_base) || !known[k].tp || !known[k].blocked)
+            u64 blocked = known[k].blocked & set;
+
+            if (known[k].tp != (lent ? h->b.regs.fs_base : regs.fs_base) || !known[k].tp || !blocked)
                 continue;
-            mask |= TN_SIGTRAP_BIT;
+            mask |= blocked;
             if (lent)
-                h->b.mask |= TN_SIGTRAP_BIT;
+                h->b.mask |= blocked;
             else
                 tn_ptrace(&h->t, PTRACE_SETSIGMASK, th->tid, sizeof(mask), &mask);
-            if (known[k].pending)
-                syscall(SYS_tgkill, h->t.pid, th->tid, SIGTRAP);
+            for (u32 row = 0; row < TN_OURS_COUNT; row++) {
+                u32 sig = tn_ours_nr((enum tn_ours)row);
+
+                if (known[k].pending & blocked & TN_SIG_BIT(sig))
+                    syscall(SYS_tgkill, h->t.pid, th->tid, sig);
+            }
+            known[k].blocked &= ~set;
+            known[k].pending &= ~set;
         }
     }
+    put(h, signals, offsetof(struct tn_signals, thread), known, TN_SIG_THREADS * sizeof(*known));
 }
 
-static int change_off(struct tn_hands *h, u64 scratch, u64 at)
+/* No load may fault from here on: reads take the slower way. −EAGAIN: a run is under way that may have begun one. A run that
+   was abandoned counts too, until its thread has another. */
+static int end_loads(struct tn_hands *h, u64 at)
+{
+    _free_ struct tn_private *p = malloc(sizeof(*p));
+    struct tn_proc proc;
+    u64 loads, addr, zero = 0;
+    int r =
+        p ? tn_tracee_read(&h->t, at + offsetof(struct tn_signals, loads), &loads, sizeof(loads)) : -ENOMEM;
+
+    if (r < 0 || !loads)
+        return r;
+    r = put(h, at, offsetof(struct tn_signals, loads), &zero, sizeof(zero));
+    r = r < 0 ? r : tn_tracee_read(&h->t, at + offsetof(struct tn_signals, proc), &addr, sizeof(addr));
+    r = r < 0 ? r : tn_tracee_read(&h->t, addr, &proc, sizeof(proc));
+    r = r < 0 ? r : tn_tracee_read(&h->t, (u64)proc.priv, p, sizeof(*p));
+    if (r < 0)
+        return r;
+    for (u32 i = 0; i < TN_SLOT_COUNT; i++)
+        if (p->slot[i].sp)
+            return -EAGAIN;
+    for (u32 i = 0; i < TN_SLOT_OVERFLOW; i++)
+        if (p->overflow[i].sp)
+            return -EAGAIN;
+    return 0;
+}
+
+/* `set` is the host's again. */
+static int change_off(struct tn_hands *h, u64 scratch, u64 at, u64 set)
 {
     _free_ struct tn_signals *s = malloc(sizeof(*s));
-    struct tn_sigaction act[65];
-    u64 which = 0;
-    int r = s ? tn_tracee_read(&h->t, at, s, offsetof(struct tn_signals, child)) : -ENOMEM;
+    int r = s ? read_kept(h, at, s) : -ENOMEM;
 
-    r = r < 0 ? r : read_actions(h, scratch, act);
-    for (u32 sig = 1; r == 0 && sig <= 64; sig++) {
-        u64 bit = 1ull << (sig - 1);
-
-        if (sig == TN_SIGTRAP && act[sig].handler == s->entry) {
-            act[sig] = s->action;
-            which |= bit;
-        } else if (s->masked & bit) {
-            act[sig].mask |= TN_SIGTRAP_BIT;
-            if (act[sig].handler == s->entry)
-                act[sig].handler = s->host[sig];
-            which |= bit;
-        }
-    }
-    return r < 0 ? r : write_actions(h, scratch, act, which);
+    return r < 0 ? r : change_actions(h, scratch, at, s->taken & ~set, s, NULL);
 }
 
 /* ------------------------------------------------------------------------------------------- from one to the other */
 
 /* One thread makes calls for us, all others are held, and who comes to a guarded call waits. */
-static int begin(struct tn_hands *h, u64 signals, bool masks, u32 wait_ms, struct tn_error *err)
+static int begin(struct tn_hands *h, u64 signals, u64 set, u32 wait_ms, struct tn_error *err)
 {
     int r = borrow(h, wait_ms, err);
 
     if (r == 0)
         r = set_on(h, signals, TN_SIGNALS_CHANGING);
     if (r == 0)
-        r = hold_all(h, masks);
+        r = hold_all(h, set);
     return r;
 }
 
@@ -456,35 +552,52 @@ static bool again(int r)
     return r == -EAGAIN || r == -ETIMEDOUT;
 }
 
-int tn_hands_signals_on(struct tn_hands *h, u64 entry, u64 restorer, u32 wait_ms, struct tn_error *err)
+static int take(struct tn_hands *h, u64 scratch, u64 entry, u64 restorer, u64 add, struct tn_error *err)
+{
+    const struct tn_region *proc = tn_state_region(h->st, TN_REGION_PROC, 0);
+    u64 at = region(h)->addr, one = 1;
+    int r = change_on(h, scratch, entry, restorer, add, err);
+
+    r = r < 0 ? r : take_masks(h, add);
+    r = r < 0 ? r : put(h, proc->addr, offsetof(struct tn_proc, signals), &at, sizeof(at));
+    if (r < 0 && change_off(h, scratch, at, add) == 0)
+        give_masks(h, at, add);
+    if (r == 0 && add & TN_SIGNALS_LOADS)
+        put(h, at, offsetof(struct tn_signals, loads), &one, sizeof(one));
+    return r;
+}
+
+int tn_hands_signals_on(struct tn_hands *h, u64 entry, u64 restorer, u64 set, u32 wait_ms,
+                        struct tn_error *err)
 {
     const struct tn_region *scratch = tn_state_region(h->st, TN_REGION_SCRATCH, 0), *s = region(h);
-    const struct tn_region *proc = tn_state_region(h->st, TN_REGION_PROC, 0);
-    u64 until = tn_monotonic() + wait_ms * 1000000ull;
+    u64 until = tn_monotonic() + wait_ms * 1000000ull, add = set & ~h->st->signals_set;
+    u32 was = h->st->signals == TN_SIGNALS_ON ? TN_SIGNALS_ON : TN_SIGNALS_OFF;
     bool nobody;
     int r;
 
-    if (h->st->signals == TN_SIGNALS_ON)
+    if (was == TN_SIGNALS_ON && !add)
         return 0;
-    if (h->borrowed || !scratch || !s || !proc)
+    if (h->borrowed || !scratch || !s || !tn_state_region(h->st, TN_REGION_PROC, 0) ||
+        (was == TN_SIGNALS_ON && entry != h->st->signals_entry))
         return tn_fail(err, -EPROTO, "bad_order", "the injector sent an order out of turn");
-    h->st->signals = TN_SIGNALS_CHANGING;
-    h->st->signals_entry = entry;
+    if (was == TN_SIGNALS_OFF) {
+        h->st->signals = TN_SIGNALS_CHANGING;
+        h->st->signals_entry = entry;
+    }
+    h->st->signals_adding = add;
     do {
-        r = begin(h, s->addr, true, wait_ms, err);
+        r = begin(h, s->addr, add, wait_ms, err);
         nobody = !h->borrowed;
-        if (r == 0) {
-            r = change_on(h, scratch->addr, entry, restorer, err);
-            r = r < 0 ? r : take_masks(h);
-            r = r < 0 ? r : put(h, proc->addr, offsetof(struct tn_proc, signals), &s->addr, sizeof(s->addr));
-            if (r < 0 && change_off(h, scratch->addr, s->addr) == 0)
-                give_masks(h, s->addr);
-        }
-        end(h, s->addr, r == 0 ? TN_SIGNALS_ON : TN_SIGNALS_OFF);
+        if (r == 0)
+            r = take(h, scratch->addr, entry, restorer, add, err);
+        end(h, s->addr, r == 0 ? TN_SIGNALS_ON : was);
         if (again(r))
             nanosleep(&(struct timespec){.tv_nsec = 3000000}, NULL);
     } while (again(r) && tn_monotonic() < until && !tn_tracee_hung_up(&h->t));
-    h->st->signals = r == 0 ? TN_SIGNALS_ON : TN_SIGNALS_OFF;
+    h->st->signals = r == 0 ? TN_SIGNALS_ON : was;
+    h->st->signals_set |= r == 0 ? add : 0;
+    h->st->signals_adding = 0;
     if (again(r) && nobody)
         return r;
     if (again(r))
@@ -498,19 +611,22 @@ int tn_hands_signals_on(struct tn_hands *h, u64 entry, u64 restorer, u32 wait_ms
                  : 0;
 }
 
-static int go_off(struct tn_hands *h, u64 at, u32 wait_ms)
+static int go_off(struct tn_hands *h, u64 at, u64 set, u32 wait_ms)
 {
     const struct tn_region *scratch = tn_state_region(h->st, TN_REGION_SCRATCH, 0);
+    bool all = set == ~0ull;
     int r;
 
     if (!scratch || h->borrowed)
         return -EPROTO;
-    r = begin(h, at, false, wait_ms, NULL);
+    r = begin(h, at, 0, wait_ms, NULL);
+    if (r == 0 && set & TN_SIGNALS_LOADS)
+        r = end_loads(h, at);
     if (r == 0)
-        r = change_off(h, scratch->addr, at);
+        r = change_off(h, scratch->addr, at, set);
     if (r == 0)
-        give_masks(h, at);
-    end(h, at, r == 0 ? TN_SIGNALS_OFF : TN_SIGNALS_ON);
+        give_masks(h, at, set);
+    end(h, at, r == 0 && all ? TN_SIGNALS_OFF : TN_SIGNALS_ON);
     return r;
 }
 
@@ -526,28 +642,50 @@ void tn_hands_signals_inherited(struct tn_hands *h, const struct tn_maps *maps)
         if (tn_is_marker(maps, v) && (!own || own->addr != v->start) &&
             tn_tracee_read(&h->t, v->start, &p, sizeof(p)) == 0 && p.magic == TN_PROC_MAGIC && !p.held &&
             p.signals && tn_tracee_read(&h->t, p.signals, &on, sizeof(on)) == 0 && on == TN_SIGNALS_ON)
-            go_off(h, p.signals, 0);
+            go_off(h, p.signals, ~0ull, 0);
     }
+}
+
+static int try_off(struct tn_hands *h, u64 set, u32 wait_ms)
+{
+    u64 until = tn_monotonic() + 2 * wait_ms * 1000000ull;
+    int r;
+
+    do { /* whoever is borrowed may be in the middle of a call of ours */
+        r = go_off(h, region(h)->addr, set, wait_ms);
+        if (again(r))
+            nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    } while (again(r) && tn_monotonic() < until);
+    return r == -ESRCH ? 0 : r;
 }
 
 int tn_hands_signals_off(struct tn_hands *h, u32 wait_ms)
 {
-    const struct tn_region *s = region(h);
-    u64 until = tn_monotonic() + 2 * wait_ms * 1000000ull;
+    struct tn_state *st = h->st;
     int r;
 
-    if (h->st->signals == TN_SIGNALS_OFF || !s)
+    if (st->signals == TN_SIGNALS_OFF || !region(h))
         return 0;
-    do { /* whoever is borrowed may be in the middle of a call of ours */
-        r = go_off(h, s->addr, wait_ms);
-        if (again(r))
-            nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
-    } while (again(r) && tn_monotonic() < until);
-    if (r == 0 || r == -ESRCH)
-        h->st->signals = TN_SIGNALS_OFF;
-    else if (h->st->signals == TN_SIGNALS_CHANGING)
-        h->st->signals = TN_SIGNALS_ON;
+    r = try_off(h, ~0ull, wait_ms);
+    if (r == 0) {
+        st->signals = TN_SIGNALS_OFF;
+        st->signals_set = st->signals_adding = 0;
+    } else if (st->signals == TN_SIGNALS_CHANGING) {
+        st->signals = TN_SIGNALS_ON;
+    }
     return r;
+}
+
+void tn_hands_signals_repair(struct tn_hands *h, u32 wait_ms)
+{
+    struct tn_state *st = h->st;
+
+    if (st->signals == TN_SIGNALS_CHANGING)
+        tn_hands_signals_off(h, wait_ms);
+    /* Where they cannot be given back they stay: nothing is lost by that. */
+    if (st->signals == TN_SIGNALS_ON && st->signals_adding && try_off(h, st->signals_adding, wait_ms) < 0)
+        st->signals_set |= st->signals_adding;
+    st->signals_adding = 0;
 }
 
 /* ------------------------------------------------------------------------------------------- breakpoints */

@@ -13,6 +13,7 @@
  * (tn_state.lent), and the thread goes on by itself: it sets its mask, loads its own registers and jumps to
  * where it was. The page is never writable; what it holds comes through /proc/PID/mem.
  */
+#include "inject/order.h"
 #include "inject/tracee.h"
 
 #include <errno.h>
@@ -186,11 +187,22 @@ int tn_remote_calls(struct tn_tracee *t, const struct tn_borrowed *b, u64 at, co
     return 0;
 }
 
+/* All but what tn_stub_abandon changes. */
+#define SAME 62u
+
 bool tn_stub_is(const struct tn_tracee *t, u64 at)
 {
-    u8 code[62];
+    u8 code[SAME];
 
     return at && tn_tracee_read(t, at, code, sizeof(code)) == 0 && !memcmp(code, stub, sizeof(code));
+}
+
+bool tn_stub_left(pid_t pid, u64 at)
+{
+    u8 code[SAME];
+
+    return tn_peek(pid, TN_ROUND_DOWN(at, (u64)TN_PAGE), code, sizeof(code)) == 0 &&
+           !memcmp(code, stub, sizeof(code));
 }
 
 void tn_stub_abandon(const struct tn_tracee *t, u64 at)

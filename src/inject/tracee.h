@@ -175,6 +175,9 @@ int tn_remote_calls(struct tn_tracee *t, const struct tn_borrowed *b, u64 stub, 
 void tn_stub_abandon(const struct tn_tracee *t, u64 at);
 /* Does the stub's code lie at this address? */
 bool tn_stub_is(const struct tn_tracee *t, u64 at);
+/* … at the head of the page that holds `at`, whoever has left it there: hands may be killed before they write down that it is
+   theirs. */
+bool tn_stub_left(pid_t pid, u64 at);
 /* t->lent is what a dead tracer has left: that thread gets its registers and mask back if it has not found
    its own way, and stays held for more calls; what was stopped for the tracer goes on. −ESRCH: it is gone. */
 int tn_lent_back(struct tn_tracee *t);

@@ -178,7 +178,7 @@ struct tn_proc {
     u32 pid;                /* thread-group id as the process itself sees it (vfork children differ) */
     u32 owner_pid;          /* the same as the broker sees it: stands in lock words and claims */
     u32 tp_how;             /* enum tn_tp_how */
-    u32 reserved;
+    u32 reads;              /* enum tn_reads */
     /* The program's own file as it is mapped here: what lies in its segments cannot vanish while the process
        runs. 0: not known. */
     u64 image_start, image_end;
@@ -187,7 +187,7 @@ struct tn_proc {
        (XCR0). Size 0: no such call is possible. */
     u32 xsave_size, xsave_how;
     u64 xsave_mask;
-    u64 signals; /* struct tn_signals, once breakpoints have stood here; 0: they never have */
+    u64 signals; /* struct tn_signals, once some were ours; 0: they never have been */
 };
 
 /* How the thread pointer may be read. */

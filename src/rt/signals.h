@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * SIGTRAP of a process in which breakpoints of ours stand, and what the host believes of it.
+ * Signals of a process that are ours, and what the host believes of them.
  *
  *   in the kernel                              for the host
  *   handler    ours, never another             tn_signals.action: what it has installed, what it reads back
- *   masks      SIGTRAP in none of them:        a bit a thread (tn_sig_thread, absent: not blocked); a bit a signal
- *              a breakpoint that is met while  for masks of handlers (tn_signals.masked)
- *              it is blocked kills
+ *   masks      they are in none of them:       a bit a thread (tn_sig_thread, absent: not blocked); a set a signal
+ *              a breakpoint that is met, or a  for masks of other handlers (tn_signals.masked)
+ *              load that faults, while its
+ *              signal is blocked kills
  *
- * Every call that touches a handler or a mask goes through the agent first: TN_GUARDED has a row for each. Where the
+ * Which may be ours: TN_OURS has a row for each; which are, at present: tn_signals.taken. Every call that touches a handler
+ * or a mask goes through the agent first: TN_GUARDED has a row for each. Where the
  * call is made by us and where the host makes it itself with another argument is said there; calls in which a thread
  * may sleep are never made by us.
  *
@@ -20,8 +22,57 @@
 
 #include "rt/layout.h"
 
-#define TN_SIGTRAP     5u
-#define TN_SIGTRAP_BIT (1ull << (TN_SIGTRAP - 1))
+/*
+ * V(number, name, why)
+ *
+ * All are signals that an instruction raises at once. A new row is one more that may be taken, and what is done
+ * with it stands in tn_agent_trap_c.
+ */
+#define TN_OURS(V)                                                                                           \
+    V(5, SIGTRAP, "breakpoints")                                                                             \
+    V(7, SIGBUS, "loads of the host's memory: behind a file's end")                                          \
+    V(11, SIGSEGV, "loads of the host's memory: what is not there, or may not be read")
+
+enum tn_ours_nr {
+#define V(nr, name, why) TN_##name = nr,
+    TN_OURS(V)
+#undef V
+};
+enum tn_ours {
+#define V(nr, name, why) TN_OURS_##name,
+    TN_OURS(V)
+#undef V
+        TN_OURS_COUNT
+};
+
+#define TN_SIG_BIT(sig)   (1ull << ((sig)-1))
+/* What is taken at once. */
+#define TN_SIGNALS_BREAKS TN_SIG_BIT(TN_SIGTRAP)
+#define TN_SIGNALS_LOADS  (TN_SIG_BIT(TN_SIGSEGV) | TN_SIG_BIT(TN_SIGBUS))
+
+/* Its row; TN_OURS_COUNT: it is never ours. */
+static inline enum tn_ours tn_ours_row(u64 sig)
+{
+    switch (sig) {
+#define V(nr, name, why)                                                                                     \
+    case nr:                                                                                                 \
+        return TN_OURS_##name;
+        TN_OURS(V)
+#undef V
+    default:
+        return TN_OURS_COUNT;
+    }
+}
+static inline u32 tn_ours_nr(enum tn_ours row)
+{
+    static const u8 nr[TN_OURS_COUNT] = {
+#define V(nr, name, why) nr,
+        TN_OURS(V)
+#undef V
+    };
+
+    return nr[row];
+}
 
 /*
  * G(number, name, needed, why)   `needed`: where one of them cannot be hooked, there are no breakpoints in the process
@@ -29,7 +80,7 @@
  */
 // clang-format off
 #define TN_GUARDED(G)                                                                                                  \
-    G(13,  rt_sigaction,    1, "the handler; SIGTRAP in the masks of other handlers")                                  \
+    G(13,  rt_sigaction,    1, "the handler; ours in the masks of other handlers")                                  \
     G(14,  rt_sigprocmask,  1, "the thread's mask")                                                                    \
     G(15,  rt_sigreturn,    1, "the mask that a frame holds")                                                          \
     G(59,  execve,          0, "what a new program inherits: a mask, and whether it is ignored")                       \
@@ -65,33 +116,41 @@ static inline bool tn_guard_needed(s32 nr)
 #undef G
 }
 
+/* `mov $15,%rax; syscall`, to which handlers return and nobody jumps: the call behind the first TN_RESTORER_CALL bytes can
+   be hooked there, whatever stands around it. */
+#define TN_RESTORER                                                                                          \
+    {                                                                                                        \
+        0x48, 0xc7, 0xc0, TN_GUARD_rt_sigreturn, 0, 0, 0, 0x0f, 0x05                                         \
+    }
+#define TN_RESTORER_CALL 7u
+
 /* The kernel's struct sigaction. */
 struct tn_sigaction {
     u64 handler, flags, restorer, mask;
 };
 
-/* One thread that is not as threads are at first. */
+/* One thread that is not as threads are at first. Sets hold bits of signals that are ours. */
 struct tn_sig_thread {
     u64 tp; /* thread pointer; 0: free */
-    u32 blocked;
-    u32 pending; /* `info` was sent to it and waits */
-    /* Where it would be found if it slept in a call with a mask that lets SIGTRAP through though the thread's own blocks
-       it. 0: nowhere. */
-    u64 wait_ip, wait_sp;
-    u8 info[128];
+    u64 blocked;
+    u64 pending; /* those that were sent to it and wait: tn_signals.info */
+    /* Where it would be found if it slept in a call with a mask that lets `wait_for` through though the thread's own blocks
+       them. 0: nowhere. */
+    u64 wait_ip, wait_sp, wait_for;
 };
 #define TN_SIG_THREADS 1024u
 #define TN_SIG_PROBES  16u
+#define TN_SIG_INFO    128u /* struct siginfo */
 
 /* A vfork child has the kernel's tables for itself, and this memory for a while. */
 struct tn_sig_child {
     u64 pid; /* 0: free */
     u64 blocked;
-    struct tn_sigaction action;
+    struct tn_sigaction action[TN_OURS_COUNT];
 };
 #define TN_SIG_CHILDREN 16u
 
-/* A mask without SIGTRAP that stands for a host's, and what points at it; never changed once it is there, since a call
+/* A mask without what is ours that stands for a host's, and what points at it; never changed once it is there, since a call
    that starts again reads it again. */
 struct tn_sig_mask {
     u64 state; /* 0 free, 1 being filled, 2 there */
@@ -110,6 +169,28 @@ _Static_assert(TN_SIG_BREAKS == 1u << 13, "TN_SIG_BREAK");
 
 #define TN_SIG_RESTORERS 8u
 
+/* A page of a thread's stack below which there is room for a signal's frame (rt/loads.h). */
+#define TN_SIG_ROOMS        1024u
+#define TN_SIG_ROOM(sp, tp) (((sp) | 0xfff) + ((tp) << 16))
+
+/* W(NAME, how): how programs read the host's memory in this process. Where it is not by loads: the exact slower way, a system
+   call, and why. */
+#define TN_READS(W)                                                                                          \
+    W(NONE, "no program here reads so")                                                                      \
+    W(LOADS, "by loads; a fault is ours")                                                                    \
+    W(FILTERED, "by system calls: the process filters those that its signals would be kept with")            \
+    W(THREADS, "by system calls: its threads cannot be told apart")                                          \
+    W(UNHOOKED, "by system calls: a call that may set a signal mask or a handler cannot be hooked")          \
+    W(BLOCKED, "by system calls: a thread blocks SIGSEGV or SIGBUS, or sleeps with a signal mask of its "    \
+               "own")
+
+enum tn_reads {
+#define W(name, how) TN_READS_##name,
+    TN_READS(W)
+#undef W
+        TN_READS_COUNT
+};
+
 enum tn_signals_on {
     TN_SIGNALS_OFF,
     TN_SIGNALS_ON,
@@ -117,19 +198,23 @@ enum tn_signals_on {
 };
 
 struct tn_signals {
-    u64 on; /* enum tn_signals_on; first: routines.S */
+    u64 on;    /* enum tn_signals_on; first: routines.S */
+    u64 loads; /* 1: loads of the host's memory may fault */
+    u64 taken; /* the set of those that are ours; changes while everybody is held */
     const struct tn_proc *proc;
     u64 entry;    /* the handler that the kernel has */
     u64 restorer; /* where it returns to */
-    struct tn_sigaction action;
-    u64 host
-        [65]; /* handlers that are to run with SIGTRAP blocked, by signal: ours stands in the kernel for them as well */
-    u64 masked;   /* bit s − 1: the host's handler of signal s is to run with SIGTRAP blocked */
+    struct tn_sigaction action[TN_OURS_COUNT];
+    /* Other signals, by number: which of ours the host's handler is to run with blocked, and where that is: ours stands in
+       the kernel for them as well. */
+    u64 masked[65], host[65];
     u64 children; /* of child[], how many were used since no vfork was in flight */
     struct tn_sig_child child[TN_SIG_CHILDREN];
     struct tn_sig_mask mask[TN_SIG_MASKS];
     struct tn_sig_thread thread[TN_SIG_THREADS];
     struct tn_sig_break brk[TN_SIG_BREAKS];
+    u64 room[TN_SIG_ROOMS];
+    u8 info[TN_SIG_THREADS][TN_OURS_COUNT][TN_SIG_INFO]; /* last: pages that are rarely touched */
 };
 
 #define TN_SA_RESTART  0x10000000ull
@@ -137,7 +222,7 @@ struct tn_signals {
 #define TN_SA_RESTORER 0x04000000ull
 #define TN_SA_SIGINFO  0x4ull
 
-/* The kernel's action for SIGTRAP as long as breakpoints stand. It interrupts calls, and chooses the stack, as the host's
+/* The kernel's action for a signal that is ours. It interrupts calls, and chooses the stack, as the host's
    would. */
 static inline struct tn_sigaction tn_signals_action(u64 entry, u64 restorer, const struct tn_sigaction *host)
 {

@@ -14,25 +14,25 @@
 
 // clang-format off
 #define TN_SYSCALLS(S)                                                                                       \
-    S(13,  rt_sigaction,      "breakpoints: the host's own call, and the end that SIGTRAP would have had")   \
-    S(14,  rt_sigprocmask,    "breakpoints: the host's own call, without SIGTRAP; is a word readable")       \
-    S(15,  rt_sigreturn,      "breakpoints: the end of each")                                                \
+    S(13,  rt_sigaction,      "signals of ours: the host's own call, and the end they would have had")       \
+    S(14,  rt_sigprocmask,    "signals of ours: the host's own call, without them; is a word readable")      \
+    S(15,  rt_sigreturn,      "signals of ours: the end of each")                                            \
     S(24,  sched_yield,       "let the holder of a lock or of a per-CPU slot run")                           \
     S(39,  getpid,            "who runs: in fork and vfork children, and the first time")                    \
-    S(59,  execve,            "breakpoints: the host's own call")                                            \
+    S(59,  execve,            "signals of ours: the host's own call")                                        \
     S(102, getuid,            "bpf_get_current_uid_gid")                                                     \
     S(104, getgid,            "bpf_get_current_uid_gid")                                                     \
-    S(127, rt_sigpending,     "breakpoints: the host's own call")                                            \
-    S(131, sigaltstack,       "is this thread on its alternate stack: is a run abandoned or interrupted")    \
+    S(127, rt_sigpending,     "signals of ours: the host's own call")                                        \
+    S(131, sigaltstack,       "is this thread on its alternate stack, and is there room: runs, loads")        \
     S(157, prctl,             "PR_GET_NAME only: bpf_get_current_comm")                                      \
     S(158, arch_prctl,        "ARCH_GET_FS only: the thread pointer where no instruction may read it")       \
     S(186, gettid,            "thread id where its place in the thread's memory is not proved")              \
     S(202, futex,             "a ring buffer's sleeping consumer is woken; where libraries are loaded, the broker too, and waited for") \
     S(228, clock_gettime,     "the clocks, where the process has no vDSO")                                   \
-    S(297, rt_tgsigqueueinfo, "breakpoints: a SIGTRAP that is the host's, handed on")                        \
-    S(310, process_vm_readv,  "of the process itself only: reads of host memory that must not fault")        \
+    S(297, rt_tgsigqueueinfo, "signals of ours: one that is the host's, handed on")                          \
+    S(310, process_vm_readv,  "of the process itself only: reads of host memory where loads must not fault")  \
     S(311, process_vm_writev, "of the process itself only: writes of a host's buffer that must not fault")   \
-    S(322, execveat,          "breakpoints: the host's own call")
+    S(322, execveat,          "signals of ours: the host's own call")
 // clang-format on
 
 /* Bits of tn_proc.allowed_syscalls. */

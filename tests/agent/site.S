@@ -49,6 +49,18 @@ own_trap:
     int3
     ret
 
+    .globl own_fault, own_bus
+    .type own_fault, @function
+own_fault:
+    mov $8, %eax
+    mov (%rax), %al
+    ret
+    .type own_bus, @function
+own_bus:
+    mov bus_page(%rip), %rax
+    mov (%rax), %al
+    ret
+
     .globl broken, broken_enter
     .type broken, @function
 broken:
@@ -60,7 +72,9 @@ broken_enter:
     ret
 
     .section .data
-    .globl site_block, return_block, broken_hits
+    .globl site_block, return_block, broken_hits, bus_page
+bus_page:
+    .quad 0
 site_block:
     .quad 0, 0, 0, 0
 return_block:

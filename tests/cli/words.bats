@@ -81,6 +81,14 @@ commands() { sed -n 's/^    C(\([a-z]*\),.*/\1/p' "$SOURCE/src/cli/commands.h" |
     [ "$(json '{r["probe"]: r["answer"] for r in j}["pku"] == "yes"')" = True ] || ! grep -qw ospke /proc/cpuinfo
 }
 
+@test "doctor counts the calls that breakpoints need hooked, of the C library that it has itself" {
+    tenon doctor --json
+    [ "$(json '[r["answer"] for r in j if r["probe"] == "signals"]')" = "['yes']" ]
+    seen=$(json '[r["seen"] for r in j if r["probe"] == "signals"][0]')
+    [[ $seen =~ ^all\ ([0-9]+)\ calls\ in\ /.*/libc\.so\.6\ that ]]
+    [ "${BASH_REMATCH[1]}" -ge 15 ] # a row of TN_GUARDED each, at the least
+}
+
 @test "doctor sees a missing right: as an ordinary user without capabilities" {
     [ "$(id -u)" = 0 ] || skip "only root can become somebody else"
     cp "$TENON" "$DIR/t"

@@ -22,6 +22,24 @@ def _():
     at_steps("hands", ("hands",), 24)
 
 
+@case("the hands are killed at their own steps, where a breakpoint is needed, and where loads may fault")
+def _():
+    at_steps("hands", ("hands",), 12, program="on_brief", mode="brief")
+    at_steps("hands", ("hands",), 12, program="on_hot_reading")
+
+
+@case("the hands are killed at their own steps of a detach that gives signals back")
+def _():
+    at_steps("hands", ("hands",), 8, "detach", program="on_brief", mode="brief")
+    at_steps("hands", ("hands",), 8, "detach", program="on_hot_reading")
+
+
+@case("broker and hands are killed together where signals are taken over")
+def _():
+    at_steps("hands", ("broker", "hands"), 8, program="on_brief", mode="brief")
+    at_steps("hands", ("broker", "hands"), 8, program="on_hot_reading")
+
+
 @case("hands and injector are killed together at steps of the hands")
 def _():
     at_steps("hands", ("inject", "hands"), 12)

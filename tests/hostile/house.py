@@ -102,7 +102,8 @@ class Victim:
 
     def look(self):
         fds = {fd: os.readlink(f"/proc/{self.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{self.pid}/fd")}
-        return {"fds": fds, "tids": sorted(os.listdir(f"/proc/{self.pid}/task"))}
+        words = status(self.pid)
+        return {"fds": fds, "caught": words["SigCgt"], "ignored": words["SigIgn"], "blocked": words["SigBlk"], "tids": sorted(os.listdir(f"/proc/{self.pid}/task"))}
 
     def alive(self):
         return self.process.poll() is None

@@ -10,25 +10,25 @@ LIMIT = 3.0
 took = []  # (seconds until the target was whole again, what had happened)
 
 
-def attach_in_background(h, v, *options):
+def attach_in_background(h, v, *options, program="on_hot"):
     with open(os.path.join(h.dir, "err"), "w") as err:
-        return h.spawn([h.exe, "attach", "--json", *options, "--program", "on_hot", "-p", str(v.pid), h.object], stderr=err)
+        return h.spawn([h.exe, "attach", "--json", *options, "--program", program, "-p", str(v.pid), h.object], stderr=err)
 
 
 def said(h):
     return read(os.path.join(h.dir, "err"))
 
 
-def round_trip(h, v, role, nth, kill, what, kinds=TALKS, how=DIES):
+def round_trip(h, v, role, nth, kill, what, kinds=TALKS, how=DIES, program="on_hot"):
     """One attach or detach during which `kill` die at the nth step of `role`, or that step fails. Returns the
     saboteur and whether it came to that; if the broker died, the target is whole again and nobody of ours is
     left."""
     s = Saboteur(h)
     if what == "detach":
-        h.attach("--keep", "-p", v.pid).ok()
+        h.attach("--keep", "-p", v.pid, program=program).ok()
     s.arm(role, nth, kill, kinds, how, target=v.pid)
     if what == "attach":
-        tool = attach_in_background(h, v, "--keep")
+        tool = attach_in_background(h, v, "--keep", program=program)
     else:
         tool = h.spawn([h.exe, "detach", "--all"], stderr=subprocess.DEVNULL)
     s.books["pid_tool"] = tool.pid
@@ -71,13 +71,13 @@ def emptied(h, v):
     v.intact()
 
 
-def at_steps(role, kill, count, what="attach", kinds=TALKS, how=DIES):
+def at_steps(role, kill, count, what="attach", kinds=TALKS, how=DIES, program="on_hot", mode="plain"):
     """`count` steps of `role`, evenly, at each of which `kill` die, or which fail."""
     happens = f"killing {'+'.join(kill)}" if how == DIES else f"{'+'.join(kinds)} failing{' from there on' * (how == FAILS_FROM_HERE)}"
     with House() as h:
-        v = Victim(h)
+        v = Victim(h, mode)
         # How many steps there are: once, and nothing happens.
-        s, _ = round_trip(h, v, role, 1 << 40, (), what, kinds, how)
+        s, _ = round_trip(h, v, role, 1 << 40, (), what, kinds, how, program)
         steps, fired_at = s.books[f"count_{role}"], []
         emptied(h, v)
         stride = max(1.0, steps / count)
@@ -85,9 +85,9 @@ def at_steps(role, kill, count, what="attach", kinds=TALKS, how=DIES):
         for nth in sorted({int(first + i * stride) for i in range(count)}):
             if time.monotonic() - v.since > 20:
                 v.end()
-                v = Victim(h) # none lives long
+                v = Victim(h, mode) # none lives long
             try:
-                s, fired = round_trip(h, v, role, nth, kill, what, kinds, how)
+                s, fired = round_trip(h, v, role, nth, kill, what, kinds, how, program)
                 if fired:
                     fired_at.append(nth)
                 # A broker that could not start is followed by another.
@@ -100,6 +100,8 @@ def at_steps(role, kill, count, what="attach", kinds=TALKS, how=DIES):
                 raise AssertionError(f"step {nth} of {steps} of {role}, {what}, {happens}, TENON_PHASE={PHASE}: {e}") from e
         diag(f"{role}, {what}: {len(fired_at)} of {steps} steps, {happens}")
         assert fired_at, "nothing ever happened"
+        # Or what was killed once has left the target so that no other attach comes as far.
+        assert how != DIES or len(kill) > 1 or 2 * len(fired_at) > count, f"only {len(fired_at)} of {count} came to it"
 
 
 def survives(h, v, s, starts=True):

@@ -37,6 +37,15 @@ SEC("uprobe/hostile-victim:hot") int on_hot(void *ctx)
 {
     return counted(0);
 }
+/* Reads what is there and what is not: by loads, for which signals are taken over. */
+SEC("uprobe/hostile-victim:hot") int on_hot_reading(void *ctx)
+{
+    __u64 none;
+
+    if (bpf_probe_read_user(&none, sizeof(none), (void *)0x7fffff000000) == -14 && none == 0)
+        return counted(0);
+    return counted(3);
+}
 SEC("uretprobe/hostile-victim:hot") int on_hot_exit(void *ctx)
 {
     return counted(1);
@@ -48,6 +57,10 @@ SEC("uprobe/hostile-victim:through") int on_through(void *ctx)
 SEC("uprobe/hostile-victim:tiny") int on_tiny(void *ctx)
 {
     return counted(3);
+}
+SEC("uprobe/hostile-victim:brief") int on_brief(void *ctx)
+{
+    return counted(0);
 }
 SEC("uretprobe/hostile-victim:leaves_by_tail") int on_tail_exit(void *ctx)
 {

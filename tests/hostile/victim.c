@@ -27,6 +27,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../targets/crowd.h"
+
 /* Words of eight bytes; the test knows them by index. */
 struct books {
     uint64_t ready, todo, done, wrong, eintr, signals, quit, napping, naps, execs, go;
@@ -34,6 +36,7 @@ struct books {
 static volatile struct books *books;
 static const char *books_path;
 
+int brief(void);
 uint64_t hot(uint64_t a, uint64_t b), tiny(void), leaves_by_tail(uint64_t a), crowded(uint64_t n);
 
 __attribute__((noinline, used)) uint64_t hot(uint64_t a, uint64_t b)
@@ -53,13 +56,16 @@ __attribute__((used)) void nap(void)
 }
 void through(void);
 /* `through`: its first instruction is a call of five bytes. `tiny`: one byte and then somebody else's code.
-   `leaves_by_tail`: its only way out is a jump. `by_table`: goes where a register says. */
+   `brief`: three bytes, and in mode "brief" no room for any jump. `leaves_by_tail`: its only way out is a jump. `by_table`: goes where a register says. */
 __asm__(".text\n"
-        ".globl through, tiny, next_door, leaves_by_tail, by_table\n"
+        ".globl through, tiny, next_door, brief, next_brief, leaves_by_tail, by_table\n"
+        ".type brief, @function\n.type next_brief, @function\n"
         ".type through, @function\n.type tiny, @function\n.type next_door, @function\n"
         ".type leaves_by_tail, @function\n.type by_table, @function\n"
         ".balign 16\nthrough:\n call nap\n sub $8, %rsp\n add $8, %rsp\n ret\n .size through, . - through\n"
         ".balign 16\ntiny:\n ret\n.size tiny, . - tiny\nnext_door:\n ret\n.size next_door, . - next_door\n"
+        ".balign 16\nbrief:\n xor %eax, %eax\n ret\n.size brief, . - brief\n"
+        "next_brief:\n endbr64\n mov $1, %eax\n ret\n.size next_brief, . - next_brief\n"
         ".balign 16\nleaves_by_tail:\n add $1, %rdi\n mov %rdi, %rsi\n jmp hot\n"
         ".size leaves_by_tail, . - leaves_by_tail\n"
         ".balign 16\nby_table:\n lea (%rdi,%rdi), %rax\n lea by_table(%rip), %rdx\n jmp *%rsi\n"
@@ -67,7 +73,7 @@ __asm__(".text\n"
 
 static void call(uint64_t i)
 {
-    if (hot(i, 7) != i * 3 + (7 ^ 0x55))
+    if (hot(i, 7) != i * 3 + (7 ^ 0x55) || brief())
         __atomic_add_fetch(&books->wrong, 1, __ATOMIC_SEQ_CST);
 }
 
@@ -152,6 +158,10 @@ int main(int argc, char **argv)
     int fd, threads = argc > 3 ? atoi(argv[3]) : 0;
     pthread_t th;
 
+    if (!strcmp(mode, "brief")) { /* what stands behind is not to be evicted either */
+        crowd((const unsigned char *)brief, 2);
+        crowd((const unsigned char *)brief + 2, 1);
+    }
     books_path = argc > 1 ? argv[1] : "";
     fd = open(books_path, O_RDWR | O_CLOEXEC);
     if (fd < 0)

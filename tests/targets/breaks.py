@@ -11,9 +11,13 @@ from harness import BUILD, HERE, Refused, Skip, alive, code_bytes, main, maps, n
 BINARY = os.path.join(HERE, "targets-breaks")
 
 
-def status(pid, key):
+def status_word(pid, key):
     with open(f"/proc/{pid}/status") as file:
-        return int(re.search(rf"^{key}:\s*(\w+)", file.read(), re.M).group(1), 16)
+        return re.search(rf"^{key}:\s*(\w+)", file.read(), re.M).group(1)
+
+
+def status(pid, key):
+    return int(status_word(pid, key), 16)
 
 
 def caught(pid):
@@ -188,5 +192,63 @@ def _(room):
     same(images(program.pid), before, "code")
     program.process.terminate()
     same(program.answer(), "2", "woken by its signal, not by us")
+
+
+@test("gdb, come later and told to pass SIGTRAP on: its own breakpoint stops, ours do not; it leaves, and all stands")
+def _(room):
+    need("gdb")
+    program = room.program("breaks")
+    program.ask("state")
+    before = images(program.pid)
+    link = room.attach("tiny", program.pid)
+    same(times(program, "call 100"), (100, []), "calls")
+    said = room.path("gdb")
+    with open(said, "w") as out:
+        gdb = room.start(["gdb", "-nx", "-batch", "-p", str(program.pid), "-ex", "handle SIGTRAP nostop noprint pass",
+                          "-ex", "break far", "-ex", "echo ready\\n", "-ex", "continue", "-ex", "info breakpoints",
+                          "-ex", "delete", "-ex", "handle SIGTRAP nopass", "-ex", "detach"], stdout=out, stderr=subprocess.STDOUT)
+    until(lambda: "ready" in open(said).read(), 30)
+    until(lambda: not status_word(program.pid, "State").startswith("t"))
+    same(times(program, "call 2000"), (2000, []), "calls, traced")
+    same(link.calls(), 2100, "counted, traced")
+    program.tell("far 3") # and it stops there
+    same(gdb.wait(30), 0, "gdb")
+    told = open(said).read()
+    for words in (" in far ()", "breakpoint already hit 1 time"):
+        assert words in told, told
+    same(program.answer(), "2103", "goes on where it stood")
+    same(times(program, "call 500"), (500, []), "calls, left alone")
+    same(link.calls(), 2600, "counted")
+    link.detach()
+    until(lambda: images(program.pid) == before)
+    same(program.ask("state").split()[1:], ["default", "0", "0", "0"], "state")
+
+
+@test("strace, come later: the calls of the program, and every SIGTRAP passed on", seconds=90)
+def _(room):
+    need("strace")
+    program = room.program("breaks")
+    program.ask("state")
+    link = room.attach("tiny", program.pid)
+    trace = room.path("trace")
+    strace = room.start(["strace", "-f", "-o", trace, "-p", str(program.pid)], stderr=subprocess.DEVNULL)
+    until(lambda: status_word(program.pid, "TracerPid") != "0")
+    same(times(program, "call 300"), (300, []), "calls, traced")
+    done, told = times(program, "traps 20")
+    same(told, [40], "its own SIGTRAPs")
+    assert times(program, "threads 4 200")[0] >= 800
+    strace.terminate()
+    strace.wait(20)
+    with open(trace) as file:
+        lines = file.read()
+    # Each pass, and what the program sends itself.
+    assert lines.count("--- SIGTRAP {si_signo=SIGTRAP, si_code=SI_KERNEL, si_addr=NULL} ---") >= 300 + 800, lines[:2000]
+    assert lines.count("si_code=SI_TKILL") >= 20, lines[:2000]
+    until(lambda: status_word(program.pid, "TracerPid") == "0")
+    same(times(program, "call 100"), (100, []), "calls, left alone")
+    same(link.calls() + link.missed(), int(program.ask("call 0")), "counted")
+    link.detach()
+    same(program.ask("state").split()[1:], ["default", "0", "0", "0"], "state")
+
 
 main()

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reading memory of the host that may not be there, without a fault: process_vm_readv of the process itself,
- * about a microsecond, exact in every state of signals and masks. One range needs no question: from this very
- * stack frame to the end of the page in which the run's record lies, for that is this thread's stack, touched
- * and above its pointer.
+ * Reading memory of the host that may not be there: by loads whose faults are ours (rt/loads.h), or, without a
+ * fault, by process_vm_readv of the process itself: about a microsecond, exact in every state of signals and
+ * masks. One range needs no question: from this very stack frame to the end of the page in which the run's
+ * record lies, for that is this thread's stack, touched and above its pointer.
  *
  * As in Linux a failure leaves the destination all zero.
  *
@@ -12,6 +12,7 @@
 #include <asm/errno.h>
 
 #include "rt/helper/helpers.h"
+#include "rt/loads.h"
 #include "rt/mem.h"
 #include "rt/probe.h"
 #include "rt/self.h"
@@ -27,7 +28,7 @@ static bool on_own_stack(u64 addr, u64 size, const struct tn_run *run)
     return (u64)run > sp && (u64)run - sp < STACK_MAX && addr >= sp && addr < end && size <= end - addr;
 }
 
-int tn_probe_read(void *dst, u64 size, u64 addr, const struct tn_run *run)
+static int __attribute__((noinline)) read_slowly(void *dst, u64 size, u64 addr, const struct tn_run *run)
 {
     struct {
         u64 base, len;
@@ -35,6 +36,8 @@ int tn_probe_read(void *dst, u64 size, u64 addr, const struct tn_run *run)
 
     if (!size)
         return 0;
+    if (tn_loads(run, addr, size, true))
+        return (int)tn_load_copy(dst, addr, size);
     if (on_own_stack(addr, size, run)) {
         memmove(dst, (const void *)addr, size);
         return 0;
@@ -44,6 +47,12 @@ int tn_probe_read(void *dst, u64 size, u64 addr, const struct tn_run *run)
     if (TN_SYSCALL(process_vm_readv, tn_self_pid(run->proc), &local, 1, &remote, 1, 0) != (s64)size)
         return -EFAULT;
     return 0;
+}
+
+int tn_probe_read(void *dst, u64 size, u64 addr, const struct tn_run *run)
+{
+    return TN_LIKELY(tn_loads(run, addr, size, false)) ? (int)tn_load_copy(dst, addr, size)
+                                                       : read_slowly(dst, size, addr, run);
 }
 
 bool tn_probe_own_frames(u64 addr, u64 size, const struct tn_run *run)
@@ -68,13 +77,13 @@ int tn_probe_write(u64 addr, const void *src, u64 size, const struct tn_run *run
     return 0;
 }
 
-s64 tn_probe_read_str(char *dst, u64 size, u64 addr, const struct tn_run *run)
+static s64 __attribute__((noinline)) read_str_slowly(char *dst, u64 size, u64 addr, const struct tn_run *run)
 {
     for (u64 done = 0; done < size;) {
         u64 from = addr + done;
         u64 n = TN_MIN(TN_MIN(size - done, (u64)CHUNK), TN_PAGE - from % TN_PAGE);
 
-        if (tn_probe_read(dst + done, n, from, run) < 0)
+        if (read_slowly(dst + done, n, from, run) < 0)
             return -EFAULT;
         for (u64 i = 0; i < n; i++)
             if (!dst[done + i]) {
@@ -88,22 +97,41 @@ s64 tn_probe_read_str(char *dst, u64 size, u64 addr, const struct tn_run *run)
     return (s64)size;
 }
 
-u64 tn_helper_probe_read_user(u64 r1, u64 r2, u64 r3, u64 r4, u64 r5, struct tn_run *run)
+s64 tn_probe_read_str(char *dst, u64 size, u64 addr, const struct tn_run *run)
 {
-    int r = tn_probe_read((void *)r1, r2, r3, run);
+    return TN_LIKELY(size && tn_loads(run, addr, size, false)) ? tn_load_str(dst, addr, size)
+                                                               : read_str_slowly(dst, size, addr, run);
+}
+
+static u64 __attribute__((noinline)) read_user_slowly(void *dst, u64 size, u64 addr, const struct tn_run *run)
+{
+    int r = read_slowly(dst, size, addr, run);
 
     if (r < 0)
-        memset((void *)r1, 0, r2);
+        memset(dst, 0, size);
     return (u64)(s64)r;
+}
+
+static u64 __attribute__((noinline))
+read_user_str_slowly(char *dst, u64 size, u64 addr, const struct tn_run *run)
+{
+    s64 r = read_str_slowly(dst, size, addr, run);
+
+    if (r < 0)
+        memset(dst, 0, size);
+    return (u64)r;
+}
+
+u64 tn_helper_probe_read_user(u64 r1, u64 r2, u64 r3, u64 r4, u64 r5, struct tn_run *run)
+{
+    return TN_LIKELY(tn_loads(run, r3, r2, false)) ? (u64)tn_load_copy((void *)r1, r3, r2)
+                                                   : read_user_slowly((void *)r1, r2, r3, run);
 }
 
 u64 tn_helper_probe_read_user_str(u64 r1, u64 r2, u64 r3, u64 r4, u64 r5, struct tn_run *run)
 {
-    s64 r = tn_probe_read_str((char *)r1, r2, r3, run);
-
-    if (r < 0)
-        memset((void *)r1, 0, r2);
-    return (u64)r;
+    return TN_LIKELY(r2 && tn_loads(run, r3, r2, false)) ? (u64)tn_load_str((char *)r1, r3, r2)
+                                                         : read_user_str_slowly((char *)r1, r2, r3, run);
 }
 
 /* A host's types take the place of a kernel's, and its memory that of the kernel: what walks through them with

@@ -448,6 +448,20 @@ int tn_proc_children(pid_t pid, pid_t **ret_pids, u32 *ret_n)
     return 0;
 }
 
+bool tn_proc_filtered(pid_t pid)
+{
+    _free_ pid_t *tids = NULL;
+    struct tn_status st;
+    u32 n;
+
+    if (tn_proc_tids(pid, &tids, &n) < 0)
+        return false;
+    for (u32 i = 0; i < n; i++)
+        if (tn_status_read(pid, tids[i], &st) == 0 && st.seccomp)
+            return true;
+    return false;
+}
+
 bool tn_proc_same_mm(pid_t a, pid_t b)
 {
     return syscall(SYS_kcmp, a, b, KCMP_VM, 0, 0) == 0;

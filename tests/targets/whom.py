@@ -86,6 +86,9 @@ MAKES = {
     "glibc, calls through a table bound at the start, sections apart": ["gcc", "-Wl,-z,now,-z,separate-code,-z,relro"],
     "clang": ["clang"],
     "clang, for landing places": ["clang", "-fcf-protection=full"],
+    "under AddressSanitizer": ["gcc", "-fsanitize=address"],
+    "under ThreadSanitizer": ["clang", "-fsanitize=thread"],
+    "profiled (gprof), with room for patches at its entries": ["gcc", "-pg", "-fpatchable-function-entry=16"],
     "musl": ["musl-gcc"],
     "musl, static": ["musl-gcc", "-static"],
     "musl, static and position-independent": ["musl-gcc", "-static-pie"],
@@ -93,6 +96,8 @@ MAKES = {
 for what, words in MAKES.items():
     @test(what, seconds=60)
     def _(room, words=words):
+        # The program's own races are known, and gprof's account is to go with the room.
+        room.env.update(TSAN_OPTIONS="report_bugs=0", GMON_OUT_PREFIX=room.path("gmon"))
         whole(room, build(room, words))
 
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A process of an awkward kind: targets-whom KIND, which answers each line `N` on standard input by N after that many
- * calls of `hooked`, with nothing but read and write. What makes it awkward is in KINDS.
+ * calls of `hooked`, with nothing but read and write. What makes it awkward is in KINDS; `later` becomes what `kills` is
+ * at the line `0`.
  */
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -189,7 +190,7 @@ static const struct {
 } KINDS[] = {
     {"strict", strict},         {"kills", kills},     {"traps", traps}, {"one-confined", one_confined},
     {"undumpable", undumpable}, {"small", small},     {"mdwe", mdwe},   {"tscless", tscless},
-    {"dispatched", dispatched}, {"foreign", foreign}, {"plain", NULL}};
+    {"dispatched", dispatched}, {"foreign", foreign}, {"plain", NULL},  {"later", NULL}};
 
 int main(int argc, char **argv)
 {
@@ -212,6 +213,8 @@ int main(int argc, char **argv)
                     usleep(100);
         } else {
             call(n);
+            if (!n && argc > 1 && !strcmp(argv[1], "later"))
+                kills();
         }
         len = snprintf(answer, sizeof(answer), "%ld\n", n);
         if (write(1, answer, (size_t)len) != len)

@@ -28,11 +28,11 @@ def build(room, words, source="later.c", name="targets-later", flags=("-O2", "-p
     return path
 
 
-def own_object(room, place):
+def own_object(room, place, *flags):
     """counter.bpf.c for a place that only this test knows."""
     need("clang")
     path = room.path("own.bpf.o")
-    room.run(["clang", "-target", "bpf", "-O2", "-g", "-I/usr/include/x86_64-linux-gnu", f'-DSECTION="{place}"', "-c",
+    room.run(["clang", "-target", "bpf", "-O2", "-g", "-I/usr/include/x86_64-linux-gnu", f'-DSECTION="{place}"', *flags, "-c",
               os.path.join(SOURCES, "counter.bpf.c"), "-o", path])
     return path
 
@@ -198,6 +198,29 @@ for kind, what in KINDS.items():
         link = room.attach("whom", nlinks=1)
         program = awkward(room, kind)
         assert link.calls() >= 10
+        link.detach()
+        same(program.ask("10"), "10")
+
+
+@test("one that confines itself when it has been entered already: whoever is attached after that makes no call that kills")
+def _(room):
+    if os.geteuid() != 0:
+        raise Skip("only root may suspend a filter")
+    asks = own_object(room, "uprobe/targets-whom:hooked", "-DASKS")
+    for stands in (False, True):
+        program = awkward(room, "later")
+        link = Attached(room, ["-p", str(program.pid), asks], 1)
+        same((program.ask("10"), link.calls()), ("10", 10), "calls before")
+        if not stands:
+            link.detach()
+        same(program.ask("0"), "0")
+        other = room.attach("whom", program.pid)
+        if not stands:
+            link = Attached(room, ["-p", str(program.pid), asks], 1)
+        before = link.calls()
+        same(program.ask("100"), "100")
+        same((link.calls() - before, other.calls()), (100, 100), "calls after")
+        other.detach()
         link.detach()
         same(program.ask("10"), "10")
 

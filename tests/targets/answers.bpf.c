@@ -34,6 +34,14 @@ int probe_pointer(struct pt_regs *ctx)
     return 0;
 }
 
+/* The result, if it is 9: one less. */
+SEC("uretprobe/" HOST "of_int")
+int result_int(struct pt_regs *ctx)
+{
+    if ((int)PT_REGS_RC(ctx) == 9)
+        bpf_override_return(ctx, PT_REGS_RC(ctx) - 1);
+    return 0;
+}
 #else
 extern void tenon_replace(void *ctx, unsigned long v) __ksym;
 
@@ -56,6 +64,25 @@ extern void tenon_replace(void *ctx, unsigned long v) __ksym;
     {                                                                                                        \
         return 0;                                                                                            \
     }
+/* The result, whatever it is: twice that. */
+#define RESULT(name, type)                                                                                   \
+    SEC("fexit/of_" #name)                                                                                   \
+    int BPF_PROG(result_##name, int a, type result)                                                          \
+    {                                                                                                        \
+        tenon_replace(ctx, (unsigned long)(result * 2));                                                     \
+        return 0;                                                                                            \
+    }
+RESULT(int, int)
+RESULT(char, signed char)
+/* … of what was asked with 8: the argument is the entry's. */
+SEC("fexit/of_int")
+int BPF_PROG(result_of_eight, int a, int result)
+{
+    if (a == 8)
+        tenon_replace(ctx, 1000);
+    return 0;
+}
+
 TYPED(int)
 TYPED(char)
 TYPED(nothing)

@@ -61,6 +61,29 @@ def _(room):
     host.as_ever()
 
 
+@test("a result is changed as the function returns: by a probe and by type, for the caller and for whoever comes next")
+def _(room):
+    host = Host(room)
+    probe = attached(room, host, "answers", "result_int")
+    same([host.ask("int", a) for a in (8, 3)], [("8", 1), ("4", 1)], "by a probe")
+    twice = attached(room, host, "answers_typed", "result_int")
+    # In the order in which they came: 9 is 8, and twice that; 4 is twice 4.
+    same([host.ask("int", a) for a in (8, 3)], [("16", 1), ("8", 1)], "by both")
+    probe.detach()
+    same([host.ask("int", a) for a in (8, 3)], [("18", 1), ("8", 1)], "by type")
+    answer = attached(room, host, "answers_typed", "ret_int")
+    same([host.ask("int", a) for a in (8, 3)], [("-6", 0), ("8", 1)], "of an answer in its place")
+    twice.detach()
+    answer.detach()
+    char = attached(room, host, "answers_typed", "result_char")
+    same([host.ask("char", a) for a in (-3, 100)], [("-6", 1), ("-56", 1)], "a narrow one")
+    char.detach()
+    eight = attached(room, host, "answers_typed", "result_of_eight")
+    same([host.ask("int", a) for a in (8, 3)], [("1000", 1), ("4", 1)], "by what was asked")
+    eight.detach()
+    host.as_ever()
+
+
 @test("by two at once: the one that came first answers; with it gone the other does")
 def _(room):
     host = Host(room)

@@ -7,8 +7,8 @@
  *                            in flight, pids are compared. The link's own process, or any if the link
  *                            follows: go on. Otherwise the run was never meant to happen: skipped and not
  *                            counted.
- *   which slot?              the thread's, found or claimed by its thread pointer; else one of the overflow
- *                            ones
+ *   which slot?              the thread's, found or claimed by its thread pointer, or its id where it has none; else
+ *                            one of the overflow ones
  *   running already?         counted as recursion, unless the run that set the bit was abandoned (layout.h,
  *                            tn_slot.sp)
  *   which CPU?               the present one's claim, or any that is free; waiting is bounded; a claim of
@@ -82,7 +82,7 @@ static struct tn_slot *find_slot(struct tn_private *priv, u64 tp)
 {
     u32 first = TN_SLOT_HASH(tp);
 
-    if (!tp) /* a thread that nothing tells from another, and for which any free slot would be its own */
+    if (!tp) /* a thread that nothing we may ask tells from another, and for which any free slot would be its own */
         return NULL;
     for (u32 i = 0; i < TN_SLOT_PROBES; i++) {
         struct tn_slot *slot = &priv->slot[(first + i) % TN_SLOT_COUNT];
@@ -207,7 +207,7 @@ u64 tn_agent_enter(struct tn_run *run, u64 flags)
     if (bit >= TN_SLOT_BITS)
         return skip(run, false);
 
-    run->slot = slot = find_slot(proc->priv, tn_thread_pointer(proc));
+    run->slot = slot = find_slot(proc->priv, tn_self_thread(proc));
     if (!slot)
         return skip(run, false);
     if ((flags & TN_ENTER_SP) && (flags & TN_ENTER_OWN ? !tn_load(&slot->sp) : abandoned(run)))

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <fnmatch.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include "base/callname.h"
 #include "rewrite/module.h"
@@ -124,7 +125,35 @@ static bool is_file(const char *path)
     return stat(path, &st) == 0 && S_ISREG(st.st_mode);
 }
 
-/* The file that `pid` has mapped executable under this last name. */
+static bool is_this(const char *path, dev_t dev, ino_t ino)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_dev == dev && st.st_ino == ino;
+}
+
+/* A name for the file itself: what a link leads to, unless that is gone, or (in another process's root) another file. */
+static int real_name(const char *path, char ret_file[PATH_MAX])
+{
+    struct stat st;
+
+    if (stat(path, &st) == 0 && realpath(path, ret_file) && is_this(ret_file, st.st_dev, st.st_ino))
+        return 0;
+    return snprintf(ret_file, PATH_MAX, "%s", path) < PATH_MAX ? 0 : -ENAMETOOLONG;
+}
+
+/* A line of /proc/PID/maps whose file has this last name, also when that is no longer the file's. */
+static bool is_named(const char *file, const char *name)
+{
+    const char *last = strrchr(file, '/');
+    size_t len = strlen(name);
+
+    return *file == '/' && last && strncmp(last + 1, name, len) == 0 &&
+           (!last[1 + len] || strcmp(last + 1 + len, " (deleted)") == 0);
+}
+
+/* The file that `pid` has mapped executable under this last name: by that name if it has it for us too, which it may not
+   in another mount namespace or when it was replaced; else by way of the process. */
 static bool mapped(pid_t pid, const char *name, char ret_file[PATH_MAX])
 {
     char path[64], line[PATH_MAX + 128], perms[8];
@@ -133,17 +162,31 @@ static bool mapped(pid_t pid, const char *name, char ret_file[PATH_MAX])
     snprintf(path, sizeof(path), "/proc/%d/maps", (int)pid);
     maps = fopen(path, "re");
     while (maps && fgets(line, sizeof(line), maps)) {
+        unsigned long start, end, ino;
+        unsigned int major, minor;
+        char there[PATH_MAX];
+        struct stat st;
         int at = 0;
-        char *file, *last;
 
         line[strcspn(line, "\n")] = 0;
-        if (sscanf(line, "%*s %7s %*s %*s %*s %n", perms, &at) < 1 || !at || !strchr(perms, 'x'))
+        if (sscanf(line, "%lx-%lx %7s %*s %x:%x %lu %n", &start, &end, perms, &major, &minor, &ino, &at) <
+                6 ||
+            !at || !strchr(perms, 'x') || !is_named(line + at, name) || strlen(line + at) >= PATH_MAX)
             continue;
-        file = line + at;
-        last = strrchr(file, '/');
-        if (file[0] != '/' || !last || strcmp(last + 1, name) != 0 || strlen(file) >= PATH_MAX)
-            continue;
-        strcpy(ret_file, file);
+        /* Some file systems tell maps another device than stat; this link is the file itself, but not for everybody. */
+        snprintf(path, sizeof(path), "/proc/%d/map_files/%lx-%lx", (int)pid, start, end);
+        bool itself = stat(path, &st) == 0;
+
+        if (!itself)
+            st = (struct stat){.st_dev = makedev(major, minor), .st_ino = ino};
+        if (is_this(line + at, st.st_dev, st.st_ino))
+            strcpy(ret_file, line + at);
+        else if (snprintf(there, sizeof(there), "/proc/%d/root%s", (int)pid, line + at) <
+                     (int)sizeof(there) &&
+                 is_this(there, st.st_dev, st.st_ino))
+            strcpy(ret_file, there);
+        else
+            strcpy(ret_file, itself ? path : line + at);
         return true;
     }
     return false;
@@ -171,11 +214,8 @@ int tn_place_file(const struct tn_place *place, pid_t pid, char ret_file[PATH_MA
     char seen[PATH_MAX];
 
     if (strchr(place->path, '/')) {
-        if (is_file(place->path)) {
-            if (!realpath(place->path, ret_file))
-                return tn_fail(err, -errno, "no_file", "%s: %s", place->path, strerror(errno));
+        if (is_file(place->path) && real_name(place->path, ret_file) == 0)
             return 0;
-        }
         if (pid > 0 &&
             (size_t)snprintf(seen, sizeof(seen), "/proc/%d/root%s%s", (int)pid,
                              place->path[0] == '/' ? "" : "/", place->path) < sizeof(seen) &&

@@ -403,6 +403,18 @@ void tn_hands_notice_exec(struct tn_hands *h)
     h->st->start_time = start;
 }
 
+/* What the agent may call was proved when the process was entered. If it has confined itself further since, that proves nothing
+   any more, and the agent makes no calls. */
+static void notice_filter(struct tn_hands *h)
+{
+    const struct tn_region *proc = tn_state_region(h->st, TN_REGION_PROC, 0);
+    u32 none = 0;
+
+    if (proc && h->t.confined != h->st->confined)
+        tn_tracee_write(&h->t, proc->addr + offsetof(struct tn_proc, allowed_syscalls), &none, sizeof(none));
+    h->st->confined = h->t.confined;
+}
+
 static int open_target(struct tn_hands *h, struct tn_error *err)
 {
     int r = tn_tracee_open(&h->t, h->g->pid, err);
@@ -416,6 +428,7 @@ static int open_target(struct tn_hands *h, struct tn_error *err)
         return tn_fail(err, -ESRCH, "no_such_process", "process %d has ended", h->g->pid);
     tn_hands_notice_exec(h);
     tn_hands_forget_gone(h);
+    notice_filter(h);
     return 0;
 }
 

@@ -261,8 +261,8 @@ static u64 counter_at(const struct tn_entry *c, u64 place, u64 offset)
 int tn_look_place(struct tn_entry *c, u32 nth)
 {
     const struct tn_attach_spec *s = c->spec;
+    const struct tn_vma *other = NULL;
     u64 offset = s->place.offset;
-    bool other = false;
 
     c->place_addr = 0;
     for (u32 i = 0; i < c->maps.n; i++) {
@@ -275,7 +275,7 @@ int tn_look_place(struct tn_entry *c, u32 nth)
         if (!v->ino || (!is && !by_name))
             continue;
         if (!is) {
-            other = true;
+            other = v;
             continue;
         }
         if (!(v->prot & PROT_EXEC) || offset < v->offset || offset - v->offset >= v->end - v->start ||
@@ -287,9 +287,9 @@ int tn_look_place(struct tn_entry *c, u32 nth)
     if (!c->place_addr && other)
         return tn_fail(
             c->err, -ESTALE, "file_replaced",
-            "process %d runs an older copy of %s, which was replaced since it started: restart it, or "
-            "name /proc/%d/exe",
-            c->pid, s->path, c->pid);
+            "process %d runs an older copy of %s, which was replaced since it was loaded: restart it, or "
+            "name its own, /proc/%d/map_files/%llx-%llx",
+            c->pid, s->path, c->pid, (unsigned long long)other->start, (unsigned long long)other->end);
     if (!c->place_addr)
         return tn_fail(c->err, -ENOENT, "not_mapped", "%s (offset 0x%llx) is not mapped in process %d",
                        s->path, (unsigned long long)offset, c->pid);

@@ -448,6 +448,20 @@ int tn_proc_children(pid_t pid, pid_t **ret_pids, u32 *ret_n)
     return 0;
 }
 
+u32 tn_proc_confined(pid_t pid)
+{
+    _free_ pid_t *tids = NULL;
+    struct tn_status st;
+    u32 n, most = 0;
+
+    if (tn_proc_tids(pid, &tids, &n) < 0)
+        return 0;
+    for (u32 i = 0; i < n; i++)
+        if (tn_status_read(pid, tids[i], &st) == 0)
+            most = TN_MAX(most, st.seccomp << 16 | TN_MIN(st.filters, 0xffffu));
+    return most;
+}
+
 bool tn_proc_same_mm(pid_t a, pid_t b)
 {
     return syscall(SYS_kcmp, a, b, KCMP_VM, 0, 0) == 0;

@@ -81,6 +81,9 @@ struct tn_doing_what {
 };
 void tn_thread_doing(pid_t pid, pid_t tid, struct tn_doing_what *ret_what);
 
+/* How far its system calls are confined (seccomp): the most that holds for any thread, since each has its own. It only grows.
+   0: not at all. */
+u32 tn_proc_confined(pid_t pid);
 /* All thread ids of a process. *ret_tids is owned by the caller. */
 int tn_proc_tids(pid_t pid, pid_t **ret_tids, u32 *ret_n);
 /* Children of all threads of a process, where the kernel lists them; none is no error. */

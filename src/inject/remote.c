@@ -97,6 +97,36 @@ static int find_syscall_insn(struct tn_tracee *t, u64 *ret_addr)
     return -ENOEXEC;
 }
 
+#ifndef PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG /* Linux 6.4 */
+#define PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG 0x4211
+struct ptrace_sud_config {
+    u64 mode, selector, offset, len;
+};
+#endif
+
+/* Of the thread that is about to call for us: a filter that it got while we looked is suspended now. One whose calls
+   are dispatched to a handler of the program's own (Wine) would call that one. Older kernels do not say. */
+static int check_thread(struct tn_tracee *t, pid_t tid, struct tn_error *err)
+{
+    struct ptrace_sud_config dispatch = {};
+    struct tn_status st;
+
+    if (ptrace((enum __ptrace_request)PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG, tid, sizeof(dispatch),
+               &dispatch) == 0 &&
+        dispatch.mode)
+        return tn_fail(err, -EPERM, "syscalls_dispatched",
+                       "a thread of process %d has its system calls dispatched to the program (Syscall User "
+                       "Dispatch, as Wine "
+                       "does): calls of ours would be taken for its own",
+                       t->pid);
+    if (t->seccomp || tn_status_read(t->pid, tid, &st) < 0 || !st.seccomp)
+        return 0;
+    t->seccomp = true;
+    t->suspended =
+        ptrace(PTRACE_SETOPTIONS, tid, 0, (long)(TN_SEIZE_OPTIONS | PTRACE_O_SUSPEND_SECCOMP)) == 0;
+    return 0;
+}
+
 /* Known once a thread is seized: a filter that cannot be suspended might kill for what we would call. */
 static int check_filter(const struct tn_tracee *t, struct tn_error *err)
 {
@@ -117,7 +147,9 @@ int tn_borrow_held(struct tn_tracee *t, pid_t tid, struct tn_borrowed *ret_b, st
 
     if (!th || th->state != TN_TH_HELD)
         return -ESRCH;
-    r = check_filter(t, err);
+    r = check_thread(t, tid, err);
+    if (r == 0)
+        r = check_filter(t, err);
     if (r < 0)
         return r;
     b.cave = find_cave(t);

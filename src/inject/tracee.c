@@ -23,7 +23,8 @@ int tn_tracee_open(struct tn_tracee *t, pid_t pid, struct tn_error *err)
     r = tn_status_read(pid, pid, &st);
     if (r < 0)
         return tn_fail(err, r, "no_such_process", "process %d has ended", pid);
-    t->seccomp = st.seccomp != 0;
+    t->confined = tn_proc_confined(pid);
+    t->seccomp = t->confined;
     snprintf(path, sizeof(path), "/proc/%d/mem", pid);
     t->mem = open(path, O_RDWR | O_CLOEXEC);
     if (t->mem < 0) {

@@ -56,7 +56,8 @@ struct tn_tracee {
     struct tn_lent *lent;
     pid_t keep;     /* this thread stays held, whatever is let go (start-up); 0: none */
     int mem;        /* /proc/PID/mem */
-    bool seccomp;   /* the target has a seccomp mode */
+    u32 confined;   /* tn_proc_confined when it was opened */
+    bool seccomp;   /* a thread of the target has a seccomp mode */
     bool suspended; /* and it is suspended while we trace */
     struct tn_thread *th;
     u32 n, cap;

@@ -8,7 +8,7 @@
  *     R6 rbx   R7 r13   R8 r14   R9 r15                      saved by the function that uses them
  *     R10 rbp  run r12   scratch r10, r11
  *
- *     frame:   return address │ saved registers │ rbp │ ← rbp   stack of the program │ rounds │ ← rsp
+ *     frame:   return address │ rbp │ ← rbp   stack of the program │ rounds │ saved registers │ ← rsp
  *
  * A function that calls nothing and needs at most 128 bytes keeps its stack in the red zone below rsp, so
  * nothing here may push in the middle of a function.
@@ -519,7 +519,8 @@ static int lower_call(struct jit *j, u32 at, const struct bpf_insn *in)
     return 0;
 }
 
-/* Saved registers, in the order they are pushed; rbp comes last, where the frame begins. */
+/* Saved registers, in the order they are pushed. A function with a frame begins with it, so that whoever follows frame
+   pointers (perf) finds its caller: rbp, then what the program has on its stack, and below that they are kept. */
 static const u8 saved_order[] = {TN_RBX, TN_R12, TN_R13, TN_R14, TN_R15};
 
 static u32 pushes(const struct jit_sub *sub)
@@ -538,7 +539,7 @@ static u32 allocated(const struct jit_sub *sub)
     u32 stack = sub->frame ? frame_bytes(sub) : 0;
 
     if (!sub->calls)
-        return stack > 128 ? stack : 0;
+        return stack > 128 || sub->saved ? stack : 0;
     return (8 + 8 * pushes(sub) + stack) % 16 ? stack + 8 : stack;
 }
 
@@ -555,15 +556,15 @@ void jit_prologue(struct jit *j, const struct jit_sub *sub, bool main)
 {
     struct tn_asm *a = &j->a;
 
-    for (u32 i = 0; i < TN_ARRAY_SIZE(saved_order); i++)
-        if (sub->saved & (1u << saved_order[i]))
-            tn_x86_push(a, saved_order[i]);
     if (sub->frame) {
         tn_x86_push(a, TN_RBP);
         tn_x86_mov_rr(a, 8, TN_RBP, TN_RSP);
     }
     if (allocated(sub))
         tn_x86_alu_ri(a, 8, TN_SUB, TN_RSP, (s32)allocated(sub));
+    for (u32 i = 0; i < TN_ARRAY_SIZE(saved_order); i++)
+        if (sub->saved & (1u << saved_order[i]))
+            tn_x86_push(a, saved_order[i]);
     for (u64 left = sub->frame ? sub->zero : 0; left; left &= left - 1)
         tn_x86_store_i(a, 8, tn_mem_base(TN_RBP, -8 * (1 + __builtin_ctzll(left))), 0);
     if (sub->loops)
@@ -576,6 +577,9 @@ static void lower_exit(struct jit *j, const struct jit_sub *sub)
 {
     struct tn_asm *a = &j->a;
 
+    for (u32 i = TN_ARRAY_SIZE(saved_order); i-- > 0;)
+        if (sub->saved & (1u << saved_order[i]))
+            tn_x86_pop(a, saved_order[i]);
     if (sub->frame) {
         if (allocated(sub))
             tn_x86_leave(a);
@@ -584,9 +588,6 @@ static void lower_exit(struct jit *j, const struct jit_sub *sub)
     } else if (allocated(sub)) {
         tn_x86_alu_ri(a, 8, TN_ADD, TN_RSP, (s32)allocated(sub));
     }
-    for (u32 i = TN_ARRAY_SIZE(saved_order); i-- > 0;)
-        if (sub->saved & (1u << saved_order[i]))
-            tn_x86_pop(a, saved_order[i]);
     tn_x86_ret(a);
 }
 

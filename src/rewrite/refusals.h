@@ -43,7 +43,7 @@
     X(CTX_WRITTEN,            "ctx_written",            "the program writes to its context, which a probe may only read") \
     X(TYPED_PLACE,            "typed_place",            "a program that knows its function by type needs its first instruction, and no function is known to begin there") \
     X(ENTRY_MEETS_EXIT,       "entry_meets_exit",       "the function is too short for a patch at its entry and one at its way out, both of which a program needs that reads arguments at the exit; read them in a program at the entry") \
-    X(REPLACE_PLACE,          "replace_place",          "an answer can be given in a function's place where it is entered, not at its exit or in its middle") \
+    X(REPLACE_PLACE,          "replace_place",          "an answer can be given in a function's place where it is entered or left, not in its middle") \
     X(BAD_ELF,                "bad_elf",                "the file is not an ELF file that can be read") \
     X(ELF_CLASS,              "elf_32bit",              "a 32-bit file; only x86-64 is supported") \
     X(ELF_ENDIAN,             "elf_big_endian",         "a big-endian file; only x86-64 is supported") \

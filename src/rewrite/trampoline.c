@@ -458,10 +458,15 @@ static s32 above(const struct tramp *t)
     return FRAME + t->low + (t->prelude ? PRELUDE : 0) + (t->offset ? RED_ZONE : 0);
 }
 
-/* rax as the host has it, where the prelude has pushed it, or the frame has it. */
+/* Where rax is kept as the host has it: the prelude has pushed it, or the frame has it. */
+static struct tn_mem host_rax(const struct tramp *t)
+{
+    return t->prelude ? AT(FRAME + 8) : REG(ax);
+}
+
 static void load_host_rax(struct tramp *t, u8 to)
 {
-    tn_x86_load(&t->a, 8, to, t->prelude ? AT(FRAME + 8) : REG(ax));
+    tn_x86_load(&t->a, 8, to, host_rax(t));
 }
 
 /* The number of the system call, into rax. */
@@ -655,8 +660,8 @@ static void count_lost(struct tramp *t, s64 end)
     tn_x86_jmp(&t->a, 0, end);
 }
 
-/* Where the run has answered in the host's place: on to the function's exits, if somebody looks at these, and
-   back to the caller. `mask`: what was saved. A caller that
+/* Where the run has answered in the host's place: at an exit, the result is another one, for whoever comes next; at an
+   entry, on to the function's exits, if somebody looks at these, and back to the caller. `mask`: what was saved. A caller that
    was compiled with its callee in sight counts on what the callee leaves alone (-fipa-ra), so all but the
    result is as it was. */
 static void test_replaced(struct tramp *t, u32 mask)
@@ -668,6 +673,12 @@ static void test_replaced(struct tramp *t, u32 mask)
         return;
     tn_x86_alu_mi(&t->a, 4, TN_CMP, RUN(replaced), 0);
     none = tn_x86_jcc_fwd(&t->a, 1, TN_CC_E);
+    if (in->place == TN_PLACE_EXIT) {
+        tn_x86_load(&t->a, 8, TN_RAX, RUN(value));
+        tn_x86_store(&t->a, 8, host_rax(t), TN_RAX);
+        tn_x86_bind(&t->a, none);
+        return;
+    }
     load_regs(t, mask & ~BIT(TN_RAX));
     tn_x86_load(&t->a, 8, TN_RAX, RUN(value));
     frame(t, above(t));
@@ -964,7 +975,7 @@ int tn_trampoline(const struct tn_tramp_in *in, u8 *ret_bytes, u32 cap, struct t
         return done(&t, err);
     if ((in->args || in->session) && in->place == TN_PLACE_OFFSET)
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_TYPED_PLACE, in->at, NULL);
-    if (in->replace && in->place != TN_PLACE_ENTRY)
+    if (in->replace && in->place != TN_PLACE_ENTRY && in->place != TN_PLACE_EXIT)
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_REPLACE_PLACE, in->at, NULL);
     if (in->stacks && (in->facts->calls_host || (in->place <= TN_PLACE_EXIT && (in->args || in->replace))))
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_GO_TYPED, in->at, NULL);

@@ -40,7 +40,8 @@ struct tn_typed_args {
     u8 from[TN_TYPED_WORDS];
 };
 
-/* How a program may answer in the place of the function it is attached to: at entries only. */
+/* How a program may answer in the place of the function it is attached to: at entries; at exits, where its answer takes
+   the place of the result. */
 enum tn_replace {
     TN_REPLACE_NOT,
     TN_REPLACE_BY_CALL,   /* when it said so through its run (tn_run.replaced) */

@@ -20,6 +20,14 @@ u32 tn_self_pid(const struct tn_proc *proc)
     return pid;
 }
 
+u64 tn_self_thread_by_id(const struct tn_proc *proc)
+{
+    if (!tn_syscall_allowed(proc, TN_SYS_gettid))
+        return 0;
+    return TN_THREAD_BY_ID | (u64)TN_SYSCALL(gettid, 0, 0, 0, 0, 0, 0)
+                                 << 3; /* the low bits of an owner are flags */
+}
+
 u32 tn_self_tid(const struct tn_proc *proc)
 {
     /* In a child the word is only as right as whoever forked kept it: ask. */

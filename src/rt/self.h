@@ -2,7 +2,7 @@
 /*
  * Who runs: thread pointer, process, thread, processor, and the word that names an owner in shared memory.
  *
- *   owner = pid << 32 | low half of the thread pointer
+ *   owner = pid << 32 | low half of the thread pointer, or of what takes its place
  *
  * The pid is the one the broker knows (it clears what the dead have left); in fork children, which the broker
  * may not know, it is their own. A vfork child runs in its parent's memory, on its parent's thread pointer:
@@ -51,6 +51,17 @@ static inline u64 tn_thread_pointer(const struct tn_proc *proc)
     return tp;
 }
 
+/* What tells a thread from the others of its process: its thread pointer. Threads without one (in programs without a
+   libc) have none of their own: their ids are put where no pointer lies. 0: not to be known. */
+#define TN_THREAD_BY_ID (1ull << 63)
+u64 tn_self_thread_by_id(const struct tn_proc *proc);
+static inline u64 tn_self_thread(const struct tn_proc *proc)
+{
+    u64 tp = tn_thread_pointer(proc);
+
+    return TN_LIKELY(tp) ? tp : tn_self_thread_by_id(proc);
+}
+
 u32 tn_self_pid(const struct tn_proc *proc);
 u32 tn_self_tid(const struct tn_proc *proc);
 /* A possible CPU, < proc->ncpu: where the thread is, or was a moment ago. */
@@ -58,7 +69,7 @@ u32 tn_self_cpu(const struct tn_proc *proc);
 
 static inline u64 tn_self_owner(const struct tn_proc *proc)
 {
-    u32 low = (u32)tn_thread_pointer(proc) & ~7u;
+    u32 low = (u32)tn_self_thread(proc) & ~7u;
 
     if (TN_LIKELY(tn_self_kind(proc) == TN_SELF_PROCESS && proc->owner_pid))
         return (u64)proc->owner_pid << 32 | low;

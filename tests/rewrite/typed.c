@@ -859,9 +859,46 @@ static void test_override_answers_with_anything(void **state)
         assert_int_equal(seen[1], 1);
         inproc_rewind(&in);
         assert_int_equal(
-            inproc_hook(&in, "typed_two", (void *)typed_two, TN_PLACE_EXIT, &prog, &ways[w], NULL, &err),
+            inproc_hook(&in, "typed_two", (void *)typed_two, TN_PLACE_OFFSET, &prog, &ways[w], NULL, &err),
             -ENOTSUP);
         assert_string_equal(err.reason, "replace_place");
+        inproc_rewind(&in);
+    }
+}
+
+/* At an exit: the function has run, and its result is another one. */
+static void test_override_changes_a_result(void **state)
+{
+    static const struct bpf_insn insns[] = {LOAD(2, 1, offsetof(struct tn_pt_regs, ax)),
+                                            I(BPF_JMP | BPF_JNE | BPF_K, 2, 0, 2, 29),
+                                            SET(2, 0),
+                                            CALL(BPF_FUNC_override_return),
+                                            SET(0, 0),
+                                            EXIT};
+    /* The same, where flags are wanted, so that rax is kept elsewhere. Bit 1 of them is always set. */
+    static const struct bpf_insn with_flags[] = {LOAD(2, 1, offsetof(struct tn_pt_regs, ax)),
+                                                 LOAD(3, 1, offsetof(struct tn_pt_regs, flags)),
+                                                 I(BPF_ALU64 | BPF_AND | BPF_K, 3, 0, 0, 2),
+                                                 I(BPF_ALU64 | BPF_ADD | BPF_X, 2, 3, 0, 0),
+                                                 CALL(BPF_FUNC_override_return),
+                                                 SET(0, 0),
+                                                 EXIT};
+
+    EACH_WAY(w)
+    {
+        struct inproc_prog prog = {.replace = TN_REPLACE_BY_CALL}, other = prog;
+
+        VERIFIED(&prog, insns);
+        hook("typed_two", (void *)typed_two, TN_PLACE_EXIT, &prog, &ways[w]);
+        seen[1] = 0;
+        assert_int_equal(two(8, 5), 0);
+        assert_int_equal(two(9, 5), 32);
+        assert_int_equal(seen[1], 2);
+        inproc_rewind(&in);
+        VERIFIED(&other, with_flags);
+        hook("typed_two", (void *)typed_two, TN_PLACE_EXIT, &other, &ways[w]);
+        assert_int_equal(two(8, 5), 31);
+        assert_int_equal(two(9, -5), 24);
         inproc_rewind(&in);
     }
 }
@@ -1136,6 +1173,7 @@ int main(void)
         T(test_an_answer_passes_the_exits),
         T(test_an_answer_leaves_all_else_alone),
         T(test_override_answers_with_anything),
+        T(test_override_changes_a_result),
         T(test_replace_by_call_in_a_typed_program),
         T(test_a_function_of_the_host_is_called),
         T(test_wide_code_is_found),

@@ -199,8 +199,7 @@ static int broker_new(int listen_fd, struct tn_broker **ret_broker, struct tn_er
     if (!r)
         r = tn_memfd_reopen(shared->gates, O_RDONLY, &shared->gates_ro);
     if (!r)
-        r = shared_memory("tenon-stats", TN_STATS_SIZE, &shared->stats,
-                          &broker->stats);
+        r = shared_memory("tenon-stats", TN_STATS_SIZE, &shared->stats, &broker->stats);
     if (!r)
         r = shared_memory("tenon-claims", broker->ncpu * sizeof(struct tn_cpu_claim), &shared->claims,
                           &broker->claims);

@@ -60,7 +60,7 @@ struct tn_entry {
     /* Returns from handlers, which lie in no function that is known: 0 where there is none. */
     struct tn_patch restorer[TN_RESTORERS_MAX];
     u32 nrestorers;
-    u32 reads; /* enum tn_reads; NONE: nothing is to be done for it */
+    u32 reads;                    /* enum tn_reads; NONE: nothing is to be done for it */
     struct tn_attach_result *res; /* where what is left is told */
     struct tn_tally left;         /* of the places of a link of many */
     /* requests of the MAP order */

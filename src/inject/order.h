@@ -214,12 +214,12 @@ struct tn_mark {
     O(RETURN) /* the borrowed thread goes on */                                                                         \
     O(WRITE)  /* n × (struct tn_write, bytes): into memory of ours that nothing leads to yet */                        \
     O(INSTALL) /* struct tn_install_req, struct tn_place_req[n] → struct tn_install_facts; a link of many        \
-                  places takes several */ \
+                  places takes several */    \
     O(SIGNALS) /* n = which (32 bits of a set), a = handler, b = where it returns to, c = ms: they become ours, calls \
                   being guarded */ \
-    O(UNLINK) /* a = link: what has been installed of it is taken back */                                            \
+    O(UNLINK) /* a = link: what has been installed of it is taken back */                                               \
     O(TAKE) /* a = PROC region of a dead holder, struct tn_undo[n]: bytes put back; b = 1: the last, marker        \
-                 cleared */ \
+                 cleared */    \
     O(RUN_TO) /* a = address of the loader's breakpoint, b = of its state word, c = of the entry;           \
                   held only */
 

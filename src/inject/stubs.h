@@ -9,7 +9,6 @@
 #include "inject/proc.h"
 #include "rewrite/pun.h"
 
-
 struct tn_stubs {
     u32 max_pages;
     struct tn_range *free; /* owned: where nothing is mapped, by address */

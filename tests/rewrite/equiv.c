@@ -483,7 +483,8 @@ static void own_stacks(void **state)
         assert_int_equal(arena->runs, TN_MIN(taken + 1, TN_SWITCH_PROBES));
         assert_int_equal(arena->stats[0].missed, taken == TN_SWITCH_PROBES);
         if (taken < TN_SWITCH_PROBES) {
-            assert_in_range((u64)arena->seen_run, (u64)stack(first + taken) - 1024, (u64)stack(first + taken) - 1);
+            assert_in_range((u64)arena->seen_run, (u64)stack(first + taken) - 1024,
+                            (u64)stack(first + taken) - 1);
             assert_int_equal(stack(first + taken)->busy, 0);
             stack(first + taken)->busy = 1;
         }

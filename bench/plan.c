@@ -41,8 +41,7 @@ static int plan_all(struct tn_module *m, enum tn_place_kind place, u32 *ret_func
 {
     for (u32 k = 0; k < tn_module_ncode(m); k++) {
         const struct tn_code_view *code = tn_module_code_at(m, k);
-        struct tn_planner *planner = NULL;
-        int r = tn_planner_new(code, &planner);
+        int r = tn_plan_many(code);
 
         if (r < 0)
             return r;
@@ -52,12 +51,11 @@ static int plan_all(struct tn_module *m, enum tn_place_kind place, u32 *ret_func
             if (code->funcs[i].part || code->funcs[i].addr - code->addr >= code->len)
                 continue;
             ++*ret_functions;
-            if (tn_planner_plan(planner, place, code->funcs[i].addr, &plan, NULL) < 0)
+            if (tn_plan(code, place, code->funcs[i].addr, &plan, NULL) < 0)
                 continue;
             ++*ret_planned;
             tn_plan_clear(&plan);
         }
-        tn_planner_free(planner);
     }
     return 0;
 }

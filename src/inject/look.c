@@ -351,14 +351,12 @@ struct source {
     int fd;
     struct stat sb;
     struct tn_module *m;
-    const struct tn_code_view *code;
-    struct tn_planner *planner; /* of `code` */
+    const struct tn_code_view *many; /* of which many places are planned */
     bool no_puns;
 };
 
 static void close_source(struct source *s)
 {
-    tn_planner_free(s->planner);
     tn_module_free(s->m);
 }
 
@@ -368,15 +366,10 @@ static int plan_code(struct source *s, enum tn_place_kind place, u64 addr, bool 
     const struct tn_code_view *code = tn_module_code(s->m, addr);
     int r = 0;
 
-    if (!many)
-        return tn_plan(code, place, addr, ret_plan, err);
-    if (code != s->code) {
-        tn_planner_free(s->planner);
-        s->planner = NULL;
-        s->code = code;
-        r = tn_planner_new(code, &s->planner);
-    }
-    return r < 0 ? r : tn_planner_plan(s->planner, place, addr, ret_plan, err);
+    if (many && code && code != s->many)
+        r = tn_plan_many(code);
+    s->many = many ? code : s->many;
+    return r < 0 ? r : tn_plan(code, place, addr, ret_plan, err);
 }
 
 /* A place of the file, or (SYSENTER, SYSEXIT) all of its system calls. `many`: other places are asked for as well. */

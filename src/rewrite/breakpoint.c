@@ -127,7 +127,7 @@ int tn_plan_break(const struct tn_code_view *code, enum tn_place_kind place, u64
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_FUNCTION_UNKNOWN, addr, NULL);
     if (code->is_go && (!code->go || tn_go_owns(code, addr)))
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_GO_BREAKPOINT, addr, NULL);
-    r = tn_flow_scan(code, func, NULL, &flow);
+    r = tn_flow_scan(code, func, &flow);
     if (r < 0)
         return r;
     plan.func_addr = func->addr;

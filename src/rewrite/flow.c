@@ -116,10 +116,10 @@ static bool terminal(u8 kind)
            kind == TN_INSN_FAR;
 }
 
-/* Of a lent array of marks, which blocks are not zero any more: an instruction at `off` marks two at most. */
+/* Of a spare array of marks, which blocks are not zero any more: an instruction at `off` marks two at most. */
 static int touch(struct tn_flow *f, u64 off)
 {
-    u64 block = off / TN_FLOW_SPARE + 1;
+    u64 block = off / TN_FLOW_BLOCK + 1;
     int r = 0;
 
     if (!f->lent || block == f->last)
@@ -496,8 +496,8 @@ static int add_recovery(struct tn_flow *f, const struct tn_go_func *g)
     if (!g->recovers || !own(f, g->recovers))
         return 0;
     f->mark[g->recovers - f->code->addr] |= TN_FLOW_TARGET;
-    return list_add(&f->jumps, UINT64_MAX) < 0 || list_add(&f->jumps, g->recovers) < 0 ||
-                   list_add(&f->work, g->recovers) < 0
+    return touch(f, g->recovers - f->code->addr) < 0 || list_add(&f->jumps, UINT64_MAX) < 0 ||
+                   list_add(&f->jumps, g->recovers) < 0 || list_add(&f->work, g->recovers) < 0
                ? -ENOMEM
                : drain(f);
 }
@@ -519,15 +519,44 @@ static int add_resumed(struct tn_flow *f, const struct tn_go_func *g)
     return 0;
 }
 
-int tn_flow_scan(const struct tn_code_view *code, const struct tn_func *func, u8 *mark,
-                 struct tn_flow *ret_flow)
+int tn_marks_take(const struct tn_code_view *code, u8 **ret_mark, u32 *ret_lent)
 {
-    struct tn_flow f = {.code = code, .func = func, .end = func_end(code, func), .lent = mark};
-    struct tn_go_func g;
-    int r;
+    struct tn_spare *spare = code->spare;
+    u32 k = 0;
 
-    f.mark = mark ? mark : calloc(1, code->len);
-    r = f.mark ? list_add(&f.work, func->addr) : -ENOMEM;
+    while (spare && k < TN_ARRAY_SIZE(spare->mark) && spare->used >> k & 1)
+        k++;
+    if (!spare || k == TN_ARRAY_SIZE(spare->mark)) {
+        *ret_lent = 0;
+        *ret_mark = calloc(1, code->len + 1);
+        return *ret_mark ? 0 : -ENOMEM;
+    }
+    if (!spare->mark[k])
+        spare->mark[k] = calloc(1, code->len + 2 * TN_FLOW_BLOCK);
+    if (!spare->mark[k])
+        return -ENOMEM;
+    spare->used |= 1u << k;
+    *ret_mark = spare->mark[k];
+    *ret_lent = k + 1;
+    return 0;
+}
+
+void tn_marks_give(const struct tn_code_view *code, u8 *mark, u32 lent)
+{
+    if (lent)
+        code->spare->used &= ~(1u << (lent - 1));
+    else
+        free(mark);
+}
+
+int tn_flow_scan(const struct tn_code_view *code, const struct tn_func *func, struct tn_flow *ret_flow)
+{
+    struct tn_flow f = {.code = code, .func = func, .end = func_end(code, func)};
+    struct tn_go_func g;
+    int r = tn_marks_take(code, &f.mark, &f.lent);
+
+    if (!r)
+        r = list_add(&f.work, func->addr);
     f.go = code->go && tn_go_at(code->go, func->addr, &g);
     if (!r)
         r = drain(&f);
@@ -545,12 +574,19 @@ int tn_flow_scan(const struct tn_code_view *code, const struct tn_func *func, u8
     return 0;
 }
 
+void tn_spare_clear(struct tn_spare *spare)
+{
+    for (u32 k = 0; k < TN_ARRAY_SIZE(spare->mark); k++)
+        free(spare->mark[k]);
+    *spare = (struct tn_spare){0};
+}
+
 void tn_flow_clear(struct tn_flow *f)
 {
     for (u32 i = 0; i < f->touched.n; i++)
-        memset(f->mark + f->touched.at[i] * TN_FLOW_SPARE, 0, 2 * TN_FLOW_SPARE);
-    if (!f->lent)
-        free(f->mark);
+        memset(f->mark + f->touched.at[i] * TN_FLOW_BLOCK, 0, 2 * TN_FLOW_BLOCK);
+    if (f->code)
+        tn_marks_give(f->code, f->mark, f->lent);
     free(f->touched.at);
     free(f->work.at);
     free(f->rets.at);

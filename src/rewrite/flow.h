@@ -43,9 +43,9 @@ struct tn_flow {
     bool go;                     /* golang.h */
     u64 end;                     /* of the function; the next one's start where its size is not known */
     u8 *mark;                    /* a byte of flags per byte of the segment */
-    bool lent;                   /* … which is somebody else's: what was touched is zeroed in the end */
+    u32 lent;                    /* … which is the spare one of this number, plus one; 0: our own */
     u64 last;                    /* block touched last, plus one */
-    struct tn_flow_list touched; /* of a lent array: blocks */
+    struct tn_flow_list touched; /* of a spare one: blocks, which are zeroed in the end */
     struct tn_flow_list work, rets, indirect, maybe, refs, leas; /* leas: address, register; refs: targets */
     struct tn_flow_list jumps;                                   /* from, to: all that were followed */
     struct tn_flow_list tails; /* from, to: jumps out of the function; to 0: known only when it runs */
@@ -53,11 +53,21 @@ struct tn_flow {
     u64 tail_call, unprovable, undecodable, shared, overlap, std;
 };
 
-/* −ENOMEM; otherwise 0, and what could not be followed is in the fields. `mark`: zeros to work on, as long as the code
-   and twice TN_FLOW_SPARE more; NULL: its own. */
-#define TN_FLOW_SPARE 64u
-int tn_flow_scan(const struct tn_code_view *code, const struct tn_func *func, u8 *mark,
-                 struct tn_flow *ret_flow);
+/* Marks that are used again, by as many flows as there are at a time: zeros in between, as long as the code and twice
+   TN_FLOW_BLOCK more. Owned (tn_spare_clear). */
+#define TN_FLOW_BLOCK 64u
+struct tn_spare {
+    u8 *mark[4];
+    u32 used; /* a bit each */
+};
+void tn_spare_clear(struct tn_spare *spare);
+/* One of the code's, or where none is free, one that is made: −ENOMEM. What is given back and was `lent` (its number, plus one; 0: made)
+   is zeros again. */
+int tn_marks_take(const struct tn_code_view *code, u8 **ret_mark, u32 *ret_lent);
+void tn_marks_give(const struct tn_code_view *code, u8 *mark, u32 lent);
+
+/* −ENOMEM; otherwise 0, and what could not be followed is in the fields. */
+int tn_flow_scan(const struct tn_code_view *code, const struct tn_func *func, struct tn_flow *ret_flow);
 void tn_flow_clear(struct tn_flow *flow);
 
 static inline u8 tn_flow_mark(const struct tn_flow *f, u64 addr)

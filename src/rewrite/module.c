@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 
 #include "rewrite/aims.h"
+#include "rewrite/flow.h"
 #include "rewrite/golang.h"
 #include "rewrite/refusals.h"
 #include "rewrite/unwind.h"
@@ -38,6 +39,7 @@ struct tn_module {
     struct tn_bytes frames; /* .eh_frame */
     struct tn_code_view code[SEGMENTS_MAX];
     struct tn_aims aims[SEGMENTS_MAX];
+    struct tn_spare spare[SEGMENTS_MAX];
     u32 ncode;
     struct tn_funcs funcs; /* sorted, one an address */
     /* Every name, aliases included: offsets are checked, so they are plain pointers into the file. */
@@ -418,6 +420,7 @@ static void settle(struct tn_module *m)
         m->code[i].is_go = m->go;
         m->code[i].go = m->goread.nfuncs ? &m->goread : NULL;
         m->code[i].aims = &m->aims[i];
+        m->code[i].spare = &m->spare[i];
     }
 }
 
@@ -444,8 +447,10 @@ void tn_module_free(struct tn_module *m)
 {
     if (!m)
         return;
-    for (u32 i = 0; i < SEGMENTS_MAX; i++)
+    for (u32 i = 0; i < SEGMENTS_MAX; i++) {
         tn_aims_clear(&m->aims[i]);
+        tn_spare_clear(&m->spare[i]);
+    }
     free(m->file);
     free(m->funcs.at);
     free(m->names);

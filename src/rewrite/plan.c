@@ -945,35 +945,9 @@ int tn_plan_followed(const struct tn_flow *f, enum tn_place_kind place, u64 addr
     return 0;
 }
 
-struct tn_planner {
-    const struct tn_code_view *code;
-    u8 *mark; /* zeros between two plans */
-};
-
-int tn_planner_new(const struct tn_code_view *code, struct tn_planner **ret_planner)
+int tn_plan_many(const struct tn_code_view *code)
 {
-    struct tn_planner *p = calloc(1, sizeof(*p));
-    int r = 0;
-
-    if (!p)
-        return -ENOMEM;
-    *p = (struct tn_planner){.code = code, .mark = calloc(1, code->len + 2 * TN_FLOW_SPARE)};
-    if (code->aims && !code->aims->first)
-        r = tn_aims_find(code, code->aims);
-    if (!p->mark || r < 0) {
-        tn_planner_free(p);
-        return -ENOMEM;
-    }
-    *ret_planner = p;
-    return 0;
-}
-
-void tn_planner_free(struct tn_planner *p)
-{
-    if (!p)
-        return;
-    free(p->mark);
-    free(p);
+    return code->aims && !code->aims->first ? tn_aims_find(code, code->aims) : 0;
 }
 
 /* A window that is jumped into by code nobody has followed: its place alone. There is room for one such. */
@@ -993,8 +967,8 @@ static int alone_instead(const struct tn_flow *f, struct tn_plan *plan, u32 whic
     return r;
 }
 
-static int plan_any(const struct tn_planner *planner, const struct tn_code_view *code,
-                    enum tn_place_kind place, u64 addr, struct tn_plan *ret_plan, struct tn_error *err)
+static int plan_any(const struct tn_code_view *code, enum tn_place_kind place, u64 addr,
+                    struct tn_plan *ret_plan, struct tn_error *err)
 {
     _clean_(tn_plan_clear) struct tn_plan plan = {0};
     _clean_(tn_flow_clear) struct tn_flow flow = {0};
@@ -1024,7 +998,7 @@ static int plan_any(const struct tn_planner *planner, const struct tn_code_view 
     }
     if (place == TN_PLACE_EXIT && !func->size)
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_FUNCTION_UNKNOWN, addr, NULL);
-    r = tn_flow_scan(code, func, planner ? planner->mark : NULL, &flow);
+    r = tn_flow_scan(code, func, &flow);
     if (r < 0)
         return r;
     r = tn_plan_followed(&flow, place, addr, &plan, err);
@@ -1046,27 +1020,15 @@ out:
     return 0;
 }
 
-static int plan_with(const struct tn_planner *planner, const struct tn_code_view *code,
-                     enum tn_place_kind place, u64 addr, struct tn_plan *ret_plan, struct tn_error *err)
+int tn_plan(const struct tn_code_view *code, enum tn_place_kind place, u64 addr, struct tn_plan *ret_plan,
+            struct tn_error *err)
 {
     struct tn_error why = {0}; /* of what was refused first, which may yet be had in another way */
-    int r = plan_any(planner, code, place, addr, ret_plan, &why);
+    int r = plan_any(code, place, addr, ret_plan, &why);
 
     if (r < 0 && why.reason[0])
         tn_fail(err, r, why.reason, "%s", why.message);
     return r;
-}
-
-int tn_plan(const struct tn_code_view *code, enum tn_place_kind place, u64 addr, struct tn_plan *ret_plan,
-            struct tn_error *err)
-{
-    return plan_with(NULL, code, place, addr, ret_plan, err);
-}
-
-int tn_planner_plan(struct tn_planner *planner, enum tn_place_kind place, u64 addr, struct tn_plan *ret_plan,
-                    struct tn_error *err)
-{
-    return plan_with(planner, planner->code, place, addr, ret_plan, err);
 }
 
 int tn_plan_ret(const struct tn_flow *f, u64 at, struct tn_patch *ret_patch)

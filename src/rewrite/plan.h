@@ -44,8 +44,9 @@ struct tn_code_view {
     struct tn_bytes frames; /* .eh_frame; empty: there is none */
     bool is_go;
     const struct tn_go *go; /* golang.h; NULL: no Go, or none that can be read */
-    struct tn_aims
-        *aims; /* aims.h; filled by whoever needs them first, NULL: not kept. Of the view's owner */
+    /* Of the view's owner; NULL: not kept. */
+    struct tn_aims *aims;   /* aims.h; filled by whoever needs them first */
+    struct tn_spare *spare; /* flow.h: memory for plans, one plan at a time */
 };
 
 /* What a patch is to a function that is left by tail jumps (tails.c): nothing, or … */
@@ -121,15 +122,8 @@ static inline u32 tn_patch_span(const struct tn_patch *p)
 /* Would one change a byte that the other changes, or that a punned jump of it ends with? */
 bool tn_patch_meets(const struct tn_patch *p, u64 p_bias, const struct tn_patch *q, u64 q_bias);
 
-/*
- * The same for many places of one piece of code, which outlives it: what takes a look at all of the code is found once,
- * and memory is used again. Owned by the caller.
- */
-struct tn_planner;
-int tn_planner_new(const struct tn_code_view *code, struct tn_planner **ret_planner);
-int tn_planner_plan(struct tn_planner *planner, enum tn_place_kind place, u64 addr, struct tn_plan *ret_plan,
-                    struct tn_error *err);
-void tn_planner_free(struct tn_planner *planner);
+/* Many places of this code will be planned: what takes a look at all of it is found now. −ENOMEM. */
+int tn_plan_many(const struct tn_code_view *code);
 
 /* Two plans of one module that would write over one another (an exit's window in a short
    function reaches into the entry's). The same patch planned twice (same address, length and

@@ -161,7 +161,7 @@ int tn_find_syscalls(const struct tn_code_view *code, enum tn_place_kind place,
             func = tn_func_before(code, addr);
         if (func && flow.func != func) {
             tn_flow_clear(&flow);
-            r = tn_flow_scan(code, func, NULL, &flow);
+            r = tn_flow_scan(code, func, &flow);
         }
         if (r == 0 && func && (known || tn_flow_mark(&flow, addr) & TN_FLOW_START))
             r = one(&flow, place, addr, wanted, &found);

@@ -33,6 +33,7 @@ struct tails {
     u32 n;
     u8 *what; /* a byte per byte of code: where an instruction of one of `func` begins, behind its first; where a window
                  of theirs goes on */
+    u32 lent; /* of which memory that is: tn_marks_take */
 };
 enum { BODY = 1, WINDOW = 2 };
 
@@ -88,7 +89,7 @@ static int follow(struct tails *t, const struct tn_func *g, struct tn_plan *plan
 {
     _clean_(tn_flow_clear) struct tn_flow flow = {0};
     _clean_(tn_plan_clear) struct tn_plan entry = {0};
-    int r = g->size ? tn_flow_scan(t->code, g, NULL, &flow)
+    int r = g->size ? tn_flow_scan(t->code, g, &flow)
                     : tn_refuse(err, -ENOTSUP, TN_REFUSE_FUNCTION_UNKNOWN, g->addr, NULL);
 
     if (r == 0)
@@ -244,24 +245,41 @@ static int gather(struct tails *t, struct tn_plan *plan, struct tn_error *err)
     return r < 0 ? tell(&why, r, plan->func_addr, err) : 0;
 }
 
+static void close_tails(struct tails *t, const struct tn_plan *plan)
+{
+    u64 end = t->code->addr + t->code->len;
+
+    for (u32 i = 0; t->lent && i < t->n; i++)
+        memset(t->what + (t->func[i]->addr - t->code->addr), 0,
+               TN_MIN(t->func[i]->size, end - t->func[i]->addr));
+    for (u32 k = 0; t->lent && k < plan->npatches; k++)
+        memset(t->what + (plan->patches[k].addr - t->code->addr), 0, plan->patches[k].len);
+    if (t->what)
+        tn_marks_give(t->code, t->what, t->lent);
+}
+
 int tn_tails_follow(const struct tn_flow *root, struct tn_plan *plan, struct tn_error *err)
 {
-    _free_ u8 *what = calloc(1, root->code->len ? root->code->len : 1);
-    struct tails t = {.code = root->code, .root = root->func, .what = what};
+    struct tails t = {.code = root->code, .root = root->func};
     struct tn_error why = {0};
-    int r = what ? add_targets(&t, root, &why) : -ENOMEM;
+    int r = tn_marks_take(t.code, &t.what, &t.lent);
 
-    return r < 0 ? tell(&why, r, root->func->addr, err) : gather(&t, plan, err);
+    r = r < 0 ? r : add_targets(&t, root, &why);
+    r = r < 0 ? tell(&why, r, root->func->addr, err) : gather(&t, plan, err);
+    close_tails(&t, plan);
+    return r;
 }
 
 int tn_tails_plan(const struct tn_code_view *code, const struct tn_func *func, struct tn_plan *plan,
                   struct tn_error *err)
 {
-    _free_ u8 *what = calloc(1, code->len ? code->len : 1);
-    struct tails t = {.code = code, .func = {func}, .n = 1, .what = what};
+    struct tails t = {.code = code, .func = {func}, .n = 1};
+    int r = tn_marks_take(code, &t.what, &t.lent);
 
     plan->func_addr = func->addr;
     plan->func_size = func->size;
     plan->tactic = "tail_followed";
-    return what ? gather(&t, plan, err) : -ENOMEM;
+    r = r < 0 ? r : gather(&t, plan, err);
+    close_tails(&t, plan);
+    return r;
 }

@@ -8,6 +8,7 @@
  * before.
  */
 #include <errno.h>
+#include <pthread.h>
 
 #include <bpf/btf.h>
 
@@ -120,6 +121,32 @@ static double timed(u64 (*volatile fn)(u64, u64))
         sum = fn(sum, i);
     __asm__ volatile("" ::"r"(sum));
     return (now() - begun) / CALLS;
+}
+
+/* Two threads at once that begin together: nanoseconds a call of the slower one. */
+static u64 (*volatile both_call)(u64, u64);
+static pthread_barrier_t both_begin;
+
+static void *one_of_two(void *ret)
+{
+    pthread_barrier_wait(&both_begin);
+    *(double *)ret = timed(both_call);
+    return NULL;
+}
+
+static double timed_by_two(u64 (*fn)(u64, u64))
+{
+    double ns[2] = {0, 0};
+    pthread_t other;
+
+    both_call = fn;
+    pthread_barrier_init(&both_begin, NULL, 2);
+    if (pthread_create(&other, NULL, one_of_two, &ns[1]))
+        return 0;
+    one_of_two(&ns[0]);
+    pthread_join(other, NULL);
+    pthread_barrier_destroy(&both_begin);
+    return TN_MAX(ns[0], ns[1]);
 }
 
 static double clock_read(void)
@@ -286,6 +313,17 @@ int main(void)
             ratio[k] = ns[i][k] / ns[0][k];
         if (rows[i].ratio)
             figure(rows[i].ratio, ratio, "ratio", rows[i].goal);
+    }
+    /* Beside the plain function: two processors may share what they calculate with. */
+    for (u32 i = 0; i <= 2; i += 2) {
+        for (u32 k = 0; k < ROUNDS; k++) {
+            double one = timed(rows[i].fn);
+
+            ratio[k] = timed_by_two(rows[i].fn) / one;
+        }
+        figure(i ? "two threads / one, per call, hooked, empty program"
+                 : "two threads / one, per call, plain",
+               ratio, "ratio", i ? "≤ 1.05" : "");
     }
     figure("entry + exit with timestamp and histogram, added, less two clock reads", added, "ns", "≤ 15 ns");
     for (u32 i = 0; i < ROWS; i++)

@@ -321,7 +321,7 @@ static unsigned long served(unsigned long n)
     struct uffdio_register reg = {.mode = UFFDIO_REGISTER_MODE_MISSING};
     pthread_t thread;
 
-    user.fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
+    user.fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK); /* which poll needs */
     if (user.fd < 0 || ioctl(user.fd, UFFDIO_API, &api))
         return 0;
     user.at = mmap(NULL, n * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

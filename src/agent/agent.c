@@ -26,6 +26,7 @@
 #include "rt/mem.h"
 #include "rt/probe.h"
 #include "rt/self.h"
+#include "rt/signals.h"
 
 _Static_assert(offsetof(struct tn_run, proc) == RUN_PROC && offsetof(struct tn_run, cpu) == RUN_CPU,
                "routines.S");
@@ -114,12 +115,7 @@ static bool is_overflow(const struct tn_private *priv, const struct tn_slot *slo
  */
 static bool abandoned(const struct tn_run *run)
 {
-    struct {
-        u64 sp;
-        s32 flags;
-        u32 pad;
-        u64 size;
-    } alt = {0};
+    struct tn_altstack alt = {0};
     u64 outer = tn_load(&run->slot->sp), here = (u64)(run + 1);
     bool here_alt, outer_alt;
 

@@ -45,12 +45,7 @@ static bool is_there(u64 addr)
 
 bool tn_loads_ask(struct tn_signals *s, const struct tn_proc *proc, u64 sp, u64 key)
 {
-    struct {
-        u64 sp;
-        s32 flags;
-        u32 pad;
-        u64 size;
-    } alt = {0};
+    struct tn_altstack alt = {0};
     u64 need = FRAME_MORE + TN_MAX(proc->xsave_size, STATE_LEAST), page = sp / TN_PAGE * TN_PAGE;
 
     if (TN_SYSCALL(sigaltstack, 0, &alt, 0, 0, 0, 0) < 0)

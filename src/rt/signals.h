@@ -124,6 +124,14 @@ static inline bool tn_guard_needed(s32 nr)
     }
 #define TN_RESTORER_CALL 7u
 
+/* stack_t, as the kernel has it. */
+struct tn_altstack {
+    u64 sp;
+    s32 flags;
+    u32 pad;
+    u64 size;
+};
+
 /* The kernel's struct sigaction. */
 struct tn_sigaction {
     u64 handler, flags, restorer, mask;

@@ -90,6 +90,21 @@ static struct seen look(bpf_fn ask, int map)
     return seen;
 }
 
+/* What was seen until the link ended, and nothing after that. */
+static struct seen taken_back(bpf_fn ask, int map, int prog, int link)
+{
+    struct seen seen = look(ask, map);
+
+    close(link);
+    if (ask == door_bpf)
+        assert_soon(status().links == 0);
+    call_all();
+    assert_int_equal(look(ask, map).runs, seen.runs);
+    close(prog);
+    close(map);
+    return seen;
+}
+
 static int program(bpf_fn ask, int map, u32 attach_type)
 {
     const struct bpf_insn insns[] = {
@@ -194,7 +209,6 @@ static struct seen run(bpf_fn ask, u32 flags, s32 pid, struct told told[4])
                                   .pid = (u32)pid};
     int map = map_of(ask), prog = program(ask, map, TN_TRACE_UPROBE_MULTI),
         link = create(ask, prog, TN_TRACE_UPROBE_MULTI, 0, &multi);
-    struct seen seen;
 
     if (ask == door_bpf && (link == -EPERM || link == -EACCES)) {
         print_message("this process may not be entered (%s)\n", last_reason());
@@ -208,15 +222,7 @@ static struct seen run(bpf_fn ask, u32 flags, s32 pid, struct told told[4])
     told[1] = tell(ask, link, 2, 256);
     told[2] = tell(ask, link, 4, 0);
     told[3] = tell(ask, link, 4, 3);
-    seen = look(ask, map);
-    close(link);
-    if (ask == door_bpf)
-        assert_soon(status().links == 0);
-    call_all();
-    assert_int_equal(look(ask, map).runs, seen.runs);
-    close(prog);
-    close(map);
-    return seen;
+    return taken_back(ask, map, prog, link);
 }
 
 static void same_counts(void **state)
@@ -297,7 +303,6 @@ static struct seen run_session(bpf_fn ask, s32 is_return, s32 cookie, struct tol
     const u64 offsets[] = {place((const void *)first), place((const void *)third), place((const void *)deep)};
     struct tn_multi_attr multi = {.path = (u64) "/proc/self/exe", .offsets = (u64)offsets, .cnt = 3};
     int map = map_of(ask), prog = session(ask, map, is_return, cookie, 0), link;
-    struct seen seen;
 
     if (prog < 0)
         print_message("# %d %s\n", prog, ask == door_bpf ? last_reason() : "kernel");
@@ -313,15 +318,7 @@ static struct seen run_session(bpf_fn ask, s32 is_return, s32 cookie, struct tol
     call_all();
     assert_int_equal(deeper(20), 210);
     *ret_told = tell(ask, link, 4, 256);
-    seen = look(ask, map);
-    close(link);
-    if (ask == door_bpf)
-        assert_soon(status().links == 0);
-    call_all();
-    assert_int_equal(look(ask, map).runs, seen.runs);
-    close(prog);
-    close(map);
-    return seen;
+    return taken_back(ask, map, prog, link);
 }
 
 static void same_sessions(void **state)

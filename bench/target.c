@@ -35,6 +35,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../tests/targets/crowd.h"
+
 #define HOT __attribute__((noinline, aligned(64)))
 
 uint64_t bench_count(uint64_t a, uint64_t b), bench_span(uint64_t a, uint64_t b);
@@ -64,11 +66,21 @@ HOT uint64_t bench_span(uint64_t a, uint64_t b)
     return (a ^ b) * 5 + b;
 }
 
-/* Three bytes, the first of which the kernel's uprobe imitates, and another function behind them. */
+/* Three bytes, the first of which the kernel's uprobe imitates, and another function behind them. Where shorter jumps at any of
+   these instructions would lead is taken (shut_in). */
 __asm__(".text\n.globl bench_brief, bench_behind\n"
         ".type bench_brief, @function\nbench_brief: push %rbx\n pop %rbx\n ret\n.size bench_brief, 3\n"
         ".type bench_behind, @function\nbench_behind: mov %rdi, %rax\n ret\n.size bench_behind, 4\n");
 uint64_t bench_brief(uint64_t a, uint64_t b);
+
+static void shut_in(void)
+{
+    static const uint8_t at[][2] = {
+        {0, 1}, {1, 1}, {2, 1}, {3, 3}, {6, 1}}; /* instructions: offset, length */
+
+    for (unsigned k = 0; k < sizeof(at) / sizeof(at[0]); k++)
+        crowd((const unsigned char *)bench_brief + at[k][0], at[k][1]);
+}
 
 static double now(void)
 {
@@ -174,7 +186,7 @@ static void *asleep(void *arg)
     return arg;
 }
 
-static int crowd(int n, void *(*life)(void *))
+static int threads(int n, void *(*life)(void *))
 {
     pthread_t thread;
 
@@ -195,8 +207,9 @@ int main(int argc, char **argv)
 
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     setvbuf(stdout, NULL, _IOLBF, 0);
+    shut_in();
     if (argc == 3) {
-        if (crowd(atoi(argv[1]), awake) || crowd(atoi(argv[2]), asleep))
+        if (threads(atoi(argv[1]), awake) || threads(atoi(argv[2]), asleep))
             return 1;
         puts("0");
     }

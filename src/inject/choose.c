@@ -329,19 +329,19 @@ static u32 spare(const struct tn_entry *c, u32 bound)
     return n;
 }
 
+static u64 begin_of(const struct tn_wish *w)
+{
+    return w->patch->addr + w->bias;
+}
+
 static int by_addr(const void *x, const void *y)
 {
     const struct tn_wish *a = x, *b = y;
-    u64 one = a->patch->addr + a->bias, other = b->patch->addr + b->bias;
+    u64 one = begin_of(a), other = begin_of(b);
 
     if (one != other)
         return one < other ? -1 : 1;
     return a->place < b->place ? -1 : a->place > b->place;
-}
-
-static u64 begin_of(const struct tn_wish *w)
-{
-    return w->patch->addr + w->bias;
 }
 
 /* By address; of several at one place, the first is made first. */
@@ -371,13 +371,13 @@ static int want_near_all(struct tn_entry *c)
             return tn_fail(c->err, -EBUSY, "session_twice",
                            "two sessions of one link at the same place, or one at a function that is entered "
                            "and left by the same instruction, at 0x%llx",
-                           (unsigned long long)(c->wish[i].patch->addr + c->wish[i].bias));
+                           (unsigned long long)begin_of(&c->wish[i]));
     for (u32 i = 0, k; i < c->nwishes && r == 0; i = k) {
-        u64 lo = c->wish[i].patch->addr + c->wish[i].bias, hi = lo, text = 0, records = 256;
+        u64 lo = begin_of(&c->wish[i]), hi = lo, text = 0, records = 256;
 
         for (k = i; k < c->nwishes; k++) {
             const struct tn_wish *w = &c->wish[k];
-            u64 at = w->patch->addr + w->bias;
+            u64 at = begin_of(w);
             bool known = tn_look_site(c, at, w->patch) >= 0, new = w->hook;
 
             if (at - lo > TN_REACH / 2)
@@ -462,7 +462,7 @@ static int choose_way(struct tn_entry *c, struct tn_stubs *stubs, struct tn_wish
 /* Where a chosen one ends, and the bytes that it depends on. */
 static u64 end_of(const struct tn_entry *c, const struct tn_wish *w)
 {
-    u64 at = w->patch->addr + w->bias;
+    u64 at = begin_of(w);
     s32 site = w->patch->punned ? tn_look_site(c, at, w->patch) : -1;
 
     return at + w->patch->len +
@@ -474,7 +474,7 @@ static u64 end_of(const struct tn_entry *c, const struct tn_wish *w)
 /* No way for one of a place: a breakpoint, if that was not it already; or the place is left. */
 static int refuse_way(struct tn_entry *c, const struct tn_wish *w, int why)
 {
-    u64 at = w->patch->addr + w->bias;
+    u64 at = begin_of(w);
     const char *reason = why == -ENOSPC ? tn_refusal_name(TN_REFUSE_NO_ROOM_PUNNED) : "overlaps_patch";
     bool puns = false;
 

@@ -351,7 +351,6 @@ struct source {
     int fd;
     struct stat sb;
     struct tn_module *m;
-    const struct tn_code_view *many; /* of which many places are planned */
     bool no_puns;
 };
 
@@ -364,11 +363,8 @@ static int plan_code(struct source *s, enum tn_place_kind place, u64 addr, bool 
                      struct tn_plan *ret_plan, struct tn_error *err)
 {
     const struct tn_code_view *code = tn_module_code(s->m, addr);
-    int r = 0;
+    int r = many ? tn_plan_many(code) : 0;
 
-    if (many && code && code != s->many)
-        r = tn_plan_many(code);
-    s->many = many ? code : s->many;
     return r < 0 ? r : tn_plan(code, place, addr, ret_plan, err);
 }
 

@@ -441,7 +441,12 @@ static bool is_call(const struct bpf_program *program)
            !strncmp(section, "kretsyscall/", 12);
 }
 
-/* By type, or system calls: libbpf knows the place by now, the broker the processes. */
+/* libbpf knows the place by now, the broker the processes. */
+static bool is_known(const struct bpf_program *program)
+{
+    return is_typed(program) || is_call(program);
+}
+
 static int attach_known(struct attach *a, struct bpf_program *program, struct bpf_link **ret_link,
                         struct tn_error *err)
 {
@@ -582,7 +587,7 @@ static int add_ids_of(struct attach *a, const struct bpf_program *program, struc
 /* One program in one process, or in all there are. */
 static int attach_program(struct attach *a, struct bpf_program *program, pid_t pid, struct tn_error *err)
 {
-    bool known = is_typed(program) || is_call(program);
+    bool known = is_known(program);
     struct tn_place place = {0};
     struct bpf_link *link = NULL;
     int r = known
@@ -615,7 +620,7 @@ static int attach_all(struct attach *a, struct tn_error *err)
     {
         if (!bpf_program__autoload(program))
             continue;
-        for (u32 i = 0; i < (is_typed(program) || is_call(program) ? 1 : npids) && !r; i++)
+        for (u32 i = 0; i < (is_known(program) ? 1 : npids) && !r; i++)
             r = attach_program(a, program, a->child > 0 ? a->child : a->npids ? a->pids[i] : 0, err);
     }
     return r;

@@ -249,19 +249,29 @@ static void free_module(struct tn_module **module)
     tn_module_free(*module);
 }
 
-int tn_place_offset(const struct tn_place *place, const char *file, u64 *ret_offset, struct tn_error *err)
+static int open_module(const char *file, struct tn_module **ret_module, struct tn_error *err)
 {
-    _clean_(free_module) struct tn_module *module = NULL;
     _close_ int fd = open(file, O_RDONLY | O_CLOEXEC);
     struct tn_error why = {0};
-    u64 addr;
     int r;
 
     if (fd < 0)
         return tn_fail(err, -errno, "no_file", "%s: %s", file, strerror(errno));
-    r = tn_module_open(fd, &module, &why);
-    if (!r)
-        r = tn_module_find(module, place->func, &addr, &why);
+    r = tn_module_open(fd, ret_module, &why);
+    return r ? tn_fail(err, r, why.reason, "%s: %.900s", file, why.message[0] ? why.message : strerror(-r))
+             : 0;
+}
+
+int tn_place_offset(const struct tn_place *place, const char *file, u64 *ret_offset, struct tn_error *err)
+{
+    _clean_(free_module) struct tn_module *module = NULL;
+    struct tn_error why = {0};
+    u64 addr;
+    int r = open_module(file, &module, err);
+
+    if (r)
+        return r;
+    r = tn_module_find(module, place->func, &addr, &why);
     if (r)
         return tn_fail(err, r, why.reason, "%s: %.900s", file, why.message[0] ? why.message : strerror(-r));
     r = tn_module_offset_of_addr(module, addr + place->offset, ret_offset);
@@ -284,17 +294,12 @@ int tn_place_offsets(const struct tn_place *place, const char *file, u64 **ret_o
                      struct tn_error *err)
 {
     _clean_(free_module) struct tn_module *m = NULL;
-    _close_ int fd = open(file, O_RDONLY | O_CLOEXEC);
-    struct tn_error why = {0};
     _free_ u64 *offsets = NULL;
     u32 n = 0, k = 0;
-    int r;
+    int r = open_module(file, &m, err);
 
-    if (fd < 0)
-        return tn_fail(err, -errno, "no_file", "%s: %s", file, strerror(errno));
-    r = tn_module_open(fd, &m, &why);
     if (r)
-        return tn_fail(err, r, why.reason, "%s: %.900s", file, why.message[0] ? why.message : strerror(-r));
+        return r;
     offsets = calloc(tn_module_nnames(m) + 1u, sizeof(*offsets));
     if (!offsets)
         return tn_fail(err, -ENOMEM, "no_memory", "no memory for the functions of %s", file);

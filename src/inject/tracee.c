@@ -480,6 +480,15 @@ int tn_tracee_wait(struct tn_tracee *t, u64 ns)
     }
 }
 
+/* Was it on its way to sleep when it was sent its interrupt, over something that no interrupt ends: a disk, or leave to
+   execute a file, which may have to wait for us? Then it is as asleep as those who slept before, and what it owes us
+   is taken, and let go, when it comes. A parent by vfork only once we hold its child. */
+static bool sleeps_through(const struct tn_tracee *t, const struct tn_doing_what *what,
+                           const struct tn_status *st)
+{
+    return tn_tracee_vforks(what->nr) ? has_vfork_child(t) : st->state == 'D';
+}
+
 int tn_tracee_settle(struct tn_tracee *t, pid_t tid, u64 ns)
 {
     u64 until = tn_monotonic() + ns;
@@ -509,13 +518,11 @@ int tn_tracee_settle(struct tn_tracee *t, pid_t tid, u64 ns)
                 tn_thread_doing(t->th[i].pid, t->th[i].tid, &what);
                 struct tn_status st;
 
-                /* Its vfork child may be one we hold, so it will not stop before we go on. It is asleep: what
-                   it owes us is taken, and let go, when it comes. */
-                if (!tid && what.doing == TN_DOING_SLEEPS && tn_tracee_vforks(what.nr) && has_vfork_child(t))
-                    t->th[i].interrupting = false;
-                else if (what.doing == TN_DOING_GONE || tn_status_read(t->th[i].pid, t->th[i].tid, &st) < 0 ||
-                         st.state == 'Z' || st.state == 'X')
+                if (what.doing == TN_DOING_GONE || tn_status_read(t->th[i].pid, t->th[i].tid, &st) < 0 ||
+                    st.state == 'Z' || st.state == 'X')
                     t->th[i].state = TN_TH_GONE;
+                else if (!tid && what.doing == TN_DOING_SLEEPS && sleeps_through(t, &what, &st))
+                    t->th[i].interrupting = false;
             }
     }
 }

@@ -5,6 +5,7 @@
  */
 #include "rig.h"
 
+#include "inject/tracee.h"
 #include "inject/watch.h"
 
 #include <errno.h>
@@ -308,6 +309,49 @@ static void test_caught_late(void **state)
     caught(true, 0);
 }
 
+/* Hands that interrupt a thread on its way into such a wait do not wait for it: its leave may have to wait for them. */
+static void test_sleeps_through(void **state)
+{
+    struct tn_watch_event ev;
+    struct stat file;
+    char path[128];
+    pid_t pid, hands;
+    int status;
+
+    copy(TRUE, "through", path);
+    add(path, &file);
+    pid = start(path, NULL, NULL);
+    expect(&file, pid, &ev);
+    hands = fork();
+    if (hands == 0) {
+        struct tn_tracee t = {.mem = -1, .hup = {-1, -1}};
+        struct tn_thread *th;
+        struct tn_error err = {};
+        u64 begun;
+
+        if (tn_tracee_open(&t, pid, &err) < 0 || tn_tracee_seize_all(&t, &err) < 0)
+            _exit(1);
+        th = tn_tracee_find(&t, pid);
+        begun = tn_monotonic();
+        if (!th)
+            _exit(2);
+        tn_tracee_interrupt(&t, th);
+        if (!th->interrupting)
+            _exit(3);
+        if (tn_tracee_settle(&t, 0, 5000000000ull) < 0 || tn_monotonic() - begun > 1000000000ull)
+            _exit(4);
+        /* What it owes comes with its leave, and it goes on. */
+        tn_watch_answer(watch, ev.id);
+        while (tn_tracee_alive(&t) && tn_monotonic() - begun < 5000000000ull)
+            tn_tracee_wait(&t, 10000000ull);
+        _exit(tn_tracee_alive(&t) ? 5 : 0);
+    }
+    assert_int_equal(waitpid(hands, &status, 0), hands);
+    assert_int_equal(status, 0);
+    assert_int_equal(end_of(pid, 5000), 0);
+    tn_watch_remove(watch, file.st_dev, file.st_ino);
+}
+
 static int begin(void **state)
 {
     struct tn_error err = {};
@@ -334,6 +378,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_who_opens, begin, end),
         cmocka_unit_test_setup_teardown(test_killed, begin, end),
         cmocka_unit_test_setup_teardown(test_caught, begin, end),
+        cmocka_unit_test_setup_teardown(test_sleeps_through, begin, end),
         cmocka_unit_test_setup_teardown(test_caught_late, begin, end),
     };
     char command[64];

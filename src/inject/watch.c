@@ -22,6 +22,8 @@
 
 #define ANSWER_NS   2000000000ull
 #define ORDER_MS    2000
+#define ASLEEP_NS   100000000ull /* for a thread to sleep over what it has asked */
+#define ASLEEP_US   100
 #define PENDING_MAX 1024u
 #define BATCH       32u /* events taken at once: each comes with a descriptor */
 #define LOADER_MAX  (2u << 20)
@@ -84,12 +86,19 @@ static bool is_ours(const struct watcher *w, const struct tn_status *st)
 static bool loads(pid_t pid, pid_t tid)
 {
     u64 base = tn_proc_auxv(pid, AT_BASE);
+    const u64 until = tn_monotonic() + ASLEEP_NS;
     struct tn_doing_what what;
 
     if (!base)
         return true;
-    tn_thread_doing(pid, tid, &what);
-    return what.doing == TN_DOING_SLEEPS && what.pc - base < LOADER_MAX;
+    /* Its event may be here before the thread has gone to sleep over it: its processor was taken away, say. */
+    for (;; usleep(ASLEEP_US)) {
+        tn_thread_doing(pid, tid, &what);
+        if (what.doing != TN_DOING_RUNS)
+            return what.doing == TN_DOING_SLEEPS && what.pc - base < LOADER_MAX;
+        if (tn_monotonic() >= until)
+            return true;
+    }
 }
 
 static void on_open(struct watcher *w, const struct fanotify_event_metadata *m)

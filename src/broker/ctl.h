@@ -153,6 +153,7 @@ struct tn_ctl_held {
     u32 group[TN_CTL_HELD_GROUPS];
     char host[4096]; /* a file whose policy it is held to; "": there is none left */
 };
+#define TN_CTL_DETACH_MS 1000u /* for whoever has no wish of his own */
 struct tn_ctl_detach {
     u32 id;
     u32 wait_ms; /* for runs under way */

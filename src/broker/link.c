@@ -25,7 +25,6 @@
 #define SNAPSHOT_ID 0x80000000u
 /* The injector bounds its own work; this is for one that does not. */
 #define JOB_MS      60000
-#define DETACH_MS   1000u
 #define GANG_MAX    4u /* processes entered at once */
 
 /* ------------------------------------------------------------------------------------------------ indices */
@@ -177,7 +176,7 @@ static void bring_inherited(struct tn_broker *broker, pid_t pid, pid_t parent)
         id = link->object.id;
         if (link->follow && !link->detached && !tn_link_is_in(link, pid) &&
             (link->all || tn_link_is_in(link, parent)))
-            (void)tn_link_enter(broker, link, pid, DETACH_MS, &why);
+            (void)tn_link_enter(broker, link, pid, TN_CTL_DETACH_MS, &why);
     }
 }
 
@@ -362,7 +361,7 @@ int tn_link_enter(struct tn_broker *broker, struct tn_link *link, pid_t pid, u32
     }
     if (!r && (!link || link->detached)) {
         /* Nobody has it any more: it is out of this one process after the others. */
-        r = detach_one(broker, pid, index, DETACH_MS, why) ? -ENOTRECOVERABLE : -ECANCELED;
+        r = detach_one(broker, pid, index, TN_CTL_DETACH_MS, why) ? -ENOTRECOVERABLE : -ECANCELED;
     } else if (!r) {
         r = note_target(link, pid, code, result);
     }
@@ -638,7 +637,7 @@ static void link_gone(struct tn_object *object)
 {
     struct tn_link *link = (struct tn_link *)object;
 
-    tn_link_detach(link, DETACH_MS);
+    tn_link_detach(link, TN_CTL_DETACH_MS);
     link_release(object);
 }
 

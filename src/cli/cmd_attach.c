@@ -902,14 +902,26 @@ static int stay(struct attach *a, const sigset_t *signals, bool live)
 
 /* ---------- in order ---------- */
 
+/* Closing a descriptor says nothing back: by their ids links are waited for, and who sees us end may count on it. */
+static void detach_all(const struct attach *a)
+{
+    for (u32 i = 0; i < a->nids; i++) {
+        struct tn_ctl_detach request = {.id = a->ids[i], .wait_ms = TN_CTL_DETACH_MS};
+        struct tn_ctl_error why;
+
+        if (tn_ctl(TN_CTL_LINK_DETACH, &request, sizeof(request), NULL, 0) == -ETIMEDOUT && tn_ctl_why(&why))
+            tn_cli_warn(a->name, "link %u: %s", a->ids[i], why.why.message);
+    }
+}
+
 static void release(struct attach *a)
 {
+    if (!a->kept)
+        detach_all(a);
     for (u32 i = 0; i < a->nlinks; i++) {
         if (a->kept) /* destroying would disable it; its descriptors close with us,
                         the broker has its own hold */
             bpf_link__disconnect(a->links[i]);
-        else if (a->typed) /* closing a descriptor says nothing back: who sees us end may count on it */
-            (void)bpf_link__detach(a->links[i]);
         bpf_link__destroy(a->links[i]);
     }
     for (u32 i = 0; i < a->nfds; i++)

@@ -61,7 +61,7 @@ int tn_cmd_detach(int argc, char **argv)
     struct tn_ctl_link link;
     int r, status = TN_EXIT_OK;
 
-    d = (struct detach){.wait_ms = 1000};
+    d = (struct detach){.wait_ms = TN_CTL_DETACH_MS};
     tn_cli_parse(&argp, argc, argv, 0, &d);
     r = tn_connect(false, &err);
     if (r == -ENOENT && d.all)

@@ -8,6 +8,8 @@ import time
 
 from harness import code, fds, main, maps, same, test, until
 
+ROUNDS = int(os.environ.get("TENON_ROUNDS", "40"))
+
 
 class Sleepers:
     def __init__(self, room):
@@ -72,10 +74,11 @@ def _(room):
         assert f"{name}: -4 instead of" in sleepers.said(), sleepers.said()
 
 
-@test("a hundred sleepers in forty-odd system calls: 40 rounds amid callers and newborn threads disturb none", 120)
+@test(f"a hundred sleepers in forty-odd system calls: {ROUNDS} rounds amid callers and newborn threads disturb none",
+      120 * max(ROUNDS // 40, 1))
 def _(room):
     sleepers = Sleepers(room)
-    for i in range(40):
+    for i in range(ROUNDS):
         if i % 2:
             sleepers.ask("run")
             sleepers.ask("churn 1")

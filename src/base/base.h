@@ -37,6 +37,15 @@ typedef int64_t s64;
 #define TN_UNLIKELY(x)                     __builtin_expect(!!(x), 0)
 #define TN_CONTAINER_OF(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
+/* Sets `at` to the first row of `n` that `before`, an expression in `at`, does not hold for: rows that it holds for
+   come first. By halves. */
+#define TN_PARTITION(at, n, before)                                                                          \
+    for (u32 lo_ = 0, hi_ = (n); (at) = lo_ + (hi_ - lo_) / 2, lo_ < hi_;)                                   \
+        if (before)                                                                                          \
+            lo_ = (at) + 1;                                                                                  \
+        else                                                                                                 \
+            hi_ = (at)
+
 #ifndef TN_FREESTANDING
 /* ------------------------------------------------------------------------- hosted only */
 

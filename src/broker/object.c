@@ -70,17 +70,10 @@ int tn_object_add(struct tn_broker *broker, struct tn_object *object, enum tn_ki
 struct tn_object *tn_object_after(struct tn_broker *broker, enum tn_kind kind, u32 id)
 {
     const struct tn_table *table = &broker->table[kind];
-    u32 lo = 0, hi = table->count;
+    u32 at;
 
-    while (lo < hi) {
-        u32 mid = lo + (hi - lo) / 2;
-
-        if (table->slot[mid]->id > id)
-            hi = mid;
-        else
-            lo = mid + 1;
-    }
-    return lo < table->count ? table->slot[lo] : NULL;
+    TN_PARTITION(at, table->count, table->slot[at]->id <= id);
+    return at < table->count ? table->slot[at] : NULL;
 }
 
 struct tn_object *tn_object_by_id(struct tn_broker *broker, enum tn_kind kind, u32 id)

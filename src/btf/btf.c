@@ -542,20 +542,17 @@ s64 tn_btf_size(const struct tn_btf *b, u32 id)
     }
 }
 
+static bool tag_before(const struct btf_type *t, u32 id, s32 component)
+{
+    return t->type < id || (t->type == id && tn_btf_tag_component(t) < component);
+}
+
 static u32 tags_before(const struct tn_btf *b, u32 id, s32 component)
 {
-    u32 low = 0, high = b->ntags;
+    u32 at;
 
-    while (low < high) {
-        u32 mid = low + (high - low) / 2;
-        const struct btf_type *t = tn_btf_own(b, b->tag[mid]);
-
-        if (t->type < id || (t->type == id && tn_btf_tag_component(t) < component))
-            low = mid + 1;
-        else
-            high = mid;
-    }
-    return low;
+    TN_PARTITION(at, b->ntags, tag_before(tn_btf_own(b, b->tag[at]), id, component));
+    return at;
 }
 
 const char *tn_btf_tag(const struct tn_btf *b, u32 id, s32 component, u32 k)

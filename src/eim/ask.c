@@ -154,19 +154,10 @@ int tn_ask_access(const struct tn_asker *q, const struct tn_access *a, struct tn
 
 static const struct tn_bfunc *find_call(const struct tn_class *c, u32 btf_id)
 {
-    u32 lo = 0, hi = c->ncalls;
+    u32 at;
 
-    while (lo < hi) {
-        u32 mid = lo + (hi - lo) / 2;
-
-        if (c->call[mid]->btf_id == btf_id)
-            return c->call[mid];
-        if (c->call[mid]->btf_id < btf_id)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return NULL;
+    TN_PARTITION(at, c->ncalls, c->call[at]->btf_id < btf_id);
+    return at < c->ncalls && c->call[at]->btf_id == btf_id ? c->call[at] : NULL;
 }
 
 static int ask_conditions(const struct tn_class *c, const struct tn_bfunc *f, const struct tn_call *call,

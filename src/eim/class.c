@@ -175,17 +175,10 @@ static int join(struct tn_bag *bag, struct tn_class *c, u32 op)
 static const struct tn_grant *grant_at(const struct tn_class *c, bool write, u32 type, u64 off)
 {
     const struct tn_grant *g = c->grant[write];
-    u32 lo = 0, hi = c->ngrants[write];
+    u32 at;
 
-    while (lo < hi) { /* the last that begins at or before `off` */
-        u32 mid = lo + (hi - lo) / 2;
-
-        if (g[mid].type < type || (g[mid].type == type && g[mid].off <= off))
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return lo && g[lo - 1].type == type && g[lo - 1].end > off ? &g[lo - 1] : NULL;
+    TN_PARTITION(at, c->ngrants[write], g[at].type < type || (g[at].type == type && g[at].off <= off));
+    return at && g[at - 1].type == type && g[at - 1].end > off ? &g[at - 1] : NULL;
 }
 
 bool tn_class_covers(const struct tn_class *c, bool write, u32 type, u64 off, u64 end)

@@ -116,20 +116,10 @@ static int check_addresses(struct check *l, const struct tn_host *h)
 
 static const void *find(const void *rows, u32 n, size_t size, const char *name)
 {
-    u32 lo = 0, hi = n;
+    u32 at;
 
-    while (lo < hi) {
-        u32 mid = lo + (hi - lo) / 2;
-        int d = strcmp(row_at(rows, mid, size)->name, name);
-
-        if (!d)
-            return row_at(rows, mid, size);
-        if (d < 0)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return NULL;
+    TN_PARTITION(at, n, strcmp(row_at(rows, at, size)->name, name) < 0);
+    return at < n && !strcmp(row_at(rows, at, size)->name, name) ? row_at(rows, at, size) : NULL;
 }
 
 const struct tn_state_cap *tn_host_state(const struct tn_host *h, const char *name)

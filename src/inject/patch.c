@@ -38,19 +38,12 @@ static bool begins(const struct tn_change *c, u64 pc)
 
 static const struct tn_change *inside(const struct job *j, u64 pc)
 {
-    u32 lo = 0, hi = j->n;
+    u32 at;
 
-    while (lo < hi) {
-        u32 mid = lo + (hi - lo) / 2;
-
-        if (j->sorted[mid]->addr < pc)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    if (!lo || pc >= j->sorted[lo - 1]->addr + j->sorted[lo - 1]->len || begins(j->sorted[lo - 1], pc))
+    TN_PARTITION(at, j->n, j->sorted[at]->addr < pc);
+    if (!at || pc >= j->sorted[at - 1]->addr + j->sorted[at - 1]->len || begins(j->sorted[at - 1], pc))
         return NULL;
-    return j->sorted[lo - 1];
+    return j->sorted[at - 1];
 }
 
 /* A fork child has a copy of the bytes as they were at its birth: where that is half-way, finish it. */

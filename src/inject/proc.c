@@ -143,19 +143,10 @@ void tn_maps_clear(struct tn_maps *maps)
 
 const struct tn_vma *tn_maps_at(const struct tn_maps *maps, u64 addr)
 {
-    u32 lo = 0, hi = maps->n;
+    u32 at;
 
-    while (lo < hi) {
-        u32 mid = lo + (hi - lo) / 2;
-
-        if (addr < maps->vma[mid].start)
-            hi = mid;
-        else if (addr >= maps->vma[mid].end)
-            lo = mid + 1;
-        else
-            return &maps->vma[mid];
-    }
-    return NULL;
+    TN_PARTITION(at, maps->n, maps->vma[at].end <= addr);
+    return at < maps->n && maps->vma[at].start <= addr ? &maps->vma[at] : NULL;
 }
 
 const struct tn_vma *tn_maps_data(const struct tn_maps *maps, u64 addr, u64 len)

@@ -49,18 +49,11 @@ static void look_at_word(const struct tn_state *st, struct look *l, u64 value)
 {
     if (value < l->lo || value >= l->hi)
         return;
-    u32 lo = 0, hi = l->nretired;
+    u32 at;
 
-    while (lo < hi) {
-        u32 mid = lo + (hi - lo) / 2;
-
-        if (l->retired[mid].tramp <= value)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    if (lo && value - l->retired[lo - 1].tramp < l->retired[lo - 1].cap)
-        l->hook[l->retired[lo - 1].hook] = true;
+    TN_PARTITION(at, l->nretired, l->retired[at].tramp <= value);
+    if (at && value - l->retired[at - 1].tramp < l->retired[at - 1].cap)
+        l->hook[l->retired[at - 1].hook] = true;
     for (u32 i = 0; i < st->nprogs; i++)
         l->prog[i] |= value - st->prog[i].text < st->prog[i].text_len;
 }

@@ -103,7 +103,7 @@ static bool is_page(const struct tn_stubs *s, u64 page)
 static bool room(void *arg, u64 lo, u64 hi, const u64 *chosen, u32 nchosen, u64 *ret_at)
 {
     const struct tn_stubs *s = arg;
-    u32 a = 0, b = s->nfree;
+    u32 a;
 
     if (hi < lo || hi >= 1ull << 47)
         return false;
@@ -112,14 +112,7 @@ static bool room(void *arg, u64 lo, u64 hi, const u64 *chosen, u32 nchosen, u64 
             return true;
     if (s->npages + nchosen >= s->max_pages)
         return false;
-    while (a < b) {
-        u32 mid = a + (b - a) / 2;
-
-        if (s->free[mid].end <= lo)
-            a = mid + 1;
-        else
-            b = mid;
-    }
+    TN_PARTITION(a, s->nfree, s->free[a].end <= lo);
     for (; a < s->nfree && s->free[a].start <= hi; a++) {
         u64 page = TN_MAX(s->free[a].start, TN_ROUND_DOWN(lo, (u64)TN_PAGE));
 

@@ -198,6 +198,9 @@ class Attached:
     def detach(self):
         self.process.send_signal(signal.SIGINT)
         same(self.process.wait(20), 0, f"status of tenon attach ({self.said()})")
+        self.process.stdout.close()
+        self.errors.close()
+        self.room.processes.remove(self.process)
 
 
 class Room:

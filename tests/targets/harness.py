@@ -24,6 +24,8 @@ import traceback
 BUILD = os.environ.get("TENON_BUILD") or sys.exit("$TENON_BUILD is not set: run by meson or tests/run")
 HERE = os.path.join(BUILD, "tests", "targets")
 TENON = os.path.join(BUILD, "src", "cli", "tenon")
+# With an attach, in seconds: all of a library on a busy processor takes a while, and tests have limits of their own.
+PATIENCE = 120
 tests = []
 
 
@@ -166,7 +168,7 @@ class Attached:
         self.process = room.start([TENON, "attach", "--json", *words], stdout=subprocess.PIPE, stderr=self.errors,
                                   stdin=subprocess.DEVNULL)
         self.text = b""
-        while len(self.rows) < nlinks and self.read(30):
+        while len(self.rows) < nlinks and self.read(PATIENCE):
             pass
         if len(self.rows) < nlinks:
             raise Refused(f"status {self.process.wait(20)}: {self.said()}")

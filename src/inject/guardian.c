@@ -65,7 +65,7 @@ static bool hands_end(struct tn_hands *h, enum errand errand, bool last)
     int status = -1;
 
     if (pid == 0) {
-        prctl(PR_SET_NAME, "tenon-hands");
+        prctl(PR_SET_NAME, TN_HANDS_NAME);
         (void)setpriority(PRIO_PROCESS, 0,
                           -20); /* while they wait for a processor, so do those whom they hold */
         h->last = last;

@@ -32,7 +32,6 @@
 #include <sys/utsname.h>
 #include <sys/wait.h>
 
-#define SEIZE_NS  500000000ull  /* for another of our hands to let go of a thread */
 #define EXEC_NS   5000000000ull /* from the leave to the end of the exec */
 #define FOLLOW_NS 1000000000ull
 #define CALLS_MAX 64u   /* system calls of a loader between open and the last mmap: eight at most were seen */
@@ -149,22 +148,11 @@ int tn_hands_hold(struct tn_hands *h, int ready_fd, struct tn_error *err)
 
 /* ------------------------------------------------------------------- who waits for the watcher */
 
-static bool traced_by_us(const struct tn_hands *h, pid_t tracer)
-{
-    struct tn_status st;
-
-    /* Hands, whose parent is a guardian, whose parent is the broker. */
-    return tracer && tn_status_read(tracer, tracer, &st) == 0 &&
-           tn_status_read(st.parent, st.parent, &st) == 0 && st.parent == h->g->broker_pid;
-}
-
-/* Hands that work on its parent may have a thread for a moment that was born meanwhile. */
 static int seize_waiting(struct tn_hands *h, pid_t tid, long options, struct tn_error *err)
 {
-    u64 until = tn_monotonic() + SEIZE_NS;
     struct tn_status st;
 
-    for (;;) {
+    for (u32 tries = 0;; tries++) {
         long more = h->t.seccomp ? PTRACE_O_SUSPEND_SECCOMP : 0;
         int r = ptrace(PTRACE_SEIZE, tid, 0, options | more) < 0 ? -errno : 0;
 
@@ -176,11 +164,10 @@ static int seize_waiting(struct tn_hands *h, pid_t tid, long options, struct tn_
         }
         if (r == -ESRCH || tn_status_read(tid, tid, &st) < 0)
             return tn_fail(err, -ESRCH, "no_such_process", "process %d has ended", h->t.pid);
-        if (r != -EPERM || !traced_by_us(h, st.tracer) || tn_monotonic() > until)
+        if (r != -EPERM || tries == TN_SEIZE_TRIES || !tn_hands_let_go(tid, &st))
             return tn_fail(err, r, st.tracer ? "already_traced" : "not_permitted",
                            "process %d, which is about to map a file that is extended, may not be traced: %s",
                            h->t.pid, st.tracer ? "it is being traced" : strerror(-r));
-        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
     }
 }
 

@@ -60,8 +60,9 @@ int tn_look_process(struct tn_entry *c)
         return tn_fail(c->err, -EAGAIN, "vfork_child",
                        "process %d runs in the memory of process %d, which has made it by vfork: try again",
                        c->pid, st.parent);
-    /* Once the hands have answered, whatever traces is not the hands of an earlier job on their way out. */
-    if (st.tracer && c->st && !c->st->held) {
+    /* Once the hands have answered, whatever traces is not the hands of an earlier job on their way out; but hands that work on its
+       parent may have a newborn, and those of a broker that was killed may be putting things right. */
+    if (c->st && !c->st->held && !tn_hands_let_go(c->pid, &st)) {
         char comm[32];
 
         tn_proc_comm(st.tracer, comm);

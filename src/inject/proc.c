@@ -347,6 +347,24 @@ void tn_proc_comm(pid_t pid, char ret_comm[32])
         ret_comm[n - 1] = 0;
 }
 
+#define HANDS_NS 1000000000ull
+
+bool tn_hands_let_go(pid_t tid, struct tn_status *st)
+{
+    const u64 until = tn_monotonic() + HANDS_NS;
+    char comm[32];
+
+    while (st->tracer) {
+        tn_proc_comm(st->tracer, comm);
+        if (st->tracer == getpid() || strcmp(comm, TN_HANDS_NAME) || tn_monotonic() > until)
+            return false;
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+        if (tn_status_read(tid, tid, st) < 0)
+            break; /* it has ended, as whoever goes on will see */
+    }
+    return true;
+}
+
 /* ---------------------------------------------------------------------------- threads */
 
 void tn_thread_doing(pid_t pid, pid_t tid, struct tn_doing_what *ret_what)

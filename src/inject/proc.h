@@ -66,6 +66,12 @@ u64 tn_proc_start_time(pid_t pid);
 bool tn_proc_lives(pid_t pid, u64 start);
 /* Name of a process for messages; "?" when there is none. */
 void tn_proc_comm(pid_t pid, char ret_comm[32]);
+/* While hands of ours trace the thread, its end is waited for, a second at most: they are of this broker, of another, or
+   of one that has just died, and their job is short. *st: the thread, as read by the caller, and read anew. False: it
+   is traced still, by somebody else, or by the caller. */
+#define TN_HANDS_NAME  "tenon-hands"
+#define TN_SEIZE_TRIES 8u /* for whoever finds another's hands there first, time and again */
+bool tn_hands_let_go(pid_t tid, struct tn_status *st);
 
 /* What a thread does, from /proc/PID/task/TID/syscall. */
 enum tn_doing {

@@ -139,18 +139,19 @@ int tn_tracee_seize(struct tn_tracee *t, pid_t tid, struct tn_error *err)
         return -ENOMEM;
     th->state = TN_TH_FREE;
     th->known = false;
-    if (ptrace(PTRACE_SEIZE, tid, 0, options) < 0) {
+    for (u32 tries = 0; ptrace(PTRACE_SEIZE, tid, 0, options) < 0; tries++) {
         int r = -errno;
+        struct tn_status st;
 
         if (r == -EPERM && t->seccomp && ptrace(PTRACE_SEIZE, tid, 0, (long)TN_SEIZE_OPTIONS) == 0)
             return 0; /* remote calls are then refused (tn_borrow), looking and writing is not */
-        th->state = TN_TH_GONE;
-        if (r == -ESRCH)
-            return r;
-        struct tn_status st;
-
-        if (tn_status_read(t->pid, tid, &st) < 0 || st.state == 'Z' || st.state == 'X')
+        if (r == -ESRCH || tn_status_read(t->pid, tid, &st) < 0 || st.state == 'Z' || st.state == 'X') {
+            th->state = TN_TH_GONE;
             return -ESRCH;
+        }
+        if (r == -EPERM && tries < TN_SEIZE_TRIES && tn_hands_let_go(tid, &st))
+            continue;
+        th->state = TN_TH_GONE;
         if (st.tracer) {
             char comm[32];
 

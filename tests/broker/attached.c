@@ -105,7 +105,8 @@ static int attach(int prog, int perf)
         print_message("this process may not be entered (%s)\n", last_reason());
         skip();
     }
-    assert_true(link >= 0);
+    if (link < 0)
+        fail_msg("%s", last_reason());
     return link;
 }
 

@@ -103,6 +103,40 @@ int tn_code_decode(const struct tn_code_view *c, u64 addr, struct tn_insn *ret_i
     return off < c->len ? tn_x86_decode(c->bytes + off, c->len - off, addr, ret_insn) : -EILSEQ;
 }
 
+/* `off` bytes into the code; 0: nothing that can be decoded. */
+static u8 step_at(const struct tn_code_view *c, u64 off)
+{
+    u8 *known = c->spare ? c->spare->step : NULL;
+
+    if (!known)
+        return tn_x86_step(c->bytes + off, c->len - off);
+    if (!known[off])
+        known[off] = tn_x86_step(c->bytes + off, c->len - off);
+    return known[off];
+}
+
+int tn_code_step(const struct tn_code_view *c, u64 addr, u8 *ret_step)
+{
+    u64 off = addr - c->addr;
+    u8 step = off < c->len ? step_at(c, off) : 0;
+
+    if (step)
+        *ret_step = step;
+    return step ? 0 : -EILSEQ;
+}
+
+bool tn_code_comes_to(const struct tn_code_view *c, u64 from, u64 addr, bool unknown)
+{
+    while (from < addr) {
+        u8 step;
+
+        if (tn_code_step(c, from, &step) < 0)
+            return unknown;
+        from += tn_step_len(step);
+    }
+    return from == addr;
+}
+
 /* ---------------------------------------------------------------------------------------------- following */
 
 static bool own(const struct tn_flow *f, u64 addr)
@@ -117,16 +151,14 @@ static bool terminal(u8 kind)
 }
 
 /* Of a spare array of marks, which blocks are not zero any more: an instruction at `off` marks two at most. */
-static int touch(struct tn_flow *f, u64 off)
+static inline int touch(struct tn_flow *f, u64 off)
 {
     u64 block = off / TN_FLOW_BLOCK + 1;
-    int r = 0;
 
     if (!f->lent || block == f->last)
         return 0;
     f->last = block;
-    r = list_add(&f->touched, block - 1);
-    return r;
+    return list_add(&f->touched, block - 1);
 }
 
 /* A jump through a slot, behind an endbr64 perhaps. */
@@ -177,82 +209,174 @@ static int jump(struct tn_flow *f, u64 from, u64 to)
     return list_add(&f->work, to);
 }
 
+/* What following asks of an instruction; −EILSEQ: it cannot be followed. */
+struct met {
+    u8 len, kind, lea_reg;
+    bool refers, lea, std;
+    u64 target;
+};
+
+static int meet(const struct tn_code_view *c, u64 at, u8 step, struct met *ret)
+{
+    static const u8 kinds[] = {
+        [TN_STEP_PLAIN] = TN_INSN_PLAIN, [TN_STEP_PAD] = TN_INSN_NOP,          [TN_STEP_REF] = TN_INSN_PLAIN,
+        [TN_STEP_LEA] = TN_INSN_PLAIN,   [TN_STEP_CALL4] = TN_INSN_CALL,       [TN_STEP_JMP1] = TN_INSN_JMP,
+        [TN_STEP_JMP4] = TN_INSN_JMP,    [TN_STEP_JCC1] = TN_INSN_JCC,         [TN_STEP_JCC4] = TN_INSN_JCC,
+        [TN_STEP_RET] = TN_INSN_RET,     [TN_STEP_CALL_IND] = TN_INSN_CALL_IND};
+    enum tn_step what = tn_step_what(step);
+    struct met m = {.len = (u8)tn_step_len(step)};
+    const u8 *end = c->bytes + (at - c->addr) + m.len;
+    struct tn_insn i;
+    s32 rel;
+
+    switch (what) {
+    case TN_STEP_LOOK:
+        if (tn_code_decode(c, at, &i) < 0 || i.kind == TN_INSN_FAR)
+            return -EILSEQ;
+        m.kind = i.kind;
+        m.target = i.target;
+        m.refers = i.mem_off;
+        m.lea = i.mem_off && i.legacy && i.map == 0 && i.op == 0x8d;
+        m.lea_reg = i.reg;
+        m.std = i.legacy && i.map == 0 && i.op == 0xfd;
+        break;
+    case TN_STEP_LEA: /* … REX 8d ModRM displacement */
+        m.lea = true;
+        m.lea_reg = (u8)((end[-5] >> 3 & 7) | (m.len > 6 && (end[-7] & 0xf4) == 0x44 ? 8 : 0));
+        /* fall through */
+    case TN_STEP_REF:
+        m.refers = true;
+        /* fall through */
+    case TN_STEP_CALL4:
+    case TN_STEP_JMP4:
+    case TN_STEP_JCC4:
+        memcpy(&rel, end - 4, 4);
+        m.kind = kinds[what];
+        m.target = at + m.len + (u64)(s64)rel;
+        break;
+    case TN_STEP_JMP1:
+    case TN_STEP_JCC1:
+        m.kind = kinds[what];
+        m.target = at + m.len + (u64)(s64)(s8)end[-1];
+        break;
+    default:
+        m.kind = kinds[what];
+        break;
+    }
+    *ret = m;
+    return 0;
+}
+
+/* Marks the bytes of an instruction but the first, eight at a time. True: another one begins there. */
+static bool cover(u8 *mark, u32 len, bool locked)
+{
+    const u64 each = 0x0101010101010101;
+    u64 inside = 0;
+
+    for (u32 b = 1; b < len; b += 8) {
+        u64 mask = len - b < 8 ? ~(~0ull << 8 * (len - b)) : ~0ull, w;
+
+        memcpy(&w, mark + b, sizeof(w));
+        inside |= w & mask & each * TN_FLOW_START & (b == 1 && locked ? ~0xffull : ~0ull);
+        w |= mask & each * TN_FLOW_BODY;
+        memcpy(mark + b, &w, sizeof(w));
+    }
+    return inside;
+}
+
+/* Where the next function starts, at `addr` or behind it. */
+static u64 next_from(const struct tn_flow *f, u64 addr)
+{
+    return addr > f->func->addr && addr <= f->next ? f->next : tn_func_next(f->code, addr - 1);
+}
+
+/*
+ * What comes next stands where another function begins, or this one is said to end. Behind a call that does not return, the path
+ * is over. Otherwise the function truly runs on: into the next one, or into bytes no table knows (glibc's clone ends its
+ * unwind range before the system call).
+ */
+static bool ends_at(struct tn_flow *f, u64 at, u8 last)
+{
+    const struct tn_func *g = tn_func_starting(f->code, at);
+    bool ended = last == TN_INSN_CALL || last == TN_INSN_CALL_IND || last == TN_INSN_SYSCALL;
+
+    if ((at == f->end || (g && g != f->func)) && ended)
+        return true;
+    if (g && g != f->func)
+        f->shared = at;
+    return g && g != f->func;
+}
+
+/* Notes what an instruction refers to. */
+static int note(struct tn_flow *f, u64 at, const struct met *m)
+{
+    int r = m->refers ? list_add(&f->refs, m->target) : 0;
+
+    if (!r && m->lea)
+        r = list_add(&f->leas, m->target);
+    if (!r && m->lea)
+        r = list_add(&f->leas, m->lea_reg);
+    if (m->std)
+        f->std = at;
+    return r;
+}
+
 /* Follows one path until it ends or meets what is known. */
 static int follow(struct tn_flow *f, u64 at)
 {
-    u8 last = TN_INSN_JMP;                               /* the last instruction that is no padding */
-    u64 from = at, next = tn_func_next(f->code, at - 1); /* where the next function starts, from here on */
+    const struct tn_code_view *c = f->code;
+    u64 from = at, next = next_from(f, at);
+    u8 last = TN_INSN_JMP; /* the last instruction that is no padding */
 
     for (;;) {
-        u64 off = at - f->code->addr;
-        struct tn_insn i;
+        u64 off = at - c->addr;
+        u8 *mark = f->mark + off, step;
+        struct met m = {0};
+        bool goes_on;
         int r;
 
-        if (off >= f->code->len)
+        if (off >= c->len)
             break;
-        if (f->mark[off] & TN_FLOW_START)
+        if (*mark & TN_FLOW_START)
             return 0;
         if (next < at)
-            next = tn_func_next(f->code, at - 1);
-        if (at != from && at != f->func->addr && (at == next || at == f->end)) {
-            const struct tn_func *g = tn_func_starting(f->code, at);
-            bool ended = last == TN_INSN_CALL || last == TN_INSN_CALL_IND || last == TN_INSN_SYSCALL;
-
-            /*
-             * Behind a call that does not return, the path is over. Otherwise the function truly runs on:
-             * into the next one, or into bytes no table knows (glibc's clone ends its unwind range before the
-             * system call).
-             */
-            if ((at == f->end || (g && g != f->func)) && ended)
-                return 0;
-            if (g && g != f->func) {
-                f->shared = at;
-                return 0;
-            }
-        }
-        /* The middle of an instruction: only a skipped lock prefix is sane. */
-        if ((f->mark[off] & TN_FLOW_BODY) && !(off && f->code->bytes[off - 1] == 0xf0))
-            f->overlap = at;
-        if (tn_code_decode(f->code, at, &i) < 0 || i.kind == TN_INSN_FAR) {
-            f->undecodable = at;
+            next = next_from(f, at);
+        if ((at == next || at == f->end) && at != from && at != f->func->addr && ends_at(f, at, last))
             return 0;
-        }
+        /* The middle of an instruction: only a skipped lock prefix is sane. */
+        if ((*mark & TN_FLOW_BODY) && !(off && c->bytes[off - 1] == 0xf0))
+            f->overlap = at;
+        step = step_at(c, off);
+        goes_on = tn_step_what(step) == TN_STEP_PLAIN || tn_step_what(step) == TN_STEP_PAD;
+        if (!step || (!goes_on && meet(c, at, step, &m) < 0))
+            break;
         if (touch(f, off) < 0)
             return -ENOMEM;
-        f->mark[off] |= TN_FLOW_START;
-        for (u32 b = 1; b < i.len; b++) {
-            if ((f->mark[off + b] & TN_FLOW_START) && !(b == 1 && f->code->bytes[off] == 0xf0))
-                f->overlap = at;
-            f->mark[off + b] |= TN_FLOW_BODY;
+        *mark |= TN_FLOW_START;
+        if (cover(mark, tn_step_len(step), c->bytes[off] == 0xf0))
+            f->overlap = at;
+        if (goes_on) {
+            last = tn_step_what(step) == TN_STEP_PLAIN ? TN_INSN_PLAIN : last;
+            at += tn_step_len(step);
+            mark[tn_step_len(step)] |= TN_FLOW_FALL;
+            continue;
         }
-        if (i.mem_off) {
-            r = list_add(&f->refs, i.target);
-            if (r < 0)
-                return r;
-            if (i.legacy && i.map == 0 && i.op == 0x8d) {
-                r = list_add(&f->leas, i.target);
-                if (!r)
-                    r = list_add(&f->leas, i.reg);
-                if (r < 0)
-                    return r;
-            }
-        }
-        if (i.legacy && i.map == 0 && i.op == 0xfd)
-            f->std = at;
-        switch (i.kind) {
+        if ((m.refers || m.std) && note(f, at, &m) < 0)
+            return -ENOMEM;
+        switch (m.kind) {
         case TN_INSN_JMP:
-            return jump(f, at, i.target);
+            return jump(f, at, m.target);
         case TN_INSN_JCC:
         case TN_INSN_LOOP:
         case TN_INSN_XBEGIN:
-            r = jump(f, at, i.target);
+            r = jump(f, at, m.target);
             if (r < 0)
                 return r;
             break;
         case TN_INSN_CALL:
             /* A call of the next instruction, or anywhere inside, is a jump as well. */
-            if (own(f, i.target) && i.target != f->func->addr) {
-                r = jump(f, at, i.target);
+            if (own(f, m.target) && m.target != f->func->addr) {
+                r = jump(f, at, m.target);
                 if (r < 0)
                     return r;
             }
@@ -266,11 +390,10 @@ static int follow(struct tn_flow *f, u64 at)
         default:
             break;
         }
-        if (i.kind != TN_INSN_NOP && i.kind != TN_INSN_INT3)
-            last = i.kind;
-        at += i.len;
-        if (at - f->code->addr < f->code->len)
-            f->mark[at - f->code->addr] |= TN_FLOW_FALL;
+        if (m.kind != TN_INSN_NOP && m.kind != TN_INSN_INT3)
+            last = m.kind;
+        at += m.len;
+        mark[m.len] |= TN_FLOW_FALL;
     }
     f->undecodable = at;
     return 0;
@@ -325,14 +448,23 @@ static bool read_ro(const struct tn_code_view *c, u64 addr, void *ret, u64 size)
    table; otherwise 64-bit addresses. *ret_n: entries taken. */
 static int read_table(struct tn_flow *f, u64 from, u64 table, bool relative, u32 *ret_n)
 {
-    u32 n = 0;
+    const u32 entry = relative ? 4 : 8;
+    u64 limit =
+        UINT64_MAX; /* the nearest address behind its start that is referred to, as far as they were looked at */
+    u32 n = 0, seen = 0;
 
     for (; n < TABLE_MAX; n++) {
-        u64 at = table + n * (relative ? 4u : 8u), to;
+        u64 at = table + n * entry, to;
         const struct tn_func *g;
         int r;
 
-        if (n && list_has(&f->refs, at))
+        for (; seen < f->refs.n; seen++) {
+            u64 ref = f->refs.at[seen];
+
+            if (ref > table && ref >= at && ref < limit && (ref - table) % entry == 0)
+                limit = ref;
+        }
+        if (at == limit)
             break;
         if (relative) {
             s32 delta;
@@ -528,11 +660,11 @@ int tn_marks_take(const struct tn_code_view *code, u8 **ret_mark, u32 *ret_lent)
         k++;
     if (!spare || k == TN_ARRAY_SIZE(spare->mark)) {
         *ret_lent = 0;
-        *ret_mark = calloc(1, code->len + 1);
+        *ret_mark = calloc(1, code->len + TN_FLOW_SLACK);
         return *ret_mark ? 0 : -ENOMEM;
     }
     if (!spare->mark[k])
-        spare->mark[k] = calloc(1, code->len + 2 * TN_FLOW_BLOCK);
+        spare->mark[k] = calloc(1, code->len + TN_FLOW_SLACK);
     if (!spare->mark[k])
         return -ENOMEM;
     spare->used |= 1u << k;
@@ -551,10 +683,19 @@ void tn_marks_give(const struct tn_code_view *code, u8 *mark, u32 lent)
 
 int tn_flow_scan(const struct tn_code_view *code, const struct tn_func *func, struct tn_flow *ret_flow)
 {
-    struct tn_flow f = {.code = code, .func = func, .end = func_end(code, func)};
+    struct tn_flow f = {
+        .code = code, .func = func, .end = func_end(code, func), .next = tn_func_next(code, func->addr)};
     struct tn_go_func g;
     int r = tn_marks_take(code, &f.mark, &f.lent);
 
+    for (u32 i = 0; !r && f.lent && i < TN_FLOW_LISTS; i++) {
+        f.lists[i] = code->spare->lists[f.lent - 1][i];
+        f.lists[i].n = 0;
+    }
+    if (!r && code->spare && !code->spare->step) {
+        code->spare->step = calloc(1, code->len);
+        r = code->spare->step ? 0 : -ENOMEM;
+    }
     if (!r)
         r = list_add(&f.work, func->addr);
     f.go = code->go && tn_go_at(code->go, func->addr, &g);
@@ -576,25 +717,25 @@ int tn_flow_scan(const struct tn_code_view *code, const struct tn_func *func, st
 
 void tn_spare_clear(struct tn_spare *spare)
 {
-    for (u32 k = 0; k < TN_ARRAY_SIZE(spare->mark); k++)
+    for (u32 k = 0; k < TN_ARRAY_SIZE(spare->mark); k++) {
         free(spare->mark[k]);
+        for (u32 i = 0; i < TN_FLOW_LISTS; i++)
+            free(spare->lists[k][i].at);
+    }
+    free(spare->step);
     *spare = (struct tn_spare){0};
 }
 
 void tn_flow_clear(struct tn_flow *f)
 {
     for (u32 i = 0; i < f->touched.n; i++)
-        memset(f->mark + f->touched.at[i] * TN_FLOW_BLOCK, 0, 2 * TN_FLOW_BLOCK);
+        memset(f->mark + f->touched.at[i] * TN_FLOW_BLOCK, 0, TN_FLOW_BLOCK + 16);
+    for (u32 i = 0; i < TN_FLOW_LISTS; i++)
+        if (f->lent)
+            f->code->spare->lists[f->lent - 1][i] = f->lists[i];
+        else
+            free(f->lists[i].at);
     if (f->code)
         tn_marks_give(f->code, f->mark, f->lent);
-    free(f->touched.at);
-    free(f->work.at);
-    free(f->rets.at);
-    free(f->indirect.at);
-    free(f->maybe.at);
-    free(f->refs.at);
-    free(f->leas.at);
-    free(f->jumps.at);
-    free(f->tails.at);
     *f = (struct tn_flow){0};
 }

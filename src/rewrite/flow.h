@@ -37,28 +37,43 @@ struct tn_flow_list {
     u32 n, cap;
 };
 
+#define TN_FLOW_LISTS 9u
 struct tn_flow {
     const struct tn_code_view *code;
     const struct tn_func *func;
-    bool go;                     /* golang.h */
-    u64 end;                     /* of the function; the next one's start where its size is not known */
-    u8 *mark;                    /* a byte of flags per byte of the segment */
-    u32 lent;                    /* … which is the spare one of this number, plus one; 0: our own */
-    u64 last;                    /* block touched last, plus one */
-    struct tn_flow_list touched; /* of a spare one: blocks, which are zeroed in the end */
-    struct tn_flow_list work, rets, indirect, maybe, refs, leas; /* leas: address, register; refs: targets */
-    struct tn_flow_list jumps;                                   /* from, to: all that were followed */
-    struct tn_flow_list tails; /* from, to: jumps out of the function; to 0: known only when it runs */
+    bool go;  /* golang.h */
+    u64 end;  /* of the function; the next one's start where its size is not known */
+    u64 next; /* function's start behind this one's; the segment's end if there is none */
+    u8 *mark; /* a byte of flags per byte of the segment */
+    u32 lent; /* … which is the spare one of this number, plus one; 0: our own */
+    u64 last; /* block touched last, plus one */
+    union {
+        struct {
+            struct tn_flow_list touched; /* of a spare one: blocks, which are zeroed in the end */
+            struct tn_flow_list work, rets, indirect, maybe, refs,
+                leas;                  /* leas: address, register; refs: targets */
+            struct tn_flow_list jumps; /* from, to: all that were followed */
+            struct tn_flow_list
+                tails; /* from, to: jumps out of the function; to 0: known only when it runs */
+        };
+        struct tn_flow_list lists[TN_FLOW_LISTS];
+    };
     /* Each: 0, or the address of the instruction that is the reason. */
     u64 tail_call, unprovable, undecodable, shared, overlap, std;
 };
 
-/* Marks that are used again, by as many flows as there are at a time: zeros in between, as long as the code and twice
-   TN_FLOW_BLOCK more. Owned (tn_spare_clear). */
+/*
+ * What one flow leaves to the next, for as long as the code is there. Marks and lists, by as many flows as there are at a
+ * time: marks are zeros in between, as long as the code and TN_FLOW_SLACK more. And what each instruction is that one has met:
+ * its step (x86/decode.h) at the byte where it begins, 0 where none was met. Owned (tn_spare_clear).
+ */
 #define TN_FLOW_BLOCK 64u
+#define TN_FLOW_SLACK (2 * TN_FLOW_BLOCK)
 struct tn_spare {
     u8 *mark[4];
+    struct tn_flow_list lists[4][TN_FLOW_LISTS];
     u32 used; /* a bit each */
+    u8 *step;
 };
 void tn_spare_clear(struct tn_spare *spare);
 /* One of the code's, or where none is free, one that is made: −ENOMEM. What is given back and was `lent` (its number, plus one; 0: made)
@@ -110,12 +125,21 @@ bool tn_func_swept(const struct tn_code_view *code, const struct tn_func *func, 
 const struct tn_func *tn_func_at(const struct tn_code_view *code, u64 addr);
 /* The function that starts exactly there, pieces included. */
 const struct tn_func *tn_func_starting(const struct tn_code_view *code, u64 addr);
+/* The same in what is followed: in the function itself nothing is looked for. */
+static inline const struct tn_func *tn_flow_starting(const struct tn_flow *f, u64 addr)
+{
+    return addr > f->func->addr && addr < f->next ? NULL : tn_func_starting(f->code, addr);
+}
 /* The last one that starts at or before `addr`, wherever it is said to end; NULL if none. */
 const struct tn_func *tn_func_before(const struct tn_code_view *code, u64 addr);
 /* Where the next function (or piece) after `addr` starts; the segment's end if there is none. */
 u64 tn_func_next(const struct tn_code_view *code, u64 addr);
 /* Decodes at a virtual address. */
 int tn_code_decode(const struct tn_code_view *code, u64 addr, struct tn_insn *ret_insn);
+/* As far as control is concerned (x86/decode.h), from memory if somebody asked before. */
+int tn_code_step(const struct tn_code_view *code, u64 addr, u8 *ret_step);
+/* Does an instruction begin at `addr`, counted from `from` on? `unknown`: the answer where one before it cannot be decoded. */
+bool tn_code_comes_to(const struct tn_code_view *code, u64 from, u64 addr, bool unknown);
 /* Is `to` jumped to from elsewhere than by direct jumps in [lo, hi)? */
 bool tn_flow_jumped_from_outside(const struct tn_flow *flow, u64 to, u64 lo, u64 hi);
 /* The reached instruction right before `addr` that runs into it; 0 if there is none or more than one. */

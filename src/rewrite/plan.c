@@ -87,7 +87,7 @@ static u64 padding(const struct tn_flow *f, u64 addr, u64 want)
         u64 at = addr + n;
         struct tn_insn i;
 
-        if (at >= limit || tn_func_starting(f->code, at) || tn_code_decode(f->code, at, &i) < 0 ||
+        if (at >= limit || tn_flow_starting(f, at) || tn_code_decode(f->code, at, &i) < 0 ||
             (i.kind != TN_INSN_NOP && i.kind != TN_INSN_INT3) || i.len > limit - at)
             break;
         for (u32 b = 0; b < i.len; b++)
@@ -148,7 +148,7 @@ static int build(const struct tn_flow *f, u64 addr, u64 through, struct window *
     while (!done && (at - addr < JUMP_LEN || (through && at <= through))) {
         struct tn_insn i;
 
-        if (at > addr && tn_func_starting(f->code, at))
+        if (at > addr && tn_flow_starting(f, at))
             return tn_refuse(err, -ENOTSUP, TN_REFUSE_WINDOW_CROSSES, at, NULL);
         if (!(tn_flow_mark(f, at) & TN_FLOW_START) || tn_code_decode(f->code, at, &i) < 0)
             return tn_refuse(err, -ENOTSUP, TN_REFUSE_TOO_SHORT, at, NULL);
@@ -176,7 +176,7 @@ static int build(const struct tn_flow *f, u64 addr, u64 through, struct window *
         if ((tn_flow_mark(f, b) & TN_FLOW_TARGET) &&
             (b >= moved || tn_flow_jumped_from_outside(f, b, addr, moved)))
             return tn_refuse(err, -ENOTSUP, TN_REFUSE_JUMP_INTO_WINDOW, b, NULL);
-        if (tn_func_starting(f->code, b))
+        if (tn_flow_starting(f, b))
             return tn_refuse(err, -ENOTSUP, TN_REFUSE_WINDOW_CROSSES, b, NULL);
     }
     p->len = (u8)(at - addr);
@@ -245,12 +245,14 @@ static int check_maybe(const struct tn_flow *f, const struct tn_patch *p, struct
 
         while (at < end) {
             struct tn_insn i;
+            u8 step;
 
-            if (tn_code_decode(f->code, at, &i) < 0)
+            if (tn_code_step(f->code, at, &step) < 0)
                 return tn_refuse(err, -ENOTSUP, TN_REFUSE_UNDECODABLE, at, NULL);
-            if (i.rel_off && forbidden(p, i.target))
+            if (tn_step_leads(step) && tn_code_decode(f->code, at, &i) == 0 && i.rel_off &&
+                forbidden(p, i.target))
                 return tn_refuse(err, -ENOTSUP, TN_REFUSE_JUMP_INTO_WINDOW, at, NULL);
-            at += i.len;
+            at += tn_step_len(step);
         }
     }
     return 0;
@@ -277,14 +279,7 @@ static bool may_begin(const struct tn_code_view *c, const struct tn_flow *f, u64
         from = c->funcs[lo - 1].addr;
     else
         return true;
-    while (from < at) {
-        struct tn_insn i;
-
-        if (tn_code_decode(c, from, &i) < 0)
-            return true;
-        from += i.len;
-    }
-    return from == at;
+    return tn_code_comes_to(c, from, at, true);
 }
 
 /* Is the instruction at `from` displaced together with the one at `to`? */

@@ -59,16 +59,7 @@ static u32 refusal_id(const char *name)
 
 bool tn_func_swept(const struct tn_code_view *c, const struct tn_func *f, u64 addr)
 {
-    u64 at = f->addr;
-
-    while (at < addr) {
-        struct tn_insn i;
-
-        if (tn_code_decode(c, at, &i) < 0)
-            return false;
-        at += i.len;
-    }
-    return at == addr;
+    return tn_code_comes_to(c, f->addr, addr, false);
 }
 
 /* Where nothing tells code from data: is a number loaded right before? */

@@ -35,7 +35,8 @@ struct tails {
                  of theirs goes on */
     u32 lent; /* of which memory that is: tn_marks_take */
 };
-enum { BODY = 1, WINDOW = 2 };
+enum { BODY = TN_FLOW_START, WINDOW = 2 };
+_Static_assert(!(BODY & WINDOW), "a bit each");
 
 static bool among(const struct tails *t, const struct tn_func *f)
 {
@@ -73,9 +74,10 @@ static int add_targets(struct tails *t, const struct tn_flow *f, struct tn_error
 /* Notes what belongs to a function; every way out must be its own. */
 static int take_in(struct tails *t, const struct tn_flow *f, struct tn_error *err)
 {
-    for (u64 at = f->func->addr; at < f->end; at++)
-        if (tn_flow_mark(f, at) & TN_FLOW_START && at != f->func->addr)
-            t->what[at - t->code->addr] |= BODY;
+    u64 off = f->func->addr - t->code->addr;
+
+    for (u64 b = 1; b < f->end - f->func->addr; b++)
+        t->what[off + b] |= f->mark[off + b] & TN_FLOW_START;
     for (u32 k = 0; k < f->rets.n; k++) {
         const struct tn_func *in = tn_func_at(t->code, f->rets.at[k]);
 
@@ -120,31 +122,16 @@ static int follow(struct tails *t, const struct tn_func *g, struct tn_plan *plan
 /* An instruction that others may enter: a function of its own begins there. */
 static u64 entered_by_name(const struct tails *t)
 {
+    const struct tn_code_view *c = t->code;
+
     for (u32 i = 0; i < t->n; i++) {
         const struct tn_func *g = t->func[i];
 
-        for (u64 at = g->addr + 1; at < g->addr + g->size; at++) {
-            const struct tn_func *x =
-                t->what[at - t->code->addr] & BODY ? tn_func_starting(t->code, at) : NULL;
-
-            if (x && !x->part)
-                return at;
-        }
+        for (const struct tn_func *x = g + 1; x < c->funcs + c->nfuncs && x->addr < g->addr + g->size; x++)
+            if (x->addr - c->addr < c->len && t->what[x->addr - c->addr] & BODY && !x->part)
+                return x->addr;
     }
     return 0;
-}
-
-/* Does an instruction begin at `at`, counted from where its function does? */
-static bool begins(const struct tn_code_view *c, const struct tn_func *in, u64 at)
-{
-    struct tn_insn i;
-
-    for (u64 k = in->addr; k < at; k += i.len)
-        if (tn_code_decode(c, k, &i) < 0)
-            return true;
-        else if (k + i.len > at)
-            return false;
-    return true;
 }
 
 /* Both in one patch, so that the one is displaced with the other. */
@@ -177,7 +164,7 @@ static int check_jump(const struct tails *t, const struct tn_plan *plan, u64 at,
     x = tn_func_before(c, at);
     if (!window && (!(what & BODY) || !x || x->part || among(t, x)))
         return 0;
-    if (x && !begins(c, x, at))
+    if (x && !tn_code_comes_to(c, x->addr, at, true))
         return 0;
     return tn_refuse(err, -ENOTSUP, window ? TN_REFUSE_JUMP_INTO_WINDOW : TN_REFUSE_EXIT_SHARED, at, NULL);
 }

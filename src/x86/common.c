@@ -26,6 +26,7 @@ enum {
     MEM = 512,  /* memory only */
     FS = 1024,  /* also with a segment, on memory */
     SSE = 2048, /* also with F2 or F3 */
+    REP = 4096, /* also with F3 */
 };
 
 #define ALU(op) [(op)...(op) + 3] = M | FS, [(op) + 4] = I8, [(op) + 5] = IZ
@@ -85,9 +86,13 @@ static const u16 two[256] = {
     [0x54 ... 0x57] = M,
     [0x58 ... 0x5a] = M | SSE,
     [0x5c ... 0x5f] = M | SSE,
+    [0x60 ... 0x6b] = M,
     [0x6e] = M,
-    [0x6f] = M,
-    [0x7e ... 0x7f] = M,
+    [0x6f] = M | REP,
+    [0x70] = M | U8 | SSE,
+    [0x71 ... 0x73] = M | U8 | SPEC,
+    [0x74 ... 0x76] = M,
+    [0x7e ... 0x7f] = M | REP,
     [0x80 ... 0x8f] = IZ | REL,
     [0x90 ... 0x9f] = M,
     [0xa3] = M,
@@ -103,7 +108,11 @@ static const u16 two[256] = {
     [0xbc ... 0xbd] = M,
     [0xbe ... 0xbf] = M,
     [0xc8 ... 0xcf] = OK,
-    [0xef] = M,
+    [0xd1 ... 0xd5] = M,
+    [0xd8 ... 0xe5] = M,
+    [0xe8 ... 0xef] = M,
+    [0xf1 ... 0xf6] = M,
+    [0xf8 ... 0xfe] = M,
 };
 
 /* Opcodes whose ModRM tells more. `what`: 0 where this form is not answered. */
@@ -111,6 +120,8 @@ static u16 more_closely(const struct tn_insn *i, u16 what, u8 reg, u8 *ret_kind)
 {
     bool wide_op = i->op & 1; /* not the byte form */
 
+    if (i->map == 1 && i->op >= 0x71 && i->op <= 0x73) /* shifts of all of a vector's words */
+        return i->mod == 3 && (reg == 2 || reg == 6 || (reg == 4 && i->op != 0x73)) ? what : 0;
     if (i->map == 1) {
         *ret_kind = i->op == 0x05 ? TN_INSN_SYSCALL : i->op == 0x0b ? TN_INSN_STOP : TN_INSN_NOP;
         return i->op == 0x1f && reg ? 0 : what;
@@ -165,7 +176,7 @@ static s64 number(const u8 *p, u32 size, bool is_signed)
 }
 
 /* ModRM, SIB and displacement at bytes[*at]; false where they run out. */
-static bool operand(const u8 *bytes, u32 len, u8 rex, u32 *at, struct tn_insn *r)
+static inline bool operand(const u8 *bytes, u32 len, u8 rex, u32 *at, struct tn_insn *r)
 {
     u32 disp = 0;
     u8 m, low;
@@ -240,7 +251,8 @@ bool tn_decode_common(const u8 *bytes, u32 len, u64 addr, struct tn_insn *ret_in
         *ret_insn = r;
         return true;
     }
-    if (!what || (segment && !(what & FS)) || ((prefix == 0xf2 || prefix == 0xf3) && !(what & SSE)))
+    if (!what || (segment && !(what & FS)) || (prefix == 0xf2 && !(what & SSE)) ||
+        (prefix == 0xf3 && !(what & (SSE | REP))))
         return false;
     r.wide = rex & 8;
     if ((what & M) && !operand(bytes, len, rex, &at, &r))
@@ -249,7 +261,7 @@ bool tn_decode_common(const u8 *bytes, u32 len, u64 addr, struct tn_insn *ret_in
         return false;
     if (what & SPEC) {
         /* A prefix makes another instruction of some of them. */
-        if (!(what & M) && (prefix || rex))
+        if (!(what & M) && (rex || (prefix && (prefix != 0x66 || r.map || r.op != 0x90))))
             return false;
         what = more_closely(&r, what, r.reg & 7, &r.kind);
         if (!what)
@@ -282,4 +294,70 @@ bool tn_decode_common(const u8 *bytes, u32 len, u64 addr, struct tn_insn *ret_in
         r.target = addr + r.len + (u64)r.disp;
     *ret_insn = r;
     return true;
+}
+
+/* Bytes of a ModRM with a mod that is not 0, and what follows it because of it. */
+#define MODRM(first, without, with)                                                                          \
+    [(first)...(first) + 3] = without, [(first) + 4] = with, [(first) + 5 ...(first) + 7] = without
+#define MODRMS(mod, without, with)                                                                           \
+    MODRM(mod, without, with), MODRM((mod) + 8, without, with), MODRM((mod) + 16, without, with),            \
+        MODRM((mod) + 24, without, with), MODRM((mod) + 32, without, with),                                  \
+        MODRM((mod) + 40, without, with), MODRM((mod) + 48, without, with), MODRM((mod) + 56, without, with)
+static const u8 modrms[256] = {MODRMS(0x40, 2, 3), MODRMS(0x80, 5, 6), MODRMS(0xc0, 1, 1)};
+
+/* tn_step_of the commonest of them, of which there are no forms to be told apart; 15 bytes are there. 0: another one. */
+static inline u8 brief(const u8 *bytes)
+{
+    const u8 *p = bytes;
+    u32 what, imm, rip = 0;
+    bool wide = false, half = *p == 0x66, lea;
+    enum tn_step step;
+
+    p += half;
+    if ((*p & 0xf0) == 0x40)
+        wide = *p++ & 8;
+    lea = *p == 0x8d;
+    what = *p == 0x0f ? two[*++p] : one[*p];
+    if (!what || what & SPEC)
+        return 0;
+    imm = what & (I8 | U8) ? 1 : what & IV && wide ? 8 : !(what & IZ) ? 0 : half && !wide ? 2 : 4;
+    if (what & REL) {
+        step = *p == 0xe8                 ? TN_STEP_CALL4
+               : *p == 0xe9 || *p == 0xeb ? (imm == 1 ? TN_STEP_JMP1 : TN_STEP_JMP4)
+               : imm == 1                 ? TN_STEP_JCC1
+                                          : TN_STEP_JCC4;
+        return half ? 0 : (u8)(step << 4 | (u32)(p + 1 + imm - bytes));
+    }
+    p++;
+    if (what & M) {
+        u8 m = *p;
+
+        if (m < 0x40) {
+            rip = (m & 7) == 5;
+            imm += (m & 7) == 4 ? 2 + 4 * ((p[1] & 7) == 5) : 1 + 4 * rip;
+            if (rip && !lea && imm != 5)
+                return 0;
+        } else if (what & MEM && m >= 0xc0) {
+            return 0;
+        } else {
+            imm += modrms[m];
+        }
+    }
+    p += imm;
+    step = !rip ? TN_STEP_PLAIN : lea ? TN_STEP_LEA : TN_STEP_REF;
+    return p - bytes > 15 ? 0 : (u8)(step << 4 | (u32)(p - bytes));
+}
+
+static __attribute__((noinline)) u8 look(const u8 *bytes, u64 len)
+{
+    struct tn_insn i;
+
+    return tn_x86_decode(bytes, len, 0, &i) == 0 ? tn_step_of(&i) : 0;
+}
+
+u8 tn_x86_step(const u8 *bytes, u64 len)
+{
+    u8 step = len < 15 ? 0 : brief(bytes);
+
+    return step ? step : look(bytes, len);
 }

@@ -53,7 +53,74 @@ struct tn_insn {
    −EILSEQ: none that can be decoded in `len` bytes. */
 int tn_x86_decode(const u8 *bytes, u64 len, u64 addr, struct tn_insn *ret_insn);
 
-/* The same without the short way for usual instructions: for tests. */
+/*
+ * What who only follows control asks of an instruction, in a byte that can be kept for each byte of code: its length, and
+ * what it does besides going on. What is not said by one of these (LOOK) is to be decoded. Never 0.
+ */
+enum tn_step {
+    TN_STEP_PLAIN,
+    TN_STEP_PAD, /* NOP, INT3 */
+    TN_STEP_LOOK,
+    /* PLAIN, and its last four bytes are a displacement from the instruction pointer; with lea */
+    TN_STEP_REF,
+    TN_STEP_LEA,
+    /* Direct; its last byte or four are the offset. */
+    TN_STEP_CALL4,
+    TN_STEP_JMP1,
+    TN_STEP_JMP4,
+    TN_STEP_JCC1,
+    TN_STEP_JCC4,
+    TN_STEP_RET,
+    TN_STEP_CALL_IND, /* without such a displacement */
+};
+static inline u32 tn_step_len(u8 step)
+{
+    return step & 15;
+}
+static inline enum tn_step tn_step_what(u8 step)
+{
+    return (enum tn_step)(step >> 4);
+}
+/* May it lead elsewhere by an offset of its own? */
+static inline bool tn_step_leads(u8 step)
+{
+    enum tn_step what = tn_step_what(step);
+
+    return what == TN_STEP_LOOK || (what >= TN_STEP_CALL4 && what <= TN_STEP_JCC4);
+}
+
+/* What it comes to. */
+static inline u8 tn_step_of(const struct tn_insn *i)
+{
+    bool plain = i->kind == TN_INSN_PLAIN, lea = i->legacy && i->map == 0 && i->op == 0x8d;
+    bool std = i->legacy && i->map == 0 && i->op == 0xfd, last = i->rel_off + i->rel_size == i->len;
+    enum tn_step what = TN_STEP_LOOK;
+
+    if (i->mem_off)
+        what = !plain || i->mem_off + 4 != i->len ? TN_STEP_LOOK : lea ? TN_STEP_LEA : TN_STEP_REF;
+    else if (i->rel_off && last && i->rel_size == 1)
+        what = i->kind == TN_INSN_JMP ? TN_STEP_JMP1 : i->kind == TN_INSN_JCC ? TN_STEP_JCC1 : TN_STEP_LOOK;
+    else if (i->rel_off && last && i->rel_size == 4)
+        what = i->kind == TN_INSN_JMP    ? TN_STEP_JMP4
+               : i->kind == TN_INSN_JCC  ? TN_STEP_JCC4
+               : i->kind == TN_INSN_CALL ? TN_STEP_CALL4
+                                         : TN_STEP_LOOK;
+    else if (i->rel_off)
+        what = TN_STEP_LOOK;
+    else if (i->kind == TN_INSN_NOP || i->kind == TN_INSN_INT3)
+        what = TN_STEP_PAD;
+    else if (i->kind == TN_INSN_RET)
+        what = TN_STEP_RET;
+    else if (i->kind == TN_INSN_CALL_IND)
+        what = TN_STEP_CALL_IND;
+    else if (plain && !std)
+        what = TN_STEP_PLAIN;
+    return (u8)(what << 4 | i->len);
+}
+/* tn_step_of what tn_x86_decode says; 0: −EILSEQ. */
+u8 tn_x86_step(const u8 *bytes, u64 len);
+
+/* tn_x86_decode without the short way for usual instructions: for tests. */
 int tn_x86_decode_slow(const u8 *bytes, u64 len, u64 addr, struct tn_insn *ret_insn);
 
 /* General registers that the instruction may write, bit per number (0 rax … 15 r15);

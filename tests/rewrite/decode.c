@@ -22,12 +22,17 @@ struct tally {
 static void compare(const u8 *bytes, u64 len, u64 addr, struct tally *t)
 {
     struct tn_insn ours = {0}, theirs = {0};
+    u8 step = tn_x86_step(bytes, len);
+    bool valid = tn_x86_decode_slow(bytes, len, addr, &theirs) == 0;
 
     t->tried++;
+    if (step != (valid ? tn_step_of(&theirs) : 0))
+        fail_msg("%02x %02x %02x %02x %02x %02x: step %02x, not %02x", bytes[0], bytes[1], bytes[2], bytes[3],
+                 bytes[4], bytes[5], step, tn_step_of(&theirs));
     if (!tn_decode_common(bytes, (u32)TN_MIN(len, 15u), addr, &ours))
         return;
     t->answered++;
-    if (tn_x86_decode_slow(bytes, len, addr, &theirs) < 0 || memcmp(&ours, &theirs, sizeof(ours)) != 0)
+    if (!valid || memcmp(&ours, &theirs, sizeof(ours)) != 0)
         fail_msg(
             "%02x %02x %02x %02x %02x %02x %02x %02x %02x %02x (%lu bytes): len %u %u, kind %u %u, imm %lx "
             "%lx, disp %lx %lx, mem %u %u, modrm %u %u, op %x %x",

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One object, its programs at their places: what is wrong with its sections, functions and processes is found before
+ * anything is loaded; then it is loaded, and each program linked in each process.
+ */
+#ifndef TN_CLI_ATTACH_H
+#define TN_CLI_ATTACH_H
+
+#include <bpf/libbpf.h>
+
+#include "base/base.h"
+#include "broker/ctl.h"
+#include "cli/maps.h"
+#include "cli/object.h"
+#include "cli/place.h"
+
+#define TN_CLI_ATTACH_WORDS 256
+
+struct tn_cli_attach {
+    const char *name; /* "tenon attach" */
+    /* asked for */
+    pid_t pids[TN_CLI_ATTACH_WORDS];
+    u32 npids;
+    const char *programs[TN_CLI_ATTACH_WORDS], *sets[TN_CLI_ATTACH_WORDS];
+    u32 nprograms, nsets;
+    const char *words[TN_CLI_ATTACH_WORDS];
+    u32 nwords;
+    char **command; /* after "--"; NULL: none */
+    const char *host, *klass;
+    u64 for_ns, interval_ns;
+    u32 wait_ms;
+    bool keep, follow, json, verbose, no_maps;
+    bool typed, calls; /* some program is; is for system calls */
+    /* made */
+    bool kept;
+    struct tn_obj_file file;
+    struct bpf_object *object;
+    struct bpf_link **links;
+    u32 nlinks; /* as libbpf has them */
+    int *fds;   /* of links that libbpf has no words for */
+    u32 nfds;
+    u32 *ids, nids;
+    struct tn_cli_map *maps;
+    u32 nmaps;
+    pid_t child;
+    int go; /* write end: one byte lets the child exec */
+};
+
+/* Process k of those that are meant; 0: every one. There is at least one. */
+static inline pid_t tn_cli_attach_pid(const struct tn_cli_attach *a, u32 k)
+{
+    return a->child > 0 ? a->child : a->npids ? a->pids[k] : 0;
+}
+static inline u32 tn_cli_attach_npids(const struct tn_cli_attach *a)
+{
+    return a->npids ? a->npids : 1;
+}
+
+/* Sections, names of --program, functions: all that can be known without the broker. */
+int tn_cli_attach_check(struct tn_cli_attach *a, struct tn_error *err);
+/* Loads the object. An exit status, errors are told. */
+int tn_cli_attach_load(struct tn_cli_attach *a);
+/* Whose types the programs see; whose system calls are meant. */
+int tn_cli_attach_choose_host(struct tn_cli_attach *a, struct tn_error *err);
+int tn_cli_attach_choose_scope(struct tn_cli_attach *a, struct tn_error *err);
+/* Links every program in every process. */
+int tn_cli_attach_all(struct tn_cli_attach *a, struct tn_error *err);
+/* Ends all links, and what goes with them; the object is closed. */
+void tn_cli_attach_end(struct tn_cli_attach *a);
+
+#endif

@@ -9,6 +9,7 @@
 #include "broker/multi.h"
 #include "cli/cli.h"
 #include "cli/connect.h"
+#include "cli/kernel.h"
 #include "cli/links.h"
 #include "cli/typed.h"
 #include "door/preload/door.h"
@@ -104,6 +105,12 @@ int tn_cli_attach_check(struct tn_cli_attach *a, struct tn_error *err)
 
 /* ---------- doing ---------- */
 
+/* The kernel says errno, and has nothing to add. */
+static bool told_why(const struct tn_cli_attach *a, struct tn_ctl_error *ret_why)
+{
+    return !a->in_kernel && tn_ctl_why(ret_why);
+}
+
 /* libbpf did not find the function of a program among the host's types: the first that the types speak
  * against. */
 static bool missing_function(const struct tn_cli_attach *a, struct tn_error *err)
@@ -144,7 +151,7 @@ int tn_cli_attach_load(struct tn_cli_attach *a)
     r = bpf_object__load(a->object);
     if (!r)
         return 0;
-    if (tn_ctl_why(&why)) {
+    if (told_why(a, &why)) {
         struct bpf_program *program;
         const char *name = a->file.name;
 
@@ -202,7 +209,7 @@ static int attach_known(struct tn_cli_attach *a, struct bpf_program *program, st
         return 0;
     }
     r = errno ? -errno : -EINVAL;
-    if (tn_ctl_why(&why) && why.why.message[0])
+    if (told_why(a, &why) && why.why.message[0])
         return tn_fail(err, r, why.why.reason, "program '%s' (%s): %.600s", bpf_program__name(program),
                        bpf_program__section_name(program), why.why.message);
     return tn_fail(err, r, "", "program '%s' (%s): %s", bpf_program__name(program),
@@ -235,7 +242,7 @@ static int attach_one(struct tn_cli_attach *a, struct bpf_program *program, cons
         const char *said;
 
         r = errno ? -errno : -EINVAL;
-        if (!tn_ctl_why(&why))
+        if (!told_why(a, &why))
             why.why = (struct tn_error){0};
         said = why.why.message[0] ? why.why.message : strerror(-r);
         return tn_fail(err, r, why.why.reason, "program '%s' at %s:%s%s%s%s: %.600s",
@@ -295,14 +302,14 @@ static int attach_many(struct tn_cli_attach *a, struct bpf_program *program, con
     fd = (int)syscall(SYS_bpf, BPF_LINK_CREATE, &attr, sizeof(attr));
     if (fd < 0) {
         r = -errno;
-        if (!tn_ctl_why(&why))
+        if (!told_why(a, &why))
             why.why = (struct tn_error){0};
         return tn_fail(err, r, why.why.reason, "program '%s' at %u functions of %s that fit %s: %.600s",
                        bpf_program__name(program), multi.cnt, file, place->func,
                        why.why.message[0] ? why.why.message : strerror(-r));
     }
     a->fds[a->nfds++] = fd;
-    return add_id_of(a, fd, err);
+    return a->in_kernel ? tn_kernel_row(a, program, place, pid, fd, err) : add_id_of(a, fd, err);
 }
 
 /* libbpf's link of a static probe stands for as many as there are places, and has no descriptor of its own. */
@@ -344,7 +351,20 @@ static int attach_program(struct tn_cli_attach *a, struct bpf_program *program, 
     if (r)
         return r;
     a->links[a->nlinks++] = link;
+    if (a->in_kernel)
+        return tn_kernel_row(a, program, &place, pid, bpf_link__fd(link), err);
     return is_probe(program) ? add_ids_of(a, program, err) : add_id_of(a, bpf_link__fd(link), err);
+}
+
+static int add_refused(struct tn_cli_attach *a, const struct tn_error *why)
+{
+    struct tn_error *more = reallocarray(a->refused, a->nrefused + 1, sizeof(*more));
+
+    if (!more)
+        return -ENOMEM;
+    a->refused = more;
+    more[a->nrefused++] = *why;
+    return 0;
 }
 
 int tn_cli_attach_all(struct tn_cli_attach *a, struct tn_error *err)
@@ -362,9 +382,21 @@ int tn_cli_attach_all(struct tn_cli_attach *a, struct tn_error *err)
     {
         if (!bpf_program__autoload(program))
             continue;
-        for (u32 i = 0; i < (is_known(program) ? 1 : npids) && !r; i++)
-            r = attach_program(a, program, tn_cli_attach_pid(a, i), err);
+        for (u32 i = 0; i < (is_known(program) ? 1 : npids); i++) {
+            struct tn_error why = {0};
+            int one = attach_program(a, program, tn_cli_attach_pid(a, i), &why);
+
+            if (!one)
+                continue;
+            if (!a->fallback || a->in_kernel || !tn_kernel_serves(why.reason) || add_refused(a, &why)) {
+                *err = why;
+                return one;
+            }
+            r = r ? r : one;
+        }
     }
+    if (r)
+        *err = a->refused[0];
     return r;
 }
 
@@ -396,11 +428,15 @@ void tn_cli_attach_end(struct tn_cli_attach *a)
     free(a->links);
     free(a->fds);
     free(a->ids);
+    free(a->rows);
+    free(a->row_prog);
     a->object = NULL;
     a->links = NULL;
     a->fds = NULL;
     a->ids = NULL;
-    a->nlinks = a->nfds = a->nids = 0;
+    a->rows = NULL;
+    a->row_prog = NULL;
+    a->nlinks = a->nfds = a->nids = a->nrows = 0;
 }
 
 /* What --host says, else what the processes or the command run. */
@@ -433,7 +469,7 @@ int tn_cli_attach_choose_host(struct tn_cli_attach *a, struct tn_error *err)
     }
     r = tn_door_host(&host, NULL);
     if (r)
-        return tn_ctl_why(&why) && why.why.message[0]
+        return told_why(a, &why) && why.why.message[0]
                    ? tn_fail(err, r, why.why.reason, "%s", why.why.message)
                    : tn_fail(err, r, "", "choosing the host: %s", strerror(-r));
     return 0;

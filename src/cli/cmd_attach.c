@@ -21,6 +21,7 @@
 #include "cli/attach.h"
 #include "cli/cli.h"
 #include "cli/connect.h"
+#include "cli/kernel.h"
 #include "cli/links.h"
 
 enum {
@@ -34,7 +35,8 @@ enum {
     KEY_HOST,
     KEY_CLASS,
     KEY_INTERVAL,
-    KEY_NO_MAPS
+    KEY_NO_MAPS,
+    KEY_FALLBACK
 };
 
 static const struct argp_option options[] = {
@@ -54,6 +56,10 @@ static const struct argp_option options[] = {
     {"wait", KEY_WAIT, "MS", 0, "how long to wait for a thread that can be borrowed (1000)", 0},
     {"interval", KEY_INTERVAL, "SECONDS", 0,
      "show the maps this often: 1 on a terminal, elsewhere once, when all is over", 0},
+    {"fallback", KEY_FALLBACK, "kernel", 0,
+     "where a place cannot be hooked, let the kernel's own uprobes serve the whole object, at about a "
+     "microsecond a pass",
+     0},
     {"no-maps", KEY_NO_MAPS, 0, 0, "do not show the maps", 0},
     {"json", 'j', 0, 0, "one line of JSON a link, once attached; no maps", 0},
     {"verbose", 'v', 0, 0, "what libbpf says, too", 0},
@@ -133,6 +139,11 @@ static int option(int key, char *arg, struct argp_state *state)
     case KEY_FOLLOW:
         a->follow = true;
         return 0;
+    case KEY_FALLBACK:
+        if (strcmp(arg, "kernel") != 0)
+            argp_error(state, "--fallback %s: there is only kernel", arg);
+        a->fallback = true;
+        return 0;
     case KEY_NO_MAPS:
         a->no_maps = true;
         return 0;
@@ -148,6 +159,14 @@ static int option(int key, char *arg, struct argp_state *state)
         a->words[a->nwords++] = arg;
         return 0;
     case ARGP_KEY_END:
+        if (a->fallback && (a->keep || a->follow || a->klass))
+            argp_error(
+                state,
+                a->keep     ? "--fallback=kernel: the kernel's links end with this command: leave out --keep"
+                : a->follow ? "--fallback=kernel: the kernel's uprobes of a process are not its children's: "
+                              "leave out --follow"
+                            : "--fallback=kernel: in the kernel no class of a policy confines a program: "
+                              "leave out --class");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -302,10 +321,12 @@ static void show_links(FILE *out, const struct tn_cli_attach *a)
     struct tn_table table = {0};
 
     tn_link_head(&table);
-    for (u32 i = 0; i < a->nids; i++) {
+    for (u32 i = 0; i < (a->in_kernel ? a->nrows : a->nids); i++) {
         struct tn_ctl_link link;
 
-        if (tn_ctl_link(a->ids[i], &link) < 0)
+        if (a->in_kernel)
+            tn_kernel_look(a, i, &link);
+        else if (tn_ctl_link(a->ids[i], &link) < 0)
             continue;
         if (a->json)
             tn_cli_print_json(tn_link_json(&link), true);
@@ -403,6 +424,7 @@ static int stay(struct tn_cli_attach *a, const sigset_t *signals, bool live)
 {
     u64 start = tn_monotonic(), interval = a->interval_ns ? a->interval_ns : live ? 1000000000ull : 0;
     u64 next = start; /* the first frame at once */
+    struct tn_error err = {0};
     u32 lines = 0;
 
     if (!live)
@@ -443,7 +465,9 @@ static int stay(struct tn_cli_attach *a, const sigset_t *signals, bool live)
             a->child = 0;
             return status_of(status);
         }
-        r = all_ended(a);
+        r = a->in_kernel ? tn_kernel_ended(a, &err) : all_ended(a);
+        if (r < 0 && err.reason[0])
+            return tn_cli_error(a->name, r, &err);
         if (r < 0)
             return tn_cli_fail(a->name, "the broker is gone (%s); its links were closed", strerror(-r));
         if (r && !a->command) {
@@ -462,6 +486,7 @@ static void release(struct tn_cli_attach *a)
         tn_cli_map_clear(&a->maps[i]);
     tn_cli_attach_end(a);
     tn_obj_file_clear(&a->file);
+    free(a->refused);
     free(a->maps);
     if (a->go >= 0)
         close(a->go);
@@ -483,7 +508,7 @@ static int go(struct tn_cli_attach *a, const char *path, const sigset_t *signals
     struct tn_ctl_options how = {.follow = a->follow || a->command, .wait_ms = a->wait_ms, .some = 1};
     struct tn_error err = {0};
     sigset_t old_mask;
-    bool live;
+    bool live, hint = false;
     s32 pid;
     int r;
 
@@ -531,8 +556,13 @@ static int go(struct tn_cli_attach *a, const char *path, const sigset_t *signals
     r = a->command ? tn_cli_attach_choose_host(a, &err) : 0; /* with the process that is there now */
     if (!r)
         r = tn_cli_attach_choose_scope(a, &err);
-    if (!r)
+    if (!r) {
         r = tn_cli_attach_all(a, &err);
+        if (r && a->nrefused && tn_kernel_serves(err.reason))
+            r = tn_kernel_take(a, &err);
+        else if (r && !a->fallback && tn_kernel_serves(err.reason))
+            hint = true;
+    }
     if (a->command) {
         s32 held = a->child;
         int released = tn_ctl(TN_CTL_RELEASE, &held, sizeof(held), NULL, 0);
@@ -544,8 +574,14 @@ static int go(struct tn_cli_attach *a, const char *path, const sigset_t *signals
             tn_cli_fail(a->name, "letting %s go: %s", a->command[0], strerror(-released));
         }
     }
-    if (r)
-        return tn_cli_error(a->name, r, &err);
+    if (r) {
+        tn_cli_error(a->name, r, &err);
+        if (hint)
+            tn_cli_warn(
+                a->name,
+                "--fallback=kernel lets the kernel's own uprobes serve such an object, where they can");
+        return TN_EXIT_FAILED;
+    }
     warn_of_what_is_not_seen(a);
     for (u32 i = 0; a->keep && i < a->nids; i++) {
         r = tn_ctl(TN_CTL_LINK_KEEP, &a->ids[i], sizeof(a->ids[i]), NULL, 0);

@@ -105,6 +105,12 @@ int tn_cli_attach_check(struct tn_cli_attach *a, struct tn_error *err)
 
 /* ---------- doing ---------- */
 
+/* errno 524 is one that the kernel keeps for itself, and lets out here. */
+static const char *told_errno(int r)
+{
+    return r == -524 ? "the kernel has no uprobe for the instruction there" : strerror(-r);
+}
+
 /* The kernel says errno, and has nothing to add. */
 static bool told_why(const struct tn_cli_attach *a, struct tn_ctl_error *ret_why)
 {
@@ -244,7 +250,7 @@ static int attach_one(struct tn_cli_attach *a, struct bpf_program *program, cons
         r = errno ? -errno : -EINVAL;
         if (!told_why(a, &why))
             why.why = (struct tn_error){0};
-        said = why.why.message[0] ? why.why.message : strerror(-r);
+        said = why.why.message[0] ? why.why.message : told_errno(r);
         return tn_fail(err, r, why.why.reason, "program '%s' at %s:%s%s%s%s: %.600s",
                        bpf_program__name(program), file, place->provider, probe ? ":" : "", place->func,
                        opts.retprobe ? " (return)" : "", said);
@@ -306,7 +312,7 @@ static int attach_many(struct tn_cli_attach *a, struct bpf_program *program, con
             why.why = (struct tn_error){0};
         return tn_fail(err, r, why.why.reason, "program '%s' at %u functions of %s that fit %s: %.600s",
                        bpf_program__name(program), multi.cnt, file, place->func,
-                       why.why.message[0] ? why.why.message : strerror(-r));
+                       why.why.message[0] ? why.why.message : told_errno(r));
     }
     a->fds[a->nfds++] = fd;
     return a->in_kernel ? tn_kernel_row(a, program, place, pid, fd, err) : add_id_of(a, fd, err);

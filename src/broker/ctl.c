@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What our own command line asks beyond bpf(2); see ctl.h. One function a question. */
 #include <errno.h>
+#include <limits.h>
 #include <sys/epoll.h>
 
 #include "broker/broker_int.h"
@@ -352,6 +353,19 @@ static int ctl_link_held(struct tn_caller *caller, const void *req, void *ret_re
     return 0;
 }
 
+static int ctl_kernel(struct tn_caller *caller, const void *req, void *ret_reply, size_t *ret_len)
+{
+    struct tn_ctl_kernel of;
+    char path[PATH_MAX];
+    int r;
+
+    memcpy(&of, req, sizeof(of));
+    if (of.done > 1 || !memchr(of.prog, 0, sizeof(of.prog)))
+        return -EINVAL;
+    r = caller->ops->read_str(caller, of.path, path, sizeof(path));
+    return r ? r : tn_policy_kernel(caller, of.prog, path, of.done);
+}
+
 static int ctl_shutdown(struct tn_caller *caller, const void *req, void *ret_reply, size_t *ret_len)
 {
     if (caller->broker->nkept)
@@ -381,6 +395,7 @@ static const struct {
     [TN_CTL_CLASS] = {ctl_class, sizeof(struct tn_ctl_class)},
     [TN_CTL_USES] = {ctl_uses, sizeof(struct tn_ctl_uses_of)},
     [TN_CTL_LINK_HELD] = {ctl_link_held, sizeof(struct tn_ctl_held_of)},
+    [TN_CTL_KERNEL] = {ctl_kernel, sizeof(struct tn_ctl_kernel)},
     [TN_CTL_SHUTDOWN] = {ctl_shutdown, 0},
 };
 

@@ -32,6 +32,7 @@ enum tn_ctl {
     TN_CTL_CLASS, /* struct tn_ctl_class   → –   what options.klass says, and the options stay */
     TN_CTL_USES,  /* struct tn_ctl_uses_of → struct tn_ctl_uses: what a program was found to need */
     TN_CTL_LINK_HELD, /* struct tn_ctl_held_of → struct tn_ctl_held: whom, and where, a link's policy asks about */
+    TN_CTL_KERNEL,   /* struct tn_ctl_kernel  → –   may a program be placed by the kernel instead? */
     TN_CTL_SHUTDOWN, /* –                     → –   −EBUSY while kept links are there */
     TN_CTL_MAX,
 };
@@ -152,6 +153,11 @@ struct tn_ctl_held {
     u32 next;       /* what to ask for as `host` next */
     u32 group[TN_CTL_HELD_GROUPS];
     char host[4096]; /* a file whose policy it is held to; "": there is none left */
+};
+struct tn_ctl_kernel {
+    u64 path;      /* of the file that it is placed in: address of a string in the tool */
+    u32 done, pad; /* 0: asked; 1: it is there now, and the journal has it */
+    char prog[64];
 };
 #define TN_CTL_DETACH_MS 1000u /* for whoever has no wish of his own */
 struct tn_ctl_detach {

@@ -585,6 +585,23 @@ int tn_policy_place(struct tn_caller *caller, struct tn_prog *prog, const struct
     return r ? r : hold(caller, prog, place, host, false);
 }
 
+int tn_policy_kernel(struct tn_caller *caller, const char *prog, const char *path, bool done)
+{
+    struct tn_broker *broker = caller->broker;
+    int r = 0;
+
+    heed(broker->policy);
+    if (governs(broker->policy, path))
+        r = tn_fail(
+            &caller->why, -EACCES, "kernel_governed",
+            "%.500s is governed by a policy, and in the kernel nothing would hold a program to its class",
+            path);
+    if (r || done)
+        tn_policy_journal(broker, caller->uid, caller->pid, "attach in the kernel", prog, NULL, path,
+                          r ? &caller->why : NULL);
+    return r;
+}
+
 /* ---------------------------------------------------------------------------------------------- changes */
 
 /* Would a link be made today, at that place of one of its hosts? As whoever made it, under the class that he named or

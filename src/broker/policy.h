@@ -69,6 +69,10 @@ void tn_policy_uses(const struct tn_prog *prog, u32 from, struct tn_ctl_uses *re
 /* May the program be linked there? `file`: the place's; `function`: its name if known, or NULL. */
 int tn_policy_place(struct tn_caller *caller, struct tn_prog *prog, const struct tn_perf *place);
 
+/* May a program be put there by the kernel's own means, where no class confines it? Only where nobody governs.
+   `done`: it is there now, and the journal has it; a refusal it has in any case. −EACCES "kernel_governed". */
+int tn_policy_kernel(struct tn_caller *caller, const char *prog, const char *path, bool done);
+
 /* What specifications say of the functions of a binary: `*ret` tells one such saying from another. With
    `types`, read of `fd`, what only they say is added to those. As tn_prototypes_add. */
 int tn_policy_prototypes(struct tn_broker *broker, int fd, const char *binary, struct tn_host_types *types,

@@ -244,12 +244,7 @@ int tn_place_file(const struct tn_place *place, pid_t pid, char ret_file[PATH_MA
                    place->path);
 }
 
-static void free_module(struct tn_module **module)
-{
-    tn_module_free(*module);
-}
-
-static int open_module(const char *file, struct tn_module **ret_module, struct tn_error *err)
+int tn_place_module(const char *file, struct tn_module **ret_module, struct tn_error *err)
 {
     _close_ int fd = open(file, O_RDONLY | O_CLOEXEC);
     struct tn_error why = {0};
@@ -264,10 +259,10 @@ static int open_module(const char *file, struct tn_module **ret_module, struct t
 
 int tn_place_offset(const struct tn_place *place, const char *file, u64 *ret_offset, struct tn_error *err)
 {
-    _clean_(free_module) struct tn_module *module = NULL;
+    _clean_(tn_module_clear) struct tn_module *module = NULL;
     struct tn_error why = {0};
     u64 addr;
-    int r = open_module(file, &module, err);
+    int r = tn_place_module(file, &module, err);
 
     if (r)
         return r;
@@ -293,10 +288,10 @@ static int by_value(const void *x, const void *y)
 int tn_place_offsets(const struct tn_place *place, const char *file, u64 **ret_offsets, u32 *ret_n,
                      struct tn_error *err)
 {
-    _clean_(free_module) struct tn_module *m = NULL;
+    _clean_(tn_module_clear) struct tn_module *m = NULL;
     _free_ u64 *offsets = NULL;
     u32 n = 0, k = 0;
-    int r = open_module(file, &m, err);
+    int r = tn_place_module(file, &m, err);
 
     if (r)
         return r;

@@ -66,6 +66,10 @@ int tn_place_parse(const char *section, const char *program, struct tn_place *re
 /* The file of a place, as seen by process `pid` (0: nobody's), absolute. −ENOENT with `err` ("no_file"). */
 int tn_place_file(const struct tn_place *place, pid_t pid, char ret_file[PATH_MAX], struct tn_error *err);
 
+/* The file as the planner wants it; owned by the caller (tn_module_free). */
+struct tn_module;
+int tn_place_module(const char *file, struct tn_module **ret_module, struct tn_error *err);
+
 /* The place's offset in `file`. −ENOENT with the nearest names where there is no such function. */
 int tn_place_offset(const struct tn_place *place, const char *file, u64 *ret_offset, struct tn_error *err);
 
@@ -80,6 +84,9 @@ static inline bool tn_place_many(const struct tn_place *place)
 int tn_place_offsets(const struct tn_place *place, const char *file, u64 **ret_offsets, u32 *ret_n,
                      struct tn_error *err);
 
+/* Where it stands, by file offset: as tn_place_offsets. */
+int tn_place_probe_offsets(const struct tn_place *place, const char *file, u64 **ret_offsets, u32 *ret_n,
+                           struct tn_error *err);
 /* Is the static probe there? −ENOENT with the nearest one. */
 int tn_place_probe(const struct tn_place *place, const char *file, struct tn_error *err);
 

@@ -13,6 +13,7 @@
 #include <link.h>
 #include <linux/bpf.h>
 #include <linux/futex.h>
+#include <linux/perf_event.h>
 #include <linux/seccomp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -91,7 +92,7 @@ static int seize(pid_t pid)
     return WIFSTOPPED(status) ? 0 : -ESRCH;
 }
 
-static u64 effective_capabilities(void)
+u64 tn_effective_capabilities(void)
 {
     _fclose_ FILE *status = fopen("/proc/self/status", "re");
     char line[256];
@@ -121,7 +122,7 @@ void tn_probe_user(struct tn_probe *ret_found)
         unsigned bit;
         const char *name;
     } known[] = {{19, "sys_ptrace"}, {21, "sys_admin"}, {38, "perfmon"}, {39, "bpf"}};
-    u64 mask = effective_capabilities();
+    u64 mask = tn_effective_capabilities();
     char list[128] = "";
 
     for (size_t i = 0; i < TN_ARRAY_SIZE(known); i++)
@@ -482,6 +483,33 @@ void tn_probe_kernel_bpf(struct tn_probe *ret_found)
         found(ret_found, TN_PROBE_NO, "loading a trivial program: %s", strerror(errno));
     else
         found(ret_found, TN_PROBE_YES, "a trivial program was loaded");
+}
+
+/* On a function of our own, which nobody calls meanwhile. */
+void tn_probe_kernel_uprobe(struct tn_probe *ret_found)
+{
+    _fclose_ FILE *type = fopen("/sys/bus/event_source/devices/uprobe/type", "re");
+    struct perf_event_attr attr = {.size = sizeof(attr)};
+    _clean_(tn_module_clear) struct tn_module *m = NULL;
+    _close_ int exe = open("/proc/self/exe", O_RDONLY | O_CLOEXEC), fd = -1;
+    u64 addr, offset = 0;
+
+    if (!type || fscanf(type, "%u", &attr.type) != 1) {
+        found(ret_found, TN_PROBE_NO, "the kernel offers none");
+        return;
+    }
+    if (exe < 0 || tn_module_open(exe, &m, NULL) || tn_module_find(m, "tn_bench_function", &addr, NULL) ||
+        tn_module_offset_of_addr(m, addr, &offset)) {
+        found(ret_found, TN_PROBE_LIMITED, "not tried: no function of our own was found");
+        return;
+    }
+    attr.uprobe_path = (u64)(uintptr_t) "/proc/self/exe";
+    attr.probe_offset = offset;
+    fd = (int)syscall(SYS_perf_event_open, &attr, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
+    if (fd < 0)
+        found(ret_found, TN_PROBE_NO, "one on a function of our own: %s", strerror(errno));
+    else
+        found(ret_found, TN_PROBE_YES, "one stood on a function of our own");
 }
 
 /* Looks, but starts none. */

@@ -37,10 +37,14 @@ struct tn_probe {
     P(fanotify,     "watching for exec",               false, "links to every process of a file do not see those that come later: CAP_SYS_ADMIN is needed") \
     P(signals,      "keeping a program's signals for it", false, "places that no jump fits are refused (signals_not_ours): breakpoints need every call of the C library that sets a mask or a handler") \
     P(reads,        "how programs read a host's memory", false, "a read that may fault costs a system call in those processes, about a microsecond, and is as exact") \
-    P(kernel_bpf,   "the kernel's own eBPF",           false, "only the comparison with kernel uprobes in 'make bench' needs it: CAP_BPF and CAP_PERFMON") \
+    P(kernel_bpf,   "the kernel's own eBPF",           false, "'tenon attach --fallback=kernel' and the comparisons in 'make bench' need it: CAP_BPF and CAP_PERFMON") \
+    P(kernel_uprobe, "the kernel's own uprobes",       false, "'tenon attach --fallback=kernel' has nothing to fall back to: CAP_PERFMON, and a kernel with CONFIG_UPROBE_EVENTS") \
     P(policy,       "policy",                          false, "write one, see docs/eim.md and 'tenon policy': a host that a file names is governed by it") \
     P(broker,       "broker",                          false, "none runs; the first command that needs one starts it")
 // clang-format on
+
+/* Of this process: a bit each (linux/capability.h). */
+u64 tn_effective_capabilities(void);
 
 #define P(name, ...) void tn_probe_##name(struct tn_probe *ret_found);
 TN_PROBES(P)

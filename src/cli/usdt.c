@@ -11,9 +11,11 @@
 #include <gelf.h>
 
 #include "eim/text.h"
+#include "rewrite/module.h"
 
 #define NT_STAPSDT 3u
 #define WORDS      24u
+#define PLACES     4096u /* of one probe */
 
 struct looked_for {
     const struct tn_place *place;
@@ -21,6 +23,9 @@ struct looked_for {
     char nearest[512]; /* what `near` speaks of, while it does */
     u32 probes;
     bool found;
+    u64 base;  /* where .stapsdt.base lies: what notes say is moved by as much as that was; 0: nowhere */
+    u64 *addr; /* of those that are looked for; NULL: not kept */
+    u32 n, cap;
 };
 
 static void elf_gone(Elf **elf)
@@ -47,7 +52,15 @@ static void look_at(struct looked_for *l, const char *desc, size_t len)
         strcpy(l->nearest, both);
         l->near.best = l->nearest;
     }
-    l->found |= strcmp(provider, l->place->provider) == 0 && strcmp(name, l->place->func) == 0;
+    if (strcmp(provider, l->place->provider) != 0 || strcmp(name, l->place->func) != 0)
+        return;
+    l->found = true;
+    if (l->n < l->cap) {
+        u64 word[3];
+
+        memcpy(word, desc, sizeof(word));
+        l->addr[l->n++] = word[0] + (l->base && word[1] ? l->base - word[1] : 0);
+    }
 }
 
 static void look_through(Elf *elf, struct looked_for *l)
@@ -67,12 +80,31 @@ static void look_through(Elf *elf, struct looked_for *l)
     }
 }
 
-int tn_place_probe(const struct tn_place *place, const char *file, struct tn_error *err)
+static u64 base_of(Elf *elf)
+{
+    GElf_Shdr sh;
+    size_t names;
+
+    if (elf_getshdrstrndx(elf, &names))
+        return 0;
+    for (Elf_Scn *scn = elf_nextscn(elf, NULL); scn; scn = elf_nextscn(elf, scn)) {
+        const char *name = gelf_getshdr(scn, &sh) ? elf_strptr(elf, names, sh.sh_name) : NULL;
+
+        if (name && !strcmp(name, ".stapsdt.base"))
+            return sh.sh_addr;
+    }
+    return 0;
+}
+
+/* `l`: zero, or with room for addresses. */
+static int look_for(const struct tn_place *place, const char *file, struct looked_for *l,
+                    struct tn_error *err)
 {
     char want[sizeof(place->provider) + sizeof(place->func)], hint[TN_NEAREST_TEXT];
     _close_ int fd = open(file, O_RDONLY | O_CLOEXEC);
     _clean_(elf_gone) Elf *elf = NULL;
-    struct looked_for l = {.place = place};
+
+    l->place = place;
 
     if (fd < 0)
         return tn_fail(err, -errno, "no_file", "%s: %s", file, strerror(errno));
@@ -81,12 +113,47 @@ int tn_place_probe(const struct tn_place *place, const char *file, struct tn_err
     if (!elf || elf_kind(elf) != ELF_K_ELF)
         return tn_fail(err, -ENOEXEC, "bad_elf", "%s: not an ELF file that can be read", file);
     snprintf(want, sizeof(want), "%s:%s", place->provider, place->func);
-    l.near = tn_nearest_to(want);
-    look_through(elf, &l);
-    if (l.found)
+    l->near = tn_nearest_to(want);
+    l->base = base_of(elf);
+    look_through(elf, l);
+    if (l->found)
         return 0;
-    if (!l.probes)
+    if (!l->probes)
         return tn_fail(err, -ENOENT, "no_probe", "%s has no static probes", file);
-    return tn_fail(err, -ENOENT, "no_probe", "%s has %u static probe%s, and none is %s%s", file, l.probes,
-                   l.probes == 1 ? "" : "s", want, tn_nearest_text(&l.near, hint));
+    return tn_fail(err, -ENOENT, "no_probe", "%s has %u static probe%s, and none is %s%s", file, l->probes,
+                   l->probes == 1 ? "" : "s", want, tn_nearest_text(&l->near, hint));
+}
+
+int tn_place_probe(const struct tn_place *place, const char *file, struct tn_error *err)
+{
+    struct looked_for l = {0};
+
+    return look_for(place, file, &l, err);
+}
+
+int tn_place_probe_offsets(const struct tn_place *place, const char *file, u64 **ret_offsets, u32 *ret_n,
+                           struct tn_error *err)
+{
+    _clean_(tn_module_clear) struct tn_module *m = NULL;
+    _free_ u64 *addr = calloc(PLACES, sizeof(*addr));
+    struct looked_for l = {.addr = addr, .cap = PLACES};
+    int r;
+
+    if (!addr)
+        return tn_fail(err, -ENOMEM, "no_memory", "no memory for the places of a static probe");
+    r = look_for(place, file, &l, err);
+    r = r ? r : tn_place_module(file, &m, err);
+    for (u32 i = 0; i < l.n && !r; i++)
+        if (tn_module_offset_of_addr(m, addr[i], &addr[i]))
+            r = tn_fail(err, -ENOENT, "not_code", "%s: static probe %s:%s lies in no executable segment",
+                        file, place->provider, place->func);
+    if (!r && l.n == PLACES)
+        r = tn_fail(err, -E2BIG, "too_many_places", "%s: static probe %s:%s has %u places or more", file,
+                    place->provider, place->func, PLACES);
+    if (r)
+        return r;
+    *ret_offsets = addr;
+    *ret_n = l.n;
+    addr = NULL;
+    return 0;
 }

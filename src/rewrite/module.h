@@ -22,6 +22,10 @@ int tn_module_open(int fd, struct tn_module **ret_module, struct tn_error *err);
 /* The same for bytes in memory (copied). */
 int tn_module_parse(const u8 *bytes, u64 len, struct tn_module **ret_module, struct tn_error *err);
 void tn_module_free(struct tn_module *module);
+static inline void tn_module_clear(struct tn_module **module)
+{
+    tn_module_free(*module);
+}
 
 /* The code around `addr`: the executable segment that holds it; NULL if none does.
    Lives as long as the module. */

@@ -151,9 +151,9 @@ static bool changes_entry(struct cursor c)
 
 struct cie {
     u8 enc;
-    bool ok, signal;
-    u64 align;     /* of code addresses */
-    u64 from, end; /* its instructions, in the section */
+    bool ok, signal, catches; /* catches: a personality is named */
+    u64 align;                /* of code addresses */
+    u64 from, end;            /* its instructions, in the section */
 };
 
 static struct cie read_cie(const struct cursor *section, u64 at)
@@ -200,6 +200,7 @@ static struct cie read_cie(const struct cursor *section, u64 at)
                 u8 enc = (u8)take(&c, 1);
 
                 encoded(&c, enc & 0x7f, 0);
+                r.catches = true;
             } else if (aug[i] == 'L') {
                 take(&c, 1);
             } else if (aug[i] == 'S') {
@@ -213,6 +214,30 @@ static struct cie read_cie(const struct cursor *section, u64 at)
     }
     r.ok = !c.bad && r.enc != PE_OMIT && !(r.enc & PE_INDIRECT);
     return r;
+}
+
+bool tn_unwind_catches(const struct tn_bytes *frames)
+{
+    struct cursor c = {.bytes = frames->bytes, .len = frames->len, .addr = frames->addr};
+
+    while (c.len - c.pos >= 4) {
+        u64 at = c.pos, size = take(&c, 4);
+        struct cursor rec = c;
+
+        if (!size)
+            continue;
+        if (size > c.len - c.pos)
+            return true;
+        c.pos += size;
+        if (take(&rec, 4) == 0) {
+            struct cie cie = read_cie(
+                &(struct cursor){.bytes = frames->bytes, .len = frames->len, .addr = frames->addr}, at);
+
+            if (!cie.ok || cie.catches)
+                return true;
+        }
+    }
+    return false;
 }
 
 int tn_funcs_add(struct tn_funcs *f, struct tn_func func)

@@ -25,6 +25,10 @@ int tn_unwind_functions(const u8 *bytes, u64 len, u64 addr, struct tn_funcs *fun
    at `addr` runs? What is not understood is a no. */
 bool tn_unwind_bare(const struct tn_bytes *frames, u32 frame, u64 addr);
 
+/* Do any rules name a routine that is asked when an exception passes (a personality)? Where what is read makes no sense,
+   yes. */
+bool tn_unwind_catches(const struct tn_bytes *frames);
+
 /* .eh_frame_hdr: the address of .eh_frame. −ENOEXEC when it does not say. */
 int tn_unwind_header(const u8 *bytes, u64 len, u64 addr, u64 *ret_eh_frame);
 

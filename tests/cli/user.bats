@@ -47,6 +47,28 @@ nobody() {
     target_call 10
 }
 
+@test "the kernel's uprobes are not his to fall back to: which capabilities are missing" {
+    cp "$BUILD/tests/targets/targets-exits" "$DIR/"
+    printf '#include <linux/bpf.h>\n#include <bpf/bpf_helpers.h>\nSEC("uretprobe/%s/targets-exits:tail_pointer") int leaves(void *ctx) { return 0; }\nchar LICENSE[] SEC("license") = "GPL";\n' "$DIR" >"$DIR/leaves.c"
+    clang -target bpf -g -O2 -I/usr/include/x86_64-linux-gnu -c "$DIR/leaves.c" -o "$DIR/leaves.o"
+    chmod a+rX "$DIR/targets-exits" "$DIR/leaves.o"
+    mkfifo "$DIR/ask"
+    chmod 666 "$DIR/ask"
+    "${as[@]}" "$DIR/targets-exits" <"$DIR/ask" >"$DIR/answer" 3>&- &
+    CHILDREN+=($!)
+    exec 7>"$DIR/ask"
+    for _ in $(seq 100); do target=$(pgrep -u 65534 -x targets-exits -n) && break; sleep 0.05; done
+    nobody attach -p "$target" --fallback=kernel "$DIR/leaves.o"
+    echo "$err"
+    [ "$status" -eq 1 ]
+    said "[exit_tail_unknown]"
+    said "CAP_BPF and CAP_PERFMON, which user 65534 does not have"
+    said "[kernel_capabilities]"
+    echo "pointer 10" >&7
+    for _ in $(seq 100); do [ -s "$DIR/answer" ] && break; sleep 0.05; done
+    [ -s "$DIR/answer" ]
+}
+
 @test "another user's process is refused by name" {
     "$DIR/bench-target" < <(exec sleep 30 3>&-) 3>&- &
     CHILDREN+=($!)

@@ -20,6 +20,9 @@ int tn_door_host(const struct tn_ctl_host *host, struct tn_ctl_hosted *ret_hoste
 /* Our own calls (ctl.h). ret_reply: up to *reply_len bytes, *reply_len gets the length. The call's result. */
 int tn_door_ctl(u32 ctl, const void *req, size_t req_len, void *ret_reply, size_t *reply_len);
 
+/* From here on bpf(2) and the rest are the kernel's again; our own calls still reach the broker. */
+void tn_door_shut(void);
+
 /* True once tn_door_open has succeeded (or in the library). */
 bool tn_door_is_open(void);
 

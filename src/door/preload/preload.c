@@ -80,6 +80,11 @@ EXPORT int tn_door_open(struct tn_error *err)
     return r;
 }
 
+void tn_door_shut(void)
+{
+    is_open = false;
+}
+
 EXPORT bool tn_door_is_open(void)
 {
     return is_open;

@@ -120,9 +120,9 @@ static inline bool tn_site_is(const struct tn_site *s, u64 addr, const struct tn
     return s->addr == addr && s->len == p->len && s->hook_before == p->hook_before &&
            s->njumps == (p->punned ? p->ninsns : 0) && s->rounds == (p->rounds != 0);
 }
-/* What is to be patched: the place of the spec (again: where it lies now), or all system calls that it means; and
-   those that may be a vfork. Bytes that are neither the file's nor ours refuse a place; a system call is left, and
-   counted. */
+/* places.c, calls.c, guards.c: what is to be patched: the place of the spec (again: where it lies now), or all system
+   calls that it means; and those that may be a vfork. Bytes that are neither the file's nor ours refuse a place; a system
+   call is left, and counted. */
 int tn_plan_again(struct tn_entry *c);
 int tn_plan_place(struct tn_entry *c);
 int tn_plan_syscalls(struct tn_entry *c);

@@ -6,10 +6,14 @@
  *   every file with code ── its calls, planned once ──▶ number that counts, or not known ──▶ a wish without a hook
  *   code in no file      ── looked through          ──▶ a call that may count: cannot be guarded
  *
- * Where a call that is needed cannot be guarded, what it is needed for is not to be had, and why is told by name.
+ * Where a call that is needed for signals cannot be guarded, what it is needed for is not to be had, and why is told by name. Of those
+ * that confine, what can be guarded is; what is left (code of Go's, on whose stacks a guard may have no room; code in no file;
+ * what no jump fits) is left as it is.
  */
 #include "inject/wishes.h"
+#include "jit/jit.h"
 #include "rewrite/refusals.h"
+#include "rt/helper/helpers.h"
 #include "rt/signals.h"
 
 #include <errno.h>
@@ -115,7 +119,7 @@ static const struct tn_patch *restorer(struct tn_entry *c, const struct tn_vma *
     return p;
 }
 
-/* One file's. */
+/* One file's calls that touch signals. */
 static int guard_file(struct tn_entry *c, const struct tn_vma *v, const struct tn_planned *p, u64 bias)
 {
     const char *name = tn_vma_name(&c->maps, v);
@@ -177,11 +181,34 @@ static int guard_nameless(struct tn_entry *c, const struct tn_vma *v)
     return 0;
 }
 
-int tn_plan_guards(struct tn_entry *c)
+/* One file's calls that confine, as far as they can be had and are not there already. */
+static int guard_confining(struct tn_entry *c, const struct tn_vma *v, const struct tn_planned *p, u64 bias)
+{
+    const char *name = tn_vma_name(&c->maps, v);
+    int r = 0;
+
+    for (u32 k = 0; k < p->npatches && r == 0 && !p->go; k++) {
+        const struct tn_patch *patch = &p->patch[k];
+        s32 site = tn_look_site(c, patch->addr + bias, patch);
+        struct tn_error why = {};
+
+        if (patch->refused || (patch->nr != TN_NR_UNKNOWN && !tn_guard_confines(patch->nr)) ||
+            (site >= 0 && c->st->site[site].state == TN_SITE_PATCHED && c->st->site[site].common) ||
+            tn_look_bytes(c, patch, bias, name, &why) < 0 || meets_wish(c, patch, bias))
+            continue;
+        r = tn_wish_add(c, patch, bias, false);
+    }
+    return r;
+}
+
+typedef int (*guard_fn)(struct tn_entry *c, const struct tn_vma *v, const struct tn_planned *p, u64 bias);
+
+/* `file`: for each file with code; `nameless`: for all other code, NULL: it is left. */
+static int each_file(struct tn_entry *c, guard_fn file,
+                     int (*nameless)(struct tn_entry *c, const struct tn_vma *v))
 {
     int r = 0;
 
-    c->nrestorers = 0;
     for (u32 i = 0; i < c->maps.n && r == 0; i++) {
         const struct tn_vma *v = &c->maps.vma[i];
         const char *name = tn_vma_name(&c->maps, v);
@@ -195,7 +222,7 @@ int tn_plan_guards(struct tn_entry *c)
             !strcmp(name, "[vdso]"))
             continue;
         if (!v->ino) {
-            r = guard_nameless(c, v);
+            r = nameless ? nameless(c, v) : 0;
             continue;
         }
         src.fd = fd = tn_open_mapped(c->pid, &c->maps, v);
@@ -203,9 +230,38 @@ int tn_plan_guards(struct tn_entry *c)
         r = fd < 0 ? fd : tn_plan_file(c, &src, TN_PLANNED_ALL, TN_PLACE_SYSENTER, false, &p);
         c->err = err;
         if (r < 0 && r != -ENOMEM)
-            r = guard_nameless(c, v);
+            r = nameless ? nameless(c, v) : 0;
         else if (r == 0 && p->npatches && tn_plan_bias(p, v, &bias))
-            r = guard_file(c, v, p, bias);
+            r = file(c, v, p, bias);
     }
+    return r;
+}
+
+int tn_plan_guards(struct tn_entry *c)
+{
+    c->nrestorers = 0;
+    return each_file(c, guard_file, guard_nameless);
+}
+
+/* The program's helpers, its maps' locks, the look at what was loaded; and clocks, which take the time stamp counter. */
+static bool makes_calls(const struct tn_attach_spec *s)
+{
+    for (u32 i = 0; i < s->prog.npool; i++) {
+        const struct tn_pool_entry *e = &s->prog.pool[i];
+        const struct tn_helper *h = e->kind == TN_POOL_HELPER ? tn_helper_by_id(e->index) : NULL;
+
+        if (e->kind == TN_POOL_AGENT ||
+            (h && (h->flags & (TN_HF_SYSCALL | TN_HF_PERCPU) || h->arg[0] == TN_ARG_MAP)))
+            return true;
+    }
+    return s->syscall || (s->prog.facts && s->prog.facts->percpu);
+}
+
+int tn_plan_confines(struct tn_entry *c)
+{
+    u32 before = c->nwishes;
+    int r = makes_calls(c->spec) ? each_file(c, guard_confining, NULL) : 0;
+
+    c->ask_tsc = c->nwishes > before;
     return r;
 }

@@ -53,6 +53,9 @@ struct tn_guard_regs;
 void tn_agent_guard(void);
 void tn_agent_trap(void);
 void tn_agent_sigreturn(void);
+/* Memory that the host has named to the kernel. */
+bool tn_agent_look(void *dst, u64 size, u64 addr, const struct tn_signals *s);
+void tn_agent_confine(struct tn_signals *s, u32 nr, u64 a1, u64 a2, u64 a3);
 u64 tn_agent_guard_c(struct tn_guard_regs *r, struct tn_signals *s);
 u64 tn_agent_trap_c(u32 sig, const u8 *info, u8 *uc, struct tn_signals *s);
 

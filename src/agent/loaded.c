@@ -37,7 +37,7 @@ u64 tn_agent_loaded(void *ctx, struct tn_run *run)
     tell(l, proc->owner_pid);
     mine = tn_fetch_add(&l->loaded, 1) + 1;
     if (tn_cas32(&l->wake, TN_RB_ARMED, 0))
-        TN_SYSCALL(futex, &l->wake, FUTEX_WAKE, INT32_MAX, 0, 0, 0);
+        TN_CALL(proc, futex, &l->wake, FUTEX_WAKE, INT32_MAX, 0, 0, 0);
     for (u32 i = 0; !tn_load(&l->late); i++) {
         u64 looked = tn_load(&l->looked);
 
@@ -47,7 +47,8 @@ u64 tn_agent_loaded(void *ctx, struct tn_run *run)
             tn_store(&l->late, 1);
             break;
         }
-        TN_SYSCALL(futex, &l->looked, FUTEX_WAIT, (u32)looked, round, 0, 0);
+        if (TN_CALL(proc, futex, &l->looked, FUTEX_WAIT, (u32)looked, round, 0, 0) == -EPERM)
+            break;
     }
     return 0;
 }

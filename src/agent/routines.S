@@ -23,7 +23,8 @@
  *   it does with a non-local exit (exception, longjmp) is told in docs/decisions.md.
  *
  * tn_agent_guard: a call of the host's that may touch a mask or a handler. rcx: the block (rt/signals.h); number and arguments are
- * where the call has them; flags and red zone are live, rcx and r11 are not. Goes on in front of the call or behind it.
+ * where the call has them; flags and red zone are live, rcx and r11 are not. Goes on in front of the call or behind it. While no signal is
+ * ours, nothing is asked but for the two numbers that confine; flags stay as they are, since jrcxz tells numbers apart.
  *
  * tn_agent_trap: the kernel's handler of signals that are ours. rcx: struct tn_signals. Returns to the frame, or goes on to the host's handler with
  * everything as the kernel has it. tn_agent_sigreturn: where it returns to.
@@ -199,8 +200,8 @@ tn_agent_guard:
     mov (%rcx), %r11
     mov (%r11), %r11
     xchg %rcx, %r11
-    jrcxz 1f
-    lea -128(%rsp), %rsp
+    jrcxz 3f
+2:  lea -128(%rsp), %rsp
     pushfq
     push %r11
     push %r9
@@ -228,6 +229,11 @@ tn_agent_guard:
     jrcxz 1f
     jmp *GUARD_MADE(%r11)
 1:  jmp *GUARD_GO_ON(%r11)
+3:  lea -GUARD_PRCTL(%rax), %ecx
+    jrcxz 2b
+    lea -GUARD_SECCOMP(%rax), %ecx
+    jrcxz 2b
+    jmp *GUARD_GO_ON(%r11)
 
     .section .text.tn_agent_trap, "ax", @progbits
     .globl tn_agent_trap

@@ -13,6 +13,10 @@
 #define GUARD_GO_ON 8
 #define GUARD_MADE  16
 
+/* Calls that confine (rt/signals.h): signals.c asserts them. */
+#define GUARD_PRCTL   157
+#define GUARD_SECCOMP 317
+
 /* tn_proc.xsave_how, a bit each. */
 #define XSAVE_COMPACT 1 /* XSAVEC */
 

@@ -37,7 +37,8 @@
 
 _Static_assert(offsetof(struct tn_signals, on) == 0 && offsetof(struct tn_guard_block, signals) == 0 &&
                    offsetof(struct tn_guard_block, go_on) == GUARD_GO_ON &&
-                   offsetof(struct tn_guard_block, made) == GUARD_MADE,
+                   offsetof(struct tn_guard_block, made) == GUARD_MADE &&
+                   (int)TN_GUARD_prctl == GUARD_PRCTL && (int)TN_GUARD_seccomp == GUARD_SECCOMP,
                "routines.S");
 
 #define HANDLER_DEFAULT 0u
@@ -125,8 +126,8 @@ static struct self who(struct tn_signals *s)
         return self;
     }
     own = tn_load(&s->proc->priv->pid);
-    pid = (u32)TN_SYSCALL(getpid, 0, 0, 0, 0, 0, 0);
-    self.vforked = own && pid != own;
+    pid = tn_self_pid(s->proc);
+    self.vforked = own && pid && pid != own;
     for (u32 i = 0; self.vforked && i < TN_SIG_CHILDREN; i++)
         if (tn_load(&s->child[i].pid) == pid)
             self.child = &s->child[i];
@@ -152,7 +153,7 @@ static struct tn_sig_child *own_child(struct self *self)
 
     if (self->child || !self->vforked)
         return self->child;
-    pid = (u64)TN_SYSCALL(getpid, 0, 0, 0, 0, 0, 0);
+    pid = tn_self_pid(s->proc);
     for (u32 i = 0; i < TN_SIG_CHILDREN; i++) {
         struct tn_sig_child *c = &s->child[i];
 
@@ -223,11 +224,19 @@ static void set_blocked(struct self *self, u64 blocked)
 
 /* -------------------------------------------------------------------------------------- host's arguments */
 
-static bool look(void *dst, u64 size, u64 addr, const struct tn_signals *s)
+bool tn_agent_look(void *dst, u64 size, u64 addr, const struct tn_signals *s)
 {
     const struct tn_run run = {.proc = s->proc};
 
-    return tn_probe_read(dst, size, addr, &run) == 0;
+    if (tn_probe_read(dst, size, addr, &run) == 0)
+        return true;
+    if (tn_syscall_allowed(s->proc, TN_SYS_process_vm_readv))
+        return false;
+    /* Nobody may be asked any more: as the host itself would, and where all is as it should be. */
+    if (tn_load(&s->loads))
+        return tn_load_copy(dst, addr, size) == 0;
+    memcpy(dst, (const void *)addr, size);
+    return true;
 }
 
 /* A set of signals, as the kernel would read it. An impossible `how` changes nothing, and tells whether it is there. */
@@ -312,7 +321,7 @@ static s64 __attribute__((noinline)) guard_action(struct self *self, struct tn_g
     enum tn_ours row = tn_ours_row(r->di);
     s64 ret;
 
-    if (r->si && !look(&act, sizeof(act), r->si, s))
+    if (r->si && !tn_agent_look(&act, sizeof(act), r->si, s))
         return -EFAULT;
     if (row == TN_OURS_COUNT || !(s->taken & TN_SIG_BIT(r->di)))
         return guard_other_action(self, r, &act);
@@ -432,7 +441,7 @@ static s64 guard_take(struct self *self, struct tn_guard_regs *r)
     u64 set;
     u32 sig;
 
-    if (!t || !t->pending || r->r10 != SET_SIZE || !look(&set, sizeof(set), r->di, self->s) ||
+    if (!t || !t->pending || r->r10 != SET_SIZE || !tn_agent_look(&set, sizeof(set), r->di, self->s) ||
         !(set & t->pending))
         return 0;
     sig = (u32)__builtin_ctzll(set & t->pending) + 1;
@@ -454,7 +463,7 @@ static s64 guard_wait(struct self *self, struct tn_guard_regs *r, u64 set, const
     struct tn_sig_thread *t;
     struct tn_sig_mask *m;
 
-    if (!set || !look(&mask, sizeof(mask), set, self->s))
+    if (!set || !tn_agent_look(&mask, sizeof(mask), set, self->s))
         return 0;
     if (mask & taken) {
         m = stand_in(self->s, mask & ~taken, arg, self_arg);
@@ -488,7 +497,7 @@ static s64 guard_wait_pair(struct self *self, struct tn_guard_regs *r)
 {
     u64 pair[3] = {0};
 
-    if (!r->r9 || !look(pair, 16, r->r9, self->s) || pair[1] != SET_SIZE)
+    if (!r->r9 || !tn_agent_look(pair, 16, r->r9, self->s) || pair[1] != SET_SIZE)
         return 0;
     return guard_wait(self, r, pair[0], pair, 0, &r->r9);
 }
@@ -499,7 +508,7 @@ static s64 guard_uring(struct self *self, struct tn_guard_regs *r)
 
     if (!(r->r10 & IORING_EXT_ARG))
         return guard_wait_plain(self, r, r->r9, &r->r8);
-    if (r->r9 != sizeof(arg) || !look(arg, sizeof(arg), r->r8, self->s) || (u32)arg[1] != SET_SIZE)
+    if (r->r9 != sizeof(arg) || !tn_agent_look(arg, sizeof(arg), r->r8, self->s) || (u32)arg[1] != SET_SIZE)
         return 0;
     return guard_wait(self, r, arg[0], arg, 0, &r->r8);
 }
@@ -508,7 +517,8 @@ static s64 guard_clone3(struct self *self, struct tn_guard_regs *r)
 {
     u64 flags;
 
-    if (r->si < sizeof(flags) || !look(&flags, sizeof(flags), r->di, self->s) || !(flags & CLEAR_SIGHAND))
+    if (r->si < sizeof(flags) || !tn_agent_look(&flags, sizeof(flags), r->di, self->s) ||
+        !(flags & CLEAR_SIGHAND))
         return 0;
     r->ax = (u64)-EINVAL; /* as kernels before 5.5 do */
     return 1;
@@ -519,14 +529,19 @@ u64 tn_agent_guard_c(struct tn_guard_regs *r, struct tn_signals *s)
 {
     struct self self;
 
-    if (!tn_guarded((s32)(u32)r->ax))
-        return 0;
-    for (u32 i = 0; tn_load_acquire(&s->on) == TN_SIGNALS_CHANGING && i < CHANGING_ROUNDS; i++)
-        TN_SYSCALL(sched_yield, 0, 0, 0, 0, 0, 0);
-    if (tn_load(&s->on) != TN_SIGNALS_ON)
+    if (tn_guard_confines((s32)(u32)r->ax))
+        tn_agent_confine(s, (u32)r->ax, r->di, r->si, r->dx);
+    else if (tn_guarded((s32)(u32)r->ax))
+        for (u32 i = 0; tn_load_acquire(&s->on) == TN_SIGNALS_CHANGING && i < CHANGING_ROUNDS; i++)
+            if (TN_CALL(s->proc, sched_yield, 0, 0, 0, 0, 0, 0) < 0)
+                tn_pause();
+    if (!tn_guarded((s32)(u32)r->ax) || tn_load(&s->on) != TN_SIGNALS_ON)
         return 0;
     self = who(s);
     switch ((enum tn_guarded_nr)(u32)r->ax) {
+    case TN_GUARD_prctl:
+    case TN_GUARD_seccomp:
+        break;
     case TN_GUARD_rt_sigaction:
         return r->r10 == SET_SIZE ? (u64)made(r, guard_action(&self, r)) : 0;
     case TN_GUARD_rt_sigprocmask:

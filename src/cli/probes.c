@@ -408,7 +408,7 @@ void tn_probe_signals(struct tn_probe *ret_found)
         for (u32 k = 0; r == 0 && k < n; k++) {
             const char *refused = guard_refused(code, &list[k]);
 
-            if (list[k].nr != TN_NR_UNKNOWN && !tn_guarded(list[k].nr))
+            if (list[k].nr != TN_NR_UNKNOWN && (!tn_guarded(list[k].nr) || tn_guard_confines(list[k].nr)))
                 continue;
             guarded++;
             if (refused && (list[k].nr == TN_NR_UNKNOWN || tn_guard_needed(list[k].nr))) {

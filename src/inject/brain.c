@@ -13,6 +13,7 @@
 #include "inject/brain.h"
 #include "rewrite/refusals.h"
 #include "rewrite/stash.h"
+#include "rt/signals.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -147,7 +148,7 @@ static int map_all(struct tn_entry *c, bool *ret_fresh_proc, struct tn_proc *ret
     *ret_fresh_proc = fresh_proc;
     if (r == 0 && c->nreq)
         r = tn_choose_means(c);
-    if (r < 0 || !c->nreq)
+    if (r < 0 || !(c->nreq || c->ask_tsc))
         return r;
     tn_brain_step("borrow");
     r = tn_brain_order(c, TN_ORDER_BORROW, 0, c->spec->wait_ms, 0, 0, NULL, 0, NULL, 0, &c->borrowed,
@@ -234,17 +235,24 @@ static int plan_all(struct tn_entry *c, bool *ret_there)
         r = tn_plan_guards(c);
     if (r == 0 && !*ret_there)
         r = tn_plan_loads(c);
+    if (r == 0 && !*ret_there)
+        r = tn_plan_confines(c);
     return r;
 }
 
 static int write_all(struct tn_entry *c, bool fresh, struct tn_proc *proc, struct tn_install_facts *ret_facts)
 {
+    const struct tn_region *signals = tn_state_region(c->st, TN_REGION_SIGNALS, 0);
     struct tn_prog_slot prog;
+    u64 denied = 0;
     int r = 0;
 
     tn_brain_step("write");
     if (!fresh)
         r = tn_peek(c->pid, tn_state_region(c->st, TN_REGION_PROC, 0)->addr, proc, sizeof(*proc));
+    if (r == 0 && !fresh &&
+        tn_peek(c->pid, signals->addr + offsetof(struct tn_signals, denied), &denied, 8) == 0)
+        proc->allowed_syscalls &= (u32)~denied;
     if (r == 0 && !fresh && proc->magic != TN_PROC_MAGIC) { /* mapped by a job that died before it wrote */
         r = tn_facts_fill(c->b, c->pid, 0, c->pid, 0, proc) < 0 ? -ESRCH : 0;
         fresh = true;

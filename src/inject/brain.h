@@ -60,6 +60,7 @@ struct tn_entry {
     /* Returns from handlers, which lie in no function that is known: 0 where there is none. */
     struct tn_patch restorer[TN_RESTORERS_MAX];
     u32 nrestorers;
+    bool ask_tsc;                 /* nothing has told us of the time stamp counter since it was asked for */
     u32 reads;                    /* enum tn_reads; NONE: nothing is to be done for it */
     struct tn_attach_result *res; /* where what is left is told */
     struct tn_tally left;         /* of the places of a link of many */
@@ -120,9 +121,9 @@ static inline bool tn_site_is(const struct tn_site *s, u64 addr, const struct tn
     return s->addr == addr && s->len == p->len && s->hook_before == p->hook_before &&
            s->njumps == (p->punned ? p->ninsns : 0) && s->rounds == (p->rounds != 0);
 }
-/* What is to be patched: the place of the spec (again: where it lies now), or all system calls that it means; and
-   those that may be a vfork. Bytes that are neither the file's nor ours refuse a place; a system call is left, and
-   counted. */
+/* places.c, calls.c, guards.c: what is to be patched: the place of the spec (again: where it lies now), or all system
+   calls that it means; and those that may be a vfork. Bytes that are neither the file's nor ours refuse a place; a system
+   call is left, and counted. */
 int tn_plan_again(struct tn_entry *c);
 int tn_plan_place(struct tn_entry *c);
 int tn_plan_syscalls(struct tn_entry *c);
@@ -132,6 +133,8 @@ int tn_plan_vfork(struct tn_entry *c);
 /* Where breakpoints are to stand: every call that touches a mask or a handler, or a refusal (signals.c). */
 bool tn_plan_breaks(const struct tn_entry *c);
 int tn_plan_guards(struct tn_entry *c);
+/* Where the program makes calls: those by which the process would confine itself, as far as they can be hooked. */
+int tn_plan_confines(struct tn_entry *c);
 void tn_plan_clear_wishes(struct tn_entry *c);
 /* A place of many that cannot be hooked, for this reason: it is left as it is, and told of. */
 void tn_plan_leave_place(struct tn_entry *c, const char *reason);

@@ -33,6 +33,7 @@ int tn_compose_proc(struct tn_entry *c, struct tn_proc *p)
     p->claims = (struct tn_cpu_claim *)tn_state_region(c->st, TN_REGION_CLAIMS, 0)->addr;
     p->gates = (const u8 *)tn_state_region(c->st, TN_REGION_GATES, 0)->addr;
     p->stats = (struct tn_link_stats *)tn_state_region(c->st, TN_REGION_STATS, 0)->addr;
+    p->signals = tn_state_region(c->st, TN_REGION_SIGNALS, 0)->addr;
     r = tn_brain_write(c, priv->addr, priv, &head, offsetof(struct tn_private, slot));
     return r < 0 ? r : tn_brain_write(c, reg->addr, reg, p, sizeof(*p));
 }

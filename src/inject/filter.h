@@ -1,15 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* What a process's seccomp filters say of the calls the agent makes. Pure but for tn_filter_of_thread. */
+/* What a process's seccomp filters say of the calls the agent makes. */
 #ifndef TN_INJECT_FILTER_H
 #define TN_INJECT_FILTER_H
 
 #include "base/base.h"
 
-#include <linux/filter.h>
 #include <sys/types.h>
-
-/* Does this filter allow call `nr` of x86-64, whatever its arguments? */
-bool tn_filter_allows(const struct sock_filter *insns, u32 n, u32 nr);
 
 /* Bits of tn_proc.allowed_syscalls for a thread that is held and has filters: those that every one of them
    allows. 0 where the filters may not be read (that needs CAP_SYS_ADMIN), or other threads have others. */

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/seccomp.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/ptrace.h>
@@ -164,6 +165,7 @@ static void give_thread_back(struct tn_hands *h)
 
 static int order_borrow(struct tn_hands *h, u32 wait_ms, struct tn_borrow_facts *ret, struct tn_error *err)
 {
+    const struct tn_region *proc = tn_state_region(h->st, TN_REGION_PROC, 0);
     int r;
 
     if (h->borrowed)
@@ -184,7 +186,9 @@ static int order_borrow(struct tn_hands *h, u32 wait_ms, struct tn_borrow_facts 
     ret->allowed_syscalls =
         h->t.seccomp ? tn_filter_of_thread(h->t.pid, h->b.tid) : (u32)((1ull << TN_SYS_COUNT) - 1);
     ret->threads = 0;
-    return 0;
+    return proc ? tn_tracee_write(&h->t, proc->addr + offsetof(struct tn_proc, allowed_syscalls),
+                                  &ret->allowed_syscalls, sizeof(ret->allowed_syscalls))
+                : 0;
 }
 
 static int order_signals(struct tn_hands *h, u64 entry, u64 restorer, u64 set, u32 wait_ms,
@@ -309,6 +313,27 @@ static int await(struct tn_hands *h, struct pollfd *p, u32 n)
     }
 }
 
+/* What the agent may call was proved when the process was entered. If it has confined itself further since, and not by calls that are
+   guarded (agent/confine.c), that proves nothing any more, and the agent makes no calls until it is proved anew. */
+static void notice_filter(struct tn_hands *h)
+{
+    const struct tn_region *proc = tn_state_region(h->st, TN_REGION_PROC, 0);
+    const struct tn_region *signals = tn_state_region(h->st, TN_REGION_SIGNALS, 0);
+    u32 now = h->t.confined, was = h->st->confined, none = 0;
+    u64 filters = h->st->filters, known;
+
+    if (signals)
+        tn_tracee_read(&h->t, signals->addr + offsetof(struct tn_signals, filters), &filters,
+                       sizeof(filters));
+    known = filters - h->st->filters;
+    h->st->filters = filters;
+    if (now >> 16 == SECCOMP_MODE_FILTER && (now & 0xffff) <= (was & 0xffff) + known)
+        now = was;
+    if (proc && now != was)
+        tn_tracee_write(&h->t, proc->addr + offsetof(struct tn_proc, allowed_syscalls), &none, sizeof(none));
+    h->st->confined = h->t.confined;
+}
+
 static void serve_job(struct tn_hands *h, int job)
 {
     _free_ u8 *buf = malloc(TN_ORDER_MAX);
@@ -342,6 +367,10 @@ static void serve_job(struct tn_hands *h, int job)
             close(fds[i]);
         if (n < 0)
             break;
+    }
+    if (orders) { /* before calls were guarded it may have confined itself unseen */
+        h->t.confined = tn_proc_confined(h->t.pid);
+        notice_filter(h);
     }
     /* Finished or hung up half-way: the same end. What stands, stands whole (order.h). */
     give_thread_back(h);
@@ -401,18 +430,6 @@ void tn_hands_notice_exec(struct tn_hands *h)
         memset(h->st, 0, sizeof(*h->st));
     h->st->pid = h->t.pid;
     h->st->start_time = start;
-}
-
-/* What the agent may call was proved when the process was entered. If it has confined itself further since, that proves nothing
-   any more, and the agent makes no calls. */
-static void notice_filter(struct tn_hands *h)
-{
-    const struct tn_region *proc = tn_state_region(h->st, TN_REGION_PROC, 0);
-    u32 none = 0;
-
-    if (proc && h->t.confined != h->st->confined)
-        tn_tracee_write(&h->t, proc->addr + offsetof(struct tn_proc, allowed_syscalls), &none, sizeof(none));
-    h->st->confined = h->t.confined;
 }
 
 static int open_target(struct tn_hands *h, struct tn_error *err)

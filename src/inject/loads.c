@@ -73,7 +73,9 @@ void tn_loads_refuse(struct tn_entry *c, u32 why)
 
 bool tn_loads_allowed(const struct tn_proc *facts)
 {
-    return tn_syscall_allowed(facts, TN_SYS_sigaltstack) && tn_syscall_allowed(facts, TN_SYS_rt_sigprocmask);
+    const u32 needs = 1u << TN_SYS_sigaltstack | 1u << TN_SYS_rt_sigprocmask;
+
+    return (facts->allowed_syscalls & needs) == needs;
 }
 
 int tn_loads_take(struct tn_entry *c, u64 handler, u64 restorer)

@@ -12,10 +12,13 @@
  * a number is closed only while it still is our file (kcmp).
  */
 #include "inject/hands.h"
+#include "rt/signals.h"
 
 #include <errno.h>
 #include <linux/kcmp.h>
+#include <linux/seccomp.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -413,6 +416,46 @@ static void tell_ours(struct tn_hands *h)
         tn_tracee_write(&h->t, proc->addr + TN_PROC_OURS_OFF, list, sizeof(list));
 }
 
+/* A thread that has no time stamp counter: the one that is ours for the moment says so; strict mode has taken it from others. */
+static bool tscless(struct tn_hands *h, u64 stub, u64 scratch)
+{
+    const u64 at = scratch + TN_PAGE - sizeof(u64);
+    const struct tn_remote ask = {SYS_prctl, {PR_GET_TSC, at}};
+    _free_ pid_t *tids = NULL;
+    u32 done, n = 0;
+    int how = 0;
+
+    if (batch(h, stub, &ask, 1, &done) < 0 || tn_tracee_read(&h->t, at, &how, sizeof(how)) < 0 ||
+        how != PR_TSC_ENABLE)
+        return true;
+    if (!h->t.seccomp || tn_proc_tids(h->t.pid, &tids, &n) < 0)
+        return false;
+    for (u32 i = 0; i < n; i++) {
+        struct tn_status st;
+
+        if (tn_status_read(h->t.pid, tids[i], &st) == 0 && st.seccomp == SECCOMP_MODE_STRICT)
+            return true;
+    }
+    return false;
+}
+
+/* What the agent needs before its first call: where it is told of its process, and whether it has a time stamp counter. */
+static int tell_agent(struct tn_hands *h, u64 stub, u64 scratch)
+{
+    const struct tn_region *proc = tn_state_region(h->st, TN_REGION_PROC, 0);
+    const struct tn_region *signals = tn_state_region(h->st, TN_REGION_SIGNALS, 0);
+    u64 one = 1;
+    int r;
+
+    if (!proc || !signals)
+        return 0;
+    r = tn_tracee_write(&h->t, signals->addr + offsetof(struct tn_signals, proc), &proc->addr, sizeof(u64));
+    return r == 0 && tscless(h, stub, scratch)
+               ? tn_tracee_write(&h->t, signals->addr + offsetof(struct tn_signals, no_tsc), &one,
+                                 sizeof(one))
+               : r;
+}
+
 int tn_hands_map(struct tn_hands *h, const struct tn_map_req *reqs, u32 n, const int *fds, u32 nfds, u32 keep,
                  struct tn_error *err)
 {
@@ -516,5 +559,7 @@ out:
                                                     .ino = sb.st_ino};
     }
     tell_ours(h);
-    return 0;
+    r = tell_agent(h, stub, scratch);
+    return r < 0 ? tn_fail(err, r, "vanished", "process %d cannot be written to: %s", h->t.pid, strerror(-r))
+                 : 0;
 }

@@ -164,6 +164,7 @@ struct tn_state {
         pad2; /* 1 + the index of a link that is to be taken away: an order that is not given twice */
     struct tn_lent lent;
     u32 confined, pad3; /* tn_proc_confined, when it was last looked at */
+    u64 filters;        /* tn_signals.filters then */
     /* One past the highest entry ever used: what lies behind is zero and need not be looked at. */
     u32 nregions, nsites, nhooks, nprogs, nviews;
     u32 nlive, nspare, ngone; /* hooks LIVE and SPARE, sites GONE */

@@ -3,7 +3,7 @@
  * Signals become ours while breakpoints stand in a process, or loads of its memory may fault, and the host's again afterwards
  * (rt/signals.h, agent/signals.c).
  *
- *   on    every call that touches a handler or a mask is guarded already (look.c) ── from here on those who come wait
+ *   on    every call that touches a handler or a mask is guarded already (guards.c) ── from here on those who come wait
  *         ── awake threads held, none of them in front of such a call ── one lends itself: all handlers read, ours
  *         installed, what is ours taken out of the masks of the others, and out of those of threads ── go on
  *   off   bytes of breakpoints are back and nobody's trap is under way; no program runs that loads so ── the same, the other

@@ -105,6 +105,13 @@ _Static_assert(TN_SLOT_COUNT == 1u << (32 - TN_SLOT_HASH_SHIFT), "TN_SLOT_HASH")
 #define TN_ARMED        1ull
 #define TN_ARMED_FORKED 2ull
 #define TN_VFORK_UNIT   (1ull << 32)
+/* System calls of the agent's own that may be about to be made, counted by where their threads have their stacks:
+   whoever takes a permission away (tn_signals.denied) waits for those that have seen it. */
+#define TN_WAYS         16u
+struct tn_way {
+    u64 under;
+    u8 pad[56];
+};
 struct tn_private {
     u64 armed;
     u32 pid; /* thread-group id as the process itself sees it; 0 = ask (and remember) */
@@ -112,6 +119,7 @@ struct tn_private {
     u8 reserved[48];
     struct tn_slot slot[TN_SLOT_COUNT];
     struct tn_slot overflow[TN_SLOT_OVERFLOW];
+    struct tn_way way[TN_WAYS];
 };
 
 /*
@@ -171,7 +179,7 @@ struct tn_proc {
     u32 ncpu;         /* possible CPUs */
     s32 rseq_cpu_off; /* byte offset of rseq's cpu_id from the thread pointer; 0 = not known */
     s32 tid_off;      /* byte offset of the thread id from the thread pointer, proved at attach; 0 = ask */
-    u32 allowed_syscalls;   /* bit per row of rt/syscalls.h */
+    u32 allowed_syscalls;   /* bit per row of rt/syscalls.h, proved at entry; less tn_signals.denied */
     u64 vdso_clock_gettime; /* address in the target; 0 = make the system call */
     u64 trace_ring;         /* address of the trace_printk ring (struct tn_map *), 0 = none */
     s64 boottime_offset;    /* reserved for time namespaces */
@@ -187,7 +195,7 @@ struct tn_proc {
        (XCR0). Size 0: no such call is possible. */
     u32 xsave_size, xsave_how;
     u64 xsave_mask;
-    u64 signals; /* struct tn_signals, once some were ours; 0: they never have been */
+    u64 signals; /* struct tn_signals */
 };
 
 /* How the thread pointer may be read. */

@@ -38,9 +38,9 @@ u64 tn_load_fixup(u64 ip)
 #define DISABLED 2
 
 /* An impossible `how` changes nothing, and tells whether the set is there. */
-static bool is_there(u64 addr)
+static bool is_there(const struct tn_proc *proc, u64 addr)
 {
-    return TN_SYSCALL(rt_sigprocmask, ~0ull, addr, 0, 8, 0, 0) == -EINVAL;
+    return TN_CALL(proc, rt_sigprocmask, ~0ull, addr, 0, 8, 0, 0) == -EINVAL;
 }
 
 bool tn_loads_ask(struct tn_signals *s, const struct tn_proc *proc, u64 sp, u64 key)
@@ -48,7 +48,7 @@ bool tn_loads_ask(struct tn_signals *s, const struct tn_proc *proc, u64 sp, u64 
     struct tn_altstack alt = {0};
     u64 need = FRAME_MORE + TN_MAX(proc->xsave_size, STATE_LEAST), page = sp / TN_PAGE * TN_PAGE;
 
-    if (TN_SYSCALL(sigaltstack, 0, &alt, 0, 0, 0, 0) < 0)
+    if (TN_CALL(proc, sigaltstack, 0, &alt, 0, 0, 0, 0) < 0)
         return false;
     if (alt.flags &
         ON_STACK) { /* the frame is pushed there as well, and there may be no room on all of this page */
@@ -58,7 +58,7 @@ bool tn_loads_ask(struct tn_signals *s, const struct tn_proc *proc, u64 sp, u64 
         return false;
     }
     for (u64 at = page; at + need + TN_PAGE > page; at -= TN_PAGE)
-        if (!is_there(at))
+        if (!is_there(proc, at))
             return false;
     tn_store(&s->room[sp / TN_PAGE % TN_SIG_ROOMS], key);
     return true;

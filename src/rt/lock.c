@@ -39,6 +39,6 @@ int tn_lock_slow(u64 *word, const struct tn_who *who)
                 tn_cas64(word, seen, seen | TN_LOCK_SUSPECT);
             return -EBUSY;
         }
-        TN_SYSCALL(sched_yield, 0, 0, 0, 0, 0, 0);
+        TN_CALL(proc, sched_yield, 0, 0, 0, 0, 0, 0);
     }
 }

@@ -2,6 +2,12 @@
 /* Who runs; see self.h. */
 #include "rt/self.h"
 
+/* 0: not to be known. */
+static u32 asked(s64 id)
+{
+    return id < 0 ? 0 : (u32)id;
+}
+
 u32 tn_self_pid(const struct tn_proc *proc)
 {
     enum tn_self_kind kind = tn_self_kind(proc);
@@ -9,23 +15,22 @@ u32 tn_self_pid(const struct tn_proc *proc)
     u32 pid;
 
     if (kind == TN_SELF_UNKNOWN || kind == TN_SELF_VFORK)
-        return (u32)TN_SYSCALL(getpid, 0, 0, 0, 0, 0, 0);
+        return asked(TN_CALL(proc, getpid, 0, 0, 0, 0, 0, 0));
 
     priv = proc->priv;
     pid = tn_load(&priv->pid);
     if (TN_LIKELY(pid))
         return pid;
-    pid = (u32)TN_SYSCALL(getpid, 0, 0, 0, 0, 0, 0);
+    pid = asked(TN_CALL(proc, getpid, 0, 0, 0, 0, 0, 0));
     tn_store(&priv->pid, pid);
     return pid;
 }
 
 u64 tn_self_thread_by_id(const struct tn_proc *proc)
 {
-    if (!tn_syscall_allowed(proc, TN_SYS_gettid))
-        return 0;
-    return TN_THREAD_BY_ID | (u64)TN_SYSCALL(gettid, 0, 0, 0, 0, 0, 0)
-                                 << 3; /* the low bits of an owner are flags */
+    u32 tid = asked(TN_CALL(proc, gettid, 0, 0, 0, 0, 0, 0));
+
+    return tid ? TN_THREAD_BY_ID | (u64)tid << 3 : 0; /* the low bits of an owner are flags */
 }
 
 u32 tn_self_tid(const struct tn_proc *proc)
@@ -37,7 +42,7 @@ u32 tn_self_tid(const struct tn_proc *proc)
         __asm__ volatile("movl %%fs:(%1), %0" : "=r"(tid) : "r"((s64)proc->tid_off));
         return tid;
     }
-    return (u32)TN_SYSCALL(gettid, 0, 0, 0, 0, 0, 0);
+    return asked(TN_CALL(proc, gettid, 0, 0, 0, 0, 0, 0));
 }
 
 u32 tn_self_cpu(const struct tn_proc *proc)

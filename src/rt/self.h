@@ -46,8 +46,8 @@ static inline u64 tn_thread_pointer(const struct tn_proc *proc)
         __asm__("movq %%fs:0, %0" : "=r"(tp));
     else if (how == TN_TP_RDFSBASE)
         __asm__("rdfsbase %0" : "=r"(tp));
-    else if (tn_syscall_allowed(proc, TN_SYS_arch_prctl))
-        TN_SYSCALL(arch_prctl, 0x1003 /* ARCH_GET_FS */, &tp, 0, 0, 0, 0);
+    else
+        TN_CALL(proc, arch_prctl, 0x1003 /* ARCH_GET_FS */, &tp, 0, 0, 0, 0);
     return tp;
 }
 

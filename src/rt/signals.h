@@ -14,12 +14,15 @@
  * call is made by us and where the host makes it itself with another argument is said there; calls in which a thread
  * may sleep are never made by us.
  *
+ * Two calls more are guarded for what the host may take from itself, and so from us: see `denied` and agent/confine.c.
+ *
  * A private mapping of the target, which fork children inherit as they do the kernel's table of handlers. Untrusted
  * where another process reads it.
  */
 #ifndef TN_RT_SIGNALS_H
 #define TN_RT_SIGNALS_H
 
+#include "rt/filter.h"
 #include "rt/layout.h"
 
 /*
@@ -87,9 +90,11 @@ static inline u32 tn_ours_nr(enum tn_ours row)
     G(127, rt_sigpending,   0, "one that was sent while the host believes it blocked")                                 \
     G(128, rt_sigtimedwait, 0, "the same, taken")                                                                      \
     G(130, rt_sigsuspend,   1, "a mask while it sleeps, which handlers run with")                                      \
+    G(157, prctl,           0, "a filter, strict mode or a dispatcher of system calls; the time stamp counter")        \
     G(270, pselect6,        1, "the same")                                                                             \
     G(271, ppoll,           1, "the same")                                                                             \
     G(281, epoll_pwait,     1, "the same")                                                                             \
+    G(317, seccomp,         0, "a filter or strict mode")                                                              \
     G(322, execveat,        0, "as execve")                                                                            \
     G(333, io_pgetevents,   1, "a mask while it sleeps")                                                               \
     G(426, io_uring_enter,  1, "the same")                                                                             \
@@ -108,6 +113,11 @@ static inline bool tn_guarded(s32 nr)
 #define G(n, name, needed, why) || nr == n
     return false TN_GUARDED(G);
 #undef G
+}
+/* Asked before the host confines itself, whether signals are ours or not. */
+static inline bool tn_guard_confines(s32 nr)
+{
+    return nr == TN_GUARD_prctl || nr == TN_GUARD_seccomp;
 }
 static inline bool tn_guard_needed(s32 nr)
 {
@@ -222,6 +232,12 @@ struct tn_signals {
     struct tn_sig_thread thread[TN_SIG_THREADS];
     struct tn_sig_break brk[TN_SIG_BREAKS];
     u64 room[TN_SIG_ROOMS];
+    /* What the process has confined itself to since it was entered: bits of tn_proc.allowed_syscalls that hold no longer; 1:
+       an instruction that reads the time stamp counter may fault. Only ever set. */
+    u64 denied, no_tsc;
+    u64 filters; /* how many filters that takes account of */
+    u64 asking;  /* 1: somebody uses `room_to_ask` */
+    struct tn_filter_room room_to_ask;
     u8 info[TN_SIG_THREADS][TN_OURS_COUNT][TN_SIG_INFO]; /* last: pages that are rarely touched */
 };
 

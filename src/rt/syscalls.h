@@ -5,12 +5,17 @@
  * without a row does not exist: tn_syscall6 (syscall.c) holds the only `syscall` instruction of the agent
  * but the one by which its handler returns.
  *
+ *   TN_CALL      of the agent's own accord: made only where it is allowed at that moment, else −EPERM
+ *   TN_SYSCALL   the host's own call, made in its stead, and what the end of a signal takes
+ *
  * S(number, name, why)
  */
 #ifndef TN_RT_SYSCALLS_H
 #define TN_RT_SYSCALLS_H
 
-#include "rt/layout.h"
+#include <asm/errno.h>
+
+#include "rt/signals.h"
 
 // clang-format off
 #define TN_SYSCALLS(S)                                                                                       \
@@ -56,10 +61,30 @@ s64 tn_syscall6(u64 nr, u64 a1, u64 a2, u64 a3, u64 a4, u64 a5, u64 a6);
 /* proc NULL (no target: tests, the confined process): everything is allowed. */
 static inline bool tn_syscall_allowed(const struct tn_proc *proc, enum tn_syscall_bit bit)
 {
-    return !proc || (proc->allowed_syscalls >> bit & 1);
+    const struct tn_signals *s;
+
+    if (!proc)
+        return true;
+    s = (const struct tn_signals *)proc->signals;
+    return proc->allowed_syscalls >> bit & 1 &&
+           !(s && __atomic_load_n(&s->denied, __ATOMIC_SEQ_CST) >> bit & 1);
 }
+
+/* A call that is about to be made: 0 if it is not allowed. Between the two nobody takes the permission away, or rather: who
+   does waits for it (agent/confine.c). */
+u64 tn_call_begin(const struct tn_proc *proc, enum tn_syscall_bit bit);
+void tn_call_end(u64 begun);
 
 #define TN_SYSCALL(name, a1, a2, a3, a4, a5, a6)                                                             \
     tn_syscall6(TN_NR_##name, (u64)(a1), (u64)(a2), (u64)(a3), (u64)(a4), (u64)(a5), (u64)(a6))
+
+#define TN_CALL(proc, name, a1, a2, a3, a4, a5, a6)                                                          \
+    ({                                                                                                       \
+        u64 begun_ = tn_call_begin(proc, TN_SYS_##name);                                                     \
+        s64 ret_ = begun_ ? TN_SYSCALL(name, a1, a2, a3, a4, a5, a6) : -EPERM;                               \
+                                                                                                             \
+        tn_call_end(begun_);                                                                                 \
+        ret_;                                                                                                \
+    })
 
 #endif

@@ -33,7 +33,15 @@ int counter(void *ctx)
 
     if (bpf_get_current_comm(comm, sizeof(comm)) == 0 && !comm[0])
         return 0;
+#ifdef NEEDS /* counts only where it is answered */
+    if (bpf_get_current_comm(comm, sizeof(comm)) || (__s64)bpf_get_current_uid_gid() < 0)
+        return 0;
+#endif
     if (bpf_get_current_uid_gid() == 1)
+        return 0;
+#endif
+#ifdef CLOCKS /* what takes the time stamp counter, or a system call */
+    if (!bpf_ktime_get_ns() || !bpf_ktime_get_boot_ns() || bpf_get_prandom_u32() == bpf_get_prandom_u32())
         return 0;
 #endif
     if (count)

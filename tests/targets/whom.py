@@ -202,27 +202,113 @@ for kind, what in KINDS.items():
         same(program.ask("10"), "10")
 
 
-@test("one that confines itself when it has been entered already: whoever is attached after that makes no call that kills")
+def asking(room, *flags, place="uprobe/targets-whom:hooked"):
+    """A program whose helpers need system calls, or (-DCLOCKS) the time stamp counter."""
+    return own_object(room, place, *(flags or ("-DASKS",)))
+
+
+@test("programs whose helpers need calls, or the clock, in processes that have confined themselves before: what cannot be answered is not")
 def _(room):
     if os.geteuid() != 0:
         raise Skip("only root may suspend a filter")
-    asks = own_object(room, "uprobe/targets-whom:hooked", "-DASKS")
-    for stands in (False, True):
-        program = awkward(room, "later")
-        link = Attached(room, ["-p", str(program.pid), asks], 1)
-        same((program.ask("10"), link.calls()), ("10", 10), "calls before")
-        if not stands:
+    for flags, answered in ((["-DASKS"], ("strict", "kills", "traps", "seccomp", "tscless")), (["-DCLOCKS"], ("kills", "traps", "tscless"))):
+        words = asking(room, *flags)
+        for kind in ("strict", "kills", "traps", "seccomp", "tscless"):
+            program = awkward(room, kind)
+            link = Attached(room, ["-p", str(program.pid), words], 1)
+            same(program.ask("100"), "100", kind)
+            if kind != "seccomp" or flags == ["-DASKS"]:
+                same(link.calls(), 100 if kind in answered else 0, f"{flags} {kind}: calls")
             link.detach()
-        same(program.ask("0"), "0")
-        other = room.attach("whom", program.pid)
-        if not stands:
-            link = Attached(room, ["-p", str(program.pid), asks], 1)
-        before = link.calls()
-        same(program.ask("100"), "100")
-        same((link.calls() - before, other.calls()), (100, 100), "calls after")
+            same(program.ask("10"), "10", kind)
+
+
+LATER_KINDS = ("strict", "kills", "seccomp", "traps", "tscless")
+KERNEL = ["-idirafter", "/usr/include", "-idirafter", "/usr/include/x86_64-linux-gnu"]
+BY = {"glibc": None, "glibc, static": ["gcc", "-static"], "musl": ["musl-gcc", *KERNEL], "musl, static": ["musl-gcc", "-static", *KERNEL]}
+for by, words in BY.items():
+    @test(f"one that confines itself while helpers need calls and the clock ({by}): it lives, they go on with what can be answered",
+          seconds=120)
+    def _(room, words=words):
+        if os.geteuid() != 0:
+            raise Skip("only root may suspend a filter")
+        if words:
+            build(room, words, "whom.c", "targets-whom", ("-O2", "-pthread", "-rdynamic", "-D_GNU_SOURCE"))
+        path = room.path("targets-whom") if words else WHOM
+        for flags in (["-DASKS"], ["-DCLOCKS"]):
+            held = asking(room, *flags, place=f"uprobe/{path}:hooked")
+            for kind in LATER_KINDS:
+                program = room.program_of([path, f"later-{kind}"])
+                link = Attached(room, ["-p", str(program.pid), held], 1)
+                same((program.ask("10"), link.calls()), ("10", 10), f"{kind}: calls before")
+                same(program.ask("0"), "0", kind)
+                same(program.ask("100"), "100", kind)
+                clock = kind != "strict" or flags != ["-DCLOCKS"]
+                same((link.calls(), link.missed()), (110 if clock else 10, 0), f"{flags} {kind}: calls after")
+                other = Attached(room, ["-p", str(program.pid), held], 1)
+                same(program.ask("100"), "100", kind)
+                same(other.calls(), 100 if clock else 0, f"{flags} {kind}: calls of one that came later")
+                other.detach()
+                link.detach()
+                same(program.ask("10"), "10", kind)
+
+
+@test("what a filter that comes while helpers need calls allows goes on being asked; what it kills for is not, then and later")
+def _(room):
+    if os.geteuid() != 0:
+        raise Skip("only root may suspend a filter")
+    words = asking(room, "-DASKS", "-DNEEDS")
+    for kind, answered in (("mild", 100), ("kills", 0), ("seccomp", 0)):
+        program = awkward(room, f"later-{kind}")
+        link = Attached(room, ["-p", str(program.pid), words], 1)
+        same((program.ask("10"), link.calls()), ("10", 10), f"{kind}: before")
+        same(program.ask("0"), "0", kind)
+        same((program.ask("100"), link.calls()), ("100", 10 + answered), f"{kind}: after")
+        other = Attached(room, ["-p", str(program.pid), words], 1)
+        same((program.ask("100"), link.calls(), other.calls()), ("100", 10 + 2 * answered, answered), f"{kind}: another")
         other.detach()
+        same((program.ask("100"), link.calls()), ("100", 10 + 3 * answered), f"{kind}: without it")
         link.detach()
-        same(program.ask("10"), "10")
+        link = Attached(room, ["-p", str(program.pid), words], 1)
+        same((program.ask("100"), link.calls()), ("100", answered), f"{kind}: anew")
+        link.detach()
+
+
+@test("a filter that kills, put upon all threads at once while they are in helpers that make calls: all live, each call counted",
+      seconds=120)
+def _(room):
+    if os.geteuid() != 0:
+        raise Skip("only root may suspend a filter")
+    words = asking(room)
+    for _ in range(20):
+        program = room.program_of([WHOM, "crowd"])
+        same(program.ask("1"), "1")
+        link = Attached(room, ["-p", str(program.pid), words], 1)
+        calls = int(program.ask("0"))
+        assert calls > 4 * 1000, calls
+        same((link.calls(), link.missed()), (calls, 0), "calls")
+        link.detach()
+        same(program.ask("5"), "5")
+        program.process.kill()
+
+
+@test("one that confines itself when it was entered once, and nothing stood: whoever is attached after that makes no call that kills")
+def _(room):
+    if os.geteuid() != 0:
+        raise Skip("only root may suspend a filter")
+    for flags in (["-DASKS"], ["-DCLOCKS"]):
+        words = asking(room, *flags)
+        for kind in LATER_KINDS:
+            program = awkward(room, f"later-{kind}")
+            Attached(room, ["-p", str(program.pid), words], 1).detach()
+            same(program.ask("0"), "0", kind)
+            link, other = Attached(room, ["-p", str(program.pid), words], 1), room.attach("whom", program.pid)
+            same(program.ask("100"), "100", kind)
+            clock = kind != "strict" or flags != ["-DCLOCKS"]
+            same((link.calls(), other.calls()), (100 if clock else 0, 100), f"{flags} {kind}: calls")
+            other.detach()
+            link.detach()
+            same(program.ask("10"), "10", kind)
 
 
 @test("threads that share the first one's thread area: each call counted or missed")

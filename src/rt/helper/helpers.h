@@ -61,7 +61,7 @@ enum tn_helper_flag {
       TN_HF_RUN | TN_HF_SYSCALL | TN_HF_GPL | TN_HF_READS_PROCESS)                                           \
     H(5, ktime_get_ns, SCALAR, NONE, NONE, NONE, NONE, NONE, TN_HF_RUN | TN_HF_SYSCALL)                      \
     H(6, trace_printk, SCALAR, MEM_RD, SIZE, ANY, ANY, ANY, TN_HF_RUN | TN_HF_GPL)                           \
-    H(7, get_prandom_u32, SCALAR, NONE, NONE, NONE, NONE, NONE, TN_HF_RUN)                                   \
+    H(7, get_prandom_u32, SCALAR, NONE, NONE, NONE, NONE, NONE, TN_HF_RUN | TN_HF_SYSCALL)                   \
     H(8, get_smp_processor_id, SCALAR, NONE, NONE, NONE, NONE, NONE, TN_HF_RUN)                              \
     H(14, get_current_pid_tgid, SCALAR, NONE, NONE, NONE, NONE, NONE, TN_HF_RUN | TN_HF_SYSCALL)             \
     H(15, get_current_uid_gid, SCALAR, NONE, NONE, NONE, NONE, NONE, TN_HF_RUN | TN_HF_SYSCALL)              \

@@ -42,9 +42,7 @@ static int __attribute__((noinline)) read_slowly(void *dst, u64 size, u64 addr, 
         memmove(dst, (const void *)addr, size);
         return 0;
     }
-    if (!tn_syscall_allowed(run->proc, TN_SYS_process_vm_readv))
-        return -EFAULT;
-    if (TN_SYSCALL(process_vm_readv, tn_self_pid(run->proc), &local, 1, &remote, 1, 0) != (s64)size)
+    if (TN_CALL(run->proc, process_vm_readv, tn_self_pid(run->proc), &local, 1, &remote, 1, 0) != (s64)size)
         return -EFAULT;
     return 0;
 }
@@ -70,9 +68,9 @@ int tn_probe_write(u64 addr, const void *src, u64 size, const struct tn_run *run
 
     if (!size)
         return 0;
-    if (tn_probe_own_frames(addr, size, run) || !tn_syscall_allowed(run->proc, TN_SYS_process_vm_writev))
+    if (tn_probe_own_frames(addr, size, run))
         return -EFAULT;
-    if (TN_SYSCALL(process_vm_writev, tn_self_pid(run->proc), &local, 1, &remote, 1, 0) != (s64)size)
+    if (TN_CALL(run->proc, process_vm_writev, tn_self_pid(run->proc), &local, 1, &remote, 1, 0) != (s64)size)
         return -EFAULT;
     return 0;
 }

@@ -4,6 +4,9 @@
  */
 #include <asm/errno.h>
 
+#include <time.h>
+
+#include "rt/clock.h"
 #include "rt/helper/helpers.h"
 #include "rt/mem.h"
 #include "rt/self.h"
@@ -18,9 +21,10 @@ u64 tn_helper_get_current_pid_tgid(u64 r1, u64 r2, u64 r3, u64 r4, u64 r5, struc
 
 u64 tn_helper_get_current_uid_gid(u64 r1, u64 r2, u64 r3, u64 r4, u64 r5, struct tn_run *run)
 {
-    if (!tn_syscall_allowed(run->proc, TN_SYS_getuid) || !tn_syscall_allowed(run->proc, TN_SYS_getgid))
-        return (u64)-EPERM;
-    return (u64)TN_SYSCALL(getgid, 0, 0, 0, 0, 0, 0) << 32 | (u32)TN_SYSCALL(getuid, 0, 0, 0, 0, 0, 0);
+    s64 uid = TN_CALL(run->proc, getuid, 0, 0, 0, 0, 0, 0);
+    s64 gid = TN_CALL(run->proc, getgid, 0, 0, 0, 0, 0, 0);
+
+    return uid < 0 || gid < 0 ? (u64)-EPERM : (u64)gid << 32 | (u32)uid;
 }
 
 u64 tn_helper_get_current_comm(u64 r1, u64 r2, u64 r3, u64 r4, u64 r5, struct tn_run *run)
@@ -29,7 +33,7 @@ u64 tn_helper_get_current_comm(u64 r1, u64 r2, u64 r3, u64 r4, u64 r5, struct tn
     u64 n = 0;
 
     memset(dst, 0, r2);
-    if (!tn_syscall_allowed(run->proc, TN_SYS_prctl) || TN_SYSCALL(prctl, PR_GET_NAME, comm, 0, 0, 0, 0) < 0)
+    if (TN_CALL(run->proc, prctl, PR_GET_NAME, comm, 0, 0, 0, 0) < 0)
         return (u64)-EINVAL;
     for (; n + 1 < r2 && n < COMM_LEN - 1 && comm[n]; n++)
         dst[n] = comm[n];
@@ -50,7 +54,7 @@ u64 tn_helper_get_prandom_u32(u64 r1, u64 r2, u64 r3, u64 r4, u64 r5, struct tn_
     u64 x = run->slot ? run->slot->rnd : 0;
 
     if (!x) {
-        x = __builtin_ia32_rdtsc() * 0x9e3779b97f4a7c15ull ^ (u64)run;
+        x = tn_clock_ns(CLOCK_MONOTONIC, run->proc) * 0x9e3779b97f4a7c15ull ^ (u64)run;
         x ^= x >> 31;
         x |= !x;
     }

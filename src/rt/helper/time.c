@@ -2,13 +2,27 @@
 /*
  * The clocks. Through the process's own vDSO where it has one (about 20 ns): plain C code of the kernel's
  * that uses general registers only and, with what it calls, less than 512 bytes of stack, which a trampoline
- * must have left. Otherwise through the system call. A clock that can be had in neither way reads 0.
+ * must have left. Otherwise, and where the instruction that the vDSO reads the time stamp counter by may fault
+ * (coarse clocks have none), through the system call. A clock that can be had in neither way reads 0.
  */
 #include <time.h>
 
+#include "rt/barrier.h"
 #include "rt/clock.h"
 #include "rt/helper/helpers.h"
 #include "rt/syscalls.h"
+
+static bool tscless(const struct tn_proc *proc)
+{
+    const struct tn_signals *s = (const struct tn_signals *)proc->signals;
+
+    return s && tn_load(&s->no_tsc);
+}
+
+static bool coarse(s32 clock)
+{
+    return clock == CLOCK_MONOTONIC_COARSE || clock == CLOCK_REALTIME_COARSE;
+}
 
 u64 tn_clock_ns(s32 clock, const struct tn_proc *proc)
 {
@@ -17,10 +31,10 @@ u64 tn_clock_ns(s32 clock, const struct tn_proc *proc)
     } ts = {0, 0};
     s64 r = -1;
 
-    if (proc && proc->vdso_clock_gettime)
+    if (proc && proc->vdso_clock_gettime && (!tscless(proc) || coarse(clock)))
         r = ((int (*)(s32, void *))proc->vdso_clock_gettime)(clock, &ts);
-    else if (tn_syscall_allowed(proc, TN_SYS_clock_gettime))
-        r = TN_SYSCALL(clock_gettime, clock, &ts, 0, 0, 0, 0);
+    else
+        r = TN_CALL(proc, clock_gettime, clock, &ts, 0, 0, 0, 0);
     return r ? 0 : (u64)ts.sec * 1000000000ull + (u64)ts.nsec;
 }
 

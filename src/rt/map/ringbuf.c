@@ -57,9 +57,8 @@ static void wake(const struct tn_map *map, const struct tn_proc *proc)
 {
     u32 *word = &ctl(map)->wake;
 
-    if (tn_load(word) == TN_RB_ARMED && tn_cas32(word, TN_RB_ARMED, 0) &&
-        tn_syscall_allowed(proc, TN_SYS_futex))
-        TN_SYSCALL(futex, word, 1 /* FUTEX_WAKE, shared */, INT32_MAX, 0, 0, 0);
+    if (tn_load(word) == TN_RB_ARMED && tn_cas32(word, TN_RB_ARMED, 0))
+        TN_CALL(proc, futex, word, 1 /* FUTEX_WAKE, shared */, INT32_MAX, 0, 0, 0);
 }
 
 /* The run remembers its rings, since what a record says of itself cannot be trusted. */

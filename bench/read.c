@@ -7,13 +7,11 @@
  */
 #include <errno.h>
 #include <linux/perf_event.h>
-#include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "agent/image.h"
 #include "bench/figure.h"
 #include "inproc.h"
 #include "rt/signals.h"
@@ -54,37 +52,6 @@ static double timed(u64 (*volatile fn)(u64, u64), double *ret_instructions)
     ns = (now() - begun) / EACH;
     *ret_instructions = (double)(instructions() - before) / EACH;
     return ns;
-}
-
-/* SIGSEGV and SIGBUS become ours, as the injector makes them. */
-static int take_signals(void)
-{
-    u8 stub[24] = {0x48, 0xb9, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0x25};
-    struct tn_sigaction act = {.flags = TN_SA_RESTORER | TN_SA_RESTART | TN_SA_SIGINFO, .mask = ~0ull};
-    u64 trap, back;
-    u8 *text = mmap(NULL, TN_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-    sigs = mmap(NULL, sizeof(*sigs), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (text == MAP_FAILED || sigs == MAP_FAILED || tn_agent_export("tn_agent_trap", &trap) < 0 ||
-        tn_agent_export("tn_agent_sigreturn", &back) < 0)
-        return -ENOMEM;
-    trap += in.agent;
-    memcpy(stub + 2, &sigs, 8);
-    memcpy(stub + 16, &trap, 8);
-    memcpy(text, stub, sizeof(stub));
-    mprotect(text, TN_PAGE, PROT_READ | PROT_EXEC);
-    *sigs = (struct tn_signals){.on = TN_SIGNALS_ON,
-                                .taken = TN_SIGNALS_LOADS,
-                                .proc = &in.near->proc,
-                                .entry = (u64)text,
-                                .restorer = in.agent + back};
-    in.near->proc.signals = (u64)sigs;
-    act.handler = sigs->entry;
-    act.restorer = sigs->restorer;
-    return syscall(SYS_rt_sigaction, SIGSEGV, &act, NULL, 8) ||
-                   syscall(SYS_rt_sigaction, SIGBUS, &act, NULL, 8)
-               ? -errno
-               : 0;
 }
 
 /* A program that reads `size` bytes at `at` into its map; size 0: that does all but read. */
@@ -176,7 +143,7 @@ int main(void)
         FUNCTIONS(X)
 #undef X
     }
-    r = r < 0 ? r : take_signals();
+    r = r < 0 ? r : inproc_take_faults(&in, &sigs);
     if (r) {
         fprintf(stderr, "%s: %s\n", err.reason, err.message);
         return 1;

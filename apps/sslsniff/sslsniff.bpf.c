@@ -98,6 +98,10 @@ static __always_inline int leave(unsigned int call, int result)
     } else if (result > 0) {
         total = (unsigned int)result;
     }
+    if (!total) {
+        u->tid = 0;
+        return 0;
+    }
     head.since = u->since;
     head.ssl = u->ssl;
     head.ns = bpf_ktime_get_ns() - u->since;

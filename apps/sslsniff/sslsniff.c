@@ -7,7 +7,6 @@
  * `tenon run -- sslsniff …` inside the processes. Of each call -s bytes are shown (8192, as bcc's tool does); what is left out
  * or lost is said.
  */
-#include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
 #include <signal.h>
@@ -125,18 +124,18 @@ static bool find_library(int pid, char path[static 512])
     return found;
 }
 
-/* Bytes as a person can read them: what is no text becomes a dot. */
+/* Bytes as a person can read them: what is no text becomes a dot. Without a table: so many at once as a vector holds. */
 static void put_text(const unsigned char *bytes, unsigned int len)
 {
-    static unsigned char line[PART];
-    static unsigned char as[256];
+    static unsigned char line[PART + 1];
 
-    if (!as['a'])
-        for (unsigned int i = 0; i < 256; i++)
-            as[i] = isprint((int)i) || i == '\n' || i == '\t' ? (unsigned char)i : '.';
-    for (unsigned int i = 0; i < len; i++)
-        line[i] = as[bytes[i]];
-    fwrite(line, 1, len, stdout);
+    for (unsigned int i = 0; i < len; i++) {
+        unsigned char c = bytes[i];
+
+        line[i] = (unsigned char)(c - ' ') <= '~' - ' ' || c == '\n' || c == '\t' ? c : '.';
+    }
+    line[len] = '\n';
+    fwrite(line, 1, len + 1, stdout);
 }
 
 static void put_hex(const unsigned char *bytes, unsigned int len)
@@ -174,7 +173,6 @@ static int show(void *ctx, void *data, size_t size)
                (double)(long long)(e->since - first) / 1e9, comm_of(e->pid), e->pid, e->total,
                (double)e->ns / 1e6);
     put_text(e->bytes, len);
-    putchar('\n');
     return 0;
 }
 

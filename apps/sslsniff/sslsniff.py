@@ -85,6 +85,14 @@ class Sniff:
             said.append(line.strip())
         raise RuntimeError("; ".join(said) or f"status {self.process.wait()}")
 
+    def cpu_ns(self):
+        """Processor time of the tool so far."""
+        total = 0
+        for task in os.listdir(f"/proc/{self.process.pid}/task"):
+            with open(f"/proc/{self.process.pid}/task/{task}/schedstat") as stat:
+                total += int(stat.read().split()[0])
+        return total
+
     def __exit__(self, *_):
         time.sleep(0.05)
         self.process.send_signal(signal.SIGINT)

@@ -19,6 +19,7 @@
 #include <fcntl.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 
 void (*tn_inject_step)(const char *step);
 
@@ -132,6 +133,36 @@ int tn_brain_write_again(struct tn_entry *c, u64 addr, const struct tn_region *r
     return 0;
 }
 
+/* A ring buffer is written from one end to the other, so each of its pages will be the host's soon: to read them here makes them
+   its now, with none of its threads held, and spares it a fault for each. A long one has its rest when it gets there. */
+static void make_present(const struct tn_entry *c)
+{
+    enum { MOST = 64u << 20, ATONCE = 512 };
+    struct iovec there[ATONCE];
+    u8 bytes[ATONCE];
+    struct iovec here = {bytes, sizeof(bytes)};
+
+    for (u32 i = 0; i < c->spec->prog.nmaps; i++) {
+        const struct tn_install_map *m = &c->spec->prog.maps[i];
+        u64 len = m->geo.value_off + TN_MIN((u64)m->geo.max_entries, (u64)MOST), at = 0;
+        bool fresh = false;
+
+        for (u32 k = 0; k < c->nreq && m->geo.type == BPF_MAP_TYPE_RINGBUF; k++)
+            if (c->req[k].kind == TN_REGION_MAP && c->req[k].id == m->id) {
+                fresh = true;
+                at = c->req[k].addr;
+            }
+        for (u64 end = at + len; fresh && at < end;) {
+            u32 n = 0;
+
+            for (; n < ATONCE && at < end; at += TN_PAGE)
+                there[n++] = (struct iovec){(void *)at, 1};
+            if (process_vm_readv(c->pid, &here, 1, there, n, 0) < 0)
+                break; /* it faults, then */
+        }
+    }
+}
+
 /* Maps what is missing: the only part for which a thread is borrowed. */
 static int map_all(struct tn_entry *c, bool *ret_fresh_proc, struct tn_proc *ret_proc)
 {
@@ -167,7 +198,10 @@ static int map_all(struct tn_entry *c, bool *ret_fresh_proc, struct tn_proc *ret
     tn_brain_step("return");
     int r2 = tn_brain_order(c, TN_ORDER_RETURN, 0, 0, 0, 0, NULL, 0, NULL, 0, NULL, 0);
 
-    return r < 0 ? r : r2;
+    r = r < 0 ? r : r2;
+    if (r == 0)
+        make_present(c);
+    return r;
 }
 
 /* ------------------------------------------------------------------------------ start-up */

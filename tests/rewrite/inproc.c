@@ -5,9 +5,12 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/rseq.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "agent/agent.h"
 #include "agent/image.h"
@@ -406,4 +409,36 @@ int inproc_hook(struct inproc *p, const char *symbol, void *fn, enum tn_place_ki
     if (!r && ret_hook)
         *ret_hook = first;
     return r;
+}
+
+int inproc_take_faults(struct inproc *p, struct tn_signals **ret_signals)
+{
+    u8 stub[24] = {0x48, 0xb9, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0x25};
+    struct tn_sigaction act = {.flags = TN_SA_RESTORER | TN_SA_RESTART | TN_SA_SIGINFO, .mask = ~0ull};
+    u64 trap, back;
+    u8 *text = memory(TN_PAGE, MAP_PRIVATE);
+    struct tn_signals *sigs = memory(sizeof(*sigs), MAP_PRIVATE);
+
+    if (!text || !sigs || tn_agent_export("tn_agent_trap", &trap) < 0 ||
+        tn_agent_export("tn_agent_sigreturn", &back) < 0)
+        return -ENOMEM;
+    trap += p->agent;
+    memcpy(stub + 2, &sigs, 8);
+    memcpy(stub + 16, &trap, 8);
+    memcpy(text, stub, sizeof(stub));
+    if (mprotect(text, TN_PAGE, PROT_READ | PROT_EXEC))
+        return -errno;
+    *sigs = (struct tn_signals){.on = TN_SIGNALS_ON,
+                                .taken = TN_SIGNALS_LOADS,
+                                .loads = 1,
+                                .proc = &p->near->proc,
+                                .entry = (u64)text,
+                                .restorer = p->agent + back};
+    p->near->proc.signals = (u64)sigs;
+    act.handler = sigs->entry;
+    act.restorer = sigs->restorer;
+    if (syscall(SYS_rt_sigaction, SIGSEGV, &act, NULL, 8) || syscall(SYS_rt_sigaction, SIGBUS, &act, NULL, 8))
+        return -errno;
+    *ret_signals = sigs;
+    return 0;
 }

@@ -18,6 +18,7 @@
 #include "rewrite/abi.h"
 #include "rewrite/module.h"
 #include "rewrite/trampoline.h"
+#include "rt/signals.h"
 
 #define I(code_, dst, src, off_, imm_)                                                                       \
     ((struct bpf_insn){                                                                                      \
@@ -107,6 +108,9 @@ struct inproc_how {
 int inproc_hook(struct inproc *p, const char *symbol, void *fn, enum tn_place_kind place,
                 const struct inproc_prog *prog, const struct inproc_how *how, u32 *ret_hook,
                 struct tn_error *err);
+
+/* SIGSEGV and SIGBUS become ours, as the injector makes them: reads are loads while ret_signals->loads is not 0. */
+int inproc_take_faults(struct inproc *p, struct tn_signals **ret_signals);
 
 /* Unpatches all functions and forgets all programs; maps stay. */
 void inproc_rewind(struct inproc *p);

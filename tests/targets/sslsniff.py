@@ -2,6 +2,7 @@
 """apps/sslsniff: what processes read and write through OpenSSL, byte by byte."""
 import os
 import random
+import re
 import signal
 import socket
 import ssl
@@ -67,6 +68,11 @@ class Tls:
         assert not failed, failed
 
 
+def faults(pid):
+    with open(f"/proc/{pid}/stat") as stat:
+        return int(stat.read().rpartition(")")[2].split()[7])
+
+
 def whole(said, streams, what):
     """Each message stands in one piece in one of the streams, and nothing else does."""
     streams = list(streams)
@@ -110,6 +116,22 @@ def _(room):
         same(sniff.sums["bytes"] + sniff.sums["cut"], sum(map(len, tls.asked + tls.answered)), "shown and left out")
         assert all(len(event["bytes"]) <= 200 for event in sniff.events)
         assert sniff.sums["cut"] > sniff.sums["bytes"]
+
+
+@test("the ring is the worker's before the first message: a page of it costs no fault", 60)
+def _(room):
+    with Tls(room, workers=1) as tls:
+        pid, = tls.nginx.workers()
+        with sslsniff.Sniff("tenon", [pid], kib=8192):
+            with open(f"/proc/{pid}/smaps") as maps:
+                parts = re.split(r"^(?=[0-9a-f]+-[0-9a-f]+ )", maps.read(), flags=re.M)
+            sizes = [tuple(int(re.search(rf"^{name}: +(\d+) kB", part, re.M)[1]) for name in ("Size", "Rss"))
+                     for part in parts if "/memfd:tenon-map" in part]
+            ring = max(sizes)
+            assert ring[0] > 2 * 8192 and 8192 <= ring[1] < 8192 + 64, sizes
+            before = faults(pid)
+            tls.many(2, threads=2)
+            assert faults(pid) - before < 500, faults(pid) - before # the ring has 2048 pages
 
 
 @test("a ring that is full while nobody reads: what is lost is counted, to the byte", 60)

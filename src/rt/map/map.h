@@ -81,6 +81,7 @@ struct tn_rb_ctl {
     u64 lock; /* 0 free, else owner as in tn_cpu_claim */
     u32 wake; /* futex: TN_RB_ARMED when the broker sleeps on it */
     u32 pad;
+    u64 seen; /* by whoever held the lock last: the consumer is there, or further */
 };
 #define TN_RB_ARMED 1u
 void *tn_ringbuf_reserve(const struct tn_map *map, u64 size, struct tn_run *run);

@@ -15,11 +15,13 @@
  *
  * Order in reserve: header, then the producer position: a header beyond it is nothing yet. Waking (Linux's
  * adaptive rule): when the consumer's position is this very record, it has seen everything before and may be
- * asleep.
+ * asleep. Who submits without waking neither looks at that position nor waits until what it wrote is to be seen.
  */
 #include "rt/map/type.h"
 
 #define RECORD_MAX (UINT32_MAX / 4)
+#define LINE       64u
+#define AHEAD      (16 * LINE)
 
 static u64 *consumer_pos(const struct tn_map *map)
 {
@@ -88,10 +90,22 @@ static const struct tn_map *ring_of(const void *sample, const struct tn_run *run
     return NULL;
 }
 
+/* May the ring be written up to `end`? Under the lock. The consumer's own word, which it writes for each record, is looked at
+   only where what was seen of it last is not enough. */
+static bool has_room(const struct tn_map *map, u64 end)
+{
+    u64 *seen = &ctl(map)->seen;
+
+    if (TN_LIKELY(end - tn_load(seen) < map->geo.max_entries))
+        return true;
+    tn_store(seen, tn_load_acquire(consumer_pos(map)));
+    return end - tn_load(seen) < map->geo.max_entries;
+}
+
 void *tn_ringbuf_reserve(const struct tn_map *map, u64 size, struct tn_run *run)
 {
     struct tn_who who = tn_who(run);
-    u64 len, cons, prod, *header;
+    u64 len, prod, *header;
 
     if (size > RECORD_MAX)
         return NULL;
@@ -99,9 +113,8 @@ void *tn_ringbuf_reserve(const struct tn_map *map, u64 size, struct tn_run *run)
     if (len > map->geo.max_entries || !remember(map, run) || tn_lock(&ctl(map)->lock, &who) < 0)
         return NULL;
 
-    cons = tn_load_acquire(consumer_pos(map));
     prod = tn_load(producer_pos(map));
-    if (prod + len - cons > map->geo.max_entries - 1) {
+    if (!has_room(map, prod + len)) {
         tn_unlock(&ctl(map)->lock);
         return NULL;
     }
@@ -110,6 +123,13 @@ void *tn_ringbuf_reserve(const struct tn_map *map, u64 size, struct tn_run *run)
     tn_store_release(producer_pos(map), prod + len);
     tn_unlock(&ctl(map)->lock);
     return header + 1;
+}
+
+/* The next record's memory is far away, as a ring is longer than caches are large: by the time it is written it shall be near. */
+static void fetch_ahead(const u8 *at)
+{
+    for (u32 i = 0; i < AHEAD; i += LINE)
+        __asm__ volatile("prefetchw %0" ::"m"(at[i]));
 }
 
 void tn_ringbuf_commit(void *sample, u64 wake_flags, bool discard, struct tn_run *run)
@@ -121,13 +141,17 @@ void tn_ringbuf_commit(void *sample, u64 wake_flags, bool discard, struct tn_run
     if (!map)
         return;
     new_len = tn_load(len) & ~(BPF_RINGBUF_BUSY_BIT | BPF_RINGBUF_DISCARD_BIT);
-    tn_xchg(len, new_len | (discard ? BPF_RINGBUF_DISCARD_BIT : 0));
+    new_len |= discard ? BPF_RINGBUF_DISCARD_BIT : 0;
+    fetch_ahead((u8 *)len + record_len(new_len));
+    if (wake_flags & BPF_RB_NO_WAKEUP && !(wake_flags & BPF_RB_FORCE_WAKEUP)) {
+        tn_store_release(len, new_len);
+        return;
+    }
+    tn_xchg(len, new_len);
 
     rec = (u64)len - (u64)map->base - TN_RB_DATA;
     cons = tn_load_acquire(consumer_pos(map)) & (map->geo.max_entries - 1);
-    if (wake_flags & BPF_RB_FORCE_WAKEUP)
-        wake(map, run->proc);
-    else if (cons == rec && !(wake_flags & BPF_RB_NO_WAKEUP))
+    if (wake_flags & BPF_RB_FORCE_WAKEUP || cons == rec)
         wake(map, run->proc);
 }
 

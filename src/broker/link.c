@@ -809,12 +809,14 @@ static int attach(struct tn_caller *caller, struct tn_prog *prog, struct tn_perf
 
 /* The contexts of Linux, word by word. A tracepoint's first eight bytes are the kernel's own. */
 static const struct tn_typed_args call_record[] = {
-    {8, {TN_FROM_NOTHING, TN_FROM_NR, 0, 1, 2, TN_FROM_R10, 4, 5}}, /* number; rdi, rsi, rdx, r10, r8, r9 */
-    {3, {TN_FROM_NOTHING, TN_FROM_NR, TN_FROM_RESULT}},
+    {.nwords = 8,
+     .from = {TN_FROM_NOTHING, TN_FROM_NR, 0, 1, 2, TN_FROM_R10, 4,
+              5}}, /* number; rdi, rsi, rdx, r10, r8, r9 */
+    {.nwords = 3, .from = {TN_FROM_NOTHING, TN_FROM_NR, TN_FROM_RESULT}},
 };
 static const struct tn_typed_args raw_record[] = {
-    {2, {TN_FROM_REGS, TN_FROM_NR}},
-    {2, {TN_FROM_REGS, TN_FROM_RESULT}},
+    {.nwords = 2, .from = {TN_FROM_REGS, TN_FROM_NR}},
+    {.nwords = 2, .from = {TN_FROM_REGS, TN_FROM_RESULT}},
 };
 
 /* Which processes are meant: the event's own; those the tool was told; its host's. */

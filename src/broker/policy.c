@@ -400,6 +400,7 @@ int tn_policy_begin(struct tn_caller *caller, struct tn_prog *prog, struct tn_po
         .is_promised = ask_promised,
         .may_offer = prog->host ? ask_offer : NULL,
         .host_stores = prog->host != NULL,
+        .context_stores = true,
         .entry_valid = granted->known ? tn_eim_entry_valid(p->bound, prog->attach_btf_id) : 0,
     };
     return 0;
@@ -536,6 +537,8 @@ static int hold_end(struct tn_caller *caller, struct tn_prog *prog, const struct
         name_place(host, place, i, function, &id);
         if (*function)
             r = tn_eim_admits_answers(c, &prog->granted->uses, function, &caller->why);
+        if (!r)
+            r = tn_eim_admits_registers(c, &prog->granted->uses, function, exit, &caller->why);
     }
     if (!r)
         r = check_whole(c, prog, &caller->why);

@@ -94,9 +94,10 @@ static int ask_buffer(const struct tn_class *c, const struct tn_access *a, struc
     return code;
 }
 
-static int ask_argument(const struct tn_asker *q, u32 k, struct tn_error *err)
+static int ask_argument(const struct tn_asker *q, const struct tn_access *a, struct tn_error *err)
 {
     const struct tn_bfunc *f = q->c->func;
+    u32 k = a->entry ? tn_param_at(q->c->bound->btf, a->entry, a->offset / 8) : a->offset / 8;
     const struct tn_vtype *t;
     char need[128];
 
@@ -113,6 +114,40 @@ static int ask_argument(const struct tn_asker *q, u32 k, struct tn_error *err)
     return deny_one(q->c, err, "read of an argument", need);
 }
 
+/* A store to a word of a typed context: of the result, or of an argument, of which every entry that stands for the function
+   says something. */
+static int ask_change(const struct tn_asker *q, const struct tn_access *a, struct tn_error *err)
+{
+    const struct tn_class *c = q->c;
+    const struct tn_btf *btf = c->bound->btf;
+    const struct btf_type *f = tn_btf_type(btf, a->entry), *proto = f ? tn_btf_type(btf, f->type) : NULL;
+    u32 k = tn_param_at(btf, a->entry, a->offset / 8);
+    struct tn_vtype t;
+    const char *name;
+    char need[128];
+    int code = 0;
+
+    if (!proto || !a->value)
+        return deny_one(c, err, "write of an argument", "write(arguments)");
+    if (k >= tn_btf_vlen(proto)) {
+        struct tn_call_answer answer = {
+            .value = a->value[0], .low = a->value[1], .btf_id = a->entry, .insn = a->insn};
+
+        return c->replace ? tn_ask_answer(q, &answer, err)
+                          : deny_one(c, err, "change of a result", "replace");
+    }
+    t = tn_vtype_of(btf, tn_btf_params(proto)[k].type);
+    name = c->func && c->func->typed && k < c->func->n ? c->func->param[k].name : "";
+    snprintf(need, sizeof(need), "write(%.100s)",
+             *name && !(t.pointers == 1 && tn_is_composite(btf, t.id)) ? name : "arguments");
+    if (!c->args[TN_WRITE] && !(k < 64 && c->arg_writes >> k & 1))
+        return deny_one(c, err, "write of an argument", need);
+    for (u32 e = 0; e < c->bound->host->nentries && !code; e++)
+        if (c->bound->entry[e].btf_id == a->entry)
+            code = tn_cons_argument(btf, &c->bound->entry[e], k, a->value, c->process[TN_WRITE], err);
+    return code;
+}
+
 int tn_ask_access(const struct tn_asker *q, const struct tn_access *a, struct tn_error *err)
 {
     const struct tn_class *c = q->c;
@@ -125,13 +160,15 @@ int tn_ask_access(const struct tn_asker *q, const struct tn_access *a, struct tn
                         write ? "write to an address of the process" : "read of an address of the process",
                         write ? "write(process)" : "read(process)");
     }
+    if (!a->btf_id && write && q->typed)
+        return ask_change(q, a, err);
     if (!a->btf_id) {
         if (c->args[write])
             return 0;
         if (write || !q->typed)
             return deny_one(c, err, write ? "write of an argument" : "read of an argument",
                             write ? "write(arguments)" : "read(arguments)");
-        return ask_argument(q, a->offset / 8, err);
+        return ask_argument(q, a, err);
     }
     if (a->buffer)
         return ask_buffer(c, a, err);
@@ -274,6 +311,44 @@ int tn_ask_answer_of(const struct tn_bound *b, const char *function, const struc
     return tn_cons_answer(&types, a, err);
 }
 
+/* One register an argument, where all before it are of that kind. */
+static bool in_registers(const struct tn_bfunc *f, u32 k)
+{
+    bool so = f->typed;
+
+    for (u32 n = 0; so && n < f->n && n <= k; n++)
+        so = f->param[n].type.pointers ||
+             (f->param[n].type.number && !f->param[n].type.real && f->param[n].type.size <= 8);
+    return so;
+}
+
+int tn_ask_register_of(const struct tn_class *c, const char *function, u32 k, const struct tn_call_arg *value,
+                       struct tn_error *err)
+{
+    const struct tn_bound *b = c->bound;
+    int code = 0;
+
+    for (u32 e = 0; e < b->host->nentries && !code; e++) {
+        const struct tn_bfunc *f = &b->entry[e];
+        bool any = false;
+
+        if (strcmp(f->function, function) != 0)
+            continue;
+        for (u32 n = 0; n < TN_MAX(f->n, 1u); n++)
+            any |= tn_cons_of_argument(f, n);
+        if (!any || (in_registers(f, k) && k >= f->n))
+            continue;
+        if (!in_registers(f, k))
+            code = tn_fail(err, -EACCES, "precondition",
+                           "which argument of %.64s this register has is not told, and its specification "
+                           "says what holds of some",
+                           function);
+        else if (tn_cons_of_argument(f, k))
+            code = tn_cons_argument(b->btf, f, k, value, true, err);
+    }
+    return code;
+}
+
 int tn_ask_answer(const struct tn_asker *q, const struct tn_call_answer *a, struct tn_error *err)
 {
     const struct tn_class *c = q->c;
@@ -358,6 +433,7 @@ void tn_eim_authority(const struct tn_class *c, bool typed, struct tn_asker *ask
                                  .is_promised = is_promised,
                                  .may_offer = may_offer};
     ret->host_stores = true;
+    ret->context_stores = true;
     if (typed && c->func)
         ret->entry_valid = c->func->valid;
     ret->limits.max_path_insns = c->max_insns == TN_NO_LIMIT ? 0 : c->max_insns;

@@ -13,6 +13,9 @@ int tn_ask_answer(const struct tn_asker *q, const struct tn_call_answer *a, stru
 int tn_ask_answer_of(const struct tn_bound *b, const char *function, const struct tn_call_answer *a,
                      struct tn_error *err);
 
+/* What a probe stores to the register of argument `k` (or one that is none), as that function is entered, whatever class. */
+int tn_ask_register_of(const struct tn_class *c, const char *function, u32 k, const struct tn_call_arg *value,
+                       struct tn_error *err);
 int tn_ask_offer(const struct tn_bound *b, u32 btf_id, struct tn_host_function *ret);
 
 /* words.c: the capabilities that together are the bytes of an access to an object that has a type, or is a

@@ -121,6 +121,7 @@ struct tn_class {
     u64 helpers[TN_HELPER_WORDS];
     u64 kfunc_groups;
     u64 arg_values;             /* numbers of arguments that may be looked at; n: rtn */
+    u64 arg_writes;             /* … and whose own value may be changed */
     struct tn_grant *grant[2];  /* by operation; sorted by (type, off), disjoint, not touching */
     struct tn_grant *single[2]; /* the same before they were joined */
     u32 ngrants[2], nsingles[2];
@@ -145,6 +146,8 @@ bool tn_can_be_passed(const struct tn_btf *btf, u32 id);
 bool tn_vtype_same(const struct tn_vtype *a, const struct tn_vtype *b);
 const char *tn_vtype_text(const struct tn_btf *btf, const struct tn_vtype *t, char buf[96]);
 bool tn_is_composite(const struct tn_btf *btf, u32 id);
+/* The argument of a FUNC that has word `word` of its typed context; as many as there are: its result. */
+u32 tn_param_at(const struct tn_btf *btf, u32 func, u32 word);
 /* Types, variables and functions by name, for whoever misspelt one. kind 0: any of typedef, struct, union. */
 void tn_offer_names(const struct tn_btf *btf, u32 kind, struct tn_nearest *near);
 
@@ -178,6 +181,12 @@ bool tn_cons_is_post(const struct tn_cons *c);
 /* May this be answered in the function's place? 0, or −EACCES with `err` filled (postcondition). */
 #define TN_ANSWER_ARGS 16u
 int tn_cons_answer(const struct tn_bfunc *f, const struct tn_call_answer *answer, struct tn_error *err);
+/* May that be passed as argument `k`, in the place of what the caller passed? `value`: the whole, and its low half; NULL:
+   nothing is known of it. `address`: any address may be. 0, or −EACCES with `err` filled (precondition). */
+int tn_cons_argument(const struct tn_btf *btf, const struct tn_bfunc *f, u32 k,
+                     const struct tn_call_arg *value, bool address, struct tn_error *err);
+/* Something has to hold of the argument when the function is entered. */
+bool tn_cons_of_argument(const struct tn_bfunc *f, u32 k);
 int tn_bfunc_facts(const struct tn_scope *s, struct tn_bfunc *f);
 
 /* entry.c: may a function be called that is not to be called while it runs? 0, or −EACCES with `err`. */

@@ -54,9 +54,14 @@ static int add_path(const struct tn_scope *s, struct tn_class *c, const struct t
     struct tn_reach r;
     int err = tn_path_resolve(s, cap->path, &r);
 
-    if (!err && cap->kind == TN_CAP_WRITE && r.arg_named && !r.nends)
-        return tn_eim_fail(s->err, &cap->at, -EINVAL, "spec_path",
-                           "an argument's own value is not written: the host's function would not see it");
+    if (!err && cap->kind == TN_CAP_WRITE && r.arg_named && !r.nends) {
+        if (r.arg == (s32)s->func->n)
+            return tn_eim_fail(
+                s->err, &cap->at, -EINVAL, "spec_path",
+                "a result is changed by who may \"replace\" it, and has no capability of its own");
+        c->arg_writes |= r.arg < 64 ? 1ull << r.arg : 0;
+        return 0;
+    }
     return err ? err : add_reach(s->bag, c, cap->kind == TN_CAP_WRITE, &r, number);
 }
 

@@ -362,6 +362,92 @@ int tn_cons_answer(const struct tn_bfunc *f, const struct tn_call_answer *answer
     return answer->by_result ? result_fits(f, answer, err) : answer_fits(f, &answer->value, err);
 }
 
+/* -------------------------------------------------------------------------- what is passed instead */
+
+static bool is_about(const struct tn_operand *o, const char *name)
+{
+    return o->path && *name && !strcmp(o->path->root, name);
+}
+
+static bool mentions(const struct tn_cons *c, const char *name)
+{
+    if (c->kind == TN_CONS_REL)
+        return is_about(&c->l, name) || is_about(&c->r, name);
+    if (c->kind == TN_CONS_FACT)
+        return is_about(&c->arg[0], name) || is_about(&c->arg[1], name);
+    return (c->a && mentions(c->a, name)) || (c->b && mentions(c->b, name));
+}
+
+bool tn_cons_of_argument(const struct tn_bfunc *f, u32 k)
+{
+    for (u32 n = 0; n < f->nconstraints; n++)
+        if (!tn_cons_is_post(f->constraint[n]) && (!f->typed || mentions(f->constraint[n], f->param[k].name)))
+            return true;
+    return false;
+}
+
+/* As the function sees it: the low half of a number, where it takes no more. */
+static bool number_fits(const struct tn_vtype *t, struct tn_call_arg *a, const struct tn_call_arg *low)
+{
+    u32 bits = t->size ? t->size * 8u : 64;
+    bool fits = bits >= 64;
+
+    for (u32 half = 0; half < 2 && !fits; half++) {
+        fits = t->is_signed ? a->min >= -(1ll << (bits - 1)) && a->max <= (1ll << (bits - 1)) - 1
+                            : a->umax <= (1ull << bits) - 1;
+        if (!fits && !half)
+            *a = *low;
+    }
+    return fits;
+}
+
+int tn_cons_argument(const struct tn_btf *btf, const struct tn_bfunc *f, u32 k,
+                     const struct tn_call_arg *value, bool address, struct tn_error *err)
+{
+    const struct tn_call_arg anything = {
+        .number = true, .min = INT64_MIN, .max = INT64_MAX, .umax = UINT64_MAX};
+    const struct tn_call_arg half = {.number = true, .min = INT32_MIN, .max = INT32_MAX, .umax = UINT32_MAX};
+    struct tn_call_arg args[TN_ANSWER_ARGS], low = value ? value[1] : half;
+    const struct tn_vtype *t = k < f->n ? &f->param[k].type : NULL;
+    const char *is = NULL;
+
+    if (!f->typed || !t || f->n > TN_ANSWER_ARGS)
+        return tn_fail(
+            err, -EACCES, "precondition",
+            "argument %u of %.64s is not known to its specification: nothing is passed in its place", k + 1,
+            f->function);
+    for (u32 n = 0; n < f->n; n++)
+        args[n] = anything;
+    args[k] = value ? value[0] : anything;
+    if (t->pointers) {
+        bool null = args[k].number && !args[k].umin && !args[k].umax,
+             typed = t->pointers == 1 && tn_is_composite(btf, t->id);
+
+        if (null && !(k < 8 && f->host.nullable >> k & 1))
+            is = "a pointer, and NULL only where the specification says nullable()";
+        else if (!null && typed &&
+                 (args[k].number || !args[k].trusted || args[k].maybe_null || args[k].btf_id != t->id))
+            is = "a pointer, and takes none but those of its own type that came from the host as they are";
+        else if (!null && !typed && !address)
+            is = "an address, which is passed by who may write(process)";
+    } else if (t->number && !number_fits(t, &args[k], &low)) {
+        is = "a number, which what is passed is not known to fit: bound it first";
+    }
+    if (is)
+        return tn_fail(err, -EACCES, "precondition", "argument %u (%.64s) of %.64s is %s", k + 1,
+                       f->param[k].name, f->function, is);
+    for (u32 n = 0; n < f->nconstraints; n++) {
+        const struct tn_cons *c = f->constraint[n];
+
+        if (!tn_cons_is_post(c) && mentions(c, f->param[k].name) && tn_cons_holds(f, c, args, f->n) != 1)
+            return tn_fail(
+                err, -EACCES, "precondition",
+                "what is passed as %.64s of %.64s is not known to be what holds there: %.200s (%.100s:%u:%u)",
+                f->param[k].name, f->function, c->text, c->at.file, c->at.line, c->at.column);
+    }
+    return 0;
+}
+
 /* ------------------------------------------------------------------------------------------- reading them */
 
 static int known(const struct tn_scope *s, const struct tn_bfunc *f, const struct tn_operand *o)

@@ -173,7 +173,9 @@ struct tn_eim_use {
     struct tn_access access; /* without its path */
     u32 helper_id, btf_id;   /* call */
     u32 insn;
-    struct tn_call_arg args[5]; /* call of a function, answer: what held of them on a path, or on several */
+    struct tn_call_arg
+        args[5]; /* call of a function, answer, store to the context (value and low half): what held of
+                                   them on a path, or on several */
     u32 nargs;
 };
 struct tn_eim_uses {
@@ -194,6 +196,9 @@ int tn_eim_admits(const struct tn_class *c, bool typed, const struct tn_eim_use 
 /* What it answers, in the place of that function: may it stand there? 0, or −EACCES (postcondition). */
 int tn_eim_admits_answers(const struct tn_class *c, const struct tn_eim_uses *uses, const char *function,
                           struct tn_error *err);
+/* What a probe stores to registers as that function is entered, or left: the same, and for the latter `replace`. */
+int tn_eim_admits_registers(const struct tn_class *c, const struct tn_eim_uses *uses, const char *function,
+                            bool exit, struct tn_error *err);
 /* The use in a few words: "read(r->uri.len)", "call of bpf_ktime_get_ns". */
 void tn_eim_use_text(const struct tn_class *c, const struct tn_eim_use *use, char *buf, size_t cap);
 

@@ -64,12 +64,22 @@ static int add_words(struct infer *i, const struct tn_access *a)
 static int add_argument(struct infer *i, const struct tn_access *a)
 {
     const struct tn_bfunc *f = i->func;
-    u32 k = a->offset / 8;
+    u32 k = a->entry ? tn_param_at(i->uses->bound->btf, a->entry, a->offset / 8) : a->offset / 8;
     const struct tn_vtype *t = f && f->typed && k <= f->n ? (k < f->n ? &f->param[k].type : &f->ret) : NULL;
+    bool handle = t && t->pointers == 1 && tn_is_composite(i->uses->bound->btf, t->id);
+    int err;
 
+    if (i->typed && a->kind == TN_ACCESS_WRITE && t && k == f->n)
+        return add_word(i, "replace");
+    if (i->typed && a->kind == TN_ACCESS_WRITE && t) {
+        err = !handle && *f->param[k].name ? add_word(i, tn_bag_printf(i->bag, "write(%s)", f->param[k].name))
+                                           : add_word(i, "write(arguments)");
+        return err || handle || !t->pointers ? err
+                                             : add_word(i, "write(process)"); /* left out where it is NULL */
+    }
     if (!i->typed || a->kind == TN_ACCESS_WRITE || !t)
         return add_word(i, a->kind == TN_ACCESS_WRITE ? "write(arguments)" : "read(arguments)");
-    if (t->pointers == 1 && tn_is_composite(i->uses->bound->btf, t->id))
+    if (handle)
         return 0;
     if (k < f->n && !*f->param[k].name)
         return add_word(i, "read(arguments)");
@@ -514,6 +524,9 @@ static int diff_state(struct diff *d)
             !o->args[TN_READ])
             err =
                 line(d, tn_bag_printf(&d->bag, "read(%s)", k < n->func->n ? n->func->param[k].name : "rtn"));
+        if (!err && n->arg_writes >> k & 1 && !(o->func == n->func && o->arg_writes >> k & 1) &&
+            !o->args[TN_WRITE])
+            err = line(d, tn_bag_printf(&d->bag, "write(%s)", n->func->param[k].name));
     }
     return err;
 }

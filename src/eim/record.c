@@ -7,6 +7,7 @@
 #include <errno.h>
 
 #include "eim/ask.h"
+#include "rt/layout.h"
 
 #define WAYS 8u
 
@@ -131,6 +132,12 @@ static int record_access(void *self, const struct tn_access *access, struct tn_e
     struct tn_eim_use u = {.access = *access, .insn = access->insn};
 
     u.access.path = NULL;
+    u.access.value = NULL;
+    if (access->value) {
+        u.args[0] = access->value[0];
+        u.args[1] = access->value[1];
+        u.nargs = 2;
+    }
     note(self, &u);
     return 0;
 }
@@ -185,6 +192,7 @@ void tn_eim_recording(struct tn_eim_uses *uses, const char *entry, struct tn_aut
     *ret = tn_authority_all;
     ret->self = uses;
     ret->host_stores = true;
+    ret->context_stores = true;
     if (e)
         ret->entry_valid = uses->bound->entry[e - uses->bound->host->entry].valid;
     ret->may_access = record_access;
@@ -219,6 +227,47 @@ int tn_eim_admits_answers(const struct tn_class *c, const struct tn_eim_uses *us
     return code;
 }
 
+/* Of one word of struct tn_pt_regs. */
+static int admits_register(const struct tn_class *c, const struct tn_eim_use *u, const char *function,
+                           bool exit, struct tn_error *err)
+{
+    static const u16 args[] = {offsetof(struct tn_pt_regs, di), offsetof(struct tn_pt_regs, si),
+                               offsetof(struct tn_pt_regs, dx), offsetof(struct tn_pt_regs, cx),
+                               offsetof(struct tn_pt_regs, r8), offsetof(struct tn_pt_regs, r9)};
+    const struct tn_call_arg any = {.number = true, .min = INT64_MIN, .max = INT64_MAX, .umax = UINT64_MAX};
+    const struct tn_call_arg *value = u->nargs == 2 ? u->args : NULL;
+    struct tn_call_answer answer = {
+        .value = value ? value[0] : any, .low = value ? value[1] : any, .insn = u->insn};
+    u32 off = u->access.offset & ~7u;
+    int code;
+
+    if (exit) {
+        code = tn_eim_replaces(c, err);
+        return code || off != offsetof(struct tn_pt_regs, ax)
+                   ? code
+                   : tn_ask_answer_of(c->bound, function, &answer, err);
+    }
+    for (u32 k = 0; k < TN_ARRAY_SIZE(args); k++)
+        if (args[k] == off)
+            return tn_ask_register_of(c, function, k, value, err);
+    return 0;
+}
+
+int tn_eim_admits_registers(const struct tn_class *c, const struct tn_eim_uses *uses, const char *function,
+                            bool exit, struct tn_error *err)
+{
+    int code = 0;
+
+    for (u32 k = 0; k < uses->n && !code; k++) {
+        const struct tn_eim_use *u = &uses->row[k];
+
+        if (!u->call && !u->answer && !u->access.btf_id && !u->access.process && !u->access.entry &&
+            u->access.kind == TN_ACCESS_WRITE)
+            code = admits_register(c, u, function, exit, err);
+    }
+    return code;
+}
+
 int tn_eim_admits(const struct tn_class *c, bool typed, const struct tn_eim_use *u, struct tn_error *err)
 {
     struct tn_asker q = {.c = c, .typed = typed};
@@ -232,5 +281,6 @@ int tn_eim_admits(const struct tn_class *c, bool typed, const struct tn_eim_use 
         return tn_ask_answer(&q, &answer, err);
     }
     access.path = "";
+    access.value = u->nargs == 2 && !u->call ? u->args : NULL;
     return u->call ? tn_ask_call(&q, &call, &facts, err) : tn_ask_access(&q, &access, err);
 }

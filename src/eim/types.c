@@ -44,6 +44,22 @@ struct tn_vtype tn_vtype_of(const struct tn_btf *btf, u32 id)
     return v;
 }
 
+u32 tn_param_at(const struct tn_btf *btf, u32 func, u32 word)
+{
+    const struct btf_type *f = tn_btf_type(btf, func), *proto = f ? tn_btf_type(btf, f->type) : NULL;
+    u32 n = proto ? tn_btf_vlen(proto) : 0, k;
+    s64 end = 0;
+
+    for (k = 0; k < n; k++) {
+        s64 size = tn_btf_size(btf, tn_btf_params(proto)[k].type);
+
+        end += size > 0 ? (size + 7) / 8 : 0;
+        if (word < end)
+            break;
+    }
+    return k;
+}
+
 /* Numbers that every C host has and whose typedefs its own types may lack. N(name, bytes, signed) */
 // clang-format off
 #define NUMBERS(N)                                                                                           \

@@ -399,6 +399,7 @@ done:
     free(c.plans);
     free(c.before);
     free(c.no_puns);
+    free(c.kept);
     for (u32 i = 0; r == 0 && i < c.nwishes; i++)
         res->places += c.wish[i].hook && !c.wish[i].loads;
     tn_plan_clear_wishes(&c);

@@ -56,6 +56,7 @@ struct tn_entry {
     } * wish;
     u32 nwishes;
     bool *no_puns; /* of each place, owned: there was no room for a punned jump, a breakpoint instead */
+    bool *kept;    /* of each place, owned: the program changes a register that is not to be changed there */
     bool again;    /* … which was found just now: to be planned again */
     /* Returns from handlers, which lie in no function that is known: 0 where there is none. */
     struct tn_patch restorer[TN_RESTORERS_MAX];

@@ -443,6 +443,8 @@ static int wish_place(struct tn_entry *c, u32 i)
     if (!v || v->ino != c->spec->ino || place->offset - v->offset != at - v->start)
         return tn_fail(c->err, -ENOENT, "not_mapped", "%s (offset 0x%llx) is not mapped in process %d",
                        c->spec->path, (unsigned long long)place->offset, c->pid);
+    if (c->kept[i])
+        return tn_refuse(c->err, -ENOTSUP, TN_REFUSE_REGISTER_KEPT, c->plans[i]->addr, NULL);
     if (c->plans[i]->refused || (c->before && c->before[i]->refused))
         return tn_fail(c->err, -ENOTSUP, (c->plans[i]->refused ? c->plans[i] : c->before[i])->tactic,
                        "the function cannot be hooked");
@@ -504,6 +506,36 @@ void tn_plan_leave_place(struct tn_entry *c, const char *reason)
     tn_tell_left(c, c->spec->path, &c->left);
 }
 
+/* May the program change what it stores to in its context? A register has to be one that callers take for lost. */
+static int check_changes(struct tn_entry *c, struct tn_source *s, u32 place)
+{
+    static const char *const names[] = {"rax", "rcx", "rdx", "", "", "", "rsi", "rdi", "r8", "r9"};
+    const struct tn_attach_spec *spec = c->spec;
+    const struct tn_planned *plan = c->plans[place];
+    u16 regs = tn_tramp_changes(spec->prog.facts, spec->typed ? &spec->args : NULL,
+                                spec->exit ? TN_PLACE_EXIT : TN_PLACE_ENTRY);
+    u16 clobbers = 0;
+    int r = 0;
+
+    if (!spec->prog.facts->ctx_written[0] || plan->refused)
+        return 0;
+    if (!spec->exit && !plan->entry)
+        return tn_refuse(c->err, -ENOTSUP, TN_REFUSE_CTX_WRITTEN, plan->addr, NULL);
+    if (regs && !s->m)
+        r = tn_module_open(s->fd, &s->m, c->err);
+    if (regs && r == 0)
+        r = tn_func_clobbers(tn_module_code(s->m, plan->addr), plan->addr, regs, &clobbers);
+    for (u32 k = 0; k < TN_ARRAY_SIZE(names) && r == 0; k++)
+        if (regs & ~clobbers & 1u << k)
+            r = tn_refuse(c->err, -ENOTSUP, TN_REFUSE_REGISTER_KEPT, plan->addr, names[k]);
+    c->kept[place] = r == -ENOTSUP && spec->some && spec->nothers;
+    if (c->kept[place]) { /* it alone is left out */
+        *c->err = (struct tn_error){};
+        r = 0;
+    }
+    return r;
+}
+
 static int plan_all(struct tn_entry *c, struct tn_source *s)
 {
     const struct tn_attach_spec *spec = c->spec;
@@ -515,15 +547,19 @@ static int plan_all(struct tn_entry *c, struct tn_source *s)
     free(c->before);
     if (!c->no_puns)
         c->no_puns = calloc(spec->nothers + 1, sizeof(*c->no_puns));
+    if (!c->kept)
+        c->kept = calloc(spec->nothers + 1, sizeof(*c->kept));
     c->plans = calloc(spec->nothers + 1, sizeof(*c->plans));
     c->before = keeps ? calloc(spec->nothers + 1, sizeof(*c->before)) : NULL;
-    if (!c->no_puns || !c->plans || (keeps && !c->before))
+    if (!c->no_puns || !c->kept || !c->plans || (keeps && !c->before))
         return -ENOMEM;
     for (u32 i = 0; i <= spec->nothers && r == 0; i++) {
         s->no_puns = c->no_puns[i];
         r = tn_plan_file(c, s, tn_spec_place(spec, i)->offset, kind, many, &c->plans[i]);
         if (r == 0 && keeps)
             r = plan_before(c, s, i, many);
+        if (r == 0)
+            r = check_changes(c, s, i);
         if (r == 0)
             c->plan = c->plans[0];
         else if (many && c->err->reason[0])

@@ -73,6 +73,25 @@ static bool is_aggregate(const struct tn_btf *btf, u32 type)
     return kind == BTF_KIND_STRUCT || kind == BTF_KIND_UNION;
 }
 
+/* As of tn_typed_args.narrow. */
+static s8 narrow(const struct tn_btf *btf, u32 id)
+{
+    u32 type = tn_btf_resolve(btf, id);
+    const struct btf_type *t = tn_btf_type(btf, type);
+    s64 size = tn_btf_size(btf, type);
+    bool is_signed;
+
+    if (size != 1 && size != 2)
+        return 0;
+    if (tn_btf_kind(t) == BTF_KIND_INT)
+        is_signed = BTF_INT_ENCODING(tn_btf_int_data(t)) & BTF_INT_SIGNED;
+    else if (tn_btf_kind(t) == BTF_KIND_ENUM)
+        is_signed = BTF_INFO_KFLAG(t->info);
+    else
+        return 0;
+    return (s8)(is_signed ? -size : size);
+}
+
 int tn_abi_words(const struct tn_btf *btf, u32 func, bool result, struct tn_typed_args *ret_args,
                  struct tn_error *err)
 {
@@ -111,14 +130,17 @@ int tn_abi_words(const struct tn_btf *btf, u32 func, bool result, struct tn_type
         if ((c == MEMORY || reg + words > REGISTERS) && size == 16 &&
             !is_aggregate(btf, tn_btf_resolve(btf, p->type)))
             stack += stack & 1;
+        args.narrow[args.nwords] = narrow(btf, p->type);
         for (u32 w = 0; w < words; w++)
             if (c == INTEGER && reg + words - w <= REGISTERS)
                 args.from[args.nwords++] = (u8)reg++;
             else
                 args.from[args.nwords++] = (u8)(TN_FROM_STACK + stack++);
     }
-    if (result)
+    if (result) {
+        args.narrow[args.nwords] = narrow(btf, ret);
         args.from[args.nwords++] = TN_FROM_RESULT;
+    }
     *ret_args = args;
     return 0;
 }

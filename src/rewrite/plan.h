@@ -122,6 +122,10 @@ static inline u32 tn_patch_span(const struct tn_patch *p)
 /* Would one change a byte that the other changes, or that a punned jump of it ends with? */
 bool tn_patch_meets(const struct tn_patch *p, u64 p_bias, const struct tn_patch *q, u64 q_bias);
 
+/* Of the registers that a caller has to save, those that the function at `addr` changes for whoever was compiled with it in
+   sight, a bit each: none too many (clobbers.c). Looked for until all of `wanted` are found. −ENOMEM. */
+int tn_func_clobbers(const struct tn_code_view *code, u64 addr, u16 wanted, u16 *ret_regs);
+
 /* Many places of this code will be planned: what takes a look at all of it is found now. −ENOMEM. */
 int tn_plan_many(const struct tn_code_view *code);
 

@@ -40,7 +40,8 @@
     X(CANCEL_RANGE,           "cancellation_range",     "the C library cancels threads by where exactly they are around this call; its exit can be hooked") \
     X(SHARED_WINDOW,          "shared_window",          "the patch would overlap another one that is in place; detach that one first") \
     X(FOREIGN_BYTES,          "foreign_bytes",          "the bytes in memory are neither the file's nor ours: a debugger's breakpoint or a kernel uprobe, perhaps; remove it first") \
-    X(CTX_WRITTEN,            "ctx_written",            "the program writes to its context, which a probe may only read") \
+    X(CTX_WRITTEN,            "ctx_written",            "the program stores to its context what nobody takes up there: arguments (rdi, rsi, rdx, rcx, r8, r9) are changed where a C function is entered, results (rax, rdx) where it returns") \
+    X(REGISTER_KEPT,          "register_kept",          "the program changes a register that the function leaves as it is, and callers that were compiled with the function in sight go on with what they have there") \
     X(TYPED_PLACE,            "typed_place",            "a program that knows its function by type needs its first instruction, and no function is known to begin there") \
     X(ENTRY_MEETS_EXIT,       "entry_meets_exit",       "the function is too short for a patch at its entry and one at its way out, both of which a program needs that reads arguments at the exit; read them in a program at the entry") \
     X(REPLACE_PLACE,          "replace_place",          "an answer can be given in a function's place where it is entered or left, not in its middle") \

@@ -35,6 +35,10 @@
  * Where the host's stack is not to be touched (Go), all of this runs on one of ours, whose head stands where the prelude
  * would (switch.h).
  *
+ * What a program stores to its context becomes the host's: words of struct tn_pt_regs are in the frame, from which registers
+ * are restored anyway; typed words are put there, or to their place on the stack, behind the program (`change`). A program
+ * that stores nothing pays nothing for that.
+ *
  * A closed gate costs a compare and two jumps where there is no prelude.
  */
 #include "rewrite/trampoline.h"
@@ -135,9 +139,16 @@ static bool near(const struct tn_tramp_in *in, u64 target, u64 size)
 }
 
 /* A word of the context, whatever its layout. */
+static bool writes_word(const struct tramp *t, u32 word)
+{
+    return t->in->facts->ctx_written[0] >> word & 1;
+}
+
+/* One that is stored to has to be there as well, since it is on some ways only. */
 static bool reads_word(const struct tramp *t, u32 word)
 {
-    return t->ctx && (t->in->facts->ctx_escapes || (t->in->facts->ctx_read[0] >> word & 1));
+    return t->ctx &&
+           (t->in->facts->ctx_escapes || (t->in->facts->ctx_read[0] >> word & 1) || writes_word(t, word));
 }
 
 /* A field of struct tn_pt_regs: those that are read of the context; all of them where it only leads there. */
@@ -168,12 +179,73 @@ static bool inlined(const struct tramp *t)
     return !in->facts->percpu || (in->claims && in->ncpu && in->rseq_cpu_off && in->owner_pid);
 }
 
+/* Where arguments are passed: their registers, and what a full frame keeps them in. */
+static const struct saved argument[TN_FROM_STACK] = {
+    {TN_RDI, offsetof(struct tn_pt_regs, di)}, {TN_RSI, offsetof(struct tn_pt_regs, si)},
+    {TN_RDX, offsetof(struct tn_pt_regs, dx)}, {TN_RCX, offsetof(struct tn_pt_regs, cx)},
+    {TN_R8, offsetof(struct tn_pt_regs, r8)},  {TN_R9, offsetof(struct tn_pt_regs, r9)},
+};
+/* … and results, without types. */
+static const struct saved result[] = {{TN_RAX, offsetof(struct tn_pt_regs, ax)},
+                                      {TN_RDX, offsetof(struct tn_pt_regs, dx)}};
+
+/* A stack word, above the return address. */
+static bool on_stack(u8 from)
+{
+    return from >= TN_FROM_STACK && from < TN_FROM_R10;
+}
+
+/* What storing to word `w` changes at that place: a register, TN_NOREG a word of the stack; −1: nothing that may be. */
+static int changed(const struct tn_typed_args *args, enum tn_place_kind place, u32 w)
+{
+    const struct saved *may = place == TN_PLACE_ENTRY ? argument : result;
+    u32 n = place == TN_PLACE_ENTRY  ? TN_ARRAY_SIZE(argument)
+            : place == TN_PLACE_EXIT ? TN_ARRAY_SIZE(result)
+                                     : 0;
+
+    for (u32 k = 0; !args && k < n; k++)
+        if (may[k].off == 8 * w)
+            return may[k].reg;
+    if (!args || w >= args->nwords || !n)
+        return -1;
+    if (place == TN_PLACE_EXIT)
+        return args->from[w] == TN_FROM_RESULT ? TN_RAX : -1;
+    return args->from[w] < TN_FROM_STACK ? argument[args->from[w]].reg
+           : on_stack(args->from[w])     ? TN_NOREG
+                                         : -1;
+}
+
+u16 tn_tramp_changes(const struct tn_facts *facts, const struct tn_typed_args *args, enum tn_place_kind place)
+{
+    u16 regs = 0;
+
+    for (u32 w = 0; w < 64; w++) {
+        int reg = facts->ctx_written[0] >> w & 1 ? changed(args, place, w) : -1;
+
+        regs |= reg >= 0 && reg != TN_NOREG ? (u16)(1u << reg) : 0;
+    }
+    return regs & (u16)~BIT(TN_RAX);
+}
+
+/* All that the program stores to is the host's at that place. */
+static bool may_change(const struct tn_tramp_in *in)
+{
+    const u64 *written = in->facts->ctx_written;
+
+    if (written[1] | written[2] | written[3] || (written[0] && (in->session || in->stacks)))
+        return false;
+    for (u32 w = 0; w < 64; w++)
+        if (written[0] >> w & 1 && changed(in->args, in->place, w) < 0)
+            return false;
+    return true;
+}
+
 static void decide(struct tramp *t)
 {
     const struct tn_tramp_in *in = t->in;
     u32 clobbers = in->footprint ? in->footprint & CALLER_SAVED : CALLER_SAVED;
 
-    t->ctx = !in->footprint || (in->footprint & TN_FOOT_CTX);
+    t->ctx = !in->footprint || (in->footprint & TN_FOOT_CTX) || in->facts->ctx_written[0];
     t->run =
         !in->footprint || (in->footprint & TN_FOOT_RUN) || in->facts->percpu || in->replace || in->session;
     t->kept = t->ctx && in->stash && in->args ? tn_stash_words(in->facts, in->args) : 0;
@@ -194,7 +266,8 @@ static void decide(struct tramp *t)
         t->offset = false; /* what is there stays as it is */
 
     clobbers |= BIT(TN_RAX) | (t->ctx ? BIT(TN_RDI) : 0) | (t->run ? BIT(TN_RSI) : 0) |
-                (t->kept || in->session ? TN_STASH_CLOBBERS : 0);
+                (t->kept || in->session ? TN_STASH_CLOBBERS : 0) |
+                tn_tramp_changes(in->facts, in->args, in->place);
     t->slot = choose(clobbers, CALLER_SAVED);
     t->spill = t->slot == TN_NOREG;
     if (t->spill)
@@ -489,12 +562,13 @@ static void load_number(struct tramp *t)
 
 /* A typed context: a word an argument, from where the ABI has it, or had it at the entry. rax is free, and
    TN_STASH_CLOBBERS where words were kept. */
+static struct tn_mem stack_word(const struct tramp *t, u8 from)
+{
+    return tn_mem_base(TN_RSP, above(t) + 8 + 8 * (from - (s32)TN_FROM_STACK));
+}
+
 static void fill_args(struct tramp *t)
 {
-    static const u8 reg[] = {TN_RDI, TN_RSI, TN_RDX, TN_RCX, TN_R8, TN_R9};
-    static const u16 saved[] = {offsetof(struct tn_pt_regs, di), offsetof(struct tn_pt_regs, si),
-                                offsetof(struct tn_pt_regs, dx), offsetof(struct tn_pt_regs, cx),
-                                offsetof(struct tn_pt_regs, r8), offsetof(struct tn_pt_regs, r9)};
     struct tn_asm *a = &t->a;
 
     if (t->kept)
@@ -517,12 +591,40 @@ static void fill_args(struct tramp *t)
         else if (from == TN_FROM_R10)
             tn_x86_load(a, 8, TN_RAX, REG(r10));
         else if (from >= TN_FROM_STACK)
-            tn_x86_load(a, 8, TN_RAX, tn_mem_base(TN_RSP, above(t) + 8 + 8 * (from - TN_FROM_STACK)));
-        else if (t->scratch & BIT(reg[from])) /* has another value by now */
-            tn_x86_load(a, 8, TN_RAX, AT(saved[from]));
+            tn_x86_load(a, 8, TN_RAX, stack_word(t, from));
+        else if (t->scratch & BIT(argument[from].reg)) /* has another value by now */
+            tn_x86_load(a, 8, TN_RAX, AT(argument[from].off));
         else
-            src = reg[from];
+            src = argument[from].reg;
         tn_x86_store(a, 8, tn_mem_base(TN_RSP, 8 * (s32)w), src);
+    }
+}
+
+/* What the program has stored to its context is the host's, once registers are restored. rax is free. */
+static void change(struct tramp *t)
+{
+    const struct tn_typed_args *args = t->in->args;
+    struct tn_asm *a = &t->a;
+
+    if (!args && t->prelude && writes_word(t, offsetof(struct tn_pt_regs, ax) / 8)) {
+        tn_x86_load(a, 8, TN_RAX, REG(ax));
+        tn_x86_store(a, 8, host_rax(t), TN_RAX);
+    }
+    for (u32 w = 0; args && w < args->nwords; w++) {
+        struct tn_mem word = tn_mem_base(TN_RSP, 8 * (s32)w);
+        u8 from = args->from[w];
+
+        if (!writes_word(t, w))
+            continue;
+        if (args->narrow[w] < 0)
+            tn_x86_load_sx(a, (u8)-args->narrow[w], TN_RAX, word);
+        else
+            tn_x86_load(a, args->narrow[w] ? (u8)args->narrow[w] : 8, TN_RAX, word);
+        tn_x86_store(a, 8,
+                     from == TN_FROM_RESULT ? host_rax(t)
+                     : on_stack(from)       ? stack_word(t, from)
+                                            : AT(argument[from].off),
+                     TN_RAX);
     }
 }
 
@@ -826,6 +928,8 @@ static s64 fast_way(struct tramp *t)
         store_regs(t, (t->save | shown) & ~t->scratch);
     if (t->run || t->spill)
         tn_x86_store(a, 8, RUN(slot), t->slot);
+    if (t->kept && t->in->replace) /* of a run that is lost before there is one, too */
+        tn_x86_store_i(a, 4, RUN(replaced), 0);
     fill_context(t);
     if (t->run) {
         fill_run(t);
@@ -833,6 +937,7 @@ static s64 fast_way(struct tramp *t)
             tn_x86_store_i(a, 4, RUN(cpu), -1);
     }
     run_program(t, true);
+    change(t);
     keep_session(t, true);
     end_session(t);
     end = a->len;
@@ -870,6 +975,7 @@ static s64 slow_way(struct tramp *t)
     if (t->kept) /* what is missed is to be counted, once it is known that the run was meant to be */
         fill_context(t);
     run_program(t, false);
+    change(t);
     keep_session(t, true);
     end_session(t);
     end = a->len;
@@ -961,8 +1067,6 @@ int tn_trampoline(const struct tn_tramp_in *in, u8 *ret_bytes, u32 cap, struct t
 
     if (!near(in, in->hook, sizeof(struct tn_hook)))
         return tn_refuse(err, -ERANGE, TN_REFUSE_OUT_OF_REACH, in->hook, "hook record");
-    if (in->facts->ctx_written[0])
-        return tn_refuse(err, -ENOTSUP, TN_REFUSE_CTX_WRITTEN, in->at, NULL);
     if (in->prog_bit >= TN_SLOT_BITS || (in->args && in->args->nwords > TN_TYPED_WORDS) ||
         (in->stash && !in->args && !in->session) ||
         (in->session && (in->args || !in->stash || in->replace)) ||
@@ -981,11 +1085,13 @@ int tn_trampoline(const struct tn_tramp_in *in, u8 *ret_bytes, u32 cap, struct t
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_GO_TYPED, in->at, NULL);
     decide(&t);
 
-    if (in->stash && in->args && in->place == TN_PLACE_ENTRY) {
+    if (in->stash && in->args && in->place == TN_PLACE_ENTRY) { /* no program runs */
         tn_stash_store(a, in->stash, in->args, tn_stash_words(in->facts, in->args));
         tn_x86_jmp_m(a, HOOK(next));
         return done(&t, err);
     }
+    if (!may_change(in))
+        return tn_refuse(err, -ENOTSUP, TN_REFUSE_CTX_WRITTEN, in->at, NULL);
     pass_others(&t);
     prelude(&t);
     closed = test_gate(&t);

@@ -38,6 +38,9 @@ enum {
 struct tn_typed_args {
     u8 nwords;
     u8 from[TN_TYPED_WORDS];
+    /* Bytes that a word has, where that is one or two, negative if it is signed; else 0. Callers extend those, and
+       functions count on it: so does whoever changes one. */
+    s8 narrow[TN_TYPED_WORDS];
 };
 
 /* How a program may answer in the place of the function it is attached to: at entries; at exits, where its answer takes
@@ -47,6 +50,11 @@ enum tn_replace {
     TN_REPLACE_BY_CALL,   /* when it said so through its run (tn_run.replaced) */
     TN_REPLACE_BY_RESULT, /* the same, or when it returns anything but 0 */
 };
+
+/* The registers that a program changes by storing to its context, a bit each; rax, whose change is an answer, is not
+   among them. `args` as of struct tn_tramp_in. */
+u16 tn_tramp_changes(const struct tn_facts *facts, const struct tn_typed_args *args,
+                     enum tn_place_kind place);
 
 /*
  * Addresses in the target. `hook` must be within ±2 GiB of `at`; all others may be anywhere, and cost an
@@ -101,7 +109,8 @@ struct tn_tramp_in {
  * What a program finds in its context is what a kernel uprobe would give: at entries and offsets ip is
  * hook.func_ip and sp the host's stack pointer there; at exits ip is the return address and sp stands above
  * it (a `ret imm16`'s arguments, which the System V ABI does not have, are not counted). orig_ax is −1. Or it
- * finds the words of `args`. Of a system call ip is behind the instruction, as hook.func_ip says, orig_ax the number, and
+ * finds the words of `args`. What it stores there is what the host goes on with: at entries arguments, in registers and on the
+ * stack, at exits the result; anything else is refused (ctx_written). Of a system call ip is behind the instruction, as hook.func_ip says, orig_ax the number, and
  * ax −ENOSYS until there is a result.
  *
  * Never touched: vector and x87 state, the direction flag (clear by the ABI at entries and exits; the planner

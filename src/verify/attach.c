@@ -351,12 +351,60 @@ static int yield_pointer(struct vf *v, struct tn_place *p, u32 arg, const struct
     return 0;
 }
 
+/* A pointer to this type, of the host's, as it came, and with nobody waiting to get it back. */
+static bool is_pointer_to(const struct tn_reg *reg, u32 to)
+{
+    return reg->kind == TN_REG_BTF && reg->host && reg->obj == to && !reg->ref && !reg->delta &&
+           tn_range_is_const(&reg->r) && !reg->r.umin;
+}
+
+/* What a program may store in the place of an argument, or of the result: what those who read it next, here and in other
+   programs, take it for. A pointer that is promised to be good is only ever another that is. */
+static int check_stored(struct vf *v, const struct tn_place *p, u32 arg, const struct btf_type *t)
+{
+    const struct tn_reg *reg = p->value;
+    bool result = arg == tn_btf_vlen(v->attach.proto), exit = v->attach.row->attach == BPF_TRACE_FEXIT;
+    u32 to = tn_btf_kind(t) == BTF_KIND_PTR ? tn_btf_resolve(host(v), t->type) : 0;
+
+    if (tn_btf_kind_of(host(v), to) != BTF_KIND_STRUCT && tn_btf_kind_of(host(v), to) != BTF_KIND_UNION)
+        to = 0; /* no more than a number */
+    if (exit != result)
+        return vf_refuse(
+            v, v->pc, TN_REASON_ctx_write,
+            exit ? "argument %u of %s is stored to as the call returns: what changes there is the result"
+                 : "word %u of the context of %s is stored to, and only its arguments are changed there",
+            arg + 1, v->attach.name);
+    if (!tn_reg_is_pointer(reg) && !(to && is_valid(v, arg)))
+        return 0;
+    if (to && is_pointer_to(reg, to) && (!is_valid(v, arg) || tn_types_trusted(reg)) &&
+        !tn_reg_maybe_null(reg))
+        return 0;
+    return vf_refuse(
+        v, v->pc, TN_REASON_ctx_write, "a %s is stored in the place of argument %u of %s: it takes %s",
+        TN_REG_NAME(reg), arg + 1, v->attach.name,
+        to && is_valid(v, arg) ? "pointers of its own type that came from the host as they are, and are "
+                                 "known to be valid"
+        : to                   ? "numbers, and pointers of its own type that came from the host"
+                               : "numbers");
+}
+
+/* Words of the host's functions go back to them; Linux's are the kernel's. */
+static bool is_changeable(const struct vf *v, const struct tn_place *p)
+{
+    u32 attach = v->attach.row->attach;
+
+    return v->in->process && v->auth->context_stores && !p->helper && p->use == TN_USE_WRITE &&
+           p->size == sizeof(u64) && p->value &&
+           (attach == BPF_TRACE_FENTRY || attach == BPF_MODIFY_RETURN || attach == BPF_TRACE_FEXIT);
+}
+
 int tn_ctx_typed(struct vf *v, struct tn_place *p)
 {
     const struct btf_type *t;
     u32 arg, type;
 
-    if (p->use != TN_USE_READ || p->min < 0 || p->min >= 8 * MAX_ARGS || p->min % p->size)
+    if ((p->use != TN_USE_READ && !is_changeable(v, p)) || p->min < 0 || p->min >= 8 * MAX_ARGS ||
+        p->min % p->size)
         return vf_refuse(v, v->pc, p->use == TN_USE_READ ? TN_REASON_ctx_bounds : TN_REASON_ctx_write,
                          "invalid bpf_context access off=%" PRId64
                          " size=%u: the context is read by words of 8 bytes, "
@@ -370,6 +418,8 @@ int tn_ctx_typed(struct vf *v, struct tn_place *p)
     if (!type)
         return -EACCES;
     t = tn_btf_type(host(v), type);
+    if (p->use != TN_USE_READ)
+        return check_stored(v, p, arg, t);
     switch (tn_btf_kind(t)) {
     case BTF_KIND_INT:
     case BTF_KIND_ENUM:

@@ -8,6 +8,8 @@
 #include <stddef.h>
 
 #include "verify/internal.h"
+#include "verify/progtype.h"
+#include "verify/track.h"
 
 #define TN_REG_NUMBER TN_REG_SCALAR
 static const struct tn_ctx_field fields[] = {
@@ -70,15 +72,28 @@ static void note_words(struct vf *v, u64 words[4], s64 first, s64 end)
     v->facts.ctx_end = TN_MAX(v->facts.ctx_end, (u32)end);
 }
 
-static int ask(struct vf *v, s64 off, u32 size, bool store)
+/* `p` NULL: by a helper. */
+static int ask(struct vf *v, s64 off, u32 size, bool store, const struct tn_place *p)
 {
     struct tn_access access = {.kind = store ? TN_ACCESS_WRITE : TN_ACCESS_READ,
                                .path = "",
                                .offset = (u32)off,
                                .size = size,
                                .insn = v->pc};
+    struct tn_call_arg value[2];
     struct tn_error err;
 
+    if (v->type->layout == TN_CTX_TYPED)
+        access.entry = v->in->attach_btf_id;
+    if (p && p->value && size == sizeof(u64)) {
+        value[0] = value[1] = vf_arg_facts(v, p->value);
+        if (p->value->kind == TN_REG_SCALAR) {
+            value[1] = tn_low_half(p->value);
+            if (p->value_reg >= 0)
+                tn_track_precise(v, (u32)p->value_reg);
+        }
+        access.value = value;
+    }
     vf_error_empty(&err);
     if (v->auth->may_access(v->auth->self, &access, &err))
         return vf_refuse_denied(v, TN_REASON_access_denied, &err);
@@ -127,6 +142,19 @@ static u32 end_of(enum tn_ctx_layout layout)
     return end;
 }
 
+/* The context holds what is the host's, and goes back to it. */
+static bool is_hosts(const struct vf *v)
+{
+    return v->type->layout == TN_CTX_PT_REGS || v->type->layout == TN_CTX_TYPED;
+}
+
+static const struct tn_ctx_field *field(const struct vf *v, s64 off, u32 size, bool store, bool sext)
+{
+    return store && is_hosts(v) && !v->auth->context_stores
+               ? NULL
+               : tn_ctx_field(layout_of(v), off, size, store, sext);
+}
+
 static int refuse_field(struct vf *v, const struct tn_place *p)
 {
     bool store = p->use != TN_USE_READ;
@@ -134,7 +162,7 @@ static int refuse_field(struct vf *v, const struct tn_place *p)
     char what[64] = "read a field whole, from its start";
 
     for (u32 size = 1; size <= 8 && !p->helper; size *= 2)
-        other |= tn_ctx_field(layout_of(v), p->min, size, store, p->sext) != NULL;
+        other |= field(v, p->min, size, store, p->sext) != NULL;
     if (!other)
         snprintf(what, sizeof(what), "its fields end at byte %u", end_of(layout_of(v)));
     else if (store)
@@ -156,9 +184,9 @@ static int check_whole(struct vf *v, struct tn_place *p)
 
     if (!p->size)
         return 0;
-    if (!tn_ctx_field(layout_of(v), p->size - 1, 1, store, false))
+    if (!tn_ctx_field(layout_of(v), p->size - 1, 1, store, false) || (store && is_hosts(v)))
         return refuse_field(v, p);
-    return ask(v, 0, p->size, store);
+    return ask(v, 0, p->size, store, NULL);
 }
 
 int tn_ctx_access(struct vf *v, struct tn_place *p)
@@ -174,9 +202,15 @@ int tn_ctx_access(struct vf *v, struct tn_place *p)
     if (v->type->layout == TN_CTX_TYPED) {
         err = tn_ctx_typed(v, p);
     } else {
-        f = tn_ctx_field(layout_of(v), p->min, p->size, store, p->sext);
+        f = field(v, p->min, p->size, store, p->sext);
         if (!f)
             return refuse_field(v, p);
+        if (store && is_hosts(v) && tn_reg_is_pointer(p->value))
+            return vf_refuse(
+                v, v->pc, TN_REASON_ctx_write,
+                "a %s is stored to the context, and a register of the host's takes numbers: what it "
+                "points to is the extension's",
+                TN_REG_NAME(p->value));
         if (f->yields != TN_REG_SCALAR) {
             p->yields = tn_reg_pointer((enum tn_reg_kind)f->yields, 0);
             if (f->yields == TN_REG_SOCK_COMMON) {
@@ -185,5 +219,5 @@ int tn_ctx_access(struct vf *v, struct tn_place *p)
             }
         }
     }
-    return err ? err : ask(v, p->min, p->size, store);
+    return err ? err : ask(v, p->min, p->size, store, p);
 }

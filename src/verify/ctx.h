@@ -41,7 +41,7 @@
     L(XDP_SOCK, NOTHING)
 
 #define TN_CTX_FIELDS(C)                                                                                     \
-    C(PT_REGS,         "regs",                  0,   168,   IN,    NONE,  NUMBER)                            \
+    C(PT_REGS,         "regs",                  0,   168,   IN,    IN,    NUMBER)                            \
     C(TRACEPOINT,      "record",                8,   8192,  IN,    NONE,  NUMBER)                            \
     C(PERF_EVENT,      "regs",                  0,   168,   S8,    NONE,  NUMBER)                            \
     C(PERF_EVENT,      "sample_period, addr",   168, 184,   UPTO8, NONE,  NUMBER)                            \

@@ -295,6 +295,8 @@ struct tn_place {
     bool sext, atomic;           /* a load with sign extension; an atomic operation */
     bool helper;                 /* on behalf of a call */
     struct tn_reg reg;           /* as it was when the check was made */
+    const struct tn_reg *value;  /* a store by an instruction: what is stored */
+    s32 value_reg;               /* … and the register that has it; −1: the instruction */
     s64 min, max;                /* first byte, at least and at most, from the object's start */
     s64 fixed;                   /* of that, what constants added */
     struct tn_places at;         /* of an object with a type: all the places there are */

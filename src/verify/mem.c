@@ -423,8 +423,7 @@ static bool frozen_value(const struct vf *v, const struct tn_place *p, u64 *ret)
     if (p->reg.kind != TN_REG_MAP_VALUE || !fixed(p) || p->reg.uid)
         return false;
     map = &v->in->maps[p->reg.obj];
-    if (!map->frozen || !map->rdonly_prog || map->geo.max_entries != 1 ||
-        map->geo.type != BPF_MAP_TYPE_ARRAY)
+    if (!map->frozen || !map->rdonly_prog || map->geo.max_entries != 1 || map->geo.type != BPF_MAP_TYPE_ARRAY)
         return false;
     *ret = 0;
     memcpy(ret, map->frozen + p->min, p->size);
@@ -543,6 +542,8 @@ static int store(struct vf *v, const struct bpf_insn *i, bool atomic)
     } else {
         value = tn_reg_const((u64)(s64)i->imm);
     }
+    p.value = &value;
+    p.value_reg = imm ? -1 : i->src_reg;
     if (!err)
         err = check_access(v, i->off, &p);
     if (!err && p.kptr)

@@ -136,7 +136,7 @@ int tn_check_result(struct vf *v, u32 regno, const char *when, s64 min, s64 max)
                      inside ? "from a function that is called back" : "from a program of this type");
 }
 
-static struct tn_call_arg low_half(const struct tn_reg *reg)
+struct tn_call_arg tn_low_half(const struct tn_reg *reg)
 {
     return (struct tn_call_arg){.number = true,
                                 .min = reg->r.s32min,
@@ -155,7 +155,7 @@ int tn_prog_answer(struct vf *v, u32 regno, bool by_result)
         return 0;
     answer.value = answer.low = vf_arg_facts(v, reg);
     if (reg->kind == TN_REG_SCALAR) {
-        answer.low = low_half(reg);
+        answer.low = tn_low_half(reg);
         tn_track_precise(v, regno);
     }
     return v->auth->may_answer(v->auth->self, &answer, &err)

@@ -67,12 +67,16 @@ const struct tn_prog_type *tn_prog_type_by_id(u32 type);
 const char *tn_prog_type_name(u32 type);
 
 struct vf;
+struct tn_reg;
+struct tn_call_arg;
 /* Sets v->type and what follows from it; refuses types, flags and pairs of them that cannot be. */
 int tn_prog_type_check(struct vf *v);
 /* The result of the program (R0, or what it throws) at its end. */
 int tn_prog_result(struct vf *v, u32 regno);
 /* What stands in `regno` is to be the answer in the hooked function's place: is it one that may be given? */
 int tn_prog_answer(struct vf *v, u32 regno, bool by_result);
+/* The low 32 bits of a number. */
+struct tn_call_arg tn_low_half(const struct tn_reg *reg);
 /* `regno` is a number in [min, max]; `when`: "At program exit". */
 int tn_check_result(struct vf *v, u32 regno, const char *when, s64 min, s64 max);
 

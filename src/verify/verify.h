@@ -21,6 +21,7 @@
  * policy */
 
 enum tn_access_kind { TN_ACCESS_READ, TN_ACCESS_WRITE };
+struct tn_call_arg;
 #define TN_PLACES_MAX 4096u
 struct tn_access {
     enum tn_access_kind kind;
@@ -32,8 +33,12 @@ struct tn_access {
     u32 step, places; /* … or those at each of so many places, `step` bytes apart, the first at `offset`:
                                     which, the program's data tell. 0 places: there is but one */
     bool process;     /* an untyped address of the host's memory (probe_read_user and its kin) */
-    u32 insn;         /* where */
-    bool buffer;      /* not the pointer at `offset` but the elements behind it, as many as … */
+    const struct tn_call_arg
+        *value;  /* a store to the context, of all of an argument or result: what is stored, and
+                                        behind it the low 32 bits of that; else NULL */
+    u32 entry;   /* of a typed context: the function whose arguments it has, in the host's types */
+    u32 insn;    /* where */
+    bool buffer; /* not the pointer at `offset` but the elements behind it, as many as … */
     u32 length_off, length_size; /* … the number there says; of size 0: those before `end` */
     bool length_signed;
     bool inside;    /* there is no pointer: the elements themselves lie at `offset` */
@@ -100,6 +105,8 @@ struct tn_authority {
     /* Numbers in objects of the host that are surely there may be stored to: which ones is asked. Else none
      * may. */
     bool host_stores;
+    /* What it is entered with may be stored to, where the host goes on with that: arguments, results, registers. Else none may. */
+    bool context_stores;
     int (*may_access)(void *self, const struct tn_access *access, struct tn_error *err);
     int (*may_call)(void *self, const struct tn_call *call, struct tn_call_facts *ret_facts,
                     struct tn_error *err);

@@ -670,6 +670,118 @@ static void test_answering_programs(void **state)
     }
 }
 
+/* What a program stores to its context is passed instead: it has to be what the specification says of the argument. By a probe
+   the same, as far as it says anything. */
+static void test_changed_arguments(void **state)
+{
+    enum { TYPED, PROBE };
+    static const struct {
+        const char *holds, *allowed;
+        int how;
+        const char *says, *late; /* of a probe: when it is placed under a class of the house's */
+        u32 ninsns;
+        struct bpf_insn insns[12];
+    } rows[] = {
+#define C(how, holds, allowed, says, late, ...)                                                              \
+    {                                                                                                        \
+        holds, allowed, how, says, late, sizeof((struct bpf_insn[]){__VA_ARGS__}) / sizeof(struct bpf_insn), \
+        {                                                                                                    \
+            __VA_ARGS__                                                                                      \
+        }                                                                                                    \
+    }
+#define RC      "  - write(rc)\n"
+#define ALL     "  - write(arguments)\n"
+#define PRANDOM "  - bpf_get_prandom_u32\n"
+#define DRAW    MOVX(R6, R1), RANDOM
+#define DI      112
+#define SI      104
+        C(TYPED, "", RC, NULL, NULL, ST(DW, R1, 8, 5), RETURN0),
+        C(TYPED, "", ALL, NULL, NULL, ST(DW, R1, 8, 5), RETURN0),
+        C(TYPED, "", "  - read(rc)\n", "does not allow this write of an argument\nneeds  write(rc)", NULL,
+          ST(DW, R1, 8, 5), RETURN0),
+        C(TYPED, "", RC, "needs  read(rc)", NULL, LDX(DW, R2, R1, 8), RETURN0),
+        C(TYPED, "\"rc < 8\"", RC, NULL, NULL, ST(DW, R1, 8, 5), RETURN0),
+        C(TYPED, "\"rc < 8\"", RC, "is not known to be what holds there: rc < 8 (spec.yaml:4:", NULL,
+          ST(DW, R1, 8, 9), RETURN0),
+        C(TYPED, "\"rc < 8\"", RC PRANDOM, "rc < 8", NULL, DRAW, STX(DW, R6, 8, R0), RETURN0),
+        C(TYPED, "\"rc < 8\"", RC PRANDOM, NULL, NULL, DRAW, ALU(BPF_AND, R0, 7), STX(DW, R6, 8, R0),
+          RETURN0),
+        C(TYPED, "\"rc < 8\"", RC PRANDOM, "rc < 8", NULL, DRAW, MOV(R7, 5), JMP(BPF_JEQ, R0, 0, 1),
+          MOV(R7, 9), STX(DW, R6, 8, R7), RETURN0),
+        C(TYPED, "\"rc != 0 or name == NULL\"", RC, NULL, NULL, ST(DW, R1, 8, 5), RETURN0),
+        C(TYPED, "\"rc != 0 or name == NULL\"", RC, "rc != 0 or name == NULL", NULL, ST(DW, R1, 8, 0),
+          RETURN0),
+        /* pointers: those of the host's, of the type, that are known to be good */
+        C(TYPED, "", ALL, "takes none but those of its own type", NULL, ST(DW, R1, 0, 4096), RETURN0),
+        C(TYPED, "", ALL, "NULL only where the specification says nullable()", NULL, ST(DW, R1, 0, 0),
+          RETURN0),
+        C(TYPED, "\"nullable(r)\"", ALL, NULL, NULL, ST(DW, R1, 0, 0), RETURN0),
+        C(TYPED, "", ALL, "takes none but those of its own type", NULL, LDX(DW, R2, R1, 0),
+          STX(DW, R1, 0, R2), RETURN0),
+        C(TYPED, "\"nonnull(r)\"", ALL, NULL, NULL, LDX(DW, R2, R1, 0), STX(DW, R1, 0, R2), RETURN0),
+        C(TYPED, "\"nonnull(r)\"", RC, "needs  write(arguments)", NULL, LDX(DW, R2, R1, 0),
+          STX(DW, R1, 0, R2), RETURN0),
+        C(TYPED, "\"nonnull(r)\"", ALL, "are known to be valid", NULL, ST(DW, R1, 0, 4096), RETURN0),
+        C(TYPED, "\"nonnull(r)\"", ALL, "takes numbers, and pointers of its own type", NULL,
+          LDX(DW, R2, R1, 0), STX(DW, R1, 16, R2), RETURN0),
+        C(TYPED, "", ALL, "a fp is stored in the place of argument 2", NULL, STX(DW, R1, 8, R10), RETURN0),
+        C(PROBE, "", ALL, NULL, NULL, ST(DW, R1, SI, 5), RETURN0),
+        C(PROBE, "", "", "needs  write(arguments)", NULL, ST(DW, R1, SI, 5), RETURN0),
+        C(PROBE, "\"rc < 8\"", ALL, NULL, NULL, ST(DW, R1, SI, 5), RETURN0),
+        C(PROBE, "\"rc < 8\"", ALL, NULL, "rc < 8", ST(DW, R1, SI, 9), RETURN0),
+        C(PROBE, "\"rc < 8\"", ALL, NULL, "rc < 8", ST(B, R1, SI, 5),
+          RETURN0), /* of the rest nothing is known */
+        C(PROBE, "\"rc < 8\"", ALL, NULL, NULL, ST(DW, R1, DI, 9), RETURN0),
+        C(PROBE, "\"nonnull(r)\"", ALL, NULL, "takes none but those of its own type", ST(DW, R1, DI, 9),
+          RETURN0),
+        C(PROBE, "", ALL, "a fp is stored to the context", NULL, STX(DW, R1, DI, R10), RETURN0),
+    };
+    static const char *const entry[] = {[TYPED] = "e", [PROBE] = "uprobe:access_phase"};
+
+    for (size_t k = 0; k < TN_ARRAY_SIZE(rows); k++) {
+        struct tn_authority auth, yes;
+        struct tn_verdict v;
+        struct tn_asker q;
+        struct tn_error err = {0};
+        struct made m;
+        char spec[512];
+        struct tn_eim_uses uses = {0};
+        struct tn_verify_in in = {.insns = rows[k].insns,
+                                  .ninsns = rows[k].ninsns,
+                                  .prog_type = BPF_PROG_TYPE_KPROBE,
+                                  .gpl = true,
+                                  .authority = &auth};
+        bool late;
+
+        if (rows[k].how == TYPED) {
+            in.prog_type = BPF_PROG_TYPE_TRACING;
+            in.expected_attach_type = BPF_TRACE_FENTRY;
+            in.host_btf = host_btf;
+            in.process = true;
+            in.attach_btf_id = tn_btf_find(host_btf, BTF_KIND_FUNC, "access_phase");
+        }
+        snprintf(spec, sizeof(spec), FINISH("%s"), rows[k].holds);
+        if (make_class(spec, entry[rows[k].how], rows[k].allowed, &m, &err))
+            fail_msg("row %zu: %s", k, err.message);
+        tn_eim_authority(m.c, rows[k].how == TYPED, &q, &auth);
+        assert_int_equal(tn_verify(&in, &v), 0);
+        if (v.accepted != !rows[k].says || (!v.accepted && !strstr(v.refusal.message, rows[k].says)))
+            fail_msg("row %zu: %s", k, v.accepted ? "accepted" : v.refusal.message);
+        tn_verdict_clear(&v);
+        uses.bound = m.bound;
+        tn_eim_recording(&uses, NULL, &yes);
+        in.authority = &yes;
+        assert_int_equal(tn_verify(&in, &v), 0);
+        late = rows[k].how == PROBE && tn_eim_admits_registers(m.bound->rule[TN_RULE_customizability], &uses,
+                                                               "access_phase", false, &err);
+        if (late != !!rows[k].late || (late && !strstr(err.message, rows[k].late)))
+            fail_msg("row %zu, late: %s", k, late ? err.message : "accepted");
+        tn_verdict_clear(&v);
+        tn_eim_uses_clear(&uses);
+        drop(&m);
+    }
+}
+
 /* Helpers one by one, by group, and those that are a capability of another name. */
 static void test_helpers(void **state)
 {
@@ -1438,6 +1550,7 @@ int main(void)
         cmocka_unit_test(test_helpers),
         cmocka_unit_test(test_answers),
         cmocka_unit_test(test_answering_programs),
+        cmocka_unit_test(test_changed_arguments),
         cmocka_unit_test(test_verifier),
         cmocka_unit_test(test_promise),
         cmocka_unit_test(test_bad_promises),

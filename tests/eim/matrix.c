@@ -226,8 +226,10 @@ static const struct kind {
       CODE(LDX(DW, R0, R6, 8))),
     K(READ_ARGS, PLAIN, "a register", ITEM("read(arguments)"), ITEM("helpers(local)"),
       "needs  read(arguments)", CONTEXT, CODE(LDX(DW, R0, R6, 112)), PROBE),
-    K(WRITE_ARGS, PLAIN, "a written register", ITEM("write(arguments)"), ITEM("read(arguments)"), "", CONTEXT,
-      CODE(ST(DW, R6, 112, 1)), PROBE),
+    K(WRITE_ARGS, PLAIN, "a written register", ITEM("write(arguments)"), ITEM("read(arguments)"),
+      "needs  write(arguments)", CONTEXT, CODE(ST(DW, R6, 112, 1)), PROBE),
+    K(WRITE_ARGS, PLAIN, "a written argument", ITEM("write(rc)"), ITEM("read(rc)"), "needs  write(rc)",
+      CONTEXT, CODE(ST(DW, R6, 8, 1))),
     K(STATE, PLAIN, "a variable", ITEM("readPid"), ITEM("readCycle"), "needs  readPid", VARIABLE,
       CODE(LDX(W, R0, R6, 0))),
     K(STATE, PLAIN, "a variable that may be written", ITEM("readPid"), ITEM("writePid"), "needs  readPid",
@@ -375,7 +377,9 @@ static const struct {
     {KIND_READ_ARGS, "bitfield", "registers have no fields"},
     {KIND_READ_ARGS, "union", "registers have no fields"},
     {KIND_READ_ARGS, "variable index", "which register is read is told by a constant, as on Linux"},
-    {KIND_WRITE_ARGS, NULL, "no program that is placed in a process may write what it is entered with"},
+    {KIND_WRITE_ARGS, "bitfield", "an argument or register is written whole"},
+    {KIND_WRITE_ARGS, "union", "an argument or register is written whole"},
+    {KIND_WRITE_ARGS, "variable index", "which one is written is told by a constant, as on Linux"},
     {KIND_READ_PROCESS, "bitfield", "an address without a type has no fields"},
     {KIND_WRITE_PROCESS, "bitfield", "an address without a type has no fields"},
     {KIND_WRITE_PROCESS, "union", "an address without a type has no fields"},
@@ -545,10 +549,10 @@ static const char *never(const struct kind *kind, enum way way)
     bool object = kind->base == REQUEST || kind->base == STRUCTURE || kind->base == REQUEST_AT ||
                   kind->base == ROW_AT || kind->base == DEFAULTS_AT;
 
-    if (kind->cap == KIND_WRITE_ARGS)
-        return way == MOVED || way == KFUNC_ARG ? "modified ctx ptr"
-               : way == HELPER_ARG              ? "type=ctx expected="
-                                                : "invalid bpf_context access";
+    if (kind->cap == KIND_WRITE_ARGS && (way == MOVED || way == KFUNC_ARG))
+        return "modified ctx ptr";
+    if (kind->cap == KIND_WRITE_ARGS && way == HELPER_ARG)
+        return "type=ctx expected=";
     if (kind->cap == KIND_WRITE_FIELD && kind->shape == IN_UNION && !is_handed(kind, way))
         return "lies in a union, which may be something else";
     if (kind->cap == KIND_WRITE_BUFFER && kind->shape == IN_UNION)

@@ -187,16 +187,18 @@ int inproc_load(struct inproc *p, struct inproc_prog *prog, const struct bpf_ins
     struct tn_map_geo geos[TN_ARRAY_SIZE(prog->map)];
     _clean_(tn_verdict_clear) struct tn_verdict verdict = {0};
     _clean_(tn_code_clear) struct tn_code code = {0};
+    struct tn_authority auth = tn_authority_all;
     struct tn_verify_in in = {.insns = insns,
                               .ninsns = ninsns,
                               .prog_type = prog->host ? BPF_PROG_TYPE_TRACING : BPF_PROG_TYPE_KPROBE,
                               .expected_attach_type = prog->attach_type,
                               .host_btf = prog->host,
+                              .process = prog->host != NULL,
                               .attach_btf_id = prog->func,
                               .gpl = true,
                               .maps = maps,
                               .nmaps = prog->nmaps,
-                              .authority = &tn_authority_all};
+                              .authority = &auth};
     struct tn_program program = {.insns = insns,
                                  .ninsns = ninsns,
                                  .maps = geos,
@@ -207,6 +209,7 @@ int inproc_load(struct inproc *p, struct inproc_prog *prog, const struct bpf_ins
 
     for (u32 i = 0; i < prog->nmaps; i++)
         maps[i].geo = geos[i] = prog->map[i].geo;
+    auth.context_stores = true;
     r = tn_verify(&in, &verdict);
     if (r)
         return r;

@@ -114,11 +114,21 @@ FN s64 callee_spoils(s64 a)
     return a + 1;
 }
 
+/* Registers and stack as they are, whatever the prototype says of their width. */
+FN void typed_raw(u64 a, u64 b, u64 c, u64 d, u64 e, u64 f, u64 g, u64 h);
+FN void typed_raw(u64 a, u64 b, u64 c, u64 d, u64 e, u64 f, u64 g, u64 h)
+{
+    u64 all[] = {a, b, c, d, e, f, g, h};
+
+    memcpy(seen + 8, all, sizeof(all));
+}
+static void (*volatile raw)(u64, u64, u64, u64, u64, u64, u64, u64) = typed_raw;
+
 u64 host_variable = 77;
 
 /* ------------------------------------------------------------------------------------------- its types */
 
-enum { MANY, TWO, NEST, FUNCTIONS };
+enum { MANY, TWO, NEST, RAW, FUNCTIONS };
 static struct types {
     struct tn_btf *btf;
     u32 func[FUNCTIONS], floating, variadic, hidden;
@@ -154,7 +164,7 @@ static void make_types(void)
 {
     struct btf *b = btf__new_empty();
     struct tn_error err = {0};
-    u32 s64_id, s32_id, s16_id, s8_id, u8_id, ptr, pair, odd, big, real, size;
+    u32 s64_id, s32_id, s16_id, s8_id, u8_id, u16_id, ptr, pair, odd, big, real, size;
     const void *data;
 
     s64_id = (u32)btf__add_int(b, "long", 8, BTF_INT_SIGNED);
@@ -162,6 +172,7 @@ static void make_types(void)
     s16_id = (u32)btf__add_int(b, "short", 2, BTF_INT_SIGNED);
     s8_id = (u32)btf__add_int(b, "signed char", 1, BTF_INT_SIGNED);
     u8_id = (u32)btf__add_int(b, "unsigned char", 1, 0);
+    u16_id = (u32)btf__add_int(b, "unsigned short", 2, 0);
     real = (u32)btf__add_float(b, "double", 8);
     ptr = (u32)btf__add_ptr(b, (int)s8_id);
     pair = structure(b, "pair", 16, s64_id, 2, 8);
@@ -172,6 +183,8 @@ static void make_types(void)
     types.func[MANY] = FUNCTION(b, "typed_many", s64_id, s32_id, pair, ptr, pair, s64_id, u8_id, odd, s16_id);
     types.func[TWO] = FUNCTION(b, "typed_two", s64_id, s64_id, s64_id);
     types.func[NEST] = FUNCTION(b, "typed_nest", s64_id, s64_id, s64_id);
+    types.func[RAW] =
+        FUNCTION(b, "typed_raw", 0, s8_id, u8_id, s16_id, u16_id, s32_id, s64_id, s8_id, u16_id);
     types.floating = FUNCTION(b, "floating", s64_id, s64_id, real);
     types.variadic = FUNCTION(b, "variadic", s64_id, s64_id, 0);
     types.hidden = FUNCTION(b, "hidden", big, s64_id);
@@ -918,6 +931,254 @@ static void test_replace_by_call_in_a_typed_program(void **state)
     assert_int_equal(seen[1], 0);
 }
 
+/* --------------------------------------------------------------------------- what is stored to the context */
+
+#define STORE(n, s)   I(BPF_STX | BPF_MEM | BPF_DW, 1, s, 8 * (n), 0)
+#define STORE_I(n, v) I(BPF_ST | BPF_MEM | BPF_DW, 1, 0, 8 * (n), v)
+#define REG_AT(r)     (offsetof(struct tn_pt_regs, r) / 8)
+#define ADD_I(d, imm) I(BPF_ALU64 | BPF_ADD | BPF_K, d, 0, 0, imm)
+#define MORE(n, by)   WORD(2, n), ADD_I(2, by), STORE(n, 2)
+
+static s64 call_many(void)
+{
+    static s64 (*volatile many)(s32, struct pair, const char *, struct pair, s64, u8, struct odd, s16) =
+        typed_many;
+
+    return many(-1, (struct pair){2, 3}, "A", (struct pair){5, 6}, 7, 200, (struct odd){-9, -10}, -11);
+}
+#define OF_MANY (-1 + 2 + 3 + 'A' + 5 + 6 + 7 + 200 - 9 - 10 - 11)
+
+/* In registers, in two of them, on the stack; each alone, and all together. */
+static void test_arguments_are_changed(void **state)
+{
+    static const struct bpf_insn all[] = {MORE(0, 1000),
+                                          MORE(1, 20000),
+                                          MORE(2, 300000),
+                                          MORE(4, 4000000),
+                                          MORE(5, 50000000),
+                                          MORE(6, 600000000),
+                                          MORE(7, -100),
+                                          MORE(8, -70000),
+                                          MORE(9, 800),
+                                          SET(0, 0),
+                                          EXIT};
+    s64 by[] = {1000, 20000, 300000, 4000000, 50000000, 600000000, -100, -70000, 800}, sum = OF_MANY;
+
+    for (u32 k = 0; k < TN_ARRAY_SIZE(by); k++)
+        sum += by[k];
+    EACH_WAY(w)
+    {
+        struct inproc_prog prog = typed(MANY, BPF_TRACE_FENTRY);
+
+        VERIFIED(&prog, all);
+        hook("typed_many", (void *)typed_many, TN_PLACE_ENTRY, &prog, &ways[w]);
+        assert_int_equal(call_many(), sum);
+        inproc_rewind(&in);
+        for (u32 k = 0; k < TN_ARRAY_SIZE(by); k++) {
+            const u32 word = k < 3 ? k : k + 1;
+            const struct bpf_insn one[] = {MORE(word, (s32)by[k]), SET(0, 0), EXIT};
+            struct inproc_prog only = typed(MANY, BPF_TRACE_FENTRY);
+
+            VERIFIED(&only, one);
+            hook("typed_many", (void *)typed_many, TN_PLACE_ENTRY, &only, &ways[w]);
+            assert_int_equal(call_many(), OF_MANY + by[k]);
+            inproc_rewind(&in);
+        }
+    }
+}
+
+/* On one way only, and never read: on the other way it is as it was. */
+static void test_what_is_not_stored_stays(void **state)
+{
+    static const struct bpf_insn insns[] = {WORD(2, 0), I(BPF_JMP | BPF_JNE | BPF_K, 2, 0, 1, 9),
+                                            STORE_I(1, 5000), SET(0, 0), EXIT};
+
+    EACH_WAY(w)
+    {
+        struct inproc_prog prog = typed(TWO, BPF_TRACE_FENTRY);
+
+        VERIFIED(&prog, insns);
+        hook("typed_two", (void *)typed_two, TN_PLACE_ENTRY, &prog, &ways[w]);
+        assert_int_equal(two(9, 1), 5027);
+        assert_int_equal(two(8, 1), 25);
+        inproc_rewind(&in);
+    }
+}
+
+/* Functions count on narrow arguments to be extended by whoever calls. */
+static void test_narrow_arguments_are_extended(void **state)
+{
+    static const struct bpf_insn insns[] = {SET(2, -2),          STORE(0, 2), STORE(1, 2), STORE(2, 2),
+                                            STORE(3, 2),         STORE(4, 2), STORE(5, 2), STORE(6, 2),
+                                            STORE_I(7, 0x12345), SET(0, 0),   EXIT};
+
+    EACH_WAY(w)
+    {
+        struct inproc_prog prog = typed(RAW, BPF_TRACE_FENTRY);
+
+        VERIFIED(&prog, insns);
+        hook("typed_raw", (void *)typed_raw, TN_PLACE_ENTRY, &prog, &ways[w]);
+        raw(1, 2, 3, 4, 5, 6, 7, 8);
+        assert_int_equal(seen[8], -2);
+        assert_int_equal(seen[9], 0xfe);
+        assert_int_equal(seen[10], -2);
+        assert_int_equal(seen[11], 0xfffe);
+        assert_int_equal((s32)seen[12], -2);
+        assert_int_equal(seen[13], -2);
+        assert_int_equal(seen[14], -2);
+        assert_int_equal(seen[15], 0x2345);
+        inproc_rewind(&in);
+    }
+}
+
+/* Calls within calls each their own; the exit sees what was stored at the entry, and stores the result. */
+static void test_changes_go_on_to_the_exit(void **state)
+{
+    static const struct bpf_insn more[] = {MORE(1, 100), SET(0, 0), EXIT};
+    static const struct bpf_insn result[] = {LDMAP_VALUE(6, 0), KEEP(2), MORE(2, 7), SET(0, 0), EXIT};
+
+    EACH_WAY(w)
+    {
+        struct inproc_prog first = typed(NEST, BPF_TRACE_FENTRY), last = typed(NEST, BPF_TRACE_FEXIT);
+        const u64 *v = values(&last);
+
+        within = NULL;
+        VERIFIED(&first, more);
+        VERIFIED(&last, result);
+        hook("typed_nest", (void *)typed_nest, TN_PLACE_ENTRY, &first, &ways[w]);
+        assert_int_equal(nest(0, 1), 101);
+        assert_int_equal(nest(3, 1), 9 + 101);
+        hook("typed_nest", (void *)typed_nest, TN_PLACE_EXIT, &last, &ways[w]);
+        assert_int_equal(nest(2, 1), 6 + 101 + 7);
+        assert_int_equal(v[2], 6 + 101);
+        inproc_rewind(&in);
+    }
+}
+
+/* As on Linux from 6.18 on: registers, by a probe; parts of them as well. */
+static void test_registers_are_changed(void **state)
+{
+    static const struct bpf_insn enter[] = {MORE(REG_AT(di), 10), STORE_I(REG_AT(si), 3), SET(0, 0), EXIT};
+    static const struct bpf_insn low[] = {
+        I(BPF_ST | BPF_MEM | BPF_B, 1, 0, offsetof(struct tn_pt_regs, di) + 1, 1), SET(0, 0), EXIT};
+    static const struct bpf_insn leave_with[] = {LOAD(3, 1, offsetof(struct tn_pt_regs, flags)),
+                                                 MORE(REG_AT(ax), 1), SET(0, 0), EXIT};
+    static const struct bpf_insn leave_less[] = {MORE(REG_AT(ax), -1), STORE_I(REG_AT(dx), 0), SET(0, 0),
+                                                 EXIT};
+
+    EACH_WAY(w)
+    {
+        struct inproc_prog at[4] = {};
+
+        VERIFIED(&at[0], enter);
+        hook("typed_two", (void *)typed_two, TN_PLACE_ENTRY, &at[0], &ways[w]);
+        assert_int_equal(two(1, 1), 36);
+        inproc_rewind(&in);
+        VERIFIED(&at[1], low);
+        VERIFIED(&at[2], leave_with);
+        hook("typed_two", (void *)typed_two, TN_PLACE_ENTRY, &at[1], &ways[w]);
+        assert_int_equal(two(1, 1), 257 * 3 + 1);
+        hook("typed_two", (void *)typed_two, TN_PLACE_EXIT, &at[2], &ways[w]);
+        assert_int_equal(two(1, 1), 257 * 3 + 2);
+        inproc_rewind(&in);
+        VERIFIED(&at[3], leave_less);
+        hook("typed_two", (void *)typed_two, TN_PLACE_EXIT, &at[3], &ways[w]);
+        assert_int_equal(two(1, 1), 3);
+        inproc_rewind(&in);
+    }
+}
+
+/* What nobody takes up there is refused. */
+static void test_changes_are_for_their_place(void **state)
+{
+    static const struct bpf_insn insns[][3] = {
+        {STORE_I(REG_AT(di), 1), SET(0, 0), EXIT}, {STORE_I(REG_AT(ax), 1), SET(0, 0), EXIT},
+        {STORE_I(REG_AT(bx), 1), SET(0, 0), EXIT}, {STORE_I(REG_AT(ip), 1), SET(0, 0), EXIT},
+        {STORE_I(REG_AT(sp), 1), SET(0, 0), EXIT}, {STORE_I(REG_AT(r10), 1), SET(0, 0), EXIT}};
+    static const enum tn_place_kind places[] = {TN_PLACE_ENTRY, TN_PLACE_OFFSET, TN_PLACE_EXIT};
+    static const u8 fits[] = {1, 4, 0, 0, 0, 0};
+
+    for (u32 k = 0; k < TN_ARRAY_SIZE(insns); k++)
+        for (u32 p = 0; p < TN_ARRAY_SIZE(places); p++) {
+            struct inproc_prog prog = {0};
+            struct tn_error err = {0};
+            int r;
+
+            if (inproc_load(&in, &prog, insns[k], 3, &err))
+                fail_msg("%s: %s", err.reason, err.message);
+            r = inproc_hook(&in, "typed_two", (void *)typed_two, places[p], &prog, NULL, NULL, &err);
+            assert_int_equal(r, fits[k] >> p & 1 ? 0 : -ENOTSUP);
+            if (r)
+                assert_string_equal(err.reason, "ctx_written");
+            inproc_rewind(&in);
+        }
+}
+
+/* A result that is to be another one, of a call whose arguments are not to be had: it is what it was. */
+static void test_a_lost_run_changes_nothing(void **state)
+{
+    static const struct bpf_insn insns[] = {WORD(2, 0), ADD_I(2, 99), KFUNC(1000), SET(0, 0), EXIT};
+    static const struct bpf_insn stores[] = {WORD(3, 0), ADD_I(3, 99), STORE(2, 3), SET(0, 0), EXIT};
+
+    for (u32 by_store = 0; by_store < 2; by_store++)
+        EACH_WAY(w)
+        {
+            struct inproc_prog prog = typed(NEST, BPF_TRACE_FEXIT);
+
+            if (by_store) {
+                VERIFIED(&prog, stores);
+            } else {
+                prog.replace = TN_REPLACE_BY_CALL;
+                prog.ref[0] = (struct tn_host_ref){.btf_id = 1000, .kind = TN_NAMED_REPLACE};
+                prog.nrefs = 1;
+                prog.facts.ctx_read[0] = 1;
+                assert_int_equal(tn_abi_words(types.btf, types.func[NEST], true, &prog.args, NULL), 0);
+                UNVERIFIED(&prog, insns);
+            }
+            hook("typed_nest", (void *)typed_nest, TN_PLACE_EXIT, &prog, &ways[w]);
+            within = NULL;
+            assert_int_equal(nest(0, 5), 99);
+            within = empty_the_table;
+            for (u32 k = 0; k < 100; k++) {
+                memset(__builtin_alloca(1024), 0xff, 1024); /* what was on the stack before */
+                assert_int_equal(nest(0, k), k);
+            }
+            inproc_rewind(&in);
+        }
+}
+
+/* Functions whose callers may, or may not, go on with what is in rdi and rsi. */
+#define CODE(name, text)                                                                                     \
+    ".globl " name "\n.type " name ",@function\n" name ":\n" text "\n.size " name ",.-" name "\n"
+__asm__(".text\n" CODE("kept_leaf", "lea 1(%rdi),%rax; ret")
+            CODE("kept_low", "mov $1,%dil; mov %rsi,%rax; ret") CODE("kept_call", "call kept_leaf; ret")
+                CODE("kept_callee", "call kept_low; call kept_leaf; ret") CODE("kept_tail", "jmp kept_low")
+                    CODE("kept_popped", "push %rdi; pop %rdi; ret") CODE("kept_pointer", "call *%rax; ret")
+                        CODE("kept_jump", "jmp *(%rax)")
+                            CODE("kept_plt", "sub $8,%rsp; call getppid@plt; add $8,%rsp; ret")
+                                CODE("kept_self", "test %rdi,%rdi; jz 1f; call kept_self; 1: ret")
+                                    CODE("kept_cold", "jmp 1f; mov $1,%edi; 1: xor %esi,%esi; ret"));
+
+static void test_registers_that_callers_count_on(void **state)
+{
+    static const struct {
+        const char *name;
+        bool rdi, rsi; /* taken for lost */
+    } rows[] = {{"kept_leaf", false, false},  {"kept_low", true, false},  {"kept_call", false, false},
+                {"kept_callee", true, false}, {"kept_tail", true, false}, {"kept_popped", false, false},
+                {"kept_pointer", true, true}, {"kept_jump", true, true},  {"kept_plt", true, true},
+                {"kept_self", false, false},  {"kept_cold", false, true}};
+
+    for (u32 k = 0; k < TN_ARRAY_SIZE(rows); k++) {
+        u64 addr = file_address(rows[k].name);
+        u16 regs = 0;
+
+        assert_int_equal(tn_func_clobbers(tn_module_code(in.self, addr), addr, 0xffff, &regs), 0);
+        if ((regs >> 7 & 1) != rows[k].rdi || (regs >> 6 & 1) != rows[k].rsi)
+            fail_msg("%s: %x", rows[k].name, regs);
+    }
+}
+
 /* ---------------------------------------------------------------------------------- functions of the host */
 
 static void call_through(struct inproc_prog *prog, const char *callee, u8 result, bool is_signed)
@@ -1174,6 +1435,14 @@ int main(void)
         T(test_an_answer_leaves_all_else_alone),
         T(test_override_answers_with_anything),
         T(test_override_changes_a_result),
+        T(test_arguments_are_changed),
+        T(test_what_is_not_stored_stays),
+        T(test_narrow_arguments_are_extended),
+        T(test_changes_go_on_to_the_exit),
+        T(test_registers_are_changed),
+        T(test_changes_are_for_their_place),
+        T(test_a_lost_run_changes_nothing),
+        T(test_registers_that_callers_count_on),
         T(test_replace_by_call_in_a_typed_program),
         T(test_a_function_of_the_host_is_called),
         T(test_wide_code_is_found),

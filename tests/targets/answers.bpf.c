@@ -42,6 +42,31 @@ int result_int(struct pt_regs *ctx)
         bpf_override_return(ctx, PT_REGS_RC(ctx) - 1);
     return 0;
 }
+/* Registers, at both ends. */
+SEC("uprobe/" HOST "of_depth")
+int probe_depth(struct pt_regs *ctx)
+{
+    ctx->rsi = ctx->rsi + 1;
+    return 0;
+}
+SEC("uretprobe/" HOST "of_depth")
+int result_depth(struct pt_regs *ctx)
+{
+    ctx->rax = ctx->rax + 1000;
+    return 0;
+}
+SEC("uprobe/" HOST "of_kept")
+int probe_kept(struct pt_regs *ctx)
+{
+    ctx->rdi = 1;
+    return 0;
+}
+SEC("uprobe/" HOST "of_depth")
+int probe_saved(struct pt_regs *ctx)
+{
+    ctx->rbx = 1;
+    return 0;
+}
 #else
 extern void tenon_replace(void *ctx, unsigned long v) __ksym;
 
@@ -80,6 +105,34 @@ int BPF_PROG(result_of_eight, int a, int result)
 {
     if (a == 8)
         tenon_replace(ctx, 1000);
+    return 0;
+}
+
+/* Arguments, as the host's function gets them: a store to the context's word. */
+#define CHANGE(name, ...)                                                                                    \
+    SEC("fentry/of_" #name)                                                                                  \
+    int change_##name(unsigned long long *ctx)                                                               \
+    {                                                                                                        \
+        __VA_ARGS__                                                                                          \
+        return 0;                                                                                            \
+    }
+CHANGE(widths, ctx[0] = 0x1fe; ctx[1] = 0x103; ctx[2] = -9; ctx[3] = 0x10004; ctx[4] = ctx[4] + 1; ctx[5] = 5;
+       ctx[6] = -7; ctx[7] = 8;)
+CHANGE(structs, ctx[0] = 7; ctx[1] = 8; ctx[2] = 5ull << 32 | 6; ctx[3] = 1 | 2 << 8; ctx[4] = ctx[4] + 0;)
+CHANGE(depth, ctx[1] = ctx[1] + 10;)
+CHANGE(handle, ctx[0] = ctx[1]; ctx[2] = 3;)
+CHANGE(kept, ctx[0] = 1;)
+
+SEC("fexit/of_depth")
+int change_at_exit(unsigned long long *ctx)
+{
+    ctx[0] = 1;
+    return 0;
+}
+SEC("fexit/of_depth")
+int result_of_depth(unsigned long long *ctx)
+{
+    ctx[2] = ctx[2] + 100;
     return 0;
 }
 

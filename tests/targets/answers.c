@@ -20,6 +20,10 @@ struct small {
 struct large {
     long at[5];
 };
+struct packed { /* in memory, since b is not aligned */
+    char a;
+    int b;
+} __attribute__((packed));
 
 #define FN __attribute__((noinline))
 extern long calls;
@@ -96,6 +100,48 @@ FN int of_doubles(int a, double b, float c)
     return a + (int)(b * c);
 }
 
+/* Who calls somebody whom the compiler does not know may change all registers, and its callers know. */
+static void somebody(void) {}
+static void (*volatile call)(void) = somebody;
+
+FN long of_widths(signed char a, unsigned char b, short c, unsigned short d, int e, long f, signed char g,
+                  long h)
+{
+    call();
+    calls++;
+    return a + 10l * b + 1000l * c + 100000l * d + 10000000000l * e + f + g + h;
+}
+
+FN long of_structs(struct pair two, struct small one, struct packed memory, const char *p)
+{
+    call();
+    calls++;
+    return two.x + 10 * two.y + 100 * one.a + 1000 * one.b + 10000 * memory.a + 100000l * memory.b + *p;
+}
+
+FN long of_depth(long n, long sum)
+{
+    calls++;
+    if (n > 0)
+        sum = of_depth(n - 1, sum);
+    __asm__ volatile("" : "+r"(n), "+r"(sum));
+    return sum + n;
+}
+
+FN long of_handle(const struct pair *p, const struct pair *q, int level)
+{
+    call();
+    calls++;
+    return p->x * 100 + q->x * 10 + level;
+}
+
+/* Leaves its argument where it is, and its caller counts on that (-fipa-ra). */
+FN long of_kept(long a)
+{
+    calls++;
+    return a + 1;
+}
+
 int main(void)
 {
     char line[128], name[32];
@@ -129,6 +175,16 @@ int main(void)
             printf("%g", of_double(a));
         else if (IS(doubles))
             printf("%d", of_doubles(a, 2.0, 3.0f));
+        else if (IS(widths))
+            printf("%ld", of_widths(-1, 2, -3, 4, -5, a, -6, 7));
+        else if (IS(structs))
+            printf("%ld", of_structs((struct pair){1, 2}, (struct small){3, 4}, (struct packed){5, 6}, "A"));
+        else if (IS(depth))
+            printf("%ld", of_depth(a, 0));
+        else if (IS(handle))
+            printf("%ld", of_handle(&(struct pair){1, 0}, &(struct pair){2, 0}, a));
+        else if (IS(kept))
+            printf("%ld", of_kept(a));
         printf(" / %ld\n", calls);
     }
     return 0;

@@ -97,6 +97,56 @@ def _(room):
     host.as_ever()
 
 
+def widths(a, b, c, d, e, f, g, h):
+    return str(a + 10 * b + 1000 * c + 100000 * d + 10000000000 * e + f + g + h)
+
+
+@test("arguments are changed at the entry: every width, extended; structs in registers and in memory; the stack; a pointer")
+def _(room):
+    host = Host(room)
+    plain = {"widths": widths(-1, 2, -3, 4, -5, 9, -6, 7), "structs": str(1 + 20 + 300 + 4000 + 50000 + 600000 + 65),
+             "handle": "129", "depth": "45"}
+    changed = {"widths": widths(-2, 3, -9, 4, -4, 5, -7, 8), "structs": str(7 + 80 + 600 + 5000 + 10000 + 200000 + 65),
+               "handle": "223", "depth": str(45 + 100)}
+    runs = {"depth": 10}
+    for name, answer in plain.items():
+        same(host.ask(name, 9), (answer, runs.get(name, 1)), name)
+        link = attached(room, host, "answers_typed", "change_" + name)
+        same(host.ask(name, 9), (changed[name], runs.get(name, 1)), f"{name}, changed")
+        link.detach()
+        same(host.ask(name, 9), (answer, runs.get(name, 1)), f"{name}, afterwards")
+    host.as_ever()
+
+
+@test("by several at once: a probe beside programs that know types, and the result as well; recursion")
+def _(room):
+    host = Host(room)
+    links = [attached(room, host, "answers_typed", "change_depth"), attached(room, host, "answers", "probe_depth")]
+    same(host.ask("depth", 9), (str(45 + 10 * 11), 10), "each call takes both")
+    links.append(attached(room, host, "answers", "result_depth"))
+    same(host.ask("depth", 9), (str(45 + 10 * 11 + 10 * 1000), 10))
+    links.append(attached(room, host, "answers_typed", "result_of_depth"))
+    same(host.ask("depth", 9), (str(45 + 10 * (11 + 1100)), 10))
+    links[0].detach()
+    same(host.ask("depth", 9), (str(45 + 10 * (1 + 1100)), 10))
+    for link in links[1:]:
+        link.detach()
+    same(host.ask("depth", 9), ("45", 10))
+    host.as_ever()
+
+
+@test("refused, and untouched: a register that callers count on, one that no argument has, an argument at the exit")
+def _(room):
+    host = Host(room)
+    for object_name, program, words in (("answers_typed", "change_kept", ("register_kept", "rdi")),
+                                        ("answers", "probe_kept", ("register_kept", "rdi")),
+                                        ("answers", "probe_saved", ("ctx_written",)),
+                                        ("answers_typed", "change_at_exit", ("argument 1 of of_depth", "as the call returns"))):
+        room.refused(object_name, [host.pid], ["--program", program], *words)
+    same(host.ask("kept", 3), ("4", 1))
+    same(code(host.pid, host.path), host.text, "code")
+
+
 @test("refused by the name of the type, and untouched: structs in one, two and mixed registers and in memory; floating point")
 def _(room):
     host = Host(room)

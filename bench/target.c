@@ -5,6 +5,8 @@
  *   count N   nanoseconds a call of bench_count, N calls
  *   span N    the same for bench_span
  *   brief N   the same for bench_brief, in which no jump fits: a breakpoint
+ *   nop N     the same for bench_nop, which begins with five bytes that do nothing
+ *   called_nop N  whatever N: 1 where a call stands there by now: the kernel's optimised uprobe
  *   ratio N   bench_count ÷ a twin that nobody hooks
  *   added N   bench_span − its twin, nanoseconds
  *   call N    nanoseconds a getppid of the C library, whose system call can be hooked
@@ -72,6 +74,12 @@ __asm__(".text\n.globl bench_brief, bench_behind\n"
         ".type bench_brief, @function\nbench_brief: push %rbx\n pop %rbx\n ret\n.size bench_brief, 3\n"
         ".type bench_behind, @function\nbench_behind: mov %rdi, %rax\n ret\n.size bench_behind, 4\n");
 uint64_t bench_brief(uint64_t a, uint64_t b);
+
+/* What Linux 6.18 turns into a call of its own, where a uprobe stands. */
+__asm__(".p2align 6\n.globl bench_nop\n.type bench_nop, @function\n"
+        "bench_nop: .byte 0x0f, 0x1f, 0x44, 0, 0\n mov %rdi, %rax\n xor %rsi, %rax\n lea (%rax,%rax,2), %rax\n"
+        " add %rsi, %rax\n ret\n.size bench_nop, . - bench_nop\n");
+uint64_t bench_nop(uint64_t a, uint64_t b);
 
 static void shut_in(void)
 {
@@ -218,6 +226,10 @@ int main(int argc, char **argv)
             printf("%.4f\n", median(CALLS, bench_count, NULL, n));
         else if (strcmp(word, "brief") == 0)
             printf("%.4f\n", median(CALLS, bench_brief, NULL, n));
+        else if (strcmp(word, "nop") == 0)
+            printf("%.4f\n", median(CALLS, bench_nop, NULL, n));
+        else if (strcmp(word, "called_nop") == 0)
+            printf("%d\n", *(const volatile uint8_t *)(uintptr_t)bench_nop == 0xe8);
         else if (strcmp(word, "span") == 0)
             printf("%.4f\n", median(CALLS, bench_span, NULL, n));
         else if (strcmp(word, "ratio") == 0)

@@ -250,7 +250,8 @@ static bool lists(const struct tn_verdict *v, u32 id)
 static void check(const struct thing *t, enum place place, const struct tn_verdict *v)
 {
     bool reached = places[place].reached, throws = place == AFTER_THROW;
-    u32 facts = (reached ? t->facts : 0) | (throws ? CALLS_HOST : 0);
+    /* The path is chosen by get_prandom_u32, which may have to ask for a clock. */
+    u32 facts = (reached ? t->facts : 0) | (throws ? CALLS_HOST : 0) | (place == ON_ONE_PATH ? SYSCALLS : 0);
     u32 nkfuncs = (reached ? t->nkfuncs : 0) + throws;
     u64 maps = reached && t->map >= 0 ? 1ull << t->map : 0, helpers[TN_ARRAY_SIZE(v->facts.helpers)] = {0};
 

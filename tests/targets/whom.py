@@ -395,7 +395,7 @@ def _(room):
             print("# entered")
         except Refused as refused:
             print(f"# {refused}")
-            assert re.search(r"\[[a-z_]+\]$", str(refused)), refused
+            assert re.search(r"\[[a-z_]+\]$", str(refused), re.M), refused
         assert time.monotonic() - start < 20
         program.tell("10")
         time.sleep(0.1)

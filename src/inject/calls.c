@@ -139,7 +139,7 @@ int tn_plan_syscalls(struct tn_entry *c)
             continue;
         if (!v->ino)
             leave_nameless(c, v, *name ? name : "[anonymous]",
-                           strcmp(name, "[vdso]") ? "no_file" : "kernel_page");
+                           tn_vma_is_kernels(&c->maps, v) ? "kernel_page" : "no_file");
         if (!v->ino)
             continue;
         src.fd = fd = tn_open_mapped(c->pid, &c->maps, v);

@@ -218,8 +218,7 @@ static int each_file(struct tn_entry *c, guard_fn file,
         _close_ int fd = -1;
         u64 bias;
 
-        if (!(v->prot & PROT_EXEC) || !strncmp(name, "/memfd:tenon-", 13) || !strcmp(name, "[vsyscall]") ||
-            !strcmp(name, "[vdso]"))
+        if (!(v->prot & PROT_EXEC) || !strncmp(name, "/memfd:tenon-", 13) || tn_vma_is_kernels(&c->maps, v))
             continue;
         if (!v->ino) {
             r = nameless ? nameless(c, v) : 0;

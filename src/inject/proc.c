@@ -149,6 +149,16 @@ const struct tn_vma *tn_maps_at(const struct tn_maps *maps, u64 addr)
     return at < maps->n && maps->vma[at].start <= addr ? &maps->vma[at] : NULL;
 }
 
+bool tn_vma_is_kernels(const struct tn_maps *maps, const struct tn_vma *vma)
+{
+    static const char *const names[] = {"[vdso]", "[vsyscall]", "[uprobes-trampoline]"};
+
+    for (u32 i = 0; i < TN_ARRAY_SIZE(names); i++)
+        if (!strcmp(tn_vma_name(maps, vma), names[i]))
+            return true;
+    return false;
+}
+
 const struct tn_vma *tn_maps_data(const struct tn_maps *maps, u64 addr, u64 len)
 {
     const struct tn_vma *v = tn_maps_at(maps, addr);

@@ -368,12 +368,12 @@ static void serve_job(struct tn_hands *h, int job)
         if (n < 0)
             break;
     }
+    /* Finished or hung up half-way: the same end. What stands, stands whole (order.h). */
+    give_thread_back(h);
     if (orders) { /* before calls were guarded it may have confined itself unseen */
         h->t.confined = tn_proc_confined(h->t.pid);
         notice_filter(h);
     }
-    /* Finished or hung up half-way: the same end. What stands, stands whole (order.h). */
-    give_thread_back(h);
     h->t.hup[1] = -1;
     close(job);
     if (orders && !h->held)

@@ -151,7 +151,7 @@ const struct tn_vma *tn_maps_at(const struct tn_maps *maps, u64 addr)
 
 bool tn_vma_is_kernels(const struct tn_maps *maps, const struct tn_vma *vma)
 {
-    static const char *const names[] = {"[vdso]", "[vsyscall]", "[uprobes-trampoline]"};
+    static const char *const names[] = {"[vdso]", "[vsyscall]", "[uprobes]", "[uprobes-trampoline]"};
 
     for (u32 i = 0; i < TN_ARRAY_SIZE(names); i++)
         if (!strcmp(tn_vma_name(maps, vma), names[i]))

@@ -29,8 +29,8 @@ static inline const char *tn_vma_name(const struct tn_maps *maps, const struct t
 {
     return maps->text + vma->name;
 }
-/* The kernel's own code, at no file's place: its calls are not the program's. ("[uprobes-trampoline]": Linux 6.18, where a
-   uprobe stands on a five-byte nop.) */
+/* The kernel's own code, at no file's place: its calls are not the program's. "[uprobes]" has copies of instructions that the
+   kernel's uprobes stand at, which are seen there; "[uprobes-trampoline]" what a call in the place of a nop leads to (Linux 6.18). */
 bool tn_vma_is_kernels(const struct tn_maps *maps, const struct tn_vma *vma);
 /* The mapping that holds `addr`, or NULL. */
 const struct tn_vma *tn_maps_at(const struct tn_maps *maps, u64 addr);

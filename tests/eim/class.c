@@ -561,6 +561,57 @@ static void test_answers(void **state)
     }
 }
 
+/* A row of the two tables below: a program that is judged under a class, which refuses it with what `says` has in it, or NULL;
+   and under one of the house's, where all is recorded to be held against the function when that is known. `attach`:
+   its type where the program is attached by type, 0: a probe. Whether that was
+   accepted. What is left belongs to the caller, until judged_drop. */
+struct judged {
+    struct made m;
+    struct tn_eim_uses uses;
+};
+
+static bool judge(size_t row, const struct bpf_insn *insns, u32 ninsns, enum bpf_attach_type attach,
+                  const char *spec, const char *entry, const char *allowed, const char *says,
+                  struct judged *ret)
+{
+    struct tn_authority auth, yes;
+    struct tn_verdict v;
+    struct tn_asker q;
+    struct tn_error err = {0};
+    bool recorded;
+    struct tn_verify_in in = {
+        .insns = insns, .ninsns = ninsns, .prog_type = BPF_PROG_TYPE_KPROBE, .gpl = true, .authority = &auth};
+
+    if (attach) {
+        in.prog_type = BPF_PROG_TYPE_TRACING;
+        in.expected_attach_type = attach;
+        in.host_btf = host_btf;
+        in.process = true;
+        in.attach_btf_id = tn_btf_find(host_btf, BTF_KIND_FUNC, "access_phase");
+    }
+    *ret = (struct judged){0};
+    if (make_class(spec, entry, allowed, &ret->m, &err))
+        fail_msg("row %zu: %s", row, err.message);
+    tn_eim_authority(ret->m.c, attach, &q, &auth);
+    assert_int_equal(tn_verify(&in, &v), 0);
+    if (v.accepted != !says || (!v.accepted && !strstr(v.refusal.message, says)))
+        fail_msg("row %zu: %s", row, v.accepted ? "accepted" : v.refusal.message);
+    tn_verdict_clear(&v);
+    ret->uses.bound = ret->m.bound;
+    tn_eim_recording(&ret->uses, NULL, &yes);
+    in.authority = &yes;
+    assert_int_equal(tn_verify(&in, &v), 0);
+    recorded = v.accepted;
+    tn_verdict_clear(&v);
+    return recorded;
+}
+
+static void judged_drop(struct judged *j)
+{
+    tn_eim_uses_clear(&j->uses);
+    drop(&j->m);
+}
+
 /* What programs of type fmod_ret return, and what others pass to bpf_override_return, is asked on every path. */
 static void test_answering_programs(void **state)
 {
@@ -624,49 +675,20 @@ static void test_answering_programs(void **state)
     static const char *const entry[] = {[FMOD] = "e", [PROBE] = "uprobe:access_phase"};
 
     for (size_t k = 0; k < TN_ARRAY_SIZE(rows); k++) {
-        struct tn_authority auth, yes;
-        struct tn_verdict v;
-        struct tn_asker q;
-        struct tn_error err;
-        struct made m;
+        struct tn_error err = {0};
+        struct judged j;
         char spec[512];
-        struct tn_eim_uses uses = {0};
-        struct tn_verify_in in = {.insns = rows[k].insns,
-                                  .ninsns = rows[k].ninsns,
-                                  .prog_type = BPF_PROG_TYPE_KPROBE,
-                                  .gpl = true,
-                                  .authority = &auth};
         bool late;
 
-        if (rows[k].how == FMOD) {
-            in.prog_type = BPF_PROG_TYPE_TRACING;
-            in.expected_attach_type = BPF_MODIFY_RETURN;
-            in.host_btf = host_btf;
-            in.process = true;
-            in.attach_btf_id = tn_btf_find(host_btf, BTF_KIND_FUNC, "access_phase");
-        }
         snprintf(spec, sizeof(spec), FINISH("%s"), rows[k].promise);
-        if (make_class(spec, entry[rows[k].how], rows[k].allowed, &m, &err))
-            fail_msg("row %zu: %s", k, err.message);
-        tn_eim_authority(m.c, rows[k].how == FMOD, &q, &auth);
-        assert_int_equal(tn_verify(&in, &v), 0);
-        if (v.accepted != !rows[k].says || (!v.accepted && !strstr(v.refusal.message, rows[k].says)))
-            fail_msg("row %zu: %s", k, v.accepted ? "accepted" : v.refusal.message);
-        tn_verdict_clear(&v);
-        /* Judged under a class of the house's, it is held against the function when that is known. */
-        uses.bound = m.bound;
-        tn_eim_recording(&uses, NULL, &yes);
-        in.authority = &yes;
-        assert_int_equal(tn_verify(&in, &v), 0);
-        assert_true(v.accepted);
-        late = tn_eim_admits_answers(m.bound->rule[TN_RULE_customizability], &uses, "access_phase", &err);
+        assert_true(judge(k, rows[k].insns, rows[k].ninsns, rows[k].how == FMOD ? BPF_MODIFY_RETURN : 0, spec,
+                          entry[rows[k].how], rows[k].allowed, rows[k].says, &j));
+        late = tn_eim_admits_answers(j.m.bound->rule[TN_RULE_customizability], &j.uses, "access_phase", &err);
         if (late != (rows[k].says && !strstr(rows[k].says, "replace")))
             fail_msg("row %zu, late: %s", k, late ? err.message : "accepted");
         assert_int_equal(
-            tn_eim_admits_answers(m.bound->rule[TN_RULE_customizability], &uses, "unknown", &err), 0);
-        tn_verdict_clear(&v);
-        tn_eim_uses_clear(&uses);
-        drop(&m);
+            tn_eim_admits_answers(j.m.bound->rule[TN_RULE_customizability], &j.uses, "unknown", &err), 0);
+        judged_drop(&j);
     }
 }
 
@@ -739,46 +761,19 @@ static void test_changed_arguments(void **state)
     static const char *const entry[] = {[TYPED] = "e", [PROBE] = "uprobe:access_phase"};
 
     for (size_t k = 0; k < TN_ARRAY_SIZE(rows); k++) {
-        struct tn_authority auth, yes;
-        struct tn_verdict v;
-        struct tn_asker q;
         struct tn_error err = {0};
-        struct made m;
+        struct judged j;
         char spec[512];
-        struct tn_eim_uses uses = {0};
-        struct tn_verify_in in = {.insns = rows[k].insns,
-                                  .ninsns = rows[k].ninsns,
-                                  .prog_type = BPF_PROG_TYPE_KPROBE,
-                                  .gpl = true,
-                                  .authority = &auth};
         bool late;
 
-        if (rows[k].how == TYPED) {
-            in.prog_type = BPF_PROG_TYPE_TRACING;
-            in.expected_attach_type = BPF_TRACE_FENTRY;
-            in.host_btf = host_btf;
-            in.process = true;
-            in.attach_btf_id = tn_btf_find(host_btf, BTF_KIND_FUNC, "access_phase");
-        }
         snprintf(spec, sizeof(spec), FINISH("%s"), rows[k].holds);
-        if (make_class(spec, entry[rows[k].how], rows[k].allowed, &m, &err))
-            fail_msg("row %zu: %s", k, err.message);
-        tn_eim_authority(m.c, rows[k].how == TYPED, &q, &auth);
-        assert_int_equal(tn_verify(&in, &v), 0);
-        if (v.accepted != !rows[k].says || (!v.accepted && !strstr(v.refusal.message, rows[k].says)))
-            fail_msg("row %zu: %s", k, v.accepted ? "accepted" : v.refusal.message);
-        tn_verdict_clear(&v);
-        uses.bound = m.bound;
-        tn_eim_recording(&uses, NULL, &yes);
-        in.authority = &yes;
-        assert_int_equal(tn_verify(&in, &v), 0);
-        late = rows[k].how == PROBE && tn_eim_admits_registers(m.bound->rule[TN_RULE_customizability], &uses,
-                                                               "access_phase", false, &err);
+        judge(k, rows[k].insns, rows[k].ninsns, rows[k].how == TYPED ? BPF_TRACE_FENTRY : 0, spec,
+              entry[rows[k].how], rows[k].allowed, rows[k].says, &j);
+        late = rows[k].how == PROBE && tn_eim_admits_registers(j.m.bound->rule[TN_RULE_customizability],
+                                                               &j.uses, "access_phase", false, &err);
         if (late != !!rows[k].late || (late && !strstr(err.message, rows[k].late)))
             fail_msg("row %zu, late: %s", k, late ? err.message : "accepted");
-        tn_verdict_clear(&v);
-        tn_eim_uses_clear(&uses);
-        drop(&m);
+        judged_drop(&j);
     }
 }
 

@@ -32,25 +32,28 @@ tenon() {
     err=$(cat "$DIR/err")
 }
 
-# A process that calls bench_count when told: target_start; target_call N.
-target_start() {
+# program FILE: fed by lines, in $TARGET; ask LINE: its answer is awaited
+program() {
     mkfifo "$DIR/ask"
-    bench-target <"$DIR/ask" >"$DIR/answer" 3>&- &
+    "$@" <"$DIR/ask" >"$DIR/answer" 2>"$DIR/cries" 3>&- &
     TARGET=$!
     CHILDREN+=("$TARGET")
     exec 7>"$DIR/ask"
 }
-
-target_call() {
+ask() {
     local lines
     lines=$(wc -l <"$DIR/answer")
-    echo "count $1" >&7
+    echo "$1" >&7
     for _ in $(seq 200); do
         [ "$(wc -l <"$DIR/answer")" -gt "$lines" ] && return 0
         sleep 0.05
     done
     return 1
 }
+
+# A process that calls bench_count when told: target_start; target_call N.
+target_start() { program bench-target; }
+target_call() { ask "count $1"; }
 
 # json EXPRESSION: what Python makes of standard output, given as `j`.
 json() {

@@ -17,25 +17,6 @@ teardown() {
     exec 7>&-
 }
 
-# program FILE: fed by lines, in $TARGET; ask LINE: its answer is awaited
-program() {
-    mkfifo "$DIR/ask"
-    "$@" <"$DIR/ask" >"$DIR/answer" 2>"$DIR/cries" 3>&- &
-    TARGET=$!
-    CHILDREN+=("$TARGET")
-    exec 7>"$DIR/ask"
-}
-ask() {
-    local lines
-    lines=$(wc -l <"$DIR/answer")
-    echo "$1" >&7
-    for _ in $(seq 200); do
-        [ "$(wc -l <"$DIR/answer")" -gt "$lines" ] && return 0
-        sleep 0.05
-    done
-    return 1
-}
-
 # Another tracer is there: every process can meet it, and the kernel's uprobes do not mind.
 traced() {
     strace -e trace=none -e signal=none -o /dev/null -p "$1" 2>/dev/null 3>&- 7>&- &

@@ -137,6 +137,30 @@ static int finish(const struct tn_asm *a, u64 at, struct tn_error *err)
                    "displaced instructions at 0x%llx do not fit, or reach too far", (unsigned long long)at);
 }
 
+static int read_insn(const struct tn_patch *p, u32 k, u64 addr, struct tn_insn *ret)
+{
+    if (tn_x86_decode(p->expected + p->insn_off[k], p->insn_len[k], addr, ret) < 0 ||
+        ret->len != p->insn_len[k])
+        return -EINVAL;
+    return 0;
+}
+
+/* Displaced instruction k, which stood at `addr`. *leaves is set if nothing of the window comes behind it. */
+static int put(struct tn_asm *a, u64 at, const struct tn_patch *p, u32 k, u64 addr, const struct tn_insn *i,
+               bool *leaves, struct tn_error *err)
+{
+    const u8 *bytes = p->expected + p->insn_off[k];
+    bool last = k + 1u == p->ninsns;
+
+    if (!(last || p->punned) || !can_emulate(i))
+        return emit(a, at, bytes, i, err);
+    if ((i->mem_off || i->rel_off) && !reaches(at + a->len, i->target))
+        return tn_refuse(err, -ERANGE, TN_REFUSE_OUT_OF_REACH, i->target, NULL);
+    emulate_call(a, at, bytes, i, addr + i->len);
+    *leaves |= last;
+    return 0;
+}
+
 /* A loop's next round, which is no call. */
 static bool is_round(const struct tn_patch *p, u64 load_bias, const struct tn_insn *i)
 {
@@ -271,12 +295,12 @@ static int displace(const struct tn_patch *patch, const struct tn_copy_to *to, u
 
     tn_asm_fixed(&a, ret_bytes, cap);
     for (u32 k = 0; k < patch->ninsns; k++) {
-        const u8 *bytes = patch->expected + patch->insn_off[k];
         u64 addr = patch->addr + load_bias + patch->insn_off[k];
         struct tn_insn i;
 
-        if (tn_x86_decode(bytes, patch->insn_len[k], addr, &i) < 0 || i.len != patch->insn_len[k])
-            return -EINVAL;
+        r = read_insn(patch, k, addr, &i);
+        if (r < 0)
+            return r;
         r = lead_inside(patch, patch->addr + load_bias, label, &i, err);
         if (r < 0)
             return r;
@@ -289,14 +313,7 @@ static int displace(const struct tn_patch *patch, const struct tn_copy_to *to, u
             i.target = patch->addr == patch->rounds ? out.hook_return : to->past;
         out.insn_at[k] = at + a.len;
         out.jump_at[k] = label[k];
-        if ((k + 1u == patch->ninsns || patch->punned) && can_emulate(&i)) {
-            if ((i.mem_off || i.rel_off) && !reaches(at + a.len, i.target))
-                return tn_refuse(err, -ERANGE, TN_REFUSE_OUT_OF_REACH, i.target, NULL);
-            emulate_call(&a, at, bytes, &i, addr + i.len);
-            returned |= k + 1u == patch->ninsns;
-            continue;
-        }
-        r = emit(&a, at, bytes, &i, err);
+        r = put(&a, at, patch, k, addr, &i, &returned, err);
         if (r < 0)
             return r;
     }
@@ -339,6 +356,47 @@ int tn_displaced(const struct tn_patch *patch, const struct tn_copy_to *to, u8 *
         label[k] = to->at;
     r = displace(patch, to, ret_bytes, cap, label, ret_out, err);
     return r < 0 ? r : displace(patch, to, ret_bytes, cap, label, ret_out, err);
+}
+
+bool tn_displaced_anywhere(const struct tn_patch *p)
+{
+    const u64 end = p->addr + p->len;
+
+    if (!sane(p) || p->len == TN_BREAK_LEN || p->punned || p->rounds || p->tail ||
+        p->place >= TN_PLACE_SYSENTER)
+        return false;
+    for (u32 k = 0; k < p->ninsns; k++) {
+        struct tn_insn i;
+
+        if (read_insn(p, k, p->addr + p->insn_off[k], &i) < 0 ||
+            (i.rel_off && i.target >= p->addr && i.target < end))
+            return false;
+    }
+    return true;
+}
+
+int tn_displaced_part(const struct tn_patch *p, u64 load_bias, bool behind, struct tn_asm *a, u64 at,
+                      struct tn_error *err)
+{
+    u64 resume = p->resume + load_bias;
+    bool leaves = p->returns;
+
+    for (u32 k = behind ? p->hook_before : 0; k < (behind ? p->ninsns : p->hook_before); k++) {
+        u64 addr = p->addr + load_bias + p->insn_off[k];
+        struct tn_insn i;
+        int r = read_insn(p, k, addr, &i);
+
+        if (r == 0)
+            r = put(a, at, p, k, addr, &i, &leaves, err);
+        if (r < 0)
+            return r;
+    }
+    if (!behind || leaves)
+        return 0;
+    if (!reaches(at + a->len, resume))
+        return tn_refuse(err, -ERANGE, TN_REFUSE_OUT_OF_REACH, resume, NULL);
+    tn_x86_jmp(a, 4, (s64)(resume - at));
+    return 0;
 }
 
 int tn_patch_bytes(const struct tn_patch *patch, u64 load_bias, u64 enter, u8 ret_bytes[TN_PATCH_MAX],

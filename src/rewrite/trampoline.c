@@ -39,7 +39,8 @@
  * are restored anyway; typed words are put there, or to their place on the stack, behind the program (`change`). A program
  * that stores nothing pays nothing for that.
  *
- * A closed gate costs a compare and two jumps where there is no prelude.
+ * A closed gate costs three compares and three jumps where the trampoline is fused, one of them around the program;
+ * a compare and five jumps, two of them through words, where it stands apart and has no prelude.
  */
 #include "rewrite/trampoline.h"
 
@@ -121,7 +122,10 @@ struct tramp {
     u32 nslow;
     struct tn_switch own;    /* in->stacks */
     struct tn_fixup lost[2]; /* where kept words are not to be had */
-    struct tn_fixup over;    /* a session whose entry has said no: for the way that is being emitted */
+    const struct tn_fuse *fuse;
+    struct tn_fixup elsewhere, further; /* … where the chain's words lead away */
+    u32 first;
+    struct tn_fixup over; /* a session whose entry has said no: for the way that is being emitted */
     struct {
         struct tn_fixup at;
         u64 value;
@@ -403,6 +407,44 @@ static void compare_number(struct tramp *t, u8 reg)
 
     tn_x86_bytes(&t->a, lea, sizeof(lea));
     tn_x86_bytes(&t->a, (const u8 *)&less, sizeof(less));
+}
+
+/* Compares the lower half of a word of ours, in reach, with that of `value`. Always ten bytes. */
+static void compare_word(struct tramp *t, u64 word, u64 value)
+{
+    static const u8 cmp[] = {0x81, 0x3d};
+
+    tn_x86_bytes(&t->a, cmp, sizeof(cmp));
+    tn_x86_u32(&t->a, (u32)(word - (t->in->at + t->a.len + 8)));
+    tn_x86_u32(&t->a, (u32)value);
+}
+#define COMPARE_WORD 16u /* with the jump behind it */
+
+/* What is displaced before the hook, and on to the chain's first link if that is another one. */
+static int fuse_before(struct tramp *t, struct tn_error *err)
+{
+    int r;
+
+    if (!t->fuse)
+        return 0;
+    if (t->prelude || t->in->stacks || t->call || !tn_displaced_anywhere(t->fuse->patch))
+        return -ENOTSUP;
+    if (!near(t->in, t->fuse->head, 8))
+        return tn_refuse(err, -ERANGE, TN_REFUSE_OUT_OF_REACH, t->fuse->head, "hook pointer");
+    r = tn_displaced_part(t->fuse->patch, t->fuse->load_bias, false, &t->a, t->in->at, err);
+    if (r < 0)
+        return r;
+    t->first = t->a.len + COMPARE_WORD;
+    compare_word(t, t->fuse->head, t->in->at + t->first);
+    t->elsewhere = tn_x86_jcc_fwd(&t->a, 4, TN_CC_NE);
+    return t->a.err || t->a.len == t->first ? 0 : -EINVAL;
+}
+
+static int fuse_behind(struct tramp *t, struct tn_error *err)
+{
+    compare_word(t, t->in->hook + offsetof(struct tn_hook, next), t->fuse->past);
+    t->further = tn_x86_jcc_fwd(&t->a, 4, TN_CC_NE);
+    return tn_displaced_part(t->fuse->patch, t->fuse->load_bias, true, &t->a, t->in->at, err);
 }
 
 /* On to the next link. What the kernel leaves in rcx and r11 is the host's: where it goes on, and its flags. */
@@ -1058,21 +1100,82 @@ static int done(const struct tramp *t, struct tn_error *err)
     return (int)a->len;
 }
 
-int tn_trampoline(const struct tn_tramp_in *in, u8 *ret_bytes, u32 cap, struct tn_error *err)
+/* Behind the trampoline: the displaced instructions, if they stand here and the chain ends, or whatever comes next. */
+static int finish(struct tramp *t, struct tn_error *err)
 {
-    struct tramp t = {.in = in};
-    struct tn_asm *a = &t.a;
+    if (t->fuse)
+        return fuse_behind(t, err);
+    go_on(t);
+    return 0;
+}
+
+static void bind_fused(struct tramp *t)
+{
+    if (!t->fuse)
+        return;
+    tn_x86_bind(&t->a, t->further);
+    tn_x86_jmp_m(&t->a, tn_mem_pos((s64)(t->in->hook + offsetof(struct tn_hook, next) - t->in->at)));
+    tn_x86_bind(&t->a, t->elsewhere);
+    tn_x86_jmp_m(&t->a, tn_mem_pos((s64)(t->fuse->head - t->in->at)));
+}
+
+static int emit(struct tramp *t, struct tn_error *err)
+{
+    const struct tn_tramp_in *in = t->in;
+    struct tn_asm *a = &t->a;
     struct tn_fixup closed;
     s64 out, end;
+    int r = fuse_before(t, err);
+
+    if (r < 0)
+        return r;
+    if (in->stash && in->args && in->place == TN_PLACE_ENTRY) { /* no program runs */
+        tn_stash_store(a, in->stash, in->args, tn_stash_words(in->facts, in->args));
+        r = finish(t, err);
+        bind_fused(t);
+        return r;
+    }
+    if (!may_change(in))
+        return tn_refuse(err, -ENOTSUP, TN_REFUSE_CTX_WRITTEN, in->at, NULL);
+    pass_others(t);
+    prelude(t);
+    closed = test_gate(t);
+    end = inlined(t) ? fast_way(t) : slow_way(t);
+    out = a->len;
+    end_prelude(t);
+    r = finish(t, err);
+    count_lost(t, end);
+    if (inlined(t)) {
+        for (u32 i = 0; i < t->nslow; i++)
+            tn_x86_bind(a, t->slow[i]);
+        end_frame(t, t->scratch);
+        end = slow_way(t);
+        tn_x86_jmp(a, 0, out);
+        count_lost(t, end);
+    }
+    bind_fused(t);
+    if (in->stacks)
+        pass_unswitched(t, closed);
+    else
+        tn_x86_bind_to(a, closed, out);
+    emit_literals(t);
+    return r;
+}
+
+int tn_trampoline_fused(const struct tn_tramp_in *in, const struct tn_fuse *fuse, u8 *ret_bytes, u32 cap,
+                        u32 *ret_first, struct tn_error *err)
+{
+    struct tramp t = {.in = in, .fuse = fuse};
+    int r;
 
     if (!near(in, in->hook, sizeof(struct tn_hook)))
         return tn_refuse(err, -ERANGE, TN_REFUSE_OUT_OF_REACH, in->hook, "hook record");
     if (in->prog_bit >= TN_SLOT_BITS || (in->args && in->args->nwords > TN_TYPED_WORDS) ||
         (in->stash && !in->args && !in->session) ||
         (in->session && (in->args || !in->stash || in->replace)) ||
-        (in->place == TN_PLACE_SYSEXIT && in->nr == TN_NR_UNKNOWN && !in->calls))
+        (in->place == TN_PLACE_SYSEXIT && in->nr == TN_NR_UNKNOWN && !in->calls) || (fuse && in->tail))
         return -EINVAL;
-    tn_asm_fixed(a, ret_bytes, cap);
+    tn_asm_fixed(&t.a, ret_bytes, cap);
     if (in->tail && (!in->marks || !in->mark_id || in->mark_id > TN_MARK_ID))
         return -EINVAL;
     if (!mark(&t))
@@ -1084,40 +1187,15 @@ int tn_trampoline(const struct tn_tramp_in *in, u8 *ret_bytes, u32 cap, struct t
     if (in->stacks && (in->facts->calls_host || (in->place <= TN_PLACE_EXIT && (in->args || in->replace))))
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_GO_TYPED, in->at, NULL);
     decide(&t);
-
-    if (in->stash && in->args && in->place == TN_PLACE_ENTRY) { /* no program runs */
-        tn_stash_store(a, in->stash, in->args, tn_stash_words(in->facts, in->args));
-        tn_x86_jmp_m(a, HOOK(next));
-        return done(&t, err);
-    }
-    if (!may_change(in))
-        return tn_refuse(err, -ENOTSUP, TN_REFUSE_CTX_WRITTEN, in->at, NULL);
-    pass_others(&t);
-    prelude(&t);
-    closed = test_gate(&t);
-    if (inlined(&t)) {
-        end = fast_way(&t);
-        out = a->len;
-        end_prelude(&t);
-        go_on(&t);
-        count_lost(&t, end);
-        for (u32 i = 0; i < t.nslow; i++)
-            tn_x86_bind(a, t.slow[i]);
-        end_frame(&t, t.scratch);
-        end = slow_way(&t);
-        tn_x86_jmp(a, 0, out);
-        count_lost(&t, end);
-    } else {
-        end = slow_way(&t);
-        out = a->len;
-        end_prelude(&t);
-        go_on(&t);
-        count_lost(&t, end);
-    }
-    if (in->stacks)
-        pass_unswitched(&t, closed);
-    else
-        tn_x86_bind_to(a, closed, out);
-    emit_literals(&t);
+    r = emit(&t, err);
+    if (r < 0)
+        return r;
+    if (ret_first)
+        *ret_first = t.first;
     return done(&t, err);
+}
+
+int tn_trampoline(const struct tn_tramp_in *in, u8 *ret_bytes, u32 cap, struct tn_error *err)
+{
+    return tn_trampoline_fused(in, NULL, ret_bytes, cap, NULL, err);
 }

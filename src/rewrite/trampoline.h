@@ -20,6 +20,7 @@
 #include "rewrite/plan.h"
 #include "rt/layout.h"
 #include "verify/verify.h"
+#include "x86/encode.h"
 
 /* A typed context, word by word: where the System V ABI has what belongs there when the function is entered
    (psABI 3.2.3), or its result when it returns. */
@@ -121,6 +122,29 @@ struct tn_tramp_in {
 int tn_trampoline(const struct tn_tramp_in *in, u8 *ret_bytes, u32 cap, struct tn_error *err);
 
 /*
+ * The same with its site's displaced instructions around it, for the first link of a site: the patched jump leads to `at`.
+ *
+ *   at:     [displaced 0 … hook_before−1]  *head is not `first`? ──▶ jmp *head
+ *   first:  trampoline                     hook.next is not `past`? ──▶ jmp *hook.next
+ *           [displaced hook_before …]  jmp resume
+ *
+ * A chain's words are looked at before each of the two jumps that they would make, so that chains are as without
+ * it; where they lead to what stands here anyway, which they do as long as the link is alone, three of five
+ * jumps are left out. All that a chain's words may hold must differ in the lower half. Flags have to be dead
+ * (entries and exits): −ENOTSUP where they are not, or where the instructions cannot be at two places
+ * (tn_displaced_anywhere). *ret_first: bytes from `at` on.
+ */
+struct tn_fuse {
+    const struct tn_patch *patch;
+    u64 load_bias;
+    u64 head; /* address of the word, within ±2 GiB */
+    u64 past; /* the site's hook_return */
+};
+#define TN_FUSE_MAX 160u /* bytes it adds at most */
+int tn_trampoline_fused(const struct tn_tramp_in *in, const struct tn_fuse *fuse, u8 *ret_bytes, u32 cap,
+                        u32 *ret_first, struct tn_error *err);
+
+/*
  * The displaced instructions of a patch as they run at `at`, ending with the jump back (or the ret).
  * `load_bias`: difference between target addresses and the file's virtual addresses. `hook_entry_ptr`:
  * address (within ±2 GiB) of an eight-byte word that holds the address of the first link's trampoline, read
@@ -162,6 +186,13 @@ struct tn_copy_to {
 };
 int tn_displaced(const struct tn_patch *patch, const struct tn_copy_to *to, u8 *ret_bytes, u32 cap,
                  struct tn_displaced_out *ret_out, struct tn_error *err);
+
+/* May the displaced instructions stand in a second place at once? Not those that jump among themselves. */
+bool tn_displaced_anywhere(const struct tn_patch *patch);
+/* Of such a patch, at the end of `a`, whose bytes begin at `at`: what comes before its hook, or what comes behind,
+   with the jump back (or the ret). */
+int tn_displaced_part(const struct tn_patch *patch, u64 load_bias, bool behind, struct tn_asm *a, u64 at,
+                      struct tn_error *err);
 
 /* The bytes to write at the patch: jmp to `enter`, then nops up to its length; or int3, whose handler finds `enter` in
    tn_signals.brk. −ERANGE when out of reach. Not of a punned one (pun.h). */

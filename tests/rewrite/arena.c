@@ -152,20 +152,27 @@ static const u32 footprints[] = {
 
 struct option variant(u32 n)
 {
-    struct option o = options[n / (TN_ARRAY_SIZE(footprints) + 1)];
-    u32 f = n % (TN_ARRAY_SIZE(footprints) + 1);
+    u32 kinds = TN_ARRAY_SIZE(footprints) + 1, half = PLAIN_VARIANTS / 2;
+    struct option o = options[(n < half ? n : n - half) / kinds];
+    u32 f = n % kinds;
 
+    o.fused = n >= half && n < PLAIN_VARIANTS;
     o.footprint = f ? footprints[f - 1] : 0;
     return o;
 }
-_Static_assert(VARIANTS == TN_ARRAY_SIZE(options) * (TN_ARRAY_SIZE(footprints) + 1), "each with each");
+_Static_assert(VARIANTS - PLAIN_VARIANTS / 2 == TN_ARRAY_SIZE(options) * (TN_ARRAY_SIZE(footprints) + 1),
+               "each with each");
 
 static const struct tn_typed_args enter_words = {
     .nwords = 8, .from = {TN_FROM_NOTHING, TN_FROM_NR, 0, 1, 2, TN_FROM_R10, 4, 5}};
 static const struct tn_typed_args leave_words = {.nwords = 3,
                                                  .from = {TN_FROM_NOTHING, TN_FROM_NR, TN_FROM_RESULT}};
 
-void plant(u32 k, const struct tn_patch *p, u64 ip, u64 next, const struct option *o)
+u32 fused;
+
+/* The address that a chain leads to. *fuse: NULL, or set to NULL where it cannot be. */
+static u64 plant_in(u32 k, const struct tn_patch *p, u64 ip, u64 next, const struct option *o,
+                    const struct tn_fuse **fuse)
 {
     struct tn_facts facts = {.percpu = o->percpu};
     struct tn_private *priv = o->far ? far_priv : &arena->priv;
@@ -207,7 +214,22 @@ void plant(u32 k, const struct tn_patch *p, u64 ip, u64 next, const struct optio
                                       .proc = (u64)&arena->proc,
                                       .next = next,
                                       .prog_bit = o->prog_bit + k};
+    u32 first = 0;
+
+    if (*fuse && tn_trampoline_fused(&in, *fuse, arena->tramp[k], TN_TRAMPOLINE_MAX, &first, NULL) > 0) {
+        fused++;
+        return in.at + first;
+    }
+    *fuse = NULL;
     assert_true(tn_trampoline(&in, arena->tramp[k], TN_TRAMPOLINE_MAX, NULL) > 0);
+    return in.at;
+}
+
+void plant(u32 k, const struct tn_patch *p, u64 ip, u64 next, const struct option *o)
+{
+    const struct tn_fuse *none = NULL;
+
+    plant_in(k, p, ip, next, o, &none);
 }
 
 /* Pages for stubs, where this very process has room. Once made they stay. */
@@ -259,6 +281,8 @@ void apply(const struct tn_plan *plan, u64 ip, const struct option *o, u64 *head
         const struct tn_patch *p = &plan->patches[i];
         struct tn_displaced_out out;
         u8 bytes[TN_PATCH_MAX];
+        struct tn_fuse around;
+        const struct tn_fuse *fuse = NULL;
         struct tn_pun pun;
 
         assert_true(had || p->instead);
@@ -277,15 +301,19 @@ void apply(const struct tn_plan *plan, u64 ip, const struct option *o, u64 *head
                                           .calls = (u64)arena->calls},
                                       arena->displaced[i], TN_DISPLACED_MAX, &out, NULL),
                          0);
-        if (p->rounds && p->rounds != p->addr) /* nothing is hooked there */
+        if (p->rounds && p->rounds != p->addr) { /* nothing is hooked there */
             heads[i] = out.hook_return;
-        else
-            plant(i, p, ip ? ip : p->addr, past = out.hook_return, o);
+        } else {
+            past = out.hook_return;
+            around = (struct tn_fuse){.patch = p, .head = (u64)&heads[i], .past = past};
+            fuse = o->fused ? &around : NULL;
+            heads[i] = plant_in(i, p, ip ? ip : p->addr, past, o, &fuse);
+        }
         if (p->punned) {
             write_pun(p, &pun, &out);
             continue;
         }
-        assert_int_equal(tn_patch_bytes(p, 0, out.enter, bytes, NULL), 0);
+        assert_int_equal(tn_patch_bytes(p, 0, fuse ? (u64)arena->tramp[i] : out.enter, bytes, NULL), 0);
         memcpy((void *)p->addr, bytes, p->len);
     }
     assert_true(had);

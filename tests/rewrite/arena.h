@@ -49,17 +49,21 @@ void arena_map(int flags);
 struct option {
     enum tn_tp_how tp;
     bool all_context, far, percpu, gate, armed, follow;
-    bool own; /* on a stack of our own */
+    bool own;   /* on a stack of our own */
+    bool fused; /* with the displaced instructions around it, where these let it */
     u32 prog_bit;
     u32 footprint; /* 0: everything, and said so by saying nothing */
     bool typed;    /* of system calls: a context as the kernel's tracepoints have it */
     s32 only;      /* … the number that is meant */
     bool counted;  /* what may be a vfork is */
 };
-#define PLAIN_VARIANTS 160u /* without a stack of our own */
-#define VARIANTS       240u
+#define PLAIN_VARIANTS 320u /* without a stack of our own; the second half of them fused */
+#define VARIANTS       400u
 /* Each way in which a link can be, with each kind of program. */
 struct option variant(u32 n);
+
+/* How many hooks have been applied with their instructions around them. */
+extern u32 fused;
 
 /* Plants the trampoline `k` for a place and tells where it goes on. */
 void plant(u32 k, const struct tn_patch *p, u64 ip, u64 next, const struct option *o);

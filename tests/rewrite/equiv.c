@@ -166,6 +166,8 @@ static void entries(void **state)
         for (u32 i = 0; i < TN_ARRAY_SIZE(fns); i++)
             compare(name_of(moved(fns[i])), TN_PLACE_ENTRY, moved(fns[i]), moved(fns[i]), &o, false);
     }
+    print_message("# %u fused\n", fused);
+    assert_true(fused > PLAIN_VARIANTS / 2 * TN_ARRAY_SIZE(fns) / 2);
 }
 
 static void exits(void **state)
@@ -173,6 +175,7 @@ static void exits(void **state)
     static u8 *const fns[] = {s_simple,   s_branch,     s_jmp_first, s_rip,   s_loop,    s_call_first,
                               s_call_rip, s_who_called, s_leaf,      s_flags, s_redzone, s_probe,
                               s_inner,    s_pops,       s_switch,    s_endbr, s_fib,     s_short};
+    u32 before = fused;
 
     (void)state;
     for (u32 n = 0; n < VARIANTS; n++) {
@@ -181,6 +184,8 @@ static void exits(void **state)
         for (u32 i = 0; i < TN_ARRAY_SIZE(fns); i++)
             compare(name_of(moved(fns[i])), TN_PLACE_EXIT, moved(fns[i]), moved(fns[i]), &o, false);
     }
+    print_message("# %u fused\n", fused - before);
+    assert_true(fused - before > PLAIN_VARIANTS / 2 * TN_ARRAY_SIZE(fns) / 2);
 }
 
 /* Where flags and red zone are live. */
@@ -544,14 +549,15 @@ static void whose_process(void **state)
 /* Two links at one place run one after the other; the first can be taken out by one store. */
 static void chain(void **state)
 {
-    struct option o = {.tp = TN_TP_SELF, .gate = true, .armed = true};
+    struct option o = {.tp = TN_TP_SELF, .gate = true, .armed = true, .fused = *state};
     u64 *heads = (u64 *)arena->displaced[7];
     u64 (*fn)(u64, u64) = (void *)moved(s_pops);
     struct tn_plan plan;
+    u32 before = fused;
 
-    (void)state;
     assert_int_equal(tn_plan(&view, TN_PLACE_ENTRY, moved(s_pops), &plan, NULL), 0);
     apply(&plan, moved(s_pops), &o, heads);
+    assert_int_equal(fused - before, o.fused);
     plant(1, &plan.patches[0], moved(s_pops), arena->hook[0].next, &o);
     arena->hook[0].next = (u64)arena->tramp[1];
     arena->runs = 0;
@@ -699,11 +705,13 @@ static void vfork_site(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(entries),    cmocka_unit_test(exits),     cmocka_unit_test(offsets),
-        cmocka_unit_test(context),    cmocka_unit_test(recursion), cmocka_unit_test(whose_process),
-        cmocka_unit_test(chain),      cmocka_unit_test(refused),   cmocka_unit_test(overlap),
-        cmocka_unit_test(vfork_site), cmocka_unit_test(punned),    cmocka_unit_test(calls),
-        cmocka_unit_test(own_stacks),
+        cmocka_unit_test(entries),    cmocka_unit_test(exits),
+        cmocka_unit_test(offsets),    cmocka_unit_test(context),
+        cmocka_unit_test(recursion),  cmocka_unit_test(whose_process),
+        cmocka_unit_test(chain),      cmocka_unit_test_prestate(chain, (void *)1),
+        cmocka_unit_test(refused),    cmocka_unit_test(overlap),
+        cmocka_unit_test(vfork_site), cmocka_unit_test(punned),
+        cmocka_unit_test(calls),      cmocka_unit_test(own_stacks),
     };
 
     return cmocka_run_group_tests_name("equiv", tests, setup, NULL);

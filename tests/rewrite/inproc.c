@@ -315,7 +315,6 @@ static int patch(struct inproc *p, const struct tn_patch *at, u64 bias, u64 func
         .owner_pid = proc->owner_pid,
         .rseq_cpu_off = proc->rseq_cpu_off,
     };
-    near->head[k] = (u64)tramp;
     near->gate[k] = !how->closed;
     r = tn_displaced(
         at, &(struct tn_copy_to){.at = (u64)copy, .load_bias = bias, .hook_entry_ptr = (u64)&near->head[k]},
@@ -329,7 +328,18 @@ static int patch(struct inproc *p, const struct tn_patch *at, u64 bias, u64 func
                                      .next = out.hook_return,
                                      .link_index = k,
                                      .prog_bit = k};
-    r = tn_trampoline(&in, tramp, TN_TRAMPOLINE_MAX, err);
+    const struct tn_fuse fuse = {
+        .patch = at, .load_bias = bias, .head = (u64)&near->head[k], .past = out.hook_return};
+    u32 first = 0;
+
+    /* As the injector does with the first link of a place. */
+    r = at->tail || how->apart ? -ENOTSUP
+                               : tn_trampoline_fused(&in, &fuse, tramp, TN_TRAMPOLINE_MAX, &first, NULL);
+    if (r >= 0)
+        out.enter = (u64)tramp;
+    else
+        r = tn_trampoline(&in, tramp, TN_TRAMPOLINE_MAX, err);
+    near->head[k] = (u64)tramp + first;
     if (r >= 0)
         r = tn_patch_bytes(at, bias, out.enter, bytes, err);
     if (r < 0)

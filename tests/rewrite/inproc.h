@@ -101,6 +101,7 @@ struct inproc_how {
     bool rdfsbase;    /* the thread pointer is read by the instruction for it */
     bool agent_claim; /* no inlined claim of a CPU */
     bool called;      /* never part of the trampoline */
+    bool apart;       /* displaced instructions are never part of it */
     u32 footprint;    /* instead of the program's own, if not 0 */
 };
 /* The first hook's index (one for each patch) goes to *ret_hook; hook k is program k of the process. Where

@@ -348,7 +348,8 @@ static void random_programs(void **state)
     for (u64 seed = 1; seed <= PROGRAMS; seed++) {
         static const enum tn_place_kind places[] = {TN_PLACE_ENTRY, TN_PLACE_EXIT, TN_PLACE_OFFSET};
         enum tn_place_kind place = places[pick(&g, 3)];
-        struct inproc_how how = {.called = seed % 3 == 0, .agent_only = seed % 7 == 0};
+        struct inproc_how how = {
+            .called = seed % 3 == 0, .agent_only = seed % 7 == 0, .apart = seed % 5 == 0};
         struct inproc_prog prog = {0};
         struct state before, plain, hooked;
         struct tn_pt_regs ctx;
@@ -418,7 +419,8 @@ static void in_threads(void)
 /* A counter that is not atomic is exact per CPU, by each way of claiming one. */
 static void exact_per_cpu(void **state)
 {
-    static const struct inproc_how ways[] = {{0}, {.agent_claim = true}, {.agent_only = true}};
+    static const struct inproc_how ways[] = {
+        {0}, {.agent_claim = true}, {.agent_only = true}, {.apart = true}};
 
     for (u32 w = 0; w < TN_ARRAY_SIZE(ways); w++) {
         struct inproc_prog prog;

@@ -133,7 +133,7 @@ static const struct bpf_insn count[] = {I(BPF_ST | BPF_MEM | BPF_W, 10, 0, -4, 0
                                         EXIT};
 
 /* The ways in which a program is run at a return. */
-static const struct inproc_how ways[] = {{0}, {.agent_only = true}, {.called = true}};
+static const struct inproc_how ways[] = {{0}, {.agent_only = true}, {.called = true}, {.apart = true}};
 
 static void hook(const char *name, fn_t fn, enum tn_place_kind place, const struct inproc_how *how)
 {

@@ -257,7 +257,8 @@ static const u64 *values(const struct inproc_prog *prog)
 }
 
 /* The ways a run may start: inlined, and by the agent. */
-static const struct inproc_how ways[] = {{0}, {.agent_only = true}, {.called = true}, {.rdfsbase = true}};
+static const struct inproc_how ways[] = {
+    {0}, {.agent_only = true}, {.called = true}, {.apart = true}, {.rdfsbase = true}};
 #define EACH_WAY(w)                                                                                          \
     for (u32 w = 0; w < TN_ARRAY_SIZE(ways); w++)                                                            \
         if (!ways[w].rdfsbase || getauxval(AT_HWCAP2) & 2)

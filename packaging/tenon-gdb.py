@@ -5,7 +5,8 @@ What an extension has brought into a process (trampolines, displaced instruction
 could read unwind rules from. Here they are found by following the code itself to where it leaves:
 
     program, agent    ─ … ─▶ ret              the caller is what the stack pointer has come to
-    trampoline        ─ … ─▶ jmp *hook.next   the host, at the place that is hooked: the record beside `next` says where
+    trampoline        ─ … ─▶ jmp *hook.next   the host, at the place that is hooked: the record beside `next` says where;
+                      ─ … ─▶ jne to such one  the same, where the displaced copy comes behind
     displaced copy    ─ … ─▶ jmp into a file  the host, as many bytes before that
 
 Compiled code has one stack depth at each instruction, so any way out will do: calls are passed over, conditional jumps are not
@@ -108,7 +109,9 @@ class Walk:
         elif name in ("jmp", "jmpq"):
             return self.jump(args, text, at)
         elif name.startswith("j"):
-            return int(args.split()[0], 16)
+            target = int(args.split()[0], 16)
+            place = self.chained(target)
+            return (place + 1, True) if place else target
         elif args.endswith(",%rsp"):
             raise Lost(f"{at:#x}: {text}")
         return None
@@ -125,6 +128,14 @@ class Walk:
             raise Lost(by)
         value = int(by[1:], 16)
         regs["rsp"] = {"add": regs["rsp"] + value, "sub": regs["rsp"] - value, "and": regs["rsp"] & value}[name] & MASK
+
+    def chained(self, target):
+        """Where the hook stands that looks here whether another one comes next; 0: nobody looks."""
+        if bytes(self.code.read(target, 2)) != b"\xff\x25": # jmp *hook.next
+            return 0
+        word = target + 6 + int.from_bytes(bytes(self.code.read(target + 2, 4)), "little", signed=True)
+        place = self.code.word(word - NEXT + FUNC_IP)
+        return place if self.code.hosts(place) else 0
 
     def jump(self, args, text, at):
         if not args.startswith("*"):

@@ -313,8 +313,10 @@ static u32 tramp_bound(const struct tn_entry *c)
         if (!(kinds >> place & 1))
             continue;
         len = tn_trampoline(&in, code, sizeof(code), NULL);
-        bound = TN_MAX(bound, len > 0 ? TN_MIN(TN_ROUND_UP((u32)len + TN_SPLICE_MAX, 64u), TN_TRAMPOLINE_MAX)
-                                      : TN_TRAMPOLINE_MAX);
+        u32 most = (u32)len + TN_SPLICE_MAX + (place < TN_PLACE_SYSENTER ? TN_FUSE_MAX : 0);
+
+        bound =
+            TN_MAX(bound, len > 0 ? TN_MIN(TN_ROUND_UP(most, 64u), TN_TRAMPOLINE_MAX) : TN_TRAMPOLINE_MAX);
     }
     return bound ? bound : TN_TRAMPOLINE_MAX;
 }
@@ -378,12 +380,13 @@ static int want_near_all(struct tn_entry *c)
         for (k = i; k < c->nwishes; k++) {
             const struct tn_wish *w = &c->wish[k];
             u64 at = begin_of(w);
-            bool known = tn_look_site(c, at, w->patch) >= 0, new = w->hook;
+            s32 site = tn_look_site(c, at, w->patch);
+            bool known = site >= 0, new = w->hook;
 
             if (at - lo > TN_REACH / 2)
                 break;
             hi = at + TN_PATCH_MAX;
-            if (new &&nspare) {
+            if (new &&nspare && !(known && c->st->site[site].hooks)) {
                 nspare--;
                 new = false;
             }

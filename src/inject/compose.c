@@ -288,7 +288,13 @@ static int make_site(struct tn_entry *c, struct near *n, const struct tn_wish *w
         const struct tn_site *s = &c->st->site[q->site];
 
         memcpy(out.insn_at, s->insn_at, sizeof(out.insn_at));
-        wire(q, p, bias, s->patched, &out);
+        memcpy(bytes, s->patched, sizeof(bytes));
+        /* What it led to when it was last patched may be gone. */
+        if (s->state == TN_SITE_BARE && !p->punned)
+            r = tn_patch_bytes(p, bias, s->displaced, bytes, c->err);
+        else
+            r = 0;
+        wire(q, p, bias, bytes, &out);
         q->change.depends = s->depends;
         memcpy(q->stub, s->stub, sizeof(q->stub));
         q->head = s->head;
@@ -296,7 +302,7 @@ static int make_site(struct tn_entry *c, struct near *n, const struct tn_wish *w
         q->hook_at = s->hook_at;
         q->displaced = s->displaced;
         q->displaced_len = s->displaced_len;
-        return 0;
+        return r;
     }
     for (s32 i; r < 0 && (i = gone_site(c, n)) >= 0;) {
         const struct tn_site *s = &c->st->site[i];
@@ -445,9 +451,34 @@ static int common_in(const struct tn_entry *c, const struct tn_prog_slot *prog, 
     return 0;
 }
 
+/* For a chain whose addresses have to be told apart by their lower halves (struct tn_fuse). */
+static bool is_far(const struct tn_state *st, const struct tn_place_req *q, u64 addr)
+{
+    const u64 reach = 1ull << 31;
+
+    return q->displaced - addr >= reach && addr - q->displaced >= reach && q->site >= 0 &&
+           st->site[q->site].hooks;
+}
+
+/* Fused, where it may be and the place's jump reaches it. */
+static int make_trampoline(const struct tn_tramp_in *in, const struct tn_fuse *fuse, u8 *code,
+                           struct tn_place_req *q, struct tn_error *err)
+{
+    u8 jump[TN_PATCH_MAX];
+    int len = -ENOTSUP;
+
+    if (fuse && tn_patch_bytes(fuse->patch, fuse->load_bias, in->at, jump, NULL) == 0)
+        len = tn_trampoline_fused(in, fuse, code, TN_TRAMPOLINE_MAX, &q->first, NULL);
+    if (len > 0)
+        return len;
+    q->first = 0;
+    return tn_trampoline(in, code, TN_TRAMPOLINE_MAX, err);
+}
+
 /* A spare slot that is large enough, wherever it is: what leads there are words. The length depends on the address
    only by a few bytes. */
-static int use_spare(struct tn_entry *c, struct tn_tramp_in *in, u8 *code, struct tn_place_req *q)
+static int use_spare(struct tn_entry *c, struct tn_tramp_in *in, const struct tn_fuse *fuse, u8 *code,
+                     struct tn_place_req *q)
 {
     for (; c->st->nspare && c->next_spare < c->st->nhooks; c->next_spare++) {
         const struct tn_hook_slot *sp = &c->st->hook[c->next_spare];
@@ -455,9 +486,11 @@ static int use_spare(struct tn_entry *c, struct tn_tramp_in *in, u8 *code, struc
 
         if (sp->state != TN_HOOK_SPARE || sp->region >= c->st->nregions)
             continue;
+        if (is_far(c->st, q, sp->tramp))
+            return 0;
         in->at = sp->tramp;
         in->hook = sp->hook;
-        len = tn_trampoline(in, code, TN_TRAMPOLINE_MAX, NULL);
+        len = make_trampoline(in, fuse, code, q, NULL);
         if (len <= 0 || (u32)len > sp->tramp_cap)
             continue;
         q->slot = (s32)c->next_spare++;
@@ -487,6 +520,12 @@ static int loads_in(const struct tn_entry *c, struct tn_tramp_in *in, u64 *ret_p
     return 0;
 }
 
+/* The place's bytes are yet to be written, to lead to this hook. */
+static bool is_first(const struct tn_entry *c, const struct tn_wish *w, const struct tn_place_req *q)
+{
+    return !w->round && !w->patch->tail && (q->site < 0 || c->st->site[q->site].state < TN_SITE_PATCHED);
+}
+
 static int make_hook(struct tn_entry *c, struct near *n, const struct tn_wish *w,
                      const struct tn_tramp_in *common, const struct tn_proc *facts, struct tn_place_req *q)
 {
@@ -497,6 +536,8 @@ static int make_hook(struct tn_entry *c, struct near *n, const struct tn_wish *w
     const u64 bias = w->bias;
     const struct tn_attach_spec *s = c->spec;
     struct tn_tramp_in in = *common;
+    const struct tn_fuse fuse = {.patch = p, .load_bias = bias, .head = q->head, .past = q->hook_return};
+    const struct tn_fuse *first = is_first(c, w, q) ? &fuse : NULL;
     u8 code[TN_TRAMPOLINE_MAX];
     struct tn_hook hook;
     /* Of a system call as Linux has it: behind the instruction. */
@@ -521,7 +562,7 @@ static int make_hook(struct tn_entry *c, struct near *n, const struct tn_wish *w
         r = loads_in(c, &in, &prog);
     if (r < 0)
         return r;
-    len = use_spare(c, &in, code, q);
+    len = use_spare(c, &in, first, code, q);
     if (len) {
         where = TN_WRITE_HOOK;
         text = &c->st->region[q->region];
@@ -533,7 +574,7 @@ static int make_hook(struct tn_entry *c, struct near *n, const struct tn_wish *w
         q->tramp = text->addr + TN_ROUND_UP(n->text_used, 64ull);
         in.at = q->tramp;
         in.hook = q->hook;
-        len = tn_trampoline(&in, code, sizeof(code), c->err);
+        len = make_trampoline(&in, first, code, q, c->err);
         if (len < 0)
             return len;
         q->tramp_cap = (u32)TN_ROUND_UP((u32)len, 64u);
@@ -542,6 +583,10 @@ static int make_hook(struct tn_entry *c, struct near *n, const struct tn_wish *w
             return tn_fail(c->err, -ENOSPC, "no_room_near", "the memory near the code is full");
         n->touched = true;
     }
+    if (q->first)
+        r = tn_patch_bytes(p, bias, q->tramp, q->change.to, c->err);
+    if (r < 0)
+        return r;
     hook = (struct tn_hook){.prog = prog,
                             .func_ip = ip,
                             .cookie = tn_spec_place(s, w->place)->cookie,

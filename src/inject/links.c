@@ -5,6 +5,9 @@
  *   place: bytes ──jmp──▶ displaced … jmp *head
  *                                          head ──▶ trampoline 1 ─ next ─▶ trampoline 2 ─ next ─▶ hook_return
  *
+ * The first link of a place may have the displaced instructions in its trampoline as well, to which the bytes then
+ * lead straight (tn_trampoline_fused): it looks at the chain's words and does what they say.
+ *
  * Oldest first; but hooks that keep arguments for a function's exits come before those that might answer in its
  * place, since an answer goes on to the exits (tn_hook.answer).
  *
@@ -59,6 +62,16 @@ bool tn_site_meets(const struct tn_site *s, u64 addr, u32 len, u32 depends)
 {
     return (addr < s->addr + s->len + s->depends && s->addr < addr + len) ||
            (addr < s->addr + s->len && s->addr < addr + len + depends);
+}
+
+bool tn_site_leads(const struct tn_site *s, u64 addr, u64 len)
+{
+    s32 rel;
+
+    if (s->state < TN_SITE_PATCHED || s->njumps || s->len < 5)
+        return false;
+    memcpy(&rel, s->patched + 1, sizeof(rel));
+    return s->addr + 5 + (u64)(s64)rel - addr < len;
 }
 
 bool tn_state_stub(const struct tn_state *st, u64 addr, u64 len, s32 but)
@@ -144,7 +157,7 @@ static int check_place(struct tn_hands *h, const struct tn_maps *maps, const str
         !in_region(st, TN_REGION_NEAR_TEXT, p->hook_return, 1) ||
         !in_region(st, TN_REGION_NEAR_TEXT, p->hook_at, 1) || (hookless && !p->common) ||
         (!hookless &&
-         (!in_region(st, TN_REGION_NEAR_TEXT, p->tramp, p->tramp_cap) ||
+         (!in_region(st, TN_REGION_NEAR_TEXT, p->tramp, p->tramp_cap) || p->first >= p->tramp_cap ||
           !in_region(st, TN_REGION_NEAR_RECORDS, p->hook, sizeof(struct tn_hook)) || p->hook % 8)))
         return tn_fail(err, -EPROTO, "bad_order", "the injector asked for an impossible patch");
     for (u32 k = 0; k < c->ninsns; k++)
@@ -236,7 +249,7 @@ static struct between chain_at(const struct tn_state *st, u32 site, u64 order)
         }
         if (o->order > order && o->order < after) {
             after = o->order;
-            at.next = o->tramp;
+            at.next = o->tramp + o->first;
         }
     }
     return at;
@@ -393,7 +406,7 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
         memcpy(s->patched, p->change.to, sizeof(s->patched));
         tn_state_list_site(st, site[i]);
         mirror(h, site[i], 1);
-        r = store(h, p->head, p->tramp ? p->tramp : p->hook_return);
+        r = store(h, p->head, p->tramp ? p->tramp + p->first : p->hook_return);
         if (r == 0 && s->len == TN_BREAK_LEN && !s->njumps)
             r = tn_hands_break_add(h, s->addr, s->displaced);
         if (r < 0)
@@ -431,7 +444,7 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
             struct between at = chain_at(st, site[i], order);
 
             store(h, p->hook + offsetof(struct tn_hook, next), at.next);
-            store(h, at.word, p->tramp);
+            store(h, at.word, p->tramp + p->first);
         }
         if (s->state != TN_SITE_PATCHED) {
             s->state = TN_SITE_PATCHED;
@@ -455,6 +468,7 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
                                       .hook = p->hook,
                                       .tramp = p->tramp,
                                       .tramp_cap = p->tramp_cap,
+                                      .first = p->first,
                                       .region = p->region,
                                       .order = order,
                                       .mark = p->mark};

@@ -108,6 +108,7 @@ struct tn_hook_slot {
     u32 site, prog;  /* indices */
     u64 hook, tramp; /* addresses */
     u32 tramp_cap, region;
+    u32 first;                      /* bytes from there to where a chain leads (trampoline.h, fused) */
     u64 order;                      /* oldest first */
     u32 counter;                    /* 1 + index of the reference counter that goes down with it; 0: none */
     u32 next_of_site, next_of_link; /* LIVE: 1 + index of the next one */
@@ -281,12 +282,13 @@ struct tn_place_req {
     u64 stub[TN_PUN_INSNS];
     u64 hook, tramp; /* 0: a place that serves all links, without a hook of its own */
     u32 tramp_cap, region;
-    s32 site;      /* index of the site if known already, else −1 */
-    s32 slot;      /* index of a spare hook slot that is used again, else −1 */
-    u32 common;    /* 1: the site serves all links */
-    u32 keeps;     /* its hook keeps arguments for the exits, and so comes before all that run programs */
-    u64 counter;   /* address of its reference counter; 0: none */
-    u32 mark, pad; /* as of struct tn_hook_slot */
+    u32 first;   /* as of struct tn_hook_slot */
+    s32 site;    /* index of the site if known already, else −1 */
+    s32 slot;    /* index of a spare hook slot that is used again, else −1 */
+    u32 common;  /* 1: the site serves all links */
+    u32 keeps;   /* its hook keeps arguments for the exits, and so comes before all that run programs */
+    u64 counter; /* address of its reference counter; 0: none */
+    u32 mark;    /* as of struct tn_hook_slot */
 };
 struct tn_install_req {
     u32 link_index, nplaces;
@@ -328,6 +330,8 @@ ssize_t tn_send(int sock, const void *a, size_t alen, const void *b, size_t blen
 ssize_t tn_recv(int sock, void *ret_bytes, size_t cap, int *ret_fds, u32 *ret_nfds);
 #define TN_FDS_MAX 128u /* the kernel passes 253 */
 
+/* Does the site's jump lead into these bytes? */
+bool tn_site_leads(const struct tn_site *s, u64 addr, u64 len);
 /* Would a change at `addr` meet that of a site? */
 bool tn_site_meets(const struct tn_site *s, u64 addr, u32 len, u32 depends);
 /* Is the stub of a site whose code is there among `len` bytes from `addr` on? `but`: of another one than that. */

@@ -7,6 +7,9 @@
  *
  * Out of the chain, nobody new can enter; and who was seen outside once stays outside. So the threads may be
  * looked at one by one, at leisure: sleepers through /proc, the awake ones held for a moment.
+ *
+ * Where a place's bytes still lead to it, people do enter, but are sent on before they come to the program: that may go,
+ * while the hook stays until the bytes are the file's again.
  */
 #include "inject/hands.h"
 #include "rewrite/switch.h"
@@ -172,6 +175,12 @@ static bool look_at_thread(struct tn_hands *h, const struct tn_maps *maps, struc
     return r > 0;
 }
 
+/* The bytes of its site lead there (struct tn_fuse). */
+static bool is_entered(const struct tn_state *st, const struct tn_hook_slot *slot)
+{
+    return tn_site_leads(&st->site[slot->site], slot->tramp, slot->tramp_cap);
+}
+
 void tn_hands_reclaim(struct tn_hands *h)
 {
     struct tn_maps maps _clean_(tn_maps_clear) = {};
@@ -204,13 +213,13 @@ void tn_hands_reclaim(struct tn_hands *h)
         if (h->t.th[i].pid != h->t.pid && h->t.th[i].state != TN_TH_GONE && !h->t.th[i].forked)
             return;
     for (u32 i = 0; i < st->nhooks; i++)
-        if (st->hook[i].state == TN_HOOK_RETIRED && !l->hook[i]) {
+        if (st->hook[i].state == TN_HOOK_RETIRED && !l->hook[i] && !is_entered(st, &st->hook[i])) {
             st->hook[i].state = TN_HOOK_SPARE;
             st->nspare++;
         }
     /* Whoever is in a trampoline may be about to enter the program, or to read what is kept for it. */
     for (u32 i = 0; i < st->nhooks; i++)
-        if (st->hook[i].state == TN_HOOK_RETIRED)
+        if (st->hook[i].state == TN_HOOK_RETIRED && l->hook[i])
             l->prog[st->hook[i].prog] = true;
     for (u32 i = 0; i < st->nprogs; i++)
         if (st->prog[i].state == TN_HOOK_RETIRED && !l->prog[i])

@@ -484,6 +484,56 @@ static void reads_argument(struct tn_attach_spec *s, struct counter *c)
     s->args = (struct tn_typed_args){.nwords = 2, .from = {0, TN_FROM_RESULT}};
 }
 
+/* The first of a place goes and others come: the place's bytes still lead into what is left of it, which therefore is
+   not given out again as long as they do. */
+static void test_first_goes(void **state)
+{
+    struct tn_attach_spec stays;
+    struct counter c2;
+    struct scene x;
+    u8 before[16], after[16];
+    u64 all = 0;
+
+    scene_open(&x, 2, 2, "idle");
+    counter_make(&c2, 2, 0);
+    spec_for(&stays, &x.v, &c2, 2, 2);
+    read_code(&x.v, before);
+    for (u32 round = 0; round < 3; round++) {
+        struct counter first, more;
+        u64 comes = 0;
+
+        counter_make(&first, 100 + round, 0);
+        spec_for(&x.s, &x.v, &first, 100 + round, 1);
+        attach_ok(&x.r, &x.s, &x.res);
+        attach_ok(&x.r, &stays, &x.res);
+        detach_ok(&x.r, x.v.pid, 1);
+        for (u32 i = 0; i < 12; i++) {
+            counter_make(&more, 200 + 20 * round + i, 0);
+            spec_for(&x.s, &x.v, &more, 200 + 20 * round + i, 1);
+            if (i & 1)
+                reads_argument(&x.s, &more);
+            attach_ok(&x.r, &x.s, &x.res);
+            victim_calls(&x.v, 2, 50);
+            comes += more.words[0];
+            detach_ok(&x.r, x.v.pid, 1);
+            victim_calls(&x.v, 2, 50);
+            counter_drop(&more);
+        }
+        all += 12 * 2 * 100;
+        assert_int_equal(first.words[0], 0);
+        assert_int_equal(c2.words[0], all);
+        assert_int_equal(comes, 12 * 100);
+        detach_ok(&x.r, x.v.pid, 2);
+        read_code(&x.v, after);
+        assert_memory_equal(before, after, sizeof(before));
+        victim_calls(&x.v, 2, 50);
+        assert_int_equal(c2.words[0], all);
+        counter_drop(&first);
+    }
+    counter_drop(&c2);
+    scene_close(&x);
+}
+
 static void stay(struct scene *x, unsigned long turn)
 {
     x->v.sh->turn = turn;
@@ -716,16 +766,17 @@ static void test_two_at_once(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_counts),         cmocka_unit_test(test_sleepers),
-        cmocka_unit_test(test_all_asleep),     cmocka_unit_test(test_waits_for_waking),
-        cmocka_unit_test(test_no_thread),      cmocka_unit_test(test_running),
-        cmocka_unit_test(test_thread_churn),   cmocka_unit_test(test_forks),
-        cmocka_unit_test(test_signals),        cmocka_unit_test(test_stopped),
-        cmocka_unit_test(test_chain),          cmocka_unit_test(test_exit),
-        cmocka_unit_test(test_kept_arguments), cmocka_unit_test(test_no_growth),
-        cmocka_unit_test(test_punned),         cmocka_unit_test(test_evicted),
-        cmocka_unit_test(test_any_order),      cmocka_unit_test(test_vfork),
-        cmocka_unit_test(test_vfork_entry),    cmocka_unit_test(test_two_at_once),
+        cmocka_unit_test(test_counts),       cmocka_unit_test(test_sleepers),
+        cmocka_unit_test(test_all_asleep),   cmocka_unit_test(test_waits_for_waking),
+        cmocka_unit_test(test_no_thread),    cmocka_unit_test(test_running),
+        cmocka_unit_test(test_thread_churn), cmocka_unit_test(test_forks),
+        cmocka_unit_test(test_signals),      cmocka_unit_test(test_stopped),
+        cmocka_unit_test(test_chain),        cmocka_unit_test(test_exit),
+        cmocka_unit_test(test_first_goes),   cmocka_unit_test(test_kept_arguments),
+        cmocka_unit_test(test_no_growth),    cmocka_unit_test(test_punned),
+        cmocka_unit_test(test_evicted),      cmocka_unit_test(test_any_order),
+        cmocka_unit_test(test_vfork),        cmocka_unit_test(test_vfork_entry),
+        cmocka_unit_test(test_two_at_once),
     };
 
     if (argc > 1)

@@ -366,6 +366,15 @@ static int ctl_kernel(struct tn_caller *caller, const void *req, void *ret_reply
     return r ? r : tn_policy_kernel(caller, of.prog, path, of.done);
 }
 
+static int ctl_closed(struct tn_caller *caller, const void *req, void *ret_reply, size_t *ret_len)
+{
+    struct tn_ctl_closed closed;
+
+    memcpy(&closed, req, sizeof(closed));
+    tn_handle_closed(caller->broker, closed.dev, closed.ino);
+    return 0;
+}
+
 static int ctl_shutdown(struct tn_caller *caller, const void *req, void *ret_reply, size_t *ret_len)
 {
     if (caller->broker->nkept)
@@ -396,6 +405,7 @@ static const struct {
     [TN_CTL_USES] = {ctl_uses, sizeof(struct tn_ctl_uses_of)},
     [TN_CTL_LINK_HELD] = {ctl_link_held, sizeof(struct tn_ctl_held_of)},
     [TN_CTL_KERNEL] = {ctl_kernel, sizeof(struct tn_ctl_kernel)},
+    [TN_CTL_CLOSED] = {ctl_closed, sizeof(struct tn_ctl_closed)},
     [TN_CTL_SHUTDOWN] = {ctl_shutdown, 0},
 };
 

@@ -32,7 +32,8 @@ enum tn_ctl {
     TN_CTL_CLASS, /* struct tn_ctl_class   → –   what options.klass says, and the options stay */
     TN_CTL_USES,  /* struct tn_ctl_uses_of → struct tn_ctl_uses: what a program was found to need */
     TN_CTL_LINK_HELD, /* struct tn_ctl_held_of → struct tn_ctl_held: whom, and where, a link's policy asks about */
-    TN_CTL_KERNEL,   /* struct tn_ctl_kernel  → –   may a program be placed by the kernel instead? */
+    TN_CTL_KERNEL, /* struct tn_ctl_kernel  → –   may a program be placed by the kernel instead? */
+    TN_CTL_CLOSED, /* struct tn_ctl_closed  → –   a descriptor of ours: if it was the last of its kind, it is done */
     TN_CTL_SHUTDOWN, /* –                     → –   −EBUSY while kept links are there */
     TN_CTL_MAX,
 };
@@ -158,6 +159,9 @@ struct tn_ctl_kernel {
     u64 path;      /* of the file that it is placed in: address of a string in the tool */
     u32 done, pad; /* 0: asked; 1: it is there now, and the journal has it */
     char prog[64];
+};
+struct tn_ctl_closed {
+    u64 dev, ino; /* of the socket that it was */
 };
 #define TN_CTL_DETACH_MS 1000u /* for whoever has no wish of his own */
 struct tn_ctl_detach {

@@ -2,6 +2,7 @@
 /* References, identifiers, descriptors; see object.h. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/inotify.h>
 #include <sys/mman.h>
@@ -155,19 +156,32 @@ static void handle_hangup(struct tn_source *source, u32 events)
     handle_free(TN_CONTAINER_OF(source, struct tn_handle, source));
 }
 
+static struct tn_handle *handle_at(struct tn_broker *broker, u64 dev, u64 ino)
+{
+    struct tn_handle *handle = *bucket(broker, ino);
+
+    while (handle && (handle->ino != ino || handle->dev != dev))
+        handle = handle->next;
+    return handle;
+}
+
 struct tn_handle *tn_handle_of(struct tn_broker *broker, int fd)
 {
     struct statx st;
-    u64 dev;
 
     /* Whatever a tool passes: nobody's file server is asked for it. */
     if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_INO, &st))
         return NULL;
-    dev = makedev(st.stx_dev_major, st.stx_dev_minor);
-    for (struct tn_handle *handle = *bucket(broker, st.stx_ino); handle; handle = handle->next)
-        if (handle->ino == st.stx_ino && handle->dev == dev)
-            return handle;
-    return NULL;
+    return handle_at(broker, makedev(st.stx_dev_major, st.stx_dev_minor), st.stx_ino);
+}
+
+void tn_handle_closed(struct tn_broker *broker, u64 dev, u64 ino)
+{
+    struct tn_handle *handle = handle_at(broker, dev, ino);
+    struct pollfd hangup = {.fd = handle ? handle->source.fd : -1};
+
+    if (poll(&hangup, 1, 0) == 1 && hangup.revents & POLLHUP)
+        handle_free(handle);
 }
 
 static int open_pair(struct tn_object *object, u32 access, int *ret_fd)

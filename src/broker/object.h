@@ -215,6 +215,9 @@ struct tn_object *tn_object_after(struct tn_broker *broker, enum tn_kind kind, u
 int tn_object_open(struct tn_object *object, u32 access, int *ret_fd);
 /* Whose descriptor is this? NULL when it is not one of ours. Borrowed. */
 struct tn_handle *tn_handle_of(struct tn_broker *broker, int fd);
+/* The socket of that identity was closed by a tool: if nobody else holds it, its handle goes now, not when the loop comes to
+   it. Whoever says so wrongly changes nothing. */
+void tn_handle_closed(struct tn_broker *broker, u64 dev, u64 ino);
 
 /* Sealed memory. */
 int tn_memfd(const char *name, u64 size, int *ret_fd);

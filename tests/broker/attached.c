@@ -152,6 +152,36 @@ static void counts_and_stops(void **state)
     assert_soon(status().maps == 0);
 }
 
+/* As in Linux, the last descriptor's close is the last run: not that of a copy. */
+static void not_once_after_close(void **state)
+{
+    int map, prog;
+    u64 *count = counts(&map), all = 0;
+
+    prog = counter(map);
+    for (int i = 0; i < 100; i++) {
+        int perf = event(0, false), link = attach(prog, perf), copy = dup(link);
+
+        close(link);
+        victim(1, 1);
+        assert_int_equal(*count, ++all);
+        if (i & 1) { /* a link lives as long as its own descriptors, whatever becomes of the event's */
+            close(perf);
+            victim(1, 1);
+            assert_int_equal(*count, ++all);
+        }
+        close(copy);
+        victim(1, 1);
+        assert_int_equal(*count, all);
+        if (!(i & 1))
+            close(perf);
+    }
+    close(prog);
+    close(map);
+    munmap(count, 4096);
+    assert_soon(status().links == 0);
+}
+
 static void by_ioctl_and_off_at_first(void **state)
 {
     int map, prog, perf;
@@ -522,6 +552,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(counts_and_stops),
+        cmocka_unit_test(not_once_after_close),
         cmocka_unit_test(by_ioctl_and_off_at_first),
         cmocka_unit_test(what_programs_print),
         cmocka_unit_test(the_tool_is_killed),

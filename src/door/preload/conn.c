@@ -17,9 +17,9 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/un.h>
 
 #include "broker/broker.h"
-#include "broker/ctl.h"
 #include "door/preload/copy.h"
 #include "door/preload/door.h"
 
@@ -38,6 +38,9 @@ struct conn {
 
 static pthread_key_t key;
 static pthread_once_t key_once = PTHREAD_ONCE_INIT;
+
+/* The process that has spoken with a broker. */
+static _Atomic pid_t speaker;
 
 static bool is_mine(const struct conn *conn)
 {
@@ -70,6 +73,23 @@ static void conn_free(void *arg)
 static void make_key(void)
 {
     pthread_key_create(&key, conn_free);
+}
+
+bool tn_door_object(int fd, struct tn_ctl_closed *ret)
+{
+    struct sockaddr_un name;
+    socklen_t len = sizeof(name), size = sizeof(int);
+    struct stat st;
+    int type = 0;
+
+    /* An end of a pair: the other one has no name, as the broker's end of a connection has. */
+    if (speaker != getpid() || fstat(fd, &st) || !S_ISSOCK(st.st_mode) ||
+        getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) || type != SOCK_SEQPACKET ||
+        getpeername(fd, (struct sockaddr *)&name, &len) || name.sun_family != AF_UNIX ||
+        len > offsetof(struct sockaddr_un, sun_path))
+        return false;
+    *ret = (struct tn_ctl_closed){st.st_dev, st.st_ino};
+    return true;
 }
 
 /* This thread's connection, live. */
@@ -123,6 +143,7 @@ static int conn_get(struct conn **ret_conn, struct tn_error *err)
         conn->pid = getpid();
         conn->ino = st.st_ino;
         conn->told = false;
+        speaker = conn->pid;
     }
     *ret_conn = conn;
     return 0;

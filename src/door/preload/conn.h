@@ -4,6 +4,7 @@
 #ifndef TN_DOOR_CONN_H
 #define TN_DOOR_CONN_H
 
+#include "broker/ctl.h"
 #include "broker/proto.h"
 
 struct tn_answer {
@@ -19,6 +20,9 @@ struct tn_answer {
  */
 long tn_door_call(u32 call, u64 number, const void *head, size_t head_len, const void *tail, size_t tail_len,
                   struct tn_answer *answer);
+
+/* May the descriptor stand for an object of the broker that this process speaks with? errno may change. */
+bool tn_door_object(int fd, struct tn_ctl_closed *ret);
 
 /* Connects this thread; for tn_door_open. */
 int tn_door_connect(struct tn_error *err);

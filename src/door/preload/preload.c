@@ -6,6 +6,7 @@
  *   syscall     bpf(2): all of it. perf_event_open(2): probes of processes and tracepoints of system
  *               calls (served), probes of the kernel (refused by name). Everything else is the raw system call.
  *   ioctl       libc's first: a descriptor of ours is a socket, which knows no ioctl of performance events.
+ *   close       libc's first; then the broker is told if it was one of ours.
  *   epoll_ctl   libc's first: a ring buffer of ours is a memfd, which epoll refuses with EPERM. What is added
  *               then is an eventfd with the tool's own data, edge-triggered, so that whatever waits is the
  *               kernel.
@@ -286,6 +287,27 @@ EXPORT int ioctl(int fd, unsigned long request, ...)
     }
     errno = saved;
     return (int)give(door);
+}
+
+/* -------------------------------------------------------------------------------------------------- close */
+
+extern int __close(int fd);
+
+/* Whoever closes a link's last descriptor has seen its last run, as in Linux: the gate is closed when this returns. */
+EXPORT int close(int fd)
+{
+    int saved = errno, r;
+    struct tn_ctl_closed closed;
+    bool object = is_open && tn_door_object(fd, &closed);
+
+    errno = saved;
+    r = __close(fd);
+    if (!object)
+        return r;
+    saved = errno;
+    (void)tn_door_call(TN_CALL_CTL, TN_CTL_CLOSED, &closed, sizeof(closed), NULL, 0, NULL);
+    errno = saved;
+    return r;
 }
 
 /* -------------------------------------------------------------------------------------------------- epoll */

@@ -18,6 +18,14 @@ struct job {
     const struct tn_change **sorted; /* by address; they do not overlap */
     u32 n;
     bool failed;
+    struct seen *seen; /* by the tracee's index */
+    u32 nseen;
+};
+
+/* A thread that was found asleep, outside of all places: how often it had run by then, and where that is asked. */
+struct seen {
+    int fd; /* −1: it was not */
+    u64 runs;
 };
 
 static int by_address(const void *x, const void *y)
@@ -105,6 +113,50 @@ static int look_at_held(struct tn_tracee *t, const struct job *j, struct tn_thre
     return -EAGAIN;
 }
 
+static void forget_seen(struct job *j)
+{
+    for (u32 i = 0; i < j->nseen; i++)
+        if (j->seen[i].fd >= 0)
+            close(j->seen[i].fd);
+    free(j->seen);
+    j->seen = NULL;
+    j->nseen = 0;
+}
+
+#define MANY 16u /* threads: fewer are looked at sooner than twice */
+
+/* Before there is a breakpoint that anybody could run into: where the sleepers are. Whoever has not run since is there still, and
+   can come to a place by its beginning only. */
+static void look_ahead(const struct tn_tracee *t, struct job *j)
+{
+    forget_seen(j);
+    j->seen = t->n >= MANY ? calloc(t->n, sizeof(*j->seen)) : NULL;
+    for (u32 i = 0; j->seen && i < t->n; i++) {
+        const struct tn_thread *th = &t->th[i];
+        struct tn_doing_what what;
+        _close_ int fd = -1;
+        u64 runs;
+
+        j->nseen = i + 1;
+        j->seen[i].fd = -1;
+        if (th->state != TN_TH_FREE || th->forked || th->interrupting)
+            continue;
+        fd = tn_thread_runs_open(th->pid, th->tid);
+        runs = tn_thread_runs(fd);
+        if (!runs)
+            continue;
+        tn_thread_doing(th->pid, th->tid, &what);
+        if (what.doing == TN_DOING_SLEEPS && !tn_tracee_vforks(what.nr) && !inside(j, what.pc) &&
+            !interrupted_inside(t, j, what.sp))
+            j->seen[i] = (struct seen){.fd = TN_TAKE_FD(fd), .runs = runs};
+    }
+}
+
+static bool sleeps_on(const struct job *j, u32 i)
+{
+    return i < j->nseen && j->seen[i].fd >= 0 && tn_thread_runs(j->seen[i].fd) == j->seen[i].runs;
+}
+
 /* Step 2. 0: every thread is asleep outside, or held outside. −EAGAIN: one sleeps inside. */
 static int look_at_all(struct tn_tracee *t, const struct job *j)
 {
@@ -120,6 +172,9 @@ static int look_at_all(struct tn_tracee *t, const struct job *j)
             struct tn_doing_what what;
 
             if (th->safe || th->state != TN_TH_FREE || th->forked || th->interrupting)
+                continue;
+            th->safe = k < t->n && sleeps_on(j, k);
+            if (th->safe)
                 continue;
             tn_thread_doing(th->pid, th->tid, &what);
             if (k < t->n && (what.doing == TN_DOING_RUNS || what.doing == TN_DOING_STOPPED))
@@ -263,9 +318,11 @@ int tn_change(struct tn_tracee *t, const struct tn_change *changes, u32 n, u32 s
     t->mend_copy = mend_copy;
     t->mend_arg = &j;
     for (;;) {
+        look_ahead(t, &j);
         t->gathering = true;
         t->brk = brk;
         t->nbrk = nbrk;
+        t->brk_ns = tn_monotonic();
         for (u32 i = 0; i < nbrk && r == 0; i++)
             r = tn_tracee_write(t, brk[i], &trap, 1);
         if (r == 0)
@@ -282,6 +339,7 @@ int tn_change(struct tn_tracee *t, const struct tn_change *changes, u32 n, u32 s
         tn_tracee_drain(t);
         t->brk = NULL;
         t->nbrk = 0;
+        t->brk_ns = 0;
         if (r != -EAGAIN || tn_monotonic() >= until || tn_tracee_hung_up(t))
             break;
         /* Everybody runs while the one inside is waited for. */
@@ -290,6 +348,7 @@ int tn_change(struct tn_tracee *t, const struct tn_change *changes, u32 n, u32 s
     }
     t->mend_copy = NULL;
     t->mend_arg = NULL;
+    forget_seen(&j);
     if (r == -EAGAIN)
         return tn_fail(err, r, "thread_in_place",
                        "a thread of process %d sleeps inside the code to be replaced, or a signal handler "

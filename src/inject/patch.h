@@ -18,8 +18,10 @@
  * waking thread is waited for (remote.c).
  *
  * Sleepers are looked at through /proc and never interrupted: a thread seen asleep *after* step 1 can come to
- * the place only through the CC. Awake ones are held from the end of step 2, when all sleepers have been looked at, to 4. Fork children born in between are born
- * stopped, and get their copy of the bytes completed.
+ * the place only through the CC. Where there are many, they are looked at before step 1, and after it only asked whether they have
+ * run since, which takes a tenth of the time. Awake ones are held from the end of step 2, when all sleepers have been looked at,
+ * to 4; whoever runs into a CC meanwhile, from then on. Fork children born in between are born stopped, and get their copy of the
+ * bytes completed.
  */
 #ifndef TN_INJECT_PATCH_H
 #define TN_INJECT_PATCH_H

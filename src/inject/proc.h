@@ -90,6 +90,11 @@ struct tn_doing_what {
 };
 void tn_thread_doing(pid_t pid, pid_t tid, struct tn_doing_what *ret_what);
 
+/* How often a thread was given a processor: as long as this stays as it was, the thread has not run. The descriptor may be kept,
+   which makes the question cheap, and goes on meaning that very thread. 0: not known. */
+int tn_thread_runs_open(pid_t pid, pid_t tid);
+u64 tn_thread_runs(int fd);
+
 /* How far its system calls are confined (seccomp): the most that holds for any thread, since each has its own. It only grows.
    0: not at all. */
 u32 tn_proc_confined(pid_t pid);

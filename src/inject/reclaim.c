@@ -110,32 +110,19 @@ static bool look_at_stack(struct tn_hands *h, const struct tn_maps *maps, struct
     return true;
 }
 
-static bool sched_count(pid_t pid, pid_t tid, char ret[96])
-{
-    char path[96];
-    _close_ int fd = -1;
-    ssize_t n;
-
-    snprintf(path, sizeof(path), "/proc/%d/task/%d/schedstat", pid, tid);
-    fd = open(path, O_RDONLY | O_CLOEXEC);
-    n = fd < 0 ? -1 : read(fd, ret, 95);
-    if (n <= 0)
-        return false;
-    ret[n] = 0;
-    return true;
-}
-
 /* Looks at one thread; asleep throughout, or held. 1: seen, 0: cannot be told, −EAGAIN: it woke meanwhile. */
 static int look_at_thread_once(struct tn_hands *h, const struct tn_maps *maps, struct look *l, pid_t tid)
 {
     struct tn_thread *th = tn_tracee_find(&h->t, tid);
-    char before[96], after[96];
     struct tn_doing_what what;
     bool out;
 
     if (!th || th->state == TN_TH_GONE)
         return true;
-    if (th->state == TN_TH_FREE && sched_count(th->pid, tid, before)) {
+    _close_ int fd = th->state == TN_TH_FREE ? tn_thread_runs_open(th->pid, tid) : -1;
+    u64 runs = tn_thread_runs(fd);
+
+    if (runs) {
         tn_thread_doing(th->pid, tid, &what);
         if (what.doing == TN_DOING_GONE)
             return true;
@@ -143,9 +130,7 @@ static int look_at_thread_once(struct tn_hands *h, const struct tn_maps *maps, s
             if (what.nr == SYS_vfork || what.nr == SYS_clone || what.nr == SYS_clone3)
                 return false; /* a child may run in this memory */
             out = look_at_stack(h, maps, l, what.sp, what.pc, 1);
-            if (sched_count(th->pid, tid, after) && !strcmp(before, after))
-                return out;
-            return -EAGAIN;
+            return tn_thread_runs(fd) == runs ? out : -EAGAIN;
         }
     }
     bool was_free = th->state == TN_TH_FREE;

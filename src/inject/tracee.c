@@ -256,6 +256,13 @@ static bool has_vfork_child(const struct tn_tracee *t)
     return false;
 }
 
+/* Threads are gone through twice, k of 2n: those that were awake the first time are held only when all others have been
+   looked at, and may be asleep by then. */
+static bool look_again(const struct tn_tracee *t, const struct tn_thread *th, u32 k)
+{
+    return k < t->n || th->awake;
+}
+
 #define HELD_BRIEFLY 3 /* passes */
 
 int tn_tracee_gather(struct tn_tracee *t, bool brief, struct tn_error *err)
@@ -267,14 +274,17 @@ int tn_tracee_gather(struct tn_tracee *t, bool brief, struct tn_error *err)
 
         if (r < 0)
             return r;
-        for (u32 i = 0; i < t->n; i++) {
-            struct tn_thread *th = &t->th[i];
+        for (u32 k = 0; k < 2 * t->n; k++) {
+            struct tn_thread *th = &t->th[k % t->n];
             struct tn_doing_what what;
 
-            if (th->known || th->state != TN_TH_FREE)
+            if (th->known || th->state != TN_TH_FREE || !look_again(t, th, k))
                 continue;
             all = false;
             tn_thread_doing(th->pid, th->tid, &what);
+            th->awake = what.doing == TN_DOING_RUNS || what.doing == TN_DOING_STOPPED;
+            if (k < t->n && th->awake)
+                continue;
             if (what.doing == TN_DOING_GONE)
                 th->state = TN_TH_GONE;
             else if (what.doing != TN_DOING_SLEEPS)
@@ -437,8 +447,10 @@ static void on_stop(struct tn_tracee *t, pid_t tid, int status)
         th->entering = true;
         return;
     }
-    if (sig == SIGTRAP && mend_trap(t, th))
-        return; /* held at the breakpoint */
+    if (sig == SIGTRAP && mend_trap(t, th)) { /* held at the breakpoint */
+        th->since_ns = t->brk_ns ? TN_MIN(t->brk_ns, th->since_ns) : th->since_ns;
+        return;
+    }
     th->sig = sig;
     /* A signal of its own: hand it on at once, unless a stop was asked for anyway, or will be. */
     if (!asked && !t->gathering)
@@ -547,22 +559,32 @@ bool tn_trap_pending(const struct tn_tracee *t, pid_t tid)
     return false;
 }
 
+static void mend_and_resume_all(struct tn_tracee *t)
+{
+    for (u32 i = 0; i < t->n; i++)
+        if (t->th[i].state == TN_TH_HELD)
+            tn_tracee_mend_result(t, &t->th[i]);
+    tn_tracee_resume_all(t);
+}
+
 int tn_tracee_drain(struct tn_tracee *t)
 {
     int r;
 
     tn_tracee_wait(t, 0);
-    for (u32 i = 0; i < t->n; i++) {
-        struct tn_thread *th = &t->th[i];
+    mend_and_resume_all(t);
+    for (u32 k = 0; k < 2 * t->n; k++) {
+        struct tn_thread *th = &t->th[k % t->n];
         struct tn_doing_what what;
 
-        if (th->state != TN_TH_FREE)
+        if (th->state != TN_TH_FREE || !look_again(t, th, k))
             continue;
         tn_thread_doing(th->pid, th->tid, &what);
-        if (what.doing == TN_DOING_RUNS || what.doing == TN_DOING_STOPPED)
-            tn_tracee_interrupt(t, th);
-        else if (what.doing == TN_DOING_GONE)
+        th->awake = what.doing == TN_DOING_RUNS || what.doing == TN_DOING_STOPPED;
+        if (what.doing == TN_DOING_GONE)
             th->state = TN_TH_GONE;
+        else if (k >= t->n && th->awake)
+            tn_tracee_interrupt(t, th);
     }
     t->gathering = true;
     r = tn_tracee_settle(t, 0, 1000000000ull);
@@ -577,10 +599,7 @@ int tn_tracee_drain(struct tn_tracee *t)
         tn_tracee_resume(t, &t->th[i]);
         tn_tracee_settle(t, tid, 1000000000ull);
     }
-    for (u32 i = 0; i < t->n; i++)
-        if (t->th[i].state == TN_TH_HELD)
-            tn_tracee_mend_result(t, &t->th[i]);
-    tn_tracee_resume_all(t);
+    mend_and_resume_all(t);
     return r;
 }
 

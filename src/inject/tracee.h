@@ -31,6 +31,7 @@ struct tn_thread {
     enum tn_th_state state;
     bool interrupting; /* an interrupt was sent, its stop not seen yet */
     bool listening;    /* in group stop (SIGSTOP): left there */
+    bool awake;        /* when it was last looked at by gather or drain */
     bool known;        /* seen outside clone since it was seized: what it gives birth to is traced */
     bool safe;         /* of the present change of bytes; see patch.c */
     bool forked;       /* of a fork child: has a copy of memory of its own */
@@ -64,6 +65,7 @@ struct tn_tracee {
     /* Breakpoints of ours that threads may run into at present: addresses, checked at each trap. */
     const u64 *brk;
     u32 nbrk;
+    u64 brk_ns; /* whoever is found held at one is so since then at most; 0: since a moment ago */
     /* Called before a fork child is let go that was born meanwhile:
        it has a copy of memory as it was half-way. */
     void (*mend_copy)(const struct tn_tracee *t, pid_t child);

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Nobody is disturbed: a hundred threads that would tell, while links come and go."""
+import ctypes
 import os
 import re
 import signal
@@ -35,6 +36,9 @@ class Sleepers:
                     return False
         return True
 
+    def anew_kinds(self):
+        return set(re.findall(r"^began anew: (.*?): ended", self.said(), re.M))
+
     def said(self):
         self.complaints.seek(0)
         return self.complaints.read()
@@ -45,12 +49,17 @@ class Sleepers:
             answer = self.ask("release")
         except AssertionError as error:
             raise AssertionError(f"{error}; it said:\n{self.said()}") from None
-        disturbed, naps = (int(word) for word in re.findall(r"\d+", answer))
+        disturbed, naps, self.anew = (int(word) for word in re.findall(r"\d+", answer))
         missing = [line for line in self.said().splitlines() if line.startswith("not here")]
         for line in sorted(set(missing)):
             print("#", line)
         same(disturbed, 0, f"sleepers disturbed:\n{self.said()}")
         return naps
+
+
+def comm(pid, tid):
+    with open(f"/proc/{pid}/task/{tid}/comm") as file:
+        return file.read().strip()
 
 
 def resident(pid):
@@ -64,7 +73,9 @@ def _(room):
     same(sleepers.ask("calls 100"), "400")
     sleepers.ask("churn 1")
     assert int(sleepers.ask("churn 0")) >= 0
-    sleepers.release()
+    time.sleep(3)
+    assert sleepers.release() > 50
+    same(sleepers.anew, 0, f"timed sleeps that began anew:\n{sleepers.said()}")
     sleepers = Sleepers(room)
     os.kill(sleepers.pid, signal.SIGSTOP)
     time.sleep(0.1)
@@ -72,6 +83,54 @@ def _(room):
     time.sleep(0.1)
     for name in ("epoll_wait", "semop", "sigwaitinfo"): # signal(7): -EINTR, whatever SA_RESTART says
         assert f"{name}: -4 instead of" in sleepers.said(), sleepers.said()
+
+
+class Tracer:
+    """One that ends a thread's sleep, and has the call start again where the kernel would not, as ours does with who is on his
+    way to sleep."""
+    SEIZE, INTERRUPT, GETREGS, SETREGS, DETACH = 0x4206, 0x4207, 12, 13, 17
+    RAX, ORIG_RAX = 10, 15 # words of struct user_regs_struct
+    EINTR, ERESTARTNOHAND = -4, -514
+
+    def __init__(self):
+        self.libc = ctypes.CDLL(None, use_errno=True)
+        self.libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+        self.libc.ptrace.restype = ctypes.c_long
+
+    def call(self, request, tid, data=None):
+        if self.libc.ptrace(request, tid, None, data) < 0:
+            raise OSError(ctypes.get_errno(), f"ptrace {request:#x}")
+
+    def disturb(self, tid):
+        regs = (ctypes.c_int64 * 27)()
+        self.call(self.SEIZE, tid)
+        self.call(self.INTERRUPT, tid)
+        os.waitpid(tid, 0x40000000) # __WALL
+        self.call(self.GETREGS, tid, regs)
+        if regs[self.ORIG_RAX] >= 0 and regs[self.RAX] == self.EINTR:
+            regs[self.RAX] = self.ERESTARTNOHAND
+            self.call(self.SETREGS, tid, regs)
+        self.call(self.DETACH, tid)
+
+
+ANEW = {"epoll_wait, timed", "epoll_pwait, timed", "recv, timed", "accept, timed", "io_getevents, timed", "sigtimedwait, timed",
+        "semtimedop, timed"}
+
+
+@test("which timed calls begin anew when a tracer has them start again: those whose timeout is relative and kept by nobody")
+def _(room):
+    sleepers, tracer = Sleepers(room), Tracer()
+    timed = [int(tid) for tid in os.listdir(f"/proc/{sleepers.pid}/task") if comm(sleepers.pid, tid) == "timed"]
+    assert len(timed) > 30, timed
+    for _ in range(6):
+        for tid in timed:
+            tracer.disturb(tid)
+        time.sleep(1.5) # each ends once, begun anew or not
+        if sleepers.anew_kinds() == ANEW:
+            break
+    same(sleepers.anew_kinds(), ANEW, "kinds")
+    sleepers.release()
+    assert sleepers.anew >= len(ANEW)
 
 
 @test(f"a hundred sleepers in forty-odd system calls: {ROUNDS} rounds amid callers and newborn threads disturb none",
@@ -90,7 +149,10 @@ def _(room):
         if i % 2:
             sleepers.ask("rest")
             sleepers.ask("churn 0")
-    assert sleepers.release() > 50
+    naps = sleepers.release()
+    print(f"# {ROUNDS} rounds: of {naps} timed sleeps {sleepers.anew} began anew")
+    assert naps > 50
+    assert sleepers.anew_kinds() <= ANEW, sleepers.said()
 
 
 @test("threads made and joined all the while are counted exactly, from attach to detach")

@@ -20,7 +20,7 @@ struct tn_broker {
     bool injector_added;
     struct tn_table table[TN_KIND_MAX];
     struct tn_handle *handles[TN_HANDLE_BUCKETS];
-    u32 nhandles, nconns, nobjects, nkept, njobs;
+    u32 nhandles, nconns, nobjects, nkept, njobs, ncrews;
     bool stop;
     u32 uid, ncpu;
     u64 started_ns;

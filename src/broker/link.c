@@ -228,6 +228,7 @@ static int start_job(struct tn_link *link, pid_t pid, u32 wait_ms, int *ret_fd, 
     spec->dev = perf->dev;
     spec->ino = perf->ino;
     spec->wait_ms = wait_ms;
+    spec->crew = link->crew;
     spec->typed = link->words;
     spec->args = link->args;
     spec->replace = tn_prog_replaces(prog);
@@ -413,9 +414,12 @@ u32 tn_link_enter_all(struct tn_broker *broker, struct tn_link *link, const pid_
     struct gang gang = {
         .broker = broker, .link = link, .pids = pids, .count = count, .wait_ms = wait_ms, .why = why};
     _close_ int done = count > 1 ? eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) : -1;
+    u32 crew = 0;
 
     gang.done = done;
     gang.working = 1; /* this fiber */
+    if (count > GANG_MAX && !link->crew)
+        link->crew = crew = ++broker->ncrews;
     for (u32 i = 1; done >= 0 && i < TN_MIN(count, GANG_MAX); i++) {
         gang.working++;
         if (tn_loop_spawn(broker->loop, gang_main, &gang))
@@ -424,6 +428,10 @@ u32 tn_link_enter_all(struct tn_broker *broker, struct tn_link *link, const pid_
     gang_main(&gang);
     while (gang.working)
         (void)tn_loop_wait(broker->loop, done, EPOLLIN, -1);
+    if (crew) {
+        tn_inject_disband(broker->inject, crew);
+        link->crew = 0;
+    }
     *ret_failed = gang.failed;
     return gang.entered;
 }

@@ -183,6 +183,7 @@ struct tn_link {
     bool watched;   /* the latter are seen */
     u64 dev, ino;   /* of the file */
     struct tn_error why_not;
+    u32 crew;   /* while many processes are entered (tn_attach_spec.crew) */
     u32 failed; /* later processes that could not be entered */
     struct tn_error failure;
     bool doubtful; /* an injector gave no answer: its index is never used again */

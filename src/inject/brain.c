@@ -86,9 +86,13 @@ static int hello(struct tn_entry *c)
         n = tn_recv(c->b->job, &reply, sizeof(reply), fds, &nfds);
     if (n != sizeof(reply) || nfds != 1)
         return -ESRCH;
-    c->st = mmap(NULL, sizeof(*c->st), PROT_READ, MAP_SHARED, fds[0], 0);
+    void *st = mmap(NULL, sizeof(*c->st), PROT_READ, MAP_SHARED, fds[0], 0);
+
     close(fds[0]);
-    return c->st == MAP_FAILED ? -errno : 0;
+    if (st == MAP_FAILED)
+        return -errno;
+    c->st = st;
+    return 0;
 }
 
 /* Writes are gathered, and made when there is no room for more or something depends on them. */
@@ -404,5 +408,7 @@ done:
         res->places += c.wish[i].hook && !c.wish[i].loads;
     tn_plan_clear_wishes(&c);
     tn_maps_clear(&c.maps);
+    if (c.st)
+        munmap((void *)(uintptr_t)c.st, sizeof(*c.st));
     return r;
 }

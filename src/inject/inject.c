@@ -5,6 +5,10 @@
  *
  * Guardians are children of the broker, and so are injectors. A guardian that ends although its target lives
  * was killed: the state of the target is in memory the broker has too, so another one takes its place.
+ *
+ * An injector is a copy of the broker, made for one job: it knows all that the job needs, and what it does in its memory
+ * concerns nobody else. Where many processes are entered in the same way (a crew), making and unmaking that copy costs more than
+ * the job, so an injector that is done waits for the next of them.
  */
 #include "inject/inject.h"
 #include "agent/agent.h"
@@ -32,10 +36,26 @@ struct target {
 struct job {
     int fd;         /* read end of the outcome */
     pid_t injector; /* 0: a task of the guardian */
+    int next_job;   /* where an injector of a crew is told of the next one; −1: of none */
+    u32 crew;
     pid_t pid;
     u32 link_index;
     u64 start_ns;
     struct job *next;
+};
+
+/* An injector of a crew that waits for a job. */
+struct idle {
+    pid_t pid;
+    int sock;
+    u32 crew;
+    struct idle *next;
+};
+
+/* What it is told then; with the sockets of job and outcome. */
+struct next_job {
+    s32 pid;
+    u32 wait_ms;
 };
 
 struct tn_inject {
@@ -44,6 +64,7 @@ struct tn_inject {
     u64 start; /* of this broker */
     struct target *targets;
     struct job *jobs;
+    struct idle *idle;
     struct tn_plans cache;
     u32 nleaving; /* injectors that have told their outcome and end by themselves */
 };
@@ -122,6 +143,8 @@ static void drop_job(struct tn_inject *inj, struct job *j)
             break;
         }
     close(j->fd);
+    if (j->next_job >= 0)
+        close(j->next_job);
     free(j);
 }
 
@@ -151,6 +174,29 @@ static bool reap(struct tn_inject *inj, const struct epoll_event *ev)
     return true;
 }
 
+static void send_home(struct tn_inject *inj, struct idle **at)
+{
+    struct idle *gone = *at;
+
+    *at = gone->next;
+    close(gone->sock);
+    kill(gone->pid, SIGKILL); /* its socket may have been copied */
+    reap_later(inj, gone->pid);
+    free(gone);
+}
+
+void tn_inject_disband(struct tn_inject *inj, u32 crew)
+{
+    for (struct idle **at = &inj->idle; *at;)
+        if ((*at)->crew == crew)
+            send_home(inj, at);
+        else
+            at = &(*at)->next;
+    for (struct job *j = inj->jobs; j; j = j->next)
+        if (j->crew == crew)
+            j->crew = 0; /* whoever is still at work has nothing to wait for */
+}
+
 void tn_inject_free(struct tn_inject *inj)
 {
     struct epoll_event ev;
@@ -164,6 +210,8 @@ void tn_inject_free(struct tn_inject *inj)
         }
         drop_job(inj, inj->jobs);
     }
+    while (inj->idle)
+        send_home(inj, &inj->idle);
     while (inj->nleaving && epoll_wait(inj->epoll, &ev, 1, 1000) == 1)
         if (!reap(inj, &ev))
             epoll_ctl(inj->epoll, EPOLL_CTL_DEL, ((struct target *)ev.data.ptr)->sock, NULL);
@@ -371,19 +419,50 @@ static int new_job(struct tn_inject *inj, pid_t pid, u32 link_index, int *ret_wr
         free(j);
         return -errno;
     }
-    *j = (struct job){
-        .fd = p[0], .pid = pid, .link_index = link_index, .start_ns = tn_monotonic(), .next = inj->jobs};
+    *j = (struct job){.fd = p[0],
+                      .next_job = -1,
+                      .pid = pid,
+                      .link_index = link_index,
+                      .start_ns = tn_monotonic(),
+                      .next = inj->jobs};
     inj->jobs = j;
     *ret_write = p[1];
     *ret = j;
     return 0;
 }
 
-static void run_injector(struct tn_inject *inj, const struct tn_attach_spec *spec, int job_sock, int out)
+/* The outcome, and what was planned for it, which is known here from then on as it is in the broker. */
+static void tell_outcome(struct tn_inject *inj, struct tn_brain *b, const struct tn_attach_result *res,
+                         int out)
 {
+    FILE *f = fdopen(out, "w");
+    u64 more = 0;
+
+    if (!f)
+        _exit(1);
+    tn_plans_trim(&b->fresh, PLANS_MAX);
+    for (u32 i = 0; i < b->fresh.n; i++)
+        more += tn_planned_size(b->fresh.plan[i]);
+    fwrite(res, sizeof(*res), 1, f);
+    fwrite(&more, sizeof(more), 1, f);
+    for (u32 i = 0; i < b->fresh.n; i++)
+        fwrite(b->fresh.plan[i], tn_planned_size(b->fresh.plan[i]), 1, f);
+    fclose(f);
+    while (b->fresh.n)
+        (void)tn_plans_add(&inj->cache, b->fresh.plan[--b->fresh.n]);
+    tn_plans_clear(&b->fresh);
+}
+
+static void run_injector(struct tn_inject *inj, const struct tn_attach_spec *spec, int job_sock, int out,
+                         int next_sock) __attribute__((noreturn));
+static void run_injector(struct tn_inject *inj, const struct tn_attach_spec *given, int job_sock, int out,
+                         int next_sock)
+{
+    struct tn_attach_spec *spec = malloc(sizeof(*spec));
+    struct tn_attach_result *res = malloc(sizeof(*res));
     struct tn_brain b = {
         .shared = &inj->shared, .spec = spec, .agent = inj->agent, .job = job_sock, .cache = &inj->cache};
-    struct tn_attach_result *res = calloc(1, sizeof(*res));
+    struct next_job next;
     sigset_t none;
 
     prctl(PR_SET_NAME, "tenon-inject");
@@ -394,24 +473,70 @@ static void run_injector(struct tn_inject *inj, const struct tn_attach_spec *spe
     sigprocmask(SIG_SETMASK, &none, NULL);
     for (struct target *t = inj->targets; t; t = t->next)
         close(t->sock); /* else no guardian would see the broker go */
-    if (!res)
+    if (!res || !spec)
         _exit(1);
-    tn_brain_attach(&b, res);
-    close(job_sock);
-    FILE *f = fdopen(out, "w");
-    u64 more = 0;
+    *spec = *given;
+    for (;;) {
+        int fds[TN_FDS_MAX];
+        u32 nfds = 0;
 
-    if (!f)
-        _exit(1);
-    tn_plans_trim(&b.fresh, PLANS_MAX);
-    for (u32 i = 0; i < b.fresh.n; i++)
-        more += tn_planned_size(b.fresh.plan[i]);
-    fwrite(res, sizeof(*res), 1, f);
-    fwrite(&more, sizeof(more), 1, f);
-    for (u32 i = 0; i < b.fresh.n; i++)
-        fwrite(b.fresh.plan[i], tn_planned_size(b.fresh.plan[i]), 1, f);
-    fclose(f);
-    _exit(0);
+        memset(res, 0, sizeof(*res));
+        tn_brain_attach(&b, res);
+        close(b.job);
+        tell_outcome(inj, &b, res, out);
+        if (next_sock < 0 || tn_recv(next_sock, &next, sizeof(next), fds, &nfds) != sizeof(next) || nfds != 2)
+            _exit(0);
+        spec->pid = next.pid;
+        spec->wait_ms = next.wait_ms;
+        b.job = fds[0];
+        out = fds[1];
+        if (inj->cache.bytes > CACHE_MAX)
+            tn_plans_trim(&inj->cache, CACHE_MAX / 4 * 3);
+    }
+}
+
+/* One that waits for just such a job, or a new one. */
+static int give_to_injector(struct tn_inject *inj, struct job *j, const struct tn_attach_spec *spec,
+                            const int sv[2], int out, struct tn_error *err)
+{
+    struct next_job next = {.pid = spec->pid, .wait_ms = spec->wait_ms};
+    const int fds[2] = {sv[0], out};
+    int ways[2] = {-1, -1};
+
+    for (struct idle **at = &inj->idle; spec->crew && *at;) {
+        struct idle *idle = *at;
+
+        if (idle->crew != spec->crew) {
+            at = &idle->next;
+            continue;
+        }
+        if (tn_send(idle->sock, &next, sizeof(next), NULL, 0, fds, 2) < 0) {
+            send_home(inj, at); /* it was killed */
+            continue;
+        }
+        *at = idle->next;
+        j->injector = idle->pid;
+        j->next_job = idle->sock;
+        j->crew = spec->crew;
+        free(idle);
+        return 0;
+    }
+    if (spec->crew && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ways) < 0)
+        ways[0] = ways[1] = -1; /* it does this one, then */
+    j->injector = fork();
+    if (j->injector == 0) {
+        close(sv[1]); /* else it would never see the guardian hang up */
+        if (ways[0] >= 0)
+            close(ways[0]);
+        run_injector(inj, spec, sv[0], out, ways[1]);
+    }
+    if (ways[1] >= 0)
+        close(ways[1]);
+    j->next_job = ways[0];
+    j->crew = ways[0] >= 0 ? spec->crew : 0;
+    return j->injector < 0
+               ? tn_fail(err, -errno, "no_process", "cannot start an injector: %s", strerror(errno))
+               : 0;
 }
 
 int tn_inject_attach(struct tn_inject *inj, const struct tn_attach_spec *spec, int *ret_fd,
@@ -430,15 +555,8 @@ int tn_inject_attach(struct tn_inject *inj, const struct tn_attach_spec *spec, i
     if (r < 0)
         goto no_job;
     r = tell(inj, t, &(struct tn_task){.op = TN_TASK_JOB}, sv[1], err);
-    if (r == 0) {
-        j->injector = fork();
-        if (j->injector == 0) {
-            close(sv[1]); /* else it would never see the guardian hang up */
-            run_injector(inj, spec, sv[0], out);
-        }
-        if (j->injector < 0)
-            r = tn_fail(err, -errno, "no_process", "cannot start an injector: %s", strerror(errno));
-    }
+    if (r == 0)
+        r = give_to_injector(inj, j, spec, sv, out, err);
     close(out);
     if (r < 0) {
         j->injector = 0;
@@ -450,6 +568,22 @@ no_job:
     close(sv[0]);
     close(sv[1]);
     return r;
+}
+
+/* The job is done, or its injector was killed. */
+static void part_from_injector(struct tn_inject *inj, struct job *j, bool done)
+{
+    struct idle *idle = j->crew && done ? malloc(sizeof(*idle)) : NULL;
+
+    if (idle) {
+        *idle = (struct idle){.pid = j->injector, .sock = j->next_job, .crew = j->crew, .next = inj->idle};
+        inj->idle = idle;
+        j->next_job = -1;
+        return;
+    }
+    if (j->next_job >= 0)
+        kill(j->injector, SIGKILL);
+    reap_later(inj, j->injector);
 }
 
 static void keep_plan(struct tn_inject *inj, const u8 *bytes, size_t len)
@@ -534,7 +668,7 @@ int tn_inject_finish(struct tn_inject *inj, int fd, struct tn_attach_result *ret
     if (!ret->total_ns)
         ret->total_ns = tn_monotonic() - j->start_ns;
     if (j->injector)
-        reap_later(inj, j->injector);
+        part_from_injector(inj, j, len >= sizeof(*ret));
     drop_job(inj, j);
     return 0;
 }

@@ -80,6 +80,9 @@ struct tn_attach_spec {
     const struct tn_attach_place *others;
     u32 nothers;
     u32 wait_ms; /* how long to wait for a thread that can be borrowed */
+    /* Jobs of one crew differ in nothing but pid and wait_ms: one injector may do several of them, one after the other, until
+       tn_inject_disband; 0: of none. */
+    u32 crew;
     bool typed;  /* the context is `args`, and the place is a function's first instruction or its way out */
     struct tn_typed_args args;
     enum tn_replace replace;
@@ -124,6 +127,8 @@ void tn_inject_free(struct tn_inject *inj);
 int tn_inject_attach(struct tn_inject *inj, const struct tn_attach_spec *spec, int *ret_fd,
                      struct tn_error *err);
 int tn_inject_finish(struct tn_inject *inj, int fd, struct tn_attach_result *ret_result);
+/* No more jobs of this crew will come. */
+void tn_inject_disband(struct tn_inject *inj, u32 crew);
 
 /* Has the process been entered, and not been left? */
 bool tn_inject_knows(const struct tn_inject *inj, pid_t pid);

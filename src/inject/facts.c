@@ -215,15 +215,11 @@ static u64 symbol_in(struct tn_brain *b, pid_t pid, const struct tn_maps *maps, 
 static bool foreign_threads(struct tn_brain *b, pid_t pid, const struct tn_maps *maps)
 {
     u64 at = symbol_in(b, pid, maps, "libc.so", "__nptl_nthreads");
-    char path[64];
 
-    snprintf(path, sizeof(path), "/proc/%d/task", pid);
     for (int tries = 0; at && tries < 4; tries++) {
-        struct stat st;
-        u32 made;
+        u32 made, threads;
 
-        /* A folder has a link from each of its folders, and two more. */
-        if (stat(path, &st) < 0 || tn_peek(pid, at, &made, 4) < 0 || st.st_nlink <= (u64)made + 2)
+        if (tn_proc_threads(pid, &threads) < 0 || tn_peek(pid, at, &made, 4) < 0 || threads <= made)
             return false;
         nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
     }

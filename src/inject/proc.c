@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <linux/kcmp.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 
@@ -69,15 +70,27 @@ static ssize_t read_small(const char *path, char *buf, size_t cap)
 
 /* ------------------------------------------------------------------------------- maps */
 
-static bool take_u64(char **at, int base, char stop, u64 *ret)
+/* A hexadecimal number and what must follow it. */
+static bool take_hex(char **at, char stop, u64 *ret)
 {
-    char *end;
+    const char *p = *at;
+    u64 value = 0;
 
-    errno = 0;
-    *ret = strtoull(*at, &end, base);
-    if (end == *at || errno || *end != stop)
+    for (;; p++) {
+        u32 digit = (u8)*p - '0';
+
+        if (digit > 9)
+            digit = (u8)*p >= 'a' && *p <= 'f' ? (u32)(*p - 'a') + 10 : 16;
+        if (digit > 15)
+            break;
+        if (value >> 60)
+            return false;
+        value = value << 4 | digit;
+    }
+    if (p == *at || *p != stop)
         return false;
-    *at = end + 1;
+    *ret = value;
+    *at += p - *at + 1;
     return true;
 }
 
@@ -101,14 +114,13 @@ int tn_maps_read(pid_t pid, struct tn_maps *ret_maps)
         next = nl ? nl + 1 : line + strlen(line);
         if (nl)
             *nl = 0;
-        if (!take_u64(&at, 16, '-', &v.start) || !take_u64(&at, 16, ' ', &v.end) || strlen(at) < 5)
+        if (!take_hex(&at, '-', &v.start) || !take_hex(&at, ' ', &v.end) || strlen(at) < 5)
             goto bad;
         v.prot =
             (at[0] == 'r' ? PROT_READ : 0) | (at[1] == 'w' ? PROT_WRITE : 0) | (at[2] == 'x' ? PROT_EXEC : 0);
         v.shared = at[3] == 's';
         at += 5;
-        if (!take_u64(&at, 16, ' ', &v.offset) || !take_u64(&at, 16, ':', &major) ||
-            !take_u64(&at, 16, ' ', &minor))
+        if (!take_hex(&at, ' ', &v.offset) || !take_hex(&at, ':', &major) || !take_hex(&at, ' ', &minor))
             goto bad;
         v.dev = makedev(major, minor);
         v.ino = strtoull(at, &at, 10);
@@ -253,55 +265,71 @@ u64 tn_maps_gap(const struct tn_maps *maps, u64 lo, u64 hi, u64 reach, u64 len, 
 
 /* ----------------------------------------------------------------------------- status */
 
-static u64 field(const char *text, const char *name, int base)
-{
-    size_t len = strlen(name);
+/* R(line of /proc/PID/status, where its first number goes, its base) */
+#define STATUS_ROWS(R)                                                                                       \
+    R(Tgid, tgid, 10)                                                                                        \
+    R(PPid, parent, 10)                                                                                      \
+    R(TracerPid, tracer, 10)                                                                                 \
+    R(Uid, uid, 10)                                                                                          \
+    R(Threads, threads, 10)                                                                                  \
+    R(Kthread, kthread, 10)                                                                                  \
+    R(SigBlk, sigblk, 16)                                                                                    \
+    R(SigCgt, sigcgt, 16)                                                                                    \
+    R(Seccomp, seccomp, 10)                                                                                  \
+    R(Seccomp_filters, filters, 10)
 
-    for (const char *line = text; line; line = strchr(line, '\n')) {
-        line += *line == '\n';
-        if (!strncmp(line, name, len) && line[len] == ':')
-            return strtoull(line + len + 1, NULL, base);
-        if (!*line)
-            break;
+static bool is_line(const char *line, size_t len, const char *name, size_t nname)
+{
+    return len == nname && !memcmp(line, name, nname);
+}
+
+/* Of the line's name `line`, `len` bytes, what comes behind the colon: one of those that are wanted. */
+static void take_status(struct tn_status *st, const char *line, size_t len, const char *end)
+{
+    const char *at = line + len + 1;
+    char *next;
+
+#define R(name, field, base)                                                                                 \
+    if (is_line(line, len, #name, sizeof(#name) - 1))                                                        \
+        st->field = (__typeof__(st->field))strtoull(at, NULL, base);
+    STATUS_ROWS(R)
+#undef R
+    if (is_line(line, len, "State", 5)) {
+        st->state = at[strspn(at, "\t")];
+    } else if (is_line(line, len, "Uid", 3)) {
+        st->euid = st->uid;
+        (void)strtoul(at, &next, 10);
+        if (next < end)
+            st->euid = (u32)strtoul(next, NULL, 10);
+    } else if (is_line(line, len, "NSpid", 5)) { /* the innermost is the last */
+        const char *p = end;
+
+        while (p > at && !isspace((unsigned char)p[-1]))
+            p--;
+        st->nspid = (u32)strtoul(p, NULL, 10);
     }
-    return 0;
 }
 
 int tn_status_read(pid_t pid, pid_t tid, struct tn_status *ret_status)
 {
     char path[96], text[8192];
-    struct tn_status st = {};
-    const char *at;
+    struct tn_status st = {.state = '?'};
+    bool kthread = false;
     ssize_t n;
 
     snprintf(path, sizeof(path), "/proc/%d/task/%d/status", pid, tid);
     n = read_small(path, text, sizeof(text));
     if (n < 0)
         return n == -ENOENT ? -ESRCH : (int)n;
-    at = strstr(text, "\nState:\t");
-    st.state = at ? at[8] : '?';
-    st.tgid = (pid_t)field(text, "Tgid", 10);
-    st.tracer = (pid_t)field(text, "TracerPid", 10);
-    st.parent = (pid_t)field(text, "PPid", 10);
-    st.uid = (u32)field(text, "Uid", 10);
-    at = strstr(text, "\nUid:");
-    if (at && sscanf(at, "\nUid: %*u %u", &st.euid) != 1)
-        st.euid = st.uid;
-    st.seccomp = (u32)field(text, "Seccomp", 10);
-    st.filters = (u32)field(text, "Seccomp_filters", 10);
-    st.threads = (u32)field(text, "Threads", 10);
-    st.kthread = field(text, "Kthread", 10) != 0;
-    st.sigblk = field(text, "SigBlk", 16);
-    st.sigcgt = field(text, "SigCgt", 16);
-    at = strstr(text, "\nNSpid:");
-    if (at) {
-        const char *end = strchr(at + 1, '\n'), *p = end ? end : at + strlen(at);
-
-        while (p > at && !isspace((unsigned char)p[-1]))
-            p--;
-        st.nspid = (u32)strtoul(p, NULL, 10);
+    for (const char *line = text, *colon, *end; *line; line = *end ? end + 1 : end) {
+        end = strchrnul(line, '\n');
+        colon = memchr(line, ':', (size_t)(end - line));
+        if (!colon)
+            continue;
+        take_status(&st, line, (size_t)(colon - line), end);
+        kthread |= is_line(line, (size_t)(colon - line), "Kthread", 7);
     }
-    if (!strstr(text, "\nKthread:")) {
+    if (!kthread) {
         /* Before Linux 6.8: PF_KTHREAD among the flags of stat. */
         const char *close_paren;
 
@@ -461,6 +489,20 @@ int tn_proc_tids(pid_t pid, pid_t **ret_tids, u32 *ret_n)
     return 0;
 }
 
+int tn_proc_threads(pid_t pid, u32 *ret_n)
+{
+    struct stat st;
+    char path[64];
+
+    snprintf(path, sizeof(path), "/proc/%d/task", pid);
+    if (stat(path, &st) < 0)
+        return errno == ENOENT ? -ESRCH : -errno;
+    if (st.st_nlink < 2)
+        return -ESRCH;
+    *ret_n = (u32)st.st_nlink - 2;
+    return 0;
+}
+
 int tn_proc_children(pid_t pid, pid_t **ret_pids, u32 *ret_n)
 {
     _free_ pid_t *tids = NULL, *list = NULL;
@@ -514,12 +556,14 @@ u64 tn_proc_auxv(pid_t pid, u64 type)
 {
     char path[64];
     _close_ int fd = -1;
-    u64 pair[2];
+    u64 pair[128]; /* some forty at most */
+    ssize_t n;
 
     snprintf(path, sizeof(path), "/proc/%d/auxv", pid);
     fd = open(path, O_RDONLY | O_CLOEXEC);
-    while (fd >= 0 && read(fd, pair, sizeof(pair)) == sizeof(pair) && pair[0])
-        if (pair[0] == type)
-            return pair[1];
+    n = fd < 0 ? 0 : read(fd, pair, sizeof(pair));
+    for (ssize_t i = 0; (i + 2) * (ssize_t)sizeof(*pair) <= n && pair[i]; i += 2)
+        if (pair[i] == type)
+            return pair[i + 1];
     return 0;
 }

@@ -100,6 +100,8 @@ u64 tn_thread_runs(int fd);
 u32 tn_proc_confined(pid_t pid);
 /* All thread ids of a process. *ret_tids is owned by the caller. */
 int tn_proc_tids(pid_t pid, pid_t **ret_tids, u32 *ret_n);
+/* How many there are, without their ids: a folder has a link from each of its folders, and two more. */
+int tn_proc_threads(pid_t pid, u32 *ret_n);
 /* Children of all threads of a process, where the kernel lists them; none is no error. */
 int tn_proc_children(pid_t pid, pid_t **ret_pids, u32 *ret_n);
 /* Do both use the same memory? (kcmp) */

@@ -170,8 +170,12 @@ void tn_hands_reclaim(struct tn_hands *h)
 {
     struct tn_maps maps _clean_(tn_maps_clear) = {};
     struct tn_state *st = h->st;
-    _free_ struct look *l = calloc(1, sizeof(*l));
-    bool some = st->nlive + st->nspare < st->nhooks;
+    bool some = st->nlive + st->nspare < st->nhooks, any = some;
+
+    for (u32 i = 0; i < st->nprogs; i++)
+        any |= st->prog[i].state == TN_HOOK_RETIRED;
+
+    _free_ struct look *l = any ? calloc(1, sizeof(*l)) : NULL;
 
     if (!l)
         return;

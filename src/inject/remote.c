@@ -35,26 +35,29 @@
 static u64 find_cave(struct tn_tracee *t)
 {
     struct tn_maps maps _clean_(tn_maps_clear) = {};
-    u8 bytes[TN_CAVE_SIZE];
+    u8 bytes[TN_CAVE_SIZE], head[TN_PAGE];
     Elf64_Ehdr eh;
 
     if (tn_maps_read(t->pid, &maps) < 0)
         return 0;
     for (u32 i = 0; i < maps.n; i++) {
         const struct tn_vma *v = &maps.vma[i];
-        u64 at = v->end - TN_CAVE_SIZE, off = at - v->start;
+        u64 at = v->end - TN_CAVE_SIZE, off = at - v->start, most = TN_MIN(off, sizeof(head));
         bool free = true;
 
         if (!(v->prot & PROT_EXEC) || strcmp(tn_vma_name(&maps, v), "[vdso]") ||
-            tn_tracee_read(t, v->start, &eh, sizeof(eh)) < 0 || memcmp(eh.e_ident, ELFMAG, SELFMAG) ||
-            eh.e_shoff > off || eh.e_shnum * sizeof(Elf64_Shdr) > off - eh.e_shoff || eh.e_phoff > off ||
-            eh.e_phnum * sizeof(Elf64_Phdr) > off - eh.e_phoff)
+            tn_tracee_read(t, v->start, head, sizeof(head)) < 0)
+            continue;
+        memcpy(&eh, head, sizeof(eh));
+        if (memcmp(eh.e_ident, ELFMAG, SELFMAG) || eh.e_shoff > off ||
+            eh.e_shnum * sizeof(Elf64_Shdr) > off - eh.e_shoff || eh.e_phoff > most ||
+            eh.e_phnum * sizeof(Elf64_Phdr) > most - eh.e_phoff)
             continue;
         for (u32 k = 0; k < eh.e_phnum && free; k++) {
             Elf64_Phdr ph;
 
-            free = tn_tracee_read(t, v->start + eh.e_phoff + k * sizeof(ph), &ph, sizeof(ph)) == 0 &&
-                   ph.p_offset <= off && ph.p_filesz <= off - ph.p_offset;
+            memcpy(&ph, head + eh.e_phoff + k * sizeof(ph), sizeof(ph));
+            free = ph.p_offset <= off && ph.p_filesz <= off - ph.p_offset;
         }
         if (!free || tn_tracee_read(t, at, bytes, sizeof(bytes)) < 0)
             continue;
@@ -106,10 +109,9 @@ struct ptrace_sud_config {
 
 /* Of the thread that is about to call for us: a filter that it got while we looked is suspended now. One whose calls
    are dispatched to a handler of the program's own (Wine) would call that one. Older kernels do not say. */
-static int check_thread(struct tn_tracee *t, pid_t tid, struct tn_error *err)
+static int check_thread(struct tn_tracee *t, pid_t tid, const struct tn_status *st, struct tn_error *err)
 {
     struct ptrace_sud_config dispatch = {};
-    struct tn_status st;
 
     if (ptrace((enum __ptrace_request)PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG, tid, sizeof(dispatch),
                &dispatch) == 0 &&
@@ -119,7 +121,7 @@ static int check_thread(struct tn_tracee *t, pid_t tid, struct tn_error *err)
                        "Dispatch, as Wine "
                        "does): calls of ours would be taken for its own",
                        t->pid);
-    if (t->seccomp || tn_status_read(t->pid, tid, &st) < 0 || !st.seccomp)
+    if (t->seccomp || !st->seccomp)
         return 0;
     t->seccomp = true;
     t->suspended =
@@ -142,12 +144,16 @@ int tn_borrow_held(struct tn_tracee *t, pid_t tid, struct tn_borrowed *ret_b, st
 {
     struct tn_thread *th = tn_tracee_find(t, tid);
     struct tn_borrowed b = {.tid = tid};
+    struct tn_status process = {}, thread;
     u64 all = ~0ull;
     int r;
 
-    if (!th || th->state != TN_TH_HELD)
+    if (!th || th->state != TN_TH_HELD || tn_status_read(t->pid, tid, &thread) < 0 ||
+        (tid != t->pid && tn_status_read(t->pid, t->pid, &process) < 0))
         return -ESRCH;
-    r = check_thread(t, tid, err);
+    b.own_tid = thread.nspid ? thread.nspid : (u32)tid;
+    b.own_pid = tid == t->pid ? b.own_tid : process.nspid ? process.nspid : (u32)t->pid;
+    r = check_thread(t, tid, &thread, err);
     if (r == 0)
         r = check_filter(t, err);
     if (r < 0)

@@ -141,14 +141,12 @@ int tn_remote_calls(struct tn_tracee *t, const struct tn_borrowed *b, u64 at, co
                     u32 n, u32 *ret_done, s64 *ret_last)
 {
     struct tn_thread *th = tn_tracee_find(t, b->tid);
-    struct tn_status process, thread;
     u8 page[TN_STUB_SIZE];
     u32 done = 0;
     s64 last = 0;
     int r;
 
-    if (!th || th->state != TN_TH_HELD || tn_status_read(t->pid, t->pid, &process) < 0 ||
-        tn_status_read(t->pid, b->tid, &thread) < 0)
+    if (!th || th->state != TN_TH_HELD)
         return -ESRCH;
     while (done < n && last >= 0) {
         u32 some = TN_MIN(n - done, (u32)CALLS_MAX);
@@ -167,8 +165,8 @@ int tn_remote_calls(struct tn_tracee *t, const struct tn_borrowed *b, u64 at, co
         regs.rbx = 0;
         regs.r12 = at + TABLE_OFF;
         regs.r13 = some;
-        regs.rbp = process.nspid ? process.nspid : (u32)t->pid;
-        regs.r15 = thread.nspid ? thread.nspid : (u32)b->tid;
+        regs.rbp = b->own_pid;
+        regs.r15 = b->own_tid;
         regs.eflags &= ~0x100ull; /* no single step */
         if (tn_ptrace(t, PTRACE_SETREGS, b->tid, 0, &regs) < 0)
             return -ESRCH;

@@ -177,13 +177,13 @@ int tn_tracee_seize_all(struct tn_tracee *t, struct tn_error *err)
     for (int pass = 0; pass < 1000; pass++) {
         _free_ pid_t *tids = NULL;
         u32 n = 0, fresh = 0;
-        struct tn_status before = {}, after = {};
-        int r = tn_status_read(t->pid, t->pid, &before);
+        u32 before = 0, after = 0;
+        int r = tn_proc_threads(t->pid, &before);
 
         if (r == 0)
             r = tn_proc_tids(t->pid, &tids, &n);
         if (r == 0)
-            r = tn_status_read(t->pid, t->pid, &after);
+            r = tn_proc_threads(t->pid, &after);
 
         if (r < 0)
             return tn_fail(err, r, "no_such_process", "process %d has ended", t->pid);
@@ -213,7 +213,7 @@ int tn_tracee_seize_all(struct tn_tracee *t, struct tn_error *err)
             } else if (r != -ESRCH)
                 return r;
         }
-        if (!fresh && n >= before.threads && n >= after.threads)
+        if (!fresh && n >= before && n >= after)
             return 0;
     }
     return tn_fail(err, -EAGAIN, "threads_too_fast",

@@ -146,6 +146,7 @@ bool tn_tracee_hung_up(const struct tn_tracee *t);
 /* One held thread that makes system calls for us. */
 struct tn_borrowed {
     pid_t tid;
+    u32 own_pid, own_tid;         /* as itself knows process and thread, in its namespace */
     struct user_regs_struct regs; /* as they are to be when it goes on */
     u64 mask;
     u64 cave;         /* where the stub may lie until it has a page; 0: nowhere */

@@ -271,6 +271,20 @@ static void write_first(struct tn_tracee *t, const struct job *j, bool done)
     }
 }
 
+const char *tn_whose_bytes(const u8 *now, const u8 *file, u32 len)
+{
+    static const u8 nop[] = {0x0f, 0x1f, 0x44, 0, 0}; /* in whose place Linux 6.18 puts a call */
+    u32 first = 0;
+
+    while (first < len && now[first] == file[first])
+        first++;
+    if (first < len && now[first] == 0xcc)
+        return "a debugger's breakpoint or a kernel uprobe is there; remove it first";
+    if (first + sizeof(nop) <= len && now[first] == 0xe8 && !memcmp(file + first, nop, sizeof(nop)))
+        return "a kernel uprobe is there, or a call of another tool's in the place of a nop; remove it first";
+    return "another tool has patched it";
+}
+
 int tn_change(struct tn_tracee *t, const struct tn_change *changes, u32 n, u32 stuck_ms, struct tn_error *err)
 {
     struct job j = {.changes = changes, .n = n};
@@ -302,10 +316,9 @@ int tn_change(struct tn_tracee *t, const struct tn_change *changes, u32 n, u32 s
                            (unsigned long long)changes[i].addr, t->pid);
         if (memcmp(now, changes[i].from, whole))
             return tn_fail(err, -EEXIST, "foreign_bytes",
-                           "the code at 0x%llx of process %d is not what its file says and not ours (%s)",
+                           "the code at 0x%llx of process %d is not what its file says and not ours: %s",
                            (unsigned long long)changes[i].addr, t->pid,
-                           now[0] == 0xcc ? "a debugger's breakpoint or a kernel uprobe"
-                                          : "another patching tool");
+                           tn_whose_bytes(now, changes[i].from, whole));
     }
 
     t->gathering = true;

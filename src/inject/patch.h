@@ -47,4 +47,7 @@ struct tn_change {
 int tn_change(struct tn_tracee *t, const struct tn_change *changes, u32 n, u32 stuck_ms,
               struct tn_error *err);
 
+/* Whose bytes `now` may be, which are not the file's, in words for a refusal. */
+const char *tn_whose_bytes(const u8 *now, const u8 *file, u32 len);
+
 #endif

@@ -8,6 +8,7 @@
  * Nothing is changed. A wish is one patch at one address; a place of many that cannot be had refuses the link, or is
  * left and told of, as the link wants it.
  */
+#include "inject/patch.h"
 #include "inject/wishes.h"
 #include "rewrite/module.h"
 #include "rewrite/refusals.h"
@@ -215,9 +216,7 @@ int tn_look_bytes(const struct tn_entry *c, const struct tn_patch *p, u64 bias, 
     if (memcmp(now, p->expected, span))
         return tn_fail(err, -EEXIST, "foreign_bytes",
                        "the code at 0x%llx of process %d is not what %s says, and not ours: %s",
-                       (unsigned long long)addr, c->pid, path,
-                       now[0] == 0xcc ? "a debugger's breakpoint or a kernel uprobe is there; remove it first"
-                                      : "another tool has patched it");
+                       (unsigned long long)addr, c->pid, path, tn_whose_bytes(now, p->expected, span));
     return 0;
 }
 

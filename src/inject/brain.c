@@ -193,7 +193,7 @@ static int map_all(struct tn_entry *c, bool *ret_fresh_proc, struct tn_proc *ret
     if (fresh_proc) {
         tn_brain_step("facts");
         r = tn_facts_fill(c->b, c->pid, c->borrowed.fs_base, c->borrowed.tid, c->borrowed.allowed_syscalls,
-                          ret_proc);
+                          &c->maps, ret_proc);
     }
     tn_brain_step("map");
     if (r == 0)
@@ -292,7 +292,7 @@ static int write_all(struct tn_entry *c, bool fresh, struct tn_proc *proc, struc
         tn_peek(c->pid, signals->addr + offsetof(struct tn_signals, denied), &denied, 8) == 0)
         proc->allowed_syscalls &= (u32)~denied;
     if (r == 0 && !fresh && proc->magic != TN_PROC_MAGIC) { /* mapped by a job that died before it wrote */
-        r = tn_facts_fill(c->b, c->pid, 0, c->pid, 0, proc) < 0 ? -ESRCH : 0;
+        r = tn_facts_fill(c->b, c->pid, 0, c->pid, 0, &c->maps, proc) < 0 ? -ESRCH : 0;
         fresh = true;
     }
     if (r == 0 && fresh)

@@ -245,7 +245,7 @@ static void fill_image(pid_t pid, const struct tn_maps *maps, struct tn_proc *p)
     p->image_end = last->end;
 }
 
-void tn_facts_xsave(struct tn_proc *p)
+static void ask_xsave(struct tn_proc *p)
 {
     const u32 osxsave = 1u << 27, pkru = 1u << 9;
     u32 a, b, c, d, low, high;
@@ -261,10 +261,22 @@ void tn_facts_xsave(struct tn_proc *p)
     p->xsave_how = a & 2 ? XSAVE_COMPACT : 0;
 }
 
-int tn_facts_fill(struct tn_brain *b, pid_t pid, u64 fs_base, pid_t tid, u32 allowed_syscalls,
-                  struct tn_proc *p)
+void tn_facts_xsave(struct tn_proc *p)
 {
-    struct tn_maps maps _clean_(tn_maps_clear) = {};
+    static struct tn_proc known;
+    static bool asked;
+
+    if (!asked) /* in a virtual machine each CPUID is a way out of it and back */
+        ask_xsave(&known);
+    asked = true;
+    p->xsave_size = known.xsave_size;
+    p->xsave_mask = known.xsave_mask;
+    p->xsave_how = known.xsave_how;
+}
+
+int tn_facts_fill(struct tn_brain *b, pid_t pid, u64 fs_base, pid_t tid, u32 allowed_syscalls,
+                  const struct tn_maps *maps, struct tn_proc *p)
+{
     struct tn_status st, thread;
     int r = tn_status_read(pid, pid, &st);
     u32 field[3], value, size;
@@ -273,8 +285,6 @@ int tn_facts_fill(struct tn_brain *b, pid_t pid, u64 fs_base, pid_t tid, u32 all
 
     if (r == 0)
         r = tn_status_read(pid, tid, &thread);
-    if (r == 0)
-        r = tn_maps_read(pid, &maps);
     if (r < 0)
         return r;
     p->ncpu = b->shared->ncpu;
@@ -282,24 +292,24 @@ int tn_facts_fill(struct tn_brain *b, pid_t pid, u64 fs_base, pid_t tid, u32 all
     p->owner_pid = (u32)pid;
     p->allowed_syscalls = allowed_syscalls;
     p->vdso_clock_gettime = vdso_clock(b, pid);
-    fill_image(pid, &maps, p);
+    fill_image(pid, maps, p);
     tn_facts_xsave(p);
     p->tp_how = tn_proc_auxv(pid, AT_HWCAP2) & 2 ? TN_TP_RDFSBASE : TN_TP_ARCH_PRCTL;
     if (!fs_base)
         return 0;
     /* A load is free; rdfsbase costs a trampoline as much as all the rest of it. Where one thread has no
        thread area of libc's, or another may have none, nothing is read from there. */
-    if (tn_peek(pid, fs_base, &word, 8) < 0 || word != fs_base || foreign_threads(b, pid, &maps))
+    if (tn_peek(pid, fs_base, &word, 8) < 0 || word != fs_base || foreign_threads(b, pid, maps))
         return 0;
     p->tp_how = TN_TP_SELF;
 
-    at = symbol_in(b, pid, &maps, "libc.so", "_thread_db_pthread_tid");
+    at = symbol_in(b, pid, maps, "libc.so", "_thread_db_pthread_tid");
     if (at && tn_peek(pid, at, field, sizeof(field)) == 0 && field[0] == 32 && field[2] > 0 &&
         field[2] < 65536 && tn_peek(pid, fs_base + field[2], &value, 4) == 0 && value == thread.nspid)
         p->tid_off = (s32)field[2];
 
-    at = symbol_in(b, pid, &maps, "ld-linux", "__rseq_offset");
-    u64 at_size = symbol_in(b, pid, &maps, "ld-linux", "__rseq_size");
+    at = symbol_in(b, pid, maps, "ld-linux", "__rseq_offset");
+    u64 at_size = symbol_in(b, pid, maps, "ld-linux", "__rseq_size");
 
     if (at && at_size && tn_peek(pid, at, &off, 8) == 0 && tn_peek(pid, at_size, &size, 4) == 0 &&
         size >= 20 && off > -65536 && off < 65536 && tn_peek(pid, fs_base + (u64)off + 4, &value, 4) == 0 &&

@@ -439,9 +439,10 @@ extern void (*tn_inject_step)(const char *step);
 /* Tests: exec is treated as before Linux 6.8 (hold.c). */
 extern bool tn_inject_exec_locks;
 
-/* facts.c: what the agent must know of its process. `fs_base`, `tid`: of a thread that is held. */
+/* facts.c: what the agent must know of its process. `fs_base`, `tid`: of a thread that is held. What `maps` tells may be gone by
+   now: all that is read there is checked. */
 int tn_facts_fill(struct tn_brain *b, pid_t pid, u64 fs_base, pid_t tid, u32 allowed_syscalls,
-                  struct tn_proc *ret_proc);
+                  const struct tn_maps *maps, struct tn_proc *ret_proc);
 /* How this processor saves vector and x87 state: xsave_* of *ret_proc. Pure but for CPUID. */
 void tn_facts_xsave(struct tn_proc *ret_proc);
 /* Value of a dynamic symbol of the file behind `fd`, looked up once for all jobs; −ENOENT. */

@@ -466,29 +466,6 @@ static int push(pid_t **list, u32 *n, u32 *cap, pid_t pid)
     return 0;
 }
 
-int tn_proc_tids(pid_t pid, pid_t **ret_tids, u32 *ret_n)
-{
-    char path[64];
-    _free_ pid_t *list = NULL;
-    u32 n = 0, cap = 0;
-    int r = 0;
-    DIR *dir;
-
-    snprintf(path, sizeof(path), "/proc/%d/task", pid);
-    dir = opendir(path);
-    if (!dir)
-        return errno == ENOENT ? -ESRCH : -errno;
-    for (struct dirent *e; r == 0 && (e = readdir(dir));)
-        if (isdigit((unsigned char)e->d_name[0]))
-            r = push(&list, &n, &cap, atoi(e->d_name));
-    closedir(dir);
-    if (r < 0)
-        return r;
-    *ret_tids = TN_TAKE_PTR(list);
-    *ret_n = n;
-    return 0;
-}
-
 int tn_proc_threads(pid_t pid, u32 *ret_n)
 {
     struct stat st;
@@ -500,6 +477,39 @@ int tn_proc_threads(pid_t pid, u32 *ret_n)
     if (st.st_nlink < 2)
         return -ESRCH;
     *ret_n = (u32)st.st_nlink - 2;
+    return 0;
+}
+
+static int list_tids(pid_t pid, pid_t **list, u32 *n)
+{
+    char path[64];
+    u32 cap = 0;
+    int r = 0;
+    DIR *dir;
+
+    snprintf(path, sizeof(path), "/proc/%d/task", pid);
+    dir = opendir(path);
+    if (!dir)
+        return errno == ENOENT ? -ESRCH : -errno;
+    for (struct dirent *e; r == 0 && (e = readdir(dir));)
+        if (isdigit((unsigned char)e->d_name[0]))
+            r = push(list, n, &cap, atoi(e->d_name));
+    closedir(dir);
+    return r;
+}
+
+int tn_proc_tids(pid_t pid, pid_t **ret_tids, u32 *ret_n)
+{
+    _free_ pid_t *list = NULL;
+    u32 there, n = 0, cap = 0;
+    int r = tn_proc_threads(pid, &there);
+
+    if (r == 0) /* the first is there as long as any is */
+        r = there == 1 ? push(&list, &n, &cap, pid) : list_tids(pid, &list, &n);
+    if (r < 0)
+        return r;
+    *ret_tids = TN_TAKE_PTR(list);
+    *ret_n = n;
     return 0;
 }
 

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: MIT
 """Whom: with neither a process nor a command named, every process of the file, those that come later too."""
+import contextlib
 import json
 import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
 
 from harness import HERE, TENON, Nobody, Skip, alive, broker, children, code, fds, main, maps, need, same, test, until
@@ -48,6 +50,58 @@ def _(room):
         same(link.missed(), 0, "missed")
         link.detach()
         room.run([path, "call", "7"])
+
+
+class Watching(threading.Thread):
+    """Injectors below the broker while a link is made: all that were seen, the first `kills` of which are killed."""
+
+    def __init__(self, room, kills=0):
+        super().__init__(daemon=True)
+        self.broker, self.kills, self.seen, self.over = broker(room), kills, set(), False
+
+    def run(self):
+        while not self.over:
+            for pid in children(self.broker):
+                with contextlib.suppress(OSError):
+                    with open(f"/proc/{pid}/comm") as file:
+                        if file.read().strip() != "tenon-inject" or pid in self.seen:
+                            continue
+                    if len(self.seen) < self.kills:
+                        time.sleep(0.02)
+                        os.kill(pid, signal.SIGKILL)
+                    self.seen.add(pid)
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over = True
+        self.join()
+
+
+@test("many that run already: entered by a few copies of the broker, which are gone afterwards; killed, each costs one process at most",
+      seconds=180)
+def _(room):
+    programs = [serve(room) for _ in range(41)]
+    text = [code(program.pid, LATER) for program in programs]
+    first = room.attach("later", programs.pop().pid) # there is a broker
+    for kills in (0, 3):
+        with Watching(room, kills) as watching:
+            link = attach(room, "later")
+        if not kills:
+            assert 0 < len(watching.seen) <= 4, watching.seen
+        until(lambda: not named(room, "tenon-inject"))
+        for program in programs:
+            same(program.ask("call 10"), "10")
+        counts = link.by_pid()
+        same(set(counts.values()), {10}, "calls of each that was entered")
+        assert len(programs) - kills <= len(counts) <= len(programs), f"{len(counts)} of {len(programs)}, {kills} injectors killed"
+        print(f"# {len(watching.seen)} injectors, {kills} of them killed: {len(counts)} of {len(programs)} entered")
+        link.detach()
+    first.detach()
+    for program, before in zip(programs, text):
+        until(lambda: code(program.pid, LATER) == before) # pylint: disable=cell-var-from-loop
 
 
 @test("storms of starts: none is lost, none fails, each call is counted", seconds=120)

@@ -2,7 +2,7 @@
 /*
  * Entering a process, and leaving it as it was.
  *
- *   broker ──spec──▶ injector (a process a job; brain: maps, symbols, plan, bytes; may be killed at any time)
+ *   broker ──spec──▶ injector (a process a job or a crew; brain: maps, symbols, plan, bytes; may be killed at any time)
  *                        │ orders: seize, remote call, read, write, patch, release
  *                        ▼
  *                    guardian (a process a target; hands: the only tracer, the only holder of the undo

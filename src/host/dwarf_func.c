@@ -124,8 +124,9 @@ static bool is_reg(u8 atom)
     return atom >= DW_OP_reg0 && atom <= DW_OP_reg31;
 }
 
-/* One expression, as of the entry. `cfa`: DW_OP_fbreg counts from the CFA. */
-static struct tn_param_at read_place(const Dwarf_Op *op, size_t n, bool cfa)
+/* One expression, as of the entry. `cfa`: DW_OP_fbreg counts from the CFA. `whole`: it is said of all of the function, in which the
+   stack pointer moves. */
+static struct tn_param_at read_place(const Dwarf_Op *op, size_t n, bool cfa, bool whole)
 {
     struct tn_param_at at = {.place = TN_AT_OTHER};
 
@@ -141,7 +142,7 @@ static struct tn_param_at read_place(const Dwarf_Op *op, size_t n, bool cfa)
     if (n == 1 && op->atom == DW_OP_breg7) { /* the CFA is rsp + 8 there */
         s64 off = (s64)op->number - 8;
 
-        if (off >= 0 && off <= INT32_MAX)
+        if (!whole && off >= 0 && off <= INT32_MAX)
             return (struct tn_param_at){.place = TN_AT_STACK, .off = (s32)off};
         return (struct tn_param_at){.place = TN_AT_MEMORY};
     }
@@ -168,7 +169,7 @@ static struct tn_param_at place_of(struct tn_attrs *a, u64 entry, bool cfa)
         return (struct tn_param_at){.place = tn_has(a, TN_A_CONST_VALUE) ? TN_AT_CONSTANT : TN_AT_NOWHERE};
     if (dwarf_getlocation_addr(&a->a[TN_A_LOCATION], entry, expr, len, 1) < 1)
         return (struct tn_param_at){.place = TN_AT_LATER};
-    return read_place(expr[0], len[0], cfa);
+    return read_place(expr[0], len[0], cfa, dwarf_whatform(&a->a[TN_A_LOCATION]) == DW_FORM_exprloc);
 }
 
 /* Does the function's frame base say "the CFA"? */
@@ -184,12 +185,14 @@ static bool frame_is_cfa(Dwarf_Die *die)
 static enum tn_host_reason awkward(struct tn_dwarf *d, Dwarf_Attribute *type, u32 depth);
 
 /* Whether a class is passed by a hidden reference, as those are that copy or destroy themselves. Clang says
-   so; of GCC's it is believed of each class that has functions, bases, or members of such a class. */
+   so; of GCC's it is believed of each class that has functions, bases, or members of such a class. And whether it has
+   a vector in it, which goes where a vector would. */
 static enum tn_host_reason awkward_class(struct tn_dwarf *d, Dwarf_Die *die, u32 depth)
 {
     enum tn_host_reason reason = TN_HOST_NONE;
     struct tn_attrs a;
     Dwarf_Die child;
+    bool told = d->c_names; /* that it is passed by value */
     u64 how = 0;
 
     if (!tn_dwarf_attrs(die, &a))
@@ -199,18 +202,23 @@ static enum tn_host_reason awkward_class(struct tn_dwarf *d, Dwarf_Die *die, u32
         return TN_HOST_PARAM_REF;
     if (tn_dwarf_flag(&a, TN_A_DECLARATION)) /* Clang leaves out what another unit is sure to have */
         return TN_HOST_PARAM_REF;
-    if (tn_dwarf_number(&a, TN_A_CALLING_CONVENTION, &how))
-        return how == DW_CC_pass_by_reference ? TN_HOST_PARAM_REF : TN_HOST_NONE;
-    if (d->c_names || dwarf_child(die, &child))
+    if (tn_dwarf_number(&a, TN_A_CALLING_CONVENTION, &how)) {
+        if (how == DW_CC_pass_by_reference)
+            return TN_HOST_PARAM_REF;
+        told = true;
+    }
+    if (dwarf_child(die, &child))
         return TN_HOST_NONE;
     do {
         int tag = dwarf_tag(&child);
 
-        if (!tn_dwarf_tick(d) || tag == DW_TAG_subprogram || tag == DW_TAG_inheritance)
+        if (!tn_dwarf_tick(d) || (!told && (tag == DW_TAG_subprogram || tag == DW_TAG_inheritance)))
             return TN_HOST_PARAM_REF;
-        if (tag == DW_TAG_member && tn_dwarf_attrs(&child, &a) && tn_has(&a, TN_A_TYPE) &&
-            !tn_dwarf_flag(&a, TN_A_EXTERNAL))
+        if ((tag == DW_TAG_member || tag == DW_TAG_inheritance) && tn_dwarf_attrs(&child, &a) &&
+            tn_has(&a, TN_A_TYPE) && !tn_dwarf_flag(&a, TN_A_EXTERNAL))
             reason = awkward(d, &a.a[TN_A_TYPE], depth + 1);
+        if (told && reason != TN_HOST_PARAM_VECTOR)
+            reason = TN_HOST_NONE;
     } while (reason == TN_HOST_NONE && !dwarf_siblingof(&child, &child));
     return reason;
 }

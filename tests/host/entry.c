@@ -35,6 +35,16 @@ struct unaligned {
     char c;
     long l;
 } __attribute__((packed));
+struct wide {
+    long a;
+    int b;
+} __attribute__((aligned(32)));
+typedef long vector __attribute__((vector_size(16)));
+struct lanes {
+    struct {
+        vector v;
+    } in;
+};
 struct bits {
     unsigned a : 3, b : 29;
     float f;
@@ -86,6 +96,25 @@ __attribute__((noinline)) long abi_nested(struct nested n, union num u, struct b
 __attribute__((noinline)) long abi_packed(struct unaligned u, int x)
 {
     return sink = u.l + u.c + x;
+}
+/* A local variable makes the compiler align the stack, and tell parameters from there. */
+__attribute__((noinline)) struct wide abi_realigned(long a, int b)
+{
+    struct wide w;
+
+    sink += a;
+    w.a = a;
+    w.b = b;
+    return w;
+}
+__attribute__((noinline)) long odd_lanes(struct lanes l, int a)
+{
+    return sink = l.in.v[0] + a;
+}
+__attribute__((noinline)) struct lanes odd_to_lanes(int a)
+{
+    sink += a;
+    return (struct lanes){{{a, a}}};
 }
 __attribute__((noinline)) long abi_i128(int a, __int128 b, int c)
 {
@@ -155,6 +184,7 @@ int main(int argc, char **argv)
     abi_nested((struct nested){{1, {{2, 3}}}, 4}, (union num){.l = argc}, (struct bits){1, 2, 3}, 4);
     abi_packed((struct unaligned){1, argc}, 3);
     abi_i128(1, argc, 3);
+    sink += abi_realigned(argc, 2).a + odd_lanes((struct lanes){{{argc, 1}}}, 2) + odd_to_lanes(argc).in.v[0];
     abi_complex(1, argc, 3);
     sink += abi_unused(argc, 2, 3);
     abi_taken(argc, 2);

@@ -260,9 +260,12 @@ static void test_entry(void **state)
             assert_ptr_equal(tn_host_types_func_of_type(types, f->type), f);
             assert_ptr_equal(tn_host_types_func_at(types, f->addr), f);
         }
-        assert_int_equal(abi, 14);
-        if (!lto)
+        assert_int_equal(abi, 15);
+        if (!lto) {
             expect(types, "odd_kept", TN_HOST_NONE, 0, ways[i]);
+            expect(types, "odd_lanes", TN_HOST_PARAM_VECTOR, 0, ways[i]);
+            expect(types, "odd_to_lanes", TN_HOST_PARAM_VECTOR, 0, ways[i]);
+        }
         if (!tn_host_types_func_named(types, "odd_inlined", 0))
             fail_msg("%s: odd_inlined", ways[i]);
         assert_int_equal(func(types, "odd_inlined", 0)->reason, TN_HOST_INLINED);

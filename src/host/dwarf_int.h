@@ -19,7 +19,7 @@
     A(RANGES, ranges) A(ORIGIN, abstract_origin) A(SPECIFICATION, specification)             \
     A(EXTERNAL, external) A(LOCATION, location) A(LINKAGE_NAME, linkage_name)                                  \
     A(MIPS_LINKAGE_NAME, MIPS_linkage_name) A(SIGNATURE, signature) A(CALLING_CONVENTION, calling_convention)  \
-    A(PRODUCER, producer) A(LANGUAGE, language) A(DWO_NAME, dwo_name) A(GNU_DWO_NAME, GNU_dwo_name)
+    A(ALIGNMENT, alignment) A(PRODUCER, producer) A(LANGUAGE, language) A(DWO_NAME, dwo_name) A(GNU_DWO_NAME, GNU_dwo_name)
 // clang-format on
 
 enum tn_dwarf_attr {

@@ -4,8 +4,10 @@
  *
  * What C++ has and BTF has not: references are pointers, base classes members without a name, classes
  * structs; a template's instance has no name that C could say, so it is a struct without one. Namespaces are
- * passed through. `_Atomic` is dropped, a complex number is a struct of two.
+ * passed through. `_Atomic` is dropped, a complex number is a struct of two. What is aligned to more than its size tells says
+ * so by a tag (btf/value.h).
  */
+#include "btf/value.h"
 #include "host/dwarf_int.h"
 
 /* --------------------------------------------------------------------------------- numbers and such */
@@ -291,7 +293,8 @@ static bool member_place(struct tn_attrs *m, bool is_union, u64 *ret_bit, u64 *r
     return bit <= UINT32_MAX;
 }
 
-static void read_members(struct tn_dwarf *d, Dwarf_Die *die, bool is_union, bool *ret_bitfields, u32 depth)
+static void read_members(struct tn_dwarf *d, Dwarf_Die *die, bool is_union, bool *ret_bitfields,
+                         u64 *ret_align, u32 depth)
 {
     struct tn_attrs m;
     Dwarf_Die child;
@@ -300,7 +303,7 @@ static void read_members(struct tn_dwarf *d, Dwarf_Die *die, bool is_union, bool
         return;
     do {
         int tag = dwarf_tag(&child);
-        u64 bit = 0, width = 0;
+        u64 bit = 0, width = 0, align = 0;
 
         if (!tn_dwarf_tick(d))
             return;
@@ -314,6 +317,8 @@ static void read_members(struct tn_dwarf *d, Dwarf_Die *die, bool is_union, bool
             continue;
         if (width)
             *ret_bitfields = true;
+        if (tn_dwarf_number(&m, TN_A_ALIGNMENT, &align))
+            *ret_align = TN_MAX(*ret_align, align);
         tn_dwarf_push(d,
                       tag == DW_TAG_member ? tn_raw_name(&d->found->raw, tn_dwarf_string(&m, TN_A_NAME)) : 0);
         tn_dwarf_push(d, tn_dwarf_type_of(d, &m));
@@ -342,13 +347,22 @@ static void sort_members(struct member *m, u32 n)
     }
 }
 
+static void tell_align(struct tn_raw *raw, u32 node, u64 align)
+{
+    char tag[40];
+
+    snprintf(tag, sizeof(tag), TN_BTF_ALIGNED "%llu", (unsigned long long)align);
+    (void)tn_raw_simple(raw, BTF_KIND_DECL_TAG, tn_raw_string(raw, tag), node);
+    tn_raw_word(raw, UINT32_MAX); /* on the whole of it */
+}
+
 static void make_struct(struct tn_dwarf *d, u32 node, Dwarf_Die *die, struct tn_attrs *a, bool is_union,
                         u32 depth)
 {
     struct tn_raw *raw = &d->found->raw;
     u32 name = tn_raw_name(raw, tn_dwarf_string(a, TN_A_NAME)), base, n;
     bool bitfields = false;
-    u64 bytes = 0;
+    u64 bytes = 0, align = 0;
     struct member *m;
 
     if (tn_has(a, TN_A_SIGNATURE)) {
@@ -365,7 +379,8 @@ static void make_struct(struct tn_dwarf *d, u32 node, Dwarf_Die *die, struct tn_
         return;
     }
     base = d->nscratch;
-    read_members(d, die, is_union, &bitfields, depth);
+    (void)tn_dwarf_number(a, TN_A_ALIGNMENT, &align);
+    read_members(d, die, is_union, &bitfields, &align, depth);
     if (d->error || raw->error || tn_raw_known(raw, node)) {
         d->nscratch = base;
         return;
@@ -385,6 +400,8 @@ static void make_struct(struct tn_dwarf *d, u32 node, Dwarf_Die *die, struct tn_
         tn_raw_word(raw, m[i].type);
         tn_raw_word(raw, bitfields ? m[i].width << 24 | m[i].bit : m[i].bit);
     }
+    if (align >= TN_BTF_ALIGNED_LEAST)
+        tell_align(raw, node, align);
     d->nscratch = base;
 }
 

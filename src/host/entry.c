@@ -116,11 +116,7 @@ static struct where next_place(struct tn_sizes *sizes, u32 type, struct state *s
         }
         return w;
     }
-    /* Only sixteen-byte scalars are aligned to more than eight:
-       a struct's own alignment BTF does not tell. */
-    if (size == 16 && btf__type_by_id(sizes->btf, tn_bare(sizes->btf, type)) &&
-        !btf_is_composite(btf__type_by_id(sizes->btf, tn_bare(sizes->btf, type))))
-        s->stack = TN_ROUND_UP(s->stack, 16u);
+    s->stack = TN_ROUND_UP(s->stack, TN_MAX(tn_align_of(sizes, type, 0), 8u));
     w.stack = true;
     w.off = s->stack;
     s->stack += size > 0 ? (u32)TN_MIN(TN_ROUND_UP((u64)size, 8), (u64)1 << 20) : 8;

@@ -625,7 +625,7 @@ int tn_finish(struct tn_finish_in *in, struct tn_error *err)
 
     r = r ? r : run(&w);
     btf__free(w.btf);
-    free(w.sizes.known);
+    tn_sizes_clear(&w.sizes);
     free(w.map);
     free(w.func);
     free(w.var);

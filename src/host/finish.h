@@ -37,9 +37,15 @@ void tn_symbols_clear(struct tn_symbols *symbols);
 struct tn_sizes {
     const struct btf *btf;
     s64 *known; /* −2: not yet, −3: under way */
+    u32 *align; /* as types say it, until it is known */
 };
 int tn_sizes_init(const struct btf *btf, struct tn_sizes *ret);
 s64 tn_size_of(struct tn_sizes *sizes, u32 id, u32 depth);
+void tn_sizes_clear(struct tn_sizes *sizes);
+/* Of a value, in bytes. */
+u32 tn_align_of(struct tn_sizes *sizes, u32 id, u32 depth);
+/* Bytes that a declaration tag says that a struct is aligned to; 0: it says something else. */
+u32 tn_aligned_by(const struct btf *btf, const struct btf_type *t);
 /* Past typedefs and qualifiers; 0: void, or a circle. */
 u32 tn_bare(const struct btf *btf, u32 id);
 

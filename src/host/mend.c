@@ -9,15 +9,19 @@
  *      a bitfield of more than 32 bits of enum    left out
  *      too many pointers and typedefs in a row    cut: pointers to void, typedefs of the end
  *
- * Functions, variables, sections and tags are not types of values and do not come along.
+ * Functions, variables, sections and tags are not types of values and do not come along, but those that say how a struct is
+ * aligned.
  */
 #include <errno.h>
 
+#include "btf/value.h"
+
 #include "host/finish.h"
 
-#define CHAIN_MAX 1024u
-#define DEPTH_MAX 64u
-#define LINKS_MAX 28u /* the verifier's reader, like Linux, follows 32 */
+#define CHAIN_MAX  1024u
+#define ALIGN_DONE (1u << 31)
+#define DEPTH_MAX  64u
+#define LINKS_MAX  28u /* the verifier's reader, like Linux, follows 32 */
 
 u32 tn_bare(const struct btf *btf, u32 id)
 {
@@ -33,17 +37,68 @@ u32 tn_bare(const struct btf *btf, u32 id)
     return 0;
 }
 
+u32 tn_aligned_by(const struct btf *btf, const struct btf_type *t)
+{
+    const struct btf_type *of = btf_is_decl_tag(t) ? btf__type_by_id(btf, t->type) : NULL;
+
+    return of && btf_is_composite(of) && btf_decl_tag(t)->component_idx == -1 && !btf_kflag(t)
+               ? tn_btf_aligned(btf__name_by_offset(btf, t->name_off) ?: "")
+               : 0;
+}
+
 int tn_sizes_init(const struct btf *btf, struct tn_sizes *ret)
 {
     u32 n = btf__type_cnt(btf);
 
     ret->btf = btf;
     ret->known = malloc(n * sizeof(*ret->known));
-    if (!ret->known)
+    ret->align = calloc(n, sizeof(*ret->align));
+    if (!ret->known || !ret->align)
         return -ENOMEM;
     for (u32 i = 0; i < n; i++)
         ret->known[i] = -2;
+    for (u32 i = 1; i < n; i++) {
+        const struct btf_type *t = btf__type_by_id(btf, i);
+        u32 align = btf_is_decl_tag(t) ? tn_aligned_by(btf, t) : 0;
+
+        if (align)
+            ret->align[t->type] = TN_MAX(ret->align[t->type], align);
+    }
     return 0;
+}
+
+void tn_sizes_clear(struct tn_sizes *sizes)
+{
+    free(sizes->known);
+    free(sizes->align);
+}
+
+/* As align_of in btf/value.c, of types that nobody has checked yet. */
+u32 tn_align_of(struct tn_sizes *sizes, u32 id, u32 depth)
+{
+    const struct btf_type *t;
+    u32 all;
+
+    id = tn_bare(sizes->btf, id);
+    t = id ? btf__type_by_id(sizes->btf, id) : NULL;
+    if (!t || depth > DEPTH_MAX)
+        return 1;
+    if (btf_is_array(t))
+        return tn_align_of(sizes, btf_array(t)->type, depth + 1);
+    if (!btf_is_composite(t))
+        return (u32)TN_MAX(TN_MIN(tn_size_of(sizes, id, 0), 16), 1);
+    if (sizes->align[id] & ALIGN_DONE)
+        return sizes->align[id] & ~ALIGN_DONE;
+    all = TN_MAX(sizes->align[id], 1u);
+    sizes->align[id] = all | ALIGN_DONE;
+    for (u32 i = 0; i < btf_vlen(t); i++) {
+        u32 one = btf_member_bitfield_size(t, i) ? 1 : tn_align_of(sizes, btf_members(t)[i].type, depth + 1);
+
+        if (one > all && !(btf_member_bit_offset(t, i) % (8 * one)) && !(t->size % one))
+            all = one;
+    }
+    sizes->align[id] = all | ALIGN_DONE;
+    return all;
 }
 
 static s64 array_size(struct tn_sizes *sizes, const struct btf_array *a, u32 depth)
@@ -261,6 +316,10 @@ static void put(struct mend *m, const struct btf_type *t)
     case BTF_KIND_FUNC_PROTO:
         put_proto(m, t);
         break;
+    case BTF_KIND_DECL_TAG:
+        head(m, name_of(m, t->name_off), t->info, id_of(m, t->type));
+        tn_raw_word(m->out, UINT32_MAX);
+        break;
     case BTF_KIND_FWD:
         head(m, identifier_of(m, t->name_off), t->info, 0);
         break;
@@ -289,10 +348,13 @@ static void put_made_up(struct mend *m)
     }
 }
 
-static bool is_of_values(u32 kind)
+static bool is_of_values(const struct tn_sizes *sizes, const struct btf_type *t)
 {
-    return kind != BTF_KIND_FUNC && kind != BTF_KIND_VAR && kind != BTF_KIND_DATASEC &&
-           kind != BTF_KIND_DECL_TAG;
+    u32 kind = btf_kind(t);
+
+    if (btf_is_decl_tag(t))
+        return tn_aligned_by(sizes->btf, t);
+    return kind != BTF_KIND_FUNC && kind != BTF_KIND_VAR && kind != BTF_KIND_DATASEC;
 }
 
 int tn_mend(struct tn_sizes *sizes, struct tn_raw *out, u32 *map)
@@ -302,7 +364,7 @@ int tn_mend(struct tn_sizes *sizes, struct tn_raw *out, u32 *map)
 
     map[0] = 0;
     for (u32 id = 1; id < n; id++)
-        map[id] = is_of_values(btf_kind(btf__type_by_id(sizes->btf, id))) ? m.next++ : 0;
+        map[id] = is_of_values(sizes, btf__type_by_id(sizes->btf, id)) ? m.next++ : 0;
     for (u32 id = 1; id < n && !out->error; id++)
         if (map[id])
             put(&m, btf__type_by_id(sizes->btf, id));

@@ -39,6 +39,11 @@ struct wide {
     long a;
     int b;
 } __attribute__((aligned(32)));
+struct member {
+    char a;
+    __attribute__((aligned(16))) long b;
+    long c;
+};
 typedef long vector __attribute__((vector_size(16)));
 struct lanes {
     struct {
@@ -96,6 +101,11 @@ __attribute__((noinline)) long abi_nested(struct nested n, union num u, struct b
 __attribute__((noinline)) long abi_packed(struct unaligned u, int x)
 {
     return sink = u.l + u.c + x;
+}
+__attribute__((noinline)) long abi_aligned(long a, struct large l, struct wide w, int b, struct large m,
+                                           struct member c, int d)
+{
+    return sink = a + l.v[0] + w.a + w.b + b + m.v[1] + c.b + d;
 }
 /* A local variable makes the compiler align the stack, and tell parameters from there. */
 __attribute__((noinline)) struct wide abi_realigned(long a, int b)
@@ -184,6 +194,7 @@ int main(int argc, char **argv)
     abi_nested((struct nested){{1, {{2, 3}}}, 4}, (union num){.l = argc}, (struct bits){1, 2, 3}, 4);
     abi_packed((struct unaligned){1, argc}, 3);
     abi_i128(1, argc, 3);
+    abi_aligned(1, l, (struct wide){argc, 2}, 3, l, (struct member){4, argc, 5}, 6);
     sink += abi_realigned(argc, 2).a + odd_lanes((struct lanes){{{argc, 1}}}, 2) + odd_to_lanes(argc).in.v[0];
     abi_complex(1, argc, 3);
     sink += abi_unused(argc, 2, 3);

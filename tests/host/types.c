@@ -28,6 +28,7 @@
 #include <bpf/libbpf.h>
 #include <cmocka.h>
 
+#include "btf/value.h"
 #include "host/stub.h"
 #include "rig.h"
 
@@ -232,6 +233,18 @@ static void expect(const struct tn_host_types *types, const char *name, enum tn_
         fail_msg("%s: %s: %s (parameter %u)", how, name, tn_host_reason_name(f->reason), f->param);
 }
 
+/* The type says so, once, and no more. */
+static void expect_aligned(const struct tn_host_types *types, const char *name, const char *tag,
+                           const char *how)
+{
+    const struct tn_btf *btf = tn_host_types_view(types);
+    u32 id = tn_btf_find(btf, BTF_KIND_STRUCT, name);
+    const char *is = tn_btf_tag(btf, id, -1, 0), *more = is ? tn_btf_tag(btf, id, -1, 1) : NULL;
+
+    if (!id || !is != !tag || (tag && strcmp(is, tag)) || more)
+        fail_msg("%s: struct %s: %s, %s", how, name, is ? is : "no tag", more ? more : "no more");
+}
+
 static void test_entry(void **state)
 {
     static const char *const ways[] = {"gcc -O0",   "gcc -O1",   "gcc -O2",   "gcc -O3",  "gcc -O2 -flto",
@@ -260,7 +273,10 @@ static void test_entry(void **state)
             assert_ptr_equal(tn_host_types_func_of_type(types, f->type), f);
             assert_ptr_equal(tn_host_types_func_at(types, f->addr), f);
         }
-        assert_int_equal(abi, 15);
+        assert_int_equal(abi, 16);
+        expect_aligned(types, "wide", TN_BTF_ALIGNED "32", ways[i]);
+        expect_aligned(types, "member", TN_BTF_ALIGNED "16", ways[i]);
+        expect_aligned(types, "two", NULL, ways[i]);
         if (!lto) {
             expect(types, "odd_kept", TN_HOST_NONE, 0, ways[i]);
             expect(types, "odd_lanes", TN_HOST_PARAM_VECTOR, 0, ways[i]);

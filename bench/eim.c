@@ -275,7 +275,7 @@ static int hook(const char *name, void *fn, bool full, const struct bpf_insn *in
     int r = tn_module_find(in.self, "hot_callee", &addr, err);
 
     if (!r)
-        r = tn_abi_words(two_words, two_words_id, false, &prog.args, err);
+        r = tn_abi_words(two_words, two_words_id, false, true, &prog.args, err);
     prog.facts.ctx_read[0] = 3;
     prog.facts.calls_host = insns == calls;
     prog.host = two_words;

@@ -558,6 +558,19 @@ enum tn_replace tn_prog_replaces(const struct tn_prog *prog)
     return prog->verdict.facts.helpers[id / 64] >> (id % 64) & 1 ? TN_REPLACE_BY_CALL : TN_REPLACE_NOT;
 }
 
+/* Types that were made of DWARF do; others may, of some. */
+static bool says_alignment(const struct tn_bhost *host)
+{
+    switch (tn_host_types_source(host->types)) {
+    case TN_HOST_DWARF:
+    case TN_HOST_DEBUG_FILE:
+    case TN_HOST_HEADER:
+        return true;
+    default:
+        return false;
+    }
+}
+
 int tn_host_place(const struct tn_prog *prog, struct tn_host_place *ret_place, struct tn_error *err)
 {
     const struct tn_bhost *host = prog->host;
@@ -567,8 +580,9 @@ int tn_host_place(const struct tn_prog *prog, struct tn_host_place *ret_place, s
     int r = find_func(host, prog->attach_btf_id, &func, err);
 
     if (!r)
-        r = tn_abi_words(host->btf.view, prog->attach_btf_id, place.exit, &place.args, err);
-    if (!r && (place.exit || tn_prog_replaces(prog) != TN_REPLACE_NOT))
+        r = tn_abi_words(host->btf.view, prog->attach_btf_id, place.exit, says_alignment(host), &place.args,
+                         err);
+    if (!r && tn_prog_replaces(prog) != TN_REPLACE_NOT)
         r = describe_result(host->btf.view, prog->attach_btf_id, &result, err);
     if (r)
         return r;

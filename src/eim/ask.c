@@ -105,7 +105,7 @@ static int ask_argument(const struct tn_asker *q, const struct tn_access *a, str
         return deny_one(q->c, err, "read of an argument", "read(arguments)");
     t = k < f->n ? &f->param[k].type : &f->ret;
     /* A typed pointer is but a handle: what lies behind it is asked field by field. */
-    if ((t->pointers == 1 && tn_is_composite(q->c->bound->btf, t->id)) || q->c->arg_values >> k & 1)
+    if (tn_vtype_is_handle(q->c->bound->btf, t, k == f->n) || q->c->arg_values >> k & 1)
         return 0;
     snprintf(need, sizeof(need), "read(%.100s)",
              k == f->n           ? "rtn"
@@ -139,7 +139,7 @@ static int ask_change(const struct tn_asker *q, const struct tn_access *a, struc
     t = tn_vtype_of(btf, tn_btf_params(proto)[k].type);
     name = c->func && c->func->typed && k < c->func->n ? c->func->param[k].name : "";
     snprintf(need, sizeof(need), "write(%.100s)",
-             *name && !(t.pointers == 1 && tn_is_composite(btf, t.id)) ? name : "arguments");
+             *name && !tn_vtype_is_handle(btf, &t, false) ? name : "arguments");
     if (!c->args[TN_WRITE] && !(k < 64 && c->arg_writes >> k & 1))
         return deny_one(c, err, "write of an argument", need);
     for (u32 e = 0; e < c->bound->host->nentries && !code; e++)
@@ -311,10 +311,10 @@ int tn_ask_answer_of(const struct tn_bound *b, const char *function, const struc
     return tn_cons_answer(&types, a, err);
 }
 
-/* One register an argument, where all before it are of that kind. */
-static bool in_registers(const struct tn_bfunc *f, u32 k)
+/* One register an argument, where all before it are of that kind, and none says where the result is to be. */
+static bool in_registers(const struct tn_btf *btf, const struct tn_bfunc *f, u32 k)
 {
-    bool so = f->typed;
+    bool so = f->typed && (f->ret.pointers || !tn_is_composite(btf, f->ret.id));
 
     for (u32 n = 0; so && n < f->n && n <= k; n++)
         so = f->param[n].type.pointers ||
@@ -336,9 +336,9 @@ int tn_ask_register_of(const struct tn_class *c, const char *function, u32 k, co
             continue;
         for (u32 n = 0; n < TN_MAX(f->n, 1u); n++)
             any |= tn_cons_of_argument(f, n);
-        if (!any || (in_registers(f, k) && k >= f->n))
+        if (!any || (in_registers(b->btf, f, k) && k >= f->n))
             continue;
-        if (!in_registers(f, k))
+        if (!in_registers(b->btf, f, k))
             code = tn_fail(err, -EACCES, "precondition",
                            "which argument of %.64s this register has is not told, and its specification "
                            "says what holds of some",

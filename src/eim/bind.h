@@ -146,6 +146,10 @@ bool tn_can_be_passed(const struct tn_btf *btf, u32 id);
 bool tn_vtype_same(const struct tn_vtype *a, const struct tn_vtype *b);
 const char *tn_vtype_text(const struct tn_btf *btf, const struct tn_vtype *t, char buf[96]);
 bool tn_is_composite(const struct tn_btf *btf, u32 id);
+/* What a typed context has where it lies: a struct in memory, as an argument or as a result (btf/value.h) … */
+bool tn_vtype_by_address(const struct tn_btf *btf, const struct tn_vtype *t, bool result);
+/* … or what points to a struct. What lies there is asked for field by field. */
+bool tn_vtype_is_handle(const struct tn_btf *btf, const struct tn_vtype *t, bool result);
 /* The argument of a FUNC that has word `word` of its typed context; as many as there are: its result. */
 u32 tn_param_at(const struct tn_btf *btf, u32 func, u32 word);
 /* Types, variables and functions by name, for whoever misspelt one. kind 0: any of typedef, struct, union. */

@@ -66,7 +66,7 @@ static int add_argument(struct infer *i, const struct tn_access *a)
     const struct tn_bfunc *f = i->func;
     u32 k = a->entry ? tn_param_at(i->uses->bound->btf, a->entry, a->offset / 8) : a->offset / 8;
     const struct tn_vtype *t = f && f->typed && k <= f->n ? (k < f->n ? &f->param[k].type : &f->ret) : NULL;
-    bool handle = t && t->pointers == 1 && tn_is_composite(i->uses->bound->btf, t->id);
+    bool handle = t && tn_vtype_is_handle(i->uses->bound->btf, t, k == f->n);
     int err;
 
     if (i->typed && a->kind == TN_ACCESS_WRITE && t && k == f->n)
@@ -518,7 +518,7 @@ static int diff_state(struct diff *d)
     }
     for (u32 k = 0; n->func && k <= n->func->n && k < 64 && !err; k++) {
         const struct tn_vtype *t = k < n->func->n ? &n->func->param[k].type : &n->func->ret;
-        bool handle = t->pointers == 1 && tn_is_composite(n->bound->btf, t->id);
+        bool handle = tn_vtype_is_handle(n->bound->btf, t, k == n->func->n);
 
         if (!handle && n->arg_values >> k & 1 && !(o->func == n->func && o->arg_values >> k & 1) &&
             !o->args[TN_READ])

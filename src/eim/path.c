@@ -328,6 +328,14 @@ static int no_root(const struct tn_scope *s, const struct tn_path *path)
                        tn_nearest_text(&near, hint));
 }
 
+/* An argument, or the result: a value, or an object that lies in memory. */
+static void begin(const struct tn_scope *s, struct place *p, const struct tn_vtype *v, bool result)
+{
+    p->v = *v;
+    p->memory = tn_vtype_by_address(s->btf, v, result);
+    p->base = p->memory ? v->id : 0;
+}
+
 static int find_root(const struct tn_scope *s, const struct tn_path *path, struct place *p,
                      struct tn_reach *r)
 {
@@ -338,12 +346,12 @@ static int find_root(const struct tn_scope *s, const struct tn_path *path, struc
     for (u32 k = 0; s->func && k < s->func->n; k++) {
         if (strcmp(s->func->param[k].name, path->root) != 0)
             continue;
-        p->v = s->func->param[k].type;
+        begin(s, p, &s->func->param[k].type, false);
         r->arg = (s32)k;
         return 0;
     }
     if (s->func && s->func->typed && !strcmp(path->root, "rtn")) {
-        p->v = s->func->ret;
+        begin(s, p, &s->func->ret, true);
         r->arg = (s32)s->func->n;
         return 0;
     }

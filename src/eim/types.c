@@ -2,6 +2,7 @@
 /* Types of C, as prototypes write them, found in the host's BTF. */
 #include <errno.h>
 
+#include "btf/value.h"
 #include "eim/bind.h"
 
 #define NAME "spec_type"
@@ -47,17 +48,21 @@ struct tn_vtype tn_vtype_of(const struct tn_btf *btf, u32 id)
 u32 tn_param_at(const struct tn_btf *btf, u32 func, u32 word)
 {
     const struct btf_type *f = tn_btf_type(btf, func), *proto = f ? tn_btf_type(btf, f->type) : NULL;
-    u32 n = proto ? tn_btf_vlen(proto) : 0, k;
-    s64 end = 0;
 
-    for (k = 0; k < n; k++) {
-        s64 size = tn_btf_size(btf, tn_btf_params(proto)[k].type);
+    return proto ? TN_MIN(tn_btf_argument_at(btf, proto, word, NULL), tn_btf_vlen(proto)) : 0;
+}
 
-        end += size > 0 ? (size + 7) / 8 : 0;
-        if (word < end)
-            break;
-    }
-    return k;
+bool tn_vtype_by_address(const struct tn_btf *btf, const struct tn_vtype *t, bool result)
+{
+    struct tn_value v;
+
+    return !t->pointers && tn_is_composite(btf, t->id) && !tn_btf_value(btf, t->id, &v) &&
+           tn_value_by_address(&v, result);
+}
+
+bool tn_vtype_is_handle(const struct tn_btf *btf, const struct tn_vtype *t, bool result)
+{
+    return (t->pointers == 1 && tn_is_composite(btf, t->id)) || tn_vtype_by_address(btf, t, result);
 }
 
 /* Numbers that every C host has and whose typedefs its own types may lack. N(name, bytes, signed) */

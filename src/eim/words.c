@@ -25,6 +25,7 @@ struct search {
     const void *self;
     struct {
         u32 type, hops;
+        bool object; /* as of struct root */
         const char *text;
     } room[ROOMS];
     u32 n;
@@ -45,9 +46,9 @@ static void look_into(struct search *s, u32 room, u32 type, u64 base, const char
 
         if (!composite || v.pointers > 1 || (v.pointers && !s->reads(s->self, s->room[room].type, off)))
             continue;
-        path = *name
-                   ? tn_bag_printf(s->bag, "%s%s%s", prefix, prefix == s->room[room].text ? "->" : ".", name)
-                   : prefix;
+        path = *name ? tn_bag_printf(s->bag, "%s%s%s", prefix,
+                                     prefix == s->room[room].text && !s->room[room].object ? "->" : ".", name)
+                     : prefix;
         if (!path)
             return;
         if (!v.pointers) {
@@ -72,18 +73,20 @@ static bool from_arguments(struct search *s, const struct tn_bfunc *f, struct ro
     for (u32 k = 0; f && k < f->n; k++) {
         const struct tn_bparam *p = &f->param[k];
 
-        if (p->type.pointers != 1 || !*p->name || !tn_is_composite(s->b->btf, p->type.id))
+        if (!*p->name || !tn_vtype_is_handle(s->b->btf, &p->type, false))
             continue;
         if (p->type.id == s->want) {
-            *ret = (struct root){p->name, false, false};
+            *ret = (struct root){p->name, !p->type.pointers, false};
             return true;
         }
         if (s->n < ROOMS) {
             s->room[s->n].type = p->type.id;
+            s->room[s->n].object = !p->type.pointers;
             s->room[s->n++].text = p->name;
         }
     }
-    return false;
+    *ret = (struct root){"rtn", true, false};
+    return f && f->typed && tn_vtype_by_address(s->b->btf, &f->ret, true) && f->ret.id == s->want;
 }
 
 static bool from_variables(struct search *s, struct root *ret)

@@ -518,6 +518,8 @@ static int check_changes(struct tn_entry *c, struct tn_source *s, u32 place)
 
     if (!spec->prog.facts->ctx_written[0] || plan->refused)
         return 0;
+    if (spec->exit && spec->typed) /* of a result: whoever takes it takes the registers that it is in */
+        regs = 0;
     if (!spec->exit && !plan->entry)
         return tn_refuse(c->err, -ENOTSUP, TN_REFUSE_CTX_WRITTEN, plan->addr, NULL);
     if (regs && !s->m)

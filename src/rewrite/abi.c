@@ -1,77 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Integers and pointers take the next of six registers, and the stack when there is none left. What has two
- * eightbytes takes two registers or none. A struct is what its members are: integers only, or it is not for
- * us; one that is packed, so that a member is not aligned, or larger than two eightbytes, lies on the stack.
+ * Integers and pointers take the next of six registers, and the stack when there is none left. What has two eightbytes takes
+ * two registers or none. What is in memory stands on the stack, at its alignment, and takes no register; where the result
+ * is, the caller says where, in the first register.
  *
- *     f(int a, struct { long x, y; } s, char *p)       rdi │ rsi rdx │ rcx
+ *     f(int a, struct { long x, y; } s, char *p)                       rdi │ rsi rdx │ rcx
+ *     struct big f(struct big { long x, y, z; } s, char *p)            rdi: the result │ the stack │ rsi
  */
 #include "rewrite/abi.h"
 
 #include <errno.h>
 
-#define REGISTERS   TN_FROM_STACK
-#define STEPS_MAX   256u /* types looked at for one argument: empty ones could go on for ever */
-#define STACK_WORDS 64u
+#include "btf/value.h"
 
-enum abi_class { INTEGER, MEMORY, OTHER };
-
-static enum abi_class class_of(const struct tn_btf *btf, u32 id, u32 bit, u32 *steps);
-
-static enum abi_class class_of_members(const struct tn_btf *btf, const struct btf_type *t, u32 bit,
-                                       u32 *steps)
-{
-    const struct btf_member *m = tn_btf_members(t);
-    enum abi_class all = INTEGER;
-
-    for (u32 k = 0; k < tn_btf_vlen(t) && all != OTHER; k++) {
-        u32 at = bit + tn_btf_member_bit(t, &m[k]);
-        enum abi_class one = tn_btf_member_bits(t, &m[k]) ? INTEGER : class_of(btf, m[k].type, at, steps);
-
-        all = TN_MAX(all, one);
-    }
-    return all;
-}
-
-/* Of what lies `bit` bits into an argument. Scalars are aligned to their size,
-   or the argument is in memory. */
-static enum abi_class class_of(const struct tn_btf *btf, u32 id, u32 bit, u32 *steps)
-{
-    u32 type = tn_btf_resolve(btf, id);
-    const struct btf_type *t = tn_btf_type(btf, type);
-    s64 size = tn_btf_size(btf, type);
-
-    if (!type || size < 0 || ++*steps > STEPS_MAX)
-        return OTHER;
-    switch (tn_btf_kind(t)) {
-    case BTF_KIND_INT:
-    case BTF_KIND_ENUM:
-    case BTF_KIND_ENUM64:
-    case BTF_KIND_PTR:
-        return size && bit % (8 * (u32)size) ? MEMORY : INTEGER;
-    case BTF_KIND_STRUCT:
-    case BTF_KIND_UNION:
-        return class_of_members(btf, t, bit, steps);
-    case BTF_KIND_ARRAY: {
-        u32 elem = tn_btf_array(t)->type;
-        s64 each = tn_btf_size(btf, elem);
-        enum abi_class all = INTEGER;
-
-        for (u32 k = 0; k < tn_btf_array(t)->nelems && all != OTHER; k++)
-            all = TN_MAX(all, class_of(btf, elem, bit + k * 8 * (u32)each, steps));
-        return all;
-    }
-    default:
-        return OTHER;
-    }
-}
-
-static bool is_aggregate(const struct tn_btf *btf, u32 type)
-{
-    u32 kind = tn_btf_kind_of(btf, type);
-
-    return kind == BTF_KIND_STRUCT || kind == BTF_KIND_UNION;
-}
+#define REGISTERS TN_FROM_STACK
 
 /* As of tn_typed_args.narrow. */
 static s8 narrow(const struct tn_btf *btf, u32 id)
@@ -92,55 +34,140 @@ static s8 narrow(const struct tn_btf *btf, u32 id)
     return (s8)(is_signed ? -size : size);
 }
 
-int tn_abi_words(const struct tn_btf *btf, u32 func, bool result, struct tn_typed_args *ret_args,
-                 struct tn_error *err)
+/* Where the next argument goes. */
+struct next {
+    u32 reg, stack; /* registers; words of the stack */
+};
+
+/* One of whose type no more is told than its size may be aligned to whatever divides that. */
+static bool is_placed(const struct tn_value *v, u32 stack, bool aligned)
+{
+    for (u64 align = 2 * (u64)TN_MAX(v->align, 8u); !aligned && v->composite && v->size % align == 0;
+         align *= 2)
+        if (stack % (align / 8))
+            return false;
+    return true;
+}
+
+/* The words of one argument, in registers or from a word of the stack on. */
+static int place(const struct tn_value *v, bool aligned, struct next *next, struct tn_typed_args *args)
+{
+    u32 words = tn_value_words(v, false), regs = 0;
+
+    for (u32 h = 0; h < 2 && !v->memory; h++)
+        regs += v->half[h] == TN_EIGHTBYTE_INTEGER;
+    if (!v->memory && next->reg + regs <= REGISTERS) {
+        for (u32 h = 0; h < words; h++)
+            args->from[args->nwords++] = v->half[h] == TN_EIGHTBYTE_NONE ? TN_FROM_NOTHING : (u8)next->reg++;
+        return 0;
+    }
+    next->stack = TN_ROUND_UP(next->stack, TN_MAX(v->align, 8u) / 8);
+    if (!is_placed(v, next->stack, aligned))
+        return -EINVAL;
+    if (next->stack + words > TN_FROM_STACK_WORDS)
+        return -E2BIG;
+    for (u32 w = 0; w < words; w++)
+        args->from[args->nwords++] =
+            (u8)((tn_value_by_address(v, false) ? TN_FROM_ADDRESS : TN_FROM_STACK) + next->stack + w);
+    next->stack += (u32)TN_MIN((v->size + 7) / 8, TN_FROM_STACK_WORDS);
+    return 0;
+}
+
+static bool is_floating(const struct tn_value *v)
+{
+    return !v->memory && (v->half[0] == TN_EIGHTBYTE_FLOATING || v->half[1] == TN_EIGHTBYTE_FLOATING);
+}
+
+static int refuse_unsure(const char *what, const char *name, struct tn_error *err)
+{
+    return tn_fail(
+        err, -ENOTSUP, "layout_not_told",
+        "%s of %s: its type does not tell how it is passed (members without a name, or of more kinds than "
+        "one): pass a pointer to it",
+        what, name);
+}
+
+static int too_many(const char *name, struct tn_error *err)
+{
+    return tn_fail(err, -E2BIG, "too_many_arguments",
+                   "the arguments of %s take more than %u words, or lie further up the stack than %u", name,
+                   TN_TYPED_WORDS, TN_FROM_STACK_WORDS);
+}
+
+static int place_result(const struct tn_value *v, s8 narrow, const char *name, struct tn_typed_args *args,
+                        struct tn_error *err)
+{
+    bool by_address = tn_value_by_address(v, true);
+    u32 words = TN_MAX(tn_value_words(v, true), 1u), reg = 0;
+
+    if (!by_address && is_floating(v))
+        return tn_fail(err, -ENOTSUP, "result_not_integer",
+                       "%s returns floating point, which is in a register that programs do not see", name);
+    if (args->nwords + words > TN_TYPED_WORDS)
+        return too_many(name, err);
+    args->narrow[args->nwords] = narrow;
+    for (u32 h = 0; h < words; h++)
+        args->from[args->nwords++] = !by_address && v->size && v->half[h] == TN_EIGHTBYTE_NONE
+                                         ? TN_FROM_NOTHING
+                                     : reg++ ? TN_FROM_RESULT_HIGH
+                                             : TN_FROM_RESULT;
+    return 0;
+}
+
+static int place_argument(const struct tn_btf *btf, const struct btf_param *p, bool aligned,
+                          struct next *next, struct tn_typed_args *args, const char *name, u32 k,
+                          struct tn_error *err)
+{
+    struct tn_value v = {0};
+    char what[100];
+    int r;
+
+    snprintf(what, sizeof(what), "argument %u (%.64s)", k + 1, tn_btf_string(btf, p->name_off));
+    if (!p->type)
+        return tn_fail(err, -ENOTSUP, "variable_arguments", "%s has variable arguments", name);
+    if (tn_btf_value(btf, p->type, &v) || !v.size || (!v.composite && v.size > 16))
+        return tn_fail(err, -ENOTSUP, "argument_not_integer",
+                       "%s of %s is no integer, pointer or struct of these", what, name);
+    if (v.unsure)
+        return refuse_unsure(what, name, err);
+    if (is_floating(&v))
+        return tn_fail(err, -ENOTSUP, "argument_not_integer",
+                       "%s of %s has floating point, which is in a register that programs do not see", what,
+                       name);
+    if (args->nwords + tn_value_words(&v, false) > TN_TYPED_WORDS)
+        return too_many(name, err);
+    args->narrow[args->nwords] = narrow(btf, p->type);
+    r = place(&v, aligned, next, args);
+    if (r == -EINVAL)
+        return tn_fail(err, -ENOTSUP, "alignment_not_told",
+                       "%s of %s is on the stack, and how it is aligned there its type does not tell: types "
+                       "made of DWARF do",
+                       what, name);
+    return r ? too_many(name, err) : 0;
+}
+
+int tn_abi_words(const struct tn_btf *btf, u32 func, bool result, bool aligned,
+                 struct tn_typed_args *ret_args, struct tn_error *err)
 {
     const struct btf_type *f = tn_btf_type(btf, func), *proto;
     struct tn_typed_args args = {0};
-    u32 reg = 0, stack = 0, ret;
+    struct tn_value ret = {0};
+    struct next next = {0};
     const char *name;
+    int r = 0;
 
     if (!f || tn_btf_kind(f) != BTF_KIND_FUNC)
         return tn_fail(err, -EINVAL, "not_a_function", "type id %u is no function", func);
     name = tn_btf_string(btf, f->name_off);
     proto = tn_btf_type(btf, f->type);
-    ret = tn_btf_resolve(btf, proto->type);
-    if (ret && is_aggregate(btf, ret) && tn_btf_size(btf, ret) > 16)
-        return tn_fail(err, -ENOTSUP, "result_in_memory",
-                       "%s returns a struct in memory: its first argument is not where its prototype says",
-                       name);
-    for (u32 k = 0; k < tn_btf_vlen(proto); k++) {
-        const struct btf_param *p = &tn_btf_params(proto)[k];
-        s64 size = tn_btf_size(btf, p->type);
-        u32 words = (u32)((size + 7) / 8), steps = 0;
-        enum abi_class c;
-
-        if (!p->type)
-            return tn_fail(err, -ENOTSUP, "variable_arguments", "%s has variable arguments", name);
-        c = size > 16 && is_aggregate(btf, tn_btf_resolve(btf, p->type)) ? MEMORY
-                                                                         : class_of(btf, p->type, 0, &steps);
-        if (c == OTHER || size <= 0 || size > 64)
-            return tn_fail(err, -ENOTSUP, "argument_not_integer",
-                           "argument %u (%s) of %s is no integer, pointer or small struct of these", k + 1,
-                           tn_btf_string(btf, p->name_off), name);
-        if (args.nwords + words + (result ? 1 : 0) > TN_TYPED_WORDS || stack + words > STACK_WORDS)
-            return tn_fail(err, -E2BIG, "too_many_arguments", "the arguments of %s take more than %u words",
-                           name, TN_TYPED_WORDS);
-        /* An __int128 is aligned to 16 on the stack. */
-        if ((c == MEMORY || reg + words > REGISTERS) && size == 16 &&
-            !is_aggregate(btf, tn_btf_resolve(btf, p->type)))
-            stack += stack & 1;
-        args.narrow[args.nwords] = narrow(btf, p->type);
-        for (u32 w = 0; w < words; w++)
-            if (c == INTEGER && reg + words - w <= REGISTERS)
-                args.from[args.nwords++] = (u8)reg++;
-            else
-                args.from[args.nwords++] = (u8)(TN_FROM_STACK + stack++);
-    }
-    if (result) {
-        args.narrow[args.nwords] = narrow(btf, ret);
-        args.from[args.nwords++] = TN_FROM_RESULT;
-    }
-    *ret_args = args;
-    return 0;
+    if (tn_btf_value(btf, proto->type, &ret) || ret.unsure)
+        return refuse_unsure("the result", name, err);
+    next.reg = ret.memory;
+    for (u32 k = 0; k < tn_btf_vlen(proto) && !r; k++)
+        r = place_argument(btf, &tn_btf_params(proto)[k], aligned, &next, &args, name, k, err);
+    if (!r && result)
+        r = place_result(&ret, narrow(btf, proto->type), name, &args, err);
+    if (!r)
+        *ret_args = args;
+    return r;
 }

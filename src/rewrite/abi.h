@@ -10,12 +10,13 @@
 #include "rewrite/trampoline.h"
 
 /*
- * The words of the typed context of function `func` (a BTF_KIND_FUNC of `btf`): one an argument, two for one
- * of 9 to 16 bytes, and with `result` one more for what it returns. −ENOTSUP with the argument named where a
- * word is in no general register and not on the stack (floating point, vectors), or where the prototype does
- * not tell (variable arguments, a result in memory); −E2BIG for more words than TN_TYPED_WORDS.
+ * The words of the typed context of function `func` (a BTF_KIND_FUNC of `btf`), as of btf/value.h, and with `result` those of
+ * what it returns. `aligned`: types that are aligned to more than their members say so (TN_BTF_ALIGNED).
+ *
+ * −ENOTSUP with the argument named where a word is in no general register and not on the stack (floating point), or where the
+ * prototype does not tell (variable arguments, how something is aligned or passed); −E2BIG for more words than TN_TYPED_WORDS.
  */
-int tn_abi_words(const struct tn_btf *btf, u32 func, bool result, struct tn_typed_args *ret_args,
-                 struct tn_error *err);
+int tn_abi_words(const struct tn_btf *btf, u32 func, bool result, bool aligned,
+                 struct tn_typed_args *ret_args, struct tn_error *err);
 
 #endif

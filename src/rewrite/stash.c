@@ -38,7 +38,7 @@ u32 tn_stash_words(const struct tn_facts *facts, const struct tn_typed_args *arg
     u32 words = 0;
 
     for (u32 w = 0; w < args->nwords; w++)
-        if (args->from[w] != TN_FROM_RESULT && (facts->ctx_escapes || facts->ctx_read[0] >> w & 1))
+        if (tn_from_is_lost(args->from[w]) && (facts->ctx_escapes || facts->ctx_read[0] >> w & 1))
             words |= 1u << w;
     return words;
 }

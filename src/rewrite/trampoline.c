@@ -196,7 +196,12 @@ static const struct saved result[] = {{TN_RAX, offsetof(struct tn_pt_regs, ax)},
 /* A stack word, above the return address. */
 static bool on_stack(u8 from)
 {
-    return from >= TN_FROM_STACK && from < TN_FROM_R10;
+    return from >= TN_FROM_STACK && from < TN_FROM_ADDRESS;
+}
+/* … or its address. */
+static bool is_address(u8 from)
+{
+    return from >= TN_FROM_ADDRESS && from < TN_FROM_ADDRESS + TN_FROM_STACK_WORDS;
 }
 
 /* What storing to word `w` changes at that place: a register, TN_NOREG a word of the stack; −1: nothing that may be. */
@@ -213,7 +218,7 @@ static int changed(const struct tn_typed_args *args, enum tn_place_kind place, u
     if (!args || w >= args->nwords || !n)
         return -1;
     if (place == TN_PLACE_EXIT)
-        return args->from[w] == TN_FROM_RESULT ? TN_RAX : -1;
+        return args->from[w] == TN_FROM_RESULT ? TN_RAX : args->from[w] == TN_FROM_RESULT_HIGH ? TN_RDX : -1;
     return args->from[w] < TN_FROM_STACK ? argument[args->from[w]].reg
            : on_stack(args->from[w])     ? TN_NOREG
                                          : -1;
@@ -606,7 +611,9 @@ static void load_number(struct tramp *t)
    TN_STASH_CLOBBERS where words were kept. */
 static struct tn_mem stack_word(const struct tramp *t, u8 from)
 {
-    return tn_mem_base(TN_RSP, above(t) + 8 + 8 * (from - (s32)TN_FROM_STACK));
+    u32 base = is_address(from) ? TN_FROM_ADDRESS : TN_FROM_STACK;
+
+    return tn_mem_base(TN_RSP, above(t) + 8 + 8 * (from - (s32)base));
 }
 
 static void fill_args(struct tramp *t)
@@ -632,7 +639,13 @@ static void fill_args(struct tramp *t)
             src = TN_R10;
         else if (from == TN_FROM_R10)
             tn_x86_load(a, 8, TN_RAX, REG(r10));
-        else if (from >= TN_FROM_STACK)
+        else if (from == TN_FROM_RESULT_HIGH && !(t->save & BIT(TN_RDX)))
+            src = TN_RDX;
+        else if (from == TN_FROM_RESULT_HIGH)
+            tn_x86_load(a, 8, TN_RAX, REG(dx));
+        else if (is_address(from))
+            tn_x86_lea(a, TN_RAX, stack_word(t, from));
+        else if (on_stack(from))
             tn_x86_load(a, 8, TN_RAX, stack_word(t, from));
         else if (t->scratch & BIT(argument[from].reg)) /* has another value by now */
             tn_x86_load(a, 8, TN_RAX, AT(argument[from].off));
@@ -663,9 +676,10 @@ static void change(struct tramp *t)
         else
             tn_x86_load(a, args->narrow[w] ? (u8)args->narrow[w] : 8, TN_RAX, word);
         tn_x86_store(a, 8,
-                     from == TN_FROM_RESULT ? host_rax(t)
-                     : on_stack(from)       ? stack_word(t, from)
-                                            : AT(argument[from].off),
+                     from == TN_FROM_RESULT        ? host_rax(t)
+                     : from == TN_FROM_RESULT_HIGH ? REG(dx)
+                     : on_stack(from)              ? stack_word(t, from)
+                                                   : AT(argument[from].off),
                      TN_RAX);
     }
 }

@@ -28,14 +28,22 @@
 #define TN_FROM_STACK                                                                                        \
     6u /* below it the registers of integer arguments, in order; from it on: words above                     \
           the return address */
+#define TN_FROM_ADDRESS     128u /* from it on: the addresses of these words */
+#define TN_FROM_STACK_WORDS 120u /* of either */
 /* … or something else: */
 enum {
-    TN_FROM_R10 = 0xfb, /* a system call's fourth argument */
-    TN_FROM_NOTHING,    /* 0 */
-    TN_FROM_NR,         /* the number of a system call */
+    TN_FROM_RESULT_HIGH = 0xfa, /* rdx at exits */
+    TN_FROM_R10,                /* a system call's fourth argument */
+    TN_FROM_NOTHING,            /* 0 */
+    TN_FROM_NR,                 /* the number of a system call */
     TN_FROM_REGS, /* the address of a struct tn_pt_regs, filled as Linux has it when a system call is traced */
     TN_FROM_RESULT, /* rax at exits */
 };
+/* What is gone when the function returns. */
+static inline bool tn_from_is_lost(u8 from)
+{
+    return from < TN_FROM_ADDRESS;
+}
 struct tn_typed_args {
     u8 nwords;
     u8 from[TN_TYPED_WORDS];

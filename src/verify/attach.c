@@ -10,6 +10,7 @@
 
 #include <inttypes.h>
 
+#include "btf/value.h"
 #include "verify/internal.h"
 
 #define MAX_ARGS    12u /* of a function that can be hooked */
@@ -126,6 +127,13 @@ static const char *kind_text(const struct tn_btf *b, u32 id)
     return id ? tn_btf_kind_name(tn_btf_kind_of(b, id)) : "void";
 }
 
+static bool is_composite(const struct tn_btf *b, u32 id)
+{
+    u32 kind = tn_btf_kind_of(b, id);
+
+    return kind == BTF_KIND_STRUCT || kind == BTF_KIND_UNION;
+}
+
 static bool is_value(const struct tn_btf *b, u32 id)
 {
     switch (tn_btf_kind_of(b, id)) {
@@ -140,6 +148,13 @@ static bool is_value(const struct tn_btf *b, u32 id)
     }
 }
 
+/* In a process structs of any size are told, as arguments and as what is returned, but where an answer would have to be one. */
+static bool is_told(const struct vf *v, u32 id, bool result)
+{
+    return v->in->process && is_composite(host(v), id) &&
+           !(result && v->in->expected_attach_type == BPF_MODIFY_RETURN);
+}
+
 /* What can be saved and restored around a call: registers, and not too many of them. */
 static int check_proto(struct vf *v)
 {
@@ -150,7 +165,7 @@ static int check_proto(struct vf *v)
 
     if (n > MAX_ARGS)
         return vf_refuse(v, 0, TN_REASON_bad_attach, "The function %s has %u arguments. Too many.", name, n);
-    if (ret && (!is_value(b, ret) || tn_btf_kind_of(b, ret) == BTF_KIND_STRUCT))
+    if (ret && !is_told(v, ret, true) && (!is_value(b, ret) || is_composite(b, ret)))
         return vf_refuse(v, 0, TN_REASON_bad_attach, "The function %s return type %s is unsupported.", name,
                          kind_text(b, ret));
     for (u32 k = 0; k < n; k++) {
@@ -159,14 +174,14 @@ static int check_proto(struct vf *v)
         if (!type)
             return vf_refuse(v, 0, TN_REASON_bad_attach, "The function %s with variable args is unsupported.",
                              name);
-        if (!is_value(b, id) || tn_btf_size(b, id) > 16)
+        if (!is_told(v, id, false) && (!is_value(b, id) || tn_btf_size(b, id) > 16))
             return vf_refuse(v, 0, TN_REASON_bad_attach, "The function %s arg%u type %s is unsupported.",
                              name, k, kind_text(b, id));
         if (!tn_btf_size(b, id))
             return vf_refuse(v, 0, TN_REASON_bad_attach, "The function %s has malformed void argument.",
                              name);
     }
-    if (v->attach.row->result != RESULT_NONE && ret && tn_btf_size(b, ret) > 8)
+    if (v->attach.row->result != RESULT_NONE && ret && !is_told(v, ret, true) && tn_btf_size(b, ret) > 8)
         return vf_refuse(
             v, 0, TN_REASON_bad_attach,
             "Attach to function %s with a >8 byte return value is not supported for this attach type", name);
@@ -209,23 +224,6 @@ int tn_attach_check(struct vf *v)
 }
 
 /* -------------------------------------------------------------------------------------------- the context */
-
-/* The argument whose words hold the byte at `off`; as many as there are: the result; one more: nothing. */
-static u32 arg_at(const struct vf *v, s64 off)
-{
-    const struct btf_type *t = v->attach.proto;
-    u32 n = tn_btf_vlen(t);
-    s64 end = 0;
-
-    for (u32 k = 0; k <= n; k++) {
-        s64 size = tn_btf_size(host(v), k < n ? tn_btf_params(t)[k].type : t->type);
-
-        end += size > 0 ? TN_ROUND_UP(size, 8) : 0;
-        if (off < end)
-            return k;
-    }
-    return n + 1;
-}
 
 static int no_argument(struct vf *v, u32 arg)
 {
@@ -316,6 +314,26 @@ static bool is_valid(const struct vf *v, u32 arg)
            v->auth->entry_valid >> arg & 1;
 }
 
+/* A struct in memory. As the function is entered it is there, and the function's own from then on: whatever its compiler wants to have
+   there. A result is where the caller wanted it, if the function says so truly. */
+static int yield_struct(struct vf *v, struct tn_place *p, u32 arg, u32 type)
+{
+    bool result = arg == tn_btf_vlen(v->attach.proto);
+
+    if (p->size != sizeof(u64))
+        return vf_refuse(v, v->pc, TN_REASON_ctx_bounds,
+                         "func '%s' size %u must be 8: where a struct lies is read whole or not at all",
+                         v->attach.name, p->size);
+    if (v->attach.row->attach == BPF_TRACE_FEXIT && !result)
+        return vf_refuse(v, v->pc, TN_REASON_ctx_bounds,
+                         "func '%s' arg%u is a struct in memory, which is the function's own to write over: "
+                         "it is read where the "
+                         "function is entered (fentry)",
+                         v->attach.name, arg);
+    p->yields = tn_types_pointer(v, type, result ? 0 : TN_PTR_TRUSTED);
+    return 0;
+}
+
 static int yield_pointer(struct vf *v, struct tn_place *p, u32 arg, const struct btf_type *pointer)
 {
     const struct tn_btf *b = host(v);
@@ -360,7 +378,8 @@ static bool is_pointer_to(const struct tn_reg *reg, u32 to)
 
 /* What a program may store in the place of an argument, or of the result: what those who read it next, here and in other
    programs, take it for. A pointer that is promised to be good is only ever another that is. */
-static int check_stored(struct vf *v, const struct tn_place *p, u32 arg, const struct btf_type *t)
+static int check_stored(struct vf *v, const struct tn_place *p, u32 arg, const struct btf_type *t,
+                        bool by_address)
 {
     const struct tn_reg *reg = p->value;
     bool result = arg == tn_btf_vlen(v->attach.proto), exit = v->attach.row->attach == BPF_TRACE_FEXIT;
@@ -374,6 +393,11 @@ static int check_stored(struct vf *v, const struct tn_place *p, u32 arg, const s
             exit ? "argument %u of %s is stored to as the call returns: what changes there is the result"
                  : "word %u of the context of %s is stored to, and only its arguments are changed there",
             arg + 1, v->attach.name);
+    if (by_address)
+        return vf_refuse(v, v->pc, TN_REASON_ctx_write,
+                         result ? "the result of %s is a struct in memory, which is read, and not changed"
+                                : "the context of %s has where a struct lies: what changes are its fields",
+                         v->attach.name);
     if (!tn_reg_is_pointer(reg) && !(to && is_valid(v, arg)))
         return 0;
     if (to && is_pointer_to(reg, to) && (!is_valid(v, arg) || tn_types_trusted(reg)) &&
@@ -401,6 +425,8 @@ static bool is_changeable(const struct vf *v, const struct tn_place *p)
 int tn_ctx_typed(struct vf *v, struct tn_place *p)
 {
     const struct btf_type *t;
+    struct tn_value value;
+    bool by_address;
     u32 arg, type;
 
     if ((p->use != TN_USE_READ && !is_changeable(v, p)) || p->min < 0 || p->min >= 8 * MAX_ARGS ||
@@ -413,18 +439,23 @@ int tn_ctx_typed(struct vf *v, struct tn_place *p)
     if (p->min % 8)
         return vf_refuse(v, v->pc, TN_REASON_ctx_bounds, "func '%s' offset %" PRId64 " is not multiple of 8",
                          v->attach.name, p->min);
-    arg = arg_at(v, p->min);
+    arg = tn_btf_argument_at(host(v), v->attach.proto, (u32)(p->min / 8), NULL);
     type = arg_type(v, arg);
     if (!type)
         return -EACCES;
     t = tn_btf_type(host(v), type);
+    by_address = v->in->process && !tn_btf_value(host(v), type, &value) &&
+                 tn_value_by_address(&value, arg == tn_btf_vlen(v->attach.proto));
     if (p->use != TN_USE_READ)
-        return check_stored(v, p, arg, t);
+        return check_stored(v, p, arg, t, by_address);
+    if (by_address)
+        return yield_struct(v, p, arg, type);
     switch (tn_btf_kind(t)) {
     case BTF_KIND_INT:
     case BTF_KIND_ENUM:
     case BTF_KIND_ENUM64:
     case BTF_KIND_STRUCT:
+    case BTF_KIND_UNION:
         return 0;
     case BTF_KIND_PTR:
         return yield_pointer(v, p, arg, t);

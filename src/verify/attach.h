@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What a tracing program is attached to, and the context that follows from it: an array of 8-byte words, one
- * an argument of the function (two for a struct of 9 to 16 bytes), in places one more for its result.
+ * an argument of the function (btf/value.h: two for a struct of 9 to 16 bytes), in places those of its result.
  *
  *      fentry      int f(struct a *p, int n)      ctx[0] p, ctx[1] n
  *      fexit       the same                       … ctx[2] what f returned
+ *      fentry      int f(struct big s, int n)     ctx[0] where s lies, ctx[1] n: in processes only
  *      tp_btf      typedef btf_trace_t: void (*)(void *, struct a *p)      ctx[0] p
  *      iter        int bpf_iter_task(struct bpf_iter_meta *, struct task_struct *)     ctx[0], ctx[1]
  */

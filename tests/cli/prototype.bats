@@ -163,7 +163,7 @@ extension_entries:
     said "argument 2 is a number of 8 bytes here, and a int in the host's own types of host_order"
 }
 
-@test "by value: as the ABI passes it; floating point, results in memory, variable arguments: refused by name" {
+@test "by value: as the ABI passes it; a result in memory; floating point, variable arguments: refused by name" {
     host_c -rdynamic
     strip host
     tenon spec types host.h
@@ -184,11 +184,19 @@ extension_entries:
     [ "$status" -eq 1 ]
     said "host_half return type FLOAT is unsupported"
 
-    entry host_big 'struct big (int x)'
-    program fentry/host_big 'say(1);'
+    entry host_big 'struct big (int x)' 'read(x)' 'read(rtn.x[2])'
+    program fexit/host_big 'say((int)ctx[0] * 1000 + ((struct big *)ctx[1])->x[2]);'
+    tenon attach --keep --class c -p "$HOST" o.bpf.o
+    echo "$err"
+    [ "$status" -eq 0 ]
+    tell 8
+    tenon map lookup got 0
+    [ "$out" = 1001 ]
+    tenon detach --all
+    program fexit/host_big 'say(((struct big *)ctx[1])->x[1]);'
     tenon attach --keep --class c -p "$HOST" o.bpf.o
     [ "$status" -eq 1 ]
-    said "host_big return type STRUCT is unsupported"
+    said 'needs  read(rtn.x[1])'
     entry host_many 'int (const char *f, ...)'
     tenon attach --keep --class c -p "$HOST" o.bpf.o
     [ "$status" -eq 1 ]

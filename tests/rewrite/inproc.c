@@ -210,6 +210,7 @@ int inproc_load(struct inproc *p, struct inproc_prog *prog, const struct bpf_ins
     for (u32 i = 0; i < prog->nmaps; i++)
         maps[i].geo = geos[i] = prog->map[i].geo;
     auth.context_stores = true;
+    auth.host_stores = prog->host != NULL;
     r = tn_verify(&in, &verdict);
     if (r)
         return r;
@@ -222,7 +223,8 @@ int inproc_load(struct inproc *p, struct inproc_prog *prog, const struct bpf_ins
     program.facts = &verdict.facts;
     prog->facts = verdict.facts;
     if (prog->host)
-        r = tn_abi_words(prog->host, prog->func, prog->attach_type == BPF_TRACE_FEXIT, &prog->args, err);
+        r = tn_abi_words(prog->host, prog->func, prog->attach_type == BPF_TRACE_FEXIT, true, &prog->args,
+                         err);
     if (r)
         return r;
     r = tn_jit(&program, &code, err);

@@ -23,6 +23,7 @@
 
 #include <bpf/btf.h>
 
+#include "btf/value.h"
 #include "inproc.h"
 #include "isa/insn.h"
 #include "rewrite/vectors.h"
@@ -114,6 +115,22 @@ FN s64 callee_spoils(s64 a)
     return a + 1;
 }
 
+FN struct pair typed_pair(s64 a, s64 b);
+FN struct pair typed_pair(s64 a, s64 b)
+{
+    __asm__ volatile("" : "+r"(a), "+r"(b));
+    return (struct pair){a, b};
+}
+static struct pair (*volatile pair_of)(s64, s64) = typed_pair;
+
+FN struct big typed_big(s64 a, struct big s, s64 b);
+FN struct big typed_big(s64 a, struct big s, s64 b)
+{
+    __asm__ volatile("" : "+r"(a), "+r"(b), "+m"(s));
+    return (struct big){a + s.x, s.y, b + s.z};
+}
+static struct big (*volatile big_of)(s64, struct big, s64) = typed_big;
+
 /* Registers and stack as they are, whatever the prototype says of their width. */
 FN void typed_raw(u64 a, u64 b, u64 c, u64 d, u64 e, u64 f, u64 g, u64 h);
 FN void typed_raw(u64 a, u64 b, u64 c, u64 d, u64 e, u64 f, u64 g, u64 h)
@@ -128,10 +145,10 @@ u64 host_variable = 77;
 
 /* ------------------------------------------------------------------------------------------- its types */
 
-enum { MANY, TWO, NEST, RAW, FUNCTIONS };
+enum { MANY, TWO, NEST, RAW, PAIR, BIG, FUNCTIONS };
 static struct types {
     struct tn_btf *btf;
-    u32 func[FUNCTIONS], floating, variadic, hidden;
+    u32 func[FUNCTIONS], floating, variadic, unsure, unaligned, real;
 } types;
 
 static u32 function(struct btf *b, const char *name, u32 ret, const u32 *params, u32 n)
@@ -160,11 +177,123 @@ static u32 structure(struct btf *b, const char *name, u32 size, u32 member, u32 
     return id;
 }
 
+/*
+ * Prototypes, a letter a type, the result first, and what has to be in each word: a register by its number, a word of the stack
+ * `0 …, its address &0 …, rax and rdx =0 and =1, or nothing: -
+ */
+static struct {
+    const char *text, *words, *at_exit;
+    u32 func;
+} prototypes[] = {
+    {"iiLi", "0 1 2", "0 1 2 =0", 0},           /* registers */
+    {"iPi", "0 1 2", "0 1 2 =0", 0},            /* two of them */
+    {"Pi", "0", "0 =0 =1", 0},                  /* and what comes back in two */
+    {"iiiiiiPi", "0 1 2 3 4 `0 `1 5", NULL, 0}, /* both or none, and the last one is left for others */
+    {"Bi", "1", "1 =0", 0},                     /* where the result is, the caller says */
+    {"iBi", "&0 0", "&0 0 =0", 0},              /* the stack, and no register */
+    {"BBiB", "&0 1 &3", NULL, 0},               /* … */
+    {"iiBiiiiiiPi", "0 &0 1 2 3 4 5 `3 `4 `5 `6", NULL, 0}, /* behind it */
+    {"iUi", "`0 0", "`0 0 =0", 0},                          /* not aligned: on the stack, but a word */
+    {"Ui", "1", "1 =0", 0},                                 /* … and in memory, as a result */
+    {"iVi", "`0 `1 0", NULL, 0},                            /* two words */
+    {"iAi", "0 - 1", "0 - 1 =0", 0},                    /* one of two eightbytes is nothing but alignment */
+    {"Ai", "0", "0 =0 -", 0},                           /* … */
+    {"iiiiiiiiAi", "0 1 2 3 4 5 `0 `2 `3 `4", NULL, 0}, /* … on the stack */
+    {"iiiiiiiiQi", "0 1 2 3 4 5 `0 `2 `3 `4", NULL, 0}, /* a number of sixteen bytes */
+    {"iiiiiiiiNi", "0 1 2 3 4 5 `0 `2 `3 `4", NULL, 0}, /* … in a struct */
+    {"iiiiiiiiPi", "0 1 2 3 4 5 `0 `1 `2 `3", NULL, 0}, /* two longs are aligned to eight */
+    {"iBWi", "&0 &4 0", NULL, 0},                       /* 32 bytes of 32 */
+    {"iEi", "- 0", NULL, 0},                            /* an empty class */
+    {"iXi", "0 1", NULL, 0},                            /* a union of a double and a long is a long */
+    {"iFi", "&0 0", NULL, 0},                           /* in memory whatever is in it */
+    {"Qi", "0", "0 =0 =1", 0},
+};
+
+static u32 aligned(struct btf *b, u32 type, u32 align)
+{
+    char tag[32];
+
+    snprintf(tag, sizeof(tag), TN_BTF_ALIGNED "%u", align);
+    assert_true(btf__add_decl_tag(b, tag, (int)type, -1) > 0);
+    return type;
+}
+
+static u32 fields(struct btf *b, u32 id, u32 first, u32 second, u32 at)
+{
+    assert_int_equal(btf__add_field(b, "first", (int)first, 0, 0), 0);
+    if (second)
+        assert_int_equal(btf__add_field(b, "second", (int)second, at * 8, 0), 0);
+    return id;
+}
+
+static u32 prototype(struct btf *b, const char *text, u32 s64_id, u32 s32_id, u32 pair, u32 big)
+{
+    static u32 made[128];
+    u32 params[16], n = 0;
+
+    if (!made['i']) {
+        u32 real = (u32)btf__add_float(b, "double", 8);
+
+        made['i'] = s32_id, made['L'] = s64_id, made['P'] = pair, made['B'] = big;
+        made['Q'] = (u32)btf__add_int(b, "__int128", 16, BTF_INT_SIGNED);
+        made['U'] = fields(b, (u32)btf__add_struct(b, "U", 6), s32_id, s32_id, 2);
+        made['V'] = fields(b, (u32)btf__add_struct(b, "V", 12), s32_id, s64_id, 4);
+        made['A'] = aligned(b, fields(b, (u32)btf__add_struct(b, "A", 16), s64_id, 0, 0), 16);
+        made['N'] = fields(b, (u32)btf__add_struct(b, "N", 16), made['Q'], 0, 0);
+        made['W'] = aligned(b, fields(b, (u32)btf__add_struct(b, "W", 32), s64_id, s64_id, 8), 32);
+        made['E'] = (u32)btf__add_struct(b, "E", 1);
+        made['X'] = fields(b, (u32)btf__add_union(b, "X", 8), real, s64_id, 0);
+        made['F'] = fields(b, (u32)btf__add_struct(b, "F", 24), real, real, 16);
+    }
+    for (const char *c = text + 1; *c; c++)
+        params[n++] = made[(u8)*c];
+    return function(b, text, made[(u8)*text], params, n);
+}
+
+static void words_text(const struct tn_typed_args *args, char *to, size_t cap)
+{
+    size_t n = 0;
+
+    *to = 0;
+    for (u32 w = 0; w < args->nwords; w++) {
+        u32 f = args->from[w];
+
+        if (w)
+            n += (size_t)snprintf(to + n, cap - n, " ");
+        if (f == TN_FROM_NOTHING)
+            n += (size_t)snprintf(to + n, cap - n, "-");
+        else if (f == TN_FROM_RESULT || f == TN_FROM_RESULT_HIGH)
+            n += (size_t)snprintf(to + n, cap - n, "=%d", f == TN_FROM_RESULT_HIGH);
+        else if (f >= TN_FROM_ADDRESS)
+            n += (size_t)snprintf(to + n, cap - n, "&%u", f - TN_FROM_ADDRESS);
+        else
+            n += (size_t)snprintf(to + n, cap - n, "%s%u", f < TN_FROM_STACK ? "" : "`",
+                                  f < TN_FROM_STACK ? f : f - TN_FROM_STACK);
+    }
+}
+
+static void test_where_the_words_of_prototypes_are(void **state)
+{
+    for (u32 k = 0; k < TN_ARRAY_SIZE(prototypes); k++)
+        for (u32 exit = 0; exit < (prototypes[k].at_exit ? 2 : 1); exit++) {
+            const char *wanted = exit ? prototypes[k].at_exit : prototypes[k].words;
+            struct tn_typed_args args = {0};
+            struct tn_error err = {0};
+            char is[100];
+
+            if (tn_abi_words(types.btf, prototypes[k].func, exit, true, &args, &err))
+                fail_msg("%s: %s", prototypes[k].text, err.message);
+            words_text(&args, is, sizeof(is));
+            if (strcmp(is, wanted))
+                fail_msg("%s: %s, not %s", prototypes[k].text, is, wanted);
+        }
+}
+
 static void make_types(void)
 {
     struct btf *b = btf__new_empty();
     struct tn_error err = {0};
-    u32 s64_id, s32_id, s16_id, s8_id, u8_id, u16_id, ptr, pair, odd, big, real, size;
+    u32 s64_id, s32_id, s16_id, s8_id, u8_id, u16_id, ptr, pair, odd, big, gap, real, size;
     const void *data;
 
     s64_id = (u32)btf__add_int(b, "long", 8, BTF_INT_SIGNED);
@@ -177,6 +306,7 @@ static void make_types(void)
     ptr = (u32)btf__add_ptr(b, (int)s8_id);
     pair = structure(b, "pair", 16, s64_id, 2, 8);
     big = structure(b, "big", 24, s64_id, 3, 8);
+    gap = structure(b, "gap", 16, s64_id, 1, 8);
     odd = (u32)btf__add_struct(b, "odd", 5);
     btf__add_field(b, "a", (int)s32_id, 0, 0);
     btf__add_field(b, "b", (int)s8_id, 32, 0);
@@ -185,9 +315,15 @@ static void make_types(void)
     types.func[NEST] = FUNCTION(b, "typed_nest", s64_id, s64_id, s64_id);
     types.func[RAW] =
         FUNCTION(b, "typed_raw", 0, s8_id, u8_id, s16_id, u16_id, s32_id, s64_id, s8_id, u16_id);
+    types.func[PAIR] = FUNCTION(b, "typed_pair", pair, s64_id, s64_id);
+    types.func[BIG] = FUNCTION(b, "typed_big", big, s64_id, big, s64_id);
     types.floating = FUNCTION(b, "floating", s64_id, s64_id, real);
     types.variadic = FUNCTION(b, "variadic", s64_id, s64_id, 0);
-    types.hidden = FUNCTION(b, "hidden", big, s64_id);
+    types.real = FUNCTION(b, "real", real, s64_id);
+    types.unsure = FUNCTION(b, "unsure", s64_id, gap);
+    types.unaligned = FUNCTION(b, "unaligned", s64_id, pair, pair, pair, s64_id, pair);
+    for (u32 k = 0; k < TN_ARRAY_SIZE(prototypes); k++)
+        prototypes[k].func = prototype(b, prototypes[k].text, s64_id, s32_id, pair, big);
     data = btf__raw_data(b, &size);
     if (tn_btf_open(data, size, NULL, &types.btf, &err))
         fail_msg("%s: %s", err.reason, err.message);
@@ -332,21 +468,98 @@ static void test_the_result_is_the_last_word(void **state)
     }
 }
 
+/* Words of a result that changes places, with arguments from the entry; either alone. */
+static void test_a_result_in_two_registers(void **state)
+{
+#define TO(n, reg) I(BPF_STX | BPF_MEM | BPF_DW, 1, reg, 8 * (n), 0)
+    static const struct bpf_insn swap[] = {LDMAP_VALUE(6, 0), KEEP(0),  KEEP(1),   WORD(2, 2), WORD(3, 3),
+                                           TO(2, 3),          TO(3, 2), SET(0, 0), EXIT};
+    static const struct bpf_insn low[] = {SET(2, 7), TO(2, 2), SET(0, 0), EXIT};
+    static const struct bpf_insn high[] = {SET(2, 7), TO(3, 2), SET(0, 0), EXIT};
+    static const struct bpf_insn look[] = {LDMAP_VALUE(6, 0), KEEP(3), KEEP(2), SET(0, 0), EXIT};
+    static const struct {
+        const struct bpf_insn *insns;
+        u32 n;
+        s64 x, y;
+    } rows[] = {{swap, TN_ARRAY_SIZE(swap), 6, 5},
+                {low, TN_ARRAY_SIZE(low), 7, 6},
+                {high, TN_ARRAY_SIZE(high), 5, 7},
+                {look, TN_ARRAY_SIZE(look), 5, 6}};
+
+    for (u32 k = 0; k < TN_ARRAY_SIZE(rows); k++)
+        EACH_WAY(w)
+        {
+            struct inproc_prog prog = typed(PAIR, BPF_TRACE_FEXIT);
+            struct tn_error err = {0};
+            struct pair is;
+
+            if (inproc_load(&in, &prog, rows[k].insns, rows[k].n, &err))
+                fail_msg("%s: %s", err.reason, err.message);
+            hook("typed_pair", (void *)typed_pair, TN_PLACE_EXIT, &prog, &ways[w]);
+            is = pair_of(5, 6);
+            assert_int_equal(is.x, rows[k].x);
+            assert_int_equal(is.y, rows[k].y);
+            if (rows[k].insns == look) {
+                assert_int_equal(values(&prog)[2], 5);
+                assert_int_equal(values(&prog)[3], 6);
+            } else if (rows[k].insns == swap) {
+                assert_int_equal(values(&prog)[0], 5);
+                assert_int_equal(values(&prog)[1], 6);
+            }
+            inproc_rewind(&in);
+        }
+}
+
+/* What lies on the stack by its address, and what is behind it in a register. */
+static void test_a_struct_in_memory(void **state)
+{
+    static const struct bpf_insn insns[] = {LDMAP_VALUE(6, 0),
+                                            KEEP(0),
+                                            KEEP(2),
+                                            WORD(2, 1),
+                                            LOAD(3, 2, 16),
+                                            I(BPF_STX | BPF_MEM | BPF_DW, 6, 3, 8, 0),
+                                            I(BPF_STX | BPF_MEM | BPF_DW, 2, 3, 8, 0),
+                                            SET(0, 0),
+                                            EXIT};
+
+    EACH_WAY(w)
+    {
+        struct inproc_prog prog = typed(BIG, BPF_TRACE_FENTRY);
+        struct big is;
+
+        VERIFIED(&prog, insns);
+        hook("typed_big", (void *)typed_big, TN_PLACE_ENTRY, &prog, &ways[w]);
+        is = big_of(1, (struct big){10, 20, 30}, 400);
+        assert_int_equal(is.x, 11);
+        assert_int_equal(is.y, 30);
+        assert_int_equal(is.z, 430);
+        assert_int_equal(values(&prog)[0], 1);
+        assert_int_equal(values(&prog)[1], 30);
+        assert_int_equal(values(&prog)[2], 400);
+        inproc_rewind(&in);
+    }
+}
+
 static void test_prototypes_that_cannot_be_told(void **state)
 {
     const struct {
         u32 func;
         const char *reason;
-    } rows[] = {{types.floating, "argument_not_integer"},
-                {types.variadic, "variable_arguments"},
-                {types.hidden, "result_in_memory"},
-                {1, "not_a_function"}};
+        bool result, unaligned;
+    } rows[] = {{types.floating, "argument_not_integer", false, false},
+                {types.variadic, "variable_arguments", false, false},
+                {types.real, "result_not_integer", true, false},
+                {types.unsure, "layout_not_told", false, false},
+                {types.unaligned, "alignment_not_told", false, true},
+                {1, "not_a_function", false, false}};
 
     for (u32 k = 0; k < TN_ARRAY_SIZE(rows); k++) {
         struct tn_typed_args args = {.nwords = 99};
         struct tn_error err = {0};
 
-        assert_true(tn_abi_words(types.btf, rows[k].func, false, &args, &err) < 0);
+        assert_true(tn_abi_words(types.btf, rows[k].func, rows[k].result, !rows[k].unaligned, &args, &err) <
+                    0);
         assert_string_equal(err.reason, rows[k].reason);
         assert_int_equal(args.nwords, 99);
     }
@@ -430,6 +643,7 @@ static void test_any_number_of_words_fits(void **state)
 
             for (u8 w = 0; w < n; w++)
                 args.from[w] = w;
+            args.from[n - 1] = n > 6 ? TN_FROM_RESULT_HIGH : TN_FROM_ADDRESS + TN_FROM_STACK_WORDS - 1;
             args.from[n] = TN_FROM_RESULT;
             at.place = TN_PLACE_ENTRY;
             assert_true(tn_trampoline(&at, text, sizeof(text), NULL) > 0);
@@ -925,7 +1139,7 @@ static void test_replace_by_call_in_a_typed_program(void **state)
 
     prog.ref[0] = (struct tn_host_ref){.btf_id = 1000, .kind = TN_NAMED_REPLACE};
     prog.nrefs = 1;
-    assert_int_equal(tn_abi_words(types.btf, types.func[TWO], false, &prog.args, NULL), 0);
+    assert_int_equal(tn_abi_words(types.btf, types.func[TWO], false, true, &prog.args, NULL), 0);
     UNVERIFIED(&prog, insns);
     hook("typed_two", (void *)typed_two, TN_PLACE_ENTRY, &prog, NULL);
     assert_int_equal(two(3, 4), 0);
@@ -1133,7 +1347,7 @@ static void test_a_lost_run_changes_nothing(void **state)
                 prog.ref[0] = (struct tn_host_ref){.btf_id = 1000, .kind = TN_NAMED_REPLACE};
                 prog.nrefs = 1;
                 prog.facts.ctx_read[0] = 1;
-                assert_int_equal(tn_abi_words(types.btf, types.func[NEST], true, &prog.args, NULL), 0);
+                assert_int_equal(tn_abi_words(types.btf, types.func[NEST], true, true, &prog.args, NULL), 0);
                 UNVERIFIED(&prog, insns);
             }
             hook("typed_nest", (void *)typed_nest, TN_PLACE_EXIT, &prog, &ways[w]);
@@ -1194,7 +1408,7 @@ static void call_through(struct inproc_prog *prog, const char *callee, u8 result
     prog->nrefs = 2;
     prog->facts.calls_host = true;
     prog->facts.ctx_read[0] = 3;
-    assert_int_equal(tn_abi_words(types.btf, types.func[TWO], false, &prog->args, NULL), 0);
+    assert_int_equal(tn_abi_words(types.btf, types.func[TWO], false, true, &prog->args, NULL), 0);
 }
 
 static void test_a_function_of_the_host_is_called(void **state)
@@ -1419,6 +1633,9 @@ int main(void)
 #define T(fn) cmocka_unit_test_setup_teardown(fn, fresh, rewind_all)
         T(test_words_are_where_the_abi_has_them),
         T(test_the_result_is_the_last_word),
+        T(test_where_the_words_of_prototypes_are),
+        T(test_a_result_in_two_registers),
+        T(test_a_struct_in_memory),
         T(test_prototypes_that_cannot_be_told),
         T(test_arguments_are_kept_until_the_exit),
         T(test_any_number_of_words_fits),

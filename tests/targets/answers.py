@@ -150,11 +150,19 @@ def _(room):
 @test("refused by the name of the type, and untouched: structs in one, two and mixed registers and in memory; floating point")
 def _(room):
     host = Host(room)
-    for name, words in {"pair": "return type STRUCT", "mixed": "return type STRUCT", "small": "return type STRUCT",
-                        "large": "return type STRUCT", "double": "return type FLOAT", "doubles": "arg1 type FLOAT"}.items():
+    structs = {"ret": ("return type STRUCT", "unsupported"), "replace": ("result_not_integer",), "look": None}
+    wanted = dict.fromkeys(("pair", "mixed", "small", "large"), structs)
+    wanted["double"] = dict.fromkeys(structs, ("return type FLOAT", "unsupported"))
+    wanted["doubles"] = dict.fromkeys(structs, ("arg1 type FLOAT", "unsupported"))
+    for name, ways in wanted.items():
         plain = host.ask(name, 8)
-        for how in ("ret", "replace", "look"):
-            room.refused("answers_typed", [host.pid], ["--program", f"{how}_{name}"], f"of_{name}", words, "unsupported")
+        for how, words in ways.items():
+            if words:
+                room.refused("answers_typed", [host.pid], ["--program", f"{how}_{name}"], f"of_{name}", *words)
+                continue
+            link = attached(room, host, "answers_typed", f"{how}_{name}") # nothing is answered
+            same(host.ask(name, 8), plain, name)
+            link.detach()
         same(host.ask(name, 8), plain, name)
         same(code(host.pid, host.path), host.text, "code")
 

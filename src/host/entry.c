@@ -153,8 +153,9 @@ static enum tn_host_reason hold(const struct where *abi, const struct tn_param_a
             if (i >= abi->n || at->reg[i] != abi->reg[i])
                 return TN_HOST_PARAM_MOVED;
         return TN_HOST_NONE;
-    case TN_AT_STACK:
-        return abi->stack && abi->off == (u32)at->off ? TN_HOST_NONE : TN_HOST_PARAM_MOVED;
+    case TN_AT_STACK: /* GCC gives one to what is not passed */
+        return (!abi->n && !abi->stack) || (abi->stack && abi->off == (u32)at->off) ? TN_HOST_NONE
+                                                                                    : TN_HOST_PARAM_MOVED;
     default:
         return TN_HOST_NONE;
     }

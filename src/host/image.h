@@ -11,7 +11,7 @@
 
 #include "host/types.h"
 
-#define TN_HOST_MAGIC     "TNHOST\0\4" /* its last byte is the version of format and reader */
+#define TN_HOST_MAGIC     "TNHOST\0\5" /* its last byte is the version of format and reader */
 #define TN_HOST_ROWS_MAX  (4u << 20)
 #define TN_HOST_IMAGE_MAX (512ull << 20)
 

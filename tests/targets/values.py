@@ -413,8 +413,8 @@ ADMITTED = [
 ]
 
 
-def one(room, name, section, body):
-    text = EXTENSION % (SEEN, TYPES) + OWN + f"SEC(\"{section}\")\nint p(word *ctx)\n{{\n    {body}\n    return 0;\n}}\n"
+def one(room, name, section, body, types=TYPES):
+    text = EXTENSION % (SEEN, types) + OWN + f"SEC(\"{section}\")\nint p(word *ctx)\n{{\n    {body}\n    return 0;\n}}\n"
     return build_extension(room, name, text)
 
 
@@ -450,6 +450,65 @@ def _(room):
         refuse(room, host, one(room, "gap", "fentry/of_gap", "keep(0, ctx[0]);"),
                ["[param_moved]"] if (cc, level) == ("gcc", "-O2") else ["[layout_not_told]", "argument 1 (s) of of_gap"])
         same(answers(host), PLAIN)
+
+
+CLASSES = """#include <cstdio>
+#define F extern "C" __attribute__((noinline))
+static void nothing() {}
+void (*volatile host_anything)() = nothing;
+struct empty {};
+struct plain { long a, b, c; };
+struct derived : plain { long d; };
+struct owner { long a; ~owner() { host_anything(); } };
+F long of_empty(int a, empty e, int b) { host_anything(); return a * 10 + b; }
+F long of_plain(plain s, int b) { host_anything(); return s.c * 10 + b; }
+F long of_derived(derived s, int b) { host_anything(); return s.d * 10 + b; }
+F long of_owner(owner s, int b) { host_anything(); return s.a * 10 + b; }
+F long of_reference(const derived &s, int b) { host_anything(); return s.d * 10 + b; }
+F plain to_plain(int a) { host_anything(); return plain{a, a, a + 1}; }
+F owner to_owner(int a) { host_anything(); return owner{a}; }
+int main()
+{
+    char line[64];
+    derived d;
+
+    setvbuf(stdout, nullptr, _IOLBF, 0);
+    d.a = d.b = d.c = 1;
+    d.d = 5;
+    while (fgets(line, sizeof(line), stdin))
+        printf("%ld %ld %ld %ld %ld %ld %ld\\n", of_empty(1, empty{}, 2), of_plain(plain{1, 2, 3}, 4), of_derived(d, 6), of_owner(owner{7}, 8),
+               of_reference(d, 9), to_plain(10).c, to_owner(12).a);
+    return 0;
+}
+"""
+# What a program sees in each; and of which compiler's it is refused, by which name.
+OF_CLASSES = [
+    ("fentry/of_empty", "keep(0, (int)ctx[0] * 100 + ctx[1] * 10 + (int)ctx[2]);", 102, {}),
+    ("fentry/of_plain", "keep(0, ((struct plain *)ctx[0])->c * 100 + (int)ctx[1]);", 304, {}),
+    ("fentry/of_derived", "keep(0, ((struct derived *)ctx[0])->d * 100 + (int)ctx[1]);", 506, {"g++": "param_by_reference"}),
+    ("fentry/of_owner", "keep(0, ctx[0]);", 0, {"g++": "param_by_reference", "clang++": "param_by_reference"}),
+    ("fentry/of_reference", "keep(0, ((struct derived *)ctx[0])->d * 100 + (int)ctx[1]);", 509, {}),
+    ("fexit/to_plain", "keep(0, ((struct plain *)ctx[1])->c * 100 + (int)ctx[0]);", 1110, {}),
+    ("fexit/to_owner", "keep(0, ctx[1]);", 0, {"g++": "param_by_reference", "clang++": "param_by_reference"}),
+]
+
+
+@test("classes of C++: empty ones, with bases, with destructors", seconds=120)
+def _(room):
+    for number, (cc, level) in enumerate(itertools.product(("g++", "clang++"), ("-O0", "-O2"))):
+        host = build_host(room, cc, [level, "-x", "c++"], CLASSES, f"host{number}")
+        plain = answers(host)
+        same(plain, [12, 34, 56, 78, 59, 11, 12])
+        for section, body, wanted, refused in OF_CLASSES:
+            types = "struct plain { long a, b, c; };\nstruct derived { long a, b, c, d; };\n"
+            extension = one(room, "class", section, body, types)
+            if cc in refused:
+                refuse(room, host, extension, [f"[{refused[cc]}]"])
+                continue
+            link = attach(room, host, extension)
+            same(answers(host), plain, section)
+            same(seen(room, link)[0], wanted, f"{cc} {level}: {section}")
+            link.detach()
 
 
 # ------------------------------------------------------------------------------------------------- classes

@@ -431,11 +431,9 @@ static u64 last_begin(const struct tn_wish *w)
     return at + w->bias;
 }
 
-/*
- * One of the ways there are, by address: behind what was chosen before, and so that what comes next has one left.
- * `from`, `to`: the bytes between them. −ENOSPC: there was no room for a stub; −EBUSY: too close to another.
- */
-static int choose_way(struct tn_entry *c, struct tn_stubs *stubs, struct tn_wish *w, u64 from, u64 to)
+/* One of the ways there are that takes no new page for stubs, unless that is `fresh`. */
+static int choose_among(struct tn_entry *c, struct tn_stubs *stubs, struct tn_wish *w, u64 from, u64 to,
+                        bool fresh)
 {
     bool room = true;
 
@@ -448,7 +446,7 @@ static int choose_way(struct tn_entry *c, struct tn_stubs *stubs, struct tn_wish
             continue;
         if (p.punned && tn_look_site(c, at, &w->patch[k]) < 0) {
             p.behind = TN_MIN(room_behind(c, end, p.behind), (u8)TN_MIN(to - end, 255ull));
-            r = tn_stubs_pun(stubs, &p, w->bias, &w->pun);
+            r = tn_stubs_pun(stubs, &p, w->bias, fresh, &w->pun);
             if (r == -ENOSPC) {
                 room = false;
                 continue;
@@ -460,6 +458,17 @@ static int choose_way(struct tn_entry *c, struct tn_stubs *stubs, struct tn_wish
         return r;
     }
     return room ? -EBUSY : -ENOSPC;
+}
+
+/*
+ * One of the ways there are, by address: behind what was chosen before, and so that what comes next has one left.
+ * `from`, `to`: the bytes between them. −ENOSPC: there was no room for a stub; −EBUSY: too close to another.
+ */
+static int choose_way(struct tn_entry *c, struct tn_stubs *stubs, struct tn_wish *w, u64 from, u64 to)
+{
+    int r = choose_among(c, stubs, w, from, to, false);
+
+    return r == -ENOSPC ? choose_among(c, stubs, w, from, to, true) : r;
 }
 
 /* Where a chosen one ends, and the bytes that it depends on. */
@@ -558,7 +567,6 @@ static int want_stubs(struct tn_entry *c)
 {
     _clean_(tn_stubs_clear) struct tn_stubs s = {};
     bool puns = false;
-    u32 known;
     int r = 0;
 
     for (u32 i = 0; i < c->nwishes; i++)
@@ -573,13 +581,12 @@ static int want_stubs(struct tn_entry *c)
         for (u32 k = 0; k < c->st->site[i].njumps && r == 0; k++)
             if (c->st->site[i].state != TN_SITE_FREE && c->st->site[i].state != TN_SITE_GONE)
                 r = tn_stubs_add(&s, c->st->site[i].stub[k]);
-    known = s.npages;
     if (r == 0)
         r = choose_ways(c, &s);
-    for (u32 i = known; i < s.npages && r == 0; i++) {
-        r = want(c, TN_REGION_STUBS, 0, s.page[i], TN_PAGE, PROT_READ | PROT_EXEC, false, -1, 0);
+    for (u32 i = 0; i < s.nfresh && r == 0; i++) {
+        r = want(c, TN_REGION_STUBS, 0, s.fresh[i], TN_PAGE, PROT_READ | PROT_EXEC, false, -1, 0);
         if (r == 0 && c->navoid < TN_MAP_REQS_MAX)
-            c->avoid[c->navoid++] = (struct tn_range){s.page[i], s.page[i] + TN_PAGE};
+            c->avoid[c->navoid++] = (struct tn_range){s.fresh[i], s.fresh[i] + TN_PAGE};
     }
     return r;
 }

@@ -7,8 +7,22 @@
 /* Left above the break. Where it meets a page of ours, the C library's allocators map memory instead. */
 #define HEAP_ROOM (64ull << 20)
 
-static int push(u64 **list, u32 *n, u32 *cap, u64 value)
+/* Where the first of a sorted list is that is not below `value`. */
+static u32 first_from(const u64 *list, u32 n, u64 value)
 {
+    u32 at;
+
+    TN_PARTITION(at, n, list[at] < value);
+    return at;
+}
+
+/* Into its place, once. */
+static int insert(u64 **list, u32 *n, u32 *cap, u64 value)
+{
+    u32 at = first_from(*list, *n, value);
+
+    if (at < *n && (*list)[at] == value)
+        return 0;
     if (*n == *cap) {
         u64 *more = reallocarray(*list, *cap ? *cap * 2 : 16, sizeof(**list));
 
@@ -17,7 +31,9 @@ static int push(u64 **list, u32 *n, u32 *cap, u64 value)
         *list = more;
         *cap = *cap ? *cap * 2 : 16;
     }
-    (*list)[(*n)++] = value;
+    memmove(*list + at + 1, *list + at, (*n - at) * sizeof(**list));
+    (*list)[at] = value;
+    (*n)++;
     return 0;
 }
 
@@ -51,30 +67,25 @@ void tn_stubs_clear(struct tn_stubs *s)
     free(s->free);
     free(s->page);
     free(s->stub);
+    free(s->fresh);
     *s = (struct tn_stubs){};
 }
 
 int tn_stubs_add_page(struct tn_stubs *s, u64 page)
 {
-    for (u32 i = 0; i < s->npages; i++)
-        if (s->page[i] == page)
-            return 0;
-    return push(&s->page, &s->npages, &s->cap_pages, page);
+    return insert(&s->page, &s->npages, &s->cap_pages, page);
 }
 
 int tn_stubs_add(struct tn_stubs *s, u64 stub)
 {
-    return push(&s->stub, &s->nstubs, &s->cap_stubs, stub);
+    return insert(&s->stub, &s->nstubs, &s->cap_stubs, stub);
 }
 
-static bool meets(u64 at, const u64 *stubs, u32 n, u64 *ret_next)
+static bool is_page(const struct tn_stubs *s, u64 page)
 {
-    for (u32 i = 0; i < n; i++)
-        if (at < stubs[i] + TN_PUN_STUB && stubs[i] < at + TN_PUN_STUB) {
-            *ret_next = stubs[i] + TN_PUN_STUB;
-            return true;
-        }
-    return false;
+    u32 at = first_from(s->page, s->npages, page);
+
+    return at < s->npages && s->page[at] == page;
 }
 
 /* The first place for a stub in a page, from lo to hi. */
@@ -82,9 +93,19 @@ static bool in_page(const struct tn_stubs *s, u64 page, u64 lo, u64 hi, const u6
                     u64 *ret_at)
 {
     u64 at = TN_MAX(lo, page), last = TN_MIN(hi, page + TN_PAGE - TN_PUN_STUB);
+    u32 i = first_from(s->stub, s->nstubs, at < TN_PUN_STUB ? 0 : at - TN_PUN_STUB + 1);
 
     while (at <= last) {
-        if (meets(at, s->stub, s->nstubs, &at) || meets(at, chosen, nchosen, &at))
+        bool taken = i < s->nstubs && s->stub[i] < at + TN_PUN_STUB;
+
+        if (taken)
+            at = s->stub[i++] + TN_PUN_STUB;
+        for (u32 k = 0; k < nchosen && !taken; k++)
+            if (at < chosen[k] + TN_PUN_STUB && chosen[k] < at + TN_PUN_STUB) {
+                at = chosen[k] + TN_PUN_STUB;
+                taken = true;
+            }
+        if (taken)
             continue;
         *ret_at = at;
         return true;
@@ -92,44 +113,61 @@ static bool in_page(const struct tn_stubs *s, u64 page, u64 lo, u64 hi, const u6
     return false;
 }
 
-static bool is_page(const struct tn_stubs *s, u64 page)
+struct question {
+    const struct tn_stubs *s;
+    bool fresh; /* pages that are not there yet will do */
+};
+
+static u64 next_page(void *arg, u64 from)
 {
-    for (u32 i = 0; i < s->npages; i++)
-        if (s->page[i] == page)
-            return true;
-    return false;
+    const struct tn_stubs *s = ((struct question *)arg)->s;
+    u32 at = first_from(s->page, s->npages, from);
+
+    return at < s->npages ? s->page[at] : UINT64_MAX;
 }
 
+/*
+ * The highest page that will do: who comes next stands behind, and what it can reach then lies behind what this one can, too. So
+ * they meet in the same pages.
+ */
 static bool room(void *arg, u64 lo, u64 hi, const u64 *chosen, u32 nchosen, u64 *ret_at)
 {
-    const struct tn_stubs *s = arg;
+    const struct question *q = arg;
+    const struct tn_stubs *s = q->s;
     u32 a;
 
     if (hi < lo || hi >= 1ull << 47)
         return false;
-    for (u32 i = 0; i < s->npages; i++)
+    for (u32 i = first_from(s->page, s->npages, hi + 1); i-- > 0 && s->page[i] + TN_PAGE > lo;)
         if (in_page(s, s->page[i], lo, hi, chosen, nchosen, ret_at))
             return true;
-    if (s->npages + nchosen >= s->max_pages)
+    if (!q->fresh || s->npages + nchosen >= s->max_pages)
         return false;
-    TN_PARTITION(a, s->nfree, s->free[a].end <= lo);
-    for (; a < s->nfree && s->free[a].start <= hi; a++) {
-        u64 page = TN_MAX(s->free[a].start, TN_ROUND_DOWN(lo, (u64)TN_PAGE));
+    TN_PARTITION(a, s->nfree, s->free[a].start <= hi);
+    while (a-- > 0 && s->free[a].end > lo) {
+        u64 first = TN_MAX(s->free[a].start, TN_ROUND_DOWN(lo, (u64)TN_PAGE)),
+            page = TN_MIN(TN_ROUND_DOWN(hi, (u64)TN_PAGE), s->free[a].end - TN_PAGE);
 
-        for (; page < s->free[a].end && page <= hi; page += TN_PAGE)
+        for (; page >= first && page <= hi; page -= TN_PAGE)
             if (!is_page(s, page) && in_page(s, page, lo, hi, chosen, nchosen, ret_at))
                 return true;
     }
     return false;
 }
 
-int tn_stubs_pun(struct tn_stubs *s, const struct tn_patch *patch, u64 bias, struct tn_pun *ret)
+int tn_stubs_pun(struct tn_stubs *s, const struct tn_patch *patch, u64 bias, bool fresh, struct tn_pun *ret)
 {
+    struct question q = {s, fresh};
     struct tn_pun pun = {};
-    int r = tn_pun(patch, bias, room, s, &pun);
+    int r = tn_pun(patch, bias, room, next_page, &q, &pun);
 
     for (u32 i = 0; i < pun.njumps && r == 0; i++) {
-        r = tn_stubs_add_page(s, TN_ROUND_DOWN(pun.stub[i], (u64)TN_PAGE));
+        u64 page = TN_ROUND_DOWN(pun.stub[i], (u64)TN_PAGE);
+
+        if (!is_page(s, page))
+            r = insert(&s->fresh, &s->nfresh, &s->cap_fresh, page);
+        if (r == 0)
+            r = tn_stubs_add_page(s, page);
         if (r == 0)
             r = tn_stubs_add(s, pun.stub[i]);
     }

@@ -12,8 +12,9 @@
 struct tn_stubs {
     u32 max_pages;
     struct tn_range *free; /* owned: where nothing is mapped, by address */
-    u64 *page, *stub;      /* owned: page addresses, and stubs that are in use */
-    u32 nfree, npages, nstubs, cap_pages, cap_stubs;
+    u64 *page, *stub;      /* owned: page addresses, and stubs that are in use, by address */
+    u64 *fresh;            /* owned: the pages that were not there before, as they came */
+    u32 nfree, npages, nstubs, nfresh, cap_pages, cap_stubs, cap_fresh;
 };
 /* `avoid`: ranges that are spoken for. */
 int tn_stubs_open(struct tn_stubs *ret_stubs, const struct tn_maps *maps, const struct tn_range *avoid,
@@ -22,7 +23,8 @@ void tn_stubs_clear(struct tn_stubs *s);
 int tn_stubs_add_page(struct tn_stubs *s, u64 page);
 int tn_stubs_add(struct tn_stubs *s, u64 stub);
 
-/* tn_pun with the room that there is. On success the stubs are in use, and their pages, if new, behind those there were. */
-int tn_stubs_pun(struct tn_stubs *s, const struct tn_patch *patch, u64 load_bias, struct tn_pun *ret_pun);
+/* tn_pun with the room that there is, in pages that are there, or (`fresh`) in new ones as well. On success the stubs are in use. */
+int tn_stubs_pun(struct tn_stubs *s, const struct tn_patch *patch, u64 load_bias, bool fresh,
+                 struct tn_pun *ret_pun);
 
 #endif

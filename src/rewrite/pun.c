@@ -3,7 +3,7 @@
  * The window's bytes are unknown at first, what stands behind it is given. Then, for each number of prefixes before
  * each jump: the opcodes are known, and the offsets are filled in one after the other. Bytes of an offset that are
  * known are as they are; the lowest ones, if unknown, make a range, in which room is asked for; unknown ones above those
- * (they belong to a later jump) are tried.
+ * (they belong to a later jump) are tried: what leads into a page that has stubs first, then any.
  */
 #include "rewrite/pun.h"
 
@@ -21,6 +21,7 @@ struct job {
     u64 stub[TN_PUN_INSNS];
     u32 questions;
     tn_pun_room *room;
+    tn_pun_page *page;
     void *arg;
 };
 
@@ -41,6 +42,66 @@ static u32 value(u32 t, u32 n)
     return n == 1 ? t : t * 2654435761u >> 3;
 }
 
+static bool solve(struct job *j, u32 k);
+
+/* The kth jump to room in [lo, hi], and those behind it. */
+static bool lead(struct job *j, u32 k, u32 low, u64 lo, u64 hi)
+{
+    u32 at = j->op[k] + 1u;
+    u64 to;
+
+    j->questions--;
+    if (!j->room(j->arg, lo, hi, j->stub, k, &to) || to < lo || to > hi)
+        return false;
+    for (u32 b = 0; b < low; b++) {
+        j->w[at + b] = (u8)((to - j->addr - at - 4) >> 8 * b);
+        j->known[at + b] = true;
+    }
+    j->stub[k] = to;
+    return solve(j, k + 1);
+}
+
+/* The unknown bytes of an offset from the lowest `low` ones on, as `rel` has them. False: another has a byte that is known. */
+static bool fill(struct job *j, u32 at, u32 low, const bool *was, u32 rel)
+{
+    for (u32 b = low; b < 4; b++)
+        if (was[b] && j->w[at + b] != (u8)(rel >> 8 * b))
+            return false;
+    for (u32 b = low; b < 4; b++) {
+        j->w[at + b] = (u8)(rel >> 8 * b);
+        j->known[at + b] = true;
+    }
+    return true;
+}
+
+/* Into the pages that there are. Offsets whose lowest bytes are known differ by more than one. */
+static bool lead_to_pages(struct job *j, u32 k, u32 low, const bool *was)
+{
+    u32 at = j->op[k] + 1u, fixed = 0, given = 0, step;
+    u64 base = j->addr + at + 4;
+
+    for (; !low && fixed < 3 && was[fixed]; fixed++)
+        given |= (u32)j->w[at + fixed] << 8 * fixed;
+    step = 1u << 8 * (low + fixed);
+    for (u64 page = j->page(j->arg, base > 1ull << 31 ? base - (1ull << 31) : 0);
+         page <= base + 0x7fffffff && j->questions; page = j->page(j->arg, page + TN_PUN_PAGE)) {
+        u64 rel = page - base, end = rel + TN_PUN_PAGE;
+
+        rel = low ? rel & ~(u64)(step - 1) : rel + ((given - (u32)rel) & (step - 1));
+        for (; (s64)rel < (s64)end && j->questions; rel += step) {
+            u64 lo, hi;
+
+            if ((s64)rel != (s32)rel || !fill(j, at, low, was, (u32)rel))
+                continue;
+            range(j, at, low, &lo, &hi);
+            if (lead(j, k, low, TN_MAX(lo, page), TN_MIN(hi, page + TN_PUN_PAGE - 1)))
+                return true;
+            memcpy(j->known + at, was, 4 * sizeof(*was));
+        }
+    }
+    return false;
+}
+
 static bool solve(struct job *j, u32 k)
 {
     u32 at, low = 0, above = 0, tries;
@@ -54,10 +115,12 @@ static bool solve(struct job *j, u32 k)
         low++;
     for (u32 b = low; b < 4; b++)
         above += !was[b];
+    if (above && j->page && lead_to_pages(j, k, low, was))
+        return true;
     tries = above == 0 ? 1 : above == 1 ? 256 : 2048;
     for (u32 t = 0; t < tries && j->questions; t++) {
         u32 v = value(t, above);
-        u64 lo, hi, to;
+        u64 lo, hi;
 
         for (u32 b = low; b < 4; b++)
             if (!was[b]) {
@@ -66,15 +129,7 @@ static bool solve(struct job *j, u32 k)
                 j->known[at + b] = true;
             }
         range(j, at, low, &lo, &hi);
-        j->questions--;
-        if (!j->room(j->arg, lo, hi, j->stub, k, &to) || to < lo || to > hi)
-            continue;
-        for (u32 b = 0; b < low; b++) {
-            j->w[at + b] = (u8)((to - j->addr - at - 4) >> 8 * b);
-            j->known[at + b] = true;
-        }
-        j->stub[k] = to;
-        if (solve(j, k + 1))
+        if (lead(j, k, low, lo, hi))
             return true;
     }
     memcpy(j->known + at, was, sizeof(was));
@@ -119,9 +174,11 @@ static bool prefixes(struct job *j, u32 k, u32 end)
     return false;
 }
 
-int tn_pun(const struct tn_patch *p, u64 bias, tn_pun_room *room, void *arg, struct tn_pun *ret)
+int tn_pun(const struct tn_patch *p, u64 bias, tn_pun_room *room, tn_pun_page *page, void *arg,
+           struct tn_pun *ret)
 {
-    struct job j = {.p = p, .addr = p->addr + bias, .questions = QUESTIONS, .room = room, .arg = arg};
+    struct job j = {
+        .p = p, .addr = p->addr + bias, .questions = QUESTIONS, .room = room, .page = page, .arg = arg};
     u32 end;
 
     if (!p->punned || !p->ninsns || p->ninsns > TN_PUN_INSNS || !p->len ||

@@ -26,7 +26,8 @@
 
 #include "rewrite/plan.h"
 
-#define TN_PUN_STUB 16u /* bytes of a stub, at most */
+#define TN_PUN_STUB 16u   /* bytes of a stub, at most */
+#define TN_PUN_PAGE 4096u /* … which lies in one page */
 
 struct tn_pun {
     u8 bytes[TN_PATCH_MAX]; /* the window, and what stays behind it */
@@ -39,8 +40,13 @@ struct tn_pun {
 /* Is there room for a stub, TN_PUN_STUB bytes from an address in [lo, hi] on, with what has been chosen so far? */
 typedef bool tn_pun_room(void *arg, u64 lo, u64 hi, const u64 *chosen, u32 nchosen, u64 *ret_at);
 
-/* −ENOSPC: there is no room where any of its jumps could lead. Pure but for what `room` does. */
-int tn_pun(const struct tn_patch *patch, u64 load_bias, tn_pun_room *room, void *arg, struct tn_pun *ret_pun);
+/* The first page at `from` or behind it that has stubs already: jumps whose offsets leave a choice lead there before they lead
+   anywhere else. UINT64_MAX: none. */
+typedef u64 tn_pun_page(void *arg, u64 from);
+
+/* −ENOSPC: there is no room where any of its jumps could lead. Pure but for what `room` does. `page`: NULL: none has any. */
+int tn_pun(const struct tn_patch *patch, u64 load_bias, tn_pun_room *room, tn_pun_page *page, void *arg,
+           struct tn_pun *ret_pun);
 
 /* The stub at `at` that leads to `to`. Returns its length. */
 u32 tn_pun_stub(u64 at, u64 to, u8 ret_bytes[TN_PUN_STUB]);

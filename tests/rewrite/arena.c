@@ -252,7 +252,7 @@ int place_pun(const struct tn_patch *p, struct tn_pun *ret)
     tn_maps_clear(&maps);
     for (u32 i = 0; i < npages; i++)
         assert_int_equal(tn_stubs_add_page(&s, pages[i]), 0);
-    r = tn_stubs_pun(&s, p, 0, ret);
+    r = tn_stubs_pun(&s, p, 0, true, ret);
     for (u32 i = npages; r == 0 && i < s.npages; i++) {
         assert_true(npages < TN_ARRAY_SIZE(pages));
         pages[npages++] = s.page[i];

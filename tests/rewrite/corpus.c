@@ -215,7 +215,7 @@ static void outcome(const struct test_case *c, char *out, size_t cap)
         for (u32 k = 0; k < d.len; k++)
             n += (size_t)snprintf(out + n, cap - n, " %02x", bytes[k]);
         n += (size_t)snprintf(out + n, cap - n, "\n");
-        if (p->punned && tn_pun(p, c->bias, anywhere, NULL, &pun) < 0)
+        if (p->punned && tn_pun(p, c->bias, anywhere, NULL, NULL, &pun) < 0)
             n += (size_t)snprintf(out + n, cap - n, "→ no room\n");
         else if (p->punned)
             n += pun_text(p, &pun, out + n, cap - n);

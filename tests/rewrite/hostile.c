@@ -276,7 +276,7 @@ static void check(const struct tn_code_view *c, const struct tn_plan *plan)
 
         assert_in_range(p->len, p->punned ? 1 : 5, TN_PATCH_MAX);
         assert_true(p->addr >= c->addr && p->addr + p->len + p->behind <= c->addr + c->len);
-        if (p->punned && tn_pun(p, 0x7f5a3c000000, sometimes, NULL, &pun) == 0)
+        if (p->punned && tn_pun(p, 0x7f5a3c000000, sometimes, NULL, NULL, &pun) == 0)
             for (u32 k = 0; k < p->ninsns; k++)
                 assert_int_equal(tn_pun_target(pun.bytes + p->insn_off[k],
                                                p->len + pun.depends - p->insn_off[k],

@@ -72,13 +72,13 @@ static void check_copy(const struct place *at, const struct tn_patch *p, struct 
 }
 
 /* One of a punned place's ways; false: there is no room. */
-static bool check_pun(struct place *at, const struct tn_patch *p, const char **ret_tactic)
+static bool check_pun(struct place *at, const struct tn_patch *p, bool fresh, const char **ret_tactic)
 {
     struct tn_pun pun;
 
     assert_in_range(p->len, 1, 16);
     assert_memory_equal(p->expected, at->code->bytes + (p->addr - at->code->addr), p->len + p->behind);
-    if (tn_stubs_pun(&at->stubs, p, at->bias, &pun) < 0)
+    if (tn_stubs_pun(&at->stubs, p, at->bias, fresh, &pun) < 0)
         return false;
     assert_true(pun.depends <= p->behind);
     assert_int_equal(pun.njumps, p->ninsns);
@@ -91,12 +91,21 @@ static bool check_pun(struct place *at, const struct tn_patch *p, const char **r
     return true;
 }
 
+/* The first of a place's ways that there is room for: without a new page, if one is. */
+static bool check_ways(struct place *at, const struct tn_patch *p, u32 n, const char **ret_tactic)
+{
+    for (u32 fresh = 0; fresh < 2; fresh++)
+        for (u32 k = 0; k < n && (!k || p[k].instead); k++)
+            if (!p[k].punned || check_pun(at, &p[k], fresh, ret_tactic))
+                return true;
+    return false;
+}
+
 /* What it comes to: the plan's tactic, or that of the worst of its punned places. NULL: no room for one of them. */
 static const char *check_plan(struct place *at, const struct tn_plan *plan)
 {
     const struct tn_code_view *code = at->code;
     const char *tactic = plan->tactic;
-    bool had = true;
 
     assert_true(plan->npatches > 0);
     assert_false(plan->patches[0].instead);
@@ -111,15 +120,13 @@ static const char *check_plan(struct place *at, const struct tn_plan *plan)
             assert_true((p->instead && p->addr == plan->patches[j].addr) ||
                         !tn_patch_meets(p, 0, &plan->patches[j], 0));
         check_copy(at, p, &out);
-        if (!p->instead && !had)
-            return NULL;
-        if (p->instead && had)
+        if (p->instead)
             continue;
-        had = true;
         if (p->punned) {
             const char *how = tactic;
 
-            had = check_pun(at, p, &how);
+            if (!check_ways(at, p, plan->npatches - k, &how))
+                return NULL;
             tactic = tactic[0] == 'e' ? tactic : how;
             continue;
         }
@@ -128,7 +135,7 @@ static const char *check_plan(struct place *at, const struct tn_plan *plan)
         assert_int_equal(tn_patch_bytes(p, at->bias, out.enter, patch, &err), 0);
         assert_int_equal(patch[0], 0xe9);
     }
-    return had ? tactic : NULL;
+    return tactic;
 }
 
 /* System calls: how each can be hooked, or why not. */

@@ -442,7 +442,7 @@ static int choose_among(struct tn_entry *c, struct tn_stubs *stubs, struct tn_wi
         u64 at = p.addr + w->bias, end = at + p.len;
         int r = 0;
 
-        if ((k && !(w->ways >> k & 1)) || at < from || end > to)
+        if ((k && !(w->ways >> k & 1)) || at < from || end + (p.punned ? 0 : p.behind) > to)
             continue;
         if (p.punned && tn_look_site(c, at, &w->patch[k]) < 0) {
             p.behind = TN_MIN(room_behind(c, end, p.behind), (u8)TN_MIN(to - end, 255ull));
@@ -480,7 +480,7 @@ static u64 end_of(const struct tn_entry *c, const struct tn_wish *w)
     return at + w->patch->len +
            (site >= 0          ? c->st->site[site].depends
             : w->patch->punned ? w->pun.depends
-                               : 0);
+                               : w->patch->behind);
 }
 
 /* No way for one of a place: a breakpoint, if that was not it already; or the place is left. */

@@ -187,7 +187,8 @@ static void wire(struct tn_place_req *q, const struct tn_patch *p, u64 bias, con
     q->change.len = p->len;
     q->change.place = p->place;
     q->change.hook_before = p->hook_before;
-    q->change.ninsns = TN_MIN(p->ninsns, (u8)16);
+    while (q->change.ninsns < TN_MIN(p->ninsns, (u8)16) && p->insn_off[q->change.ninsns] < p->len)
+        q->change.ninsns++;
     q->change.rounds = p->rounds != 0;
     q->change.njumps = p->punned ? q->change.ninsns : 0;
     memcpy(q->change.insn_off, p->insn_off, sizeof(q->change.insn_off));
@@ -332,6 +333,7 @@ static int make_site(struct tn_entry *c, struct near *n, const struct tn_wish *w
         r = write_stubs(c, &w->pun, &out);
     } else {
         r = tn_patch_bytes(p, bias, out.enter, bytes, c->err);
+        q->change.depends = p->behind;
     }
     if (r < 0)
         return r;

@@ -119,7 +119,8 @@ static bool leads_to_ours(const struct tn_state *st, const struct tn_place_req *
         return c->to[0] == 0xcc && !c->depends;
     if (!c->njumps) {
         memcpy(&rel, c->to + 1, 4);
-        return c->len >= 5 && !c->depends && c->to[0] == 0xe9 &&
+        return c->len >= 5 && c->to[0] == 0xe9 && c->len + c->depends <= sizeof(c->to) &&
+               !memcmp(c->from + c->len, c->to + c->len, c->depends) &&
                in_region(st, TN_REGION_NEAR_TEXT, c->addr + 5 + (u64)(s64)rel, 1);
     }
     if (!c->len || c->njumps > TN_PUN_INSNS || c->njumps != c->ninsns || c->insn_off[0] ||

@@ -187,7 +187,7 @@ int tn_plan_file(struct tn_entry *c, struct tn_source *s, u64 offset, u32 kind, 
 /* Would it be written over, or write over, what is patched in another way? */
 static bool overlaps(const struct tn_entry *c, const struct tn_patch *p, u64 addr)
 {
-    return tn_state_overlap(c->st, addr, p->len, 0, tn_look_site(c, addr, p)) >= 0;
+    return tn_state_overlap(c->st, addr, p->len, p->punned ? 0 : p->behind, tn_look_site(c, addr, p)) >= 0;
 }
 
 /* Bytes of a place before we do anything: the file's, or ours. */

@@ -98,8 +98,7 @@ static int plan_exits(const struct tn_flow *f, struct tn_plan *plan, struct tn_e
         bool jump = tn_plan_ret(f, f->rets.at[k], p) == 0;
 
         for (u32 j = 0; jump && j < k; j++)
-            jump = p->addr >= plan->patches[j].addr + plan->patches[j].len ||
-                   plan->patches[j].addr >= p->addr + p->len;
+            jump = !tn_patch_meets(p, 0, &plan->patches[j], 0);
         if (!jump)
             r = one(f, TN_PLACE_EXIT, f->rets.at[k], p, err);
     }

@@ -126,7 +126,7 @@ static bool sane(const struct tn_patch *p)
             return false;
         end += p->insn_len[k];
     }
-    return end <= p->len;
+    return end <= p->len + (p->punned ? 0u : p->behind);
 }
 
 static int finish(const struct tn_asm *a, u64 at, struct tn_error *err)
@@ -419,6 +419,7 @@ int tn_patch_bytes(const struct tn_patch *patch, u64 load_bias, u64 enter, u8 re
     tn_x86_nop(&a, patch->len - a.len);
     if (a.err)
         return a.err;
+    memcpy(bytes + patch->len, patch->expected + patch->len, sizeof(bytes) - patch->len);
     memcpy(ret_bytes, bytes, sizeof(bytes));
     return 0;
 }

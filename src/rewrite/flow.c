@@ -644,7 +644,7 @@ static int add_resumed(struct tn_flow *f, const struct tn_go_func *g)
 
         if (!(*mark & TN_FLOW_START) || !tn_go_resumes(f->code->go, g, &points, at))
             continue;
-        *mark |= TN_FLOW_TARGET;
+        *mark |= *mark & TN_FLOW_TARGET ? 0 : TN_FLOW_TARGET | TN_FLOW_RESUMED;
         if (list_add(&f->jumps, UINT64_MAX) < 0 || list_add(&f->jumps, at) < 0)
             return -ENOMEM;
     }

@@ -30,6 +30,8 @@ enum {
     TN_FLOW_BODY = 2,   /* inside such an instruction */
     TN_FLOW_TARGET = 4, /* jumped to */
     TN_FLOW_FALL = 8,   /* reached from the instruction before */
+    TN_FLOW_RESUMED =
+        16, /* a target for no other reason than that a goroutine may come back there (golang.h) */
 };
 
 struct tn_flow_list {

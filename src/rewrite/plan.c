@@ -109,7 +109,7 @@ static u64 call_inside(const struct tn_flow *f, const struct tn_patch *p)
         u64 at = p->addr + p->insn_off[k];
         struct tn_insn i;
 
-        if (p->insn_off[k] + p->insn_len[k] < p->len && tn_code_decode(f->code, at, &i) == 0 &&
+        if (p->insn_off[k] + p->insn_len[k] < p->len + p->behind && tn_code_decode(f->code, at, &i) == 0 &&
             (i.kind == TN_INSN_CALL || i.kind == TN_INSN_CALL_IND))
             return at;
     }
@@ -128,7 +128,7 @@ static u64 jumps_amiss(const struct tn_patch *p)
             continue;
         for (u32 n = 0; n < p->ninsns; n++)
             begins |= i.target == p->addr + p->insn_off[n];
-        if (!begins && i.target > p->addr && i.target < p->addr + p->len)
+        if (!begins && i.target > p->addr && i.target < p->addr + tn_patch_span(p))
             return at;
     }
     return 0;
@@ -142,7 +142,7 @@ static int build(const struct tn_flow *f, u64 addr, u64 through, struct window *
 {
     struct window w = {.patch = {.addr = addr, .own_stack = f->go}};
     struct tn_patch *p = &w.patch;
-    u64 at = addr, moved;
+    u64 at = addr, moved, kept;
     bool done = false, bare = false;
 
     while (!done && (at - addr < JUMP_LEN || (through && at <= through))) {
@@ -171,7 +171,13 @@ static int build(const struct tn_flow *f, u64 addr, u64 through, struct window *
         if (at - addr < JUMP_LEN)
             return tn_refuse(err, -ENOTSUP, TN_REFUSE_TOO_SHORT, addr, NULL);
     }
+    /* Where a goroutine may come back to, behind the jump, all stays as it was. */
+    for (kept = addr + JUMP_LEN; kept < at && !(tn_flow_mark(f, kept) & TN_FLOW_RESUMED);)
+        kept++;
+    kept = TN_MIN(kept, at);
     for (u64 b = addr + 1; b < at; b++) {
+        if (b >= kept && tn_flow_mark(f, b) & TN_FLOW_RESUMED)
+            continue;
         /* Jumps that are displaced themselves are led to where their target is then. */
         if ((tn_flow_mark(f, b) & TN_FLOW_TARGET) &&
             (b >= moved || tn_flow_jumped_from_outside(f, b, addr, moved)))
@@ -179,11 +185,12 @@ static int build(const struct tn_flow *f, u64 addr, u64 through, struct window *
         if (tn_flow_starting(f, b))
             return tn_refuse(err, -ENOTSUP, TN_REFUSE_WINDOW_CROSSES, b, NULL);
     }
-    p->len = (u8)(at - addr);
+    p->len = (u8)(kept - addr);
+    p->behind = (u8)(at - kept);
     p->resume = at;
     if (call_inside(f, p))
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_CALL_IN_WINDOW, call_inside(f, p), NULL);
-    memcpy(p->expected, f->code->bytes + (addr - f->code->addr), p->len);
+    memcpy(p->expected, f->code->bytes + (addr - f->code->addr), at - addr);
     if (jumps_amiss(p))
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_JUMP_INTO_WINDOW, jumps_amiss(p), NULL);
     *ret_w = w;
@@ -193,7 +200,7 @@ static int build(const struct tn_flow *f, u64 addr, u64 through, struct window *
 /* May nobody jump there? Behind the first byte, but for instructions with a jump of their own. */
 static bool forbidden(const struct tn_patch *p, u64 to)
 {
-    if (to <= p->addr || to >= p->addr + p->len)
+    if (to <= p->addr || to >= p->addr + tn_patch_span(p))
         return false;
     for (u32 k = 0; p->punned && k < p->ninsns; k++)
         if (to == p->addr + p->insn_off[k])
@@ -229,7 +236,7 @@ static bool forbidden_guess(const struct tn_patch *p, u64 to)
 /* Is there any such place? */
 static bool has_forbidden(const struct tn_patch *p)
 {
-    for (u32 b = 1; b < p->len; b++)
+    for (u32 b = 1; b < tn_patch_span(p); b++)
         if (forbidden_guess(p, p->addr + b))
             return true;
     return false;
@@ -341,7 +348,7 @@ static u64 known_into(const struct tn_flow *f, const struct tn_patch *p)
 {
     const struct tn_code_view *c = f->code;
     const struct tn_aims *aims = c->aims;
-    u64 lo = p->addr + 1 - c->addr, hi = p->addr + p->len - c->addr;
+    u64 lo = p->addr + 1 - c->addr, hi = p->addr + tn_patch_span(p) - c->addr;
 
     for (u64 b = lo / TN_AIMS_BUCKET; lo < hi && b <= (hi - 1) / TN_AIMS_BUCKET; b++)
         for (u32 i = aims->first[b]; i < aims->first[b + 1]; i++)
@@ -353,7 +360,7 @@ static u64 known_into(const struct tn_flow *f, const struct tn_patch *p)
 /* A short jump that nobody followed (f NULL: none was); 0: there is none. */
 static u64 short_into(const struct tn_code_view *c, const struct tn_flow *f, const struct tn_patch *p)
 {
-    u64 at = p->addr - c->addr, end = at + p->len + 128;
+    u64 at = p->addr - c->addr, end = at + tn_patch_span(p) + 128;
 
     for (at = at > 130 ? at - 130 : 0; at < end && at + 2 <= c->len; at++)
         if (is_short(c->bytes[at]) &&
@@ -372,7 +379,7 @@ static u64 near_into(const struct tn_flow *f, const struct tn_plan *plan, u32 *r
         if (!has_forbidden(&plan->patches[k]))
             continue;
         lo = TN_MIN(lo, plan->patches[k].addr + 1 - c->addr);
-        hi = TN_MAX(hi, plan->patches[k].addr + plan->patches[k].len - c->addr);
+        hi = TN_MAX(hi, plan->patches[k].addr + tn_patch_span(&plan->patches[k]) - c->addr);
     }
     for (u64 off = 1; lo < hi && c->len >= 4 && off <= c->len - 4; off++) {
         u64 at, to;
@@ -514,9 +521,9 @@ static int add_alone(const struct tn_flow *f, struct tn_plan *plan, u64 at, u8 p
 /*
  * A window that holds the instruction at `at`, and before it as few others as it takes: none where what follows has
  * room. A jump that leads past the instruction (a static probe is stepped over while nobody looks) can be displaced
- * with it.
+ * with it. Whoever was stopped in what stays behind the jump passes there once without the hook: at a way `out` he had left.
  */
-static int build_around(const struct tn_flow *f, u64 at, struct window *ret_w, struct tn_error *err)
+static int build_around(const struct tn_flow *f, u64 at, bool out, struct window *ret_w, struct tn_error *err)
 {
     struct tn_error first = {0};
     u64 start = at;
@@ -525,10 +532,12 @@ static int build_around(const struct tn_flow *f, u64 at, struct window *ret_w, s
         struct tn_error why = {0};
         struct tn_insn i;
 
-        if (build(f, start, at, ret_w, &why) == 0) {
+        if (build(f, start, at, ret_w, &why) == 0 && (out || !ret_w->patch.behind)) {
             ret_w->patch.hook_before = (u8)before;
             return 0;
         }
+        if (!why.reason[0])
+            tn_refuse(&why, -ENOTSUP, TN_REFUSE_JUMP_INTO_WINDOW, at, NULL);
         if (!first.reason[0] || strcmp(why.reason, tn_refusal_name(TN_REFUSE_CALL_IN_WINDOW)) == 0)
             first = why;
         start = tn_flow_before(f, start, &i);
@@ -811,7 +820,7 @@ static int plan_one(const struct tn_flow *f, enum tn_place_kind place, u64 addr,
     }
     if (!r)
         r = call                       ? build_syscall(f, place, addr, &w, err)
-            : place == TN_PLACE_OFFSET ? build_around(f, addr, &w, err)
+            : place == TN_PLACE_OFFSET ? build_around(f, addr, false, &w, err)
                                        : build(f, addr, 0, &w, err);
     if (!r)
         r = check_maybe(f, &w.patch, err);
@@ -850,7 +859,7 @@ static int way_out(const struct tn_flow *f, u64 at, u64 to, enum tn_tail tail, s
 {
     struct tn_insn i = {0};
     struct window w;
-    int r = build_around(f, at, &w, err);
+    int r = build_around(f, at, true, &w, err);
 
     /* Of a function that leaves by rets only. */
     if (tail == TN_TAIL_NOT && !f->tails.n && (r < 0 || meets_any(plan, plan->npatches, &w.patch)))
@@ -871,7 +880,7 @@ static int way_out(const struct tn_flow *f, u64 at, u64 to, enum tn_tail tail, s
     for (u32 k = 0; k < plan->npatches; k++) {
         const struct tn_patch *p = &plan->patches[k];
 
-        if (w.patch.addr >= p->addr + p->len || p->addr >= w.patch.addr + w.patch.len)
+        if (!tn_patch_meets(&w.patch, 0, p, 0))
             continue;
         if (w.patch.addr != p->addr || w.patch.len != p->len || w.patch.hook_before != p->hook_before ||
             p->place != TN_PLACE_EXIT)
@@ -1029,7 +1038,7 @@ int tn_plan(const struct tn_code_view *code, enum tn_place_kind place, u64 addr,
 int tn_plan_ret(const struct tn_flow *f, u64 at, struct tn_patch *ret_patch)
 {
     struct window w;
-    int r = build_around(f, at, &w, NULL);
+    int r = build_around(f, at, true, &w, NULL);
 
     if (r < 0)
         return r;

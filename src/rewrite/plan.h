@@ -78,7 +78,8 @@ struct tn_patch {
     /* Of a function that jumps to its own first instruction: that one's address. Displaced jumps to it are led past its
        hook, so that a loop's rounds are no calls. Where the patch stands elsewhere, it has no hook of its own. */
     u64 rounds;
-    u8 behind; /* punned: bytes behind the window, also in `expected`, that its jumps may end with; they stay */
+    u8 behind; /* bytes behind the window, also in `expected`, that stay: punned: that its jumps may end with; else the last
+                 instructions of those displaced, which nobody but who was there already comes to (golang.h) */
     u8 refused; /* of tn_find_syscalls: 0, or enum tn_refusal_id, and then nothing else is filled but nr */
     bool
         flags_dead; /* system calls: what comes behind sets all flags before anybody reads one; of `tail`: nor is

@@ -6,11 +6,12 @@
  *     bytes 55 48 89 e5 …          the code, at address 0x1000
  *     func OFFSET SIZE [part|nameless]
  *     frame OFFSET [deep OFFSET]   … has unwind rules: those of a call, and behind `deep` one more word on the stack
+ *     go                          all of it is Go's: a goroutine may be stopped, and come back, at every instruction
  *     plan entry|offset|exit|sysenter|sysexit OFFSET
  *     bias HEX                     where a process has the code, for punned jumps; 0 if not said
  *     → TACTIC-or-refusal
  *     → window OFFSET LEN hook N   one a patch; of a system call with its number, and
- *                                  whether flags are dead
+ *                                  whether flags are dead; `keeps N` bytes behind it, which are displaced as well
  *     → punned|… HEX | HEX → …    of a punned one: its bytes, those behind it that it ends with, where its jumps lead; or
  *                                  no room: none of them leads where a process could have memory
  *                                  round: nothing is hooked there; jumps to the first instruction lead to 0xc000
@@ -26,6 +27,7 @@
 #include <cmocka.h>
 // clang-format on
 
+#include "rewrite/golang.h"
 #include "rewrite/pun.h"
 #include "rewrite/trampoline.h"
 
@@ -46,6 +48,8 @@ struct test_case {
     u32 nfuncs;
     u8 frames[1024]; /* .eh_frame, at FRAMES */
     u32 frames_len;
+    u8 table[1024]; /* of Go's functions (golang.c) */
+    struct tn_go go;
     enum tn_place_kind place;
     u64 at, bias;        /* bias: where the process has the code; for punned jumps only */
     char given[8192];    /* everything but the arrows */
@@ -87,6 +91,24 @@ static void frame(struct test_case *c, u64 offset, u64 deep)
     }
 }
 
+/* The table of Go's functions as they are so far, without one of points where nobody is stopped. */
+static void make_go(struct test_case *c)
+{
+    enum { HEAD_LEN = 72, RECORD = 44, MAGIC = 0xfffffff1 };
+    const u64 words[] = {c->nfuncs, 0, BASE, HEAD_LEN, 0, 0, 0, HEAD_LEN + 8};
+    const u32 first = 8 * (c->nfuncs + 1);
+
+    memcpy(c->table, (u8[]){0, 0, 0, 0, 0, 0, 1, 8}, 8);
+    memcpy(c->table, &(u32){MAGIC}, 4);
+    memcpy(c->table + 8, words, sizeof(words));
+    for (u32 i = 0; i <= c->nfuncs; i++) {
+        u32 at = i < c->nfuncs ? (u32)(c->funcs[i].addr - BASE) : c->len;
+
+        memcpy(c->table + HEAD_LEN + 8 + 8ull * i, (u32[]){at, first + RECORD * i}, 8);
+    }
+    assert_int_equal(tn_go_open(c->table, sizeof(c->table), BASE, &c->go), 0);
+}
+
 static void read_case(const char *path, struct test_case *c)
 {
     static const char *const places[] = {"entry", "offset", "exit", "sysenter", "sysexit"};
@@ -124,6 +146,8 @@ static void read_case(const char *path, struct test_case *c)
                 if (strcmp(word, places[i]) == 0)
                     c->place = (enum tn_place_kind)i;
             c->at = BASE + a;
+        } else if (strcmp(line, "go\n") == 0) {
+            make_go(c);
         } else if (sscanf(line, "bias %llx", &a) == 1) {
             c->bias = a;
         }
@@ -164,7 +188,9 @@ static void outcome(const struct test_case *c, char *out, size_t cap)
                                 .len = c->len,
                                 .funcs = c->funcs,
                                 .nfuncs = c->nfuncs,
-                                .frames = {c->frames, FRAMES, c->frames_len}};
+                                .frames = {c->frames, FRAMES, c->frames_len},
+                                .is_go = c->go.nfuncs,
+                                .go = c->go.nfuncs ? &c->go : NULL};
     static const char *const tails[] = {"", "leave", "enter", "pass", "ret"};
     struct tn_error err = {0};
     struct tn_plan plan;
@@ -202,6 +228,8 @@ static void outcome(const struct test_case *c, char *out, size_t cap)
                               p->rounds && p->rounds != p->addr                           ? " round"
                               : p->place == TN_PLACE_OFFSET && c->place == TN_PLACE_ENTRY ? " live"
                                                                                           : "");
+        if (p->behind && !p->punned)
+            n += (size_t)snprintf(out + n, cap - n, " keeps %u", p->behind);
         if (p->tail)
             n += (size_t)snprintf(out + n, cap - n, " %s%s%s", tails[p->tail], p->unless ? " unless" : "",
                                   p->flags_dead ? " dead" : "");

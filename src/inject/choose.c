@@ -491,7 +491,7 @@ static int refuse_way(struct tn_entry *c, const struct tn_wish *w, int why)
     bool puns = false;
 
     for (u32 k = 0; k == 0 || w->ways >> k; k++)
-        puns |= w->patch[k].punned;
+        puns |= w->patch[k].punned && !w->patch[k].own_stack; /* Go's signals are its own */
     if (puns && c->no_puns && !c->no_puns[w->place]) {
         c->no_puns[w->place] = c->again = true;
         return 0;

@@ -543,9 +543,9 @@ static int make_hook(struct tn_entry *c, struct near *n, const struct tn_wish *w
     u8 code[TN_TRAMPOLINE_MAX];
     struct tn_hook hook;
     /* Of a system call as Linux has it: behind the instruction. */
-    u64 ip = p->place == TN_PLACE_EXIT       ? w->func
-             : p->place == TN_PLACE_SYSENTER ? p->resume + bias + 2
-                                             : p->addr + bias;
+    u64 ip = p->place == TN_PLACE_EXIT || (p->place == TN_PLACE_ENTRY && p->own_stack) ? w->func
+             : p->place == TN_PLACE_SYSENTER                                           ? p->resume + bias + 2
+                                                                                       : p->addr + bias;
     u64 prog = common->text_at;
     int len, r = 0;
 

@@ -95,6 +95,9 @@ static inline u8 tn_flow_mark(const struct tn_flow *f, u64 addr)
 /* The number that a `syscall` instruction is reached with, where it is the same on every way; else
    TN_NR_UNKNOWN. number.c. */
 s32 tn_flow_number(const struct tn_flow *flow, u64 addr);
+/* Of a function of Go that begins with the question for stack, and is jumped back to from nowhere but the answer: what stands
+   behind the question, with all as it was at the entry but the flags and r12. 0: it is none. golang.c. */
+u64 tn_go_body(const struct tn_flow *flow);
 /* tn_plan in a function that was followed already; other functions are not looked at. plan.c. */
 int tn_plan_followed(const struct tn_flow *flow, enum tn_place_kind place, u64 addr, struct tn_plan *ret_plan,
                      struct tn_error *err);

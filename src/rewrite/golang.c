@@ -11,6 +11,8 @@
 
 #include <errno.h>
 
+#include "rewrite/flow.h"
+
 #define MAGIC_118 0xfffffff0u
 #define MAGIC_120 0xfffffff1u
 #define HEAD      72u
@@ -197,4 +199,76 @@ bool tn_go_movable(const struct tn_insn *i, bool bare)
         return false;
     based = !i->has_sib || !(i->mod == 0 && (i->base & 7) == 5);
     return !based || (i->has_sib ? i->base == 4 : i->rm == 14);
+}
+
+#define QUESTION_MAX 8u /* instructions */
+#define ANSWER_MAX   48u
+
+/* The instruction at `at`, which the function comes to and, if `alone`, nobody jumps to. */
+static bool meet(const struct tn_flow *f, u64 at, bool alone, struct tn_insn *ret)
+{
+    u8 mark = tn_flow_mark(f, at);
+
+    return mark & TN_FLOW_START &&
+           !(alone && (mark & (TN_FLOW_TARGET | TN_FLOW_RESUMED)) == TN_FLOW_TARGET) &&
+           tn_code_decode(f->code, at, ret) == 0;
+}
+
+static bool is_morestack(const struct tn_flow *f, u64 addr)
+{
+    static const char name[] = "runtime.morestack";
+    struct tn_go_func g;
+
+    return tn_go_at(f->code->go, addr, &g) && g.addr == addr && !strncmp(g.name, name, sizeof(name) - 1);
+}
+
+/* Do the instructions from `at` on call for more stack and jump to the entry? Where that jump is; 0: they do not. */
+static u64 answer(const struct tn_flow *f, u64 at)
+{
+    bool asked = false;
+    struct tn_insn i;
+
+    for (u32 n = 0; n < ANSWER_MAX && meet(f, at, n, &i); n++) {
+        if (i.kind == TN_INSN_JMP)
+            return asked && i.target == f->func->addr ? at : 0;
+        if (i.kind == TN_INSN_CALL && (asked || !is_morestack(f, i.target)))
+            return 0;
+        asked |= i.kind == TN_INSN_CALL;
+        if (i.kind != TN_INSN_CALL && i.kind != TN_INSN_PLAIN && i.kind != TN_INSN_NOP)
+            return 0;
+        at += i.len;
+    }
+    return 0;
+}
+
+u64 tn_go_body(const struct tn_flow *f)
+{
+    u64 at = f->func->addr, body = 0, from = 0, back;
+    struct tn_go_func g;
+    struct tn_insn i;
+
+    if (!tn_go_at(f->code->go, at, &g))
+        return 0;
+    for (u32 n = 0; n < QUESTION_MAX && meet(f, at, n, &i); n++) {
+        u64 off = at - f->code->addr;
+
+        if (i.kind == TN_INSN_JCC && (!from || i.target == from)) {
+            from = i.target;
+            body = at + i.len;
+        } else if (i.kind != TN_INSN_PLAIN ||
+                   tn_decode_writes(f->code->bytes + off, f->code->len - off) & ~(1u << 12)) {
+            break;
+        }
+        at += i.len;
+    }
+    back = from && meet(f, body, true, &i) ? answer(f, from) : 0;
+    for (u32 k = 0; back && k + 1 < f->jumps.n; k += 2) {
+        u64 by = f->jumps.at[k], to = f->jumps.at[k + 1];
+
+        if (by == UINT64_MAX && to != g.recovers) /* stopped there, which is no way there */
+            continue;
+        if ((to == from && !(by >= f->func->addr && by < body)) || (to == f->func->addr && by != back))
+            back = 0;
+    }
+    return back ? body : 0;
 }

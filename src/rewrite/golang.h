@@ -7,6 +7,8 @@
  *              ours (switch.h), for which x15 is free, whose low half Go keeps zero
  *   preempted  a goroutine that was stopped by a signal comes back to the instruction where it was, and until then no
  *              thread shows where that is: wherever the runtime may stop one counts as jumped to
+ *   grown      a function asks for stack before all else, and if it has been given more, begins anew: behind the question each
+ *              call comes once
  *   recovered  a function that has recovered from a panic goes on at its call of deferreturn
  *   panics     a load that faults becomes a panic, which needs to know the function: such an instruction is not
  *              displaced, but where the runtime takes the caller for the culprit

@@ -787,6 +787,36 @@ static u64 uses_x15(const struct tn_flow *f)
     return 0;
 }
 
+/* A function of Go behind its question for stack, where no round comes: if the jump back is one that has no room of its own. */
+static void body_instead(const struct tn_flow *f, struct tn_plan *plan, int *r)
+{
+    _clean_(tn_plan_clear) struct tn_plan other = {.func_addr = plan->func_addr,
+                                                   .func_size = plan->func_size};
+    u64 body = f->go && f->func->name ? tn_go_body(f) : 0;
+    bool plain = *r == 0;
+    struct window w;
+
+    for (u32 k = 0; k < plan->npatches; k++)
+        plain &= !plan->patches[k].punned;
+    if (plain || !body)
+        return;
+    if (!f->unprovable && !f->undecodable && build(f, body, 0, &w, NULL) == 0 &&
+        check_maybe(f, &w.patch, NULL) == 0) {
+        w.patch.place = TN_PLACE_ENTRY;
+        if (tn_plan_add(&other, &w.patch) < 0)
+            return;
+        other.tactic = w.padded ? "jump5_padding" : "jump5";
+    } else {
+        if (add_alone(f, &other, body, TN_PLACE_ENTRY, NULL) < 0)
+            return;
+        other.tactic = TACTIC_ALONE(&other);
+    }
+    tn_plan_clear(plan);
+    *plan = other;
+    other = (struct tn_plan){0};
+    *r = 0;
+}
+
 static int plan_one(const struct tn_flow *f, enum tn_place_kind place, u64 addr, struct tn_plan *plan,
                     struct tn_error *err)
 {
@@ -837,7 +867,11 @@ static int plan_one(const struct tn_flow *f, enum tn_place_kind place, u64 addr,
         r = tn_plan_add(plan, &w.patch);
         plan->tactic = w.patch.hook_before ? "jump5_before" : w.padded ? "jump5_padding" : "jump5";
     }
-    return r < 0 || !rounds ? r : add_rounds(f, plan, addr, err);
+    if (r < 0 || !rounds)
+        return r;
+    r = add_rounds(f, plan, addr, err);
+    body_instead(f, plan, &r);
+    return r;
 }
 
 int tn_plan_add(struct tn_plan *plan, const struct tn_patch *patch)

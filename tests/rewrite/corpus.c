@@ -4,7 +4,7 @@
  *
  *     # comment; the assembly the bytes were made from
  *     bytes 55 48 89 e5 …          the code, at address 0x1000
- *     func OFFSET SIZE [part|nameless]
+ *     func OFFSET SIZE [part|nameless|morestack]
  *     frame OFFSET [deep OFFSET]   … has unwind rules: those of a call, and behind `deep` one more word on the stack
  *     go                          all of it is Go's: a goroutine may be stopped, and come back, at every instruction
  *     plan entry|offset|exit|sysenter|sysexit OFFSET
@@ -94,8 +94,8 @@ static void frame(struct test_case *c, u64 offset, u64 deep)
 /* The table of Go's functions as they are so far, without one of points where nobody is stopped. */
 static void make_go(struct test_case *c)
 {
-    enum { HEAD_LEN = 72, RECORD = 44, MAGIC = 0xfffffff1 };
-    const u64 words[] = {c->nfuncs, 0, BASE, HEAD_LEN, 0, 0, 0, HEAD_LEN + 8};
+    enum { HEAD_LEN = 72, RECORD = 44, NAMES = 512, MAGIC = 0xfffffff1 };
+    const u64 words[] = {c->nfuncs, 0, BASE, NAMES, 0, 0, 0, HEAD_LEN + 8};
     const u32 first = 8 * (c->nfuncs + 1);
 
     memcpy(c->table, (u8[]){0, 0, 0, 0, 0, 0, 1, 8}, 8);
@@ -105,6 +105,10 @@ static void make_go(struct test_case *c)
         u32 at = i < c->nfuncs ? (u32)(c->funcs[i].addr - BASE) : c->len;
 
         memcpy(c->table + HEAD_LEN + 8 + 8ull * i, (u32[]){at, first + RECORD * i}, 8);
+        if (i == c->nfuncs)
+            break;
+        memcpy(c->table + HEAD_LEN + 8 + first + RECORD * i + 4, &(u32){32 * i}, 4);
+        snprintf((char *)c->table + NAMES + 32ull * i, 32, "%s", c->funcs[i].name ? c->funcs[i].name : "");
     }
     assert_int_equal(tn_go_open(c->table, sizeof(c->table), BASE, &c->go), 0);
 }
@@ -133,10 +137,13 @@ static void read_case(const char *path, struct test_case *c)
             }
         } else if (sscanf(line, "func %llu %llu %31s", &a, &b, word) >= 2) {
             assert_true(c->nfuncs < TN_ARRAY_SIZE(c->funcs));
-            c->funcs[c->nfuncs++] = (struct tn_func){.addr = BASE + a,
-                                                     .size = b,
-                                                     .part = strcmp(word, "part") == 0,
-                                                     .name = strcmp(word, "nameless") == 0 ? NULL : "f"};
+            c->funcs[c->nfuncs++] =
+                (struct tn_func){.addr = BASE + a,
+                                 .size = b,
+                                 .part = strcmp(word, "part") == 0,
+                                 .name = strcmp(word, "nameless") == 0    ? NULL
+                                         : strcmp(word, "morestack") == 0 ? "runtime.morestack_noctxt"
+                                                                          : "f"};
         } else if (sscanf(line, "frame %llu deep %llu", &a, &b) == 2) {
             frame(c, a, b);
         } else if (sscanf(line, "frame %llu", &a) == 1) {

@@ -542,7 +542,9 @@ static enum what classify(const struct tn_flow *f, u64 at, u64 *ret_table)
             *ret_table = (u64)i.disp;
             return WHAT_ABSOLUTE;
         }
-        return WHAT_UNKNOWN;
+        /* Go: lea table,B; jmp *(B,I,8) */
+        return f->go && i.mod == 0 && i.scale == 8 && table_in(f, at, i.base, ret_table) ? WHAT_ABSOLUTE
+                                                                                         : WHAT_UNKNOWN;
     }
     reg = i.rm;
     for (u32 n = 0; n < LOOK_BACK && (at = tn_flow_before(f, at, &p)); n++) {

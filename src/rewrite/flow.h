@@ -7,7 +7,7 @@
  * Followed are direct jumps into the function itself, into pieces of it that stand elsewhere (`.cold`), and
  * jump tables in the compilers' form
  *
- *     lea table(%rip),B …  movslq (B,I,4),R …  add B,R …  jmp *R
+ *     lea table(%rip),B …  movslq (B,I,4),R …  add B,R …  jmp *R          lea table(%rip),B …  jmp *(B,I,8) (Go)
  *
  * A table is read up to the first entry that leads out of the function or into the middle of an instruction,
  * and never across another address that the function refers to: more entries than there are do no harm, fewer

@@ -245,6 +245,13 @@ static void real(void **state)
         assert_true(plan.patches[0].own_stack);
         assert_int_equal(plan.patches[0].rounds, addr);
         tn_plan_clear(&plan);
+        /* A switch by a table, which in the position-independent one the loader fills in. */
+        assert_int_equal(tn_module_find(m, "runtime.typehash", &addr, NULL), 0);
+        assert_int_equal(tn_plan(tn_module_code(m, addr), TN_PLACE_EXIT, addr, &plan, NULL),
+                         i < 4 ? 0 : -ENOTSUP);
+        if (i < 4)
+            assert_true(plan.npatches > 5);
+        tn_plan_clear(&plan);
         tn_module_free(m);
         free(bytes);
     }

@@ -139,7 +139,7 @@ struct tn_view_slot {
 };
 
 #define TN_STATE_REGIONS  1024u
-#define TN_STATE_SITES    16384u
+#define TN_STATE_SITES    32768u
 #define TN_STATE_HOOKS    32768u
 #define TN_STATE_VIEWS    448u
 #define TN_STATE_COUNTERS 1024u
@@ -191,9 +191,9 @@ struct tn_state {
 #define TN_PROC_OURS_OFF  2048u /* TN_PROC_OURS_MAX × struct tn_range: code of ours that is in no file */
 #define TN_PROC_OURS_MAX  64u
 #define TN_PROC_UNDO_OFF  4096u   /* TN_UNDO_COUNT × struct tn_undo: sites, then counters */
-#define TN_PROC_VIEWS_OFF 839680u /* TN_STATE_VIEWS × struct tn_map, 128 bytes apart */
+#define TN_PROC_VIEWS_OFF 1626112u /* TN_STATE_VIEWS × struct tn_map, 128 bytes apart */
 #define TN_VIEW_STRIDE    128u
-#define TN_PROC_SIZE      897024u
+#define TN_PROC_SIZE      1683456u
 #define TN_UNDO_COUNT     (TN_STATE_SITES + TN_STATE_COUNTERS)
 _Static_assert(TN_PROC_UNDO_OFF + TN_UNDO_COUNT * sizeof(struct tn_undo) <= TN_PROC_VIEWS_OFF, "undo record");
 _Static_assert(TN_PROC_VIEWS_OFF + TN_STATE_VIEWS * TN_VIEW_STRIDE <= TN_PROC_SIZE, "views");

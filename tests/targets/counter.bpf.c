@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Counts at SECTION: all calls, and those of each process. Increments are atomic: many threads and processes
+ * Counts at SECTION: all calls, those of each process, and (EACH) of each function. Increments are atomic: many threads and processes
  * come here at once, and the tests compare exact numbers.
  */
 #include <linux/bpf.h>
@@ -21,6 +21,27 @@ struct {
     __type(key, __u32); /* process id */
     __type(value, __u64);
 } by_pid SEC(".maps");
+
+#ifdef EACH
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(max_entries, 16384);
+    __type(key, __u64); /* its address */
+    __type(value, __u64);
+} each SEC(".maps");
+
+static void count_function(void *ctx)
+{
+    __u64 none = 0, at = bpf_get_func_ip(ctx), *count = bpf_map_lookup_elem(&each, &at);
+
+    if (!count) {
+        bpf_map_update_elem(&each, &at, &none, BPF_NOEXIST);
+        count = bpf_map_lookup_elem(&each, &at);
+    }
+    if (count)
+        __sync_fetch_and_add(count, 1);
+}
+#endif
 
 SEC(SECTION)
 int counter(void *ctx)
@@ -43,6 +64,9 @@ int counter(void *ctx)
 #ifdef CLOCKS /* what takes the time stamp counter, or a system call */
     if (!bpf_ktime_get_ns() || !bpf_ktime_get_boot_ns() || bpf_get_prandom_u32() == bpf_get_prandom_u32())
         return 0;
+#endif
+#ifdef EACH
+    count_function(ctx);
 #endif
     if (count)
         __sync_fetch_and_add(count, 1);

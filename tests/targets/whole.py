@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: MIT
 """All functions of a program or library hooked at once, entries and exits, while it does its work: the same results."""
+import http.client
+import json
 import os
 import random
+import shutil
 import subprocess
 
-from harness import alive, code, main, need, same, test, until
+from harness import HERE, Skip, alive, code, main, maps, need, same, test, until
 from servers import NGINX, REDIS, Nginx, Redis
 
 PYTHON = "/usr/bin/python3.11"
@@ -221,6 +224,75 @@ def _(room):
     assert links[0].calls() > 10000 and links[1].calls() > 5000, [link.calls() for link in links]
     gone(links, text)
     same(bash.ask("go", 30), wanted, "what it printed afterwards")
+
+
+def each(room, link, path, bias):
+    """How often each function was counted, by name."""
+    rows = json.loads(room.tenon("map", "dump", str(link.map_ids["each"]), "--json"))
+    names = {int(row.split()[0], 16): row.split()[2] for row in room.run(["nm", path]).splitlines() if row[0] != " "}
+    return {names.get(int(row["key"]) - bias): int(row["value"]) for row in rows}
+
+
+def work(go, address):
+    """What a program of Go can do that is the same each time."""
+    said = [go.ask(f"load {address} 200", 100), go.ask("calls 8 500", 100), go.ask("grows 4 25 300", 100), go.ask("trace", 30),
+            go.ask("registers", 30), go.ask("run", 30), go.ask("getpid 100", 30), go.ask("threads 20", 30)]
+    for path, method in (("/", "GET"), ("/a/b?c=d", "POST"), ("//twice/../up", "GET"), ("*", "OPTIONS"), ("/" + "l" * 9000, "PUT")):
+        link = http.client.HTTPConnection(address, timeout=20)
+        link.request(method, path, body="some text" if method != "GET" else None)
+        answer = link.getresponse()
+        said.append((answer.status, sorted(answer.headers.keys()), answer.read()))
+        link.close()
+    return said
+
+
+def whole_go(room, kind, least):
+    need("wrk", "nm")
+    if not os.path.exists(os.path.join(HERE, "targets-" + kind)):
+        raise Skip("there is no compiler of Go (golang-go)")
+    path = room.path("targets-go")
+    shutil.copy(os.path.join(HERE, "targets-" + kind), path)
+    go = room.program_of([path], stderr=subprocess.DEVNULL)
+    address = go.ask("serve")
+    # Go's linker lets both kinds begin at the same address.
+    bias = min(int(line.split("-")[0], 16) for line in maps(go.pid) if line.endswith(path)) - 0x400000
+    counted = lambda link: each(room, link, path, bias)
+    wanted, text = work(go, address), is_as(go.pid, path)
+    assert wanted[0] == "1600" and (wanted[8][0], wanted[8][2]) == (200, b"9\n"), wanted
+    links = hooked(room, "go", least, go.pid)
+    same(work(go, address), wanted, "results")
+    go.ask("turmoil 1")
+    same(work(go, address), wanted, "results in turmoil")
+    go.ask("turmoil 0")
+    before = [counted(link) for link in links]
+    go.ask("calls 8 500")
+    go.ask("grows 4 25 300")
+    go.ask(f"load {address} 200", 100)
+    after = [counted(link) for link in links]
+    for name, calls in {"main.leaf": 8000 + 100 + 1600, "main.frugal": 4000, "main.recovers": 4000, "main.deep": 30100,
+                        "main.handler": 1600, "net/http.serverHandler.ServeHTTP": 1600}.items():
+        same([now[name] - then[name] for now, then in zip(after, before)], [calls, calls], name)
+    said = room.run(["wrk", "-t", "2", "-c", "16", "-d", "3s", f"http://{address}/"], seconds=30)
+    assert "Non-2xx" not in said and "Socket errors" not in said, said
+    answered = int(said.split(" requests in")[0].split()[-1])
+    for link, then in zip(links, after):
+        served = counted(link)["main.handler"] - then["main.handler"]
+        assert 0 <= served - answered <= 16, (served, answered)
+        assert len(then) > 1000, len(then)
+    # A signal's handler is hooked as all else is; if it has interrupted a run of the program, it is not run once more, as in Linux.
+    same([(row["missed"], row["ended"]) for row in room.links()], [(row["recursion"], False) for row in room.links()])
+    gone(links, text)
+    same(work(go, address), wanted, "results afterwards")
+
+
+@test("a server of Go: the same answers under load, amid collections and stops of the world, and exact numbers", 250)
+def _(room):
+    whole_go(room, "go", (5000, 4650))
+
+
+@test("and one that is position-independent, beside the C library", 250)
+def _(room):
+    whole_go(room, "go-pie", (5000, 4650))
 
 
 main()

@@ -154,8 +154,8 @@ int tn_choose(struct tn_entry *c);
 /* What only a first entry needs, and what calls need that map anything. */
 int tn_choose_proc(struct tn_entry *c, int proc_fd);
 int tn_choose_means(struct tn_entry *c);
-/* The near region with the most room, by the id both its halves carry; −1: none has enough. */
-s32 tn_choose_near(const struct tn_entry *c, u64 lo, u64 hi, u64 text, u64 records);
+/* The near region with the most room, none of `but`, by the id both its halves carry; −1: none has enough. */
+s32 tn_choose_near(const struct tn_entry *c, u64 lo, u64 hi, u64 text, u64 records, const u32 *but, u32 nbut);
 
 /* compose.c: what is written into memory of ours, and the INSTALL order. */
 int tn_compose_proc(struct tn_entry *c, struct tn_proc *p);

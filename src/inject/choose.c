@@ -163,8 +163,7 @@ static int want_program(struct tn_entry *c)
     return 0;
 }
 
-/* The near region with the most room, by the id both its halves carry; −1: none has enough. */
-s32 tn_choose_near(const struct tn_entry *c, u64 lo, u64 hi, u64 text, u64 records)
+s32 tn_choose_near(const struct tn_entry *c, u64 lo, u64 hi, u64 text, u64 records, const u32 *but, u32 nbut)
 {
     u64 most = 0;
     s32 best = -1;
@@ -175,7 +174,11 @@ s32 tn_choose_near(const struct tn_entry *c, u64 lo, u64 hi, u64 text, u64 recor
         if (t->kind != TN_REGION_NEAR_TEXT)
             continue;
         rec = tn_state_region(c->st, TN_REGION_NEAR_RECORDS, t->id);
-        if (!rec || t->len - t->used < text || rec->len - rec->used < records)
+        bool out = !rec || t->len - t->used < text || rec->len - rec->used < records;
+
+        for (u32 k = 0; k < nbut; k++)
+            out |= but[k] == t->id;
+        if (out)
             continue;
         u64 from = TN_MIN(lo, rec->addr), to = TN_MAX(hi, t->addr + t->len);
 
@@ -195,7 +198,7 @@ static int want_near(struct tn_entry *c, u64 lo, u64 hi, u64 text, u64 records)
     u32 id = 1;
     int r;
 
-    if (tn_choose_near(c, lo, hi, text, records) >= 0)
+    if (tn_choose_near(c, lo, hi, text, records, NULL, 0) >= 0)
         return 0;
     for (u32 i = 0; i < c->st->nregions; i++)
         if (c->st->region[i].kind == TN_REGION_NEAR_TEXT)
@@ -431,22 +434,31 @@ static u64 last_begin(const struct tn_wish *w)
     return at + w->bias;
 }
 
-/* One of the ways there are that takes no new page for stubs, unless that is `fresh`. */
+/* Which punned ways will do: one that the place was patched in before; one that takes no new page for stubs; any. */
+enum choice { KNOWN, IN_PAGES, ANY };
+
 static int choose_among(struct tn_entry *c, struct tn_stubs *stubs, struct tn_wish *w, u64 from, u64 to,
-                        bool fresh)
+                        enum choice choice)
 {
     bool room = true;
 
     for (u32 k = 0; k == 0 || w->ways >> k; k++) {
         struct tn_patch p = w->patch[k];
         u64 at = p.addr + w->bias, end = at + p.len;
+        s32 site = p.punned ? tn_look_site(c, at, &w->patch[k]) : -1;
         int r = 0;
 
-        if ((k && !(w->ways >> k & 1)) || at < from || end + (p.punned ? 0 : p.behind) > to)
+        if ((k && !(w->ways >> k & 1)) || at < from || end + (p.punned ? 0 : p.behind) > to ||
+            (choice == KNOWN) != (site >= 0))
             continue;
-        if (p.punned && tn_look_site(c, at, &w->patch[k]) < 0) {
+        if (site >= 0) {
+            u8 depends = c->st->site[site].depends;
+
+            if (end + depends > to || tn_state_overlap(c->st, at, p.len, depends, site) >= 0)
+                continue;
+        } else if (p.punned) {
             p.behind = TN_MIN(room_behind(c, end, p.behind), (u8)TN_MIN(to - end, 255ull));
-            r = tn_stubs_pun(stubs, &p, w->bias, fresh, &w->pun);
+            r = tn_stubs_pun(stubs, &p, w->bias, choice == ANY, &w->pun);
             if (r == -ENOSPC) {
                 room = false;
                 continue;
@@ -466,9 +478,11 @@ static int choose_among(struct tn_entry *c, struct tn_stubs *stubs, struct tn_wi
  */
 static int choose_way(struct tn_entry *c, struct tn_stubs *stubs, struct tn_wish *w, u64 from, u64 to)
 {
-    int r = choose_among(c, stubs, w, from, to, false);
+    int r = choose_among(c, stubs, w, from, to, KNOWN);
 
-    return r == -ENOSPC ? choose_among(c, stubs, w, from, to, true) : r;
+    for (enum choice choice = IN_PAGES; choice <= ANY && r < 0 && r != -ENOMEM; choice++)
+        r = choose_among(c, stubs, w, from, to, choice);
+    return r;
 }
 
 /* Where a chosen one ends, and the bytes that it depends on. */

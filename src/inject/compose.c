@@ -158,21 +158,26 @@ static u64 take(u64 *used, u64 base, u64 len, u64 align)
     return base + at;
 }
 
+#define NEARS        4u   /* regions that a job hands out of, at most */
+#define RECORDS_LEFT 256u /* bytes of records that a place has room in */
+
 static struct near *near_for(struct tn_entry *c, struct near *list, u32 *n, u64 addr)
 {
+    u32 full[NEARS];
+
     for (u32 i = 0; i < *n; i++) {
         u64 from = TN_MIN(addr, list[i].rec->addr), to = TN_MAX(addr, list[i].text->addr + list[i].text->len);
 
-        if (to - from < TN_REACH && list[i].text->len - list[i].text_used >= c->place_need)
+        if (to - from < TN_REACH && list[i].text->len - list[i].text_used >= c->place_need &&
+            list[i].rec->len - list[i].rec_used >= RECORDS_LEFT)
             return &list[i];
+        full[i] = list[i].text->id;
     }
-    s32 id = tn_choose_near(c, addr, addr + 64, c->place_need, 256);
+    /* Of those that it has begun, only the job knows what room is left. */
+    s32 id = *n < NEARS ? tn_choose_near(c, addr, addr + 64, c->place_need, RECORDS_LEFT, full, *n) : -1;
 
-    if (id < 0 || *n == 4)
+    if (id < 0)
         return NULL;
-    for (u32 i = 0; i < *n; i++) /* its room is what this job has not handed out yet */
-        if (list[i].text->id == (u32)id)
-            return NULL;
     list[*n] = (struct near){.text = tn_state_region(c->st, TN_REGION_NEAR_TEXT, (u32)id),
                              .rec = tn_state_region(c->st, TN_REGION_NEAR_RECORDS, (u32)id)};
     list[*n].text_used = list[*n].text->used;
@@ -785,7 +790,7 @@ int tn_compose_links(struct tn_entry *c, const struct tn_prog_slot *prog, const 
     bool begun = false;
     bool breaks = tn_plan_breaks(c) && !(c->st->signals_set & TN_SIGNALS_BREAKS);
     struct tn_tramp_in common;
-    struct near near[4];
+    struct near near[NEARS];
     u8 head[HEAD];
     int r;
 

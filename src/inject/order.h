@@ -190,7 +190,7 @@ struct tn_state {
 #define TN_PROC_MARK_OFF  1024u        /* struct tn_mark */
 #define TN_PROC_OURS_OFF  2048u /* TN_PROC_OURS_MAX × struct tn_range: code of ours that is in no file */
 #define TN_PROC_OURS_MAX  64u
-#define TN_PROC_UNDO_OFF  4096u   /* TN_UNDO_COUNT × struct tn_undo: sites, then counters */
+#define TN_PROC_UNDO_OFF  4096u    /* TN_UNDO_COUNT × struct tn_undo: sites, then counters */
 #define TN_PROC_VIEWS_OFF 1626112u /* TN_STATE_VIEWS × struct tn_map, 128 bytes apart */
 #define TN_VIEW_STRIDE    128u
 #define TN_PROC_SIZE      1683456u

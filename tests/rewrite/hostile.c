@@ -263,6 +263,13 @@ static bool sometimes(void *arg, u64 lo, u64 hi, const u64 *chosen, u32 nchosen,
     return rnd(8) == 0;
 }
 
+/* Pages that have stubs already: some, here and there. */
+static u64 page(void *arg, u64 from)
+{
+    (void)arg;
+    return TN_ROUND_UP(from, 32u << 20) + (from / TN_PUN_PAGE * 0x9e3779b1 >> 20) % 1024 * TN_PUN_PAGE;
+}
+
 /* What a plan says must be so, whatever the bytes. */
 static void check(const struct tn_code_view *c, const struct tn_plan *plan)
 {
@@ -276,7 +283,7 @@ static void check(const struct tn_code_view *c, const struct tn_plan *plan)
 
         assert_in_range(p->len, p->punned ? 1 : 5, TN_PATCH_MAX);
         assert_true(p->addr >= c->addr && p->addr + p->len + p->behind <= c->addr + c->len);
-        if (p->punned && tn_pun(p, 0x7f5a3c000000, sometimes, NULL, NULL, &pun) == 0)
+        if (p->punned && tn_pun(p, 0x7f5a3c000000, sometimes, rnd(2) ? page : NULL, NULL, &pun) == 0)
             for (u32 k = 0; k < p->ninsns; k++)
                 assert_int_equal(tn_pun_target(pun.bytes + p->insn_off[k],
                                                p->len + pun.depends - p->insn_off[k],

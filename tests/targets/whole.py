@@ -283,6 +283,9 @@ def whole_go(room, kind, least):
     same([(row["missed"], row["ended"]) for row in room.links()], [(row["recursion"], False) for row in room.links()])
     gone(links, text)
     same(work(go, address), wanted, "results afterwards")
+    again = hooked(room, "go", least, go.pid)
+    same(work(go, address), wanted, "results once more")
+    gone(again, text)
 
 
 @test("a server of Go: the same answers under load, amid collections and stops of the world, and exact numbers", 250)

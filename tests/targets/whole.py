@@ -12,6 +12,7 @@ from servers import NGINX, REDIS, Nginx, Redis
 
 PYTHON = "/usr/bin/python3.11"
 LIBCRYPTO = "/usr/lib/x86_64-linux-gnu/libcrypto.so.3"
+GOFMT = "/usr/lib/go-1.19/bin/gofmt"
 LIBC = "/usr/lib/x86_64-linux-gnu/libc.so.6"
 
 
@@ -296,6 +297,28 @@ def _(room):
 @test("and one that is position-independent, beside the C library", 250)
 def _(room):
     whole_go(room, "go-pie", (5000, 4650))
+
+
+@test("gofmt, from its first instruction on: what it prints of others' sources", 120)
+def _(room):
+    need(GOFMT)
+    if os.geteuid() != 0:
+        raise Skip("only root may watch for exec")
+    sources = [folder for folder in ("/usr/share/go-1.19/src/net/url", "/usr/share/go-1.19/src/mime") if os.path.isdir(folder)]
+    assert sources, "the package that holds Go's sources is not installed: golang-1.19-src"
+    command = [GOFMT, "-s", "-r", "(a) -> a", *sources]
+    wanted = room.run(command)
+    assert wanted.count("package url") > 1, wanted[:1000]
+    links = [room.attach("gofmt_" + what, nlinks=1) for what in ("entries", "exits")]
+    for _ in range(2):
+        same(room.run(command, seconds=60) == wanted, True, "the same output")
+    rows = room.links()
+    print(f"# left: {[(row['left'], row['left_why']) for row in rows]}, calls: {[link.calls() for link in links]}")
+    assert links[0].calls() > 1000000 and links[1].calls() > 1000000
+    same([row["missed"] for row in rows], [row["recursion"] for row in rows])
+    for link in links:
+        link.detach()
+    same(room.run(command) == wanted, True, "the same output afterwards")
 
 
 main()

@@ -5,8 +5,8 @@
  *
  *     [64 65] [66 F2 F3] [REX] opcode | 0F opcode   ModRM SIB displacement immediate
  *
- * Only what every form of is valid, or is known to be: anything else (other prefixes, VEX, EVEX, forms with holes,
- * bytes that run out) is not answered, and the library asked. Where there is an answer it is the library's, to the last
+ * Only what every form of is valid, or is known to be: anything else (other prefixes, EVEX, forms with holes, bytes that
+ * run out; VEX where more than a step is asked for) is not answered, and the library asked. Where there is an answer it is the library's, to the last
  * field (tests/rewrite/decode.c compares all code of a few large modules, and mutations of it).
  */
 #include "x86/common.h"
@@ -15,18 +15,23 @@
 
 enum {
     NO = 0,     /* not here */
-    OK = 1,     /* no operands that take bytes */
+    I8 = 1,     /* immediates: a byte, signed … */
     M = 2,      /* ModRM */
-    I8 = 4,     /* immediates: a byte, signed … */
-    U8 = 8,     /* … or not; */
-    IZ = 16,    /* four bytes, two with 66, signed; */
-    IV = 64,    /* … eight with REX.W; */
-    REL = 128,  /* a branch's offset, as long as the immediate that goes with it */
-    SPEC = 256, /* looked at more closely */
-    MEM = 512,  /* memory only */
-    FS = 1024,  /* also with a segment, on memory */
-    SSE = 2048, /* also with F2 or F3 */
-    REP = 4096, /* also with F3 */
+    IZ = 4,     /* … four bytes, two with 66, signed; … */
+    UN = 8,     /* … not signed; … */
+    IV = 16,    /* … eight with REX.W */
+    OK = 32,    /* no operands that take bytes */
+    REL = 64,   /* a branch's offset, as long as the immediate that goes with it */
+    SPEC = 128, /* looked at more closely */
+    MEM = 256,  /* memory only: lea */
+    FS = 512,   /* also with a segment, on memory */
+    SSE = 1024, /* also with F2 or F3 */
+    REP = 2048, /* also with F3 */
+    V3 = 4096,  /* also with VEX and 66: a third operand, any width; … */
+    V2 = 8192,  /* … or with 66 or F3: no third one */
+    VEX = V3 | V2,
+    U8 = I8 | UN,
+    IMM = I8 | IZ, /* its bytes, in general */
 };
 
 #define ALU(op) [(op)...(op) + 3] = M | FS, [(op) + 4] = I8, [(op) + 5] = IZ
@@ -86,13 +91,15 @@ static const u16 two[256] = {
     [0x54 ... 0x57] = M,
     [0x58 ... 0x5a] = M | SSE,
     [0x5c ... 0x5f] = M | SSE,
-    [0x60 ... 0x6b] = M,
+    [0x60 ... 0x6b] = M | V3,
+    [0x6c ... 0x6d] = V3,
     [0x6e] = M,
-    [0x6f] = M | REP,
+    [0x6f] = M | REP | V2,
     [0x70] = M | U8 | SSE,
-    [0x71 ... 0x73] = M | U8 | SPEC,
-    [0x74 ... 0x76] = M,
-    [0x7e ... 0x7f] = M | REP,
+    [0x71 ... 0x73] = M | U8 | SPEC | V3,
+    [0x74 ... 0x76] = M | V3,
+    [0x7e] = M | REP,
+    [0x7f] = M | REP | V2,
     [0x80 ... 0x8f] = IZ | REL,
     [0x90 ... 0x9f] = M,
     [0xa3] = M,
@@ -108,25 +115,26 @@ static const u16 two[256] = {
     [0xbc ... 0xbd] = M,
     [0xbe ... 0xbf] = M,
     [0xc8 ... 0xcf] = OK,
-    [0xd1 ... 0xd5] = M,
-    [0xd8 ... 0xe5] = M,
-    [0xe8 ... 0xef] = M,
-    [0xf1 ... 0xf6] = M,
-    [0xf8 ... 0xfe] = M,
+    [0xd1 ... 0xd5] = M | V3,
+    [0xd8 ... 0xe5] = M | V3,
+    [0xe8 ... 0xef] = M | V3,
+    [0xf1 ... 0xf6] = M | V3,
+    [0xf8 ... 0xfe] = M | V3,
 };
 
 /* Opcodes whose ModRM tells more. `what`: 0 where this form is not answered. */
-static u16 more_closely(const struct tn_insn *i, u16 what, u8 reg, u8 *ret_kind)
+static inline u16 more_closely(u8 map, u8 op, u8 modrm, u16 what, u8 *ret_kind)
 {
-    bool wide_op = i->op & 1; /* not the byte form */
+    bool wide_op = op & 1; /* not the byte form */
+    u8 reg = modrm >> 3 & 7;
 
-    if (i->map == 1 && i->op >= 0x71 && i->op <= 0x73) /* shifts of all of a vector's words */
-        return i->mod == 3 && (reg == 2 || reg == 6 || (reg == 4 && i->op != 0x73)) ? what : 0;
-    if (i->map == 1) {
-        *ret_kind = i->op == 0x05 ? TN_INSN_SYSCALL : i->op == 0x0b ? TN_INSN_STOP : TN_INSN_NOP;
-        return i->op == 0x1f && reg ? 0 : what;
+    if (map == 1 && op >= 0x71 && op <= 0x73) /* shifts of all of a vector's words */
+        return modrm >= 0xc0 && (reg == 2 || reg == 6 || (reg == 4 && op != 0x73)) ? what : 0;
+    if (map == 1) {
+        *ret_kind = op == 0x05 ? TN_INSN_SYSCALL : op == 0x0b ? TN_INSN_STOP : TN_INSN_NOP;
+        return op == 0x1f && reg ? 0 : what;
     }
-    switch (i->op) {
+    switch (op) {
     case 0x90:
         *ret_kind = TN_INSN_NOP;
         return what;
@@ -150,6 +158,12 @@ static u16 more_closely(const struct tn_insn *i, u16 what, u8 reg, u8 *ret_kind)
     default: /* shifts: one of the eight is an alias */
         return reg == 6 ? 0 : what;
     }
+}
+
+/* Bytes of it. */
+static inline u32 immediate(u32 what, bool half, bool wide)
+{
+    return what & IV && wide ? 8 : what & IZ && half && !wide ? 2 : what & IMM;
 }
 
 static s64 number(const u8 *p, u32 size, bool is_signed)
@@ -251,7 +265,7 @@ bool tn_decode_common(const u8 *bytes, u32 len, u64 addr, struct tn_insn *ret_in
         *ret_insn = r;
         return true;
     }
-    if (!what || (segment && !(what & FS)) || (prefix == 0xf2 && !(what & SSE)) ||
+    if (!(what & ~VEX) || (segment && !(what & FS)) || (prefix == 0xf2 && !(what & SSE)) ||
         (prefix == 0xf3 && !(what & (SSE | REP))))
         return false;
     r.wide = rex & 8;
@@ -263,21 +277,16 @@ bool tn_decode_common(const u8 *bytes, u32 len, u64 addr, struct tn_insn *ret_in
         /* A prefix makes another instruction of some of them. */
         if (!(what & M) && (rex || (prefix && (prefix != 0x66 || r.map || r.op != 0x90))))
             return false;
-        what = more_closely(&r, what, r.reg & 7, &r.kind);
+        what = more_closely(r.map, r.op, what & M ? bytes[r.modrm_off] : 0, what, &r.kind);
         if (!what)
             return false;
     }
     if ((what & REL || r.kind == TN_INSN_CALL_IND || r.kind == TN_INSN_JMP_IND) && prefix)
         return false;
-    if (what & (I8 | U8))
-        imm = 1;
-    else if (what & IV && r.wide)
-        imm = 8;
-    else if (what & IZ)
-        imm = prefix == 0x66 && !r.wide ? 2 : 4;
+    imm = immediate(what, prefix == 0x66, r.wide);
     if (imm > len - at)
         return false;
-    r.imm = number(bytes + at, imm, what & (I8 | IZ));
+    r.imm = number(bytes + at, imm, !(what & UN));
     if (what & REL) {
         r.rel_off = (u8)at;
         r.rel_size = (u8)imm;
@@ -296,68 +305,111 @@ bool tn_decode_common(const u8 *bytes, u32 len, u64 addr, struct tn_insn *ret_in
     return true;
 }
 
-/* Bytes of a ModRM with a mod that is not 0, and what follows it because of it. */
-#define MODRM(first, without, with)                                                                          \
-    [(first)...(first) + 3] = without, [(first) + 4] = with, [(first) + 5 ...(first) + 7] = without
-#define MODRMS(mod, without, with)                                                                           \
-    MODRM(mod, without, with), MODRM((mod) + 8, without, with), MODRM((mod) + 16, without, with),            \
-        MODRM((mod) + 24, without, with), MODRM((mod) + 32, without, with),                                  \
-        MODRM((mod) + 40, without, with), MODRM((mod) + 48, without, with), MODRM((mod) + 56, without, with)
-static const u8 modrms[256] = {MODRMS(0x40, 2, 3), MODRMS(0x80, 5, 6), MODRMS(0xc0, 1, 1)};
+/* Bytes of a ModRM and what follows it because of it. */
+enum {
+    BARE = 16, /* its SIB byte may have no base, and then four more bytes */
+    RIP = 32,  /* its displacement is from the instruction pointer */
+};
+#define MODRM(first, others, sib, five)                                                                      \
+    [(first)...(first) + 3] = others, [(first) + 4] = sib, [(first) + 5] = five,                             \
+                         [(first) + 6 ...(first) + 7] = others
+#define MODRMS(mod, ...)                                                                                     \
+    MODRM(mod, __VA_ARGS__), MODRM((mod) + 8, __VA_ARGS__), MODRM((mod) + 16, __VA_ARGS__),                  \
+        MODRM((mod) + 24, __VA_ARGS__), MODRM((mod) + 32, __VA_ARGS__), MODRM((mod) + 40, __VA_ARGS__),      \
+        MODRM((mod) + 48, __VA_ARGS__), MODRM((mod) + 56, __VA_ARGS__)
+static const u8 modrms[256] = {MODRMS(0, 1, 2 + BARE, 5 + RIP), MODRMS(0x40, 2, 3, 2), MODRMS(0x80, 5, 6, 5),
+                               MODRMS(0xc0, 1, 1, 1)};
 
-/* tn_step_of the commonest of them, of which there are no forms to be told apart; 15 bytes are there. 0: another one. */
-static inline u8 brief(const u8 *bytes)
+/* The step of one that has a ModRM at `p`, and `imm` bytes behind all that belongs to it. */
+static inline u8 with_modrm(const u8 *bytes, const u8 *p, u32 imm, enum tn_step step, bool lea)
 {
-    const u8 *p = bytes;
-    u32 what, imm, rip = 0;
-    bool wide = false, half = *p == 0x66, lea;
-    enum tn_step step;
+    u32 more = modrms[*p], len = (u32)(p - bytes) + (more & 15) + imm;
 
-    p += half;
-    if ((*p & 0xf0) == 0x40)
-        wide = *p++ & 8;
-    lea = *p == 0x8d;
-    what = *p == 0x0f ? two[*++p] : one[*p];
-    if (!what || what & SPEC)
-        return 0;
-    imm = what & (I8 | U8) ? 1 : what & IV && wide ? 8 : !(what & IZ) ? 0 : half && !wide ? 2 : 4;
-    if (what & REL) {
-        step = *p == 0xe8                 ? TN_STEP_CALL4
-               : *p == 0xe9 || *p == 0xeb ? (imm == 1 ? TN_STEP_JMP1 : TN_STEP_JMP4)
-               : imm == 1                 ? TN_STEP_JCC1
-                                          : TN_STEP_JCC4;
-        return half ? 0 : (u8)(step << 4 | (u32)(p + 1 + imm - bytes));
-    }
-    p++;
-    if (what & M) {
-        u8 m = *p;
-
-        if (m < 0x40) {
-            rip = (m & 7) == 5;
-            imm += (m & 7) == 4 ? 2 + 4 * ((p[1] & 7) == 5) : 1 + 4 * rip;
-            if (rip && !lea && imm != 5)
-                return 0;
-        } else if (what & MEM && m >= 0xc0) {
-            return 0;
-        } else {
-            imm += modrms[m];
-        }
-    }
-    p += imm;
-    step = !rip ? TN_STEP_PLAIN : lea ? TN_STEP_LEA : TN_STEP_REF;
-    return p - bytes > 15 ? 0 : (u8)(step << 4 | (u32)(p - bytes));
+    if (more & BARE && (p[1] & 7) == 5)
+        len += 4;
+    if (more & RIP)
+        step = imm || step != TN_STEP_PLAIN ? TN_STEP_LOOK : lea ? TN_STEP_LEA : TN_STEP_REF;
+    return len > TN_INSN_MAX ? 0 : (u8)(step << 4 | len);
 }
 
-static __attribute__((noinline)) u8 look(const u8 *bytes, u64 len)
+/* With a VEX prefix of two bytes or three; 0: another one. */
+static u8 vex(const u8 *bytes)
 {
+    const u8 *p = bytes + (*bytes == 0xc4 ? 3 : 2);
+    u8 map = *bytes == 0xc4 ? bytes[1] & 31 : 1, fields = p[-1], kind;
+    u32 what = map == 1 ? two[*p] : 0;
+
+    if (!(what & V3 && (fields & 3) == 1) &&
+        !(what & V2 && (fields & 0x78) == 0x78 && (fields % 4 == 1 || fields % 4 == 2)))
+        return 0;
+    if (what & SPEC && !more_closely(map, *p, p[1], (u16)what, &kind))
+        return 0;
+    return with_modrm(bytes, p + 1, what & IMM, TN_STEP_PLAIN, false);
+}
+
+/*
+ * tn_step_of the commonest of them; TN_INSN_MAX bytes are there. 0: another one. `rare`: with prefixes, and forms that are
+ * to be told apart, which the very commonest do without.
+ */
+static inline __attribute__((always_inline)) u8 brief(const u8 *bytes, bool rare)
+{
+    bool segment = rare && (*bytes & 0xfe) == 0x64, half, map = false;
+    u8 rex = 0, kind = TN_INSN_PLAIN, op;
+    enum tn_step step = TN_STEP_PLAIN;
+    const u8 *p = bytes + segment;
+    u32 what, imm;
+
+    half = rare && *p == 0x66;
+    p += half;
+    op = *p++;
+    if ((op & 0xf0) == 0x40) {
+        rex = op;
+        op = *p++;
+    }
+    what = one[op];
+    if (op == 0x0f) {
+        op = *p++;
+        what = two[op];
+        map = true;
+    }
+    if (what & SPEC) {
+        if (!rare || (!(what & M) && (rex || (half && (map || op != 0x90)))))
+            return 0;
+        what = more_closely(map, op, *p, (u16)what, &kind);
+        step = kind == TN_INSN_PLAIN                         ? TN_STEP_PLAIN
+               : kind == TN_INSN_NOP || kind == TN_INSN_INT3 ? TN_STEP_PAD
+               : kind == TN_INSN_RET                         ? TN_STEP_RET
+               : kind == TN_INSN_CALL_IND                    ? TN_STEP_CALL_IND
+                                                             : TN_STEP_LOOK;
+        if (half && (kind == TN_INSN_CALL_IND || kind == TN_INSN_JMP_IND))
+            return 0;
+    }
+    if (!(what & ~(u32)VEX) || (segment && (!(what & FS) || *p >= 0xc0)))
+        return 0;
+    imm = immediate(what, half, rex & 8);
+    if (what & REL) {
+        if (map || op < 0x80)
+            step = imm == 1 ? TN_STEP_JCC1 : TN_STEP_JCC4;
+        else
+            step = op == 0xe8 ? TN_STEP_CALL4 : imm == 1 ? TN_STEP_JMP1 : TN_STEP_JMP4;
+        return half ? 0 : (u8)(step << 4 | (u32)(p + imm - bytes));
+    }
+    if (what & M)
+        return what & MEM && *p >= 0xc0 ? 0 : with_modrm(bytes, p, imm, step, what & MEM);
+    return (u8)((u32)step << 4 | (u32)(p + imm - bytes));
+}
+
+static __attribute__((noinline)) u8 rarer(const u8 *bytes, u64 len)
+{
+    u8 step = len < TN_INSN_MAX ? 0 : (*bytes & 0xfe) == 0xc4 ? vex(bytes) : brief(bytes, true);
     struct tn_insn i;
 
-    return tn_x86_decode(bytes, len, 0, &i) == 0 ? tn_step_of(&i) : 0;
+    return step ? step : tn_x86_decode(bytes, len, 0, &i) == 0 ? tn_step_of(&i) : 0;
 }
 
 u8 tn_x86_step(const u8 *bytes, u64 len)
 {
-    u8 step = len < 15 ? 0 : brief(bytes);
+    u8 step = len < TN_INSN_MAX ? 0 : brief(bytes, false);
 
-    return step ? step : look(bytes, len);
+    return step ? step : rarer(bytes, len);
 }

@@ -30,6 +30,8 @@ enum tn_insn_kind {
     TN_INSN_FAR,  /* far branches, iret, sysret: never moved, never followed */
 };
 
+#define TN_INSN_MAX 15u /* bytes of one */
+
 struct tn_insn {
     u8 len;
     u8 kind;
@@ -60,10 +62,10 @@ int tn_x86_decode(const u8 *bytes, u64 len, u64 addr, struct tn_insn *ret_insn);
 enum tn_step {
     TN_STEP_PLAIN,
     TN_STEP_PAD, /* NOP, INT3 */
-    TN_STEP_LOOK,
     /* PLAIN, and its last four bytes are a displacement from the instruction pointer; with lea */
     TN_STEP_REF,
     TN_STEP_LEA,
+    TN_STEP_LOOK,
     /* Direct; its last byte or four are the offset. */
     TN_STEP_CALL4,
     TN_STEP_JMP1,
@@ -86,7 +88,7 @@ static inline bool tn_step_leads(u8 step)
 {
     enum tn_step what = tn_step_what(step);
 
-    return what == TN_STEP_LOOK || (what >= TN_STEP_CALL4 && what <= TN_STEP_JCC4);
+    return what >= TN_STEP_LOOK && what <= TN_STEP_JCC4;
 }
 
 /* What it comes to. */

@@ -53,7 +53,7 @@ static int one(const struct tn_flow *f, enum tn_place_kind place, u64 addr, stru
     struct tn_patch p = {.addr = addr, .len = TN_BREAK_LEN, .ninsns = 1, .place = (u8)place};
     struct tn_insn i;
 
-    if (tn_flow_mark(f, addr) & TN_FLOW_BODY || (!followed && !tn_func_swept(f->code, f->func, addr)))
+    if (tn_flow_inside(f, addr) || (!followed && !tn_func_swept(f->code, f->func, addr)))
         return tn_refuse(err, -EINVAL, TN_REFUSE_NOT_AN_INSTRUCTION, addr, NULL);
     if (tn_code_decode(f->code, addr, &i) < 0)
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_UNDECODABLE, addr, NULL);

@@ -40,17 +40,13 @@ static bool list_has(const struct tn_flow_list *l, u64 value)
 
 static u32 first_above(const struct tn_code_view *c, u64 addr)
 {
-    u32 lo = 0, hi = c->nfuncs;
+    u32 lo = 0;
 
-    while (lo < hi) {
-        u32 mid = lo + (hi - lo) / 2;
-
-        if (c->funcs[mid].addr <= addr)
-            lo = mid + 1;
-        else
-            hi = mid;
+    for (u32 n = c->nfuncs, half; n > 1; n -= half) {
+        half = n / 2;
+        lo = c->funcs[lo + half].addr <= addr ? lo + half : lo;
     }
-    return lo;
+    return lo + (c->nfuncs && c->funcs[lo].addr <= addr);
 }
 
 const struct tn_func *tn_func_before(const struct tn_code_view *c, u64 addr)
@@ -60,11 +56,15 @@ const struct tn_func *tn_func_before(const struct tn_code_view *c, u64 addr)
     return i && c->funcs[i - 1].addr >= c->addr ? &c->funcs[i - 1] : NULL;
 }
 
+/* Where the i-th starts, if that is in this code. */
+static u64 func_start(const struct tn_code_view *c, u32 i)
+{
+    return i < c->nfuncs && c->funcs[i].addr - c->addr < c->len ? c->funcs[i].addr : c->addr + c->len;
+}
+
 u64 tn_func_next(const struct tn_code_view *c, u64 addr)
 {
-    u32 i = first_above(c, addr);
-
-    return i < c->nfuncs && c->funcs[i].addr - c->addr < c->len ? c->funcs[i].addr : c->addr + c->len;
+    return func_start(c, first_above(c, addr));
 }
 
 static u64 func_end(const struct tn_code_view *c, const struct tn_func *f)
@@ -209,14 +209,7 @@ static int jump(struct tn_flow *f, u64 from, u64 to)
     return list_add(&f->work, to);
 }
 
-/* What following asks of an instruction; −EILSEQ: it cannot be followed. */
-struct met {
-    u8 len, kind, lea_reg;
-    bool refers, lea, std;
-    u64 target;
-};
-
-static int meet(const struct tn_code_view *c, u64 at, u8 step, struct met *ret)
+static int meet(const struct tn_code_view *c, u64 at, u8 step, struct tn_met *ret)
 {
     static const u8 kinds[] = {
         [TN_STEP_PLAIN] = TN_INSN_PLAIN, [TN_STEP_PAD] = TN_INSN_NOP,          [TN_STEP_REF] = TN_INSN_PLAIN,
@@ -224,7 +217,7 @@ static int meet(const struct tn_code_view *c, u64 at, u8 step, struct met *ret)
         [TN_STEP_JMP4] = TN_INSN_JMP,    [TN_STEP_JCC1] = TN_INSN_JCC,         [TN_STEP_JCC4] = TN_INSN_JCC,
         [TN_STEP_RET] = TN_INSN_RET,     [TN_STEP_CALL_IND] = TN_INSN_CALL_IND};
     enum tn_step what = tn_step_what(step);
-    struct met m = {.len = (u8)tn_step_len(step)};
+    struct tn_met m = {.len = (u8)tn_step_len(step), .leads = what >= TN_STEP_CALL4 && what <= TN_STEP_JCC4};
     const u8 *end = c->bytes + (at - c->addr) + m.len;
     struct tn_insn i;
     s32 rel;
@@ -236,6 +229,7 @@ static int meet(const struct tn_code_view *c, u64 at, u8 step, struct met *ret)
         m.kind = i.kind;
         m.target = i.target;
         m.refers = i.mem_off;
+        m.leads = i.rel_off;
         m.lea = i.mem_off && i.legacy && i.map == 0 && i.op == 0x8d;
         m.lea_reg = i.reg;
         m.std = i.legacy && i.map == 0 && i.op == 0xfd;
@@ -267,27 +261,11 @@ static int meet(const struct tn_code_view *c, u64 at, u8 step, struct met *ret)
     return 0;
 }
 
-/* Marks the bytes of an instruction but the first, eight at a time. True: another one begins there. */
-static bool cover(u8 *mark, u32 len, bool locked)
+int tn_code_meet(const struct tn_code_view *c, u64 addr, struct tn_met *ret)
 {
-    const u64 each = 0x0101010101010101;
-    u64 inside = 0;
+    u8 step;
 
-    for (u32 b = 1; b < len; b += 8) {
-        u64 mask = len - b < 8 ? ~(~0ull << 8 * (len - b)) : ~0ull, w;
-
-        memcpy(&w, mark + b, sizeof(w));
-        inside |= w & mask & each * TN_FLOW_START & (b == 1 && locked ? ~0xffull : ~0ull);
-        w |= mask & each * TN_FLOW_BODY;
-        memcpy(mark + b, &w, sizeof(w));
-    }
-    return inside;
-}
-
-/* Where the next function starts, at `addr` or behind it. */
-static u64 next_from(const struct tn_flow *f, u64 addr)
-{
-    return addr > f->func->addr && addr <= f->next ? f->next : tn_func_next(f->code, addr - 1);
+    return tn_code_step(c, addr, &step) < 0 ? -EILSEQ : meet(c, addr, step, ret);
 }
 
 /*
@@ -308,7 +286,7 @@ static bool ends_at(struct tn_flow *f, u64 at, u8 last)
 }
 
 /* Notes what an instruction refers to. */
-static int note(struct tn_flow *f, u64 at, const struct met *m)
+static int note(struct tn_flow *f, u64 at, const struct tn_met *m)
 {
     int r = m->refers ? list_add(&f->refs, m->target) : 0;
 
@@ -321,81 +299,140 @@ static int note(struct tn_flow *f, u64 at, const struct met *m)
     return r;
 }
 
-/* Follows one path until it ends or meets what is known. */
+/* The nearest one before tells, unless some overlap. */
+bool tn_flow_inside(const struct tn_flow *f, u64 addr)
+{
+    u64 off = addr - f->code->addr;
+
+    for (u64 back = 1; off < f->code->len && back < TN_INSN_MAX && back <= off; back++) {
+        if (!(f->mark[off - back] & TN_FLOW_START))
+            continue;
+        if (tn_step_len(step_at(f->code, off - back)) > back)
+            return true;
+        if (!f->overlaps)
+            return false;
+    }
+    return false;
+}
+
+/* Instructions overlap at `at`, which is fine behind a lock prefix that is skipped. */
+static void overlap(struct tn_flow *f, u64 at, bool fine)
+{
+    f->overlaps = true;
+    f->overlap = fine ? f->overlap : at;
+}
+
+/* The marks of an instruction's bytes but the first, in two words. */
+#define LOW(n) ((n) < 1 ? 0 : (n) < 8 ? ~(~0ull << 8 * ((n)&7)) : ~0ull)
+#define STARTS (0x0101010101010101 * TN_FLOW_START)
+#define INNER(n)                                                                                             \
+    {                                                                                                        \
+        LOW(n) & STARTS & ~0xffull, LOW((n)-8) & STARTS                                                      \
+    }
+static const u64 inner_starts[TN_INSN_MAX + 1][2] = {
+    INNER(0), INNER(1), INNER(2),  INNER(3),  INNER(4),  INNER(5),  INNER(6),  INNER(7),
+    INNER(8), INNER(9), INNER(10), INNER(11), INNER(12), INNER(13), INNER(14), INNER(15)};
+
+/* The nearest place behind `at` where a function begins, or this one is said to end. */
+static u64 boundary(const struct tn_flow *f, u64 at)
+{
+    u64 next = at >= f->func->addr && at < f->next ? f->next : tn_func_next(f->code, at);
+
+    return f->end > at ? TN_MIN(next, f->end) : next;
+}
+
+/* An instruction that does not only go on. 1: the path ends with it. */
+static int turn(struct tn_flow *f, u64 at, const struct tn_met *m)
+{
+    int r = m->refers || m->std ? note(f, at, m) : 0;
+
+    if (r < 0)
+        return r;
+    switch (m->kind) {
+    case TN_INSN_JMP:
+        r = jump(f, at, m->target);
+        return r < 0 ? r : 1;
+    case TN_INSN_JCC:
+    case TN_INSN_LOOP:
+    case TN_INSN_XBEGIN:
+        return jump(f, at, m->target);
+    case TN_INSN_CALL:
+        /* A call of the next instruction, or anywhere inside, is a jump as well. */
+        return own(f, m->target) && m->target != f->func->addr ? jump(f, at, m->target) : 0;
+    case TN_INSN_JMP_IND:
+        r = list_add(&f->indirect, at);
+        return r < 0 ? r : 1;
+    case TN_INSN_RET:
+        r = list_add(&f->rets, at);
+        return r < 0 ? r : 1;
+    case TN_INSN_STOP:
+        return 1;
+    default:
+        return 0;
+    }
+}
+
+/*
+ * Follows one path until it ends or meets what is known. Most instructions only go on: what is to be asked at boundaries
+ * and for each block of marks is asked where `stop` is reached. What follows an instruction that no other overlaps is in no
+ * other's middle: so that is asked where a path begins, and everywhere from the first overlap on.
+ */
 static int follow(struct tn_flow *f, u64 at)
 {
     const struct tn_code_view *c = f->code;
-    u64 from = at, next = next_from(f, at);
-    u8 last = TN_INSN_JMP; /* the last instruction that is no padding */
+    u8 *known = c->spare ? c->spare->step : NULL;
+    u64 off = at - c->addr, stop = 0, next = at;
+    struct tn_met m = {0};
+    u8 *marks = f->mark, fall = 0, last = TN_INSN_JMP; /* the last instruction that is no padding */
 
-    for (;;) {
-        u64 off = at - c->addr;
-        u8 *mark = f->mark + off, step;
-        struct met m = {0};
-        bool goes_on;
+    for (;; fall = TN_FLOW_FALL) {
+        u8 mark = marks[off] |= fall, step;
+        u64 w[2];
         int r;
 
-        if (off >= c->len)
-            break;
-        if (*mark & TN_FLOW_START)
+        if (mark & TN_FLOW_START)
             return 0;
-        if (next < at)
-            next = next_from(f, at);
-        if ((at == next || at == f->end) && at != from && at != f->func->addr && ends_at(f, at, last))
-            return 0;
-        /* The middle of an instruction: only a skipped lock prefix is sane. */
-        if ((*mark & TN_FLOW_BODY) && !(off && c->bytes[off - 1] == 0xf0))
-            f->overlap = at;
-        step = step_at(c, off);
-        goes_on = tn_step_what(step) == TN_STEP_PLAIN || tn_step_what(step) == TN_STEP_PAD;
-        if (!step || (!goes_on && meet(c, at, step, &m) < 0))
+        if (off >= stop) {
+            at = c->addr + off;
+            if (off >= c->len)
+                break;
+            if (fall && at >= next && at != f->func->addr && ends_at(f, at, last))
+                return 0;
+            if (touch(f, off) < 0)
+                return -ENOMEM;
+            if ((!fall || f->overlaps) && tn_flow_inside(f, at))
+                overlap(f, at, off && c->bytes[off - 1] == 0xf0);
+            next = next <= at ? boundary(f, at) : next;
+            stop =
+                f->overlaps ? 0 : TN_MIN(next - c->addr, TN_ROUND_DOWN(off, TN_FLOW_BLOCK) + TN_FLOW_BLOCK);
+        }
+        step = known ? known[off] : 0;
+        if (!step) {
+            step = tn_x86_step(c->bytes + off, c->len - off);
+            if (known)
+                known[off] = step;
+        }
+        if (!step || (step >= TN_STEP_REF << 4 && meet(c, c->addr + off, step, &m) < 0))
             break;
-        if (touch(f, off) < 0)
-            return -ENOMEM;
-        *mark |= TN_FLOW_START;
-        if (cover(mark, tn_step_len(step), c->bytes[off] == 0xf0))
-            f->overlap = at;
-        if (goes_on) {
+        memcpy(w, marks + off, sizeof(w));
+        w[0] &= inner_starts[tn_step_len(step)][0];
+        w[1] &= inner_starts[tn_step_len(step)][1];
+        if (w[0] | w[1]) {
+            overlap(f, c->addr + off, c->bytes[off] == 0xf0 && !(w[0] & ~0xffffull) && !w[1]);
+            stop = 0;
+        }
+        marks[off] = mark | TN_FLOW_START;
+        if (step < TN_STEP_REF << 4) {
             last = tn_step_what(step) == TN_STEP_PLAIN ? TN_INSN_PLAIN : last;
-            at += tn_step_len(step);
-            mark[tn_step_len(step)] |= TN_FLOW_FALL;
-            continue;
+        } else {
+            r = turn(f, c->addr + off, &m);
+            if (r)
+                return TN_MIN(r, 0);
+            last = m.kind != TN_INSN_NOP && m.kind != TN_INSN_INT3 ? m.kind : last;
         }
-        if ((m.refers || m.std) && note(f, at, &m) < 0)
-            return -ENOMEM;
-        switch (m.kind) {
-        case TN_INSN_JMP:
-            return jump(f, at, m.target);
-        case TN_INSN_JCC:
-        case TN_INSN_LOOP:
-        case TN_INSN_XBEGIN:
-            r = jump(f, at, m.target);
-            if (r < 0)
-                return r;
-            break;
-        case TN_INSN_CALL:
-            /* A call of the next instruction, or anywhere inside, is a jump as well. */
-            if (own(f, m.target) && m.target != f->func->addr) {
-                r = jump(f, at, m.target);
-                if (r < 0)
-                    return r;
-            }
-            break;
-        case TN_INSN_JMP_IND:
-            return list_add(&f->indirect, at);
-        case TN_INSN_RET:
-            return list_add(&f->rets, at);
-        case TN_INSN_STOP:
-            return 0;
-        default:
-            break;
-        }
-        if (m.kind != TN_INSN_NOP && m.kind != TN_INSN_INT3)
-            last = m.kind;
-        at += m.len;
-        mark[m.len] |= TN_FLOW_FALL;
+        off += tn_step_len(step);
     }
-    f->undecodable = at;
+    f->undecodable = c->addr + off;
     return 0;
 }
 
@@ -418,8 +455,9 @@ u64 tn_flow_before(const struct tn_flow *f, u64 addr, struct tn_insn *ret_insn)
     if (!(tn_flow_mark(f, addr) & TN_FLOW_FALL))
         return 0;
     for (u64 back = 1; back <= 15 && back <= addr - f->code->addr; back++) {
-        if (!(tn_flow_mark(f, addr - back) & TN_FLOW_START) || tn_code_decode(f->code, addr - back, &i) < 0 ||
-            i.len != back || terminal(i.kind))
+        if (!(tn_flow_mark(f, addr - back) & TN_FLOW_START) ||
+            tn_step_len(step_at(f->code, addr - back - f->code->addr)) != back ||
+            tn_code_decode(f->code, addr - back, &i) < 0 || terminal(i.kind))
             continue;
         if (found)
             return 0;
@@ -481,7 +519,7 @@ static int read_table(struct tn_flow *f, u64 from, u64 table, bool relative, u32
         /* Elsewhere than in the function itself, its pieces, or nameless pieces entered at their start. */
         if (!own(f, to) && (!g || (!g->part && (g->name || g->addr != to))))
             break;
-        if ((tn_flow_mark(f, to) & (TN_FLOW_BODY | TN_FLOW_START)) == TN_FLOW_BODY)
+        if (!(tn_flow_mark(f, to) & TN_FLOW_START) && tn_flow_inside(f, to))
             break;
         r = jump(f, from, to);
         if (!r)
@@ -685,8 +723,10 @@ void tn_marks_give(const struct tn_code_view *code, u8 *mark, u32 lent)
 
 int tn_flow_scan(const struct tn_code_view *code, const struct tn_func *func, struct tn_flow *ret_flow)
 {
-    struct tn_flow f = {
-        .code = code, .func = func, .end = func_end(code, func), .next = tn_func_next(code, func->addr)};
+    struct tn_flow f = {.code = code,
+                        .func = func,
+                        .end = func_end(code, func),
+                        .next = func_start(code, (u32)(func - code->funcs) + 1)};
     struct tn_go_func g;
     int r = tn_marks_take(code, &f.mark, &f.lent);
 

@@ -27,7 +27,6 @@
 
 enum {
     TN_FLOW_START = 1,  /* an instruction that is reached begins here */
-    TN_FLOW_BODY = 2,   /* inside such an instruction */
     TN_FLOW_TARGET = 4, /* jumped to */
     TN_FLOW_FALL = 8,   /* reached from the instruction before */
     TN_FLOW_RESUMED =
@@ -43,12 +42,13 @@ struct tn_flow_list {
 struct tn_flow {
     const struct tn_code_view *code;
     const struct tn_func *func;
-    bool go;  /* golang.h */
-    u64 end;  /* of the function; the next one's start where its size is not known */
-    u64 next; /* function's start behind this one's; the segment's end if there is none */
-    u8 *mark; /* a byte of flags per byte of the segment */
-    u32 lent; /* … which is the spare one of this number, plus one; 0: our own */
-    u64 last; /* block touched last, plus one */
+    bool go;       /* golang.h */
+    u64 end;       /* of the function; the next one's start where its size is not known */
+    u64 next;      /* function's start behind this one's; the segment's end if there is none */
+    u8 *mark;      /* a byte of flags per byte of the segment */
+    u32 lent;      /* … which is the spare one of this number, plus one; 0: our own */
+    u64 last;      /* block touched last, plus one */
+    bool overlaps; /* two instructions do, sane or not */
     union {
         struct {
             struct tn_flow_list touched; /* of a spare one: blocks, which are zeroed in the end */
@@ -91,6 +91,9 @@ static inline u8 tn_flow_mark(const struct tn_flow *f, u64 addr)
 {
     return addr - f->code->addr < f->code->len ? f->mark[addr - f->code->addr] : 0;
 }
+
+/* Is it in an instruction that is reached, behind its first byte? */
+bool tn_flow_inside(const struct tn_flow *f, u64 addr);
 
 /* The number that a `syscall` instruction is reached with, where it is the same on every way; else
    TN_NR_UNKNOWN. number.c. */
@@ -143,6 +146,15 @@ u64 tn_func_next(const struct tn_code_view *code, u64 addr);
 int tn_code_decode(const struct tn_code_view *code, u64 addr, struct tn_insn *ret_insn);
 /* As far as control is concerned (x86/decode.h), from memory if somebody asked before. */
 int tn_code_step(const struct tn_code_view *code, u64 addr, u8 *ret_step);
+/* The same, and where to; −EILSEQ: it cannot be followed. */
+struct tn_met {
+    u8 len, kind, lea_reg;
+    bool leads;  /* to `target`, by an offset of its own */
+    bool refers; /* to `target`, by a displacement from the instruction pointer */
+    bool lea, std;
+    u64 target;
+};
+int tn_code_meet(const struct tn_code_view *code, u64 addr, struct tn_met *ret_met);
 /* Does an instruction begin at `addr`, counted from `from` on? `unknown`: the answer where one before it cannot be decoded. */
 bool tn_code_comes_to(const struct tn_code_view *code, u64 from, u64 addr, bool unknown);
 /* Is `to` jumped to from elsewhere than by direct jumps in [lo, hi)? */

@@ -91,7 +91,7 @@ static u64 padding(const struct tn_flow *f, u64 addr, u64 want)
             (i.kind != TN_INSN_NOP && i.kind != TN_INSN_INT3) || i.len > limit - at)
             break;
         for (u32 b = 0; b < i.len; b++)
-            if (tn_flow_mark(f, at + b))
+            if (tn_flow_mark(f, at + b) || tn_flow_inside(f, at + b))
                 return n;
         n += i.len;
     }
@@ -107,28 +107,28 @@ static u64 call_inside(const struct tn_flow *f, const struct tn_patch *p)
 {
     for (u32 k = 0; k < p->ninsns; k++) {
         u64 at = p->addr + p->insn_off[k];
-        struct tn_insn i;
+        struct tn_met m;
 
-        if (p->insn_off[k] + p->insn_len[k] < p->len + p->behind && tn_code_decode(f->code, at, &i) == 0 &&
-            (i.kind == TN_INSN_CALL || i.kind == TN_INSN_CALL_IND))
+        if (p->insn_off[k] + p->insn_len[k] < p->len + p->behind && tn_code_meet(f->code, at, &m) == 0 &&
+            (m.kind == TN_INSN_CALL || m.kind == TN_INSN_CALL_IND))
             return at;
     }
     return 0;
 }
 
 /* A displaced jump, of code that nobody followed perhaps, into the middle of what is displaced; 0: there is none. */
-static u64 jumps_amiss(const struct tn_patch *p)
+static u64 jumps_amiss(const struct tn_code_view *c, const struct tn_patch *p)
 {
     for (u32 k = 0; k < p->ninsns; k++) {
         u64 at = p->addr + p->insn_off[k];
         bool begins = false;
-        struct tn_insn i;
+        struct tn_met m;
 
-        if (tn_x86_decode(p->expected + p->insn_off[k], p->insn_len[k], at, &i) < 0 || !i.rel_off)
+        if (tn_code_meet(c, at, &m) < 0 || !m.leads || m.target - p->addr - 1 >= tn_patch_span(p) - 1u)
             continue;
         for (u32 n = 0; n < p->ninsns; n++)
-            begins |= i.target == p->addr + p->insn_off[n];
-        if (!begins && i.target > p->addr && i.target < p->addr + tn_patch_span(p))
+            begins |= m.target == p->addr + p->insn_off[n];
+        if (!begins)
             return at;
     }
     return 0;
@@ -191,8 +191,8 @@ static int build(const struct tn_flow *f, u64 addr, u64 through, struct window *
     if (call_inside(f, p))
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_CALL_IN_WINDOW, call_inside(f, p), NULL);
     memcpy(p->expected, f->code->bytes + (addr - f->code->addr), at - addr);
-    if (jumps_amiss(p))
-        return tn_refuse(err, -ENOTSUP, TN_REFUSE_JUMP_INTO_WINDOW, jumps_amiss(p), NULL);
+    if (jumps_amiss(f->code, p))
+        return tn_refuse(err, -ENOTSUP, TN_REFUSE_JUMP_INTO_WINDOW, jumps_amiss(f->code, p), NULL);
     *ret_w = w;
     return 0;
 }
@@ -272,8 +272,10 @@ static bool may_begin(const struct tn_code_view *c, const struct tn_flow *f, u64
     u64 from = c->addr;
     u32 lo = 0, hi = c->nfuncs;
 
-    if (f && tn_flow_mark(f, at) & (TN_FLOW_START | TN_FLOW_BODY))
-        return tn_flow_mark(f, at) & TN_FLOW_START;
+    if (f && tn_flow_mark(f, at) & TN_FLOW_START)
+        return true;
+    if (f && tn_flow_inside(f, at))
+        return false;
     while (lo < hi) {
         u32 mid = lo + (hi - lo) / 2;
 
@@ -477,8 +479,8 @@ static int build_alone(const struct tn_flow *f, u64 at, u32 n, struct tn_patch *
     if (p.punned)
         p.behind = (u8)TN_MIN((u64)JUMP_LEN - 1, c->addr + c->len - end);
     memcpy(p.expected, c->bytes + (at - c->addr), p.len + p.behind);
-    if (jumps_amiss(&p))
-        return tn_refuse(err, -ENOTSUP, TN_REFUSE_JUMP_INTO_WINDOW, jumps_amiss(&p), NULL);
+    if (jumps_amiss(c, &p))
+        return tn_refuse(err, -ENOTSUP, TN_REFUSE_JUMP_INTO_WINDOW, jumps_amiss(c, &p), NULL);
     *ret = p;
     return 0;
 }
@@ -525,18 +527,24 @@ static int add_alone(const struct tn_flow *f, struct tn_plan *plan, u64 at, u8 p
  */
 static int build_around(const struct tn_flow *f, u64 at, bool out, struct window *ret_w, struct tn_error *err)
 {
-    struct tn_error first = {0};
+    struct tn_error first = {0}; /* or one that tells more */
     u64 start = at;
 
     for (u32 before = 0; start && before <= WINDOW_BEFORE; before++) {
-        struct tn_error why = {0};
         struct tn_insn i;
 
-        if (build(f, start, at, ret_w, &why) == 0 && (out || !ret_w->patch.behind)) {
+        if (build(f, start, at, ret_w, NULL) == 0 && (out || !ret_w->patch.behind)) {
             ret_w->patch.hook_before = (u8)before;
             return 0;
         }
-        if (!why.reason[0])
+        start = tn_flow_before(f, start, &i);
+    }
+    start = at;
+    for (u32 before = 0; err && start && before <= WINDOW_BEFORE; before++) {
+        struct tn_error why = {0};
+        struct tn_insn i;
+
+        if (build(f, start, at, ret_w, &why) == 0)
             tn_refuse(&why, -ENOTSUP, TN_REFUSE_JUMP_INTO_WINDOW, at, NULL);
         if (!first.reason[0] || strcmp(why.reason, tn_refusal_name(TN_REFUSE_CALL_IN_WINDOW)) == 0)
             first = why;
@@ -713,7 +721,7 @@ static bool swept(const struct tn_flow *f, u64 addr)
         struct tn_insn i;
 
         if (tn_code_decode(f->code, at, &i) < 0 || (i.legacy && i.map == 0 && i.op == 0xfd) ||
-            (tn_flow_mark(f, at) & (TN_FLOW_START | TN_FLOW_BODY)) == TN_FLOW_BODY)
+            (!(tn_flow_mark(f, at) & TN_FLOW_START) && tn_flow_inside(f, at)))
             return false;
         begins |= at == addr;
         at += i.len;
@@ -1061,10 +1069,12 @@ out:
 int tn_plan(const struct tn_code_view *code, enum tn_place_kind place, u64 addr, struct tn_plan *ret_plan,
             struct tn_error *err)
 {
-    struct tn_error why = {0}; /* of what was refused first, which may yet be had in another way */
-    int r = plan_any(code, place, addr, ret_plan, &why);
+    struct tn_error why; /* of what was refused first, which may yet be had in another way */
+    int r;
 
-    if (r < 0 && why.reason[0])
+    why.reason[0] = why.message[0] = 0;
+    r = plan_any(code, place, addr, ret_plan, err ? &why : NULL);
+    if (r < 0 && err && why.reason[0])
         tn_fail(err, r, why.reason, "%s", why.message);
     return r;
 }

@@ -734,10 +734,12 @@ int tn_flow_scan(const struct tn_code_view *code, const struct tn_func *func, st
         f.lists[i] = code->spare->lists[f.lent - 1][i];
         f.lists[i].n = 0;
     }
-    if (!r && code->spare && !code->spare->step) {
+    if (!r && code->spare && !code->spare->step)
         code->spare->step = calloc(1, code->len);
-        r = code->spare->step ? 0 : -ENOMEM;
-    }
+    if (!r && code->spare && !code->spare->whole)
+        code->spare->whole = calloc(code->nfuncs / 64 + 1, sizeof(u64));
+    if (!r && code->spare && (!code->spare->step || !code->spare->whole))
+        r = -ENOMEM;
     if (!r)
         r = list_add(&f.work, func->addr);
     f.go = code->go && tn_go_at(code->go, func->addr, &g);
@@ -765,6 +767,7 @@ void tn_spare_clear(struct tn_spare *spare)
             free(spare->lists[k][i].at);
     }
     free(spare->step);
+    free(spare->whole);
     *spare = (struct tn_spare){0};
 }
 

@@ -76,6 +76,7 @@ struct tn_spare {
     struct tn_flow_list lists[4][TN_FLOW_LISTS];
     u32 used; /* a bit each */
     u8 *step;
+    u64 *whole; /* a bit a function: all of it can be decoded, from its first byte on */
 };
 void tn_spare_clear(struct tn_spare *spare);
 /* One of the code's, or where none is free, one that is made: −ENOMEM. What is given back and was `lent` (its number, plus one; 0: made)

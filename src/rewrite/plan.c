@@ -146,19 +146,24 @@ static int build(const struct tn_flow *f, u64 addr, u64 through, struct window *
     bool done = false, bare = false;
 
     while (!done && (at - addr < JUMP_LEN || (through && at <= through))) {
-        struct tn_insn i;
+        struct tn_insn i = {0};
+        u32 len;
+        u8 step;
 
         if (at > addr && tn_flow_starting(f, at))
             return tn_refuse(err, -ENOTSUP, TN_REFUSE_WINDOW_CROSSES, at, NULL);
-        if (!(tn_flow_mark(f, at) & TN_FLOW_START) || tn_code_decode(f->code, at, &i) < 0)
+        if (!(tn_flow_mark(f, at) & TN_FLOW_START) || tn_code_step(f->code, at, &step) < 0)
             return tn_refuse(err, -ENOTSUP, TN_REFUSE_TOO_SHORT, at, NULL);
-        if (check_movable(f, addr, at, &i, &bare, err) < 0)
+        /* What only goes on can do so anywhere. */
+        if ((f->go || step >= TN_STEP_REF << 4) &&
+            (tn_code_decode(f->code, at, &i) < 0 || check_movable(f, addr, at, &i, &bare, err) < 0))
             return -ENOTSUP;
-        if (p->ninsns == TN_ARRAY_SIZE(p->insn_off) || at - addr + i.len > TN_PATCH_MAX)
+        len = tn_step_len(step);
+        if (p->ninsns == TN_ARRAY_SIZE(p->insn_off) || at - addr + len > TN_PATCH_MAX)
             return tn_refuse(err, -ENOTSUP, TN_REFUSE_TOO_SHORT, at, "window too long");
         p->insn_off[p->ninsns] = (u8)(at - addr);
-        p->insn_len[p->ninsns++] = i.len;
-        at += i.len;
+        p->insn_len[p->ninsns++] = (u8)len;
+        at += len;
         done = tn_insn_ends(&i);
         p->returns = done;
     }
@@ -242,25 +247,56 @@ static bool has_forbidden(const struct tn_patch *p)
     return false;
 }
 
+/* The aims (aims.h) that may lead to [lo, hi). */
+static const struct tn_aim *aims_at(const struct tn_aims *aims, u64 lo, u64 hi, u32 *ret_n)
+{
+    u32 first = aims->first[lo / TN_AIMS_BUCKET];
+
+    *ret_n = lo < hi ? aims->first[(hi - 1) / TN_AIMS_BUCKET + 1] - first : 0;
+    return aims->aim + first;
+}
+
+/* Is it known that all of a piece can be decoded, and that no jump between `at` and `end` leads into the patch? */
+static bool harmless(const struct tn_code_view *c, const struct tn_func *g, u64 at, u64 end,
+                     const struct tn_patch *p)
+{
+    u64 lo = p->addr - c->addr, from = at - c->addr, n = g ? (u64)(g - c->funcs) : 0;
+    const struct tn_aim *aim;
+    u32 naims;
+
+    if (!g || !c->spare || !c->aims || !c->aims->first || !(c->spare->whole[n / 64] >> n % 64 & 1))
+        return false;
+    aim = aims_at(c->aims, lo, lo + tn_patch_span(p), &naims);
+    for (u32 i = 0; i < naims; i++)
+        if (aim[i].at - from < end - at && aim[i].to - lo < tn_patch_span(p))
+            return false;
+    return true;
+}
+
 /* Pieces that may belong to the function were not followed;
    no direct jump in them may lead into the window. */
 static int check_maybe(const struct tn_flow *f, const struct tn_patch *p, struct tn_error *err)
 {
-    for (u32 k = 0; k < f->maybe.n; k++) {
-        const struct tn_func *g = tn_func_starting(f->code, f->maybe.at[k]);
-        u64 at = f->maybe.at[k], end = g && g->size ? at + g->size : tn_func_next(f->code, at);
+    const struct tn_code_view *c = f->code;
 
+    for (u32 k = 0; k < f->maybe.n; k++) {
+        const struct tn_func *g = tn_func_starting(c, f->maybe.at[k]);
+        u64 at = f->maybe.at[k], end = g && g->size ? at + g->size : tn_func_next(c, at);
+
+        if (harmless(c, g, at, end, p))
+            continue;
         while (at < end) {
-            struct tn_insn i;
+            struct tn_met m = {0};
             u8 step;
 
-            if (tn_code_step(f->code, at, &step) < 0)
+            if (tn_code_step(c, at, &step) < 0)
                 return tn_refuse(err, -ENOTSUP, TN_REFUSE_UNDECODABLE, at, NULL);
-            if (tn_step_leads(step) && tn_code_decode(f->code, at, &i) == 0 && i.rel_off &&
-                forbidden(p, i.target))
+            if (tn_step_leads(step) && tn_code_meet(c, at, &m) == 0 && m.leads && forbidden(p, m.target))
                 return tn_refuse(err, -ENOTSUP, TN_REFUSE_JUMP_INTO_WINDOW, at, NULL);
             at += tn_step_len(step);
         }
+        if (g && c->spare)
+            c->spare->whole[(g - c->funcs) / 64] |= 1ull << (g - c->funcs) % 64;
     }
     return 0;
 }
@@ -269,26 +305,14 @@ static int check_maybe(const struct tn_flow *f, const struct tn_patch *p, struct
  * before? What cannot be told may be one. */
 static bool may_begin(const struct tn_code_view *c, const struct tn_flow *f, u64 at)
 {
-    u64 from = c->addr;
-    u32 lo = 0, hi = c->nfuncs;
+    const struct tn_func *g;
 
     if (f && tn_flow_mark(f, at) & TN_FLOW_START)
         return true;
     if (f && tn_flow_inside(f, at))
         return false;
-    while (lo < hi) {
-        u32 mid = lo + (hi - lo) / 2;
-
-        if (c->funcs[mid].addr <= at)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    if (lo && c->funcs[lo - 1].addr >= c->addr)
-        from = c->funcs[lo - 1].addr;
-    else
-        return true;
-    return tn_code_comes_to(c, from, at, true);
+    g = tn_func_before(c, at);
+    return !g || tn_code_comes_to(c, g->addr, at, true);
 }
 
 /* Is the instruction at `from` displaced together with the one at `to`? */
@@ -349,13 +373,13 @@ static bool leads_into(const struct tn_code_view *c, const struct tn_flow *f, co
 static u64 known_into(const struct tn_flow *f, const struct tn_patch *p)
 {
     const struct tn_code_view *c = f->code;
-    const struct tn_aims *aims = c->aims;
     u64 lo = p->addr + 1 - c->addr, hi = p->addr + tn_patch_span(p) - c->addr;
+    u32 n;
+    const struct tn_aim *aim = aims_at(c->aims, lo, hi, &n);
 
-    for (u64 b = lo / TN_AIMS_BUCKET; lo < hi && b <= (hi - 1) / TN_AIMS_BUCKET; b++)
-        for (u32 i = aims->first[b]; i < aims->first[b + 1]; i++)
-            if (leads_into(c, f, p, c->addr + aims->aim[i].at, c->addr + aims->aim[i].to))
-                return c->addr + aims->aim[i].at;
+    for (u32 i = 0; i < n; i++)
+        if (aim[i].to - lo < hi - lo && leads_into(c, f, p, c->addr + aim[i].at, c->addr + aim[i].to))
+            return c->addr + aim[i].at;
     return 0;
 }
 
@@ -847,12 +871,12 @@ static int plan_one(const struct tn_flow *f, enum tn_place_kind place, u64 addr,
     if (place != TN_PLACE_ENTRY && f->go && uses_x15(f))
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_GO_VECTOR, uses_x15(f), NULL);
     if (place == TN_PLACE_ENTRY) {
-        struct tn_insn i;
+        struct tn_met m;
 
-        if (tn_code_decode(f->code, addr, &i) == 0 && i.kind == TN_INSN_ENDBR) {
+        if (tn_code_meet(f->code, addr, &m) == 0 && m.kind == TN_INSN_ENDBR) {
             if (tn_flow_mark(f, addr) & TN_FLOW_TARGET)
                 return tn_refuse(err, -ENOTSUP, TN_REFUSE_ENTRY_IS_LOOP_HEAD, addr, NULL);
-            addr += i.len;
+            addr += m.len;
         }
         rounds = tn_flow_mark(f, addr) & TN_FLOW_TARGET;
     }

@@ -150,6 +150,12 @@ static bool terminal(u8 kind)
            kind == TN_INSN_FAR;
 }
 
+/* Where a function ends with it, it does not come back. */
+static bool may_not_return(u8 kind)
+{
+    return kind == TN_INSN_CALL || kind == TN_INSN_CALL_IND || kind == TN_INSN_SYSCALL;
+}
+
 /* Of a spare array of marks, which blocks are not zero any more: an instruction at `off` marks two at most. */
 static inline int touch(struct tn_flow *f, u64 off)
 {
@@ -184,19 +190,11 @@ static int leave(struct tn_flow *f, u64 from, u64 to)
     return list_add(&f->tails, from) < 0 || list_add(&f->tails, to) < 0 ? -ENOMEM : 0;
 }
 
-/* A jump from `from` to `to`: followed, or known as a way out. */
-static int jump(struct tn_flow *f, u64 from, u64 to)
+/* A jump that leads out of the function. 1: to code that is to be followed, in *ret_in. */
+static int jump_out(struct tn_flow *f, u64 from, u64 to, const struct tn_func **ret_in)
 {
-    const struct tn_func *g;
+    const struct tn_func *g = *ret_in = tn_func_at(f->code, to);
 
-    if (to - f->code->addr >= f->code->len)
-        return leave(f, from, to);
-    f->mark[to - f->code->addr] |= TN_FLOW_TARGET;
-    if (touch(f, to - f->code->addr) < 0 || list_add(&f->jumps, from) < 0 || list_add(&f->jumps, to) < 0)
-        return -ENOMEM;
-    if (own(f, to))
-        return list_add(&f->work, to);
-    g = tn_func_at(f->code, to);
     if (g && !g->part && g->addr == to) {
         if (!g->name && !list_has(&f->maybe, to) && list_add(&f->maybe, to) < 0)
             return -ENOMEM;
@@ -206,7 +204,22 @@ static int jump(struct tn_flow *f, u64 from, u64 to)
         return leave(f, from, to);
     if (g && !g->part)
         f->shared = from; /* into the middle of somebody else */
-    return list_add(&f->work, to);
+    return 1;
+}
+
+/* A jump from `from` to `to`: followed, or known as a way out. */
+static int jump(struct tn_flow *f, u64 from, u64 to)
+{
+    const struct tn_func *in;
+    int r;
+
+    if (to - f->code->addr >= f->code->len)
+        return leave(f, from, to);
+    f->mark[to - f->code->addr] |= TN_FLOW_TARGET;
+    if (touch(f, to - f->code->addr) < 0 || list_add(&f->jumps, from) < 0 || list_add(&f->jumps, to) < 0)
+        return -ENOMEM;
+    r = own(f, to) ? 1 : jump_out(f, from, to, &in);
+    return r == 1 ? list_add(&f->work, to) : r;
 }
 
 static int meet(const struct tn_code_view *c, u64 at, u8 step, struct tn_met *ret)
@@ -217,47 +230,45 @@ static int meet(const struct tn_code_view *c, u64 at, u8 step, struct tn_met *re
         [TN_STEP_JMP4] = TN_INSN_JMP,    [TN_STEP_JCC1] = TN_INSN_JCC,         [TN_STEP_JCC4] = TN_INSN_JCC,
         [TN_STEP_RET] = TN_INSN_RET,     [TN_STEP_CALL_IND] = TN_INSN_CALL_IND};
     enum tn_step what = tn_step_what(step);
-    struct tn_met m = {.len = (u8)tn_step_len(step), .leads = what >= TN_STEP_CALL4 && what <= TN_STEP_JCC4};
-    const u8 *end = c->bytes + (at - c->addr) + m.len;
+    const u8 *end = c->bytes + (at - c->addr) + tn_step_len(step);
     struct tn_insn i;
     s32 rel;
 
+    *ret = (struct tn_met){.len = (u8)tn_step_len(step),
+                           .kind = kinds[what],
+                           .leads = what >= TN_STEP_CALL4 && what <= TN_STEP_JCC4};
     switch (what) {
     case TN_STEP_LOOK:
         if (tn_code_decode(c, at, &i) < 0 || i.kind == TN_INSN_FAR)
             return -EILSEQ;
-        m.kind = i.kind;
-        m.target = i.target;
-        m.refers = i.mem_off;
-        m.leads = i.rel_off;
-        m.lea = i.mem_off && i.legacy && i.map == 0 && i.op == 0x8d;
-        m.lea_reg = i.reg;
-        m.std = i.legacy && i.map == 0 && i.op == 0xfd;
+        ret->kind = i.kind;
+        ret->target = i.target;
+        ret->refers = i.mem_off;
+        ret->leads = i.rel_off;
+        ret->lea = i.mem_off && i.legacy && i.map == 0 && i.op == 0x8d;
+        ret->lea_reg = i.reg;
+        ret->std = i.legacy && i.map == 0 && i.op == 0xfd;
         break;
     case TN_STEP_LEA: /* … REX 8d ModRM displacement */
-        m.lea = true;
-        m.lea_reg = (u8)((end[-5] >> 3 & 7) | (m.len > 6 && (end[-7] & 0xf4) == 0x44 ? 8 : 0));
+        ret->lea = true;
+        ret->lea_reg = (u8)((end[-5] >> 3 & 7) | (ret->len > 6 && (end[-7] & 0xf4) == 0x44 ? 8 : 0));
         /* fall through */
     case TN_STEP_REF:
-        m.refers = true;
+        ret->refers = true;
         /* fall through */
     case TN_STEP_CALL4:
     case TN_STEP_JMP4:
     case TN_STEP_JCC4:
         memcpy(&rel, end - 4, 4);
-        m.kind = kinds[what];
-        m.target = at + m.len + (u64)(s64)rel;
+        ret->target = at + ret->len + (u64)(s64)rel;
         break;
     case TN_STEP_JMP1:
     case TN_STEP_JCC1:
-        m.kind = kinds[what];
-        m.target = at + m.len + (u64)(s64)(s8)end[-1];
+        ret->target = at + ret->len + (u64)(s64)(s8)end[-1];
         break;
     default:
-        m.kind = kinds[what];
         break;
     }
-    *ret = m;
     return 0;
 }
 
@@ -276,7 +287,7 @@ int tn_code_meet(const struct tn_code_view *c, u64 addr, struct tn_met *ret)
 static bool ends_at(struct tn_flow *f, u64 at, u8 last)
 {
     const struct tn_func *g = tn_func_starting(f->code, at);
-    bool ended = last == TN_INSN_CALL || last == TN_INSN_CALL_IND || last == TN_INSN_SYSCALL;
+    bool ended = may_not_return(last);
 
     if ((at == f->end || (g && g != f->func)) && ended)
         return true;
@@ -721,18 +732,18 @@ void tn_marks_give(const struct tn_code_view *code, u8 *mark, u32 lent)
         free(mark);
 }
 
-int tn_flow_scan(const struct tn_code_view *code, const struct tn_func *func, struct tn_flow *ret_flow)
+static int open_flow(const struct tn_code_view *code, const struct tn_func *func, struct tn_flow *f)
 {
-    struct tn_flow f = {.code = code,
-                        .func = func,
-                        .end = func_end(code, func),
-                        .next = func_start(code, (u32)(func - code->funcs) + 1)};
-    struct tn_go_func g;
-    int r = tn_marks_take(code, &f.mark, &f.lent);
+    int r;
 
-    for (u32 i = 0; !r && f.lent && i < TN_FLOW_LISTS; i++) {
-        f.lists[i] = code->spare->lists[f.lent - 1][i];
-        f.lists[i].n = 0;
+    *f = (struct tn_flow){.code = code,
+                          .func = func,
+                          .end = func_end(code, func),
+                          .next = func_start(code, (u32)(func - code->funcs) + 1)};
+    r = tn_marks_take(code, &f->mark, &f->lent);
+    for (u32 i = 0; !r && f->lent && i < TN_FLOW_LISTS; i++) {
+        f->lists[i] = code->spare->lists[f->lent - 1][i];
+        f->lists[i].n = 0;
     }
     if (!r && code->spare && !code->spare->step)
         code->spare->step = calloc(1, code->len);
@@ -740,23 +751,114 @@ int tn_flow_scan(const struct tn_code_view *code, const struct tn_func *func, st
         code->spare->whole = calloc(code->nfuncs / 64 + 1, sizeof(u64));
     if (!r && code->spare && (!code->spare->step || !code->spare->whole))
         r = -ENOMEM;
+    return r;
+}
+
+static int follow_all(struct tn_flow *f)
+{
+    struct tn_go_func g;
+    int r = list_add(&f->work, f->func->addr);
+
+    f->go = f->code->go && tn_go_at(f->code->go, f->func->addr, &g);
     if (!r)
-        r = list_add(&f.work, func->addr);
-    f.go = code->go && tn_go_at(code->go, func->addr, &g);
+        r = drain(f);
+    if (!r && f->go)
+        r = add_recovery(f, &g);
     if (!r)
-        r = drain(&f);
-    if (!r && f.go)
-        r = add_recovery(&f, &g);
+        r = resolve_indirect(f);
+    if (!r && f->go)
+        r = add_resumed(f, &g);
+    return r;
+}
+
+int tn_flow_scan(const struct tn_code_view *code, const struct tn_func *func, struct tn_flow *ret_flow)
+{
+    int r = open_flow(code, func, ret_flow);
+
     if (!r)
-        r = resolve_indirect(&f);
-    if (!r && f.go)
-        r = add_resumed(&f, &g);
-    if (r < 0) {
-        tn_flow_clear(&f);
+        r = follow_all(ret_flow);
+    if (r < 0)
+        tn_flow_clear(ret_flow);
+    return r;
+}
+
+/* A direct jump or call that is swept over: within the function, to one of its pieces, or out of it. 1: elsewhere. */
+static int swept_jump(struct tn_flow *f, u64 at, const struct tn_met *m)
+{
+    const struct tn_func *in = f->func;
+    int r = 1;
+
+    if (!m->leads || (m->kind == TN_INSN_CALL && (!own(f, m->target) || m->target == f->func->addr)))
+        return 0;
+    if (!own(f, m->target))
+        r = m->target - f->code->addr < f->code->len ? jump_out(f, at, m->target, &in) : 0;
+    if (r <= 0 || !in || (in != f->func && !in->part))
         return r;
+    return list_add(&f->jumps, at) < 0 || list_add(&f->jumps, m->target) < 0 ||
+                   (in != f->func && list_add(&f->work, (u64)(in - f->code->funcs)) < 0)
+               ? -ENOMEM
+               : 0;
+}
+
+/* Marks the instructions from the first to the last of the function, or of a piece. 1: it has to be followed. */
+static int mark_all(struct tn_flow *f, const struct tn_func *g)
+{
+    const struct tn_code_view *c = f->code;
+    u64 first = g->addr - c->addr, end = func_end(c, g) - c->addr;
+    u64 next = func_start(c, (u32)(g - c->funcs) + 1) - c->addr, off = first;
+    u8 *known = c->spare->step, *marks = f->mark, step = 0, last = TN_INSN_PLAIN;
+    struct tn_met m = {0};
+    int r = next < end;
+
+    if (marks[off] & TN_FLOW_START)
+        return 0;
+    for (; off < end && !r; off += tn_step_len(step)) {
+        step = known[off];
+        if (!step)
+            step = known[off] = tn_x86_step(c->bytes + off, c->len - off);
+        marks[off] = TN_FLOW_START;
+        last = TN_INSN_PLAIN;
+        if (step && step < TN_STEP_LOOK << 4)
+            continue;
+        if (!step || meet(c, c->addr + off, step, &m) < 0 || m.kind == TN_INSN_JMP_IND)
+            r = 1;
+        else
+            r = swept_jump(f, c->addr + off, &m);
+        last = m.kind;
     }
-    *ret_flow = f;
-    return 0;
+    for (u64 at = TN_ROUND_DOWN(first, TN_FLOW_BLOCK); at <= off; at += TN_FLOW_BLOCK)
+        if (touch(f, at) < 0) {
+            memset(marks + first, 0, off - first + 1);
+            return -ENOMEM;
+        }
+    if (r || off != end)
+        return r < 0 ? r : 1;
+    /* It runs on to where the next one begins, or to nowhere. */
+    return !terminal(last) && last != TN_INSN_STOP &&
+           (end == c->len || (next != end && !(g == f->func && may_not_return(last))));
+}
+
+static int sweep(struct tn_flow *f)
+{
+    const struct tn_code_view *c = f->code;
+    int r = mark_all(f, f->func);
+
+    while (!r && f->work.n)
+        r = mark_all(f, &c->funcs[f->work.at[--f->work.n]]);
+    for (u32 k = 1; !r && k < f->jumps.n; k += 2) {
+        u8 *mark = &f->mark[f->jumps.at[k] - c->addr];
+
+        r = !(*mark & TN_FLOW_START);
+        *mark |= TN_FLOW_TARGET;
+    }
+    return r;
+}
+
+int tn_flow_sweep(const struct tn_code_view *code, const struct tn_func *func, struct tn_flow *ret_flow)
+{
+    int r = code->go || !code->spare ? 1 : open_flow(code, func, ret_flow);
+
+    return r ? r : sweep(ret_flow);
 }
 
 void tn_spare_clear(struct tn_spare *spare)

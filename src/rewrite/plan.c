@@ -33,6 +33,7 @@
 #define ROUNDS_MAX    16u /* jumps from a function's loops to its first instruction */
 #define ALONE_MAX     16u /* bytes, of an instruction hooked alone and those evicted with it: any one has room */
 
+#define TACTIC_PLAIN       "jump5"
 #define TACTIC_ALONE(plan) ((plan)->npatches && (plan)->patches[0].punned ? "punned" : "jump5_alone")
 
 struct window {
@@ -897,7 +898,7 @@ static int plan_one(const struct tn_flow *f, enum tn_place_kind place, u64 addr,
     } else {
         w.patch.place = hooked;
         r = tn_plan_add(plan, &w.patch);
-        plan->tactic = w.patch.hook_before ? "jump5_before" : w.padded ? "jump5_padding" : "jump5";
+        plan->tactic = w.patch.hook_before ? "jump5_before" : w.padded ? "jump5_padding" : TACTIC_PLAIN;
     }
     if (r < 0 || !rounds)
         return r;
@@ -1037,6 +1038,26 @@ static int alone_instead(const struct tn_flow *f, struct tn_plan *plan, u32 whic
     return r;
 }
 
+/*
+ * Most entries: a plain jump over whole instructions that nobody jumps into, in a function that need not be followed to
+ * know so. Anything else has to be. −EAGAIN: this is another.
+ */
+static int plan_swept(const struct tn_code_view *code, const struct tn_func *func, struct tn_plan *ret_plan)
+{
+    _clean_(tn_plan_clear) struct tn_plan plan = {0};
+    _clean_(tn_flow_clear) struct tn_flow flow = {0};
+    u32 which;
+
+    if (!code->aims || !code->aims->first || tn_flow_sweep(code, func, &flow) != 0 ||
+        tn_plan_followed(&flow, TN_PLACE_ENTRY, func->addr, &plan, NULL) < 0 ||
+        strcmp(plan.tactic, TACTIC_PLAIN) != 0 || plan.patches[0].rounds ||
+        check_others(&flow, &plan, &which, NULL) < 0)
+        return -EAGAIN;
+    *ret_plan = plan;
+    plan = (struct tn_plan){0};
+    return 0;
+}
+
 static int plan_any(const struct tn_code_view *code, enum tn_place_kind place, u64 addr,
                     struct tn_plan *ret_plan, struct tn_error *err)
 {
@@ -1068,6 +1089,8 @@ static int plan_any(const struct tn_code_view *code, enum tn_place_kind place, u
     }
     if (place == TN_PLACE_EXIT && !func->size)
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_FUNCTION_UNKNOWN, addr, NULL);
+    if (place == TN_PLACE_ENTRY && plan_swept(code, func, ret_plan) == 0)
+        return 0;
     r = tn_flow_scan(code, func, &flow);
     if (r < 0)
         return r;

@@ -17,9 +17,13 @@
 #include <cmocka.h>
 // clang-format on
 
+#include "rewrite/aims.h"
+#include "rewrite/flow.h"
 #include "rewrite/module.h"
 #include "rewrite/pun.h"
 #include "rewrite/trampoline.h"
+
+#include "ways.h"
 
 static u8 *elf;
 static u64 elf_size;
@@ -326,6 +330,9 @@ static void random_code(void **state)
         struct tn_bytes ro = {at, 0x10000, LEN};
         struct tn_code_view c = {
             .bytes = at, .addr = 0x10000, .len = LEN, .funcs = funcs, .rodata = &ro, .nrodata = 1};
+        struct tn_code_view kept;
+        struct tn_aims aims = {0};
+        struct tn_spare spare = {0};
 
         if (rnd(4)) {
             const struct tn_func *f = &real->funcs[rnd(real->nfuncs)];
@@ -346,6 +353,7 @@ static void random_code(void **state)
                                         .size = rnd(3)   ? rnd(300)
                                                 : rnd(2) ? UINT64_MAX
                                                          : 0,
+                                        .name = rnd(2) ? "f" : NULL,
                                         .part = !rnd(5)};
         for (u32 place = TN_PLACE_ENTRY; place <= TN_PLACE_SYSEXIT; place++) {
             struct tn_error err = {0};
@@ -361,6 +369,14 @@ static void random_code(void **state)
                 assert_true(err.reason[0]);
             }
         }
+        kept = c;
+        kept.aims = &aims;
+        kept.spare = &spare;
+        assert_int_equal(tn_plan_many(&kept), 0);
+        for (u32 k = 0; k < c.nfuncs; k++)
+            both_ways(&kept, funcs[k].addr);
+        tn_aims_clear(&aims);
+        tn_spare_clear(&spare);
         n++;
     }
     print_message("# %u functions, %u plans\n", n, plans);

@@ -21,6 +21,8 @@
 #include "rewrite/trampoline.h"
 #include "x86/decode.h"
 
+#include "ways.h"
+
 struct tally {
     char name[48];
     u32 n;
@@ -53,7 +55,7 @@ static struct tn_vma fixed_vmas[] = {
 };
 
 struct place {
-    const struct tn_code_view *code;
+    const struct tn_code_view *code, *many; /* the same, with all of the code looked at once */
     u64 bias;
     struct tn_stubs stubs;
 };
@@ -180,6 +182,8 @@ static bool plan_and_count(struct place *at, enum tn_place_kind kind, u64 addr, 
     int r = tn_plan(at->code, kind, addr, &plan, &err);
 
     *ns += now() - start;
+    if (kind == TN_PLACE_ENTRY)
+        both_ways(at->many, addr);
     if (r < 0) {
         assert_true(err.reason[0]);
         count(t, err.reason);
@@ -202,7 +206,7 @@ static bool plan_and_count(struct place *at, enum tn_place_kind kind, u64 addr, 
 static void survey(const char *pattern, u32 sites_wanted, u32 inner_wanted)
 {
     struct tally entry[41] = {0}, leave[41] = {0}, inner[41] = {0}, call[2][41] = {0};
-    struct tn_module *m = NULL;
+    struct tn_module *m = NULL, *many = NULL;
     u32 all = 0, entries = 0, exits = 0, offsets = 0, inside = 0, sites_found = 0, ncalls = 0, nunknown = 0;
     struct place at = {0};
     struct tn_maps maps = {.n = TN_ARRAY_SIZE(vmas), .text = (char *)names};
@@ -220,6 +224,7 @@ static void survey(const char *pattern, u32 sites_wanted, u32 inner_wanted)
     globfree(&g);
     assert_true(fd >= 0);
     assert_int_equal(tn_module_open(fd, &m, NULL), 0);
+    assert_int_equal(tn_module_open(fd, &many, NULL), 0);
     close(fd);
     maps.vma = tn_module_base(m) ? fixed_vmas : vmas;
     at.bias = tn_module_base(m) ? 0 : lib ? 0x7f5a3c000000 : 0x55a8c2b6f000;
@@ -227,6 +232,8 @@ static void survey(const char *pattern, u32 sites_wanted, u32 inner_wanted)
     for (u32 s = 0; s < tn_module_ncode(m); s++) {
         const struct tn_code_view *code = at.code = tn_module_code_at(m, s);
 
+        at.many = tn_module_code_at(many, s);
+        assert_int_equal(tn_plan_many(at.many), 0);
         for (u32 i = 0; i < code->nfuncs; i++) {
             const struct tn_func *f = &code->funcs[i];
             struct tn_insn insn;
@@ -252,6 +259,7 @@ static void survey(const char *pattern, u32 sites_wanted, u32 inner_wanted)
         calls(&at, TN_PLACE_SYSEXIT, call + 1, NULL, NULL, NULL);
     }
     tn_module_free(m);
+    tn_module_free(many);
     print_message("#   %u functions, %u instructions inside; plans a second: %.0f entries, %.0f exits; "
                   "stubs: %u in %u pages\n",
                   all, inside, all * 1e9 / (double)(ns[0] + 1), all * 1e9 / (double)(ns[1] + 1),

@@ -314,7 +314,7 @@ int tn_cmd_map_lookup_delete(struct tn_caller *caller, union bpf_attr *attr, u64
 
     if (r)
         return r;
-    if (elem.map->view.geo.type != BPF_MAP_TYPE_HASH && elem.map->view.geo.type != BPF_MAP_TYPE_PERCPU_HASH)
+    if (!tn_map_is_table(&elem.map->view))
         return -EOPNOTSUPP;
     if (elem.map->frozen)
         return -EPERM;

@@ -125,8 +125,7 @@ static void attributes_are_checked(void **state)
 
 static void missing_types_are_named(void **state)
 {
-    static const u32 types[] = {BPF_MAP_TYPE_LRU_HASH, BPF_MAP_TYPE_PROG_ARRAY, BPF_MAP_TYPE_STACK_TRACE,
-                                9999};
+    static const u32 types[] = {BPF_MAP_TYPE_LRU_HASH, BPF_MAP_TYPE_PROG_ARRAY, BPF_MAP_TYPE_LPM_TRIE, 9999};
 
     for (u32 i = 0; i < TN_ARRAY_SIZE(types); i++) {
         assert_int_equal(map_create(types[i], 4, 4, 4, 0), -EINVAL);

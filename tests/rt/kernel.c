@@ -37,11 +37,11 @@ static bool may_use_bpf(void)
 
 static void attributes(void **state)
 {
-    static const u32 types[] = {BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_PERCPU_HASH,
-                                BPF_MAP_TYPE_PERCPU_ARRAY, BPF_MAP_TYPE_RINGBUF};
+    static const u32 types[] = {BPF_MAP_TYPE_HASH,         BPF_MAP_TYPE_ARRAY,       BPF_MAP_TYPE_PERCPU_HASH,
+                                BPF_MAP_TYPE_PERCPU_ARRAY, BPF_MAP_TYPE_STACK_TRACE, BPF_MAP_TYPE_RINGBUF};
     static const u32 keys[] = {0, 1, 4, 5, 8, 500};
     static const u32 values[] = {
-        0, 1, 7, 8, 4096, 32768, 32769, (1u << 22) - 64, (1u << 22) - 49, 1u << 22, 1u << 31};
+        0, 1, 7, 8, 1016, 1024, 4096, 32768, 32769, (1u << 22) - 64, (1u << 22) - 49, 1u << 22, 1u << 31};
     static const u32 entries[] = {0, 1, 3, 4096, 4097, 8192, 12288};
     static const u32 flags[] = {0,
                                 BPF_F_NO_PREALLOC,
@@ -235,6 +235,7 @@ static void operations(void **state)
         operations_of(BPF_MAP_TYPE_ARRAY, 4, sizes[i][1], 50, i ? BPF_F_MMAPABLE : 0, 60);
         operations_of(BPF_MAP_TYPE_PERCPU_ARRAY, 4, sizes[i][1], 50, 0, 60);
     }
+    operations_of(BPF_MAP_TYPE_STACK_TRACE, 4, 64, 50, 0, 70); /* which only programs fill */
 }
 
 /* A ring buffer has no elements; a read-only or write-only map refuses half; an array mapped by a tool lies

@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "rt/barrier.h"
+#include "rt/lock.h"
 #include "rt/self.h"
 
 #define THREADS 4u
@@ -370,6 +371,15 @@ static void own_lock_of_an_abandoned_run(void **state)
 
 /* -------------------------------------------------------------------------------------------- the hostile */
 
+static void keep_stack(const struct tn_map *map, u64 r)
+{
+    struct tn_who who = tn_who(NULL);
+    struct tn_stack stack = {.count = 1 + (r >> 8) % 8, .ip = {r % 100}};
+    s64 id = tn_stack_keep(map, &stack, r >> 20 & BPF_F_REUSE_STACKID, &who);
+
+    assert_true(id < map->geo.nbuckets && id > -600);
+}
+
 static void operate(const struct tn_map *map, u64 *seed)
 {
     u64 r = test_random(seed), value[64] = {0};
@@ -397,7 +407,10 @@ static void operate(const struct tn_map *map, u64 *seed)
         break;
     }
     default:
-        tn_map_update(map, &key, value, BPF_ANY, 0);
+        if (map->geo.type == BPF_MAP_TYPE_STACK_TRACE)
+            keep_stack(map, r);
+        else
+            tn_map_update(map, &key, value, BPF_ANY, 0);
     }
 }
 
@@ -464,6 +477,7 @@ static void scribbler(void **state)
     scribble(BPF_MAP_TYPE_PERCPU_HASH, 24);
     scribble(BPF_MAP_TYPE_ARRAY, 8);
     scribble(BPF_MAP_TYPE_PERCPU_ARRAY, 8);
+    scribble(BPF_MAP_TYPE_STACK_TRACE, 64);
     scribble(BPF_MAP_TYPE_RINGBUF, 0);
 }
 

@@ -18,10 +18,11 @@
 
 // clang-format off
 #define TN_MAP_TYPES(M)                                                                                      \
-    M(HASH,         hash,    "hash",         0)                                                              \
+    M(HASH,         hash,    "hash",         TN_MF_TABLE)                                                    \
     M(ARRAY,        array,   "array",        TN_MF_MMAPABLE)                                                 \
-    M(PERCPU_HASH,  phash,   "percpu_hash",  TN_MF_PERCPU)                                                   \
+    M(PERCPU_HASH,  phash,   "percpu_hash",  TN_MF_PERCPU | TN_MF_TABLE)                                     \
     M(PERCPU_ARRAY, parray,  "percpu_array", TN_MF_PERCPU)                                                   \
+    M(STACK_TRACE,  stack,   "stack_trace",  TN_MF_TABLE)                                                    \
     M(RINGBUF,      ringbuf, "ringbuf",      TN_MF_NO_ELEMS)
 // clang-format on
 
@@ -29,6 +30,7 @@ enum tn_map_flag {
     TN_MF_PERCPU = 1 << 0,   /* values exist once a possible CPU: programs that touch it claim a slot */
     TN_MF_MMAPABLE = 1 << 1, /* BPF_F_MMAPABLE is understood */
     TN_MF_NO_ELEMS = 1 << 2, /* no look-up, update, delete from programs */
+    TN_MF_TABLE = 1 << 3,    /* made of the shared hash table (table.h) */
 };
 
 /* What Linux answers for an operation that a type does not have.
@@ -91,6 +93,17 @@ u64 tn_ringbuf_query(const struct tn_map *map, u64 what);
 /* The consumer's half of the wake-up: writes TN_RB_ARMED into tn_rb_ctl.wake, looks once more whether there
    is anything to read, then waits on the word (shared futex). A producer that wakes writes 0 first. */
 
+/* A stack as a map of stacks keeps it: the addresses, innermost first. */
+#define TN_STACK_MAX 127u /* Linux: kernel.perf_event_max_stack, as it is by default */
+struct tn_stack {
+    u32 hash; /* of the addresses */
+    u32 count;
+    u64 ip[TN_STACK_MAX]; /* in a map, as many as a value has room for */
+};
+/* Fills in the hash. The number that the stack has in the map, now or already, or a negative errno: bpf_get_stackid. `flags`:
+   BPF_F_FAST_STACK_CMP, BPF_F_REUSE_STACKID; `count` is 1 or more. */
+s64 tn_stack_keep(const struct tn_map *map, struct tn_stack *stack, u64 flags, const struct tn_who *who);
+
 #ifndef TN_FREESTANDING
 struct tn_map_type {
     u32 type;
@@ -99,12 +112,18 @@ struct tn_map_type {
 };
 /* NULL where there is no such type. Static lifetime. */
 const struct tn_map_type *tn_map_type_by_id(u32 type);
+static inline bool tn_map_is_table(const struct tn_map *map)
+{
+    const struct tn_map_type *type = tn_map_type_by_id(map->geo.type);
+
+    return type && (type->flags & TN_MF_TABLE);
+}
 
 /* Recovers for every owner found in the map of whom `dead` says so:
    processes the broker was never told of. */
 void tn_map_reap(const struct tn_map *map, bool (*dead)(u32 pid, void *arg), void *arg);
 
-/* What a hash consists of; only exact while nobody writes. For tests and for people. */
+/* What a table consists of; only exact while nobody writes. For tests and for people. */
 struct tn_map_census {
     u32 live, free, spare, taken; /* elements by state; free and spare only if they can be found */
     u32 chained;                  /* elements on chains */

@@ -53,17 +53,10 @@ void tn_map_reap(const struct tn_map *map, bool (*dead)(u32 pid, void *arg), voi
     u32 pids[256];
     struct owners o = {pids, 0, TN_ARRAY_SIZE(pids)};
 
-    switch (map->geo.type) {
-    case BPF_MAP_TYPE_HASH:
-    case BPF_MAP_TYPE_PERCPU_HASH:
+    if (tn_map_is_table(map))
         note_table(map, &o);
-        break;
-    case BPF_MAP_TYPE_RINGBUF:
+    else if (map->geo.type == BPF_MAP_TYPE_RINGBUF)
         note_ring(map, &o);
-        break;
-    default:
-        break;
-    }
     for (u32 i = 0; i < o.n; i++)
         if (dead(o.pid[i], arg))
             tn_map_recover(map, o.pid[i]);

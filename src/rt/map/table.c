@@ -17,10 +17,10 @@ static inline u32 finish(u64 h)
     return (u32)(mix(h) >> 32);
 }
 
-static u32 __attribute__((noinline)) hash_of_any(const struct tn_map *map, const u8 *key)
+u32 __attribute__((noinline)) tn_table_hash_bytes(const struct tn_map *map, const u8 *key, u32 left)
 {
     u64 h = tn_load(&tn_table_ctl(map)->seed), word;
-    u32 left = map->geo.key_size, half = 0;
+    u32 half = 0;
 
     for (; left >= 8; left -= 8, key += 8) {
         __builtin_memcpy(&word, key, 8);
@@ -51,7 +51,7 @@ static inline u32 hash_of(const struct tn_map *map, const void *key)
     } else if (map->geo.key_size == 8) {
         __builtin_memcpy(&word, key, 8);
     } else {
-        return hash_of_any(map, key);
+        return tn_table_hash_bytes(map, key, map->geo.key_size);
     }
     return finish(mix(seed ^ word));
 }

@@ -92,6 +92,9 @@ static inline u32 tn_table_words(const struct tn_map_geo *geo)
     return geo->nelems / 64 + (geo->nelems % 64 != 0);
 }
 
+/* As keys are hashed: with the map's own seed. */
+u32 tn_table_hash_bytes(const struct tn_map *map, const u8 *bytes, u32 len);
+
 /* Finds without a lock. NULL: not there. */
 struct tn_elem *tn_table_find(const struct tn_map *map, const void *key);
 

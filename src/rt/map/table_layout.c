@@ -89,7 +89,7 @@ int tn_map_census(const struct tn_map *map, struct tn_map_census *ret_census)
     struct tn_map_census c = {0};
     _free_ u64 *seen = NULL;
 
-    if (map->geo.type != BPF_MAP_TYPE_HASH && map->geo.type != BPF_MAP_TYPE_PERCPU_HASH)
+    if (!tn_map_is_table(map))
         return -EOPNOTSUPP;
     seen = calloc(tn_table_words(&map->geo), sizeof(*seen));
     if (!seen)

@@ -279,6 +279,17 @@ static void connect_answers(struct tn_hands *h, u64 func)
     }
 }
 
+/* What a hook's record says of its place beyond what it was written with: where that is, if its window begins before it. Nobody
+   reads the record yet. */
+static int tell_place(struct tn_hands *h, const struct tn_place_req *p, const struct tn_site *s)
+{
+    u32 at = s->hook_before < s->ninsns ? s->insn_off[s->hook_before] : 0;
+
+    return p->tramp && s->place == TN_PLACE_OFFSET && at
+               ? store(h, p->hook + offsetof(struct tn_hook, func_ip), s->addr + at)
+               : 0;
+}
+
 static void to_change(struct tn_change *c, const struct tn_change_wire *w)
 {
     *c = (struct tn_change){.addr = w->addr, .len = w->len, .ninsns = w->ninsns, .depends = w->depends};
@@ -413,6 +424,8 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
         if (r < 0)
             break;
     }
+    for (u32 i = 0; i < req->nplaces && r == 0; i++)
+        r = tell_place(h, &places[i], &st->site[site[i]]);
     if (r == 0 && n)
         r = tn_change(&h->t, changes, n, req->stuck_ms, err);
     if (r < 0) {

@@ -185,6 +185,7 @@ static int start_job(struct tn_link *link, pid_t pid, u32 wait_ms, int *ret_fd, 
     struct tn_broker *broker = link->object.broker;
     const struct tn_prog *prog = link->prog;
     const struct tn_perf *perf = tn_link_perf(link);
+    struct tn_facts facts = prog->verdict.facts;
     _free_ struct tn_install_map *maps = calloc(prog->nused + 1, sizeof(*maps));
     u32 nmaps = prog->nused;
     _free_ struct tn_attach_spec *spec = calloc(1, sizeof(*spec));
@@ -232,6 +233,10 @@ static int start_job(struct tn_link *link, pid_t pid, u32 wait_ms, int *ret_fd, 
     spec->typed = link->words;
     spec->args = link->args;
     spec->replace = tn_prog_replaces(prog);
+    if (spec->typed && facts.walks) {
+        facts.ctx_read[0] |= 1ull << spec->args.nwords;
+        spec->args.from[spec->args.nwords++] = TN_FROM_REGS;
+    }
     spec->prog = (struct tn_install){
         .prog_id = prog->object.id,
         .text = prog->text,
@@ -244,7 +249,7 @@ static int start_job(struct tn_link *link, pid_t pid, u32 wait_ms, int *ret_fd, 
         .npool = prog->code.npool,
         .maps = maps,
         .nmaps = nmaps,
-        .facts = &prog->verdict.facts,
+        .facts = &facts,
     };
     return tn_inject_attach(broker->inject, spec, ret_fd, why);
 }

@@ -30,7 +30,7 @@ static bool reads_so(const struct tn_pool_entry *e)
     if (e->kind == TN_POOL_AGENT)
         return e->index == TN_ROUTINE_READ || e->index == TN_ROUTINE_COPY ||
                e->index == TN_ROUTINE_COPY_CAREFUL;
-    return helper && helper->flags & TN_HF_READS_PROCESS;
+    return helper && helper->flags & (TN_HF_READS_PROCESS | TN_HF_READS_STACK);
 }
 
 bool tn_loads_wanted(const struct tn_entry *c)

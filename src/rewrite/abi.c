@@ -91,7 +91,7 @@ static int too_many(const char *name, struct tn_error *err)
 {
     return tn_fail(err, -E2BIG, "too_many_arguments",
                    "the arguments of %s take more than %u words, or lie further up the stack than %u", name,
-                   TN_TYPED_WORDS, TN_FROM_STACK_WORDS);
+                   TN_SHOWN_WORDS, TN_FROM_STACK_WORDS);
 }
 
 static int place_result(const struct tn_value *v, s8 narrow, const char *name, struct tn_typed_args *args,
@@ -103,7 +103,7 @@ static int place_result(const struct tn_value *v, s8 narrow, const char *name, s
     if (!by_address && is_floating(v))
         return tn_fail(err, -ENOTSUP, "result_not_integer",
                        "%s returns floating point, which is in a register that programs do not see", name);
-    if (args->nwords + words > TN_TYPED_WORDS)
+    if (args->nwords + words > TN_SHOWN_WORDS)
         return too_many(name, err);
     args->narrow[args->nwords] = narrow;
     for (u32 h = 0; h < words; h++)
@@ -134,7 +134,7 @@ static int place_argument(const struct tn_btf *btf, const struct btf_param *p, b
         return tn_fail(err, -ENOTSUP, "argument_not_integer",
                        "%s of %s has floating point, which is in a register that programs do not see", what,
                        name);
-    if (args->nwords + tn_value_words(&v, false) > TN_TYPED_WORDS)
+    if (args->nwords + tn_value_words(&v, false) > TN_SHOWN_WORDS)
         return too_many(name, err);
     args->narrow[args->nwords] = narrow(btf, p->type);
     r = place(&v, aligned, next, args);

@@ -14,7 +14,7 @@
  * what it returns. `aligned`: types that are aligned to more than their members say so (TN_BTF_ALIGNED).
  *
  * −ENOTSUP with the argument named where a word is in no general register and not on the stack (floating point), or where the
- * prototype does not tell (variable arguments, how something is aligned or passed); −E2BIG for more words than TN_TYPED_WORDS.
+ * prototype does not tell (variable arguments, how something is aligned or passed); −E2BIG for more words than TN_SHOWN_WORDS.
  */
 int tn_abi_words(const struct tn_btf *btf, u32 func, bool result, bool aligned,
                  struct tn_typed_args *ret_args, struct tn_error *err);

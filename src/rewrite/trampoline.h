@@ -24,7 +24,8 @@
 
 /* A typed context, word by word: where the System V ABI has what belongs there when the function is entered
    (psABI 3.2.3), or its result when it returns. */
-#define TN_TYPED_WORDS 13u /* twelve arguments and a result, as in Linux */
+#define TN_SHOWN_WORDS 13u /* twelve arguments and a result, as in Linux */
+#define TN_TYPED_WORDS 14u /* and one that the program does not see: TN_FROM_REGS, where it walks the stack */
 #define TN_FROM_STACK                                                                                        \
     6u /* below it the registers of integer arguments, in order; from it on: words above                     \
           the return address */

@@ -225,7 +225,8 @@ struct tn_hook {
     u64 proc;    /* struct tn_proc * */
     u64 next;    /* where the trampoline goes on: the next link's trampoline, or the displaced instructions */
     u32 link_index; /* gate and statistics */
-    u32 prog_bit;   /* in tn_slot.running */
+    u16 prog_bit;   /* in tn_slot.running */
+    u16 bare;       /* 1: the return address is on top of the stack there */
     /* Of a hook at an entry: where an answer in the function's place goes, with the result in rax and the stack
        pointer at the return slot: to the hooks at the function's exits. 0: there are none, back to the caller. */
     u64 answer;

@@ -409,7 +409,9 @@ static int check_one(struct vf *v, struct tn_helper_call *c, u32 regno, const st
 
     switch ((enum tn_arg_kind)form->kind) {
     case TN_AK_CTX:
-        if (!(c->proto->flags & TN_PF_CTX_RECORD))
+        if (c->proto->flags & TN_PF_WALKS)
+            tn_ctx_walked(v);
+        else if (!(c->proto->flags & TN_PF_CTX_RECORD))
             v->facts.ctx_escapes = true;
         return 0;
     case TN_AK_MAP:

@@ -101,6 +101,16 @@ static int ask(struct vf *v, s64 off, u32 size, bool store, const struct tn_plac
     return 0;
 }
 
+void tn_ctx_walked(struct vf *v)
+{
+    static const u8 words[] = {offsetof(struct tn_pt_regs, ip) / 8, offsetof(struct tn_pt_regs, sp) / 8,
+                               offsetof(struct tn_pt_regs, bp) / 8};
+
+    v->facts.walks = true;
+    for (u32 i = 0; v->type->layout == TN_CTX_PT_REGS && i < TN_ARRAY_SIZE(words); i++)
+        v->facts.ctx_read[0] |= 1ull << words[i];
+}
+
 /* The context is used as it came: its fields are rewritten, and a moved pointer names none of them. */
 int tn_ctx_unmoved(struct vf *v, u32 regno)
 {

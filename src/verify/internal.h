@@ -324,6 +324,8 @@ int tn_mem_helper(struct vf *v, u32 regno, u64 size, enum tn_mem_use use, bool e
 int tn_ctx_access(struct vf *v, struct tn_place *p);
 /* Refuses a context (register `regno`) that was moved. */
 int tn_ctx_unmoved(struct vf *v, u32 regno);
+/* A walk of the stack begins with registers, which are there in this context or beside it. */
+void tn_ctx_walked(struct vf *v);
 
 /* ---- arena.c */
 bool tn_map_is_arena(const struct tn_verify_map *map);

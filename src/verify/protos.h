@@ -184,6 +184,7 @@ enum tn_ret_kind {
     F(CASTS)         /* what it returns is its argument seen otherwise, and lives as long */                 \
     F(PROCESS)       /* an argument is an untyped address of the host's */                                   \
     F(CTX_RECORD)    /* of the context it looks at the run's record, not at what lies behind it */           \
+    F(WALKS)         /* of the context it looks at the registers that a walk of the stack begins with */     \
     F(RET_LENGTH)    /* returns at most the size it was given, or an error */                                \
     F(RET_CPU)       /* returns the number of a possible CPU */                                              \
     F(LISTED)        /* Linux allows it at listed functions only */
@@ -216,7 +217,7 @@ enum tn_ret_kind {
     P(24,  get_route_realm,            SCALAR,             CTX, _, _, _, _,                      0, TC | LWT)                                        \
     P(25,  perf_event_output,          SCALAR,             CTX, MAP, ANY, MEM, SIZE0,            GPL, EVENTS)                                        \
     P(26,  skb_load_bytes,             SCALAR,             CTX, ANY, OUT, SIZE, _,               0, SKB_READ)                                        \
-    P(27,  get_stackid,                SCALAR,             CTX, MAP, ANY, _, _,                  GPL, TRACE & ~PERF_EVENT)                           \
+    P(27,  get_stackid,                SCALAR,             CTX, MAP, ANY, _, _,                  GPL | WALKS, TRACE & ~PERF_EVENT)                   \
     V(27,  get_stackid,                SCALAR,             CTX, MAP, ANY, _, _,                  0, PERF_EVENT)                                      \
     P(28,  csum_diff,                  SCALAR,             MEM_NULL, SIZE0, MEM_NULL, SIZE0, ANY,PKT, TC | XDP | LWT)                                \
     P(29,  skb_get_tunnel_opt,         SCALAR,             CTX, OUT, SIZE, _, _,                 0, TC | LWT_XMIT)                                   \
@@ -258,7 +259,7 @@ enum tn_ret_kind {
     P(64,  bind,                       SCALAR,             CTX, MEM, SIZE, _, _,                 0, CGROUP_SOCK_ADDR)                                \
     P(65,  xdp_adjust_tail,            SCALAR,             CTX, ANY, _, _, _,                    CHANGES, XDP)                                       \
     P(66,  skb_get_xfrm_state,         SCALAR,             CTX, ANY, OUT, SIZE, ANY,             0, TC)                                              \
-    P(67,  get_stack,                  SCALAR,             CTX, OUT, SIZE0, ANY, _,              GPL | RET_LENGTH | SLEEPS_IF_CAN, TRACE)            \
+    P(67,  get_stack,                  SCALAR,             CTX, OUT, SIZE0, ANY, _,              GPL | RET_LENGTH | SLEEPS_IF_CAN | WALKS, TRACE)    \
     P(68,  skb_load_bytes_relative,    SCALAR,             CTX, ANY, OUT, SIZE, ANY,             0, SOCKET_FILTER | TC | CGROUP_SKB | SK_REUSEPORT)  \
     P(69,  fib_lookup,                 SCALAR,             CTX, BUF, SIZE, ANY, _,               GPL, TC | XDP)                                      \
     P(70,  sock_hash_update,           SCALAR,             CTX, MAP, KEY, ANY, _,                PKT, SOCK_OPS)                                      \

@@ -91,6 +91,7 @@ static void join(struct tn_facts *to, const struct tn_facts *from)
     to->calls_host |= from->calls_host;
     to->sleeps |= from->sleeps;
     to->syscalls |= from->syscalls;
+    to->walks |= from->walks;
 }
 
 /* Callees were verified before. */

@@ -206,6 +206,7 @@ struct tn_facts {
     bool calls_host;                        /* calls a function of the host: tn_verdict.kfuncs */
     bool sleeps;                            /* calls something that may sleep, now or in work done later */
     bool syscalls;                          /* calls a helper with TN_HF_SYSCALL */
+    bool walks;                             /* calls a helper that walks the stack from the registers on */
 };
 
 /* One a instruction, for the compilers. */

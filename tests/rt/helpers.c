@@ -375,7 +375,7 @@ static void rows_are_found(void **state)
         assert_non_null(h->fn);
         n++;
     }
-    assert_int_equal(n, 29);
+    assert_int_equal(n, 31);
     assert_null(tn_helper_by_id(10));
     assert_null(tn_helper_by_id(UINT32_MAX));
     assert_string_equal(tn_map_type_by_id(BPF_MAP_TYPE_PERCPU_HASH)->name, "percpu_hash");

@@ -51,6 +51,7 @@ enum tn_helper_flag {
     TN_HF_READS_PROCESS = 1 << 4, /* takes an untyped host address: authority question TN_ACCESS_PROCESS */
     TN_HF_ROUNDS =
         1 << 5, /* calls back: the C function is the step of a loop, given a struct tn_rounds (rt/rounds.h) */
+    TN_HF_READS_STACK = 1 << 6, /* follows the host's frames wherever they lead */
 };
 
 #define TN_HELPERS(H)                                                                                        \
@@ -66,9 +67,13 @@ enum tn_helper_flag {
     H(14, get_current_pid_tgid, SCALAR, NONE, NONE, NONE, NONE, NONE, TN_HF_RUN | TN_HF_SYSCALL)             \
     H(15, get_current_uid_gid, SCALAR, NONE, NONE, NONE, NONE, NONE, TN_HF_RUN | TN_HF_SYSCALL)              \
     H(16, get_current_comm, SCALAR, MEM_WR, SIZE, NONE, NONE, NONE, TN_HF_RUN | TN_HF_SYSCALL)               \
+    H(27, get_stackid, SCALAR, CTX, MAP, SCALAR, NONE, NONE,                                                 \
+      TN_HF_RUN | TN_HF_SYSCALL | TN_HF_GPL | TN_HF_READS_STACK)                                             \
     H(45, probe_read_str, SCALAR, MEM_WR, SIZE0, ANY, NONE, NONE,                                            \
       TN_HF_RUN | TN_HF_SYSCALL | TN_HF_GPL | TN_HF_READS_PROCESS)                                           \
     H(58, override_return, SCALAR, CTX, SCALAR, NONE, NONE, NONE, TN_HF_RUN | TN_HF_GPL)                     \
+    H(67, get_stack, SCALAR, CTX, MEM_WR, SIZE0, SCALAR, NONE,                                               \
+      TN_HF_RUN | TN_HF_SYSCALL | TN_HF_GPL | TN_HF_READS_STACK)                                             \
     H(112, probe_read_user, SCALAR, MEM_WR, SIZE0, ANY, NONE, NONE,                                          \
       TN_HF_RUN | TN_HF_SYSCALL | TN_HF_GPL | TN_HF_READS_PROCESS)                                           \
     H(113, probe_read_kernel, SCALAR, MEM_WR, SIZE0, ANY, NONE, NONE,                                        \

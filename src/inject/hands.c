@@ -29,6 +29,7 @@ static void fill_marker(struct tn_hands *h, struct tn_proc *p)
     p->broker_uid = getuid();
     p->held = 1;
     p->undo = proc->addr + TN_PROC_UNDO_OFF;
+    p->ours = proc->addr + TN_PROC_OURS_OFF;
     p->undo_count = TN_UNDO_COUNT;
 }
 

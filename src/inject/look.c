@@ -297,19 +297,19 @@ int tn_look_place(struct tn_entry *c, u32 nth)
 /* Memory of ours, or of a broker that is dead: its hands have written down where. */
 bool tn_look_ours(const struct tn_entry *c, u64 addr)
 {
-    struct tn_range list[TN_PROC_OURS_MAX];
+    _free_ struct tn_own_code *ours = calloc(1, sizeof(*ours));
 
     if (tn_stub_left(c->pid, addr))
         return true;
     for (u32 i = 0; i < c->st->nregions; i++)
         if (addr - c->st->region[i].addr < c->st->region[i].len)
             return true;
-    for (u32 i = 0; i < c->maps.n; i++) {
+    for (u32 i = 0; i < c->maps.n && ours; i++) {
         if (!tn_is_marker(&c->maps, &c->maps.vma[i]) ||
-            tn_peek(c->pid, c->maps.vma[i].start + TN_PROC_OURS_OFF, list, sizeof(list)) < 0)
+            tn_peek(c->pid, c->maps.vma[i].start + TN_PROC_OURS_OFF, ours, sizeof(*ours)) < 0)
             continue;
-        for (u32 k = 0; k < TN_PROC_OURS_MAX; k++)
-            if (addr - list[k].start < list[k].end - list[k].start)
+        for (u32 k = 0; k < ours->count && k < TN_OWN_MAX; k++)
+            if (addr - ours->range[k].start < ours->range[k].end - ours->range[k].start)
                 return true;
     }
     return false;

@@ -399,21 +399,37 @@ static int map_files(struct tn_hands *h, u64 stub, u64 scratch, const struct tn_
     return r < 0 ? r : prove(h, reqs, n, fds);
 }
 
-/* Where code of ours is that is in no file, for brokers after this one. */
+static int by_start(const void *x, const void *y)
+{
+    const struct tn_own_range *a = x, *b = y;
+
+    return a->start < b->start ? -1 : a->start > b->start;
+}
+
 static void tell_ours(struct tn_hands *h)
 {
+    const u32 kinds = 1u << TN_REGION_AGENT_TEXT | 1u << TN_REGION_STUB | 1u << TN_REGION_TEXT |
+                      1u << TN_REGION_STUBS | 1u << TN_REGION_NEAR_TEXT;
     const struct tn_region *proc = tn_state_region(h->st, TN_REGION_PROC, 0);
-    struct tn_range list[TN_PROC_OURS_MAX] = {};
-    u32 n = 0;
+    _free_ struct tn_own_code *ours = calloc(1, sizeof(*ours));
+    u64 at = proc ? proc->addr + TN_PROC_OURS_OFF : 0, changes = 0;
 
-    for (u32 i = 0; i < h->st->nregions && n < TN_PROC_OURS_MAX; i++) {
+    if (!ours || !at || tn_tracee_read(&h->t, at, &changes, sizeof(changes)) < 0)
+        return;
+    for (u32 i = 0; i < h->st->nregions; i++) {
         const struct tn_region *r = &h->st->region[i];
 
-        if (r->kind == TN_REGION_STUB || r->kind == TN_REGION_NEAR_TEXT)
-            list[n++] = (struct tn_range){r->addr, r->addr + r->len};
+        if (kinds >> r->kind & 1)
+            ours->range[ours->count++] = (struct tn_own_range){r->addr, r->addr + r->len};
     }
-    if (proc)
-        tn_tracee_write(&h->t, proc->addr + TN_PROC_OURS_OFF, list, sizeof(list));
+    qsort(ours->range, ours->count, sizeof(ours->range[0]), by_start);
+    changes |= 1;
+    ours->changes = changes;
+    if (tn_tracee_write(&h->t, at, &changes, sizeof(changes)) == 0)
+        tn_tracee_write(&h->t, at, ours,
+                        offsetof(struct tn_own_code, range) + ours->count * sizeof(ours->range[0]));
+    changes++;
+    tn_tracee_write(&h->t, at, &changes, sizeof(changes));
 }
 
 /* A thread that has no time stamp counter: the one that is ours for the moment says so; strict mode has taken it from others. */

@@ -188,15 +188,17 @@ struct tn_state {
 /* The PROC region: struct tn_proc first (the agent's and another broker's view), then what is ours. */
 #define TN_PROC_NAME      "tenon-proc" /* of its memfd, as /proc/PID/maps shows it */
 #define TN_PROC_MARK_OFF  1024u        /* struct tn_mark */
-#define TN_PROC_OURS_OFF  2048u /* TN_PROC_OURS_MAX × struct tn_range: code of ours that is in no file */
-#define TN_PROC_OURS_MAX  64u
-#define TN_PROC_UNDO_OFF  4096u    /* TN_UNDO_COUNT × struct tn_undo: sites, then counters */
-#define TN_PROC_VIEWS_OFF 1626112u /* TN_STATE_VIEWS × struct tn_map, 128 bytes apart */
+#define TN_PROC_UNDO_OFF  4096u        /* TN_UNDO_COUNT × struct tn_undo: sites, then counters */
+#define TN_PROC_VIEWS_OFF 1626112u     /* TN_STATE_VIEWS × struct tn_map, 128 bytes apart */
 #define TN_VIEW_STRIDE    128u
-#define TN_PROC_SIZE      1683456u
+#define TN_PROC_OURS_OFF  1683456u /* struct tn_own_code */
+#define TN_PROC_SIZE      1703936u
 #define TN_UNDO_COUNT     (TN_STATE_SITES + TN_STATE_COUNTERS)
 _Static_assert(TN_PROC_UNDO_OFF + TN_UNDO_COUNT * sizeof(struct tn_undo) <= TN_PROC_VIEWS_OFF, "undo record");
-_Static_assert(TN_PROC_VIEWS_OFF + TN_STATE_VIEWS * TN_VIEW_STRIDE <= TN_PROC_SIZE, "views");
+_Static_assert(TN_PROC_VIEWS_OFF + TN_STATE_VIEWS * TN_VIEW_STRIDE <= TN_PROC_OURS_OFF, "views");
+_Static_assert(TN_PROC_OURS_OFF + sizeof(struct tn_own_code) <= TN_PROC_SIZE &&
+                   TN_OWN_MAX >= TN_STATE_REGIONS,
+               "ours");
 _Static_assert(sizeof(struct tn_map) <= TN_VIEW_STRIDE && sizeof(struct tn_proc) <= TN_PROC_MARK_OFF,
                "layout");
 

@@ -19,6 +19,7 @@
 #define tn_load_acquire(p)     __atomic_load_n(p, __ATOMIC_ACQUIRE)
 #define tn_store(p, v)         __atomic_store_n(p, v, __ATOMIC_RELAXED)
 #define tn_store_release(p, v) __atomic_store_n(p, v, __ATOMIC_RELEASE)
+#define tn_fence_acquire()     __atomic_thread_fence(__ATOMIC_ACQUIRE)
 #define tn_xchg(p, v)          __atomic_exchange_n(p, v, __ATOMIC_SEQ_CST)
 #define tn_fetch_add(p, v)     __atomic_fetch_add(p, v, __ATOMIC_SEQ_CST)
 #define tn_fetch_or(p, v)      __atomic_fetch_or(p, v, __ATOMIC_SEQ_CST)

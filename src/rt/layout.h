@@ -196,6 +196,18 @@ struct tn_proc {
     u32 xsave_size, xsave_how;
     u64 xsave_mask;
     u64 signals; /* struct tn_signals */
+    u64 ours;    /* struct tn_own_code; 0: not known */
+};
+
+/* Code of ours in the process, by address: whose it is that an address leads to, for the agent, and for brokers after the one that
+   has brought it there. Changed by hands while threads may read it. */
+#define TN_OWN_MAX 1024u
+struct tn_own_code {
+    u64 changes; /* odd: being changed */
+    u64 count;
+    struct tn_own_range {
+        u64 start, end;
+    } range[TN_OWN_MAX];
 };
 
 /* How the thread pointer may be read. */

@@ -69,6 +69,34 @@ static void frames_are_followed(void **state)
     assert_memory_equal((u8 *)to + 3, ((u64[]){0xfff, 0x1000}), 16);
 }
 
+static void addresses_of_ours_are_left_out(void **state)
+{
+    static struct tn_own_code ours = {.count = 3,
+                                      .range = {{0x2000, 0x3000}, {0x5000, 0x5001}, {0x8000, 0xa000}}};
+    struct frame frame[8] = {{(u64)&frame[1], 0x1fff}, {(u64)&frame[2], 0x2000},
+                             {(u64)&frame[3], 0x2fff}, {(u64)&frame[4], 0x3000},
+                             {(u64)&frame[5], 0x5000}, {(u64)&frame[6], 0x5001},
+                             {(u64)&frame[7], 0x9fff}, {0, 0xa000}};
+    struct frame circle = {(u64)&circle, 0x2345};
+    u64 to[8], left[] = {0xfff, 0x1fff, 0x3000, 0x5001, 0xa000};
+    struct place p;
+
+    place_at(&p, 0xfff, (u64)frame);
+    proc.ours = (u64)&ours;
+    assert_int_equal(get_stack(&p, to, sizeof(to), USER), sizeof(left));
+    assert_memory_equal(to, left, sizeof(left));
+    assert_int_equal(get_stack(&p, to, 16, USER | 2), 16); /* nor do they count */
+    assert_memory_equal(to, left + 2, 16);
+    ours.changes = 1; /* whoever changes it has died meanwhile */
+    assert_int_equal(get_stack(&p, to, sizeof(to), USER), sizeof(left));
+    ours.count = UINT64_MAX;
+    assert_true(get_stack(&p, to, sizeof(to), USER) > 0);
+    ours.count = 3;
+    place_at(&p, 1, (u64)&circle); /* of nothing but ours: it ends */
+    proc.ours = (u64)&ours;
+    assert_int_equal(get_stack(&p, to, sizeof(to), USER), 8);
+}
+
 static void answers_are_those_of_linux(void **state)
 {
     struct frame frame = {0, 0x1001};
@@ -292,10 +320,15 @@ static void counts_of_a_hostile_writer(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(frames_are_followed),         cmocka_unit_test(answers_are_those_of_linux),
-        cmocka_unit_test(hostile_frames_end_the_walk), cmocka_unit_test(a_stack_is_kept_once),
-        cmocka_unit_test(two_with_one_number),         cmocka_unit_test(full_is_exact),
-        cmocka_unit_test(threads_find_whole_stacks),   cmocka_unit_test(counts_of_a_hostile_writer),
+        cmocka_unit_test(frames_are_followed),
+        cmocka_unit_test(answers_are_those_of_linux),
+        cmocka_unit_test(addresses_of_ours_are_left_out),
+        cmocka_unit_test(hostile_frames_end_the_walk),
+        cmocka_unit_test(a_stack_is_kept_once),
+        cmocka_unit_test(two_with_one_number),
+        cmocka_unit_test(full_is_exact),
+        cmocka_unit_test(threads_find_whole_stacks),
+        cmocka_unit_test(counts_of_a_hostile_writer),
     };
 
     alarm(100);

@@ -10,7 +10,10 @@
  *   asked             middle makes a system call
  *   probe             middle comes by a static probe
  *   frame HOW         with a frame pointer that leads nowhere, or in circles
+ *   storm [alt]       plain for half a second, while a timer's handler (on an alternate stack or not) calls sampled; answered by how
+ *                     often it did, and how often the interrupted code was in no file
  */
+#include <dlfcn.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
@@ -19,6 +22,9 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
+#include <time.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 uint64_t outer(uint64_t a), middle(uint64_t a), hooked(uint64_t a), deep(uint64_t n), leaf(uint64_t a);
@@ -79,6 +85,43 @@ static void *on_thread(void *unused)
 static void on_signal(int sig)
 {
     outer((uint64_t)sig);
+}
+
+static volatile uint64_t samples, foreign;
+
+__attribute__((noinline)) uint64_t sampled(uint64_t a)
+{
+    volatile uint64_t here = a;
+
+    return here;
+}
+
+static void on_timer(int sig, siginfo_t *info, void *context)
+{
+    const ucontext_t *interrupted = context;
+    Dl_info found;
+
+    foreign += !dladdr((void *)interrupted->uc_mcontext.gregs[REG_RIP], &found);
+    samples += sampled(1);
+}
+
+static void storm(int flags)
+{
+    struct sigaction action = {.sa_sigaction = on_timer, .sa_flags = SA_SIGINFO | flags};
+    struct itimerval every = {{0, 500}, {0, 500}}, never = {0};
+    struct timespec now, end;
+
+    samples = foreign = 0;
+    sigaction(SIGALRM, &action, NULL);
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    end.tv_nsec += 500000000;
+    setitimer(ITIMER_REAL, &every, NULL);
+    do {
+        for (int i = 0; i < 100; i++)
+            outer(1);
+        clock_gettime(CLOCK_MONOTONIC, &now);
+    } while ((now.tv_sec - end.tv_sec) * 1000000000 + now.tv_nsec - end.tv_nsec < 0);
+    setitimer(ITIMER_REAL, &never, NULL);
 }
 
 /* hooked(5) with this frame pointer. */
@@ -152,6 +195,10 @@ int main(void)
             raise(SIGUSR1);
         } else if (!strcmp(word, "frame")) {
             frame(how);
+        } else if (!strcmp(word, "storm")) {
+            storm(how[0] ? SA_ONSTACK : 0);
+            printf("%llu %llu\n", (unsigned long long)samples, (unsigned long long)foreign);
+            continue;
         } else {
             outer(1);
         }

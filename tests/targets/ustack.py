@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 
-from harness import HERE, TENON, Program, Skip, main, need, same, test
+from harness import HERE, TENON, Program, Skip, main, maps, need, same, test
 
 SOURCES = os.path.dirname(os.path.abspath(__file__))
 ROWS = 24
@@ -218,6 +218,27 @@ def _(room):
     same(seen[0][0][0], seen[1][0][0])
     same(stack(seen[2][0][0]), stack(seen[0][0][0])[1:])
     for tool in tools:
+        tool.end()
+
+
+@test("signals that interrupt code of ours: their handlers' stacks lead through to the host's, and show nothing of ours")
+def _(room):
+    host = Host(room)
+    busy = Tool(room, host, True, "entry", "hooked") # a program that takes its time
+    seen = Tool(room, host, True, "entry", "sampled")
+    for how in ("storm", "storm alt"):
+        samples, foreign = (int(word) for word in host.ask(how).split())
+        stacks = [[ip for ip in json.loads(seen.ask(f"at stacks {key}"))[1:] if ip] for key in json.loads(seen.ask("keys stacks"))]
+        code = [line.split() for line in maps(host.pid)]
+        files = [[int(end, 16) for end in words[0].split("-")] for words in code if words[-1][0] == "/" and "memfd:" not in words[-1]]
+        strange = [hex(ip) for row in stacks for ip in row if not any(start <= ip < end for start, end in files)]
+        print(f"# {how}: {samples} samples, {foreign} in code of ours, {len(stacks)} different stacks")
+        same(strange, [], how)
+        assert foreign > 50 and stacks, how
+        same({row[-1] for row in stacks}, {stacks[0][-1]}, "the thread's beginning")
+        names = [[host.name(ip) for ip in row] for row in stacks]
+        assert all("on_timer" in row[:2] for row in names) and any("outer" in row and "main" in row for row in names), (how, names)
+    for tool in (busy, seen):
         tool.end()
 
 

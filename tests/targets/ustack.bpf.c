@@ -129,4 +129,16 @@ int at_any_call(void *ctx)
     return look(ctx);
 }
 
+SEC("fentry/hooked")
+int at_enter(void *ctx)
+{
+    return look(ctx);
+}
+
+SEC("fexit/hooked")
+int at_leave(void *ctx)
+{
+    return look(ctx);
+}
+
 char LICENSE[] SEC("license") = "GPL";

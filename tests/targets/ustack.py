@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
 """bpf_get_stack, bpf_get_stackid and maps of stacks: a tool of stock libbpf asks the kernel and us for the same calls of the same process."""
+import bisect
 import json
 import os
 import subprocess
 
-from harness import HERE, TENON, Program, Skip, main, maps, need, same, test
+from harness import HERE, TENON, Program, Skip, code, main, maps, need, same, test, until
 
 SOURCES = os.path.dirname(os.path.abspath(__file__))
 ROWS = 24
@@ -30,7 +31,7 @@ class Host(Program):
         self.path = build(room, *flags, **how)
         super().__init__(room, [self.path])
         same(self.ask("plain"), "done")
-        self.symbols = {}
+        self.symbols, self.tools = {}, 0
         for line in room.run(["nm", "-S", self.path]).splitlines():
             words = line.split()
             if len(words) == 4:
@@ -39,6 +40,7 @@ class Host(Program):
             first = next(line for line in file if line.rstrip().endswith(self.path))
         with open(self.path, "rb") as file:
             kind = file.read(18)[16] # 3: it may be anywhere
+        self.text = code(self.pid, self.path)
         self.base = int(first.split("-")[0], 16) if kind == 3 else 0
 
     def name(self, ip):
@@ -57,11 +59,13 @@ class Tool(Program):
     def __init__(self, room, host, ours, kind, name):
         words = [os.path.join(HERE, "targets-ustack-tool"), os.path.join(HERE, "ustack.bpf.o"), str(host.pid), host.path, kind, name]
         self.room, self.host = room, host
-        super().__init__(room, [TENON, "run", "-p", str(host.pid), "--", *words] if ours else words)
+        whom = "--host" if kind in ("fentry", "fexit") else "-p"
+        super().__init__(room, [TENON, "run", whom, str(host.pid), "--", *words] if ours else words)
         said = self.answer(60)
         if said != "ready" and not ours:
             raise Skip(f"the kernel: {said}")
         same(said, "ready", f"{kind} {name}")
+        host.tools += 1
 
     def look(self, what):
         """The rows after one call, and with them the stacks that the three maps have."""
@@ -78,6 +82,9 @@ class Tool(Program):
         same(self.process.wait(20), 0, "status of the tool")
         self.process.stdout.close()
         self.room.processes.remove(self.process)
+        self.host.tools -= 1
+        if not self.host.tools: # the kernel's next breakpoint must not come into a jump that is about to go
+            until(lambda: code(self.host.pid, self.host.path) == self.host.text)
 
 
 def stack(row):
@@ -128,8 +135,8 @@ def behind_frame(host):
     """An offset into hooked at which its frame is made: behind mov %rsp,%rbp."""
     start, size = host.symbols["hooked"]
     with open(host.path, "rb") as file: # where text is at its own address
-        code = file.read()[start:start + size]
-    return code.index(b"\x48\x89\xe5") + 3
+        function = file.read()[start:start + size]
+    return function.index(b"\x48\x89\xe5") + 3
 
 
 @test("at entries, offsets and exits, as deep as it goes, in threads and handlers: word for word what the kernel answers", seconds=120)
@@ -194,6 +201,41 @@ def _(room):
     same([ours[0][k][0] for k in (3, 13, 14)], [0, -14, -14], "which nobody has here")
 
 
+@test("programs that know the function by its type: what a probe at the same place sees")
+def _(room):
+    host = Host(room)
+    for kind, plain in (("fentry", "entry"), ("fexit", "exit")):
+        typed, probe = (looks(room, host, True, how, "hooked", ["plain", "deep 130", "thread", "signal"]) for how in (kind, plain))
+        for what, (rows, kept) in typed.items():
+            check_ids(rows, kept)
+            for k in set(range(ROWS)) - set(IDS):
+                same(rows[k], probe[what][0][k], f"{kind}, {what}, row {k}")
+
+
+@test("Go: the goroutine's own stack, while hooks run on ours")
+def _(room):
+    host = Program(room, [os.path.join(HERE, "targets-go")]) if os.path.exists(os.path.join(HERE, "targets-go")) else None
+    if not host:
+        raise Skip("there is no compiler of Go (golang-go)")
+    host.path = os.path.join(HERE, "targets-go")
+    host.text, host.tools = code(host.pid, host.path), 0
+    rows = [line.split() for line in room.run(["nm", "-n", host.path]).splitlines()]
+    symbols = [(int(words[0], 16), words[2]) for words in rows if len(words) == 3 and words[1] in "tT"]
+    seen = []
+    for who in (False, True):
+        tool = Tool(room, host, who, "entry", "main.leaf")
+        host.ask("calls 4 300", 60)
+        kept = [json.loads(tool.ask(f"at stacks {key}"))[1:] for key in json.loads(tool.ask("keys stacks"))]
+        seen.append({tuple(symbols[bisect.bisect(symbols, (ip, "~")) - 1][1] for ip in row if ip) for row in kept})
+        tool.end()
+    theirs, ours = ({row for row in rows if row[0] == "main.leaf"} for rows in seen) # and not from the second address on
+    print(f"# {ours}")
+    same({row[:1] + row[2:] for row in ours}, theirs, "Linux does not see the caller")
+    assert ours
+    for row in ours:
+        assert row[1].startswith("main.") and row[-1].startswith("runtime.goexit"), row
+
+
 @test("a static, position-dependent program; one of musl")
 def _(room):
     for how in (dict(flags=["-static", "-no-pie"]), dict(flags=[], compiler="musl-gcc")):
@@ -210,8 +252,9 @@ def _(room):
 def _(room):
     host = Host(room)
     tools = [Tool(room, host, True, "entry", "hooked"), Tool(room, host, True, "entry", "hooked"), Tool(room, host, True, "exit", "hooked")]
-    plain = looks(room, host, False, "entry", "leaf", ["bare"])["bare"][0] # the kernel's, meanwhile
-    same(host.names(plain[0])[:3], ["leaf", "outer", "main"])
+    kernel = Tool(room, host, False, "entry", "leaf") # meanwhile
+    same(host.names(kernel.look("bare")[0][0])[:3], ["leaf", "outer", "main"])
+    kernel.end()
     seen = [tool.look("plain") for tool in tools]
     for rows, kept in seen:
         check_ids(rows, kept)
@@ -229,8 +272,8 @@ def _(room):
     for how in ("storm", "storm alt"):
         samples, foreign = (int(word) for word in host.ask(how).split())
         stacks = [[ip for ip in json.loads(seen.ask(f"at stacks {key}"))[1:] if ip] for key in json.loads(seen.ask("keys stacks"))]
-        code = [line.split() for line in maps(host.pid)]
-        files = [[int(end, 16) for end in words[0].split("-")] for words in code if words[-1][0] == "/" and "memfd:" not in words[-1]]
+        rows = [line.split() for line in maps(host.pid)]
+        files = [[int(end, 16) for end in words[0].split("-")] for words in rows if words[-1][0] == "/" and "memfd:" not in words[-1]]
         strange = [hex(ip) for row in stacks for ip in row if not any(start <= ip < end for start, end in files)]
         print(f"# {how}: {samples} samples, {foreign} in code of ours, {len(stacks)} different stacks")
         same(strange, [], how)

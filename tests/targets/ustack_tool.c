@@ -6,6 +6,7 @@
  *                                         usdt PROVIDER:NAME
  *                                         call CALL                       its entry, by a tracepoint
  *                                         raw sys_enter|sys_exit
+ *                                         fentry|fexit -                  of `hooked`, by its type
  *
  * It says `ready`, or what libbpf answered. Each line on standard input is answered by one: `rows` by the rows of the object,
  * `keys MAP` by the numbers of a map of stacks, `at MAP KEY` by that stack, `delete MAP KEY`, `update MAP KEY`, `take MAP KEY` by the
@@ -34,29 +35,44 @@ static int quiet(enum libbpf_print_level level, const char *format, va_list args
     return level == LIBBPF_WARN ? vfprintf(stderr, format, args) : 0;
 }
 
+static const char *program_of(const char *kind)
+{
+    static const char *const rows[][2] = {{"usdt", "at_probe"},
+                                          {"call", "at_call"},
+                                          {"raw", "at_any_call"},
+                                          {"fentry", "at_enter"},
+                                          {"fexit", "at_leave"}};
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        if (!strcmp(kind, rows[i][0]))
+            return rows[i][1];
+    return "at_place";
+}
+
 static struct bpf_link *attach(pid_t pid, const char *file, const char *kind, char *name)
 {
     LIBBPF_OPTS(bpf_uprobe_opts, opts, .retprobe = !strcmp(kind, "exit"));
+    const struct bpf_program *prog = bpf_object__find_program_by_name(object, program_of(kind));
     char *plus = strchr(name, '+'), *colon = strchr(name, ':');
 
-#define PROG(name) bpf_object__find_program_by_name(object, name)
     if (!strcmp(kind, "usdt") && colon) {
         *colon = 0;
-        return bpf_program__attach_usdt(PROG("at_probe"), pid, file, name, colon + 1, NULL);
+        return bpf_program__attach_usdt(prog, pid, file, name, colon + 1, NULL);
     }
     if (!strcmp(kind, "call")) {
         char event[64];
 
         snprintf(event, sizeof(event), "sys_enter_%s", name);
-        return bpf_program__attach_tracepoint(PROG("at_call"), "syscalls", event);
+        return bpf_program__attach_tracepoint(prog, "syscalls", event);
     }
     if (!strcmp(kind, "raw"))
-        return bpf_program__attach_raw_tracepoint(PROG("at_any_call"), name);
+        return bpf_program__attach_raw_tracepoint(prog, name);
+    if (!strcmp(kind, "fentry") || !strcmp(kind, "fexit"))
+        return bpf_program__attach(prog);
     if (plus)
         *plus = 0;
     opts.func_name = name;
-    return bpf_program__attach_uprobe_opts(PROG("at_place"), pid, file, plus ? strtoul(plus + 1, NULL, 0) : 0,
-                                           &opts);
+    return bpf_program__attach_uprobe_opts(prog, pid, file, plus ? strtoul(plus + 1, NULL, 0) : 0, &opts);
 }
 
 static void print_row(const struct row *row)
@@ -141,14 +157,7 @@ int main(int argc, char **argv)
     if (!object)
         return 1;
     bpf_object__for_each_program(prog, object)
-    {
-        const char *kind = argv[4], *name = bpf_program__name(prog);
-
-        bpf_program__set_autoload(prog, !strcmp(name, !strcmp(kind, "usdt")   ? "at_probe"
-                                                      : !strcmp(kind, "call") ? "at_call"
-                                                      : !strcmp(kind, "raw")  ? "at_any_call"
-                                                                              : "at_place"));
-    }
+        bpf_program__set_autoload(prog, !strcmp(bpf_program__name(prog), program_of(argv[4])));
     if (bpf_object__load(object)) {
         printf("load: %s\n", strerror(errno));
         return 1;

@@ -360,7 +360,7 @@ int tn_displaced(const struct tn_patch *patch, const struct tn_copy_to *to, u8 *
 
 bool tn_displaced_anywhere(const struct tn_patch *p)
 {
-    const u64 end = p->addr + p->len;
+    const u64 end = p->addr + tn_patch_span(p);
 
     if (!sane(p) || p->len == TN_BREAK_LEN || p->punned || p->rounds || p->tail ||
         p->place >= TN_PLACE_SYSENTER)

@@ -152,8 +152,10 @@ static void look_ahead(const struct tn_tracee *t, struct job *j)
     }
 }
 
-static bool sleeps_on(const struct job *j, u32 i)
+static bool sleeps_on(const struct tn_tracee *t, u32 i)
 {
+    const struct job *j = t->mend_arg;
+
     return i < j->nseen && j->seen[i].fd >= 0 && tn_thread_runs(j->seen[i].fd) == j->seen[i].runs;
 }
 
@@ -173,7 +175,7 @@ static int look_at_all(struct tn_tracee *t, const struct job *j)
 
             if (th->safe || th->state != TN_TH_FREE || th->forked || th->interrupting)
                 continue;
-            th->safe = k < t->n && sleeps_on(j, k);
+            th->safe = k < t->n && sleeps_on(t, k);
             if (th->safe)
                 continue;
             tn_thread_doing(th->pid, th->tid, &what);
@@ -330,6 +332,7 @@ int tn_change(struct tn_tracee *t, const struct tn_change *changes, u32 n, u32 s
     }
     t->mend_copy = mend_copy;
     t->mend_arg = &j;
+    t->slept = sleeps_on;
     for (;;) {
         look_ahead(t, &j);
         t->gathering = true;
@@ -361,6 +364,7 @@ int tn_change(struct tn_tracee *t, const struct tn_change *changes, u32 n, u32 s
     }
     t->mend_copy = NULL;
     t->mend_arg = NULL;
+    t->slept = NULL;
     forget_seen(&j);
     if (r == -EAGAIN)
         return tn_fail(err, r, "thread_in_place",

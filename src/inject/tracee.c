@@ -579,6 +579,9 @@ int tn_tracee_drain(struct tn_tracee *t)
 
         if (th->state != TN_TH_FREE || !look_again(t, th, k))
             continue;
+        th->awake = false;
+        if (k < t->n && t->slept && t->slept(t, k))
+            continue;
         tn_thread_doing(th->pid, th->tid, &what);
         th->awake = what.doing == TN_DOING_RUNS || what.doing == TN_DOING_STOPPED;
         if (what.doing == TN_DOING_GONE)

@@ -70,6 +70,8 @@ struct tn_tracee {
        it has a copy of memory as it was half-way. */
     void (*mend_copy)(const struct tn_tracee *t, pid_t child);
     void *mend_arg;
+    /* Has the thread of this index slept all the while that breakpoints have stood? NULL, or false: not known. */
+    bool (*slept)(const struct tn_tracee *t, u32 index);
     u64 hold_ns_max;
     u32 interrupted; /* sleepers whose call was interrupted */
     int hup[2];      /* sockets whose hang-up ends long waits; −1: none */

@@ -293,13 +293,15 @@ static void test_guardian_killed(void **state)
 {
     struct stage x;
     struct tn_attach_result res;
+    siginfo_t gone;
     pid_t pid;
 
     stage_open(&x);
     rig_open(&x.r);
     assert_int_equal(attach(&x.r, &x.s, &res), 0);
-    kill(guardian_of(x.v.pid), SIGKILL);
-    usleep(10000);
+    pid = guardian_of(x.v.pid);
+    kill(pid, SIGKILL);
+    assert_int_equal(waitid(P_PID, (id_t)pid, &gone, WEXITED | WNOWAIT), 0);
     assert_int_equal(tn_inject_event(x.r.inj, &pid), -EAGAIN);
     victim_calls(&x.v, 2, 20);
     assert_int_equal(x.c.words[0], 40);

@@ -253,12 +253,12 @@ int place_pun(const struct tn_patch *p, struct tn_pun *ret)
     for (u32 i = 0; i < npages; i++)
         assert_int_equal(tn_stubs_add_page(&s, pages[i]), 0);
     r = tn_stubs_pun(&s, p, 0, true, ret);
-    for (u32 i = npages; r == 0 && i < s.npages; i++) {
+    for (u32 i = 0; r == 0 && i < s.nfresh; i++) {
         assert_true(npages < TN_ARRAY_SIZE(pages));
-        pages[npages++] = s.page[i];
-        assert_int_equal((u64)mmap((void *)s.page[i], TN_PAGE, PROT_READ | PROT_WRITE | PROT_EXEC,
+        pages[npages++] = s.fresh[i];
+        assert_int_equal((u64)mmap((void *)s.fresh[i], TN_PAGE, PROT_READ | PROT_WRITE | PROT_EXEC,
                                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0),
-                         s.page[i]);
+                         s.fresh[i]);
     }
     return r;
 }

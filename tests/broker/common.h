@@ -93,10 +93,14 @@ static inline long kernel_bpf(int command, union bpf_attr *attr, unsigned size)
 {
     long r;
 
-    __asm__ volatile("syscall"
-                     : "=a"(r)
-                     : "a"(SYS_bpf), "D"(command), "S"(attr), "d"(size)
-                     : "rcx", "r11", "memory");
+    /* Its verifier gives up where its caller is to be stopped, as when hands of ours look at this process: whoever loads asks
+       again (libbpf does). */
+    do
+        __asm__ volatile("syscall"
+                         : "=a"(r)
+                         : "a"(SYS_bpf), "D"(command), "S"(attr), "d"(size)
+                         : "rcx", "r11", "memory");
+    while (r == -EAGAIN && command == BPF_PROG_LOAD);
     return r;
 }
 

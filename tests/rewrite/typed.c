@@ -153,7 +153,7 @@ static struct types {
 
 static u32 function(struct btf *b, const char *name, u32 ret, const u32 *params, u32 n)
 {
-    char arg[8];
+    char arg[16];
     int proto = btf__add_func_proto(b, (int)ret);
 
     for (u32 k = 0; k < n; k++) {

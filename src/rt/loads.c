@@ -43,6 +43,11 @@ static bool is_there(const struct tn_proc *proc, u64 addr)
     return TN_CALL(proc, rt_sigprocmask, ~0ull, addr, 0, 8, 0, 0) == -EINVAL;
 }
 
+static void keep(struct tn_signals *s, u64 sp, u64 key)
+{
+    tn_store(&s->room[sp / TN_PAGE % TN_SIG_ROOMS], key);
+}
+
 bool tn_loads_ask(struct tn_signals *s, const struct tn_proc *proc, u64 sp, u64 key)
 {
     struct tn_altstack alt = {0};
@@ -60,6 +65,9 @@ bool tn_loads_ask(struct tn_signals *s, const struct tn_proc *proc, u64 sp, u64 
     for (u64 at = page; at + need + TN_PAGE > page; at -= TN_PAGE)
         if (!is_there(proc, at))
             return false;
-    tn_store(&s->room[sp / TN_PAGE % TN_SIG_ROOMS], key);
+    keep(s, sp, key);
+    /* Whoever asks stands a little below whoever had only looked, and on this page there is even more room. */
+    if (is_there(proc, page + TN_PAGE))
+        keep(s, sp + TN_PAGE, key + TN_PAGE);
     return true;
 }

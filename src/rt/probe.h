@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Host memory that may not be readable; see helper/memory.c. Both leave dst undefined on failure. */
+/* Host memory that may not be readable; see helper/memory.c. Both leave all of dst zero on failure. */
 #ifndef TN_RT_PROBE_H
 #define TN_RT_PROBE_H
 

@@ -102,6 +102,27 @@ static void words(void **state)
     }
 }
 
+/* Whoever reads stands anywhere in a page, and who asks for it a little below, perhaps on the next: what is learnt serves the former. */
+static __attribute__((noinline)) bool is_learnt(u64 down)
+{
+    volatile u8 *between = __builtin_alloca(down + 1);
+    u64 seen;
+
+    between[0] = 0;
+    memset(sigs->room, 0, sizeof(sigs->room));
+    if (tn_loads(&run, (u64)edge - 8, 8, false))
+        fail_msg("%lu bytes down, known before it was asked", down);
+    return tn_probe_read(&seen, 8, (u64)edge - 8, &run) == 0 && tn_loads(&run, (u64)edge - 8, 8, false);
+}
+
+static void learns(void **state)
+{
+    take(false);
+    for (u64 down = 0; down < 2 * TN_PAGE; down += 16)
+        if (!is_learnt(down))
+            fail_msg("%lu bytes down, not learnt", down);
+}
+
 /* Every room, from every distance to the end, with the NUL everywhere and nowhere. */
 static void strings(void **state)
 {
@@ -293,9 +314,9 @@ static int set_up(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(copies),    cmocka_unit_test(words), cmocka_unit_test(strings),
-        cmocka_unit_test(nowhere),   cmocka_unit_test(races), cmocka_unit_test(alternate),
-        cmocka_unit_test(exhausted),
+        cmocka_unit_test(copies),    cmocka_unit_test(words),     cmocka_unit_test(strings),
+        cmocka_unit_test(learns),    cmocka_unit_test(nowhere),   cmocka_unit_test(races),
+        cmocka_unit_test(alternate), cmocka_unit_test(exhausted),
     };
 
     return cmocka_run_group_tests(tests, set_up, NULL);

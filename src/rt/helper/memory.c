@@ -42,8 +42,10 @@ static int __attribute__((noinline)) read_slowly(void *dst, u64 size, u64 addr, 
         memmove(dst, (const void *)addr, size);
         return 0;
     }
-    if (TN_CALL(run->proc, process_vm_readv, tn_self_pid(run->proc), &local, 1, &remote, 1, 0) != (s64)size)
+    if (TN_CALL(run->proc, process_vm_readv, tn_self_pid(run->proc), &local, 1, &remote, 1, 0) != (s64)size) {
+        memset(dst, 0, size);
         return -EFAULT;
+    }
     return 0;
 }
 
@@ -81,8 +83,10 @@ static s64 __attribute__((noinline)) read_str_slowly(char *dst, u64 size, u64 ad
         u64 from = addr + done;
         u64 n = TN_MIN(TN_MIN(size - done, (u64)CHUNK), TN_PAGE - from % TN_PAGE);
 
-        if (read_slowly(dst + done, n, from, run) < 0)
+        if (read_slowly(dst + done, n, from, run) < 0) {
+            memset(dst, 0, size);
             return -EFAULT;
+        }
         for (u64 i = 0; i < n; i++)
             if (!dst[done + i]) {
                 memset(dst + done + i, 0, n - i);
@@ -101,35 +105,16 @@ s64 tn_probe_read_str(char *dst, u64 size, u64 addr, const struct tn_run *run)
                                                                : read_str_slowly(dst, size, addr, run);
 }
 
-static u64 __attribute__((noinline)) read_user_slowly(void *dst, u64 size, u64 addr, const struct tn_run *run)
-{
-    int r = read_slowly(dst, size, addr, run);
-
-    if (r < 0)
-        memset(dst, 0, size);
-    return (u64)(s64)r;
-}
-
-static u64 __attribute__((noinline))
-read_user_str_slowly(char *dst, u64 size, u64 addr, const struct tn_run *run)
-{
-    s64 r = read_str_slowly(dst, size, addr, run);
-
-    if (r < 0)
-        memset(dst, 0, size);
-    return (u64)r;
-}
-
 u64 tn_helper_probe_read_user(u64 r1, u64 r2, u64 r3, u64 r4, u64 r5, struct tn_run *run)
 {
     return TN_LIKELY(tn_loads(run, r3, r2, false)) ? (u64)tn_load_copy((void *)r1, r3, r2)
-                                                   : read_user_slowly((void *)r1, r2, r3, run);
+                                                   : (u64)(s64)read_slowly((void *)r1, r2, r3, run);
 }
 
 u64 tn_helper_probe_read_user_str(u64 r1, u64 r2, u64 r3, u64 r4, u64 r5, struct tn_run *run)
 {
     return TN_LIKELY(r2 && tn_loads(run, r3, r2, false)) ? (u64)tn_load_str((char *)r1, r3, r2)
-                                                         : read_user_str_slowly((char *)r1, r2, r3, run);
+                                                         : (u64)read_str_slowly((char *)r1, r2, r3, run);
 }
 
 /* A host's types take the place of a kernel's, and its memory that of the kernel: what walks through them with

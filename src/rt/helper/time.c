@@ -24,36 +24,40 @@ static bool coarse(s32 clock)
     return clock == CLOCK_MONOTONIC_COARSE || clock == CLOCK_REALTIME_COARSE;
 }
 
+struct time {
+    s64 sec, nsec;
+};
+
+static u64 __attribute__((noinline)) ask_kernel(s32 clock, const struct tn_proc *proc)
+{
+    struct time t;
+
+    return TN_CALL(proc, clock_gettime, clock, &t, 0, 0, 0, 0) ? 0 : (u64)t.sec * 1000000000ull + (u64)t.nsec;
+}
+
+/* In its callers, each of which knows its clock. */
+static inline __attribute__((always_inline)) u64 read_clock(s32 clock, const struct tn_proc *proc)
+{
+    int (*vdso)(s32, struct time *) = proc ? (int (*)(s32, struct time *))proc->vdso_clock_gettime : NULL;
+    struct time t;
+
+    if (!TN_LIKELY(vdso && (coarse(clock) || !tscless(proc))))
+        return ask_kernel(clock, proc);
+    return TN_LIKELY(!vdso(clock, &t)) ? (u64)t.sec * 1000000000ull + (u64)t.nsec : 0;
+}
+
 u64 tn_clock_ns(s32 clock, const struct tn_proc *proc)
 {
-    struct {
-        s64 sec, nsec;
-    } ts = {0, 0};
-    s64 r = -1;
-
-    if (proc && proc->vdso_clock_gettime && (!tscless(proc) || coarse(clock)))
-        r = ((int (*)(s32, void *))proc->vdso_clock_gettime)(clock, &ts);
-    else
-        r = TN_CALL(proc, clock_gettime, clock, &ts, 0, 0, 0, 0);
-    return r ? 0 : (u64)ts.sec * 1000000000ull + (u64)ts.nsec;
+    return read_clock(clock, proc);
 }
 
-u64 tn_helper_ktime_get_ns(u64 r1, u64 r2, u64 r3, u64 r4, u64 r5, struct tn_run *run)
-{
-    return tn_clock_ns(CLOCK_MONOTONIC, run->proc);
-}
-
-u64 tn_helper_ktime_get_boot_ns(u64 r1, u64 r2, u64 r3, u64 r4, u64 r5, struct tn_run *run)
-{
-    return tn_clock_ns(CLOCK_BOOTTIME, run->proc);
-}
-
-u64 tn_helper_ktime_get_coarse_ns(u64 r1, u64 r2, u64 r3, u64 r4, u64 r5, struct tn_run *run)
-{
-    return tn_clock_ns(CLOCK_MONOTONIC_COARSE, run->proc);
-}
-
-u64 tn_helper_ktime_get_tai_ns(u64 r1, u64 r2, u64 r3, u64 r4, u64 r5, struct tn_run *run)
-{
-    return tn_clock_ns(CLOCK_TAI, run->proc);
-}
+#define CLOCK(name, clock)                                                                                   \
+    u64 tn_helper_ktime_get_##name(u64 r1, u64 r2, u64 r3, u64 r4, u64 r5, struct tn_run *run)               \
+    {                                                                                                        \
+        return read_clock(clock, run->proc);                                                                 \
+    }
+CLOCK(ns, CLOCK_MONOTONIC)
+CLOCK(boot_ns, CLOCK_BOOTTIME)
+CLOCK(coarse_ns, CLOCK_MONOTONIC_COARSE)
+CLOCK(tai_ns, CLOCK_TAI)
+#undef CLOCK

@@ -65,10 +65,10 @@ class TlsNginx(serve.Nginx):
 
 
 class Sniff:
-    """`with Sniff("tenon", pids): …`; then .events is what was read and written, .sums what the tool says of it. Where
-    `shown` is 0, text for nobody: .events is empty then."""
+    """`with Sniff("tenon", pids): …`; then .events is what was read and written, .sums what the tool says of it. As `text`, a
+    file or, for nobody, True: .events is empty then. `shown` 0: as much as the tool shows by itself."""
 
-    def __init__(self, where, pids, shown=1 << 18, text=False, kib=None, tool=TOOL):
+    def __init__(self, where, pids, shown=1 << 18, text=None, kib=None, tool=TOOL):
         before = [TENON, "run", "--"] if where == "tenon" else []
         self.words = [*before, tool, *(["-s", str(shown)] if shown else []), *(["-b", str(kib)] if kib else []),
                       *([] if text else ["-j"]), "-p", ",".join(map(str, pids)), OBJECT]
@@ -76,7 +76,8 @@ class Sniff:
 
     def __enter__(self):
         self.out = tempfile.TemporaryFile() if not self.text else open(os.devnull, "wb")
-        self.process = subprocess.Popen(self.words, stdin=subprocess.DEVNULL, stdout=self.out, stderr=subprocess.PIPE,
+        to = self.out if self.text in (None, True) else self.text
+        self.process = subprocess.Popen(self.words, stdin=subprocess.DEVNULL, stdout=to, stderr=subprocess.PIPE,
                                         text=True, env=dict(os.environ, TENON_EXPLAIN="1"))
         said = []
         for line in self.process.stderr:

@@ -7,6 +7,7 @@ import signal
 import socket
 import ssl
 import sys
+import tempfile
 import threading
 import time
 
@@ -33,9 +34,9 @@ class Tls:
     def __exit__(self, *_):
         self.nginx.stop()
 
-    def exchange(self, kib, mark, body=0):
+    def exchange(self, kib, mark, body=0, alphabet=range(32, 127)):
         """One request over a connection of its own, kept to the byte."""
-        text = bytes(random.Random(mark).choices(range(32, 127), k=body))
+        text = bytes(random.Random(mark).choices(alphabet, k=body))
         what = f"POST /{kib}.txt" if body else f"GET /{kib}.txt"
         request = (f"{what} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Length: {body}\r\n"
                    f"X-Mark: {mark}\r\n\r\n").encode() + text
@@ -105,6 +106,39 @@ def _(room):
         assert workers <= set(tls.nginx.workers()) and len(workers) > 1, workers
         assert all(0 < event["ns"] < 10**10 for event in sniff.events), "latency"
         tls.exchange(64, 1) # it goes on, unwatched
+
+
+@test("as text: a line of what, when, who, how many and how long, then the bytes, with dots for what cannot be read", 60)
+def _(room):
+    with Tls(room, workers=1) as tls, tempfile.TemporaryFile() as out:
+        pid, = tls.nginx.workers()
+        began = time.monotonic()
+        with sslsniff.Sniff("tenon", [pid], shown=0, text=out) as sniff:
+            for kib in (1, 16):
+                tls.exchange(kib, kib)
+            tls.exchange(1, 3, body=100, alphabet=range(256))
+            time.sleep(0.2)
+        took = time.monotonic() - began
+        out.seek(0)
+        heading, *lines = re.split(rb"^((?:READ |WRITE) .*)\n", out.read(), flags=re.M)
+        same(heading, b"FUNC   TIME(s)        COMM             PID      LEN      LAT(ms)\n", "heading")
+        bytes_of, before, seen = {b"READ": b"", b"WRITE": b""}, 0.0, 0
+        for title, text in zip(lines[::2], lines[1::2]):
+            what, when, comm, who, length, latency = title.split()
+            same(title, b"%-6s %-14s %-16s %-8s %-8s %s" % (what, when, comm, who, length, latency), "how it is laid out")
+            same((comm, int(who)), (b"nginx", pid), "who")
+            assert re.fullmatch(rb"\d+\.\d{6}", when) and before <= float(when) <= took, title
+            assert re.fullmatch(rb"\d+\.\d{3}", latency) and float(latency) < 1000 * took, title
+            same(text[-1:], b"\n", "the end")
+            same(len(text) - 1, min(int(length), 8192), title)
+            before, seen = float(when), seen + 1
+            bytes_of[what] += text[:-1]
+        shown_as = bytes(c if 32 <= c <= 126 or c in b"\n\t" else ord(".") for c in range(256))
+        same(bytes_of[b"READ"], b"".join(tls.asked).translate(shown_as), "read")
+        same(seen, sniff.sums["calls"], "lines")
+        answers = b"".join(tls.answered).translate(shown_as)
+        assert sniff.sums["cut"] and answers.startswith(bytes_of[b"WRITE"][:8192]), "written"
+        same(sum(map(len, bytes_of.values())), sniff.sums["bytes"], "bytes")
 
 
 @test("only as much of each call as is asked for; what is left out is said", 60)

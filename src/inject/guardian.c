@@ -54,6 +54,20 @@ void tn_step_aside(const char *name)
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+/* While hands wait for a processor, so do those whom they hold. Where Linux shares processors among sessions first (autogroup, as
+   Debian's does), a process's own value counts within its session only: this session is the guardian's and its hands'. */
+#define FIRST -20
+
+static void be_first(void)
+{
+    int fd = open("/proc/self/autogroup", O_WRONLY | O_CLOEXEC);
+
+    if (fd < 0)
+        return;
+    (void)!dprintf(fd, "%d", FIRST);
+    close(fd);
+}
+
 enum errand { SERVE, REPAIR, GIVE_BACK };
 
 #define TRIES 4 /* to put things right: the last takes what it can get */
@@ -66,8 +80,7 @@ static bool hands_end(struct tn_hands *h, enum errand errand, bool last)
 
     if (pid == 0) {
         prctl(PR_SET_NAME, TN_HANDS_NAME);
-        (void)setpriority(PRIO_PROCESS, 0,
-                          -20); /* while they wait for a processor, so do those whom they hold */
+        (void)setpriority(PRIO_PROCESS, 0, FIRST);
         h->last = last;
         if (errand == SERVE)
             tn_hands_serve(h);
@@ -119,6 +132,7 @@ void tn_guardian_run(const struct tn_guardian *given)
     struct tn_hands h = {.g = &g, .t = {.mem = -1, .hup = {-1, -1}}, .chld = -1};
 
     tn_step_aside("tenon-guardian");
+    be_first();
     (void)tn_keep_only(keep, 4);
     g.broker = keep[0];
     g.gates = keep[1];

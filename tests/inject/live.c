@@ -647,6 +647,29 @@ static pid_t guardian(void)
     return found;
 }
 
+/* Hands come before whoever else wants the processor, in other sessions too: the guardian's is theirs. */
+static void test_first(void **state)
+{
+    char path[64], line[64] = "";
+    struct scene x;
+    FILE *file;
+
+    if (access("/proc/self/autogroup", W_OK) || geteuid()) {
+        print_message("# skipped: sessions do not share processors here, or it takes root\n");
+        skip();
+    }
+    scene_open(&x, 1, 0, "idle");
+    attach_ok(&x.r, &x.s, &x.res);
+    snprintf(path, sizeof(path), "/proc/%d/autogroup", guardian());
+    file = fopen(path, "re");
+    assert_non_null(file);
+    assert_non_null(fgets(line, sizeof(line), file));
+    fclose(file);
+    assert_non_null(strstr(line, " nice -20\n"));
+    detach_ok(&x.r, x.v.pid, 1);
+    scene_close(&x);
+}
+
 /* Attach and detach for ever: memory, mappings and descriptors do not grow, in the target, in its guardian and here.
    $TENON_ROUNDS: how often. */
 static void test_no_growth(void **state)
@@ -773,10 +796,10 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_signals),      cmocka_unit_test(test_stopped),
         cmocka_unit_test(test_chain),        cmocka_unit_test(test_exit),
         cmocka_unit_test(test_first_goes),   cmocka_unit_test(test_kept_arguments),
-        cmocka_unit_test(test_no_growth),    cmocka_unit_test(test_punned),
-        cmocka_unit_test(test_evicted),      cmocka_unit_test(test_any_order),
-        cmocka_unit_test(test_vfork),        cmocka_unit_test(test_vfork_entry),
-        cmocka_unit_test(test_two_at_once),
+        cmocka_unit_test(test_first),        cmocka_unit_test(test_no_growth),
+        cmocka_unit_test(test_punned),       cmocka_unit_test(test_evicted),
+        cmocka_unit_test(test_any_order),    cmocka_unit_test(test_vfork),
+        cmocka_unit_test(test_vfork_entry),  cmocka_unit_test(test_two_at_once),
     };
 
     if (argc > 1)

@@ -27,7 +27,15 @@
  * ours, nothing is asked but for the two numbers that confine; flags stay as they are, since jrcxz tells numbers apart.
  *
  * tn_agent_trap: the kernel's handler of signals that are ours. rcx: struct tn_signals. Returns to the frame, or goes on to the host's handler with
- * everything as the kernel has it. tn_agent_sigreturn: where it returns to.
+ * everything as the kernel has it. tn_agent_sigreturn: where it returns to. tn_agent_resume: the same, where nothing but registers has
+ * to be put back (signals.c proves it: may_resume). By then rsp is at the frame's ucontext, and the frame lies below the red zone of the very
+ * stack to which it returns:
+ *
+ *     │ ucontext … │ XSAVE area … ┆ rax │ rsi │ flags │ rip │ red zone: 128 bytes │ the host's
+ *     rsp ─▶       restored first └────────── popped, popped, popfq, ret $128 ──▶ rsp
+ *
+ * The four words are written where the frame's end was read already, so it needs no byte of stack that the frame had not. A
+ * signal may come at any instruction: all that is still needed is above rsp.
  *
  * tn_agent_read: r10 bytes at r11, into r11, zero-extended; 0 if they are not there. Every other register stays.
  */
@@ -261,5 +269,42 @@ tn_agent_trap:
 tn_agent_sigreturn:
     mov $15, %eax
     syscall
+
+    .org tn_agent_sigreturn + RESUME, 0x90
+    .globl tn_agent_resume
+    .hidden tn_agent_resume
+    .type tn_agent_resume, @function
+tn_agent_resume:
+    mov UC_FPSTATE(%rsp), %rsi
+    mov FP_COMPONENTS(%rsi), %eax
+    mov FP_COMPONENTS+4(%rsi), %edx
+    xrstor64 (%rsi)
+    mov UC_RSP(%rsp), %rsi
+    mov UC_RIP(%rsp), %rax
+    mov %rax, -128-8(%rsi)
+    mov UC_FLAGS(%rsp), %rax
+    mov %rax, -128-16(%rsi)
+    mov UC_REGS+72(%rsp), %rax
+    mov %rax, -128-24(%rsi)
+    mov UC_REGS+104(%rsp), %rax
+    mov %rax, -128-32(%rsi)
+    mov UC_REGS(%rsp), %r8
+    mov UC_REGS+8(%rsp), %r9
+    mov UC_REGS+16(%rsp), %r10
+    mov UC_REGS+24(%rsp), %r11
+    mov UC_REGS+32(%rsp), %r12
+    mov UC_REGS+40(%rsp), %r13
+    mov UC_REGS+48(%rsp), %r14
+    mov UC_REGS+56(%rsp), %r15
+    mov UC_REGS+64(%rsp), %rdi
+    mov UC_REGS+80(%rsp), %rbp
+    mov UC_REGS+88(%rsp), %rbx
+    mov UC_REGS+96(%rsp), %rdx
+    mov UC_REGS+112(%rsp), %rcx
+    lea -128-32(%rsi), %rsp
+    pop %rax
+    pop %rsi
+    popfq
+    ret $128
 
     .section .note.GNU-stack, "", @progbits

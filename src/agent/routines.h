@@ -17,6 +17,15 @@
 #define GUARD_PRCTL   157
 #define GUARD_SECCOMP 317
 
+/* A frame of the kernel's (rt/signals.h): signals.c asserts them. */
+#define RESUME        16
+#define UC_REGS       40 /* r8 … r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp */
+#define UC_RSP        160
+#define UC_RIP        168
+#define UC_FLAGS      176
+#define UC_FPSTATE    224
+#define FP_COMPONENTS 472
+
 /* tn_proc.xsave_how, a bit each. */
 #define XSAVE_COMPACT 1 /* XSAVEC */
 

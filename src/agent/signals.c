@@ -3,7 +3,7 @@
  * Signals that are ours, and a host that notices nothing of them (rt/signals.h).
  *
  *   int3 ──▶ kernel ──▶ tn_agent_trap ── a breakpoint of ours: the frame's program counter becomes the place's trampoline ──▶
- *   load ──▶                 │           sigreturn
+ *   load ──▶                 │           sigreturn, or by tn_agent_resume
  *                            ├────────── a load of ours that has faulted: the same, to its fix-up (rt/loads.h)
  *                            ├────────── the host's: what the kernel would have done with its handler is done
  *                            │
@@ -40,26 +40,32 @@ _Static_assert(offsetof(struct tn_signals, on) == 0 && offsetof(struct tn_guard_
                    offsetof(struct tn_guard_block, made) == GUARD_MADE &&
                    (int)TN_GUARD_prctl == GUARD_PRCTL && (int)TN_GUARD_seccomp == GUARD_SECCOMP,
                "routines.S");
+_Static_assert(TN_SIGNALS_RESUME == RESUME && TN_UC_RSP == UC_RSP && TN_UC_RSP == UC_REGS + 120 &&
+                   TN_UC_RIP == UC_RIP && TN_UC_FLAGS == UC_FLAGS && TN_UC_FPSTATE == UC_FPSTATE &&
+                   TN_FP_COMPONENTS == FP_COMPONENTS,
+               "routines.S");
 
 #define HANDLER_DEFAULT 0u
 #define HANDLER_IGNORE  1u
 #define SIG_BLOCK       0u
 #define SIG_UNBLOCK     1u
 #define SIG_SETMASK     2u
-#define FLAG_NODEFER    0x40000000ull
 #define FLAG_RESETHAND  0x80000000ull
 /* What the kernel keeps of sa_flags on x86-64: NOCLDSTOP, NOCLDWAIT, SIGINFO, EXPOSE_TAGBITS, and those above. */
 #define FLAGS_KNOWN                                                                                          \
-    (0x807ull | TN_SA_RESTORER | TN_SA_ONSTACK | TN_SA_RESTART | FLAG_NODEFER | FLAG_RESETHAND)
+    (0x807ull | TN_SA_RESTORER | TN_SA_ONSTACK | TN_SA_RESTART | TN_SA_NODEFER | FLAG_RESETHAND)
 #define NEVER_MASKED (1ull << (9 - 1) | 1ull << (19 - 1)) /* SIGKILL, SIGSTOP */
 
-#define CODE_KERNEL     0x80
-#define CODE_POISONED   5 /* BUS_MCEERR_AO: memory that nobody has touched yet */
-#define IORING_EXT_ARG  8u
-#define CLEAR_SIGHAND   0x100000000ull
-#define CHANGING_ROUNDS 1000000u
-#define SPARE_OURS      0x74656e6f6e000000ull /* in TN_UC_SPARE: the frame of a handler that was chained to */
-#define SET_SIZE        8u
+#define CODE_KERNEL      0x80
+#define CODE_POISONED    5 /* BUS_MCEERR_AO: memory that nobody has touched yet */
+#define IORING_EXT_ARG   8u
+#define CLEAR_SIGHAND    0x100000000ull
+#define CHANGING_ROUNDS  1000000u
+#define FLAGS_NOT_POPPED 0x74100u /* TF, NT, RF, VM, AC: popf would act on them, or on what comes before it */
+#define FRAME_MOST       65536u
+#define AUTODISARM       0x80000000u /* an alternate stack that a delivery takes away and a sigreturn gives back */
+#define SPARE_OURS       0x74656e6f6e000000ull /* in TN_UC_SPARE: the frame of a handler that was chained to */
+#define SET_SIZE         8u
 
 /* What the routine has saved, in its order. Behind it the host's red zone and stack. */
 struct tn_guard_regs {
@@ -277,11 +283,6 @@ static struct tn_sig_mask *stand_in(struct tn_signals *s, u64 mask, const u64 ar
 
 /* --------------------------------------------------------------------------------------------- the calls */
 
-static struct tn_sigaction ours(const struct tn_signals *s, const struct tn_sigaction *host)
-{
-    return tn_signals_action(s->entry, s->restorer, host);
-}
-
 static s64 made(struct tn_guard_regs *r, s64 ret)
 {
     r->ax = (u64)ret;
@@ -333,7 +334,7 @@ static s64 __attribute__((noinline)) guard_action(struct self *self, struct tn_g
         to = action_of(self, row);
         act.mask &= ~NEVER_MASKED;
         act.flags &= FLAGS_KNOWN;
-        real = ours(s, &act);
+        real = tn_signals_action(s, (u32)r->di, &act);
         *to = act;
     }
     ret = TN_SYSCALL(rt_sigaction, r->di, r->si ? (u64)&real : 0, r->dx, r->r10, 0, 0);
@@ -413,7 +414,7 @@ static s64 __attribute__((noinline)) guard_exec(struct self *self, struct tn_gua
     ret = tn_syscall6((u32)r->ax, r->di, r->si, r->dx, r->r10, r->r8, r->r9);
     for (u32 row = 0; row < TN_OURS_COUNT; row++) {
         u32 sig = tn_ours_nr((enum tn_ours)row);
-        struct tn_sigaction real = ours(s, action_of(self, (enum tn_ours)row));
+        struct tn_sigaction real = tn_signals_action(s, sig, action_of(self, (enum tn_ours)row));
 
         if (ignored & TN_SIG_BIT(sig))
             TN_SYSCALL(rt_sigaction, sig, &real, 0, SET_SIZE, 0, 0);
@@ -636,14 +637,14 @@ static u64 chain(struct tn_signals *s, u32 sig, enum tn_ours row, s32 code, cons
     }
     if (act.flags & FLAG_RESETHAND) {
         kept->handler = HANDLER_DEFAULT;
-        real = ours(s, kept);
+        real = tn_signals_action(s, sig, kept);
         TN_SYSCALL(rt_sigaction, sig, &real, 0, SET_SIZE, 0, 0);
     }
     /* From here on the frame is that of the host's handler. */
     *(u64 *)(uc - 8) = act.restorer;
     *(u64 *)(uc + TN_UC_SPARE) = SPARE_OURS;
     *mask = (*mask & ~s->taken) | before;
-    after = before | (act.mask & s->taken) | (act.flags & FLAG_NODEFER ? 0 : bit);
+    after = before | (act.mask & s->taken) | (act.flags & TN_SA_NODEFER ? 0 : bit);
     if (after != before)
         set_blocked(&self, after);
     mask_real(SIG_SETMASK, (*mask | act.mask) & ~s->taken);
@@ -665,19 +666,66 @@ static u64 chain_masked(struct tn_signals *s, u32 sig, u8 *uc)
     return tn_load(&s->host[sig]);
 }
 
+/*
+ * An open delivery has changed no mask, and stands on the stack that it has interrupted. So, of what a sigreturn puts
+ * back, registers are left. Not all of them may be put back by a program, and not in every state.
+ */
+static bool may_resume(const u8 *uc)
+{
+    const struct tn_altstack *alt = (const struct tn_altstack *)(uc + TN_UC_STACK);
+    u64 flags = *(const u64 *)(uc + TN_UC_FLAGS), fp = *(const u64 *)(uc + TN_UC_FPSTATE), shadow = 0;
+
+    __asm__ volatile("rdsspq %0" : "+r"(shadow)); /* nothing where there is no shadow stack */
+    return !alt->size && fp && *(const u32 *)(fp + TN_FP_MAGIC) == TN_FP_MAGIC_XSAVE &&
+           !(flags & FLAGS_NOT_POPPED) && *(const u64 *)(uc + TN_UC_SELECTORS) == TN_SELECTORS && !shadow &&
+           *(const u64 *)(uc + TN_UC_RSP) - (u64)uc < FRAME_MOST;
+}
+
+/*
+ * From here on an open delivery is as any other. A handler of the host's that came before this may have changed what the
+ * frame holds of mask and alternate stack: it tells what is so now. The other deliveries of a process that has alternate stacks are
+ * no longer open, but for those that the host has been given back: with everything blocked nobody can take them from us
+ * between the question and the call.
+ */
+static void shut(struct tn_signals *s, u8 *uc)
+{
+    struct tn_altstack *alt = (struct tn_altstack *)(uc + TN_UC_STACK);
+    const u64 all = ~0ull;
+    struct tn_sigaction host, real;
+    struct self self;
+
+    *(u64 *)(uc - 8) = s->restorer;
+    if (!tn_syscall_allowed(s->proc, TN_SYS_rt_sigprocmask))
+        return;
+    TN_SYSCALL(rt_sigprocmask, SIG_SETMASK, &all, uc + TN_UC_SIGMASK, SET_SIZE, 0, 0);
+    if (!((u32)alt->flags & AUTODISARM))
+        TN_CALL(s->proc, sigaltstack, 0, alt, 0, 0, 0, 0);
+    if (!alt->size || tn_load(&s->on) == TN_SIGNALS_OFF)
+        return;
+    tn_store(&s->shut, 1);
+    self = who(s);
+    do {
+        host = *action_of(&self, TN_OURS_SIGTRAP);
+        real = tn_signals_action(s, TN_SIGTRAP, &host);
+        TN_CALL(s->proc, rt_sigaction, TN_SIGTRAP, &real, 0, SET_SIZE, 0, 0);
+    } while (host.handler != tn_load(&action_of(&self, TN_OURS_SIGTRAP)->handler));
+}
+
 u64 tn_agent_trap_c(u32 sig, const u8 *info, u8 *uc, struct tn_signals *s)
 {
     u64 *ip = (u64 *)(uc + TN_UC_RIP), enter = 0;
     enum tn_ours row = tn_ours_row(sig);
-    s32 code;
+    bool open = *(u64 *)(uc - 8) == s->restorer + TN_SIGNALS_RESUME;
+    const s32 code = *(const s32 *)(info + 8);
 
-    if (TN_UNLIKELY(row == TN_OURS_COUNT || !(s->taken & TN_SIG_BIT(sig))))
+    if (TN_UNLIKELY(!open && (row == TN_OURS_COUNT || !(s->taken & TN_SIG_BIT(sig)))))
         return chain_masked(s, sig, uc);
-    memcpy(&code, info + 8, sizeof(code));
     if (row == TN_OURS_SIGTRAP && code == CODE_KERNEL)
         enter = find_break(s, *ip - 1);
     else if (row != TN_OURS_SIGTRAP && code > 0)
         enter = tn_load_fixup(*ip);
+    if (open && !(enter && may_resume(uc)))
+        shut(s, uc);
     if (TN_LIKELY(enter)) {
         *ip = enter;
         return 0;

@@ -305,7 +305,7 @@ static struct tn_sigaction as_taken(struct tn_signals *s, u32 sig, struct tn_sig
     s->masked[sig] = s->host[sig] = 0;
     if (row < TN_OURS_COUNT && s->taken & TN_SIG_BIT(sig)) {
         s->action[row] = believed;
-        return tn_signals_action(s->entry, s->restorer, &believed);
+        return tn_signals_action(s, sig, &believed);
     }
     s->masked[sig] = believed.mask & s->taken;
     if (s->masked[sig] && believed.handler > 1) {

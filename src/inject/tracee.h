@@ -18,6 +18,7 @@
 #define TN_INJECT_TRACEE_H
 
 #include "inject/proc.h"
+#include "rt/signals.h"
 
 #include <sys/user.h>
 
@@ -98,7 +99,7 @@ void tn_tracee_close(struct tn_tracee *t);
    64-bit programs alike. rip[0…2] are read. */
 static inline bool tn_frame_interrupted(const u64 *rip)
 {
-    return rip[2] == 0x002b000000000033ull && (rip[1] & 2) && rip[1] < 1u << 22;
+    return rip[2] == TN_SELECTORS && (rip[1] & 2) && rip[1] < 1u << 22;
 }
 
 int tn_tracee_read(const struct tn_tracee *t, u64 addr, void *ret_bytes, u64 len);

@@ -9,7 +9,7 @@
  * instruction begins there, and that it can run elsewhere. Where flow was not followed to the place (an indirect jump leads to
  * it), the function's instructions counted from its first must come to it.
  *
- * Each pass costs an exception, a signal frame and a return from it: about a microsecond, where a jump costs one nanosecond. So
+ * Each pass costs an exception, a signal frame and a way out of it: about a microsecond, where a jump costs one nanosecond. So
  * of a function's returns only those get one that need it. What the process must put up with is in inject/signals.c.
  */
 #include <errno.h>

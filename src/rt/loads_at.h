@@ -7,7 +7,7 @@
 #define AT_PROC_TP_HOW   136
 #define AT_PROC_SIGNALS  176
 #define AT_SIGNALS_LOADS 8
-#define AT_SIGNALS_ROOM  193448
+#define AT_SIGNALS_ROOM  193456
 #define AT_ROOMS_MASK    1023
 #define AT_TP_SELF       2
 #define AT_FROM          0x10000

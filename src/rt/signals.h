@@ -222,6 +222,7 @@ struct tn_signals {
     const struct tn_proc *proc;
     u64 entry;    /* the handler that the kernel has */
     u64 restorer; /* where it returns to */
+    u64 shut;     /* 1: a thread with an alternate stack has met a breakpoint (tn_signals_action) */
     struct tn_sigaction action[TN_OURS_COUNT];
     /* Other signals, by number: which of ours the host's handler is to run with blocked, and where that is: ours stands in
        the kernel for them as well. */
@@ -241,22 +242,37 @@ struct tn_signals {
     u8 info[TN_SIG_THREADS][TN_OURS_COUNT][TN_SIG_INFO]; /* last: pages that are rarely touched */
 };
 
+#define TN_SA_NODEFER  0x40000000ull
 #define TN_SA_RESTART  0x10000000ull
 #define TN_SA_ONSTACK  0x08000000ull
 #define TN_SA_RESTORER 0x04000000ull
 #define TN_SA_SIGINFO  0x4ull
 
-/* The kernel's action for a signal that is ours. It interrupts calls, and chooses the stack, as the host's
-   would. */
-static inline struct tn_sigaction tn_signals_action(u64 entry, u64 restorer, const struct tn_sigaction *host)
-{
-    u64 same =
-        host->handler > 1 ? host->flags & (TN_SA_ONSTACK | TN_SA_RESTART) : TN_SA_ONSTACK | TN_SA_RESTART;
+/*
+ * The kernel's action for a signal that is ours. It interrupts calls, and chooses the stack, as the host's
+ * would.
+ *
+ * A breakpoint's, where the host has no handler of its own, is open: delivery changes neither mask nor stack, so that there is
+ * nothing which only the kernel could put back, and it is left without a call (agent/routines.S, tn_agent_resume). Where it
+ * returns to tells the one from the other. Not in a process whose threads have alternate stacks: they may have one since there
+ * is no room for a frame on the other. The first such thread that meets a breakpoint shuts it for all.
+ */
+#define TN_SIGNALS_RESUME 16u /* tn_agent_resume, behind `restorer` */
 
-    return (struct tn_sigaction){.handler = entry,
-                                 .flags = TN_SA_SIGINFO | TN_SA_RESTORER | same,
-                                 .restorer = restorer,
-                                 .mask = ~0ull};
+static inline struct tn_sigaction tn_signals_action(const struct tn_signals *s, u32 sig,
+                                                    const struct tn_sigaction *host)
+{
+    struct tn_sigaction act = {
+        .handler = s->entry, .flags = TN_SA_SIGINFO | TN_SA_RESTORER, .restorer = s->restorer, .mask = ~0ull};
+
+    if (sig == TN_SIGTRAP && host->handler == 0 && !s->shut) {
+        act.flags |= TN_SA_RESTART | TN_SA_NODEFER;
+        act.restorer += TN_SIGNALS_RESUME;
+        act.mask = 0;
+    } else {
+        act.flags |= (host->handler > 1 ? host->flags : ~0ull) & (TN_SA_ONSTACK | TN_SA_RESTART);
+    }
+    return act;
 }
 
 /* What a guarded place of the host leads to, and where it goes on: in front of its call, or behind it if the agent has
@@ -266,9 +282,21 @@ struct tn_guard_block {
 };
 
 /* The frame that Linux pushes for a handler, from its struct ucontext on (offsets in bytes). */
-#define TN_UC_RSP     160u
-#define TN_UC_RIP     168u
-#define TN_UC_SPARE   288u /* the last of sigcontext's reserved words */
-#define TN_UC_SIGMASK 296u
+#define TN_UC_STACK     16u /* the alternate one: struct tn_altstack */
+#define TN_UC_RSP       160u
+#define TN_UC_RIP       168u
+#define TN_UC_FLAGS     176u
+#define TN_UC_SELECTORS 184u
+#define TN_UC_FPSTATE   224u
+#define TN_UC_SPARE     288u /* the last of sigcontext's reserved words */
+#define TN_UC_SIGMASK   296u
+
+/* … and what it says of the rest of the registers, in the last bytes of the 512 of FXSAVE. */
+#define TN_FP_MAGIC       464u /* u32: TN_FP_MAGIC_XSAVE, where an XSAVE area is there */
+#define TN_FP_COMPONENTS  472u /* u64: those that it holds */
+#define TN_FP_MAGIC_XSAVE 0x46505853u
+
+/* The selectors of all 64-bit programs: cs, gs, fs, ss. */
+#define TN_SELECTORS 0x002b000000000033ull
 
 #endif

@@ -29,10 +29,10 @@ none() { if grep -E "$1"; then return 1; fi; }
     [ "$(readelf -rW "$TN_AGENT_OBJECTS" | grep -cE 'R_X86_64_(PLT32|PC32)')" -gt 10 ]
 }
 
-@test "general registers only, but where the host's are kept around calls of it" {
+@test "general registers only, but where the host's are kept around calls of it, or put back behind a breakpoint" {
     [ "$(objdump -d "$TN_AGENT_ELF" | wc -l)" -gt 1000 ]
-    [ "$(objdump -d "$TN_AGENT_ELF" | grep -c '<tn_agent_call_\(entry\|full\)>:')" -eq 2 ]
-    objdump -d "$TN_AGENT_ELF" | awk '/^[0-9a-f]+ </ { skip = /<tn_agent_call_(entry|full)>:/ } !skip' |
+    [ "$(objdump -d "$TN_AGENT_ELF" | grep -c '<tn_agent_\(call_entry\|call_full\|resume\)>:')" -eq 3 ]
+    objdump -d "$TN_AGENT_ELF" | awk '/^[0-9a-f]+ </ { skip = /<tn_agent_(call_entry|call_full|resume)>:/ } !skip' |
         none '%([xyz]mm[0-9]|mm[0-7]|st|k[0-7]\b)|fxsave|fxrstor|xsave|xrstor|emms'
 }
 

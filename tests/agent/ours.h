@@ -26,8 +26,7 @@ static inline void take_signals(struct tn_signals **ret, struct tn_proc *proc, s
         mmap(NULL, sizeof(*sigs), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     struct tn_private *priv =
         mmap(NULL, sizeof(*priv), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    struct tn_sigaction act = {.flags = TN_SA_RESTORER | TN_SA_RESTART | TN_SA_ONSTACK | TN_SA_SIGINFO,
-                               .mask = ~0ull};
+    const struct tn_sigaction host = {};
 
     madvise(priv, sizeof(*priv), MADV_WIPEONFORK);
     priv->armed = TN_ARMED;
@@ -43,14 +42,18 @@ static inline void take_signals(struct tn_signals **ret, struct tn_proc *proc, s
     memcpy(text, stub, sizeof(stub));
     mprotect(text, TN_PAGE, PROT_READ | PROT_EXEC);
     sigs->proc = proc;
-    sigs->entry = act.handler = (u64)text;
-    sigs->restorer = act.restorer = (u64)tn_agent_sigreturn;
+    sigs->entry = (u64)text;
+    sigs->restorer = (u64)tn_agent_sigreturn;
     sigs->taken = set;
     sigs->loads = really;
     sigs->on = really ? TN_SIGNALS_ON : TN_SIGNALS_OFF;
-    for (u32 row = 0; really && row < TN_OURS_COUNT; row++)
-        if (set & TN_SIG_BIT(tn_ours_nr((enum tn_ours)row)))
-            syscall(SYS_rt_sigaction, tn_ours_nr((enum tn_ours)row), &act, NULL, 8);
+    for (u32 row = 0; really && row < TN_OURS_COUNT; row++) {
+        u32 sig = tn_ours_nr((enum tn_ours)row);
+        struct tn_sigaction act = tn_signals_action(sigs, sig, &host);
+
+        if (set & TN_SIG_BIT(sig))
+            syscall(SYS_rt_sigaction, sig, &act, NULL, 8);
+    }
     *ret = sigs;
     *ret_priv = priv;
 }

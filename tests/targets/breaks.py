@@ -244,6 +244,9 @@ def _(room):
     # Each pass, and what the program sends itself.
     assert lines.count("--- SIGTRAP {si_signo=SIGTRAP, si_code=SI_KERNEL, si_addr=NULL} ---") >= 300 + 800, lines[:2000]
     assert lines.count("si_code=SI_TKILL") >= 20, lines[:2000]
+    # As long as it has neither a handler of its own nor an alternate stack, none is left by a call.
+    first = lines[:lines.index("si_code=SI_TKILL")]
+    assert first.count("SI_KERNEL") >= 300 and first.count("rt_sigreturn") < 10, first[-2000:]
     until(lambda: status_word(program.pid, "TracerPid") == "0")
     same(times(program, "call 100"), (100, []), "calls, left alone")
     same(link.calls() + link.missed(), int(program.ask("call 0")), "counted")

@@ -30,7 +30,7 @@ struct time {
 
 static u64 __attribute__((noinline)) ask_kernel(s32 clock, const struct tn_proc *proc)
 {
-    struct time t;
+    struct time t = {0, 0};
 
     return TN_CALL(proc, clock_gettime, clock, &t, 0, 0, 0, 0) ? 0 : (u64)t.sec * 1000000000ull + (u64)t.nsec;
 }

@@ -9,6 +9,7 @@
 #include <errno.h>
 
 #include "rewrite/golang.h"
+#include "rt/barrier.h"
 
 #define LOOK_BACK 32u   /* instructions before an indirect jump in which its table's idiom is looked for */
 #define TABLE_MAX 4096u /* entries */
@@ -106,13 +107,14 @@ int tn_code_decode(const struct tn_code_view *c, u64 addr, struct tn_insn *ret_i
 /* `off` bytes into the code; 0: nothing that can be decoded. */
 static u8 step_at(const struct tn_code_view *c, u64 off)
 {
-    u8 *known = c->spare ? c->spare->step : NULL;
+    u8 *known = c->known ? c->known->step : NULL, step = known ? tn_load(known + off) : 0;
 
-    if (!known)
-        return tn_x86_step(c->bytes + off, c->len - off);
-    if (!known[off])
-        known[off] = tn_x86_step(c->bytes + off, c->len - off);
-    return known[off];
+    if (step)
+        return step;
+    step = tn_x86_step(c->bytes + off, c->len - off);
+    if (known)
+        tn_store(known + off, step);
+    return step;
 }
 
 int tn_code_step(const struct tn_code_view *c, u64 addr, u8 *ret_step)
@@ -391,7 +393,7 @@ static int turn(struct tn_flow *f, u64 at, const struct tn_met *m)
 static int follow(struct tn_flow *f, u64 at)
 {
     const struct tn_code_view *c = f->code;
-    u8 *known = c->spare ? c->spare->step : NULL;
+    u8 *known = c->known ? c->known->step : NULL;
     u64 off = at - c->addr, stop = 0, next = at;
     struct tn_met m = {0};
     u8 *marks = f->mark, fall = 0, last = TN_INSN_JMP; /* the last instruction that is no padding */
@@ -417,12 +419,9 @@ static int follow(struct tn_flow *f, u64 at)
             stop =
                 f->overlaps ? 0 : TN_MIN(next - c->addr, TN_ROUND_DOWN(off, TN_FLOW_BLOCK) + TN_FLOW_BLOCK);
         }
-        step = known ? known[off] : 0;
-        if (!step) {
-            step = tn_x86_step(c->bytes + off, c->len - off);
-            if (known)
-                known[off] = step;
-        }
+        step = known ? tn_load(known + off) : 0;
+        if (!step)
+            step = step_at(c, off);
         if (!step || (step >= TN_STEP_REF << 4 && meet(c, c->addr + off, step, &m) < 0))
             break;
         memcpy(w, marks + off, sizeof(w));
@@ -732,6 +731,24 @@ void tn_marks_give(const struct tn_code_view *code, u8 *mark, u32 lent)
         free(mark);
 }
 
+int tn_known_open(const struct tn_code_view *code)
+{
+    struct tn_known *known = code->known;
+
+    if (known && !known->step)
+        known->step = calloc(1, code->len);
+    if (known && !known->whole)
+        known->whole = calloc(code->nfuncs / 64 + 1, sizeof(u64));
+    return known && (!known->step || !known->whole) ? -ENOMEM : 0;
+}
+
+void tn_known_clear(struct tn_known *known)
+{
+    free(known->step);
+    free(known->whole);
+    *known = (struct tn_known){0};
+}
+
 static int open_flow(const struct tn_code_view *code, const struct tn_func *func, struct tn_flow *f)
 {
     int r;
@@ -745,13 +762,7 @@ static int open_flow(const struct tn_code_view *code, const struct tn_func *func
         f->lists[i] = code->spare->lists[f->lent - 1][i];
         f->lists[i].n = 0;
     }
-    if (!r && code->spare && !code->spare->step)
-        code->spare->step = calloc(1, code->len);
-    if (!r && code->spare && !code->spare->whole)
-        code->spare->whole = calloc(code->nfuncs / 64 + 1, sizeof(u64));
-    if (!r && code->spare && (!code->spare->step || !code->spare->whole))
-        r = -ENOMEM;
-    return r;
+    return r ? r : tn_known_open(code);
 }
 
 static int follow_all(struct tn_flow *f)
@@ -806,16 +817,16 @@ static int mark_all(struct tn_flow *f, const struct tn_func *g)
     const struct tn_code_view *c = f->code;
     u64 first = g->addr - c->addr, end = func_end(c, g) - c->addr;
     u64 next = func_start(c, (u32)(g - c->funcs) + 1) - c->addr, off = first;
-    u8 *known = c->spare->step, *marks = f->mark, step = 0, last = TN_INSN_PLAIN;
+    u8 *known = c->known->step, *marks = f->mark, step = 0, last = TN_INSN_PLAIN;
     struct tn_met m = {0};
     int r = next < end;
 
     if (marks[off] & TN_FLOW_START)
         return 0;
     for (; off < end && !r; off += tn_step_len(step)) {
-        step = known[off];
+        step = tn_load(known + off);
         if (!step)
-            step = known[off] = tn_x86_step(c->bytes + off, c->len - off);
+            step = step_at(c, off);
         marks[off] = TN_FLOW_START;
         last = TN_INSN_PLAIN;
         if (step && step < TN_STEP_LOOK << 4)
@@ -856,7 +867,7 @@ static int sweep(struct tn_flow *f)
 
 int tn_flow_sweep(const struct tn_code_view *code, const struct tn_func *func, struct tn_flow *ret_flow)
 {
-    int r = code->go || !code->spare ? 1 : open_flow(code, func, ret_flow);
+    int r = code->go || !code->spare || !code->known ? 1 : open_flow(code, func, ret_flow);
 
     return r ? r : sweep(ret_flow);
 }
@@ -868,8 +879,6 @@ void tn_spare_clear(struct tn_spare *spare)
         for (u32 i = 0; i < TN_FLOW_LISTS; i++)
             free(spare->lists[k][i].at);
     }
-    free(spare->step);
-    free(spare->whole);
     *spare = (struct tn_spare){0};
 }
 

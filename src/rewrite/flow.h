@@ -65,9 +65,21 @@ struct tn_flow {
 };
 
 /*
- * What one flow leaves to the next, for as long as the code is there. Marks and lists, by as many flows as there are at a
- * time: marks are zeros in between, as long as the code and TN_FLOW_SLACK more. And what each instruction is that one has met:
- * its step (x86/decode.h) at the byte where it begins, 0 where none was met. Owned (tn_spare_clear).
+ * What one flow tells the next, for as long as the code is there: what each instruction is that one has met, its step
+ * (x86/decode.h) at the byte where it begins, 0 where none was met. All of it follows from the code, so that it is the same
+ * whoever writes it: several threads may, once it is open. Owned (tn_known_clear).
+ */
+struct tn_known {
+    u8 *step;
+    u64 *whole; /* a bit a function: all of it can be decoded, from its first byte on */
+};
+/* −ENOMEM. */
+int tn_known_open(const struct tn_code_view *code);
+void tn_known_clear(struct tn_known *known);
+
+/*
+ * Memory that one flow leaves to the next, of one thread: marks and lists, by as many flows as there are at a time. Marks are
+ * zeros in between, as long as the code and TN_FLOW_SLACK more. Owned (tn_spare_clear).
  */
 #define TN_FLOW_BLOCK 64u
 #define TN_FLOW_SLACK (2 * TN_FLOW_BLOCK)
@@ -75,8 +87,6 @@ struct tn_spare {
     u8 *mark[4];
     struct tn_flow_list lists[4][TN_FLOW_LISTS];
     u32 used; /* a bit each */
-    u8 *step;
-    u64 *whole; /* a bit a function: all of it can be decoded, from its first byte on */
 };
 void tn_spare_clear(struct tn_spare *spare);
 /* One of the code's, or where none is free, one that is made: −ENOMEM. What is given back and was `lent` (its number, plus one; 0: made)

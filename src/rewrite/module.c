@@ -39,6 +39,7 @@ struct tn_module {
     struct tn_bytes frames; /* .eh_frame */
     struct tn_code_view code[SEGMENTS_MAX];
     struct tn_aims aims[SEGMENTS_MAX];
+    struct tn_known known[SEGMENTS_MAX];
     struct tn_spare spare[SEGMENTS_MAX];
     u32 ncode;
     struct tn_funcs funcs; /* sorted, one an address */
@@ -420,6 +421,7 @@ static void settle(struct tn_module *m)
         m->code[i].is_go = m->go;
         m->code[i].go = m->goread.nfuncs ? &m->goread : NULL;
         m->code[i].aims = &m->aims[i];
+        m->code[i].known = &m->known[i];
         m->code[i].spare = &m->spare[i];
     }
 }
@@ -449,6 +451,7 @@ void tn_module_free(struct tn_module *m)
         return;
     for (u32 i = 0; i < SEGMENTS_MAX; i++) {
         tn_aims_clear(&m->aims[i]);
+        tn_known_clear(&m->known[i]);
         tn_spare_clear(&m->spare[i]);
     }
     free(m->file);

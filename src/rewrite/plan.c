@@ -26,6 +26,7 @@
 #include "rewrite/flow.h"
 #include "rewrite/golang.h"
 #include "rewrite/refusals.h"
+#include "rt/barrier.h"
 #include "x86/decode.h"
 
 #define JUMP_LEN      5u
@@ -265,7 +266,7 @@ static bool harmless(const struct tn_code_view *c, const struct tn_func *g, u64 
     const struct tn_aim *aim;
     u32 naims;
 
-    if (!g || !c->spare || !c->aims || !c->aims->first || !(c->spare->whole[n / 64] >> n % 64 & 1))
+    if (!g || !c->known || !c->aims || !c->aims->first || !(tn_load(&c->known->whole[n / 64]) >> n % 64 & 1))
         return false;
     aim = aims_at(c->aims, lo, lo + tn_patch_span(p), &naims);
     for (u32 i = 0; i < naims; i++)
@@ -296,8 +297,8 @@ static int check_maybe(const struct tn_flow *f, const struct tn_patch *p, struct
                 return tn_refuse(err, -ENOTSUP, TN_REFUSE_JUMP_INTO_WINDOW, at, NULL);
             at += tn_step_len(step);
         }
-        if (g && c->spare)
-            c->spare->whole[(g - c->funcs) / 64] |= 1ull << (g - c->funcs) % 64;
+        if (g && c->known)
+            tn_fetch_or(&c->known->whole[(g - c->funcs) / 64], 1ull << (g - c->funcs) % 64);
     }
     return 0;
 }

@@ -46,6 +46,7 @@ struct tn_code_view {
     const struct tn_go *go; /* golang.h; NULL: no Go, or none that can be read */
     /* Of the view's owner; NULL: not kept. */
     struct tn_aims *aims;   /* aims.h; filled by whoever needs them first */
+    struct tn_known *known; /* flow.h; the same */
     struct tn_spare *spare; /* flow.h: memory for plans, one plan at a time */
 };
 

@@ -332,6 +332,7 @@ static void random_code(void **state)
             .bytes = at, .addr = 0x10000, .len = LEN, .funcs = funcs, .rodata = &ro, .nrodata = 1};
         struct tn_code_view kept;
         struct tn_aims aims = {0};
+        struct tn_known known = {0};
         struct tn_spare spare = {0};
 
         if (rnd(4)) {
@@ -371,11 +372,13 @@ static void random_code(void **state)
         }
         kept = c;
         kept.aims = &aims;
+        kept.known = &known;
         kept.spare = &spare;
         assert_int_equal(tn_plan_many(&kept), 0);
         for (u32 k = 0; k < c.nfuncs; k++)
             both_ways(&kept, funcs[k].addr);
         tn_aims_clear(&aims);
+        tn_known_clear(&known);
         tn_spare_clear(&spare);
         n++;
     }

@@ -28,6 +28,7 @@ static void same_plans(const char *path)
         struct tn_code_view alone = *code; /* which keeps nothing from one plan to the next */
 
         alone.aims = NULL;
+        alone.known = NULL;
         alone.spare = NULL;
         assert_int_equal(tn_plan_many(code), 0);
         for (u32 i = 0; i < code->nfuncs; i++)

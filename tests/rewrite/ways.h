@@ -12,6 +12,7 @@ static void both_ways(const struct tn_code_view *many, u64 addr)
     struct tn_error err = {0}, why = {0};
     struct tn_plan plan = {0}, want = {0};
 
+    longer.known = NULL;
     longer.spare = NULL;
     tn_plan(many, TN_PLACE_ENTRY, addr, &plan, &err);
     tn_plan(&longer, TN_PLACE_ENTRY, addr, &want, &why);

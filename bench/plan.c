@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What planning costs: every function of a module planned for a hook at its entry, with the module read already; and
- * how many had a plan. One JSON object a figure.
+ * What planning costs: every function of a module planned for hooks at its entry, or at its exits, with the module read
+ * already and nothing known of it. One JSON object a figure.
  *
- *   rate    functions planned in a second, all of the module's at once, as for a link of many places
- *   read    milliseconds to read the module: its symbols sorted, its unwind information followed
+ *   planned            functions in a second of processor time, all of the module's at once, as for a link of many places
+ *   planned by N       functions in a second that goes by, with as many threads as a link would have: N on this machine
+ *   read               milliseconds to read the module: its symbols sorted, its unwind information followed
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <time.h>
@@ -14,11 +16,12 @@
 
 #define ROUNDS 7
 
-static double now(void)
+/* `clock`: of this process, alone on its processor or not; where several threads work, what the clock on the wall shows. */
+static double now(clockid_t clock)
 {
     struct timespec ts;
 
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts); /* alone on its processor or not */
+    clock_gettime(clock, &ts);
     return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
@@ -37,56 +40,79 @@ static void print(const char *path, const char *what, double *v, const char *uni
     fflush(stdout);
 }
 
-static int plan_all(struct tn_module *m, enum tn_place_kind place, u32 *ret_functions, u32 *ret_planned)
+/* Every function of one piece of code. */
+static int plan_all(const struct tn_code_view *code, enum tn_place_kind place, u32 threads,
+                    u32 *ret_functions, u32 *ret_threads)
 {
-    for (u32 k = 0; k < tn_module_ncode(m); k++) {
-        const struct tn_code_view *code = tn_module_code_at(m, k);
-        int r = tn_plan_many(code);
+    struct tn_asked *asked = calloc(code->nfuncs + 1u, sizeof(*asked));
+    u32 n = 0, used = 0;
+    int r = asked ? 0 : -ENOMEM;
 
-        if (r < 0)
-            return r;
-        for (u32 i = 0; i < code->nfuncs; i++) {
-            struct tn_plan plan;
+    for (u32 i = 0; r == 0 && i < code->nfuncs; i++)
+        if (!code->funcs[i].part && code->funcs[i].addr - code->addr < code->len)
+            asked[n++] = (struct tn_asked){.addr = code->funcs[i].addr, .place = place};
+    if (r == 0)
+        r = tn_plan_asked(code, asked, n, threads, &used);
+    if (r == 0)
+        tn_asked_clear(asked, n);
+    free(asked);
+    *ret_functions += n;
+    *ret_threads = TN_MAX(*ret_threads, used);
+    return r;
+}
 
-            if (code->funcs[i].part || code->funcs[i].addr - code->addr >= code->len)
-                continue;
-            ++*ret_functions;
-            if (tn_plan(code, place, code->funcs[i].addr, &plan, NULL) < 0)
-                continue;
-            ++*ret_planned;
-            tn_plan_clear(&plan);
-        }
-    }
-    return 0;
+/* Functions a second of a module that is read anew; 0: it is not on this machine. */
+static double rate(const char *path, enum tn_place_kind place, u32 threads, u32 *ret_threads,
+                   double *ret_read_ms)
+{
+    _close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+    clockid_t clock = threads == 1 ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC;
+    struct tn_module *m = NULL;
+    double start = now(CLOCK_PROCESS_CPUTIME_ID);
+    u32 functions = 0;
+    int r = 0;
+
+    if (fd < 0 || tn_module_open(fd, &m, NULL) < 0)
+        return 0;
+    *ret_read_ms = (now(CLOCK_PROCESS_CPUTIME_ID) - start) * 1e3;
+    *ret_threads = 0;
+    start = now(clock);
+    for (u32 k = 0; k < tn_module_ncode(m) && r == 0; k++)
+        r = plan_all(tn_module_code_at(m, k), place, threads, &functions, ret_threads);
+    start = now(clock) - start;
+    tn_module_free(m);
+    return r < 0 ? -1 : functions / start;
 }
 
 static int measure(const char *path)
 {
-    static double rate[ROUNDS], read_ms[ROUNDS], exits[ROUNDS];
-    u32 functions = 0, planned = 0;
+    static const struct {
+        const char *name;
+        enum tn_place_kind place;
+        u32 threads;
+    } kinds[] = {{"entries", TN_PLACE_ENTRY, 1},
+                 {"exits", TN_PLACE_EXIT, 1},
+                 {"entries", TN_PLACE_ENTRY, 0},
+                 {"exits", TN_PLACE_EXIT, 0}};
+    static double v[TN_ARRAY_SIZE(kinds)][ROUNDS], read_ms[ROUNDS];
+    u32 used[TN_ARRAY_SIZE(kinds)] = {0};
 
-    for (u32 i = 0; i < ROUNDS; i++) {
-        _close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
-        struct tn_module *m = NULL;
-        double start = now();
+    for (u32 i = 0; i < ROUNDS; i++)
+        for (u32 k = 0; k < TN_ARRAY_SIZE(kinds); k++) {
+            v[k][i] = rate(path, kinds[k].place, kinds[k].threads, &used[k], &read_ms[i]);
+            if (v[k][i] <= 0)
+                return v[k][i] < 0;
+        }
+    for (u32 k = 0; k < TN_ARRAY_SIZE(kinds); k++) {
+        char what[64];
 
-        functions = planned = 0;
-        if (fd < 0 || tn_module_open(fd, &m, NULL) < 0)
-            return 0; /* not on this machine */
-        read_ms[i] = (now() - start) * 1e3;
-        start = now();
-        if (plan_all(m, TN_PLACE_ENTRY, &functions, &planned) < 0)
-            return 1;
-        rate[i] = functions / (now() - start);
-        start = now();
-        functions = planned = 0;
-        if (plan_all(m, TN_PLACE_EXIT, &functions, &planned) < 0)
-            return 1;
-        exits[i] = functions / (now() - start);
-        tn_module_free(m);
+        if (kinds[k].threads == 1)
+            snprintf(what, sizeof(what), "%s planned", kinds[k].name);
+        else
+            snprintf(what, sizeof(what), "%s planned by %u thread%s", kinds[k].name, used[k],
+                     used[k] == 1 ? "" : "s");
+        print(path, what, v[k], "functions/s");
     }
-    print(path, "entries planned", rate, "functions/s");
-    print(path, "exits planned", exits, "functions/s");
     print(path, "read", read_ms, "ms");
     return 0;
 }

@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Two passes: what there is, in the order of the code, and how much of it leads to each bucket; then each to its place. Most bytes
- * begin no jump, whatever comes behind: sixteen at a time are asked.
+ * What there is, in the order of the code, a part of it by each thread; then each to its place. Most bytes begin no jump, whatever
+ * comes behind: sixteen at a time are asked.
  */
 #include "rewrite/aims.h"
 
 #include <emmintrin.h>
 #include <errno.h>
 
-#define LOOKED_AT 16u /* bytes at a time */
+#include "rewrite/share.h"
+
+#define LOOKED_AT 16u         /* bytes at a time */
+#define PART      (1u << 18u) /* bytes of code that one thread takes */
 
 /* Where a jump or call at `at` leads, if the bytes there are one. */
 static bool aim(const struct tn_code_view *c, u64 at, u64 *ret_to)
@@ -55,9 +58,11 @@ static u32 candidates(const u8 *b)
     return (u32)_mm_movemask_epi8(_mm_or_si128(near, brief));
 }
 
+/* What was found in one part of the code. */
 struct found {
     struct tn_aim *aim;
     u32 n, cap;
+    bool full;
 };
 
 static int add(struct found *all, u64 at, u64 to)
@@ -75,50 +80,77 @@ static int add(struct found *all, u64 at, u64 to)
     return 0;
 }
 
-static int find(const struct tn_code_view *c, u32 *count, struct found *ret_all)
+static int find(const struct tn_code_view *c, u64 from, u64 end, struct found *ret)
 {
-    for (u64 from = 0; from < c->len; from += LOOKED_AT) {
+    for (; from < end; from += LOOKED_AT) {
         u64 left = c->len - from, to;
         u32 which = left > LOOKED_AT ? candidates(c->bytes + from) : (1u << left) - 1;
 
         for (; which; which &= which - 1) {
             u64 at = from + (u32)__builtin_ctz(which);
 
-            if (!aim(c, at, &to) || to >= c->len)
-                continue;
-            if (add(ret_all, at, to) < 0)
+            if (aim(c, at, &to) && to < c->len && add(ret, at, to) < 0)
                 return -ENOMEM;
-            count[to / TN_AIMS_BUCKET]++;
         }
     }
     return 0;
 }
 
-int tn_aims_find(const struct tn_code_view *c, struct tn_aims *ret_aims)
-{
-    u64 nbuckets = c->len / TN_AIMS_BUCKET + 1;
-    u32 *first = calloc(nbuckets + 1, sizeof(*first)), n = 0;
-    struct found all = {0};
-    struct tn_aim *sorted = NULL;
+struct search {
+    const struct tn_code_view *code;
+    struct found *found; /* one a part */
+};
 
-    if (!first || c->len > UINT32_MAX || find(c, first, &all) < 0)
-        goto fail;
-    sorted = malloc((all.n ? all.n : 1) * sizeof(*sorted));
-    if (!sorted)
-        goto fail;
+static void find_part(void *arg, u32 who, u32 part)
+{
+    const struct search *s = arg;
+    u64 from = (u64)part * PART;
+
+    (void)who;
+    s->found[part].full = find(s->code, from, TN_MIN(from + PART, s->code->len), &s->found[part]) < 0;
+}
+
+/* By bucket, and of one bucket in the order of the code. */
+static int sort(const struct found *found, u32 nparts, u64 nbuckets, struct tn_aims *ret_aims)
+{
+    u32 *first = calloc(nbuckets + 1, sizeof(*first)), n = 0;
+    struct tn_aim *sorted;
+
+    for (u32 p = 0; first && p < nparts; p++)
+        for (u32 i = 0; i < found[p].n; i++)
+            first[found[p].aim[i].to / TN_AIMS_BUCKET]++;
     /* Each bucket's end, which is moved down to its begin. */
-    for (u64 i = 0; i < nbuckets; i++)
+    for (u64 i = 0; first && i < nbuckets; i++)
         first[i] = n += first[i];
+    sorted = first ? malloc((n ? n : 1) * sizeof(*sorted)) : NULL;
+    if (!sorted) {
+        free(first);
+        return -ENOMEM;
+    }
     first[nbuckets] = n;
-    while (n-- > 0)
-        sorted[--first[all.aim[n].to / TN_AIMS_BUCKET]] = all.aim[n];
-    free(all.aim);
+    for (u32 p = nparts; p-- > 0;)
+        for (u32 i = found[p].n; i-- > 0;)
+            sorted[--first[found[p].aim[i].to / TN_AIMS_BUCKET]] = found[p].aim[i];
     *ret_aims = (struct tn_aims){.first = first, .aim = sorted};
     return 0;
-fail:
-    free(all.aim);
-    free(first);
-    return -ENOMEM;
+}
+
+int tn_aims_find(const struct tn_code_view *c, u32 threads, struct tn_aims *ret_aims)
+{
+    u32 nparts = c->len > UINT32_MAX ? 0 : (u32)(c->len / PART) + 1;
+    struct search s = {.code = c, .found = nparts ? calloc(nparts, sizeof(*s.found)) : NULL};
+    int r = s.found ? 0 : -ENOMEM;
+
+    if (!r)
+        tn_share(threads, nparts, find_part, &s);
+    for (u32 p = 0; !r && p < nparts; p++)
+        r = s.found[p].full ? -ENOMEM : 0;
+    if (!r)
+        r = sort(s.found, nparts, c->len / TN_AIMS_BUCKET + 1, ret_aims);
+    for (u32 p = 0; s.found && p < nparts; p++)
+        free(s.found[p].aim);
+    free(s.found);
+    return r;
 }
 
 void tn_aims_clear(struct tn_aims *aims)

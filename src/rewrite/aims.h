@@ -19,8 +19,8 @@ struct tn_aims {
     struct tn_aim *aim;
 };
 
-/* `code` is shorter than 4 GiB. −ENOMEM. */
-int tn_aims_find(const struct tn_code_view *code, struct tn_aims *ret_aims);
+/* By up to so many threads (share.h). `code` is shorter than 4 GiB. −ENOMEM. */
+int tn_aims_find(const struct tn_code_view *code, u32 threads, struct tn_aims *ret_aims);
 void tn_aims_clear(struct tn_aims *aims);
 
 #endif

@@ -1017,11 +1017,6 @@ int tn_plan_followed(const struct tn_flow *f, enum tn_place_kind place, u64 addr
     return 0;
 }
 
-int tn_plan_many(const struct tn_code_view *code)
-{
-    return code->aims && !code->aims->first ? tn_aims_find(code, code->aims) : 0;
-}
-
 /* A window that is jumped into by code nobody has followed: its place alone. There is room for one such. */
 static int alone_instead(const struct tn_flow *f, struct tn_plan *plan, u32 which)
 {

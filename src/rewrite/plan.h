@@ -128,8 +128,22 @@ bool tn_patch_meets(const struct tn_patch *p, u64 p_bias, const struct tn_patch 
    sight, a bit each: none too many (clobbers.c). Looked for until all of `wanted` are found. −ENOMEM. */
 int tn_func_clobbers(const struct tn_code_view *code, u64 addr, u16 wanted, u16 *ret_regs);
 
-/* Many places of this code will be planned: what takes a look at all of it is found now. −ENOMEM. */
+/* Many places of this code will be planned: what takes a look at all of it is found now. −ENOMEM. many.c. */
 int tn_plan_many(const struct tn_code_view *code);
+/*
+ * Many places at once, each as tn_plan has it, by up to `threads` threads (0: as many as may run and as pay). `ret_threads` (may
+ * be NULL): by how many it was. 0, and what was asked for has its answer; or −ENOMEM, and nothing has. many.c.
+ */
+struct tn_asked {
+    u64 addr;
+    enum tn_place_kind place;
+    int result;
+    struct tn_plan plan;  /* owned */
+    struct tn_error *why; /* of a refusal; owned */
+};
+int tn_plan_asked(const struct tn_code_view *code, struct tn_asked *asked, u32 n, u32 threads,
+                  u32 *ret_threads);
+void tn_asked_clear(struct tn_asked *asked, u32 n);
 
 /* Two plans of one module that would write over one another (an exit's window in a short
    function reaches into the entry's). The same patch planned twice (same address, length and

@@ -192,7 +192,7 @@ static int check_all(const struct tails *t, const struct tn_plan *plan, struct t
 {
     struct tn_aims own _clean_(tn_aims_clear) = {0}, *aims = t->code->aims ? t->code->aims : &own;
     const struct tn_code_view *c = t->code;
-    int r = aims->first ? 0 : tn_aims_find(c, aims);
+    int r = aims->first ? 0 : tn_aims_find(c, 1, aims);
 
     for (u32 i = 0; i < t->n && r == 0; i++)
         r = check_range(t, plan, aims, t->func[i]->addr - c->addr,

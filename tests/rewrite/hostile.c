@@ -310,6 +310,30 @@ static void check(const struct tn_code_view *c, const struct tn_plan *plan)
     }
 }
 
+/* The same few places, again and again, so that several threads look at the same bytes. */
+static void by_threads(const struct tn_code_view *c)
+{
+    struct tn_code_view kept = *c;
+    struct tn_aims aims = {0};
+    struct tn_known known = {0};
+    struct tn_spare spare = {0};
+    struct tn_asked asked[256];
+
+    kept.aims = &aims;
+    kept.known = &known;
+    kept.spare = &spare;
+    for (u32 i = 0; i < TN_ARRAY_SIZE(asked); i++)
+        asked[i] = (struct tn_asked){.addr = c->funcs[i / 3 % c->nfuncs].addr,
+                                     .place = (enum tn_place_kind)(TN_PLACE_ENTRY + i % 3)};
+    assert_int_equal(tn_plan_asked(&kept, asked, TN_ARRAY_SIZE(asked), 4, NULL), 0);
+    for (u32 i = 0; i < TN_ARRAY_SIZE(asked); i++)
+        all_ways(&kept, asked[i].place, asked[i].addr, &asked[i]);
+    tn_asked_clear(asked, TN_ARRAY_SIZE(asked));
+    tn_aims_clear(&aims);
+    tn_known_clear(&known);
+    tn_spare_clear(&spare);
+}
+
 static void random_code(void **state)
 {
     enum { LEN = 512 };
@@ -376,7 +400,10 @@ static void random_code(void **state)
         kept.spare = &spare;
         assert_int_equal(tn_plan_many(&kept), 0);
         for (u32 k = 0; k < c.nfuncs; k++)
-            both_ways(&kept, funcs[k].addr);
+            for (u32 place = TN_PLACE_ENTRY; place <= TN_PLACE_EXIT; place++)
+                all_ways(&kept, (enum tn_place_kind)place, funcs[k].addr, NULL);
+        if (n % 16 == 0)
+            by_threads(&c);
         tn_aims_clear(&aims);
         tn_known_clear(&known);
         tn_spare_clear(&spare);

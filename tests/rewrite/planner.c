@@ -3,15 +3,24 @@
  * Planning many places of one module gives, place by place, what planning each by itself gives: the same bytes, or the
  * same refusal in the same words; whatever was planned before.
  */
+#include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include <cmocka.h>
 
+#include "rewrite/aims.h"
+#include "rewrite/flow.h"
 #include "rewrite/module.h"
+
+#include "ways.h"
 
 #define EVERY 5u /* function by itself: it is what takes long */
 
@@ -70,9 +79,111 @@ static void test_itself(void **state)
     same_plans("/proc/self/exe");
 }
 
+/* So many threads can be started from now on. */
+static int can_start = INT_MAX;
+int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*main)(void *), void *arg);
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*main)(void *), void *arg);
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*main)(void *), void *arg)
+{
+    return can_start-- > 0 ? __real_pthread_create(thread, attr, main, arg) : EAGAIN;
+}
+
+/* All of a library by `threads` threads, of which so many can be started: what each place has by itself. */
+static void by_threads(u32 threads, int start, u32 want)
+{
+    _close_ int fd = open("/lib/x86_64-linux-gnu/libm.so.6", O_RDONLY | O_CLOEXEC);
+    sigset_t before, after;
+    struct tn_module *m = NULL;
+    u32 most = 0;
+
+    assert_true(fd >= 0);
+    assert_int_equal(tn_module_open(fd, &m, NULL), 0);
+    pthread_sigmask(SIG_SETMASK, NULL, &before);
+    for (u32 k = 0; k < tn_module_ncode(m); k++) {
+        const struct tn_code_view *code = tn_module_code_at(m, k);
+        struct tn_asked *asked = calloc(2 * code->nfuncs + 1, sizeof(*asked));
+        u32 used = 0, n = 0;
+
+        assert_non_null(asked);
+        for (u32 i = 0; i < 2 * code->nfuncs; i++)
+            asked[n++] = (struct tn_asked){.addr = code->funcs[i / 2].addr,
+                                           .place = i % 2 ? TN_PLACE_EXIT : TN_PLACE_ENTRY};
+        if (start) /* else those that look for jumps cannot be had either */
+            assert_int_equal(tn_plan_many(code), 0);
+        can_start = start;
+        assert_int_equal(tn_plan_asked(code, asked, n, threads, &used), 0);
+        can_start = INT_MAX;
+        most = TN_MAX(most, used);
+        for (u32 i = 0; i < n; i += EVERY)
+            all_ways(code, asked[i].place, asked[i].addr, &asked[i]);
+        tn_asked_clear(asked, n);
+        free(asked);
+    }
+    assert_int_equal(most, want);
+    pthread_sigmask(SIG_SETMASK, NULL, &after);
+    for (int sig = 1; sig < SIGRTMIN; sig++)
+        assert_int_equal(sigismember(&before, sig), sigismember(&after, sig));
+    tn_module_free(m);
+}
+
+static void test_threads(void **state)
+{
+    (void)state;
+    by_threads(1, INT_MAX, 1);
+    by_threads(2, INT_MAX, 2);
+    by_threads(7, INT_MAX, 7);
+}
+
+/* Where no thread can be had, or fewer than wanted, the others do all of the work. */
+static void test_no_threads(void **state)
+{
+    (void)state;
+    by_threads(4, 0, 1);
+    by_threads(4, 1, 2);
+    by_threads(4, 2, 3);
+}
+
+/* Left to itself, it takes one where there are few places, or one processor, and never more than there are. */
+static void test_how_many(void **state)
+{
+    _close_ int fd = open("/lib/x86_64-linux-gnu/libm.so.6", O_RDONLY | O_CLOEXEC);
+    static struct tn_asked asked[4096];
+    const struct tn_code_view *code;
+    struct tn_module *m = NULL;
+    cpu_set_t all, one;
+    u32 used = 0;
+
+    (void)state;
+    assert_true(fd >= 0);
+    assert_int_equal(tn_module_open(fd, &m, NULL), 0);
+    code = tn_module_code_at(m, 0);
+    for (u32 i = 0; i < TN_ARRAY_SIZE(asked); i++)
+        asked[i] = (struct tn_asked){.addr = code->funcs[i % code->nfuncs].addr};
+    assert_int_equal(sched_getaffinity(0, sizeof(all), &all), 0);
+    assert_int_equal(tn_plan_asked(code, asked, 100, 0, &used), 0);
+    assert_int_equal(used, 1);
+    tn_asked_clear(asked, 100);
+    assert_int_equal(tn_plan_asked(code, asked, TN_ARRAY_SIZE(asked), 0, &used), 0);
+    assert_int_equal(used, TN_MIN(CPU_COUNT(&all), 16));
+    tn_asked_clear(asked, TN_ARRAY_SIZE(asked));
+    CPU_ZERO(&one);
+    for (int cpu = 0; cpu < CPU_SETSIZE && !CPU_COUNT(&one); cpu++)
+        if (CPU_ISSET(cpu, &all))
+            CPU_SET(cpu, &one);
+    assert_int_equal(sched_setaffinity(0, sizeof(one), &one), 0);
+    assert_int_equal(tn_plan_asked(code, asked, TN_ARRAY_SIZE(asked), 0, &used), 0);
+    assert_int_equal(sched_setaffinity(0, sizeof(all), &all), 0);
+    assert_int_equal(used, 1);
+    tn_asked_clear(asked, TN_ARRAY_SIZE(asked));
+    tn_module_free(m);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_libm), cmocka_unit_test(test_itself)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_libm),       cmocka_unit_test(test_itself),   cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_no_threads), cmocka_unit_test(test_how_many),
+    };
 
     return cmocka_run_group_tests_name("rewrite/planner", tests, NULL, NULL);
 }

@@ -56,6 +56,7 @@ static struct tn_vma fixed_vmas[] = {
 
 struct place {
     const struct tn_code_view *code, *many; /* the same, with all of the code looked at once */
+    const struct tn_asked *asked;           /* what several threads have found, of the next place */
     u64 bias;
     struct tn_stubs stubs;
 };
@@ -182,8 +183,10 @@ static bool plan_and_count(struct place *at, enum tn_place_kind kind, u64 addr, 
     int r = tn_plan(at->code, kind, addr, &plan, &err);
 
     *ns += now() - start;
-    if (kind == TN_PLACE_ENTRY)
-        both_ways(at->many, addr);
+    if (kind == TN_PLACE_ENTRY || kind == TN_PLACE_EXIT) {
+        assert_true(at->asked->addr == addr && at->asked->place == kind);
+        all_ways(at->many, kind, addr, at->asked++);
+    }
     if (r < 0) {
         assert_true(err.reason[0]);
         count(t, err.reason);
@@ -201,12 +204,37 @@ static bool plan_and_count(struct place *at, enum tn_place_kind kind, u64 addr, 
 #else
 #define EVERY 1u
 #endif
+#define THREADS 5u
+
+static bool surveyed(const struct tn_code_view *code, u32 i)
+{
+    const struct tn_func *f = &code->funcs[i];
+
+    return !f->part && f->addr - code->addr < code->len && f->size && i % EVERY == 0;
+}
+
+/* Entry and exit of each function that is looked at, planned by more threads than there are processors. */
+static struct tn_asked *ask_threads(const struct tn_code_view *code, u32 *ret_n)
+{
+    struct tn_asked *asked = calloc(2 * code->nfuncs + 1, sizeof(*asked));
+    u32 n = 0, used = 0;
+
+    assert_non_null(asked);
+    for (u32 i = 0; i < code->nfuncs; i++)
+        for (u32 k = 0; k < 2 && surveyed(code, i); k++)
+            asked[n++] =
+                (struct tn_asked){.addr = code->funcs[i].addr, .place = k ? TN_PLACE_EXIT : TN_PLACE_ENTRY};
+    assert_int_equal(tn_plan_asked(code, asked, n, THREADS, &used), 0);
+    assert_int_equal(used, THREADS);
+    *ret_n = n;
+    return asked;
+}
 
 /* A thousandth of refused entries at most; of a sample, as many as all might have. `inner_wanted`: of ten instructions. */
 static void survey(const char *pattern, u32 sites_wanted, u32 inner_wanted)
 {
     struct tally entry[41] = {0}, leave[41] = {0}, inner[41] = {0}, call[2][41] = {0};
-    struct tn_module *m = NULL, *many = NULL;
+    struct tn_module *m = NULL, *many = NULL, *shared = NULL;
     u32 all = 0, entries = 0, exits = 0, offsets = 0, inside = 0, sites_found = 0, ncalls = 0, nunknown = 0;
     struct place at = {0};
     struct tn_maps maps = {.n = TN_ARRAY_SIZE(vmas), .text = (char *)names};
@@ -225,13 +253,17 @@ static void survey(const char *pattern, u32 sites_wanted, u32 inner_wanted)
     assert_true(fd >= 0);
     assert_int_equal(tn_module_open(fd, &m, NULL), 0);
     assert_int_equal(tn_module_open(fd, &many, NULL), 0);
+    assert_int_equal(tn_module_open(fd, &shared, NULL), 0);
     close(fd);
     maps.vma = tn_module_base(m) ? fixed_vmas : vmas;
     at.bias = tn_module_base(m) ? 0 : lib ? 0x7f5a3c000000 : 0x55a8c2b6f000;
     assert_int_equal(tn_stubs_open(&at.stubs, &maps, NULL, 0, ~0u), 0);
     for (u32 s = 0; s < tn_module_ncode(m); s++) {
         const struct tn_code_view *code = at.code = tn_module_code_at(m, s);
+        struct tn_asked *asked;
+        u32 nasked;
 
+        at.asked = asked = ask_threads(tn_module_code_at(shared, s), &nasked);
         at.many = tn_module_code_at(many, s);
         assert_int_equal(tn_plan_many(at.many), 0);
         for (u32 i = 0; i < code->nfuncs; i++) {
@@ -239,7 +271,7 @@ static void survey(const char *pattern, u32 sites_wanted, u32 inner_wanted)
             struct tn_insn insn;
             u64 to = f->addr;
 
-            if (f->part || f->addr - code->addr >= code->len || !f->size || i % EVERY)
+            if (!surveyed(code, i))
                 continue;
             all++;
             entries += plan_and_count(&at, TN_PLACE_ENTRY, f->addr, entry, &ns[0]);
@@ -255,11 +287,15 @@ static void survey(const char *pattern, u32 sites_wanted, u32 inner_wanted)
                 offsets += plan_and_count(&at, TN_PLACE_OFFSET, to, inner, &ns[2]);
             }
         }
+        assert_true(at.asked == asked + nasked);
+        tn_asked_clear(asked, nasked);
+        free(asked);
         calls(&at, TN_PLACE_SYSENTER, call, &ncalls, &nunknown, &sites_found);
         calls(&at, TN_PLACE_SYSEXIT, call + 1, NULL, NULL, NULL);
     }
     tn_module_free(m);
     tn_module_free(many);
+    tn_module_free(shared);
     print_message("#   %u functions, %u instructions inside; plans a second: %.0f entries, %.0f exits; "
                   "stubs: %u in %u pages\n",
                   all, inside, all * 1e9 / (double)(ns[0] + 1), all * 1e9 / (double)(ns[1] + 1),

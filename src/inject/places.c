@@ -63,16 +63,45 @@ static int add_syscalls(struct tn_planned **p, const struct tn_code_view *code, 
 
 void tn_source_close(struct tn_source *s)
 {
+    tn_asked_clear(s->asked, s->nasked);
+    free(s->asked);
     tn_module_free(s->m);
+}
+
+/* What was planned ahead of this place, if it was; whoever is passed over is known by another place's plan. */
+static struct tn_asked *asked_before(struct tn_source *s, enum tn_place_kind place, u64 addr)
+{
+    for (u32 i = s->next; i < s->nasked; i++)
+        if (s->asked[i].addr == addr && s->asked[i].place == place && s->asked[i].result != -ENOMEM) {
+            s->next = i + 1;
+            return &s->asked[i];
+        }
+    return NULL;
 }
 
 static int plan_code(struct tn_source *s, enum tn_place_kind place, u64 addr, bool many,
                      struct tn_plan *ret_plan, struct tn_error *err)
 {
     const struct tn_code_view *code = tn_module_code(s->m, addr);
-    int r = many ? tn_plan_many(code) : 0;
+    struct tn_asked *asked = asked_before(s, place, addr);
+    int r;
 
+    if (asked) {
+        *ret_plan = asked->plan;
+        asked->plan = (struct tn_plan){};
+        return asked->result < 0 ? tn_fail(err, asked->result, asked->why->reason, "%s", asked->why->message)
+                                 : 0;
+    }
+    r = many ? tn_plan_many(code) : 0;
     return r < 0 ? r : tn_plan(code, place, addr, ret_plan, err);
+}
+
+/* Of a place asked for as `kind`: at a function's first instruction, in its middle, or as it is left. */
+static enum tn_place_kind place_of(const struct tn_func *f, u64 addr, u32 kind)
+{
+    return kind == TN_PLACE_EXIT || kind == TN_PLACE_TAIL ? (enum tn_place_kind)kind
+           : f && f->addr == addr && !f->part             ? TN_PLACE_ENTRY
+                                                          : TN_PLACE_OFFSET;
 }
 
 /* A place of the file, or (SYSENTER, SYSEXIT) all of its system calls. `many`: other places are asked for as well. */
@@ -104,9 +133,7 @@ static int plan_new(struct tn_entry *c, struct tn_source *s, u64 offset, u32 kin
         return tn_fail(c->err, r, "not_code", "offset 0x%llx of %s is not in an executable segment",
                        (unsigned long long)offset, c->spec->path);
     const struct tn_func *f = tn_module_func(s->m, addr);
-    enum tn_place_kind place = kind == TN_PLACE_EXIT || kind == TN_PLACE_TAIL ? (enum tn_place_kind)kind
-                               : f && f->addr == addr && !f->part             ? TN_PLACE_ENTRY
-                                                                              : TN_PLACE_OFFSET;
+    enum tn_place_kind place = place_of(f, addr, kind);
 
     p->addr = addr;
     r = plan_code(s, place, addr, many, &plan, c->err);
@@ -141,17 +168,16 @@ static int plan_new(struct tn_entry *c, struct tn_source *s, u64 offset, u32 kin
     return r;
 }
 
-int tn_plan_file(struct tn_entry *c, struct tn_source *s, u64 offset, u32 kind, bool many,
-                 const struct tn_planned **ret)
+/* The plan that is kept, of this job or an earlier one, and the head of one that there will be (`vectors` as it is asked for). */
+static int find_kept(struct tn_entry *c, struct tn_source *s, u64 offset, u32 kind, bool many,
+                     struct tn_planned *ret_key, const struct tn_planned **ret)
 {
-    bool vectors = c->spec->typed && c->spec->prog.facts->calls_host && kind == TN_PLACE_ENTRY;
-    struct tn_planned key, *p;
-    int r;
+    struct tn_planned key;
 
     if (!s->sb.st_ino && fstat(s->fd, &s->sb) < 0)
         return -errno;
     key = tn_plans_key(&s->sb, offset, kind);
-    key.vectors = vectors;
+    key.vectors = c->spec->typed && c->spec->prog.facts->calls_host && kind == TN_PLACE_ENTRY;
     key.no_puns = s->no_puns;
     *ret = tn_plans_find(c->b->cache, &key);
     if (!*ret)
@@ -161,8 +187,19 @@ int tn_plan_file(struct tn_entry *c, struct tn_source *s, u64 offset, u32 kind, 
         *ret = tn_plans_find(c->b->cache, &key);
     if (key.refused && !*ret)
         *ret = tn_plans_find(&c->b->fresh, &key);
-    if (*ret)
-        return 0;
+    *ret_key = key;
+    return 0;
+}
+
+int tn_plan_file(struct tn_entry *c, struct tn_source *s, u64 offset, u32 kind, bool many,
+                 const struct tn_planned **ret)
+{
+    struct tn_planned key, *p;
+    int r = find_kept(c, s, offset, kind, many, &key, ret);
+    bool vectors = r == 0 && key.vectors;
+
+    if (r < 0 || *ret)
+        return r;
     p = malloc(sizeof(*p));
     if (!p)
         return -ENOMEM;
@@ -537,6 +574,42 @@ static int check_changes(struct tn_entry *c, struct tn_source *s, u32 place)
     return r;
 }
 
+/*
+ * Of many places, what is not kept is planned all at once (tn_plan_asked); one after the other they are then asked for as
+ * usual. What goes wrong here goes wrong there, where somebody is told of it.
+ */
+static void plan_ahead(struct tn_entry *c, struct tn_source *s, u32 kind, bool keeps)
+{
+    const u32 n = c->spec->nothers + 1;
+    const struct tn_code_view *code = NULL;
+    struct tn_asked *asked = calloc(n, (1 + keeps) * sizeof(*asked));
+    u32 nasked = 0;
+
+    for (u32 i = 0; asked && i < n * (1u + keeps); i++) {
+        u64 offset = tn_spec_place(c->spec, i / (1 + keeps))->offset, addr;
+        u32 what = keeps && i % 2 ? TN_PLACE_ENTRY : kind;
+        const struct tn_planned *kept = NULL;
+        struct tn_planned key;
+
+        s->no_puns = c->no_puns[i / (1 + keeps)];
+        if (find_kept(c, s, offset, what, true, &key, &kept) < 0 || kept)
+            continue;
+        if ((!s->m && tn_module_open(s->fd, &s->m, NULL) < 0) ||
+            tn_module_addr_of_offset(s->m, offset, &addr) < 0)
+            break;
+        code = code ? code : tn_module_code(s->m, addr);
+        if (code && code == tn_module_code(s->m, addr))
+            asked[nasked++] =
+                (struct tn_asked){.addr = addr, .place = place_of(tn_module_func(s->m, addr), addr, what)};
+    }
+    if (nasked && tn_plan_asked(code, asked, nasked, 0, NULL) == 0) {
+        s->asked = asked;
+        s->nasked = nasked;
+    } else {
+        free(asked);
+    }
+}
+
 static int plan_all(struct tn_entry *c, struct tn_source *s)
 {
     const struct tn_attach_spec *spec = c->spec;
@@ -554,6 +627,8 @@ static int plan_all(struct tn_entry *c, struct tn_source *s)
     c->before = keeps ? calloc(spec->nothers + 1, sizeof(*c->before)) : NULL;
     if (!c->no_puns || !c->kept || !c->plans || (keeps && !c->before))
         return -ENOMEM;
+    if (many)
+        plan_ahead(c, s, kind, keeps);
     for (u32 i = 0; i <= spec->nothers && r == 0; i++) {
         s->no_puns = c->no_puns[i];
         r = tn_plan_file(c, s, tn_spec_place(spec, i)->offset, kind, many, &c->plans[i]);

@@ -14,6 +14,9 @@ struct tn_source {
     struct stat sb;
     struct tn_module *m;
     bool no_puns;
+    /* Planned ahead, by several threads, in the order in which it will be wanted: owned. */
+    struct tn_asked *asked;
+    u32 nasked, next;
 };
 void tn_source_close(struct tn_source *s);
 /* A place's plan, or that of all system calls (`offset`: TN_PLANNED_*). `many`: other places are asked for as well. */

@@ -739,11 +739,18 @@ int tn_known_open(const struct tn_code_view *code)
         known->step = calloc(1, code->len);
     if (known && !known->whole)
         known->whole = calloc(code->nfuncs / 64 + 1, sizeof(u64));
-    return known && (!known->step || !known->whole) ? -ENOMEM : 0;
+    if (known && !known->stead) {
+        known->stead = calloc(code->nfuncs + 1u, sizeof(struct tn_stead *));
+        known->nsteads = known->stead ? code->nfuncs : 0;
+    }
+    return known && (!known->step || !known->whole || !known->stead) ? -ENOMEM : 0;
 }
 
 void tn_known_clear(struct tn_known *known)
 {
+    for (u32 i = 0; i < known->nsteads; i++)
+        tn_stead_free(known->stead[i]);
+    free(known->stead);
     free(known->step);
     free(known->whole);
     *known = (struct tn_known){0};

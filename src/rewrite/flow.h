@@ -69,9 +69,14 @@ struct tn_flow {
  * (x86/decode.h) at the byte where it begins, 0 where none was met. All of it follows from the code, so that it is the same
  * whoever writes it: several threads may, once it is open. Owned (tn_known_clear).
  */
+struct tn_stead;
 struct tn_known {
     u8 *step;
     u64 *whole; /* a bit a function: all of it can be decoded, from its first byte on */
+    struct tn_stead **
+        stead; /* one a function, where it was asked for: what becomes of it where it runs in another's place */
+    u32 nsteads;
+    u64 stead_bytes;
 };
 /* −ENOMEM. */
 int tn_known_open(const struct tn_code_view *code);
@@ -121,9 +126,10 @@ u64 tn_go_body(const struct tn_flow *flow);
 /* tn_plan in a function that was followed already; other functions are not looked at. plan.c. */
 int tn_plan_followed(const struct tn_flow *flow, enum tn_place_kind place, u64 addr, struct tn_plan *ret_plan,
                      struct tn_error *err);
-/* For tails.c, in plan.c: adds a patch; adds one for every way out of a function, where there is none yet. `own`: it is
-   the one whose exits are meant. */
+/* For tails.c, in plan.c: adds a patch; a way out, if it is not there yet; every way out of a function. `own`: it is the one
+   whose exits are meant. */
 int tn_plan_add(struct tn_plan *plan, const struct tn_patch *patch);
+int tn_plan_add_way(struct tn_plan *plan, const struct tn_patch *way, struct tn_error *err);
 int tn_plan_ways_out(const struct tn_flow *flow, bool own, struct tn_plan *plan, struct tn_error *err);
 /* The word at a fixed place that a jump out of a function (tails) leads through, by way of a stub of the procedure
    linkage table or by itself; 0: there is none. */
@@ -131,6 +137,7 @@ u64 tn_flow_slot(const struct tn_code_view *code, u64 from, u64 to);
 /* Adds to a plan for the exits of a function that is left by tail jumps what is to be patched in those that they
    lead to. tails.c. */
 int tn_tails_follow(const struct tn_flow *flow, struct tn_plan *plan, struct tn_error *err);
+void tn_stead_free(struct tn_stead *stead);
 /* The same for one that a jump of another module leads to. */
 int tn_tails_plan(const struct tn_code_view *code, const struct tn_func *func, struct tn_plan *plan,
                   struct tn_error *err);

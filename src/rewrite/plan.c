@@ -922,6 +922,22 @@ int tn_plan_add(struct tn_plan *plan, const struct tn_patch *patch)
     return 0;
 }
 
+int tn_plan_add_way(struct tn_plan *plan, const struct tn_patch *way, struct tn_error *err)
+{
+    for (u32 k = 0; k < plan->npatches; k++) {
+        const struct tn_patch *p = &plan->patches[k];
+
+        if (!tn_patch_meets(way, 0, p, 0))
+            continue;
+        if (way->addr != p->addr || way->len != p->len || way->hook_before != p->hook_before ||
+            p->place != TN_PLACE_EXIT)
+            return tn_refuse(err, -ENOTSUP, TN_REFUSE_TOO_SHORT, way->addr + way->insn_off[way->hook_before],
+                             "two ways out too close");
+        return 0;
+    }
+    return tn_plan_add(plan, way);
+}
+
 static int way_out(const struct tn_flow *f, u64 at, u64 to, enum tn_tail tail, struct tn_plan *plan,
                    struct tn_error *err)
 {
@@ -945,17 +961,7 @@ static int way_out(const struct tn_flow *f, u64 at, u64 to, enum tn_tail tail, s
         /* What has no name may be a piece of whatever jumps to it. */
         w.patch.flags_dead = i.kind != TN_INSN_JCC && (w.patch.slot || (g && g->name));
     }
-    for (u32 k = 0; k < plan->npatches; k++) {
-        const struct tn_patch *p = &plan->patches[k];
-
-        if (!tn_patch_meets(&w.patch, 0, p, 0))
-            continue;
-        if (w.patch.addr != p->addr || w.patch.len != p->len || w.patch.hook_before != p->hook_before ||
-            p->place != TN_PLACE_EXIT)
-            return tn_refuse(err, -ENOTSUP, TN_REFUSE_TOO_SHORT, at, "two ways out too close");
-        return 0;
-    }
-    return tn_plan_add(plan, &w.patch);
+    return tn_plan_add_way(plan, &w.patch, err);
 }
 
 int tn_plan_ways_out(const struct tn_flow *f, bool own, struct tn_plan *plan, struct tn_error *err)

@@ -104,17 +104,22 @@ int tn_code_decode(const struct tn_code_view *c, u64 addr, struct tn_insn *ret_i
     return off < c->len ? tn_x86_decode(c->bytes + off, c->len - off, addr, ret_insn) : -EILSEQ;
 }
 
+/* One that was not met before. */
+static inline u8 new_step(const struct tn_code_view *c, u8 *known, u64 off)
+{
+    u8 step = tn_x86_step(c->bytes + off, c->len - off);
+
+    if (known)
+        tn_store(known + off, step);
+    return step;
+}
+
 /* `off` bytes into the code; 0: nothing that can be decoded. */
 static u8 step_at(const struct tn_code_view *c, u64 off)
 {
     u8 *known = c->known ? c->known->step : NULL, step = known ? tn_load(known + off) : 0;
 
-    if (step)
-        return step;
-    step = tn_x86_step(c->bytes + off, c->len - off);
-    if (known)
-        tn_store(known + off, step);
-    return step;
+    return step ? step : new_step(c, known, off);
 }
 
 int tn_code_step(const struct tn_code_view *c, u64 addr, u8 *ret_step)
@@ -173,7 +178,11 @@ static inline int touch(struct tn_flow *f, u64 off)
 static u64 plt_slot(const struct tn_code_view *c, u64 addr)
 {
     struct tn_insn i;
+    u8 step;
 
+    /* Few are worth a closer look. */
+    if (tn_code_step(c, addr, &step) < 0 || tn_step_what(step) != TN_STEP_LOOK)
+        return 0;
     if (tn_code_decode(c, addr, &i) < 0)
         return 0;
     if (i.kind == TN_INSN_ENDBR && tn_code_decode(c, addr + i.len, &i) < 0)
@@ -195,8 +204,15 @@ static int leave(struct tn_flow *f, u64 from, u64 to)
 /* A jump that leads out of the function. 1: to code that is to be followed, in *ret_in. */
 static int jump_out(struct tn_flow *f, u64 from, u64 to, const struct tn_func **ret_in)
 {
-    const struct tn_func *g = *ret_in = tn_func_at(f->code, to);
+    const struct tn_func *g = f->beside;
 
+    /* Most go to the piece that the one before went to. */
+    if (!g || to < g->addr || to >= f->beside_end) {
+        g = f->beside = tn_func_at(f->code, to);
+        f->beside_end =
+            g ? TN_MIN(func_end(f->code, g), func_start(f->code, (u32)(g - f->code->funcs) + 1)) : 0;
+    }
+    *ret_in = g;
     if (g && !g->part && g->addr == to) {
         if (!g->name && !list_has(&f->maybe, to) && list_add(&f->maybe, to) < 0)
             return -ENOMEM;
@@ -421,7 +437,7 @@ static int follow(struct tn_flow *f, u64 at)
         }
         step = known ? tn_load(known + off) : 0;
         if (!step)
-            step = step_at(c, off);
+            step = new_step(c, known, off);
         if (!step || (step >= TN_STEP_REF << 4 && meet(c, c->addr + off, step, &m) < 0))
             break;
         memcpy(w, marks + off, sizeof(w));
@@ -833,7 +849,7 @@ static int mark_all(struct tn_flow *f, const struct tn_func *g)
     for (; off < end && !r; off += tn_step_len(step)) {
         step = tn_load(known + off);
         if (!step)
-            step = step_at(c, off);
+            step = new_step(c, known, off);
         marks[off] = TN_FLOW_START;
         last = TN_INSN_PLAIN;
         if (step && step < TN_STEP_LOOK << 4)

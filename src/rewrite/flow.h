@@ -42,13 +42,15 @@ struct tn_flow_list {
 struct tn_flow {
     const struct tn_code_view *code;
     const struct tn_func *func;
-    bool go;       /* golang.h */
-    u64 end;       /* of the function; the next one's start where its size is not known */
-    u64 next;      /* function's start behind this one's; the segment's end if there is none */
-    u8 *mark;      /* a byte of flags per byte of the segment */
-    u32 lent;      /* … which is the spare one of this number, plus one; 0: our own */
-    u64 last;      /* block touched last, plus one */
-    bool overlaps; /* two instructions do, sane or not */
+    bool go;                      /* golang.h */
+    u64 end;                      /* of the function; the next one's start where its size is not known */
+    u64 next;                     /* function's start behind this one's; the segment's end if there is none */
+    u8 *mark;                     /* a byte of flags per byte of the segment */
+    u32 lent;                     /* … which is the spare one of this number, plus one; 0: our own */
+    u64 last;                     /* block touched last, plus one */
+    bool overlaps;                /* two instructions do, sane or not */
+    const struct tn_func *beside; /* which a jump out of the function led to last, NULL: none; … */
+    u64 beside_end;               /* … and up to where no other has a say */
     union {
         struct {
             struct tn_flow_list touched; /* of a spare one: blocks, which are zeroed in the end */

@@ -19,6 +19,15 @@ struct tn_aims {
     struct tn_aim *aim;
 };
 
+/* Those that may lead to [lo, hi), offsets in the code: by bucket, so that some lead nearby. */
+static inline const struct tn_aim *tn_aims_at(const struct tn_aims *aims, u64 lo, u64 hi, u32 *ret_n)
+{
+    u32 first = aims->first[lo / TN_AIMS_BUCKET];
+
+    *ret_n = lo < hi ? aims->first[(hi - 1) / TN_AIMS_BUCKET + 1] - first : 0;
+    return aims->aim + first;
+}
+
 /* By up to so many threads (share.h). `code` is shorter than 4 GiB. −ENOMEM. */
 int tn_aims_find(const struct tn_code_view *code, u32 threads, struct tn_aims *ret_aims);
 void tn_aims_clear(struct tn_aims *aims);

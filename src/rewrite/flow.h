@@ -143,7 +143,7 @@ void tn_stead_free(struct tn_stead *stead);
 /* The same for one that a jump of another module leads to. */
 int tn_tails_plan(const struct tn_code_view *code, const struct tn_func *func, struct tn_plan *plan,
                   struct tn_error *err);
-/* Marks as refused what a jump of the code leads into that nobody has followed. By address. plan.c. */
+/* Marks as refused what a jump of the code leads into that nobody has followed. By address. others.c. */
 int tn_plan_others(const struct tn_code_view *code, struct tn_patch *patches, u32 n);
 
 /* A window around one `ret`; and whether anybody who was not followed jumps into one of several. plan.c. */

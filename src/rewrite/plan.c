@@ -25,8 +25,8 @@
 #include "rewrite/aims.h"
 #include "rewrite/flow.h"
 #include "rewrite/golang.h"
+#include "rewrite/others.h"
 #include "rewrite/refusals.h"
-#include "rt/barrier.h"
 #include "x86/decode.h"
 
 #define JUMP_LEN      5u
@@ -204,253 +204,6 @@ static int build(const struct tn_flow *f, u64 addr, u64 through, struct window *
     return 0;
 }
 
-/* May nobody jump there? Behind the first byte, but for instructions with a jump of their own. */
-static bool forbidden(const struct tn_patch *p, u64 to)
-{
-    if (to <= p->addr || to >= p->addr + tn_patch_span(p))
-        return false;
-    for (u32 k = 0; p->punned && k < p->ninsns; k++)
-        if (to == p->addr + p->insn_off[k])
-            return false;
-    return true;
-}
-
-static bool is_prefix(u8 byte)
-{
-    static const u8 prefixes[] = {0xf0, 0xf2, 0xf3, 0x2e, 0x36, 0x3e, 0x26, 0x64, 0x65, 0x66, 0x67};
-
-    return memchr(prefixes, byte, sizeof(prefixes));
-}
-
-/*
- * The same where it is not known whether it is a jump, or data that looks like one: into an instruction no compiler or
- * person jumps but behind its prefixes.
- */
-static bool forbidden_guess(const struct tn_patch *p, u64 to)
-{
-    u64 off = to - p->addr;
-
-    if (!forbidden(p, to))
-        return false;
-    for (u32 k = 0; k < p->ninsns; k++)
-        for (u32 b = p->insn_off[k];
-             off > p->insn_off[k] && off < p->insn_off[k] + (u32)p->insn_len[k] && b < off; b++)
-            if (!is_prefix(p->expected[b]))
-                return false;
-    return true;
-}
-
-/* Is there any such place? */
-static bool has_forbidden(const struct tn_patch *p)
-{
-    for (u32 b = 1; b < tn_patch_span(p); b++)
-        if (forbidden_guess(p, p->addr + b))
-            return true;
-    return false;
-}
-
-/* The aims (aims.h) that may lead to [lo, hi). */
-static const struct tn_aim *aims_at(const struct tn_aims *aims, u64 lo, u64 hi, u32 *ret_n)
-{
-    u32 first = aims->first[lo / TN_AIMS_BUCKET];
-
-    *ret_n = lo < hi ? aims->first[(hi - 1) / TN_AIMS_BUCKET + 1] - first : 0;
-    return aims->aim + first;
-}
-
-/* Is it known that all of a piece can be decoded, and that no jump between `at` and `end` leads into the patch? */
-static bool harmless(const struct tn_code_view *c, const struct tn_func *g, u64 at, u64 end,
-                     const struct tn_patch *p)
-{
-    u64 lo = p->addr - c->addr, from = at - c->addr, n = g ? (u64)(g - c->funcs) : 0;
-    const struct tn_aim *aim;
-    u32 naims;
-
-    if (!g || !c->known || !c->aims || !c->aims->first || !(tn_load(&c->known->whole[n / 64]) >> n % 64 & 1))
-        return false;
-    aim = aims_at(c->aims, lo, lo + tn_patch_span(p), &naims);
-    for (u32 i = 0; i < naims; i++)
-        if (aim[i].at - from < end - at && aim[i].to - lo < tn_patch_span(p))
-            return false;
-    return true;
-}
-
-/* Pieces that may belong to the function were not followed;
-   no direct jump in them may lead into the window. */
-static int check_maybe(const struct tn_flow *f, const struct tn_patch *p, struct tn_error *err)
-{
-    const struct tn_code_view *c = f->code;
-
-    for (u32 k = 0; k < f->maybe.n; k++) {
-        const struct tn_func *g = tn_func_starting(c, f->maybe.at[k]);
-        u64 at = f->maybe.at[k], end = g && g->size ? at + g->size : tn_func_next(c, at);
-
-        if (harmless(c, g, at, end, p))
-            continue;
-        while (at < end) {
-            struct tn_met m = {0};
-            u8 step;
-
-            if (tn_code_step(c, at, &step) < 0)
-                return tn_refuse(err, -ENOTSUP, TN_REFUSE_UNDECODABLE, at, NULL);
-            if (tn_step_leads(step) && tn_code_meet(c, at, &m) == 0 && m.leads && forbidden(p, m.target))
-                return tn_refuse(err, -ENOTSUP, TN_REFUSE_JUMP_INTO_WINDOW, at, NULL);
-            at += tn_step_len(step);
-        }
-        if (g && c->known)
-            tn_fetch_or(&c->known->whole[(g - c->funcs) / 64], 1ull << (g - c->funcs) % 64);
-    }
-    return 0;
-}
-
-/* Does an instruction begin at `at`, counted from the start of the function that holds it, or of the last one
- * before? What cannot be told may be one. */
-static bool may_begin(const struct tn_code_view *c, const struct tn_flow *f, u64 at)
-{
-    const struct tn_func *g;
-
-    if (f && tn_flow_mark(f, at) & TN_FLOW_START)
-        return true;
-    if (f && tn_flow_inside(f, at))
-        return false;
-    g = tn_func_before(c, at);
-    return !g || tn_code_comes_to(c, g->addr, at, true);
-}
-
-/* Is the instruction at `from` displaced together with the one at `to`? */
-static bool displaced_both(const struct tn_flow *f, const struct tn_patch *p, u64 from, u64 to)
-{
-    u32 seen = 0;
-
-    for (u32 i = 0; i < p->ninsns; i++)
-        seen |= (from == p->addr + p->insn_off[i]) | (u32)(to == p->addr + p->insn_off[i]) << 1;
-    return seen == 3 && f && tn_flow_mark(f, from) & TN_FLOW_START;
-}
-
-#define BLOCK 64u
-
-/* Does one of BLOCK displacements, at p and the bytes behind it, lead to [lo, lo + span)? p
-   is `at` bytes from where lo is counted. Wrapping only finds too much. Four rounds of
-   whole words, which vectors do at once. */
-static bool block_leads(const u8 *p, u32 at, u32 lo, u32 span)
-{
-    u32 hit = 0;
-
-    for (u32 shift = 0; shift < 4; shift++) {
-        u32 rel[BLOCK / 4];
-
-        memcpy(rel, p + shift, sizeof(rel));
-        for (u32 i = 0; i < BLOCK / 4; i++)
-            hit |= rel[i] + (at + shift + i * 4 + 4 - lo) < span;
-    }
-    return hit;
-}
-
-/* The instruction whose displacement stands `off` bytes into the code, if that is a jump or a call's; else 0.
-   There is no displacement at the very start. */
-static u64 jump_around(const struct tn_code_view *c, u64 off)
-{
-    u8 op = c->bytes[off - 1];
-
-    if (op == 0xe9 || op == 0xe8)
-        return c->addr + off - 1;
-    if (off >= 2 &&
-        ((c->bytes[off - 2] == 0x0f && (op & 0xf0) == 0x80) || (c->bytes[off - 2] == 0xc7 && op == 0xf8)))
-        return c->addr + off - 2;
-    return 0;
-}
-
-static bool is_short(u8 op)
-{
-    return op == 0xeb || (op & 0xf0) == 0x70 || (op & 0xfc) == 0xe0;
-}
-
-static bool leads_into(const struct tn_code_view *c, const struct tn_flow *f, const struct tn_patch *p,
-                       u64 at, u64 to)
-{
-    return forbidden_guess(p, to) && !displaced_both(f, p, at, to) && may_begin(c, f, at);
-}
-
-/* The jumps that were found once for all of the code (aims.h). 0: none of them leads into the patch. */
-static u64 known_into(const struct tn_flow *f, const struct tn_patch *p)
-{
-    const struct tn_code_view *c = f->code;
-    u64 lo = p->addr + 1 - c->addr, hi = p->addr + tn_patch_span(p) - c->addr;
-    u32 n;
-    const struct tn_aim *aim = aims_at(c->aims, lo, hi, &n);
-
-    for (u32 i = 0; i < n; i++)
-        if (aim[i].to - lo < hi - lo && leads_into(c, f, p, c->addr + aim[i].at, c->addr + aim[i].to))
-            return c->addr + aim[i].at;
-    return 0;
-}
-
-/* A short jump that nobody followed (f NULL: none was); 0: there is none. */
-static u64 short_into(const struct tn_code_view *c, const struct tn_flow *f, const struct tn_patch *p)
-{
-    u64 at = p->addr - c->addr, end = at + tn_patch_span(p) + 128;
-
-    for (at = at > 130 ? at - 130 : 0; at < end && at + 2 <= c->len; at++)
-        if (is_short(c->bytes[at]) &&
-            leads_into(c, f, p, c->addr + at, c->addr + at + 2 + (u64)(s64)(s8)c->bytes[at + 1]))
-            return c->addr + at;
-    return 0;
-}
-
-/* A jump or call with four bytes of displacement into one of the patches; 0: there is none. */
-static u64 near_into(const struct tn_flow *f, const struct tn_plan *plan, u32 *ret_which)
-{
-    const struct tn_code_view *c = f->code;
-    u64 lo = UINT64_MAX, hi = 0;
-
-    for (u32 k = 0; k < plan->npatches; k++) {
-        if (!has_forbidden(&plan->patches[k]))
-            continue;
-        lo = TN_MIN(lo, plan->patches[k].addr + 1 - c->addr);
-        hi = TN_MAX(hi, plan->patches[k].addr + tn_patch_span(&plan->patches[k]) - c->addr);
-    }
-    for (u64 off = 1; lo < hi && c->len >= 4 && off <= c->len - 4; off++) {
-        u64 at, to;
-        s32 rel;
-
-        while (c->len - off >= BLOCK + 4 && !block_leads(c->bytes + off, (u32)off, (u32)lo, (u32)(hi - lo)))
-            off += BLOCK;
-        if (off > c->len - 4)
-            break;
-        memcpy(&rel, c->bytes + off, 4);
-        to = off + 4 + (u64)(s64)rel;
-        if (to - lo >= hi - lo)
-            continue;
-        at = jump_around(c, off);
-        for (u32 k = 0; at && k < plan->npatches; k++)
-            if (leads_into(c, f, &plan->patches[k], at, c->addr + to)) {
-                *ret_which = k;
-                return at;
-            }
-    }
-    return 0;
-}
-
-/*
- * Nor may a direct jump that was not followed lead into a window: from a landing pad, which only the unwinder
- * enters, or from another function (the C library's mempcpy goes on behind the first instruction of memmove).
- * Displacements are looked for first, byte by byte, unless somebody has done so; then it is asked whether they are ones.
- */
-static int check_others(const struct tn_flow *f, const struct tn_plan *plan, u32 *ret_which,
-                        struct tn_error *err)
-{
-    bool known = f->code->aims && f->code->aims->first;
-    u64 at = known ? 0 : near_into(f, plan, ret_which);
-
-    for (u32 k = 0; k < plan->npatches && !at; k++) {
-        if (!has_forbidden(&plan->patches[k]))
-            continue;
-        *ret_which = k;
-        at = known ? known_into(f, &plan->patches[k]) : short_into(f->code, f, &plan->patches[k]);
-    }
-    return at ? tn_refuse(err, -ENOTSUP, TN_REFUSE_JUMP_INTO_WINDOW, at, NULL) : 0;
-}
-
 static bool begins_function(const struct tn_code_view *c, u64 addr)
 {
     const struct tn_func *g = tn_func_starting(c, addr);
@@ -497,9 +250,9 @@ static int build_alone(const struct tn_flow *f, u64 at, u32 n, struct tn_patch *
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_TOO_SHORT, at, "window too long");
     p.len = (u8)(end - at);
     for (u64 b = at + 1; b < end; b++) {
-        if (tn_flow_mark(f, b) & TN_FLOW_TARGET && forbidden(&p, b))
+        if (tn_flow_mark(f, b) & TN_FLOW_TARGET && tn_patch_forbids(&p, b))
             return tn_refuse(err, -ENOTSUP, TN_REFUSE_JUMP_INTO_WINDOW, b, NULL);
-        if (tn_func_starting(c, b) && forbidden(&p, b))
+        if (tn_func_starting(c, b) && tn_patch_forbids(&p, b))
             return tn_refuse(err, -ENOTSUP, TN_REFUSE_WINDOW_CROSSES, b, NULL);
     }
     if (p.punned)
@@ -577,37 +330,6 @@ static int build_around(const struct tn_flow *f, u64 at, bool out, struct window
         start = tn_flow_before(f, start, &i);
     }
     return tn_fail(err, -ENOTSUP, first.reason, "%s", first.message);
-}
-
-/* The same for many windows at once: a byte of marks a byte of code, and one pass. */
-int tn_plan_others(const struct tn_code_view *c, struct tn_patch *patches, u32 n)
-{
-    _free_ u8 *inside = calloc(1, c->len ? c->len : 1);
-
-    if (!inside)
-        return -ENOMEM;
-    for (u32 k = 0; k < n; k++)
-        for (u32 b = 1; !patches[k].refused && b < patches[k].len; b++)
-            inside[patches[k].addr + b - c->addr] = 1;
-    for (u64 off = 1; c->len >= 4 && off <= c->len - 4; off++) {
-        u64 at, to;
-        s32 rel;
-
-        memcpy(&rel, c->bytes + off, 4);
-        to = off + 4 + (u64)(s64)rel;
-        if (to >= c->len || !inside[to])
-            continue;
-        at = jump_around(c, off);
-        if (!at || !may_begin(c, NULL, at))
-            continue;
-        for (u32 k = 0; k < n; k++)
-            if (!patches[k].refused && forbidden_guess(&patches[k], c->addr + to))
-                patches[k].refused = TN_REFUSE_JUMP_INTO_WINDOW;
-    }
-    for (u32 k = 0; k < n; k++)
-        if (!patches[k].refused && short_into(c, NULL, &patches[k]))
-            patches[k].refused = TN_REFUSE_JUMP_INTO_WINDOW;
-    return 0;
 }
 
 /* The C libraries that cancel a thread only where its program counter lies between the look at its flag and the
@@ -794,7 +516,7 @@ static int add_rounds(const struct tn_flow *f, struct tn_plan *plan, u64 addr, s
         if (rounds++ == ROUNDS_MAX)
             return tn_refuse(err, -ENOTSUP, TN_REFUSE_ENTRY_IS_LOOP_HEAD, from, "too many jumps");
         if (!f->unprovable && !f->undecodable && build(f, from, 0, &w, NULL) == 0 &&
-            !meets_any(plan, first, &w.patch) && check_maybe(f, &w.patch, NULL) == 0)
+            !meets_any(plan, first, &w.patch) && tn_others_maybe(f, &w.patch, NULL) == 0)
             r = tn_plan_add(plan, &w.patch);
         else if (add_alone(f, plan, from, TN_PLACE_OFFSET, NULL) < 0)
             return tn_refuse(err, -ENOTSUP, TN_REFUSE_ENTRY_IS_LOOP_HEAD, from, NULL);
@@ -835,7 +557,7 @@ static void body_instead(const struct tn_flow *f, struct tn_plan *plan, int *r)
     if (plain || !body)
         return;
     if (!f->unprovable && !f->undecodable && build(f, body, 0, &w, NULL) == 0 &&
-        check_maybe(f, &w.patch, NULL) == 0) {
+        tn_others_maybe(f, &w.patch, NULL) == 0) {
         w.patch.place = TN_PLACE_ENTRY;
         if (tn_plan_add(&other, &w.patch) < 0)
             return;
@@ -887,7 +609,7 @@ static int plan_one(const struct tn_flow *f, enum tn_place_kind place, u64 addr,
             : place == TN_PLACE_OFFSET ? build_around(f, addr, false, &w, err)
                                        : build(f, addr, 0, &w, err);
     if (!r)
-        r = check_maybe(f, &w.patch, err);
+        r = tn_others_maybe(f, &w.patch, err);
     if (r < 0 && call)
         return r;
     /* What only unwind information knows may be a piece that a function of no frame jumps to. */
@@ -1053,7 +775,7 @@ static int plan_swept(const struct tn_code_view *code, const struct tn_func *fun
     if (!code->aims || !code->aims->first || tn_flow_sweep(code, func, &flow) != 0 ||
         tn_plan_followed(&flow, TN_PLACE_ENTRY, func->addr, &plan, NULL) < 0 ||
         strcmp(plan.tactic, TACTIC_PLAIN) != 0 || plan.patches[0].rounds ||
-        check_others(&flow, &plan, &which, NULL) < 0)
+        tn_others_check(&flow, &plan, &which, NULL) < 0)
         return -EAGAIN;
     *ret_plan = plan;
     plan = (struct tn_plan){0};
@@ -1100,7 +822,7 @@ static int plan_any(const struct tn_code_view *code, enum tn_place_kind place, u
     for (u32 which = 0; place != TN_PLACE_EXIT || !flow.tails.n;) {
         if (r < 0)
             break;
-        r = check_others(&flow, &plan, &which, err);
+        r = tn_others_check(&flow, &plan, &which, err);
         if (r == 0)
             break;
         r = alone_instead(&flow, &plan, which) < 0 ? r : 0;
@@ -1144,7 +866,7 @@ bool tn_plan_jumped_into(const struct tn_flow *f, struct tn_patch *patches, u32 
 {
     u32 which;
 
-    return check_others(f, &(struct tn_plan){.patches = patches, .npatches = n}, &which, NULL) < 0;
+    return tn_others_check(f, &(struct tn_plan){.patches = patches, .npatches = n}, &which, NULL) < 0;
 }
 
 void tn_plan_clear(struct tn_plan *plan)

@@ -21,6 +21,7 @@
 
 #include "rewrite/aims.h"
 #include "rewrite/flow.h"
+#include "rewrite/others.h"
 #include "rewrite/refusals.h"
 #include "rewrite/unwind.h"
 #include "rt/barrier.h"
@@ -141,22 +142,10 @@ static int check_rets(const struct tn_flow *f, struct tn_error *err)
 /* Both in one patch, so that the one is displaced with the other. */
 static bool displaced_both(const struct tn_plan *plan, u64 from, u64 to)
 {
-    for (u32 k = 0; k < plan->npatches; k++) {
-        const struct tn_patch *p = &plan->patches[k];
-        u32 seen = 0;
-
-        for (u32 i = 0; i < p->ninsns; i++)
-            seen |= (from == p->addr + p->insn_off[i]) | (u32)(to == p->addr + p->insn_off[i]) << 1;
-        if (seen == 3)
+    for (u32 k = 0; k < plan->npatches; k++)
+        if (tn_patch_holds(&plan->patches[k], from, to))
             return true;
-    }
     return false;
-}
-
-/* Does an instruction begin there, as far as anybody can tell, in whatever function that is? */
-static bool begins(const struct tn_code_view *c, const struct tn_func *in, u64 at)
-{
-    return !in || tn_code_comes_to(c, in->addr, at, true);
 }
 
 /* Does a jump lead into a window from anywhere? */
@@ -165,14 +154,13 @@ static bool windows_clean(const struct tn_code_view *c, const struct tn_plan *pl
     for (u32 k = 0; k < n; k++) {
         u64 lo = plan->patches[k].addr + 1 - c->addr, hi = lo + plan->patches[k].len - 1;
 
-        for (u64 b = lo / TN_AIMS_BUCKET; lo < hi && b * TN_AIMS_BUCKET < hi; b++)
-            for (u32 i = c->aims->first[b]; i < c->aims->first[b + 1]; i++) {
-                u64 at = c->addr + c->aims->aim[i].at, to = c->aims->aim[i].to;
+        u32 n;
+        const struct tn_aim *aim = tn_aims_at(c->aims, lo, hi, &n);
 
-                if (to - lo < hi - lo && !displaced_both(plan, at, c->addr + to) &&
-                    begins(c, tn_func_before(c, at), at))
-                    return false;
-            }
+        for (u32 i = 0; i < n; i++)
+            if (aim[i].to - lo < hi - lo && !displaced_both(plan, c->addr + aim[i].at, c->addr + aim[i].to) &&
+                tn_others_begin(c, NULL, c->addr + aim[i].at))
+                return false;
     }
     return true;
 }
@@ -183,21 +171,23 @@ static bool body_clean(const struct tn_flow *f)
     const struct tn_code_view *c = f->code;
     const struct tn_func *g = f->func;
     u64 lo = g->addr + 1 - c->addr, hi = f->end - c->addr;
+    const struct tn_aim *aim;
+    u32 n;
 
     for (const struct tn_func *x = g + 1; x < c->funcs + c->nfuncs && x->addr < g->addr + g->size; x++)
         if (!x->part && tn_flow_mark(f, x->addr) & BODY)
             return false;
-    for (u64 b = lo / TN_AIMS_BUCKET; b * TN_AIMS_BUCKET < hi; b++)
-        for (u32 i = c->aims->first[b]; i < c->aims->first[b + 1]; i++) {
-            u64 at = c->addr + c->aims->aim[i].at, to = c->aims->aim[i].to;
-            const struct tn_func *x;
+    aim = tn_aims_at(c->aims, lo, hi, &n);
+    for (u32 i = 0; i < n; i++) {
+        u64 at = c->addr + aim[i].at;
+        const struct tn_func *x;
 
-            if (to - lo >= hi - lo || !(f->mark[to] & BODY))
-                continue;
-            x = tn_func_before(c, at);
-            if (x && x != g && !x->part && begins(c, x, at))
-                return false;
-        }
+        if (aim[i].to - lo >= hi - lo || !(f->mark[aim[i].to] & BODY))
+            continue;
+        x = tn_func_before(c, at);
+        if (x && x != g && !x->part && tn_others_begin(c, NULL, at))
+            return false;
+    }
     return true;
 }
 
@@ -334,7 +324,7 @@ static int check_jump(const struct tails *t, const struct tn_plan *plan, u64 at,
     x = tn_func_before(c, at);
     if (!window && (!(what & BODY) || !x || x->part || among(t, x)))
         return 0;
-    if (!begins(c, x, at))
+    if (!tn_others_begin(c, NULL, at))
         return 0;
     return tn_refuse(err, -ENOTSUP, window ? TN_REFUSE_JUMP_INTO_WINDOW : TN_REFUSE_EXIT_SHARED, at, NULL);
 }
@@ -344,17 +334,18 @@ static int check_range(const struct tails *t, const struct tn_plan *plan, const 
                        u64 hi, struct tn_error *err)
 {
     const struct tn_code_view *c = t->code;
+    const struct tn_aim *aim;
+    u32 n;
 
     hi = TN_MIN(hi, c->len);
-    for (u64 b = lo / TN_AIMS_BUCKET; b * TN_AIMS_BUCKET < hi; b++)
-        for (u32 i = aims->first[b]; i < aims->first[b + 1]; i++) {
-            const struct tn_aim *aim = &aims->aim[i];
-            int r =
-                aim->to - lo < hi - lo ? check_jump(t, plan, c->addr + aim->at, c->addr + aim->to, err) : 0;
+    aim = tn_aims_at(aims, lo, hi, &n);
+    for (u32 i = 0; i < n; i++) {
+        int r =
+            aim[i].to - lo < hi - lo ? check_jump(t, plan, c->addr + aim[i].at, c->addr + aim[i].to, err) : 0;
 
-            if (r < 0)
-                return r;
-        }
+        if (r < 0)
+            return r;
+    }
     return 0;
 }
 

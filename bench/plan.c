@@ -3,9 +3,9 @@
  * What planning costs: every function of a module planned for hooks at its entry, or at its exits, with the module read
  * already and nothing known of it. One JSON object a figure.
  *
- *   planned            functions in a second of processor time, all of the module's at once, as for a link of many places
- *   planned by N       functions in a second that goes by, with as many threads as a link would have: N on this machine
- *   read               milliseconds to read the module: its symbols sorted, its unwind information followed
+ *   planned                functions in a second of processor time, all of the module's at once, by one thread
+ *   planned, all threads   functions in a second that goes by, with as many threads as a link of many places would have
+ *   read                   milliseconds to read the module: its symbols sorted, its unwind information followed
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -32,11 +32,13 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static void print(const char *path, const char *what, double *v, const char *unit)
+/* `threads`: which made it. */
+static void print(const char *path, const char *what, double *v, const char *unit, u32 threads)
 {
     qsort(v, ROUNDS, sizeof(*v), by_value);
-    printf("{\"name\":\"%s: %s\",\"value\":%.4f,\"unit\":\"%s\",\"low\":%.4f,\"high\":%.4f,\"rounds\":%d}\n",
-           strrchr(path, '/') + 1, what, v[ROUNDS / 2], unit, v[0], v[ROUNDS - 1], ROUNDS);
+    printf("{\"name\":\"%s: %s\",\"value\":%.4f,\"unit\":\"%s\",\"low\":%.4f,\"high\":%.4f,\"rounds\":%d,"
+           "\"threads\":%u}\n",
+           strrchr(path, '/') + 1, what, v[ROUNDS / 2], unit, v[0], v[ROUNDS - 1], ROUNDS, threads);
     fflush(stdout);
 }
 
@@ -90,10 +92,10 @@ static int measure(const char *path)
         const char *name;
         enum tn_place_kind place;
         u32 threads;
-    } kinds[] = {{"entries", TN_PLACE_ENTRY, 1},
-                 {"exits", TN_PLACE_EXIT, 1},
-                 {"entries", TN_PLACE_ENTRY, 0},
-                 {"exits", TN_PLACE_EXIT, 0}};
+    } kinds[] = {{"entries planned", TN_PLACE_ENTRY, 1},
+                 {"exits planned", TN_PLACE_EXIT, 1},
+                 {"entries planned, all threads", TN_PLACE_ENTRY, 0},
+                 {"exits planned, all threads", TN_PLACE_EXIT, 0}};
     static double v[TN_ARRAY_SIZE(kinds)][ROUNDS], read_ms[ROUNDS];
     u32 used[TN_ARRAY_SIZE(kinds)] = {0};
 
@@ -103,17 +105,9 @@ static int measure(const char *path)
             if (v[k][i] <= 0)
                 return v[k][i] < 0;
         }
-    for (u32 k = 0; k < TN_ARRAY_SIZE(kinds); k++) {
-        char what[64];
-
-        if (kinds[k].threads == 1)
-            snprintf(what, sizeof(what), "%s planned", kinds[k].name);
-        else
-            snprintf(what, sizeof(what), "%s planned by %u thread%s", kinds[k].name, used[k],
-                     used[k] == 1 ? "" : "s");
-        print(path, what, v[k], "functions/s");
-    }
-    print(path, "read", read_ms, "ms");
+    for (u32 k = 0; k < TN_ARRAY_SIZE(kinds); k++)
+        print(path, kinds[k].name, v[k], "functions/s", used[k]);
+    print(path, "read", read_ms, "ms", 1);
     return 0;
 }
 

@@ -91,6 +91,7 @@ int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(
 /* All of a library by `threads` threads, of which so many can be started: what each place has by itself. */
 static void by_threads(u32 threads, int start, u32 want)
 {
+    static const enum tn_place_kind kinds[] = {TN_PLACE_ENTRY, TN_PLACE_EXIT, TN_PLACE_TAIL};
     _close_ int fd = open("/lib/x86_64-linux-gnu/libm.so.6", O_RDONLY | O_CLOEXEC);
     sigset_t before, after;
     struct tn_module *m = NULL;
@@ -101,13 +102,12 @@ static void by_threads(u32 threads, int start, u32 want)
     pthread_sigmask(SIG_SETMASK, NULL, &before);
     for (u32 k = 0; k < tn_module_ncode(m); k++) {
         const struct tn_code_view *code = tn_module_code_at(m, k);
-        struct tn_asked *asked = calloc(2 * code->nfuncs + 1, sizeof(*asked));
+        struct tn_asked *asked = calloc(3 * code->nfuncs + 1, sizeof(*asked));
         u32 used = 0, n = 0;
 
         assert_non_null(asked);
-        for (u32 i = 0; i < 2 * code->nfuncs; i++)
-            asked[n++] = (struct tn_asked){.addr = code->funcs[i / 2].addr,
-                                           .place = i % 2 ? TN_PLACE_EXIT : TN_PLACE_ENTRY};
+        for (u32 i = 0; i < 3 * code->nfuncs; i++)
+            asked[n++] = (struct tn_asked){.addr = code->funcs[i / 3].addr, .place = kinds[i % 3]};
         if (start) /* else those that look for jumps cannot be had either */
             assert_int_equal(tn_plan_many(code), 0);
         can_start = start;

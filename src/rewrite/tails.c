@@ -16,6 +16,10 @@
  * the slot is one for all of them. Where a jump leads through a word at a fixed place (to another file, mostly), a process
  * tells what is there: that function is planned for by itself, and the jump compares when it runs. The first is asked of all direct jumps of the module and of its symbols, the second
  * of flow.h, the third of unwind rules. Where one cannot be proved, the exit is refused, and says why.
+ *
+ * What becomes of g is the same whoever leads there, so it is found once (struct tn_stead) and put together for each f. What
+ * depends on all of them (may two patches be beside one another, does a jump among them count) is asked each time, the latter only if
+ * one of them is jumped into at all.
  */
 #include <errno.h>
 

@@ -533,6 +533,32 @@ static bool is_first(const struct tn_entry *c, const struct tn_wish *w, const st
     return !w->round && !w->patch->tail && (q->site < 0 || c->st->site[q->site].state < TN_SITE_PATCHED);
 }
 
+/* Where the instruction is that the hook runs before, from the window's start on. */
+static u32 hooked_off(const struct tn_place_req *q)
+{
+    return q->change.hook_before < q->change.ninsns ? q->change.insn_off[q->change.hook_before] : 0;
+}
+
+/* What programs are told of where they are. */
+static u64 func_ip(const struct tn_wish *w, const struct tn_place_req *q)
+{
+    const struct tn_patch *p = w->patch;
+
+    if (p->place == TN_PLACE_EXIT || (p->place == TN_PLACE_ENTRY && p->own_stack))
+        return w->func;
+    if (p->place == TN_PLACE_SYSENTER) /* as Linux has it: behind the instruction */
+        return p->resume + w->bias + 2;
+    return p->addr + w->bias + (p->place == TN_PLACE_OFFSET ? hooked_off(q) : 0);
+}
+
+/* For programs that walk the stack: at an entry the return address is on top of it, and where the caller's frame pointer is
+   about to be pushed, behind `endbr64`: Linux takes every such instruction for one. */
+static bool is_bare(const struct tn_patch *p, const struct tn_place_req *q)
+{
+    return p->place == TN_PLACE_ENTRY ||
+           (p->place == TN_PLACE_OFFSET && q->change.from[hooked_off(q)] == 0x55);
+}
+
 static int make_hook(struct tn_entry *c, struct near *n, const struct tn_wish *w,
                      const struct tn_tramp_in *common, const struct tn_proc *facts, struct tn_place_req *q)
 {
@@ -547,10 +573,6 @@ static int make_hook(struct tn_entry *c, struct near *n, const struct tn_wish *w
     const struct tn_fuse *first = is_first(c, w, q) ? &fuse : NULL;
     u8 code[TN_TRAMPOLINE_MAX];
     struct tn_hook hook;
-    /* Of a system call as Linux has it: behind the instruction. */
-    u64 ip = p->place == TN_PLACE_EXIT || (p->place == TN_PLACE_ENTRY && p->own_stack) ? w->func
-             : p->place == TN_PLACE_SYSENTER                                           ? p->resume + bias + 2
-                                                                                       : p->addr + bias;
     u64 prog = common->text_at;
     int len, r = 0;
 
@@ -595,13 +617,14 @@ static int make_hook(struct tn_entry *c, struct near *n, const struct tn_wish *w
     if (r < 0)
         return r;
     hook = (struct tn_hook){.prog = prog,
-                            .func_ip = ip,
+                            .func_ip = func_ip(w, q),
                             .cookie = tn_spec_place(s, w->place)->cookie,
                             .stats = (u64) & ((struct tn_link_stats *)facts->stats)[s->link_index],
                             .proc = in.proc,
                             .next = q->hook_return,
                             .link_index = s->link_index,
-                            .prog_bit = c->prog_bit};
+                            .prog_bit = (u16)c->prog_bit,
+                            .bare = is_bare(p, q)};
     r = tn_brain_write_again(c, q->hook, rec, where, (u32)q->slot, &hook, sizeof(hook));
     return r < 0 ? r : tn_brain_write_again(c, q->tramp, text, where, (u32)q->slot, code, (u64)len);
 }

@@ -279,37 +279,6 @@ static void connect_answers(struct tn_hands *h, u64 func)
     }
 }
 
-/* At an entry the return address is on top of the stack, and where the caller's frame pointer is about to be pushed, behind
-   `endbr64`: Linux takes every such instruction for one. */
-static bool is_bare(u8 place, u8 insn)
-{
-    return place == TN_PLACE_ENTRY || (place == TN_PLACE_OFFSET && insn == 0x55);
-}
-
-/* What a hook's record says of its place beyond what it was written with: whether the return address is on top of the stack, for
-   programs that walk it, and where the place is, if its window begins before it. Nobody reads the record yet. */
-static int tell_place(struct tn_hands *h, const struct tn_place_req *p, const struct tn_site *s,
-                      const struct tn_install_req *req)
-{
-    struct {
-        u32 link_index;
-        u16 prog_bit, bare;
-    } word = {req->link_index, (u16)req->prog.bit, 1};
-    u32 at = s->hook_before < s->ninsns ? s->insn_off[s->hook_before] : 0;
-    u64 value;
-    int r = 0;
-
-    _Static_assert(offsetof(struct tn_hook, bare) == offsetof(struct tn_hook, link_index) + 6, "one word");
-    if (!p->tramp)
-        return 0;
-    if (s->place == TN_PLACE_OFFSET && at)
-        r = store(h, p->hook + offsetof(struct tn_hook, func_ip), s->addr + at);
-    if (r < 0 || !is_bare(s->place, s->orig[at]))
-        return r;
-    memcpy(&value, &word, sizeof(value));
-    return store(h, p->hook + offsetof(struct tn_hook, link_index), value);
-}
-
 static void to_change(struct tn_change *c, const struct tn_change_wire *w)
 {
     *c = (struct tn_change){.addr = w->addr, .len = w->len, .ninsns = w->ninsns, .depends = w->depends};
@@ -444,8 +413,6 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
         if (r < 0)
             break;
     }
-    for (u32 i = 0; i < req->nplaces && r == 0; i++)
-        r = tell_place(h, &places[i], &st->site[site[i]], req);
     if (r == 0 && n)
         r = tn_change(&h->t, changes, n, req->stuck_ms, err);
     if (r < 0) {

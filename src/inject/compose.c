@@ -185,8 +185,8 @@ static struct near *near_for(struct tn_entry *c, struct near *list, u32 *n, u64 
     return &list[(*n)++];
 }
 
-static void wire(struct tn_place_req *q, const struct tn_patch *p, u64 bias, const u8 *bytes,
-                 const struct tn_displaced_out *out)
+/* Of a patch, what the hands are told of any. */
+static void wire(struct tn_place_req *q, const struct tn_patch *p, u64 bias)
 {
     q->change.addr = p->addr + bias;
     q->change.len = p->len;
@@ -198,8 +198,6 @@ static void wire(struct tn_place_req *q, const struct tn_patch *p, u64 bias, con
     q->change.njumps = p->punned ? q->change.ninsns : 0;
     memcpy(q->change.insn_off, p->insn_off, sizeof(q->change.insn_off));
     memcpy(q->change.from, p->expected, sizeof(q->change.from));
-    memcpy(q->change.to, bytes, sizeof(q->change.to));
-    memcpy(q->change.insn_at, out->insn_at, sizeof(q->change.insn_at));
 }
 
 /* A site whose code is gone, near enough; none is looked at twice in a job. −1: none. */
@@ -266,19 +264,79 @@ static u64 site_past(const struct tn_entry *c, u64 addr)
     return 0;
 }
 
-/* Displaced instructions of a place: those of its site if it was ever patched, else new ones, in the memory of a
-   site whose code is gone if there is one. */
-static int make_site(struct tn_entry *c, struct near *n, const struct tn_wish *w, struct tn_place_req *q)
+/* The copy that a site has. */
+static void take_copy(const struct tn_site *s, struct tn_place_req *q)
+{
+    q->head = s->head;
+    q->hook_return = s->hook_return;
+    q->hook_at = s->hook_at;
+    q->displaced = s->displaced;
+    q->displaced_len = s->displaced_len;
+    memcpy(q->change.insn_at, s->insn_at, sizeof(q->change.insn_at));
+}
+
+/* A new copy, in the memory of a site whose code is gone if there is one. */
+static int make_copy(struct tn_entry *c, struct near *n, const struct tn_wish *w, u64 past,
+                     struct tn_place_req *q, u8 code[TN_DISPLACED_MAX], struct tn_displaced_out *out)
 {
     const struct tn_patch *p = w->patch;
     const u64 bias = w->bias;
-    u8 code[TN_DISPLACED_MAX], bytes[TN_PATCH_MAX] = {};
-    struct tn_displaced_out out = {};
-    u64 past = 0;
     int r = -ENOENT;
 
+    for (s32 i; r < 0 && (i = gone_site(c, n)) >= 0;) {
+        const struct tn_site *s = &c->st->site[i];
+
+        q->head = s->head;
+        q->displaced = s->displaced;
+        r = displace(c, p, bias, q, past, code, TN_MIN(s->displaced_len, (u64)TN_DISPLACED_MAX), out, NULL);
+        if (r == 0)
+            q->site = i;
+    }
+    if (r < 0) {
+        q->head = take(&n->rec_used, n->rec->addr, 8, 8);
+        q->displaced = n->text->addr + TN_ROUND_UP(n->text_used, 16ull);
+        r = displace(c, p, bias, q, past, code, TN_DISPLACED_MAX, out, c->err);
+        if (r < 0)
+            return r;
+        n->text_used = q->displaced + out->len - n->text->addr;
+        n->touched = true;
+    }
+    q->displaced_len = out->len;
+    q->hook_return = out->hook_return;
+    q->hook_at = out->hook_at;
+    memcpy(q->change.insn_at, out->insn_at, sizeof(q->change.insn_at));
+    return 0;
+}
+
+/* The bytes that lead to a place's copy. Of a site that is `known` they stay, but for a plain jump that is not
+   there now: what it led to when it was last written may be gone. */
+static int lead_there(const struct tn_entry *c, const struct tn_wish *w, const struct tn_site *known,
+                      struct tn_place_req *q)
+{
+    const struct tn_patch *p = w->patch;
+
+    if (p->punned)
+        memcpy(q->stub, known ? known->stub : w->pun.stub, sizeof(q->stub));
+    q->change.depends = known ? known->depends : p->punned ? w->pun.depends : p->behind;
+    if (!p->punned && (!known || known->state == TN_SITE_BARE))
+        return tn_patch_bytes(p, w->bias, q->displaced, q->change.to, c->err);
+    memcpy(q->change.to, known ? known->patched : w->pun.bytes, sizeof(q->change.to));
+    return 0;
+}
+
+/* What is displaced of a place, and the bytes that lead there: those of its site if it was ever patched, else
+   new ones. */
+static int make_site(struct tn_entry *c, struct near *n, const struct tn_wish *w, struct tn_place_req *q)
+{
+    const struct tn_patch *p = w->patch;
+    const struct tn_site *known;
+    struct tn_displaced_out out;
+    u8 code[TN_DISPLACED_MAX];
+    u64 past = 0;
+    int r = 0;
+
     if (p->rounds && p->rounds != p->addr) {
-        past = site_past(c, p->rounds + bias);
+        past = site_past(c, p->rounds + w->bias);
         if (!past)
             return -EPROTO;
     }
@@ -286,63 +344,22 @@ static int make_site(struct tn_entry *c, struct near *n, const struct tn_wish *w
     q->keeps = w->keeps;
     q->counter = w->counter;
     q->mark = w->mark;
-    q->site = tn_look_site(c, p->addr + bias, p);
+    q->site = tn_look_site(c, p->addr + w->bias, p);
     q->slot = -1;
     q->func = !p->tail && (p->place == TN_PLACE_ENTRY || p->place == TN_PLACE_EXIT) ? w->func : 0;
     q->region = (u32)(n->text - c->st->region);
-    if (q->site >= 0) {
-        const struct tn_site *s = &c->st->site[q->site];
-
-        memcpy(out.insn_at, s->insn_at, sizeof(out.insn_at));
-        memcpy(bytes, s->patched, sizeof(bytes));
-        /* What it led to when it was last patched may be gone. */
-        if (s->state == TN_SITE_BARE && !p->punned)
-            r = tn_patch_bytes(p, bias, s->displaced, bytes, c->err);
-        else
-            r = 0;
-        wire(q, p, bias, bytes, &out);
-        q->change.depends = s->depends;
-        memcpy(q->stub, s->stub, sizeof(q->stub));
-        q->head = s->head;
-        q->hook_return = s->hook_return;
-        q->hook_at = s->hook_at;
-        q->displaced = s->displaced;
-        q->displaced_len = s->displaced_len;
-        return r;
-    }
-    for (s32 i; r < 0 && (i = gone_site(c, n)) >= 0;) {
-        const struct tn_site *s = &c->st->site[i];
-
-        q->head = s->head;
-        q->displaced = s->displaced;
-        r = displace(c, p, bias, q, past, code, TN_MIN(s->displaced_len, (u64)sizeof(code)), &out, NULL);
-        if (r == 0)
-            q->site = i;
-    }
-    if (r < 0) {
-        q->head = take(&n->rec_used, n->rec->addr, 8, 8);
-        q->displaced = n->text->addr + TN_ROUND_UP(n->text_used, 16ull);
-        r = displace(c, p, bias, q, past, code, sizeof(code), &out, c->err);
-        if (r < 0)
-            return r;
-        n->text_used = q->displaced + out.len - n->text->addr;
-        n->touched = true;
-    }
-    q->displaced_len = out.len;
-    q->hook_return = out.hook_return;
-    q->hook_at = out.hook_at;
-    if (p->punned) {
-        memcpy(bytes, w->pun.bytes, sizeof(bytes));
-        memcpy(q->stub, w->pun.stub, sizeof(q->stub));
-        q->change.depends = w->pun.depends;
+    wire(q, p, w->bias);
+    known = q->site >= 0 ? &c->st->site[q->site] : NULL;
+    if (known)
+        take_copy(known, q);
+    else
+        r = make_copy(c, n, w, past, q, code, &out);
+    if (r == 0)
+        r = lead_there(c, w, known, q);
+    if (r == 0 && !known && p->punned)
         r = write_stubs(c, &w->pun, &out);
-    } else {
-        r = tn_patch_bytes(p, bias, out.enter, bytes, c->err);
-        q->change.depends = p->behind;
-    }
-    if (r < 0)
+    if (r < 0 || known)
         return r;
-    wire(q, p, bias, bytes, &out);
     return q->site < 0
                ? tn_brain_write(c, q->displaced, n->text, code, out.len)
                : tn_brain_write_again(c, q->displaced, n->text, TN_WRITE_SITE, (u32)q->site, code, out.len);
@@ -551,8 +568,8 @@ static u64 func_ip(const struct tn_wish *w, const struct tn_place_req *q)
     return p->addr + w->bias + (p->place == TN_PLACE_OFFSET ? hooked_off(q) : 0);
 }
 
-/* For programs that walk the stack: at an entry the return address is on top of it, and where the caller's frame pointer is
-   about to be pushed, behind `endbr64`: Linux takes every such instruction for one. */
+/* For programs that walk the stack: at an entry the return address is on top of it, and where the caller's frame
+   pointer is about to be pushed, behind `endbr64`: Linux takes every such instruction for one. */
 static bool is_bare(const struct tn_patch *p, const struct tn_place_req *q)
 {
     return p->place == TN_PLACE_ENTRY ||

@@ -1125,12 +1125,14 @@ static int finish(struct tramp *t, struct tn_error *err)
 
 static void bind_fused(struct tramp *t)
 {
+    const struct tn_tramp_in *in = t->in;
+
     if (!t->fuse)
         return;
     tn_x86_bind(&t->a, t->further);
-    tn_x86_jmp_m(&t->a, tn_mem_pos((s64)(t->in->hook + offsetof(struct tn_hook, next) - t->in->at)));
+    tn_x86_jmp_m(&t->a, HOOK(next));
     tn_x86_bind(&t->a, t->elsewhere);
-    tn_x86_jmp_m(&t->a, tn_mem_pos((s64)(t->fuse->head - t->in->at)));
+    tn_x86_jmp_m(&t->a, tn_mem_pos((s64)(t->fuse->head - in->at)));
 }
 
 static int emit(struct tramp *t, struct tn_error *err)

@@ -283,6 +283,28 @@ static int hook(struct tn_asm *a, u64 at, u64 hook_entry_ptr, struct tn_displace
     return 0;
 }
 
+/* On behind the window; of a system call, with what is asked and noted before it is made, and made here if it is
+   counted. */
+static int go_back(struct tn_asm *a, const struct tn_patch *p, const struct tn_copy_to *to,
+                   struct tn_error *err)
+{
+    const u64 at = to->at, resume = p->resume + to->load_bias;
+    const bool call = p->place == TN_PLACE_SYSENTER;
+    const bool counted = call && to->priv && tn_wants(&tn_wanted_vforks, p->nr);
+
+    if (!reaches(at + a->len, resume))
+        return tn_refuse(err, -ERANGE, TN_REFUSE_OUT_OF_REACH, resume, NULL);
+    if (call && to->calls && p->nr == TN_NR_UNKNOWN)
+        note_call(a, at, to->calls);
+    if (call && to->signals && (p->nr == TN_NR_UNKNOWN || tn_guarded(p->nr)))
+        guard(a, to, resume, counted);
+    if (counted)
+        counted_call(a, at, to->priv, (u32)p->nr, resume + SYSCALL_LEN);
+    else
+        tn_x86_jmp(a, 4, (s64)(resume - at));
+    return 0;
+}
+
 /* `label`: where each instruction begins, in and out. Lengths do not depend on it. */
 static int displace(const struct tn_patch *patch, const struct tn_copy_to *to, u8 *ret_bytes, u32 cap,
                     u64 *label, struct tn_displaced_out *ret_out, struct tn_error *err)
@@ -321,21 +343,9 @@ static int displace(const struct tn_patch *patch, const struct tn_copy_to *to, u
         r = hook(&a, at, to->hook_entry_ptr, &out, err);
     if (r < 0)
         return r;
-    if (!returned) {
-        u64 resume = patch->resume + load_bias;
-
-        if (!reaches(at + a.len, resume))
-            return tn_refuse(err, -ERANGE, TN_REFUSE_OUT_OF_REACH, resume, NULL);
-        if (to->calls && patch->place == TN_PLACE_SYSENTER && patch->nr == TN_NR_UNKNOWN)
-            note_call(&a, at, to->calls);
-        if (to->signals && patch->place == TN_PLACE_SYSENTER &&
-            (patch->nr == TN_NR_UNKNOWN || tn_guarded(patch->nr)))
-            guard(&a, to, resume, to->priv && tn_wants(&tn_wanted_vforks, patch->nr));
-        if (to->priv && patch->place == TN_PLACE_SYSENTER && tn_wants(&tn_wanted_vforks, patch->nr))
-            counted_call(&a, at, to->priv, (u32)patch->nr, resume + SYSCALL_LEN);
-        else
-            tn_x86_jmp(&a, 4, (s64)(resume - at));
-    }
+    r = returned ? 0 : go_back(&a, patch, to, err);
+    if (r < 0)
+        return r;
     r = finish(&a, at, err);
     if (r < 0)
         return r;
@@ -378,7 +388,6 @@ bool tn_displaced_anywhere(const struct tn_patch *p)
 int tn_displaced_part(const struct tn_patch *p, u64 load_bias, bool behind, struct tn_asm *a, u64 at,
                       struct tn_error *err)
 {
-    u64 resume = p->resume + load_bias;
     bool leaves = p->returns;
 
     for (u32 k = behind ? p->hook_before : 0; k < (behind ? p->ninsns : p->hook_before); k++) {
@@ -393,10 +402,7 @@ int tn_displaced_part(const struct tn_patch *p, u64 load_bias, bool behind, stru
     }
     if (!behind || leaves)
         return 0;
-    if (!reaches(at + a->len, resume))
-        return tn_refuse(err, -ERANGE, TN_REFUSE_OUT_OF_REACH, resume, NULL);
-    tn_x86_jmp(a, 4, (s64)(resume - at));
-    return 0;
+    return go_back(a, p, &(struct tn_copy_to){.at = at, .load_bias = load_bias}, err);
 }
 
 int tn_patch_bytes(const struct tn_patch *patch, u64 load_bias, u64 enter, u8 ret_bytes[TN_PATCH_MAX],

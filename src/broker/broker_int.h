@@ -127,8 +127,6 @@ int tn_link_enter(struct tn_broker *broker, struct tn_link *link, pid_t pid, u32
    Returns how many it is in. */
 u32 tn_link_enter_all(struct tn_broker *broker, struct tn_link *link, const pid_t *pids, u32 count,
                       u32 wait_ms, int *ret_failed, struct tn_error *why);
-/* All processes that run code of the file now and that this broker may look at; *ret_pids is the caller's. */
-int tn_pids_of_file(u64 dev, u64 ino, pid_t **ret_pids, u32 *ret_count);
 bool tn_link_is_in(const struct tn_link *link, pid_t pid);
 /* Where it is; NULL when that is gone. Borrowed. */
 const struct tn_perf *tn_link_perf(const struct tn_link *link);
@@ -151,6 +149,8 @@ int tn_link_detach_wait(struct tn_caller *caller, struct tn_link *link, u32 wait
 /* Takes back the reference of a kept link, if it is one: `link` may be gone then. */
 void tn_link_unkeep(struct tn_link *link);
 void tn_link_gate(struct tn_link *link, bool open);
+/* Nobody has it any more: the index may be another link's. */
+void tn_link_index_put(struct tn_broker *broker, u32 index);
 /* `fd` of a job of the injector's that was waited for too long; taken over. */
 void tn_job_abandon(struct tn_broker *broker, int fd);
 /* A process that may have been in the middle of a map, target or tool, is no more:

@@ -7,6 +7,7 @@
 #include <sys/epoll.h>
 
 #include "broker/broker_int.h"
+#include "broker/pids.h"
 
 #define ACTIVE_MAX 6u
 #define CATCH_MS   1500  /* the watcher waits two seconds for its answer */

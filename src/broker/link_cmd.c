@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Commands about links; what a link does is in link.c. */
+/* Commands about links; what a link does is in link.c and link_jobs.c. */
 #include <errno.h>
 #include <limits.h>
 #include <signal.h>

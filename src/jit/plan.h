@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Between the three files of the compiler:
+ * Between the parts of the compiler:
  *
  *     analyse.c   decides, instruction by instruction, what need not be compiled and what may be compiled
  *                 better
- *     lower.c     one instruction (or a fused group) to machine code, following the decision jit.c calls
- *                 them: layout passes until jumps no longer shrink, prologues, the pool
+ *     lower.c     one instruction (or a fused group) to machine code, following the decision (lower.h: with whom)
+ *     jit.c       calls them: layout passes until jumps no longer shrink, prologues, the pool
  *
  * Decisions are data (struct jit_insn), made once; lowering runs in every pass and must come to the same code
  * each time but for the length of jumps, which only ever shrink. That is why the passes end.

@@ -19,7 +19,7 @@
  *
  * A geometry is never read from shared memory: each process gets it from the broker, and keeps it privately.
  *
- * Compiled code reaches these by the offsets asserted in tramp_slot.c and lower.c.
+ * Compiled code reaches these by the offsets asserted in tramp_slot.c and lower_call.c.
  */
 #ifndef TN_RT_LAYOUT_H
 #define TN_RT_LAYOUT_H

@@ -132,4 +132,13 @@ static inline u32 type_named(const char *name)
     return id ? id : tn_btf_resolve(host_btf, tn_btf_find(host_btf, BTF_KIND_TYPEDEF, name));
 }
 
+/* An entry in whose place the program may answer, and what the function promises of its result. */
+#define ANSWERED(function, prototype, promise)                                                               \
+    "eim: 1\nhost: h\nextension_entries:\n- { name: e, extension_entry: " function                           \
+    ", prototype: \"" prototype "\", constraints: [ " promise " ] }\n"
+#define FINISH(promise) ANSWERED("access_phase", "int (request_t *r, int rc, str_t *name)", promise)
+
+/* The capabilities of a program that sets a request's status and finishes it. */
+#define STATUS "  - finishRequest\n  - write(r->headers_out.status)\n"
+
 #endif

@@ -8,6 +8,8 @@
 
 #include <bpf/bpf_helpers.h>
 
+#include "numbers.bpf.h"
+
 #define NR_ALARM 37
 #define MAX      512
 
@@ -21,30 +23,11 @@ struct left {
     __s64 nr, result;
 };
 
-#define COUNTS(name)                                                                                         \
-    struct {                                                                                                 \
-        __uint(type, BPF_MAP_TYPE_ARRAY);                                                                    \
-        __uint(max_entries, MAX);                                                                            \
-        __type(key, __u32);                                                                                  \
-        __type(value, __u64);                                                                                \
-    } name SEC(".maps")
-COUNTS(entered_n);
-COUNTS(left_n);
-COUNTS(marked_n);
-
-struct {
-    __uint(type, BPF_MAP_TYPE_ARRAY);
-    __uint(max_entries, MAX);
-    __type(key, __u32);
-    __type(value, __u64[6]);
-} args SEC(".maps");
-
-struct {
-    __uint(type, BPF_MAP_TYPE_ARRAY);
-    __uint(max_entries, MAX);
-    __type(key, __u32);
-    __type(value, __s64);
-} results SEC(".maps");
+NUMBERS(entered_n, __u64, MAX);
+NUMBERS(left_n, __u64, MAX);
+NUMBERS(marked_n, __u64, MAX);
+NUMBERS(args, __u64[6], MAX);
+NUMBERS(results, __s64, MAX);
 
 static int marks, marker; /* by process `marker` */
 

@@ -8,12 +8,9 @@
 
 #include <bpf/bpf_helpers.h>
 
-struct {
-    __uint(type, BPF_MAP_TYPE_ARRAY);
-    __uint(max_entries, 1);
-    __type(key, __u32);
-    __type(value, __u64);
-} calls SEC(".maps");
+#include "numbers.bpf.h"
+
+NUMBERS(calls, __u64, 1);
 
 struct {
     __uint(type, BPF_MAP_TYPE_HASH);

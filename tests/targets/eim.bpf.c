@@ -11,17 +11,13 @@
 
 #include <tenon/extension.h>
 
+#include "numbers.bpf.h"
 #include "tests/targets/host.h"
 
 #define CLASS(name) __attribute__((btf_decl_tag("eim:class=" name)))
 #define USE(x)      __asm__ volatile("" ::"r"((long)(x)))
 
-struct {
-    __uint(type, BPF_MAP_TYPE_ARRAY);
-    __uint(max_entries, 16);
-    __type(key, __u32);
-    __type(value, long);
-} seen SEC(".maps");
+NUMBERS(seen, long, 16);
 
 extern int ngx_pid __ksym;
 extern struct clock *ngx_cached_time __ksym;

@@ -8,12 +8,9 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 
-struct {
-    __uint(type, BPF_MAP_TYPE_ARRAY);
-    __uint(max_entries, 4);
-    __type(key, __u32);
-    __type(value, __u64);
-} calls SEC(".maps"); /* how often; looks that read, looks that did not, what was neither */
+#include "numbers.bpf.h"
+
+NUMBERS(calls, __u64, 4); /* how often; looks that read, looks that did not, what was neither */
 
 static void count(__u32 k)
 {

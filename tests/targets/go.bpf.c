@@ -11,12 +11,9 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 
-struct {
-    __uint(type, BPF_MAP_TYPE_ARRAY);
-    __uint(max_entries, 96);
-    __type(key, __u32);
-    __type(value, __u64);
-} seen SEC(".maps");
+#include "numbers.bpf.h"
+
+NUMBERS(seen, __u64, 96);
 
 struct {
     __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

@@ -9,6 +9,8 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 
+#include "numbers.bpf.h"
+
 #define CLASS(name) __attribute__((btf_decl_tag("eim:class=" name)))
 #define ANCIENT     1000 /* seconds */
 
@@ -23,12 +25,7 @@ typedef struct ngx_http_request_s ngx_http_request_t;
 extern int ngx_pid __ksym;
 extern long ngx_next_time(long when) __ksym;
 
-struct {
-    __uint(type, BPF_MAP_TYPE_ARRAY);
-    __uint(max_entries, 4);
-    __type(key, __u32);
-    __type(value, long);
-} seen SEC(".maps");
+NUMBERS(seen, long, 4);
 
 static __always_inline void keep(__u32 at, long value)
 {

@@ -11,12 +11,9 @@
 #include <bpf/bpf_tracing.h>
 #include <bpf/usdt.bpf.h>
 
-struct {
-    __uint(type, BPF_MAP_TYPE_ARRAY);
-    __uint(max_entries, 5);
-    __type(key, __u32);
-    __type(value, __u64);
-} calls SEC(".maps"); /* how often; then a sum an argument */
+#include "numbers.bpf.h"
+
+NUMBERS(calls, __u64, 5); /* how often; then a sum an argument */
 
 SEC(SECTION)
 int probe(struct pt_regs *ctx)

@@ -8,14 +8,11 @@
 
 #include <bpf/bpf_helpers.h>
 
+#include "numbers.bpf.h"
+
 #define KEYS 16
 
-struct {
-    __uint(type, BPF_MAP_TYPE_ARRAY);
-    __uint(max_entries, 8); /* runs and rounds at outer; the same at inner; elements met */
-    __type(key, __u32);
-    __type(value, __u64);
-} counts SEC(".maps");
+NUMBERS(counts, __u64, 8); /* runs and rounds at outer; the same at inner; elements met */
 
 struct {
     __uint(type, BPF_MAP_TYPE_HASH);

@@ -6,12 +6,9 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 
-struct {
-    __uint(type, BPF_MAP_TYPE_ARRAY);
-    __uint(max_entries, 2);
-    __type(key, __u32);
-    __type(value, long);
-} seen SEC(".maps");
+#include "numbers.bpf.h"
+
+NUMBERS(seen, long, 2);
 
 static void count(__u32 at)
 {

@@ -7,15 +7,12 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 
+#include "numbers.bpf.h"
+
 enum { CALLS, HANDLED, RETURNS, LEAPS, KINDS };
 enum { MARKED = 1, IN_HANDLER = 2 };
 
-struct {
-    __uint(type, BPF_MAP_TYPE_ARRAY);
-    __uint(max_entries, KINDS);
-    __type(key, __u32);
-    __type(value, __u64);
-} marked SEC(".maps");
+NUMBERS(marked, __u64, KINDS);
 
 static __always_inline int count(__u32 kind)
 {

@@ -12,14 +12,10 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 
+#include "numbers.bpf.h"
 #include "tests/targets/host.h"
 
-struct {
-    __uint(type, BPF_MAP_TYPE_ARRAY);
-    __uint(max_entries, 16);
-    __type(key, __u32);
-    __type(value, long);
-} seen SEC(".maps");
+NUMBERS(seen, long, 16);
 
 extern int ngx_pid __ksym;
 extern long ngx_time(void) __ksym;

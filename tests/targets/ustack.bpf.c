@@ -14,6 +14,8 @@
 #include <bpf/bpf_tracing.h>
 #include <bpf/usdt.bpf.h>
 
+#include "numbers.bpf.h"
+
 #define DEPTH 127
 #define ROWS  24
 #define USER  BPF_F_USER_STACK
@@ -30,12 +32,7 @@ struct {
     __type(value, struct row);
 } rows SEC(".maps");
 
-struct {
-    __uint(type, BPF_MAP_TYPE_ARRAY);
-    __uint(max_entries, 1);
-    __type(key, __u32);
-    __type(value, __u64);
-} calls SEC(".maps");
+NUMBERS(calls, __u64, 1);
 
 #define STACKS(name, depth, entries)                                                                         \
     struct {                                                                                                 \

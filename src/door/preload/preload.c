@@ -559,26 +559,26 @@ static FILE *fopen_missing(const char *path, const char *mode)
     return text ? fmemopen((void *)text, strlen(text), "r") : NULL;
 }
 
-EXPORT FILE *fopen(const char *path, const char *mode)
+/* `next`: who opens the files that are the kernel's. */
+static FILE *fopen_ours(__typeof__(&fopen) next, const char *path, const char *mode)
 {
     FILE *f = fopen_vmlinux(path, mode);
 
     if (!f)
         f = fopen_tracepoint(path, mode);
     if (!f)
-        f = NEXT(fopen)(path, mode);
+        f = next(path, mode);
     return f ? f : fopen_missing(path, mode);
+}
+
+EXPORT FILE *fopen(const char *path, const char *mode)
+{
+    return fopen_ours(NEXT(fopen), path, mode);
 }
 
 EXPORT FILE *fopen64(const char *path, const char *mode)
 {
-    FILE *f = fopen_vmlinux(path, mode);
-
-    if (!f)
-        f = fopen_tracepoint(path, mode);
-    if (!f)
-        f = NEXT(fopen64)(path, mode);
-    return f ? f : fopen_missing(path, mode);
+    return fopen_ours(NEXT(fopen64), path, mode);
 }
 
 static int open_text(const char *text, int flags)

@@ -64,16 +64,9 @@ long tn_ptrace(const struct tn_tracee *t, int request, pid_t tid, u64 addr, void
 /* 0 bytes transferred: the address space is gone (exec or exit). */
 int tn_tracee_read(const struct tn_tracee *t, u64 addr, void *ret_bytes, u64 len)
 {
-    for (u64 done = 0; done < len;) {
-        ssize_t n = pread(t->mem, (u8 *)ret_bytes + done, len - done, (off_t)(addr + done));
+    int r = tn_pread_all(t->mem, ret_bytes, len, addr);
 
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return n == 0 ? -ESRCH : errno == EIO ? -EFAULT : -errno;
-        done += (u64)n;
-    }
-    return 0;
+    return r == -ENODATA ? -ESRCH : r == -EIO ? -EFAULT : r;
 }
 
 int tn_tracee_write(const struct tn_tracee *t, u64 addr, const void *bytes, u64 len)

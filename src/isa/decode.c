@@ -131,22 +131,6 @@ static int check_call(const struct tn_insn *in, struct tn_error *err)
     return 0;
 }
 
-static bool writes_dst(u8 kind)
-{
-    switch (kind) {
-    case TN_KIND_ALU:
-    case TN_KIND_MOVSX:
-    case TN_KIND_NEG:
-    case TN_KIND_END:
-    case TN_KIND_LD_IMM64:
-    case TN_KIND_LDX:
-    case TN_KIND_LDSX:
-        return true;
-    default:
-        return false;
-    }
-}
-
 int tn_decode(const struct bpf_insn *insns, u32 n, u32 at, struct tn_insn *ret_insn, struct tn_error *err)
 {
     const struct bpf_insn *insn = &insns[at];
@@ -177,7 +161,7 @@ int tn_decode(const struct bpf_insn *insns, u32 n, u32 at, struct tn_insn *ret_i
         return REFUSE(err, reserved_field);
     if (in.dst > BPF_REG_10 || in.src > BPF_REG_10)
         return REFUSE(err, bad_register);
-    if (writes_dst(in.kind) && in.dst == BPF_REG_10)
+    if (tn_kind_sets_dst(in.kind) && in.dst == BPF_REG_10)
         return REFUSE(err, frame_pointer_read_only);
 
     switch ((enum tn_kind)in.kind) {

@@ -152,6 +152,23 @@ enum tn_kind {
     TN_KIND_PACKET,
 };
 
+/* Those that have no effect but the value of their destination. */
+static inline bool tn_kind_sets_dst(u8 kind)
+{
+    switch (kind) {
+    case TN_KIND_ALU:
+    case TN_KIND_MOVSX:
+    case TN_KIND_NEG:
+    case TN_KIND_END:
+    case TN_KIND_LD_IMM64:
+    case TN_KIND_LDX:
+    case TN_KIND_LDSX:
+        return true;
+    default:
+        return false;
+    }
+}
+
 enum tn_op {
     TN_OP_INVALID,
 #define O(name, ...) TN_OP_##name,

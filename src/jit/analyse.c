@@ -384,18 +384,7 @@ static void uses(const struct jit *j, u32 at, u16 *ret_use, u16 *ret_def)
 /* Has no effect but the value of its destination. A load of what the verifier let through is one. */
 static bool is_pure(const struct jit *j, u32 at)
 {
-    switch ((enum tn_kind)row_of(j, at)->kind) {
-    case TN_KIND_ALU:
-    case TN_KIND_MOVSX:
-    case TN_KIND_NEG:
-    case TN_KIND_END:
-    case TN_KIND_LD_IMM64:
-    case TN_KIND_LDX:
-    case TN_KIND_LDSX:
-        return true;
-    default:
-        return false;
-    }
+    return tn_kind_sets_dst(row_of(j, at)->kind);
 }
 
 static u16 live_in_of(const struct jit *j, u32 at)

@@ -122,6 +122,10 @@ int tn_pread_all(int fd, void *to, u64 size, u64 offset);
 /* All of it, from where the file is. 0 or −errno. */
 int tn_write_all(int fd, const void *bytes, u64 size);
 
+/* In a child that does one thing for its parent: it ends with `parent`, at once where that has ended, and
+   has neither its handlers nor its mask. */
+void tn_child_begin(pid_t parent);
+
 /* Edit distance of two names, of which the first 127 letters count; above `limit` it is given up: limit + 1.
    `fold`: without regard to case. */
 u32 tn_distance(const char *a, const char *b, u32 limit, bool fold);

@@ -174,15 +174,8 @@ static int work(const struct tn_host_child_in *in, int out, struct tn_error *err
 static _Noreturn void child(const struct tn_host_child_in *in, pid_t parent, int out, struct answer *answer)
 {
     struct answer own = {0};
-    sigset_t none;
 
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent)
-        _exit(1);
-    for (int s = 1; s < NSIG; s++)
-        signal(s, SIG_DFL);
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
+    tn_child_begin(parent);
     close_others(in->fd, in->debug_fd, in->alt_fd, in->types_fd, out);
     own.error = confine(in);
     if (own.error)

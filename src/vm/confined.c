@@ -191,16 +191,9 @@ static _Noreturn void child(const struct tn_confined_in *in, pid_t parent, void 
 {
     struct answer *answer = shared, own = {0};
     struct tn_code_map map = {0};
-    sigset_t none;
     int r = 0;
 
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent)
-        _exit(1);
-    for (int s = 1; s < NSIG; s++)
-        signal(s, SIG_DFL);
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
+    tn_child_begin(parent);
     if (in->code)
         r = tn_code_map(in->code, in->maps, &map);
     if (!r)

@@ -154,9 +154,9 @@ static int seize_waiting(struct tn_hands *h, pid_t tid, long options, struct tn_
 
     for (u32 tries = 0;; tries++) {
         long more = h->t.seccomp ? PTRACE_O_SUSPEND_SECCOMP : 0;
-        int r = ptrace(PTRACE_SEIZE, tid, 0, options | more) < 0 ? -errno : 0;
+        int r = tn_seize(&h->t, tid, options | more);
 
-        if (r == -EPERM && more && ptrace(PTRACE_SEIZE, tid, 0, options) == 0)
+        if (r == -EPERM && more && tn_seize(&h->t, tid, options) == 0)
             r = more = 0;
         if (r == 0) {
             h->t.suspended = more;

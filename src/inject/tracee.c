@@ -12,8 +12,39 @@
 #include <sys/wait.h>
 #include <time.h>
 
+/* Whose threads are being seized at this moment. Volatile: the compiler believes of a system call that nothing here runs meanwhile. */
+static struct tn_tracee *volatile seizing;
+
+/* Comes in the middle of one system call only (tn_seize), which the kernel makes again afterwards. */
+static void on_child(int sig)
+{
+    int saved = errno;
+
+    (void)sig;
+    if (seizing)
+        tn_tracee_wait(seizing, 0);
+    errno = saved;
+}
+
+int tn_seize(struct tn_tracee *t, pid_t tid, long options)
+{
+    sigset_t chld;
+    int r;
+
+    tn_tracee_wait(t, 0);
+    sigemptyset(&chld);
+    sigaddset(&chld, SIGCHLD);
+    seizing = t;
+    sigprocmask(SIG_UNBLOCK, &chld, NULL);
+    r = ptrace(PTRACE_SEIZE, tid, 0, options) < 0 ? -errno : 0;
+    sigprocmask(SIG_BLOCK, &chld, NULL);
+    seizing = NULL;
+    return r;
+}
+
 int tn_tracee_open(struct tn_tracee *t, pid_t pid, struct tn_error *err)
 {
+    struct sigaction child = {.sa_handler = on_child, .sa_flags = SA_RESTART};
     struct tn_status st;
     char path[64];
     sigset_t chld;
@@ -35,6 +66,7 @@ int tn_tracee_open(struct tn_tracee *t, pid_t pid, struct tn_error *err)
     sigemptyset(&chld);
     sigaddset(&chld, SIGCHLD);
     sigprocmask(SIG_BLOCK, &chld, NULL);
+    sigaction(SIGCHLD, &child, NULL);
     return 0;
 }
 
@@ -132,16 +164,22 @@ int tn_tracee_seize(struct tn_tracee *t, pid_t tid, struct tn_error *err)
         return -ENOMEM;
     th->state = TN_TH_FREE;
     th->known = false;
-    for (u32 tries = 0; ptrace(PTRACE_SEIZE, tid, 0, options) < 0; tries++) {
-        int r = -errno;
+    for (u32 tries = 0;; tries++) {
+        int r = tn_seize(t, tid, options);
         struct tn_status st;
 
-        if (r == -EPERM && t->seccomp && ptrace(PTRACE_SEIZE, tid, 0, (long)TN_SEIZE_OPTIONS) == 0)
+        if (r == 0)
+            break;
+        if (r == -EPERM && t->seccomp && tn_seize(t, tid, TN_SEIZE_OPTIONS) == 0)
             return 0; /* remote calls are then refused (tn_borrow), looking and writing is not */
+        th = tn_tracee_find(t, tid);
         if (r == -ESRCH || tn_status_read(t->pid, tid, &st) < 0 || st.state == 'Z' || st.state == 'X') {
             th->state = TN_TH_GONE;
             return -ESRCH;
         }
+        /* One born by a thread of ours is ours already, though its stop may not have been seen yet. */
+        if (r == -EPERM && st.tracer == getpid())
+            return 0;
         if (r == -EPERM && tries < TN_SEIZE_TRIES && tn_hands_let_go(tid, &st))
             continue;
         th->state = TN_TH_GONE;
@@ -189,21 +227,7 @@ int tn_tracee_seize_all(struct tn_tracee *t, struct tn_error *err)
             r = tn_tracee_seize(t, tids[i], err);
             if (r == 0)
                 fresh++;
-            else if (r == -EPERM || r == -EBUSY) {
-                /* One born by a thread of ours is ours already, though its stop
-                   may not have been seen yet. */
-                struct tn_status st;
-
-                if (tn_status_read(t->pid, tids[i], &st) == 0 && st.tracer == getpid()) {
-                    th = tn_tracee_find(t, tids[i]);
-                    if (th)
-                        th->state = TN_TH_FREE;
-                    if (err)
-                        *err = (struct tn_error){};
-                    continue;
-                }
-                return r;
-            } else if (r != -ESRCH)
+            else if (r != -ESRCH)
                 return r;
         }
         if (!fresh && n >= before && n >= after)

@@ -90,7 +90,7 @@ void tn_tracee_stumble(const struct tn_tracee *t);
    would be safe to go on after. */
 long tn_ptrace(const struct tn_tracee *t, int request, pid_t tid, u64 addr, void *data);
 
-/* Opens the target's memory and blocks SIGCHLD. No thread is touched. */
+/* Opens the target's memory, blocks SIGCHLD, and makes its handler ours. No thread is touched. */
 int tn_tracee_open(struct tn_tracee *t, pid_t pid, struct tn_error *err);
 void tn_tracee_close(struct tn_tracee *t);
 
@@ -105,6 +105,12 @@ static inline bool tn_frame_interrupted(const u64 *rip)
 int tn_tracee_read(const struct tn_tracee *t, u64 addr, void *ret_bytes, u64 len);
 int tn_tracee_write(const struct tn_tracee *t, u64 addr, const void *bytes, u64 len);
 
+/*
+ * PTRACE_SEIZE. Whoever is in the middle of an execve holds the lock that this takes until all other threads of his are gone
+ * for good, and those that are ours are so only when we have taken note of their death: it is taken note of here, while we
+ * wait for him, as by tn_tracee_wait. 0, or the error.
+ */
+int tn_seize(struct tn_tracee *t, pid_t tid, long options);
 /* Seizes one thread, or all there are (looping until no new one appears;
    those born later come by themselves). */
 int tn_tracee_seize(struct tn_tracee *t, pid_t tid, struct tn_error *err);

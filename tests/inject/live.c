@@ -2,7 +2,10 @@
 /* Live attach and detach on a running process: counts are exact, nothing is left, nobody is disturbed. */
 #include "rig.h"
 
+#include "inject/tracee.h"
+
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/wait.h>
 
@@ -785,21 +788,80 @@ static void test_two_at_once(void **state)
     scene_close(&x);
 }
 
+static void *sleeper(void *arg)
+{
+    for (;;)
+        pause();
+    return arg;
+}
+
+/* Who calls execve waits for the death of his other threads, and whoever traces one must take note of it; also when he is about
+   to seize the caller, which has to wait for the exec. */
+static void test_exec_under_way(void **state)
+{
+    pid_t pid, hands;
+    int go[2], status;
+
+    assert_int_equal(pipe(go), 0);
+    pid = fork();
+    if (pid == 0) {
+        pthread_t other;
+        char byte;
+
+        if (pthread_create(&other, NULL, sleeper, NULL) == 0 && read(go[0], &byte, 1) == 1)
+            execl("/bin/true", "true", (char *)NULL);
+        _exit(9);
+    }
+    hands = fork();
+    if (hands == 0) {
+        struct tn_tracee t = {.mem = -1, .hup = {-1, -1}};
+        _free_ pid_t *tids = NULL;
+        struct tn_status st = {};
+        u32 n = 0;
+
+        alarm(20);
+        while (tn_proc_tids(pid, &tids, &n) == 0 && n < 2)
+            free(tids), tids = NULL;
+        if (n != 2 || tn_tracee_open(&t, pid, NULL) < 0 || tn_tracee_seize(&t, tids[1], NULL) < 0 ||
+            write(go[1], "", 1) != 1)
+            _exit(1);
+        while (tn_status_read(pid, tids[1], &st) == 0 && st.state != 'Z')
+            usleep(1000);
+        if (st.state != 'Z')
+            _exit(2);
+        tn_tracee_seize(&t, pid, NULL); /* before the new program has ended or not */
+        if (tn_tracee_find(&t, tids[1])->state != TN_TH_GONE)
+            _exit(3);
+        while (tn_tracee_alive(&t))
+            tn_tracee_wait(&t, 10000000ull);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(hands, &status, 0), hands);
+    if (status)
+        kill(pid, SIGKILL);
+    assert_int_equal(status, 0);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    close(go[0]);
+    close(go[1]);
+}
+
 /* A pattern says which. */
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_counts),       cmocka_unit_test(test_sleepers),
-        cmocka_unit_test(test_all_asleep),   cmocka_unit_test(test_waits_for_waking),
-        cmocka_unit_test(test_no_thread),    cmocka_unit_test(test_running),
-        cmocka_unit_test(test_thread_churn), cmocka_unit_test(test_forks),
-        cmocka_unit_test(test_signals),      cmocka_unit_test(test_stopped),
-        cmocka_unit_test(test_chain),        cmocka_unit_test(test_exit),
-        cmocka_unit_test(test_first_goes),   cmocka_unit_test(test_kept_arguments),
-        cmocka_unit_test(test_first),        cmocka_unit_test(test_no_growth),
-        cmocka_unit_test(test_punned),       cmocka_unit_test(test_evicted),
-        cmocka_unit_test(test_any_order),    cmocka_unit_test(test_vfork),
-        cmocka_unit_test(test_vfork_entry),  cmocka_unit_test(test_two_at_once),
+        cmocka_unit_test(test_counts),         cmocka_unit_test(test_sleepers),
+        cmocka_unit_test(test_all_asleep),     cmocka_unit_test(test_waits_for_waking),
+        cmocka_unit_test(test_no_thread),      cmocka_unit_test(test_running),
+        cmocka_unit_test(test_thread_churn),   cmocka_unit_test(test_forks),
+        cmocka_unit_test(test_signals),        cmocka_unit_test(test_stopped),
+        cmocka_unit_test(test_chain),          cmocka_unit_test(test_exit),
+        cmocka_unit_test(test_first_goes),     cmocka_unit_test(test_kept_arguments),
+        cmocka_unit_test(test_first),          cmocka_unit_test(test_no_growth),
+        cmocka_unit_test(test_punned),         cmocka_unit_test(test_evicted),
+        cmocka_unit_test(test_any_order),      cmocka_unit_test(test_vfork),
+        cmocka_unit_test(test_vfork_entry),    cmocka_unit_test(test_two_at_once),
+        cmocka_unit_test(test_exec_under_way),
     };
 
     if (argc > 1)

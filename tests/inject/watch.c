@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -352,6 +353,76 @@ static void test_sleeps_through(void **state)
     tn_watch_remove(watch, file.st_dev, file.st_ino);
 }
 
+static void *sleeper(void *arg)
+{
+    for (;;)
+        pause();
+    return arg;
+}
+
+/* A process of two threads, one of which executes a program as soon as it may. */
+static int two_then_exec(const char *path)
+{
+    pthread_t other;
+
+    if (pthread_create(&other, NULL, sleeper, NULL))
+        return 126;
+    while (execl(path, path, NULL) < 0 && errno == EACCES)
+        usleep(1000);
+    return 127;
+}
+
+/*
+ * Who calls execve takes the lock that tracing takes, here while he waits for leave to open his script's interpreter, and keeps it
+ * until all his other threads have died and whoever traces them has taken note. So must hands that wait for the lock.
+ */
+static void test_dies_meanwhile(void **state)
+{
+    char path[128], script[128], self[4096] = "";
+    struct tn_watch_event ev;
+    struct stat file;
+    int go[2], status;
+    pid_t pid, hands;
+    FILE *f;
+
+    copy(TRUE, "interpreter", path);
+    snprintf(script, sizeof(script), "%s/script", folder);
+    f = fopen(script, "w");
+    assert_true(f && fprintf(f, "#!%s\n", path) > 0 && fclose(f) == 0);
+    assert_true(readlink("/proc/self/exe", self, sizeof(self) - 1) > 0);
+    add(path, &file);
+    assert_int_equal(pipe(go), 0);
+    pid = start(self, script, NULL);
+    hands = fork();
+    if (hands == 0) {
+        struct tn_tracee t = {.mem = -1, .hup = {-1, -1}};
+        _free_ pid_t *tids = NULL;
+        char byte;
+        u32 n = 0;
+
+        alarm(10);
+        while (tn_proc_tids(pid, &tids, &n) == 0 && n < 2)
+            free(tids), tids = NULL;
+        if (n != 2 || tn_tracee_open(&t, pid, NULL) < 0 || tn_tracee_seize(&t, tids[1], NULL) < 0 ||
+            chmod(script, 0755) < 0 || read(go[0], &byte, 1) != 1)
+            _exit(1);
+        tn_tracee_seize(&t, pid, NULL); /* its program may have ended by then */
+        while (tn_tracee_alive(&t))
+            tn_tracee_wait(&t, 10000000ull);
+        _exit(0);
+    }
+    expect(&file, pid, &ev);
+    assert_int_equal(write(go[1], "", 1), 1);
+    usleep(200000);
+    tn_watch_answer(watch, ev.id);
+    assert_int_equal(waitpid(hands, &status, 0), hands);
+    assert_int_equal(status, 0);
+    assert_int_equal(end_of(pid, 5000), 0);
+    close(go[0]);
+    close(go[1]);
+    tn_watch_remove(watch, file.st_dev, file.st_ino);
+}
+
 static int begin(void **state)
 {
     struct tn_error err = {};
@@ -370,7 +441,7 @@ static int end(void **state)
     return 0;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_waits_for_answer, begin, end),
@@ -379,12 +450,15 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_killed, begin, end),
         cmocka_unit_test_setup_teardown(test_caught, begin, end),
         cmocka_unit_test_setup_teardown(test_sleeps_through, begin, end),
+        cmocka_unit_test_setup_teardown(test_dies_meanwhile, begin, end),
         cmocka_unit_test_setup_teardown(test_caught_late, begin, end),
     };
     char command[64];
     int sv[2], status = 1;
     pid_t broker;
 
+    if (argc > 1)
+        return two_then_exec(argv[1]);
     if (geteuid() != 0) {
         printf("1..0 # SKIP only root may watch for exec\n");
         return 0;

@@ -546,6 +546,24 @@ static void take_lent_back(struct tn_hands *h)
         tn_tracee_resume(&h->t, th);
 }
 
+#define UNMAP_WAIT_MS 100 /* for a thread to borrow */
+
+/* What programs had for themselves, their maps above all, which may be large: nobody will come to use it again, since another
+   broker brings its own. Where somebody may still be in it, or no thread is there to unmap it, it stays. */
+static void unmap_programs(struct tn_hands *h)
+{
+    bool any = false;
+
+    tn_hands_reclaim(h);
+    for (u32 i = 0; i < h->st->nprogs; i++)
+        any |= h->st->prog[i].state == TN_HOOK_SPARE;
+    if (!any || h->st->lent.tid || tn_borrow(&h->t, UNMAP_WAIT_MS, &h->b, NULL) < 0)
+        return;
+    h->borrowed = true;
+    tn_hands_unmap(h);
+    give_thread_back(h);
+}
+
 void tn_hands_give_back(struct tn_hands *h, bool half)
 {
     const struct tn_region *proc;
@@ -561,7 +579,8 @@ void tn_hands_give_back(struct tn_hands *h, bool half)
         h->st->leaving = 0;
         return;
     }
-    tn_hands_restore_all(h);
+    if (tn_hands_restore_all(h) == 0)
+        unmap_programs(h);
     proc = tn_state_region(h->st, TN_REGION_PROC, 0);
     if (proc)
         tn_tracee_write(&h->t, proc->addr + offsetof(struct tn_proc, held), &held, sizeof(held));

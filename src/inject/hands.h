@@ -28,14 +28,16 @@ struct tn_hands {
 
 /* One task off the broker's socket; goes on with more while a process is held. */
 void tn_hands_serve(struct tn_hands *h);
-/* Every patched byte restored, marker and gates closed. Used when the broker is gone, and after a hands
-   process that died half-way. */
+/* Every patched byte restored, marker and gates closed, what programs had for themselves unmapped. Used when the broker is gone,
+   and after a hands process that died half-way. */
 /* `half`: only what killed hands have left half-done; links that stand, stand. */
 void tn_hands_give_back(struct tn_hands *h, bool half);
 
 /* map.c: the MAP order. `keep`: index of a retired program that is to be used again. */
 int tn_hands_map(struct tn_hands *h, const struct tn_map_req *reqs, u32 n, const int *fds, u32 nfds, u32 keep,
                  struct tn_error *err);
+/* With a thread that is borrowed: what nobody can be in, and no program has any more. */
+void tn_hands_unmap(struct tn_hands *h);
 /* Descriptors that a thread lent to dead hands has left open: closed by that thread, which is held. */
 void tn_hands_close_left(struct tn_hands *h, const struct tn_lent *left);
 /* links.c: sites, chains, retirement. */
@@ -44,6 +46,7 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
 /* *ret_prog: of which program its hooks were. */
 int tn_hands_unlink(struct tn_hands *h, u32 link_index, u32 *ret_prog, struct tn_error *err);
 int tn_hands_wait_runs(struct tn_hands *h, u32 prog, u32 wait_ms, struct tn_error *err);
+/* All sites bare again, and all hooks retired. */
 int tn_hands_restore_all(struct tn_hands *h);
 /* Sites in code that is mapped no longer, or mapped afresh, are forgotten, and with them the hooks there. */
 void tn_hands_forget_gone(struct tn_hands *h);

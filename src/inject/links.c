@@ -773,6 +773,9 @@ int tn_hands_restore_all(struct tn_hands *h)
                 sites[n++] = i;
         r = n ? restore(h, sites, n, h->st->changing != 0, NULL) : 0;
     }
+    for (u32 i = 0; i < TN_MAX_LINKS && r == 0; i++)
+        while (h->st->link[i])
+            unlink_hook(h, h->st->link[i] - 1);
     return r;
 }
 

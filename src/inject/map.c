@@ -295,6 +295,16 @@ static void unmap_spare(struct tn_hands *h, u64 stub, u32 keep)
             st->prog[i] = (struct tn_prog_slot){};
 }
 
+void tn_hands_unmap(struct tn_hands *h)
+{
+    const struct tn_region *stub = tn_state_region(h->st, TN_REGION_STUB, 0);
+
+    if (!h->borrowed || !stub)
+        return;
+    h->st->lent.stub = stub->addr;
+    unmap_spare(h, stub->addr, ~0u);
+}
+
 static int prove(struct tn_hands *h, const struct tn_map_req *reqs, u32 n, const int *fds)
 {
     struct tn_maps maps _clean_(tn_maps_clear) = {};

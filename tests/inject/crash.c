@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 /* Shared by test, broker and injector. */
@@ -385,6 +386,44 @@ static void test_hands_killed(void **state)
     stage_close(&x);
 }
 
+static bool is_mapped(pid_t pid, int fd)
+{
+    struct tn_maps maps _clean_(tn_maps_clear) = {};
+    struct stat sb;
+
+    assert_int_equal(fstat(fd, &sb), 0);
+    assert_int_equal(tn_maps_read(pid, &maps), 0);
+    for (u32 i = 0; i < maps.n; i++)
+        if (maps.vma[i].dev == sb.st_dev && maps.vma[i].ino == sb.st_ino)
+            return true;
+    return false;
+}
+
+/* A broker that ends, with or without a link that stands, leaves no map and no program in the target. */
+static void test_unmapped(void **state)
+{
+    struct tn_attach_result res;
+    struct stage x;
+
+    for (int detached = 0; detached < 2; detached++) {
+        stage_open(&x);
+        rig_open(&x.r);
+        assert_int_equal(attach(&x.r, &x.s, &res), 0);
+        victim_calls(&x.v, 2, 20);
+        assert_true(is_mapped(x.v.pid, x.c.map) && is_mapped(x.v.pid, x.c.text));
+        if (detached)
+            assert_int_equal(detach(&x.r, x.v.pid, 1, &res), 0);
+        rig_close(&x.r);
+        for (int ms = 0; ms < 5000 && (is_mapped(x.v.pid, x.c.map) || is_mapped(x.v.pid, x.c.text)); ms++)
+            usleep(1000);
+        assert_false(is_mapped(x.v.pid, x.c.map));
+        assert_false(is_mapped(x.v.pid, x.c.text));
+        assert_true(code_is_back(&x));
+        victim_calls(&x.v, 2, 20);
+        stage_close(&x);
+    }
+}
+
 /* Another broker keeps its hands off while the first one lives, and says who that is. */
 static void test_two_brokers(void **state)
 {
@@ -469,6 +508,7 @@ int main(int argc, char **argv)
         BOTH(test_broker_killed_attached),
         BOTH(test_all_killed),
         BOTH(test_guardian_killed),
+        BOTH(test_unmapped),
         BOTH(test_two_brokers),
         BOTH(test_target_killed),
         BOTH(test_hands_killed),

@@ -90,7 +90,7 @@ int tn_cli_attach_check(struct tn_cli_attach *a, struct tn_error *err)
                 continue; /* its functions are looked for once, when they are hooked */
             if (!r)
                 r = place.form == TN_FORM_PROBE ? tn_place_probe(&place, file, err)
-                                                : tn_place_offset(&place, file, &offset, err);
+                                                : tn_place_offset(&place, file, &offset, NULL, err);
             if (r)
                 return r;
         }
@@ -222,6 +222,25 @@ static int attach_known(struct tn_cli_attach *a, struct bpf_program *program, st
                    bpf_program__section_name(program), strerror(-r));
 }
 
+/* Of functions such as memcpy, whose name means another one on each processor. */
+static void warn_of_choosers(const struct tn_cli_attach *a, const struct bpf_program *program,
+                             const struct tn_place *place, const char *file, u32 n)
+{
+    if (n && tn_place_many(place))
+        tn_cli_warn(
+            a->name,
+            "program '%s': %u of the functions of %s that fit %s are indirect: what is hooked chooses, when "
+            "the "
+            "program is loaded, the code that is called then, whose calls are not seen [indirect_function]",
+            bpf_program__name(program), n, file, place->func);
+    else if (n)
+        tn_cli_warn(a->name,
+                    "program '%s': %s of %s is indirect: what is hooked chooses, when the program is loaded, "
+                    "the code that "
+                    "is called then, whose calls are not seen [indirect_function]",
+                    bpf_program__name(program), place->func, file);
+}
+
 static int attach_one(struct tn_cli_attach *a, struct bpf_program *program, const struct tn_place *place,
                       pid_t pid, struct bpf_link **ret_link, struct tn_error *err)
 {
@@ -231,14 +250,16 @@ static int attach_one(struct tn_cli_attach *a, struct bpf_program *program, cons
     struct bpf_link *link;
     bool probe;
     u64 offset;
+    u32 choosers = 0;
     int r;
 
     r = tn_place_file(place, pid, file, err);
     probe = place->form == TN_FORM_PROBE;
     if (!r && !probe)
-        r = tn_place_offset(place, file, &offset, err);
+        r = tn_place_offset(place, file, &offset, &choosers, err);
     if (r)
         return r;
+    warn_of_choosers(a, program, place, file, choosers);
     opts.retprobe = place->form == TN_FORM_RETURN;
     tn_libbpf_forget();
     link = probe ? bpf_program__attach_usdt(program, pid > 0 ? pid : -1, file, place->provider, place->func,
@@ -294,12 +315,14 @@ static int attach_many(struct tn_cli_attach *a, struct bpf_program *program, con
     struct tn_ctl_error why;
     _free_ u64 *offsets = NULL;
     char file[PATH_MAX];
+    u32 choosers = 0;
     int fd, r = tn_place_file(place, pid, file, err);
 
     if (!r)
-        r = tn_place_offsets(place, file, &offsets, &multi.cnt, err);
+        r = tn_place_offsets(place, file, &offsets, &multi.cnt, &choosers, err);
     if (r)
         return r;
+    warn_of_choosers(a, program, place, file, choosers);
     multi.path = (u64)file;
     multi.offsets = (u64)offsets;
     attr.link_create.prog_fd = (u32)bpf_program__fd(program);

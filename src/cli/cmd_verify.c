@@ -128,10 +128,10 @@ static int check_place(void *self, struct tn_outcome *o, enum bpf_prog_type type
         if (strcmp(last, strrchr(v->host, '/') ? strrchr(v->host, '/') + 1 : v->host) != 0 &&
             strstr(last, ".so"))
             return 0;
-        return tn_place_offset(&place, v->host, &offset, err);
+        return tn_place_offset(&place, v->host, &offset, NULL, err);
     }
     r = tn_place_file(&place, v->pid, file, err);
-    return r ? r : tn_place_offset(&place, file, &offset, err);
+    return r ? r : tn_place_offset(&place, file, &offset, NULL, err);
 }
 
 static int go(const struct verify *v)

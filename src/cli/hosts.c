@@ -249,7 +249,7 @@ static int exported(const struct tn_cli_host *host, const struct tn_eim_item *it
                        "a header (--types)",
                        host->file);
     snprintf(place.func, sizeof(place.func), "%s", item->symbol);
-    if (!tn_place_offset(&place, host->file, &offset, &why))
+    if (!tn_place_offset(&place, host->file, &offset, NULL, &why))
         return 0;
     return tn_fail(err, -ENOENT, why.reason, "%s", why.message);
 }

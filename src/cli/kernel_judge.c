@@ -101,13 +101,13 @@ int tn_kernel_offsets(const struct tn_place *place, const char *file, u64 **ret_
     int r;
 
     if (tn_place_many(place))
-        return tn_place_offsets(place, file, ret_offsets, ret_n, err);
+        return tn_place_offsets(place, file, ret_offsets, ret_n, NULL, err);
     if (place->form == TN_FORM_PROBE)
         return tn_place_probe_offsets(place, file, ret_offsets, ret_n, err);
     offset = malloc(sizeof(*offset));
     if (!offset)
         return tn_fail(err, -ENOMEM, "no_memory", "no memory for a place");
-    r = tn_place_offset(place, file, offset, err);
+    r = tn_place_offset(place, file, offset, NULL, err);
     if (r) {
         free(offset);
         return r;

@@ -257,7 +257,8 @@ int tn_place_module(const char *file, struct tn_module **ret_module, struct tn_e
              : 0;
 }
 
-int tn_place_offset(const struct tn_place *place, const char *file, u64 *ret_offset, struct tn_error *err)
+int tn_place_offset(const struct tn_place *place, const char *file, u64 *ret_offset, u32 *ret_choosers,
+                    struct tn_error *err)
 {
     _clean_(tn_module_clear) struct tn_module *module = NULL;
     struct tn_error why = {0};
@@ -273,6 +274,8 @@ int tn_place_offset(const struct tn_place *place, const char *file, u64 *ret_off
     if (r)
         return tn_fail(err, r, "not_code", "%s: %s+%#llx lies in no executable segment", file, place->func,
                        (unsigned long long)place->offset);
+    if (ret_choosers)
+        *ret_choosers = tn_module_chooses(module, addr);
     return 0;
 }
 
@@ -286,11 +289,11 @@ static int by_value(const void *x, const void *y)
 }
 
 int tn_place_offsets(const struct tn_place *place, const char *file, u64 **ret_offsets, u32 *ret_n,
-                     struct tn_error *err)
+                     u32 *ret_choosers, struct tn_error *err)
 {
     _clean_(tn_module_clear) struct tn_module *m = NULL;
     _free_ u64 *offsets = NULL;
-    u32 n = 0, k = 0;
+    u32 n = 0, k = 0, choosers = 0;
     int r = tn_place_module(file, &m, err);
 
     if (r)
@@ -312,8 +315,15 @@ int tn_place_offsets(const struct tn_place *place, const char *file, u64 **ret_o
                        tn_module_nnames(m) ? "" : ": the file has no symbols (it is stripped)");
     qsort(offsets, n, sizeof(*offsets), by_value);
     for (u32 i = 0; i < n; i++)
-        if (!k || offsets[k - 1] != offsets[i]) /* one that has several names */
+        if (!k || offsets[k - 1] != offsets[i]) { /* one that has several names */
+            u64 addr;
+
             offsets[k++] = offsets[i];
+            choosers += ret_choosers && tn_module_addr_of_offset(m, offsets[i], &addr) == 0 &&
+                        tn_module_chooses(m, addr);
+        }
+    if (ret_choosers)
+        *ret_choosers = choosers;
     *ret_offsets = offsets;
     *ret_n = k;
     offsets = NULL;

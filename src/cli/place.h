@@ -70,8 +70,10 @@ int tn_place_file(const struct tn_place *place, pid_t pid, char ret_file[PATH_MA
 struct tn_module;
 int tn_place_module(const char *file, struct tn_module **ret_module, struct tn_error *err);
 
-/* The place's offset in `file`. −ENOENT with the nearest names where there is no such function. */
-int tn_place_offset(const struct tn_place *place, const char *file, u64 *ret_offset, struct tn_error *err);
+/* The place's offset in `file`. −ENOENT with the nearest names where there is no such function. *ret_choosers (may be NULL): 1 where
+   the function is an indirect one, of which this is not the code that is called (tn_module_chooses). */
+int tn_place_offset(const struct tn_place *place, const char *file, u64 *ret_offset, u32 *ret_choosers,
+                    struct tn_error *err);
 
 static inline bool tn_place_many(const struct tn_place *place)
 {
@@ -80,9 +82,9 @@ static inline bool tn_place_many(const struct tn_place *place)
 }
 
 /* The places in `file` of all functions whose names `func` fits, as fnmatch(3) has it, by offset, each once; owned by the
-   caller (free). −ENOENT "no_symbol" where nothing fits. */
+   caller (free). *ret_choosers: how many of them are indirect ones, as above. −ENOENT "no_symbol" where nothing fits. */
 int tn_place_offsets(const struct tn_place *place, const char *file, u64 **ret_offsets, u32 *ret_n,
-                     struct tn_error *err);
+                     u32 *ret_choosers, struct tn_error *err);
 
 /* Where it stands, by file offset: as tn_place_offsets. */
 int tn_place_probe_offsets(const struct tn_place *place, const char *file, u64 **ret_offsets, u32 *ret_n,

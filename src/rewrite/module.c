@@ -187,7 +187,10 @@ static int read_symbols(struct tn_module *m, const Elf64_Shdr *sym, const Elf64_
         if ((ELF64_ST_TYPE(s.st_info) != STT_FUNC && ELF64_ST_TYPE(s.st_info) != STT_GNU_IFUNC) ||
             s.st_shndx == SHN_UNDEF || !is_code(m, s.st_value))
             continue;
-        f = (struct tn_func){s.st_value, s.st_size, string(names, str->sh_size, s.st_name), false, 0};
+        f = (struct tn_func){.addr = s.st_value,
+                             .size = s.st_size,
+                             .name = string(names, str->sh_size, s.st_name),
+                             .chooser = ELF64_ST_TYPE(s.st_info) == STT_GNU_IFUNC};
         if (!f.name || !*f.name)
             continue;
         if (f.size > UINT64_MAX / 2)
@@ -304,7 +307,7 @@ static int read_gotab(struct tn_module *m, const u8 *sh, u32 nsh, bool named, u3
         }
         if (!unpadded(m, &g))
             continue;
-        f = (struct tn_func){g.addr, unpadded(m, &g), *g.name ? g.name : NULL, false, 0};
+        f = (struct tn_func){.addr = g.addr, .size = unpadded(m, &g), .name = *g.name ? g.name : NULL};
         r = tn_funcs_add(&m->funcs, f);
         if (!r && !named && f.name)
             r = add_name(m, cap, f);
@@ -626,6 +629,14 @@ int tn_module_find(const struct tn_module *m, const char *name, u64 *ret_addr, s
                        name);
     return tn_fail(err, -ENOENT, tn_refusal_name(TN_REFUSE_NO_SYMBOL), "no function \"%.200s\"%s%s", name,
                    near[0] ? "; the nearest names are: " : "", near);
+}
+
+bool tn_module_chooses(const struct tn_module *m, u64 addr)
+{
+    for (u32 i = 0; i < m->nnames; i++)
+        if (m->names[i].addr == addr && m->names[i].chooser)
+            return true;
+    return false;
 }
 
 u32 tn_module_nnames(const struct tn_module *m)

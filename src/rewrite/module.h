@@ -41,6 +41,8 @@ int tn_module_offset_of_addr(const struct tn_module *module, u64 addr, u64 *ret_
 
 /* Function by name. −ENOENT with `err` naming the nearest there are ("no_symbol"). */
 int tn_module_find(const struct tn_module *module, const char *name, u64 *ret_addr, struct tn_error *err);
+/* An indirect function (STT_GNU_IFUNC) under one of the names of `addr`: what stands there chooses, once, the code that is called. */
+bool tn_module_chooses(const struct tn_module *module, u64 addr);
 /* Every name of a function, aliases included, index < tn_module_nnames; NULL where it lies in no executable segment. */
 u32 tn_module_nnames(const struct tn_module *module);
 const char *tn_module_name_at(const struct tn_module *module, u32 index, u64 *ret_addr);

@@ -28,6 +28,7 @@ struct tn_func {
     u64 addr, size;   /* size 0: not known */
     const char *name; /* may be NULL: known from unwind information only */
     bool part;        /* a piece of another function (`.cold`): it can be jumped to but not called */
+    bool chooser;     /* an indirect function: its code says, when the program is loaded, which one the name shall mean */
     u32 frame;        /* where its unwind rules begin in tn_code_view.frames, + 1; 0: it has none */
 };
 struct tn_bytes {

@@ -271,3 +271,19 @@ counts_at() {
     said 'no function'\''s name fits "no_such_*"' no_symbol
     target_call 1000
 }
+
+@test "an indirect function: it is told that the code which chooses is hooked, not the one that is called" {
+    target_start
+    counts_at one "uprobe/libc.so.6:strlen"
+    tenon attach --for 0.2 -p "$TARGET" "$DIR/one.bpf.o"
+    [ "$status" -eq 0 ]
+    said "strlen of" && said "[indirect_function]"
+    counts_at some "uprobe.multi/libc.so.6:mem*"
+    tenon attach --for 0.2 -p "$TARGET" "$DIR/some.bpf.o"
+    [ "$status" -eq 0 ]
+    said "that fit mem* are indirect"
+    counts_at plain "uprobe/libc.so.6:getpid"
+    tenon attach --for 0.2 -p "$TARGET" "$DIR/plain.bpf.o"
+    [ "$status" -eq 0 ]
+    [ -z "$err" ]
+}

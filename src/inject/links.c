@@ -516,13 +516,14 @@ static bool half_changed(const struct tn_site *s, const u8 *now)
     return true;
 }
 
-/* Is what the site was made in still mapped there? */
+/* Is what the site was made in still mapped there? Whether it may be run at present makes no difference: who takes that away for a
+   while, to change code of his own on the page, finds our bytes there when he gives it back. */
 static bool still_mapped(const struct tn_maps *maps, const struct tn_site *s)
 {
     const struct tn_vma *v = tn_maps_at(maps, s->addr);
 
     return v && v->dev == s->dev && v->ino == s->ino && v->offset + (s->addr - v->start) == s->offset &&
-           v->prot & PROT_EXEC && v->end - s->addr >= s->len;
+           v->end - s->addr >= s->len;
 }
 
 #define AT_ONCE 256u /* places that are changed while the threads are held once */

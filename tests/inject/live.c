@@ -788,6 +788,28 @@ static void test_two_at_once(void **state)
     scene_close(&x);
 }
 
+/* Code that may not be run for a while, as where a program changes its own, gets its bytes back all the same. */
+static void test_not_executable(void **state)
+{
+    u8 before[16], after[16];
+    struct scene x;
+
+    scene_open(&x, 0, 0, "hide");
+    read_code(&x.v, before);
+    attach_ok(&x.r, &x.s, &x.res);
+    x.v.sh->turn = 1;
+    while (!x.v.sh->inside && victim_alive(&x.v))
+        usleep(1000);
+    detach_ok(&x.r, x.v.pid, 1);
+    x.v.sh->go = 1;
+    while (x.v.sh->returned != 1 && victim_alive(&x.v))
+        usleep(1000);
+    read_code(&x.v, after);
+    assert_memory_equal(before, after, sizeof(before));
+    attach_ok(&x.r, &x.s, &x.res);
+    scene_close(&x);
+}
+
 static void *sleeper(void *arg)
 {
     for (;;)
@@ -861,7 +883,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_punned),         cmocka_unit_test(test_evicted),
         cmocka_unit_test(test_any_order),      cmocka_unit_test(test_vfork),
         cmocka_unit_test(test_vfork_entry),    cmocka_unit_test(test_two_at_once),
-        cmocka_unit_test(test_exec_under_way),
+        cmocka_unit_test(test_exec_under_way), cmocka_unit_test(test_not_executable),
     };
 
     if (argc > 1)

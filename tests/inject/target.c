@@ -9,7 +9,8 @@
  * makes and joins threads; "epoll" waits with timeouts that cannot be restarted; "nofile" has room for two
  * descriptors; "closeall" closes all descriptors again and again; "seccomp" allows a few system calls and
  * kills for others; "picky" kills for a few; "vfork" waits in vfork for a child that sleeps; "stay" calls
- * `stay` with each number that `turn` becomes, which returns when `go` lets it; "short" calls functions in which no five-byte
+ * `stay` with each number that `turn` becomes, which returns when `go` lets it; "hide" takes the right to run away from its own
+ * code then, until `go`; "short" calls functions in which no five-byte
  * jump fits, too, and "crowded" has taken the memory where shorter ones would lead; "many" and
  * "many-run" call all functions of many.S where others call `hot`.
  */
@@ -189,6 +190,28 @@ static void on_signal(int sig)
     __atomic_add_fetch(&sh->signals, 1, __ATOMIC_SEQ_CST);
 }
 
+__attribute__((always_inline)) static inline long raw(long nr, long a, long b, long c)
+{
+    long r;
+
+    asm volatile("syscall" : "=a"(r) : "a"(nr), "D"(a), "S"(b), "d"(c) : "rcx", "r11", "memory");
+    return r;
+}
+
+/* Takes the right to run away from all our code but this page, until it is told to give it back. */
+__attribute__((noinline, section(".hide"), aligned(4096))) static void hide(void)
+{
+    long page = (long)hot & -4096;
+    struct timespec ts = {.tv_nsec = 1000000};
+
+    raw(SYS_mprotect, page, 4096, PROT_READ);
+    sh->inside = 1;
+    while (!sh->go)
+        raw(SYS_nanosleep, (long)&ts, 0, 0);
+    raw(SYS_mprotect, page, 4096, PROT_READ | PROT_EXEC);
+    sh->inside = sh->go = 0;
+}
+
 int main(int argc, char **argv)
 {
     pthread_t th;
@@ -269,6 +292,10 @@ int main(int argc, char **argv)
 
             sh->wrong += stay(turn) != turn + 1;
             sh->returned = turn;
+        } else if (!strcmp(mode, "hide") && sh->turn != sh->returned) {
+            hide();
+            sh->wrong += hot(1, 2) != 3 + (2 ^ 0x55);
+            sh->returned = sh->turn;
         } else if (!strcmp(mode, "vfork")) {
             pid_t pid = vfork();
 

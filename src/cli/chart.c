@@ -41,8 +41,11 @@ int tn_table_row(struct tn_table *table, const char *cell, ...)
         table->cells = cells;
         table->cap = cap;
     }
-    for (u32 i = 0; i < n; i++)
-        table->cells[table->nrows * n + i] = strdup(row[i]); /* NULL: printed as empty */
+    for (u32 i = 0; i < n; i++) {
+        char *cell = strdup(row[i]); /* NULL: printed as empty */
+
+        table->cells[table->nrows * n + i] = cell ? tn_cli_tame(cell) : NULL;
+    }
     table->nrows++;
     return 0;
 }

@@ -33,6 +33,9 @@ int tn_cli_fail(const char *argv0, const char *fmt, ...) __attribute__((format(p
 int tn_cli_error(const char *argv0, int code, const struct tn_error *err);
 void tn_cli_warn(const char *argv0, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/* Names that others have given may hold what a terminal obeys, or ends a line with: '?' stands for it. Returns `text`. */
+char *tn_cli_tame(char *text);
+
 /* Prints and releases `value`; one final newline. `lines`: compact, on one line. */
 void tn_cli_print_json(json_t *value, bool line);
 /* An integer as JSON can carry it: above 2^53 as a string. */

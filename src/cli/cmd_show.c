@@ -66,13 +66,15 @@ static json_t *facts_json(u32 prog_id)
 
 static void show_link(const struct tn_ctl_link *link)
 {
+    _free_ char *target = strndup(link->target, sizeof(link->target));
     struct tn_ctl_facts facts;
     char place[256];
 
     tn_link_place(link, place, sizeof(place));
+    tn_cli_tame(place);
     printf("%slink %u%s: %.64s, %.16s at %s\n", tn_bold(stdout), link->id, tn_plain(stdout), link->prog,
            link->kind, place);
-    printf("  target      %.4096s\n", link->target);
+    printf("  target      %s\n", target ? tn_cli_tame(target) : "");
     if (link->pid >= 0)
         printf("  process     %d%s%s\n", link->pid, link->ended ? ", has ended" : "",
                link->follow ? ", and its children" : ", without its children");

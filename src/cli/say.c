@@ -16,14 +16,27 @@ void tn_cli_parse(const struct argp *argp, int argc, char **argv, unsigned flags
     argp_parse(argp, argc, argv, flags, NULL, input);
 }
 
+static char *tame(char *text, const char *but)
+{
+    for (char *c = text; *c; c++)
+        if ((*(u8 *)c < ' ' || *c == 0x7f) && !strchr(but, *c))
+            *c = '?';
+    return text;
+}
+
+char *tn_cli_tame(char *text)
+{
+    return tame(text, "");
+}
+
 static void speak(const char *argv0, const char *fmt, va_list args)
 {
+    _free_ char *text = NULL;
+
+    if (vasprintf(&text, fmt, args) < 0)
+        text = NULL;
     fflush(stdout);
-    flockfile(stderr);
-    fprintf(stderr, "%s: ", argv0);
-    vfprintf(stderr, fmt, args);
-    fputc('\n', stderr);
-    funlockfile(stderr);
+    fprintf(stderr, "%s: %s\n", argv0, text ? tame(text, "\n\t") : "no memory");
 }
 
 int tn_cli_fail(const char *argv0, const char *fmt, ...)

@@ -287,3 +287,27 @@ counts_at() {
     [ "$status" -eq 0 ]
     [ -z "$err" ]
 }
+
+@test "a path that a terminal would obey: shown as it is in JSON, tamed elsewhere" {
+    folder=$DIR/$(printf 'a\033[31m\nb')
+    mkdir "$folder"
+    cp "$(command -v bench-target)" "$folder/odd"
+    program "$folder/odd"
+    target_call 1
+    counts_at odd "uprobe/odd:bench_count"
+    tenon attach --keep -p "$TARGET" "$DIR/odd.bpf.o"
+    echo "$err"
+    [ "$status" -eq 0 ]
+    [[ $out == *"/a?[31m?b/odd"* ]]
+    tenon ls
+    [[ $out == *"/a?[31m?b/odd"* ]]
+    tenon show 1
+    [[ $out == *"/a?[31m?b/odd"* ]]
+    tenon ls --json
+    [ "$(json 'j[0]["target"].endswith("/a\x1b[31m\nb/odd")')" = True ]
+    counts_at none "uprobe/odd:no_such"
+    tenon attach --for 0.1 -p "$TARGET" "$DIR/none.bpf.o"
+    [ "$status" -eq 1 ]
+    [[ $err != *$'\033'* ]]
+    tenon detach --all
+}

@@ -279,15 +279,25 @@ static int serve_order(struct tn_hands *h, struct tn_order *o, u8 *body, u64 len
     return (int)tn_send(job, &reply, sizeof(reply), extra, reply.err < 0 ? 0 : nextra, &pass, pass >= 0);
 }
 
-/* Until one of the descriptors is ready. While a thread is held between jobs, the others are looked after: what
-   stops them is theirs, and they go on. */
+int tn_hands_look_after(struct tn_hands *h, u64 ns)
+{
+    int events = tn_tracee_wait(&h->t, ns);
+
+    for (u32 i = 0; i < h->t.n; i++)
+        if (!h->borrowed || h->t.th[i].tid != h->b.tid)
+            tn_tracee_resume(&h->t, &h->t.th[i]);
+    return events;
+}
+
+/* Until one of the descriptors is ready. Threads that are traced meanwhile are looked after: what stops them, a signal or their
+   birth, is theirs, and they go on. */
 static int await(struct tn_hands *h, struct pollfd *p, u32 n)
 {
     struct pollfd all[3];
     sigset_t chld;
-    int r, more = 0;
+    int r, more = 1;
 
-    if (!h->held) {
+    if (!h->t.n) {
         r = poll(p, n, -1);
         return r < 0 && errno != EINTR ? -errno : 0;
     }
@@ -303,10 +313,9 @@ static int await(struct tn_hands *h, struct pollfd *p, u32 n)
         r = poll(all, n + 1, more ? 0 : -1);
         if (r < 0 && errno != EINTR)
             return -errno;
-        while (all[n].revents && read(h->chld, &si, sizeof(si)) == sizeof(si))
+        while (r > 0 && all[n].revents && read(h->chld, &si, sizeof(si)) == sizeof(si))
             ;
-        more = tn_tracee_wait(&h->t, 0);
-        tn_tracee_resume_all(&h->t);
+        more = tn_hands_look_after(h, 0);
         memcpy(p, all, n * sizeof(*p));
         for (u32 i = 0; i < n; i++)
             if (r > 0 && p[i].revents)

@@ -33,6 +33,9 @@ void tn_hands_serve(struct tn_hands *h);
 /* `half`: only what killed hands have left half-done; links that stand, stand. */
 void tn_hands_give_back(struct tn_hands *h, bool half);
 
+/* While threads are traced and nothing is done with them: for `ns` at most, whoever stops goes on, but for one that is lent to us, or
+   held between jobs (tn_tracee.keep). As tn_tracee_wait. */
+int tn_hands_look_after(struct tn_hands *h, u64 ns);
 /* map.c: the MAP order. `keep`: index of a retired program that is to be used again. */
 int tn_hands_map(struct tn_hands *h, const struct tn_map_req *reqs, u32 n, const int *fds, u32 nfds, u32 keep,
                  struct tn_error *err);

@@ -749,7 +749,10 @@ int tn_hands_wait_runs(struct tn_hands *h, u32 bit, u32 wait_ms, struct tn_error
             return tn_fail(err, -ETIMEDOUT, "runs_under_way",
                            "detached, but %u run%s of the program in process %d had not ended after %u ms",
                            running, running == 1 ? "" : "s", h->t.pid, wait_ms);
-        nanosleep(&(struct timespec){.tv_nsec = (long)pause}, NULL);
+        if (h->t.n) /* one that a signal has stopped may be the one that runs */
+            tn_hands_look_after(h, pause);
+        else
+            nanosleep(&(struct timespec){.tv_nsec = (long)pause}, NULL);
         pause = TN_MIN(pause * 2, 5000000ull);
     }
 }

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 
 static void attach_ok(struct rig *r, const struct tn_attach_spec *s, struct tn_attach_result *res)
@@ -788,6 +789,43 @@ static void test_two_at_once(void **state)
     scene_close(&x);
 }
 
+/* How many signals the target has taken between two steps of the injector, and how many it has not. */
+static struct {
+    const struct victim *v;
+    volatile int *taken, *late;
+} between;
+
+static void signal_between(const char *name)
+{
+    unsigned long had = between.v->sh->signals;
+
+    kill(between.v->pid, SIGUSR1);
+    for (int ms = 0; ms < 500 && between.v->sh->signals == had; ms++)
+        usleep(1000);
+    ++*(between.v->sh->signals == had ? between.late : between.taken);
+}
+
+/* While the injector thinks, nobody is held but the thread that is lent to us: signals are taken at once. */
+static void test_signals_between(void **state)
+{
+    volatile int *counts = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct scene x;
+
+    assert_true(counts != MAP_FAILED);
+    scene_open(&x, 2, 0, "idle");
+    between.v = &x.v;
+    between.taken = counts;
+    between.late = counts + 1;
+    tn_inject_step = signal_between;
+    attach_ok(&x.r, &x.s, &x.res);
+    tn_inject_step = NULL;
+    assert_true(counts[0] > 3);
+    assert_int_equal(counts[1], 0);
+    detach_ok(&x.r, x.v.pid, 1);
+    scene_close(&x);
+    munmap((void *)counts, 4096);
+}
+
 /* Code that may not be run for a while, as where a program changes its own, gets its bytes back all the same. */
 static void test_not_executable(void **state)
 {
@@ -872,18 +910,19 @@ static void test_exec_under_way(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_counts),         cmocka_unit_test(test_sleepers),
-        cmocka_unit_test(test_all_asleep),     cmocka_unit_test(test_waits_for_waking),
-        cmocka_unit_test(test_no_thread),      cmocka_unit_test(test_running),
-        cmocka_unit_test(test_thread_churn),   cmocka_unit_test(test_forks),
-        cmocka_unit_test(test_signals),        cmocka_unit_test(test_stopped),
-        cmocka_unit_test(test_chain),          cmocka_unit_test(test_exit),
-        cmocka_unit_test(test_first_goes),     cmocka_unit_test(test_kept_arguments),
-        cmocka_unit_test(test_first),          cmocka_unit_test(test_no_growth),
-        cmocka_unit_test(test_punned),         cmocka_unit_test(test_evicted),
-        cmocka_unit_test(test_any_order),      cmocka_unit_test(test_vfork),
-        cmocka_unit_test(test_vfork_entry),    cmocka_unit_test(test_two_at_once),
-        cmocka_unit_test(test_exec_under_way), cmocka_unit_test(test_not_executable),
+        cmocka_unit_test(test_counts),          cmocka_unit_test(test_sleepers),
+        cmocka_unit_test(test_all_asleep),      cmocka_unit_test(test_waits_for_waking),
+        cmocka_unit_test(test_no_thread),       cmocka_unit_test(test_running),
+        cmocka_unit_test(test_thread_churn),    cmocka_unit_test(test_forks),
+        cmocka_unit_test(test_signals),         cmocka_unit_test(test_stopped),
+        cmocka_unit_test(test_chain),           cmocka_unit_test(test_exit),
+        cmocka_unit_test(test_first_goes),      cmocka_unit_test(test_kept_arguments),
+        cmocka_unit_test(test_first),           cmocka_unit_test(test_no_growth),
+        cmocka_unit_test(test_punned),          cmocka_unit_test(test_evicted),
+        cmocka_unit_test(test_any_order),       cmocka_unit_test(test_vfork),
+        cmocka_unit_test(test_vfork_entry),     cmocka_unit_test(test_two_at_once),
+        cmocka_unit_test(test_exec_under_way),  cmocka_unit_test(test_not_executable),
+        cmocka_unit_test(test_signals_between),
     };
 
     if (argc > 1)

@@ -410,6 +410,7 @@ static void settle(struct tn_module *m)
                 f[n - 1].size = f[i].size;
             if (!f[n - 1].frame)
                 f[n - 1].frame = f[i].frame;
+            f[n - 1].chooser |= f[i].chooser;
             continue;
         }
         f[n++] = f[i];
@@ -633,10 +634,9 @@ int tn_module_find(const struct tn_module *m, const char *name, u64 *ret_addr, s
 
 bool tn_module_chooses(const struct tn_module *m, u64 addr)
 {
-    for (u32 i = 0; i < m->nnames; i++)
-        if (m->names[i].addr == addr && m->names[i].chooser)
-            return true;
-    return false;
+    const struct tn_func *f = tn_module_func(m, addr);
+
+    return f && f->addr == addr && f->chooser;
 }
 
 u32 tn_module_nnames(const struct tn_module *m)

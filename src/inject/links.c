@@ -167,9 +167,11 @@ static int check_place(struct tn_hands *h, const struct tn_maps *maps, const str
     s32 other = tn_state_overlap(st, c->addr, c->len, c->depends, p->site);
 
     if (other >= 0)
-        return tn_fail(err, -EBUSY, "overlaps_patch",
-                       "the code at 0x%llx is too close to another hook at 0x%llx",
-                       (unsigned long long)c->addr, (unsigned long long)st->site[other].addr);
+        return tn_fail(
+            err, -EBUSY, "overlaps_patch",
+            "the code at 0x%llx is too close to another hook at 0x%llx: detach that first, or ask for both "
+            "places in one link",
+            (unsigned long long)c->addr, (unsigned long long)st->site[other].addr);
     if (p->site >= 0) {
         const struct tn_site *s = &st->site[p->site];
 

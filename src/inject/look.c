@@ -71,9 +71,10 @@ int tn_look_process(struct tn_entry *c)
             c->pid, st.euid);
     if (exe < 0)
         return tn_fail(c->err, -errno, errno == ENOENT ? "no_such_process" : "not_permitted",
-                       "process %d may not be looked into: it belongs to another user (uid %u), or "
-                       "kernel.yama.ptrace_scope forbids it",
-                       c->pid, st.uid);
+                       "process %d of user %u may not be looked into: %skernel.yama.ptrace_scope, or another "
+                       "rule of the "
+                       "system's, forbids it",
+                       c->pid, st.uid, st.uid == geteuid() ? "" : "it is somebody else's, or ");
     if (read(exe, ident, sizeof(ident)) != sizeof(ident) || ident[EI_CLASS] != ELFCLASS64)
         return tn_fail(c->err, -ENOEXEC, "not_64_bit", "process %d is not a 64-bit program", c->pid);
     if (c->st && c->st->held == TN_HELD_START && loses_privileges(exe, &st))

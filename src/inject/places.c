@@ -243,7 +243,9 @@ int tn_look_bytes(const struct tn_entry *c, const struct tn_patch *p, u64 bias, 
                        (unsigned long long)addr, c->pid);
     if (overlaps(c, p, addr))
         return tn_fail(err, -EBUSY, "overlaps_patch",
-                       "another hook changes the same instructions at 0x%llx in another way",
+                       "another hook changes the same instructions at 0x%llx in another way: detach it "
+                       "first, or ask for "
+                       "both places in one link",
                        (unsigned long long)addr);
     if (site >= 0 && c->st->site[site].state == TN_SITE_PATCHED &&
         !memcmp(now, c->st->site[site].patched, p->len) &&

@@ -161,8 +161,11 @@ int tn_borrow_held(struct tn_tracee *t, pid_t tid, struct tn_borrowed *ret_b, st
     b.cave = find_cave(t);
     r = b.cave ? 0 : find_syscall_insn(t, &b.syscall_insn);
     if (r < 0)
-        return tn_fail(err, r, "no_syscall_instruction",
-                       "process %d has no system call instruction to borrow", t->pid);
+        return tn_fail(
+            err, r, "no_syscall_instruction",
+            "process %d has no system call instruction to borrow, or is just about to execute another "
+            "program: then try again",
+            t->pid);
     if (tn_ptrace(t, PTRACE_GETREGS, tid, 0, &b.regs) < 0 ||
         tn_ptrace(t, PTRACE_GETSIGMASK, tid, sizeof(b.mask), &b.mask) < 0)
         return -ESRCH;

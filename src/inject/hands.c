@@ -53,6 +53,13 @@ static bool may_write_again(const struct tn_state *st, const struct tn_write *w)
     return false;
 }
 
+int tn_hands_mark(struct tn_hands *h, u64 proc)
+{
+    struct tn_mark mark = {.pid = (u32)h->t.pid, .start_time = h->st->start_time};
+
+    return tn_tracee_write(&h->t, proc + TN_PROC_MARK_OFF, &mark, sizeof(mark));
+}
+
 static int order_write(struct tn_hands *h, const struct tn_write *w, u8 *bytes, struct tn_error *err)
 {
     u32 index = w->region;
@@ -75,11 +82,8 @@ static int order_write(struct tn_hands *h, const struct tn_write *w, u8 *bytes, 
     if (reg->kind == TN_REGION_PROC && addr == reg->addr && len == sizeof(struct tn_proc))
         fill_marker(h, (struct tn_proc *)bytes);
     r = tn_tracee_write(&h->t, addr, bytes, len);
-    if (r == 0 && reg->kind == TN_REGION_PROC && addr == reg->addr) {
-        struct tn_mark mark = {.pid = (u32)h->t.pid, .start_time = h->st->start_time};
-
-        r = tn_tracee_write(&h->t, reg->addr + TN_PROC_MARK_OFF, &mark, sizeof(mark));
-    }
+    if (r == 0 && reg->kind == TN_REGION_PROC && addr == reg->addr)
+        r = tn_hands_mark(h, reg->addr);
     return r < 0 ? tn_fail(err, r, "vanished", "process %d cannot be written to: %s", h->t.pid, strerror(-r))
                  : 0;
 }

@@ -254,9 +254,7 @@ class House:
 
     def works(self, victim, calls=50):
         """A new attach works afterwards, counts exactly, and leaves nothing. The victim's own calls go on."""
-        r = self.attach("--keep", "-p", victim.pid)
-        if r.status: import sys; sys.stderr.write(open(f"/proc/{victim.pid}/status").read()+str(victim.process.poll())); 
-        r.ok()
+        r = self.attach("--keep", "-p", victim.pid).ok()
         link = r.rows()[0]["id"]
         before = self.runs()
         victim.call(calls)

@@ -53,13 +53,6 @@ static bool may_write_again(const struct tn_state *st, const struct tn_write *w)
     return false;
 }
 
-int tn_hands_mark(struct tn_hands *h, u64 proc)
-{
-    struct tn_mark mark = {.pid = (u32)h->t.pid, .start_time = h->st->start_time};
-
-    return tn_tracee_write(&h->t, proc + TN_PROC_MARK_OFF, &mark, sizeof(mark));
-}
-
 static int order_write(struct tn_hands *h, const struct tn_write *w, u8 *bytes, struct tn_error *err)
 {
     u32 index = w->region;
@@ -82,8 +75,11 @@ static int order_write(struct tn_hands *h, const struct tn_write *w, u8 *bytes, 
     if (reg->kind == TN_REGION_PROC && addr == reg->addr && len == sizeof(struct tn_proc))
         fill_marker(h, (struct tn_proc *)bytes);
     r = tn_tracee_write(&h->t, addr, bytes, len);
-    if (r == 0 && reg->kind == TN_REGION_PROC && addr == reg->addr)
-        r = tn_hands_mark(h, reg->addr);
+    if (r == 0 && reg->kind == TN_REGION_PROC && addr == reg->addr) {
+        struct tn_mark mark = {.pid = (u32)h->t.pid, .start_time = h->st->start_time};
+
+        r = tn_tracee_write(&h->t, reg->addr + TN_PROC_MARK_OFF, &mark, sizeof(mark));
+    }
     return r < 0 ? tn_fail(err, r, "vanished", "process %d cannot be written to: %s", h->t.pid, strerror(-r))
                  : 0;
 }
@@ -433,10 +429,16 @@ void tn_hands_notice_exec(struct tn_hands *h)
     r = tn_tracee_read(&h->t, proc->addr + TN_PROC_MARK_OFF, &mark, sizeof(mark));
     if (r == 0 && mark.pid == (u32)h->t.pid && mark.start_time == h->st->start_time)
         return;
-    /* Another program has no such mapping: one that is there and cannot be read is no reason to forget. */
-    vma = r < 0 && tn_maps_read(h->t.pid, &maps) == 0 ? tn_maps_at(&maps, proc->addr) : NULL;
-    if (vma && tn_is_marker(&maps, vma))
+    /* Another program has no such mapping. One that is there and cannot be read is no reason to forget; nor, while a thread is lent,
+       one that says nothing yet: hands were killed before they could write it, and the thread is put back first. */
+    vma = (r < 0 || (!mark.pid && h->st->lent.tid)) && tn_maps_read(h->t.pid, &maps) == 0
+              ? tn_maps_at(&maps, proc->addr)
+              : NULL;
+    if (vma && tn_is_marker(&maps, vma)) {
+        if (r == 0)
+            return;
         tn_tracee_stumble(&h->t);
+    }
     u64 start = h->st->start_time;
 
     /* Most of it was never touched, and is not to be: an empty file reads as zeros. */

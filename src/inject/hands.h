@@ -39,9 +39,6 @@ int tn_hands_look_after(struct tn_hands *h, u64 ns);
 /* map.c: the MAP order. `keep`: index of a retired program that is to be used again. */
 int tn_hands_map(struct tn_hands *h, const struct tn_map_req *reqs, u32 n, const int *fds, u32 nfds, u32 keep,
                  struct tn_error *err);
-/* Says in the region at `proc` whose it is (struct tn_mark). Where one that is known does not, another program runs there, and all
-   that was known is forgotten, the thread that was lent to us among it: so before it is known. */
-int tn_hands_mark(struct tn_hands *h, u64 proc);
 /* With a thread that is borrowed: what nobody can be in, and no program has any more. */
 void tn_hands_unmap(struct tn_hands *h);
 /* Descriptors that a thread lent to dead hands has left open: closed by that thread, which is held. */

@@ -553,9 +553,6 @@ int tn_hands_map(struct tn_hands *h, const struct tn_map_req *reqs, u32 n, const
         r = map_files(h, stub, scratch, reqs, n, fds, nfds, mapped);
         h->st->lent.scratch = 0;
     }
-    for (u32 i = 0; i < n && r == 0; i++)
-        if (reqs[i].kind == TN_REGION_PROC)
-            r = tn_hands_mark(h, reqs[i].addr);
 out:
     if (r < 0) {
         /* Nobody can be in them: nothing leads there. */

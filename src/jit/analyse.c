@@ -205,19 +205,14 @@ static void decide_after(struct jit *j, u32 call)
         case TN_KIND_ST:
         case TN_KIND_STX:
             break;
-        case TN_KIND_MOVSX:
-        case TN_KIND_NEG:
-        case TN_KIND_END:
-        case TN_KIND_LD_IMM64:
-        case TN_KIND_LDX:
-        case TN_KIND_LDSX:
-            nonnull &= (u16)~REG(in->dst_reg);
-            break;
         case TN_KIND_CALL:
             nonnull &= (u16)~CALLER_SAVED;
             break;
         default:
-            return;
+            if (!tn_kind_sets_dst(row->kind))
+                return;
+            nonnull &= (u16)~REG(in->dst_reg);
+            break;
         }
     }
 }

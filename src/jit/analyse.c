@@ -7,7 +7,7 @@
  *
  *     1  subprogram of each instruction
  *     2  calls that are inlined (the verifier's const_map and const_key say when)
- *     3  comparisons with NULL of what cannot be NULL: decided
+ *     3  branches of which the verifier has seen one way only, and comparisons with NULL of what cannot be NULL: decided
  *     4  reachability, following decided branches one way only
  *     5  liveness of registers, backwards until nothing changes; what computes an unneeded value is skipped
  *     6  a stack that is only written is not needed: its stores are skipped, and 5 is done again
@@ -168,11 +168,31 @@ static int choose_calls(struct jit *j)
             j->plan[i].how = JIT_COOKIE;
         else if (is_helper(j, i, BPF_FUNC_get_func_ip))
             j->plan[i].how = JIT_FUNC_IP;
+        else if (is_helper(j, i, BPF_FUNC_get_current_pid_tgid))
+            j->plan[i].how = JIT_PID_TGID;
     }
     return 0;
 }
 
 /* ------------------------------------------------------------------------------------ 3: decided branches */
+
+/* What a setting that cannot change turns off is asked for by its branch alone, and by what loads it. */
+static void decide_seen(struct jit *j)
+{
+    const struct tn_program *p = j->prog;
+
+    for (u32 i = 0; i + 1 < p->ninsns; i += j->plan[i].slots) {
+        s64 target = tn_jump_target(&p->insns[i], i);
+        bool taken, passed;
+
+        if (row_of(j, i)->kind != TN_KIND_JMP || !p->aux[i].live || target < 0 || target >= p->ninsns)
+            continue;
+        taken = p->aux[target].live;
+        passed = p->aux[i + 1].live;
+        if (taken != passed)
+            j->plan[i].how = taken ? JIT_ALWAYS_TAKEN : JIT_NEVER_TAKEN;
+    }
+}
 
 /* Follows straight-line code after a look-up whose result is never NULL,
    with the set of registers that hold it. */
@@ -345,6 +365,7 @@ static void uses(const struct jit *j, u32 at, u16 *ret_use, u16 *ret_def)
         case JIT_PERCPU_CONST:
         case JIT_COOKIE:
         case JIT_FUNC_IP:
+        case JIT_PID_TGID:
         case JIT_SESSION_RETURN:
         case JIT_SESSION_COOKIE:
             break;
@@ -555,6 +576,25 @@ static bool group_lea(struct jit *j, u32 at)
     return true;
 }
 
+/* mov d, s (or none); lsh d, 32; rsh d, 32 or arsh d, 32: how compilers that have no 32-bit registers cut off a half */
+static bool group_extend(struct jit *j, u32 at)
+{
+    const struct bpf_insn *lsh, *rsh;
+    u32 mid = at, last;
+
+    if ((is_op(j, at, TN_OP_MOV64_X) && !neighbour(j, at, &mid)) || !is_op(j, mid, TN_OP_LSH64_K) ||
+        !neighbour(j, mid, &last) || (!is_op(j, last, TN_OP_RSH64_K) && !is_op(j, last, TN_OP_ARSH64_K)) ||
+        last - at > 6)
+        return false;
+    lsh = &j->prog->insns[mid];
+    rsh = &j->prog->insns[last];
+    if (lsh->imm != 32 || rsh->imm != 32 || lsh->dst_reg != j->prog->insns[at].dst_reg ||
+        rsh->dst_reg != lsh->dst_reg)
+        return false;
+    take(j, at, JIT_EXTEND, last);
+    return true;
+}
+
 /* mov r, imm; store [b + o], r */
 static bool group_store_imm(struct jit *j, u32 at)
 {
@@ -578,7 +618,7 @@ static void group(struct jit *j)
     for (u32 i = 0; i < j->prog->ninsns; i += j->plan[i].slots) {
         if (j->plan[i].how != JIT_PLAIN)
             continue;
-        if (!group_rmw(j, i) && !group_lea(j, i))
+        if (!group_rmw(j, i) && !group_lea(j, i) && !group_extend(j, i))
             group_store_imm(j, i);
     }
 }
@@ -594,6 +634,7 @@ static bool needs_run(const struct jit *j, u32 at)
     case JIT_PERCPU_CONST:
     case JIT_COOKIE:
     case JIT_FUNC_IP:
+    case JIT_PID_TGID:
     case JIT_SESSION_RETURN:
     case JIT_SESSION_COOKIE:
     case JIT_ANSWER:
@@ -716,7 +757,8 @@ static void frames(struct jit *j)
             sub->rounds = TN_MAX(sub->rounds, jit_rounds_size(how));
         }
         sub->calls |= (how == JIT_PLAIN && is_op(j, i, TN_OP_CALL)) || how == JIT_HOST_CALL ||
-                      how == JIT_COPY || how == JIT_LOOP || how == JIT_ROUNDS || how == JIT_CAREFUL;
+                      how == JIT_COPY || how == JIT_LOOP || how == JIT_ROUNDS || how == JIT_CAREFUL ||
+                      how == JIT_PID_TGID;
     }
     j->footprint |= X86(TN_RAX);
     if (j->needs_run) {
@@ -733,6 +775,7 @@ int jit_analyse(struct jit *j)
         r = choose_calls(j);
     if (r)
         return r;
+    decide_seen(j);
     for (u32 i = 0; i < j->prog->ninsns; i += j->plan[i].slots)
         if (j->plan[i].how == JIT_ARRAY_CONST)
             decide_after(j, i);

@@ -409,6 +409,17 @@ static void lower_rmw(struct jit *j, u32 at, u8 how, u8 bytes)
         tn_x86_alu_mi(&j->a, bytes, jit_alu_of(op->code), m, op->imm);
 }
 
+static void lower_extend(struct jit *j, u32 at, const struct bpf_insn *in)
+{
+    bool moved = tn_op_of(in) == TN_OP_MOV64_X;
+    enum tn_x86_reg d = jit_reg[in->dst_reg], s = jit_reg[moved ? in->src_reg : in->dst_reg];
+
+    if (tn_op_of(jit_member(j, at, moved ? 2 : 1)) == TN_OP_ARSH64_K)
+        tn_x86_movsx_rr(&j->a, 8, 4, d, s);
+    else
+        tn_x86_mov_rr(&j->a, 4, d, s);
+}
+
 /* ---------------------------------------------------------------------------------------- one instruction */
 
 static int lower_plain(struct jit *j, u32 at, const struct bpf_insn *in)
@@ -494,6 +505,9 @@ int jit_lower(struct jit *j, u32 at)
             return 0;
         tn_x86_lea(&j->a, jit_reg[in->dst_reg], tn_mem_base(jit_reg[in->src_reg], next->imm));
         return 0;
+    case JIT_EXTEND:
+        lower_extend(j, at, in);
+        return 0;
     case JIT_STORE_IMM:
         next = jit_member(j, at, 1);
         tn_x86_store_i(&j->a, tn_op_rows[tn_op_of(next)].bytes, jit_mem_of(next, next->dst_reg), in->imm);
@@ -513,6 +527,9 @@ int jit_lower(struct jit *j, u32 at)
         return 0;
     case JIT_FUNC_IP:
         jit_lower_hook_word(j, offsetof(struct tn_hook, func_ip));
+        return 0;
+    case JIT_PID_TGID:
+        jit_lower_pid_tgid(j);
         return 0;
     case JIT_SESSION_RETURN:
         tn_x86_load(&j->a, 4, TN_RAX, tn_mem_base(JIT_RUN, offsetof(struct tn_run, session)));

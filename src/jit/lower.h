@@ -23,6 +23,7 @@ void jit_lower_loop(struct jit *j, u32 at);
 void jit_lower_rounds(struct jit *j, u32 at, const struct bpf_insn *in);
 void jit_lower_lookup(struct jit *j, u32 at, u8 how);
 void jit_lower_hook_word(struct jit *j, u32 offset);
+void jit_lower_pid_tgid(struct jit *j);
 void jit_lower_host_call(struct jit *j, const struct bpf_insn *in);
 void jit_lower_copy(struct jit *j, u32 at);
 void jit_lower_careful(struct jit *j, u32 at, const struct bpf_insn *in);

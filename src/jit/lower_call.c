@@ -209,6 +209,40 @@ void jit_lower_hook_word(struct jit *j, u32 offset)
     tn_x86_bind(a, none);
 }
 
+/*
+ * Who runs, as tn_helper_get_current_pid_tgid has it: the process's id as its private page knows it and the thread's as its libc
+ * keeps it, where both are known and the process is the one that was attached to, with no vfork child in its memory. All else is
+ * for the helper. Most programs that trace begin with it, and all that they do hangs on the answer.
+ */
+void jit_lower_pid_tgid(struct jit *j)
+{
+    struct tn_asm *a = &j->a;
+    struct tn_fixup ask[5], known;
+
+    tn_x86_load(a, 8, JIT_TM2, tn_mem_base(JIT_RUN, offsetof(struct tn_run, proc)));
+    tn_x86_test_rr(a, 8, JIT_TM2, JIT_TM2);
+    ask[0] = tn_x86_jcc_fwd(a, 1, TN_CC_E);
+    tn_x86_load_sx(a, 4, JIT_TMP, tn_mem_base(JIT_TM2, offsetof(struct tn_proc, tid_off)));
+    tn_x86_load(a, 8, JIT_TM2, tn_mem_base(JIT_TM2, offsetof(struct tn_proc, priv)));
+    tn_x86_test_rr(a, 8, JIT_TM2, JIT_TM2);
+    ask[1] = tn_x86_jcc_fwd(a, 1, TN_CC_E);
+    tn_x86_test_rr(a, 8, JIT_TMP, JIT_TMP);
+    ask[2] = tn_x86_jcc_fwd(a, 1, TN_CC_E);
+    tn_x86_alu_mi(a, 8, TN_CMP, tn_mem_base(JIT_TM2, offsetof(struct tn_private, armed)), TN_ARMED);
+    ask[3] = tn_x86_jcc_fwd(a, 1, TN_CC_NE);
+    tn_x86_load(a, 4, TN_RAX, tn_mem_base(JIT_TM2, offsetof(struct tn_private, pid)));
+    tn_x86_shift_i(a, 8, TN_SHL, TN_RAX, 32);
+    ask[4] = tn_x86_jcc_fwd(a, 1, TN_CC_E);
+    tn_x86_load(a, 4, JIT_TMP, tn_mem_fs_base(JIT_TMP, 0));
+    tn_x86_alu_rr(a, 8, TN_OR, TN_RAX, JIT_TMP);
+    known = tn_x86_jmp_fwd(a, 1);
+    for (u32 i = 0; i < TN_ARRAY_SIZE(ask); i++)
+        tn_x86_bind(a, ask[i]);
+    tn_x86_mov_rr(a, 8, TN_R9, JIT_RUN);
+    tn_x86_call_m(a, jit_pool(j, TN_POOL_HELPER, BPF_FUNC_get_current_pid_tgid, 0));
+    tn_x86_bind(a, known);
+}
+
 /* ------------------------------------------------------------------------------------------------ the host */
 
 /* The convention of eBPF calls is the host's own for up to five integer arguments; which function it is goes

@@ -25,6 +25,7 @@ enum jit_how {
     JIT_NEVER_TAKEN,    /* conditional jump that falls through always */
     JIT_ALWAYS_TAKEN,   /* conditional jump that is a jump */
     JIT_LEA,            /* mov d, s; add d, imm → lea (2 instructions) */
+    JIT_EXTEND,         /* mov d, s; lsh d, 32; rsh or arsh d, 32 → mov or movsxd (3; 2 without the mov) */
     JIT_STORE_IMM,      /* mov r, imm; store r → store imm (2), r not needed after */
     JIT_RMW_IMM,        /* load r; op r, imm; store r → op [mem], imm (3), r not needed after */
     JIT_RMW_REG,        /* load r; op r, s; store r → op [mem], s (3), r not needed after */
@@ -34,6 +35,7 @@ enum jit_how {
     JIT_PERCPU_CONST,   /* the same, index known and in range */
     JIT_COOKIE,         /* get_attach_cookie: run->hook->cookie */
     JIT_FUNC_IP,        /* get_func_ip: run->hook->func_ip */
+    JIT_PID_TGID,       /* get_current_pid_tgid: from memory, where that holds both; else a call */
     JIT_SESSION_RETURN, /* bpf_session_is_return: run->session */
     JIT_SESSION_COOKIE, /* bpf_session_cookie: address of run->value */
     JIT_ANSWER,         /* bpf_override_return, tenon_replace: run->value, run->replaced */

@@ -13,7 +13,7 @@
 
 #include <errno.h>
 
-enum mem_kind { MEM_BASE, MEM_INDEX, MEM_POS, MEM_FS };
+enum mem_kind { MEM_BASE, MEM_INDEX, MEM_POS, MEM_FS, MEM_FS_BASE };
 
 /* --------------------------------------------------------------------------------------------- the buffer */
 
@@ -147,6 +147,11 @@ struct tn_mem tn_mem_fs(s32 disp)
     return (struct tn_mem){.kind = MEM_FS, .base = TN_NOREG, .index = TN_NOREG, .scale = 1, .disp = disp};
 }
 
+struct tn_mem tn_mem_fs_base(enum tn_x86_reg base, s32 disp)
+{
+    return (struct tn_mem){.kind = MEM_FS_BASE, .base = base, .index = TN_NOREG, .scale = 1, .disp = disp};
+}
+
 static bool fits8(s64 v)
 {
     return v == (s8)v;
@@ -192,7 +197,7 @@ static void emit(struct tn_asm *a, const struct insn *in)
     u8 out[24], rex = 0;
     u32 n = 0;
 
-    if (m && m->kind == MEM_FS)
+    if (m && (m->kind == MEM_FS || m->kind == MEM_FS_BASE))
         out[n++] = 0x64;
     if (in->size == 2)
         out[n++] = 0x66;

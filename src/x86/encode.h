@@ -67,6 +67,7 @@ struct tn_mem tn_mem_index(enum tn_x86_reg base, enum tn_x86_reg index, u8 scale
 struct tn_mem
 tn_mem_pos(s64 pos); /* rip-relative: position `pos` of this buffer, in front, inside or behind */
 struct tn_mem tn_mem_fs(s32 disp); /* fs:disp, e.g. tn_mem_fs(0) holds the thread pointer */
+struct tn_mem tn_mem_fs_base(enum tn_x86_reg base, s32 disp); /* fs:[base + disp] */
 
 /* Raw bytes, for data and for what is not listed here. */
 void tn_x86_bytes(struct tn_asm *a, const void *bytes, u32 len);

@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 
 #include "rt/rounds.h"
+#include "rt/self.h"
 
 static void functions_call_each_other(void **state)
 {
@@ -803,6 +804,114 @@ static void groups_step_over_dead_loads(void **state)
     engine_clear(&e);
 }
 
+/* Halves of a register, as compilers cut them off that know no 32-bit registers: one instruction each, with the mov that comes
+   before or without, and none where somebody jumps between the two shifts. */
+static void halves_are_cut_off_at_once(void **state)
+{
+    static const struct {
+        u8 op, from; /* from 0: no mov */
+        u64 value, half;
+    } rows[] = {
+        {BPF_RSH, 1, 0x89abcdef87654321, 0x87654321},
+        {BPF_RSH, 0, 0x89abcdef87654321, 0x87654321},
+        {BPF_ARSH, 1, 0x89abcdef87654321, 0xffffffff87654321},
+        {BPF_ARSH, 0, 0x89abcdef07654321, 0x07654321},
+    };
+
+    for (u32 i = 0; i < TN_ARRAY_SIZE(rows); i++)
+        for (u32 by = 31; by < 33; by++)
+            for (u32 jumped = 0; jumped < 2; jumped++) {
+                struct bpf_insn insns[] = {
+                    MOV_K(0, 1),
+                    LDX(BPF_DW, rows[i].from, 1, 0), /* r1 itself, or r0 at once */
+                    MOV_K(3, 0),
+                    rows[i].from ? MOV_X(0, 1) : MOV_K(4, 0),
+                    ALU_K(BPF_LSH, 0, by),
+                    ALU_K(rows[i].op, 0, 32),
+                    JMP_K(BPF_JEQ, 3, 0, 1),
+                    JA(jumped ? -3 : 0),
+                    EXIT,
+                };
+                u64 value = rows[i].value;
+                struct engine e;
+
+                ENGINE_INIT(&e, insns);
+                if (by == 32)
+                    assert_int_equal(engine_vm(&e, &value, NULL), rows[i].half);
+                assert_int_equal(engine_jit(&e, &value, NULL), engine_vm(&e, &value, NULL));
+                /* The second shift is nowhere, or somewhere. */
+                if (by == 32 && !jumped)
+                    assert_int_equal(e.code.insn_off[5], e.code.insn_off[6]);
+                else
+                    assert_true(e.code.insn_off[5] < e.code.insn_off[6]);
+                engine_clear(&e);
+            }
+}
+
+/* A branch of which the verifier has come to one side only asks nothing, and what it would have asked for is not loaded. */
+static void a_side_never_seen_is_not_asked_for(void **state)
+{
+    for (u32 taken = 0; taken < 2; taken++) {
+        struct bpf_insn insns[] = {
+            LDX(BPF_W, 2, 1, 0), JMP_K(BPF_JNE, 2, 0, 2), MOV_K(0, 1), EXIT, MOV_K(0, 2), EXIT};
+        u32 dead = taken ? 2 : 4;
+        struct engine e;
+
+        ENGINE_INIT(&e, insns);
+        e.aux[dead].live = e.aux[dead + 1].live = false;
+        assert_int_equal(engine_vm(&e, &(u32){taken}, NULL), 1 + taken);
+        assert_int_equal(engine_jit(&e, NULL, NULL), 1 + taken); /* there is nothing to be read */
+        assert_int_equal(e.code.insn_off[0], e.code.insn_off[1]);
+        assert_int_equal(e.code.text[e.code.insn_off[dead]], 0xcc);
+        engine_clear(&e);
+    }
+}
+
+/* Process and thread are read where they stand, and asked for wherever that may be another's: in a fork child, beside a vfork
+   child, before they are known. */
+static void who_runs_is_read_where_it_stands(void **state)
+{
+    struct bpf_insn insns[] = {MOV_K(6, 5), CALL(BPF_FUNC_get_current_pid_tgid), EXIT};
+    struct tn_private *priv = calloc(1, sizeof(*priv));
+    static __thread u32 own_tid;
+    s32 off = (s32)((char *)&own_tid - (char *)tn_thread_pointer(NULL));
+    const u64 asked = (u64)getpid() << 32 | (u32)gettid();
+    const struct {
+        bool proc, priv, tid;
+        u64 armed;
+        u32 pid;
+        u64 expected;
+    } rows[] = {
+        {true, true, true, TN_ARMED, 77, 77ull << 32 | 88},
+        {true, true, true, TN_ARMED, 0, (asked & ~0xffffffffull) | 88}, /* asked once, and remembered */
+        {true, true, true, TN_ARMED | TN_VFORK_UNIT, 77, asked},
+        {true, true, true, TN_ARMED_FORKED, 77, 77ull << 32 | (u32)asked},
+        {true, true, false, TN_ARMED, 77, 77ull << 32 | (u32)asked},
+        {true, false, true, TN_ARMED, 77, asked},
+        {false, false, false, TN_ARMED, 77, asked},
+    };
+
+    assert_non_null(priv);
+    own_tid = 88;
+    for (u32 i = 0; i < TN_ARRAY_SIZE(rows); i++) {
+        struct tn_proc proc = {.priv = rows[i].priv ? priv : NULL,
+                               .allowed_syscalls = ~0u,
+                               .tp_how = TN_TP_SELF,
+                               .tid_off = rows[i].tid ? off : 0};
+        struct tn_run run = {.proc = rows[i].proc ? &proc : NULL, .cpu = -1};
+        struct engine e;
+
+        ENGINE_INIT(&e, insns);
+        priv->armed = rows[i].armed;
+        priv->pid = rows[i].pid;
+        assert_int_equal(engine_vm(&e, NULL, &run), rows[i].expected);
+        priv->pid = rows[i].pid;
+        assert_int_equal(engine_jit(&e, NULL, &run), rows[i].expected);
+        engine_clear(&e);
+    }
+    free(priv);
+}
+
 static void the_hook_is_read_inline(void **state)
 {
     struct bpf_insn insns[] = {MOV_X(6, 1), CALL(BPF_FUNC_get_attach_cookie), MOV_X(7, 0),
@@ -984,6 +1093,9 @@ int main(void)
         cmocka_unit_test(a_null_check_of_something_else_stays),
         cmocka_unit_test(a_stack_that_is_read_stays),
         cmocka_unit_test(groups_step_over_dead_loads),
+        cmocka_unit_test(halves_are_cut_off_at_once),
+        cmocka_unit_test(a_side_never_seen_is_not_asked_for),
+        cmocka_unit_test(who_runs_is_read_where_it_stands),
         cmocka_unit_test(the_hook_is_read_inline),
         cmocka_unit_test(unreached_code_is_a_trap),
         cmocka_unit_test(jumps_are_short_where_they_can_be),

@@ -51,6 +51,8 @@ static u32 decode(const struct tn_asm *a, u32 off, char *text, size_t size)
     R(load_sx(a, 2, TN_R9, tn_mem_base(TN_RSI, 1)),    "movsx r9, word ptr [rsi+0x01]", 5) \
     R(load_sx(a, 4, TN_RBX, tn_mem_base(TN_RSI, 1)),   "movsxd rbx, dword ptr [rsi+0x01]", 4) \
     R(load(a, 8, TN_R11, tn_mem_fs(0)),                "mov r11, fs:[0x0000000000000000]", 9) \
+    R(load(a, 4, TN_R11, tn_mem_fs_base(TN_R11, 0)),   "mov r11d, fs:[r11]", 4) \
+    R(load(a, 8, TN_RDX, tn_mem_fs_base(TN_R13, -8)),  "mov rdx, fs:[r13-0x08]", 5) \
     R(load(a, 8, TN_R11, tn_mem_pos(-8)),              "mov r11, [0x0000000000000FF8]", 7) \
     R(store(a, 1, tn_mem_base(TN_RBP, -1), TN_RSI),    "mov [rbp-0x01], sil", 4) \
     R(store(a, 1, tn_mem_base(TN_RAX, 0), TN_RDX),     "mov [rax], dl", 2) \

@@ -73,12 +73,9 @@ static int choose(const struct bpf_object *object, const char *list)
 
 static int read_numbers(const struct bpf_object *object)
 {
-    int fd = bpf_object__find_map_fd_by_name(object, "numbers");
+    unsigned int all = 0;
 
-    for (unsigned int i = 0; i < PROCESSES_MAX * CALLS_MAX; i++)
-        if (bpf_map_lookup_elem(fd, &i, &numbers[i / CALLS_MAX][i % CALLS_MAX]))
-            return -1;
-    return 0;
+    return bpf_map_lookup_elem(bpf_object__find_map_fd_by_name(object, ".bss.numbers"), &all, numbers);
 }
 
 static unsigned int *rows;

@@ -8,6 +8,7 @@ could read unwind rules from. Here they are found by following the code itself t
     trampoline        ─ … ─▶ jmp *hook.next   the host, at the place that is hooked: the record beside `next` says where;
                       ─ … ─▶ jne to such one  the same, where the displaced copy comes behind
     displaced copy    ─ … ─▶ jmp into a file  the host, as many bytes before that
+    tn_agent_resume   ─ … ─▶ ret $128         what a breakpoint has interrupted: as the kernel's frame has it
 
 Compiled code has one stack depth at each instruction, so any way out will do: calls are passed over, conditional jumps are not
 taken unless nothing else leads out. Only the stack pointer, rbp and what is saved and restored by push and pop are followed.
@@ -20,6 +21,8 @@ import gdb.unwinder
 KEPT = ("rbx", "rbp", "r12", "r13", "r14", "r15")
 STEPS = 4000
 NEXT, FUNC_IP = 40, 8  # in struct tn_hook (src/rt/layout.h)
+RESUME = 64  # instructions of tn_agent_resume, at most (src/agent/routines.S)
+UCONTEXT = {"r12": 72, "r13": 80, "r14": 88, "r15": 96, "rbp": 120, "rbx": 128, "rsp": 160, "rip": 168}
 MASK = (1 << 64) - 1
 
 
@@ -186,6 +189,25 @@ def leave(code, arch, pc, regs):
     raise Lost(f"{pc:#x}")
 
 
+def resumed(code, arch, pc, regs):
+    """As `leave`, from within tn_agent_resume; None elsewhere. Straight on it goes, to `ret $128`: with the kernel's frame on top of the
+    stack until the stack pointer is the host's again, but for what is popped."""
+    popped, framed = 0, False
+    for _ in range(RESUME):
+        insn = arch.disassemble(pc)[0]
+        name, _, args = insn["asm"].partition(" ")
+        pc += insn["length"]
+        if name in ("ret", "retq") and args.strip() == "$0x80":
+            frame = {register: code.word(regs["rsp"] + at) for register, at in UCONTEXT.items()} if framed else \
+                    {**regs, "rip": code.word(regs["rsp"] + popped), "rsp": (regs["rsp"] + popped + 8 + 0x80) & MASK}
+            return frame.pop("rip"), frame
+        if name.startswith(("j", "call", "ret", "push")):
+            break
+        popped += 8 if name.startswith("pop") else 0
+        framed |= name == "lea" and args.rstrip().endswith(",%rsp")
+    return None
+
+
 class FrameId:
     def __init__(self, sp, pc):
         self.sp, self.pc = sp, pc
@@ -209,8 +231,8 @@ class Extensions(gdb.unwinder.Unwinder):
         arch = pending.architecture() if hasattr(pending, "architecture") else gdb.selected_inferior().architecture()
         try:
             with gdb.with_parameter("disassembly-flavor", "att"):
-                to, then = leave(code, arch, pc, regs)
-        except Lost:
+                to, then = resumed(code, arch, pc, regs) or leave(code, arch, pc, regs)
+        except (Lost, gdb.MemoryError):
             return None
         info = pending.create_unwind_info(FrameId(gdb.Value(then["rsp"]), gdb.Value(pc)))
         wide = gdb.lookup_type("long")

@@ -6,14 +6,9 @@ import signal
 import subprocess
 import time
 
-from harness import BUILD, HERE, Refused, Skip, alive, code_bytes, main, maps, need, same, test, until
+from harness import BUILD, HERE, Refused, Skip, alive, code_bytes, main, maps, need, same, status_word, test, until
 
 BINARY = os.path.join(HERE, "targets-breaks")
-
-
-def status_word(pid, key):
-    with open(f"/proc/{pid}/status") as file:
-        return re.search(rf"^{key}:\s*(\w+)", file.read(), re.M).group(1)
 
 
 def status(pid, key):

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import select
 import shutil
 import signal
@@ -82,6 +83,11 @@ def children(pid):
         with open(f"/proc/{pid}/task/{pid}/children") as file:
             return [int(word) for word in file.read().split()]
     return []
+
+
+def status_word(pid, key):
+    with open(f"/proc/{pid}/status") as file:
+        return re.search(rf"^{key}:\s*(\w+)", file.read(), re.M).group(1)
 
 
 def maps(pid):

@@ -4,7 +4,7 @@ import os
 import re
 import subprocess
 
-from harness import Skip, main, need, same, test
+from harness import BUILD, Skip, main, maps, need, same, status_word, test, until
 
 SOURCES = os.path.dirname(os.path.abspath(__file__))
 UNWINDER = os.path.join(SOURCES, "../../packaging/tenon-gdb.py")
@@ -76,6 +76,7 @@ def _(room):
 
 
 STEPS = 3000
+RESUMED = 40 # of these more than half are the agent's
 STEPPER = """
 import gdb
 for number in range(%d):
@@ -130,6 +131,43 @@ for what, names, line in (("a tail jump, followed", ("tail_called", "tail_called
         program.tell(line + " 100000000")
         for _ in stepped(room, program, STEPS // 2):
             pass
+
+
+def agent_symbol(name):
+    """Where it is in the agent's image."""
+    symbols = subprocess.run(["nm", os.path.join(BUILD, "src/agent/agent.elf")], stdout=subprocess.PIPE, check=True).stdout.decode()
+    return int(re.search(rf"^(\w+) T {name}$", symbols, re.M)[1], 16)
+
+
+@test("gdb, from a breakpoint of ours back into the host, without a system call: the callers, at each instruction", 60)
+def _(room):
+    need("gdb")
+    program = room.program("breaks")
+    link = room.attach("tiny", program.pid)
+    same(link.rows[0]["tactic"], "breakpoint", "tactic")
+    program.ask("call 10")
+    start = next(int(line.split("-")[0], 16) for line in maps(program.pid) if "tenon-agent" in line and "r-x" in line)
+    said = room.path("gdb")
+    with open(said, "w") as out: # it comes while nothing happens: a SIGTRAP that is under way as it comes is lost to it
+        gdb = room.start(["gdb", "-nx", "-batch", "-p", str(program.pid), "-x", UNWINDER, "-ex", "handle SIGTRAP nostop noprint pass",
+                          "-ex", f"tbreak *{start + agent_symbol('tn_agent_resume'):#x}", "-ex", "echo ready\\n", "-ex", "continue",
+                          "-ex", "handle SIGTRAP stop nopass", "-x", room.write("step.py", STEPPER % RESUMED),
+                          "-ex", "set $eflags = $eflags & ~0x100", # stepping over popfq leaves the trap flag behind
+                          "-ex", "detach"],
+                         stdout=out, stderr=subprocess.STDOUT)
+    until(lambda: "ready" in open(said).read(), 30)
+    until(lambda: not status_word(program.pid, "State").startswith("t"))
+    program.tell("call 1")
+    same(gdb.wait(30), 0, "gdb")
+    said = open(said).read()
+    stacks = [line.split()[1:] for line in said.splitlines() if line.startswith("STACK ")]
+    same(len(stacks), RESUMED, "stops")
+    assert sum(int(pc, 16) - start < 1 << 20 for pc, *_ in stacks) > RESUMED // 2, said
+    for pc, *names in stacks:
+        host = [name for name in names if name != "?"]
+        assert "main" in host and "call" in host, (pc, names, said)
+    same(program.answer(), "11", "goes on where it stood")
+    link.detach()
 
 
 @test("gdb at a breakpoint in a function that a hooked one calls, and finish from there")

@@ -24,7 +24,12 @@ struct under_way {
     unsigned long long since, ssl, buffer, length; /* length: where an _ex form says how much it was */
 };
 
-struct under_way threads[THREADS_MAX] SEC(".bss.threads");
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, THREADS_MAX);
+    __type(key, unsigned int);
+    __type(value, struct under_way);
+} threads SEC(".maps");
 
 struct {
     __uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -34,12 +39,21 @@ struct {
 const volatile unsigned int shown = PART * PARTS; /* of each call */
 struct lost lost;
 
+static struct under_way *place_of(unsigned int tid)
+{
+    unsigned int key = tid % THREADS_MAX;
+
+    return bpf_map_lookup_elem(&threads, &key);
+}
+
 static __always_inline int enter(unsigned int call, unsigned long ssl, unsigned long buffer,
                                  unsigned long length)
 {
     unsigned int tid = (unsigned int)bpf_get_current_pid_tgid();
-    struct under_way *u = &threads[tid % THREADS_MAX];
+    struct under_way *u = place_of(tid);
 
+    if (!u)
+        return 0;
     if (u->tid && u->tid != tid) {
         __sync_fetch_and_add(&lost.calls, 1);
         return 0;
@@ -72,11 +86,11 @@ static __always_inline void send(const struct under_way *u, struct event *e, uns
 static __always_inline int leave(unsigned int call, int result)
 {
     unsigned long long id = bpf_get_current_pid_tgid(), total = 0;
-    struct under_way *u = &threads[(unsigned int)id % THREADS_MAX];
+    struct under_way *u = place_of((unsigned int)id);
     struct event head = {.pid = id >> 32, .tid = (unsigned int)id, .call = call};
     unsigned long want;
 
-    if (u->tid != (unsigned int)id || u->call != call)
+    if (!u || u->tid != (unsigned int)id || u->call != call)
         return 0;
     if (call == CALL_READ_EX || call == CALL_WRITE_EX) {
         if (result == 1)

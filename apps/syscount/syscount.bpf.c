@@ -27,17 +27,7 @@ struct left {
     long nr, result;
 };
 
-struct thread {
-    unsigned int tid;
-    unsigned int slot; /* NOBODY: of a process that is not counted */
-    int nr;            /* of the call under way; −1: none */
-    unsigned int pad;
-    unsigned long long since, more;
-};
-#define NOBODY 0xffffffffu
-
-struct thread threads[THREADS_MAX];
-struct number numbers[PROCESSES_MAX][CALLS_MAX] SEC(".bss.numbers");
+struct shared shared;
 
 /* The rows of processes, filled by the tool. Others are not counted: a tracepoint of the kernel's is everybody's. */
 struct {
@@ -48,7 +38,6 @@ struct {
 } slots SEC(".maps");
 
 const volatile int timed = 1;
-unsigned long long lost;
 
 static void count(unsigned int slot, unsigned long nr, unsigned long long ns)
 {
@@ -56,7 +45,7 @@ static void count(unsigned int slot, unsigned long nr, unsigned long long ns)
 
     if (slot >= PROCESSES_MAX || nr >= CALLS_MAX)
         return;
-    n = &numbers[slot][nr];
+    n = &shared.numbers[slot][nr];
     __sync_fetch_and_add(&n->calls, 1);
     if (timed)
         __sync_fetch_and_add(&n->ns, ns);
@@ -66,12 +55,12 @@ static void count(unsigned int slot, unsigned long nr, unsigned long long ns)
    call goes through: it happens once a thread. */
 static __noinline int meet(unsigned int tid, unsigned int pid)
 {
-    struct thread *t = &threads[tid % THREADS_MAX];
+    struct thread *t = &shared.threads[tid % THREADS_MAX];
     unsigned int *slot = bpf_map_lookup_elem(&slots, &pid);
 
     if (t->tid && t->slot != NOBODY && t->nr >= 0) {
         if (slot)
-            __sync_fetch_and_add(&lost, 1);
+            __sync_fetch_and_add(&shared.lost, 1);
         return 0;
     }
     t->tid = tid;
@@ -85,7 +74,7 @@ int enter(struct entered *c)
 {
     unsigned long long id = bpf_get_current_pid_tgid();
     unsigned int tid = (unsigned int)id;
-    struct thread *t = &threads[tid % THREADS_MAX];
+    struct thread *t = &shared.threads[tid % THREADS_MAX];
 
     if (t->tid != tid && !meet(tid, id >> 32))
         return 0;
@@ -102,7 +91,7 @@ SEC("tracepoint/raw_syscalls/sys_exit")
 int leave(struct left *c)
 {
     unsigned int tid = (unsigned int)bpf_get_current_pid_tgid();
-    struct thread *t = &threads[tid % THREADS_MAX];
+    struct thread *t = &shared.threads[tid % THREADS_MAX];
     int nr = t->nr;
 
     if (t->tid != tid || nr < 0)

@@ -28,7 +28,7 @@ struct process {
     char comm[17];
 };
 
-static struct number numbers[PROCESSES_MAX][CALLS_MAX];
+static struct shared shared;
 static struct process processes[PROCESSES_MAX];
 
 static int quiet(enum libbpf_print_level level, const char *format, va_list args)
@@ -75,14 +75,14 @@ static int read_numbers(const struct bpf_object *object)
 {
     unsigned int all = 0;
 
-    return bpf_map_lookup_elem(bpf_object__find_map_fd_by_name(object, ".bss.numbers"), &all, numbers);
+    return bpf_map_lookup_elem(bpf_object__find_map_fd_by_name(object, ".bss"), &all, &shared);
 }
 
 static unsigned int *rows;
 static int by_calls(const void *x, const void *y)
 {
-    const struct number *a = &numbers[0][0] + *(const unsigned int *)x,
-                        *b = &numbers[0][0] + *(const unsigned int *)y;
+    const struct number *a = &shared.numbers[0][0] + *(const unsigned int *)x,
+                        *b = &shared.numbers[0][0] + *(const unsigned int *)y;
 
     return a->calls < b->calls ? 1 : a->calls > b->calls ? -1 : 0;
 }
@@ -95,7 +95,7 @@ static void print(bool json, bool timed)
     if (!rows)
         return;
     for (unsigned int i = 0; i < PROCESSES_MAX * CALLS_MAX; i++)
-        if (numbers[i / CALLS_MAX][i % CALLS_MAX].calls)
+        if (shared.numbers[i / CALLS_MAX][i % CALLS_MAX].calls)
             rows[n++] = i;
     qsort(rows, n, sizeof(*rows), by_calls);
     if (json)
@@ -105,7 +105,7 @@ static void print(bool json, bool timed)
                timed ? "    TIME (us)  EACH (us)" : "");
     for (unsigned int i = 0; i < n; i++) {
         const struct process *p = &processes[rows[i] / CALLS_MAX];
-        const struct number *c = &numbers[rows[i] / CALLS_MAX][rows[i] % CALLS_MAX];
+        const struct number *c = &shared.numbers[rows[i] / CALLS_MAX][rows[i] % CALLS_MAX];
         char buf[16];
         const char *name = tn_call_name((int)(rows[i] % CALLS_MAX), buf);
 
@@ -189,6 +189,10 @@ int main(int argc, char **argv)
     if (read_numbers(object))
         return fail("reading");
     print(json, timed);
+    if (shared.lost)
+        fprintf(stderr,
+                "syscount: %llu calls were not counted: two threads with the same low bits in their ids\n",
+                shared.lost);
     bpf_object__close(object);
     return 0;
 }

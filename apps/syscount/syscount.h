@@ -11,4 +11,21 @@ struct number {
     unsigned long long calls, ns;
 };
 
+struct thread {
+    unsigned int tid;
+    unsigned int slot; /* NOBODY: of a process that is not counted */
+    int nr;            /* of the call under way; −1: none */
+    unsigned int pad;
+    unsigned long long since, more;
+};
+#define NOBODY 0xffffffffu
+
+/* The extension's variables. */
+struct shared {
+    struct number numbers[PROCESSES_MAX][CALLS_MAX];
+    struct thread threads[THREADS_MAX];
+    unsigned long long
+        lost; /* calls that were not seen, since another thread's was under way at the same place */
+};
+
 #endif

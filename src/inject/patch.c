@@ -213,7 +213,8 @@ static int look_at_all(struct tn_tracee *t, const struct job *j)
         if (forks) {
             u32 before = t->n;
 
-            tn_tracee_seize_vforked(t);
+            if (tn_tracee_seize_sharing(t, NULL) < 0)
+                return -ETIMEDOUT;
             all &= t->n == before;
         }
         for (u32 i = 0; i < t->n; i++) {

@@ -192,14 +192,12 @@ void tn_hands_reclaim(struct tn_hands *h)
     for (u32 i = 0; i < st->nprogs; i++)
         if (st->prog[i].state == TN_HOOK_RETIRED)
             look_widen(l, st->prog[i].text, st->prog[i].text_len);
-    if (!l->hi || tn_tracee_seize_all(&h->t, NULL) < 0 || tn_maps_read(h->t.pid, &maps) < 0)
+    if (!l->hi || tn_tracee_seize_all(&h->t, NULL) < 0 || tn_tracee_seize_sharing(&h->t, NULL) < 0 ||
+        tn_maps_read(h->t.pid, &maps) < 0)
         return;
+    /* Other processes that run in this memory are looked at as its threads are. */
     for (u32 i = 0; i < h->t.n; i++)
-        if (h->t.th[i].pid == h->t.pid && !look_at_thread(h, &maps, l, h->t.th[i].tid))
-            return;
-    /* Children of vfork are not among the threads; while one may be there, nothing is given out again. */
-    for (u32 i = 0; i < h->t.n; i++)
-        if (h->t.th[i].pid != h->t.pid && h->t.th[i].state != TN_TH_GONE && !h->t.th[i].forked)
+        if (!h->t.th[i].forked && !look_at_thread(h, &maps, l, h->t.th[i].tid))
             return;
     for (u32 i = 0; i < st->nhooks; i++)
         if (st->hook[i].state == TN_HOOK_RETIRED && !l->hook[i] && !is_entered(st, &st->hook[i])) {

@@ -496,12 +496,14 @@ static int take_waking(struct tn_tracee *t, u64 wait_ns, pid_t *ret_tid, struct 
     if (r < 0)
         return r;
     set_breakpoints(t, &w, tids, ntids);
+    if (w.n)
+        r = tn_tracee_seize_sharing(t, err);
+    if (r < 0)
+        return r;
     t->brk = w.at;
     t->nbrk = w.n;
     t->mend_copy = mend_copy;
     t->mend_arg = &w;
-    if (w.n)
-        tn_tracee_seize_vforked(t);
     for (u32 k = 0; k < w.n; k++)
         tn_tracee_write(t, w.at[k], &trap, 1);
     *ret_tid = 0;

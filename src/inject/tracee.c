@@ -242,33 +242,55 @@ bool tn_tracee_vforks(s64 nr)
     return nr == SYS_vfork || nr == SYS_clone || nr == SYS_clone3;
 }
 
-void tn_tracee_seize_vforked(struct tn_tracee *t)
+static int seize_process(struct tn_tracee *t, pid_t pid, struct tn_error *err)
 {
-    _free_ pid_t *kids = NULL;
+    _free_ pid_t *tids = NULL;
     u32 n = 0;
+    int r = tn_proc_tids(pid, &tids, &n);
 
-    if (tn_proc_children(t->pid, &kids, &n) < 0)
-        return;
-    for (u32 i = 0; i < n; i++) {
-        struct tn_thread *th = tn_tracee_find(t, kids[i]);
+    for (u32 i = 0; r == 0 && i < n; i++) {
+        struct tn_thread *th = tn_tracee_find(t, tids[i]);
 
-        if ((th && th->state != TN_TH_GONE) || !tn_proc_same_mm(t->pid, kids[i]) ||
-            tn_tracee_seize(t, kids[i], NULL) < 0)
+        if (th && th->state != TN_TH_GONE)
             continue;
-        th = tn_tracee_find(t, kids[i]);
-        th->pid = kids[i];
+        r = tn_tracee_seize(t, tids[i], err);
+        th = tn_tracee_find(t, tids[i]);
+        if (th)
+            th->pid = pid;
+        r = r == -ESRCH ? 0 : r;
     }
+    return r == -ESRCH ? 0 : r;
 }
 
-static bool has_vfork_child(const struct tn_tracee *t)
+int tn_tracee_seize_sharing(struct tn_tracee *t, struct tn_error *err)
+{
+    int r = 0;
+
+    /* The process, then each other that is found, while the list grows: they may have children like them. */
+    for (u32 i = 0; r == 0 && i <= t->n; i++) {
+        const struct tn_thread *of = i ? &t->th[i - 1] : NULL;
+        _free_ pid_t *kids = NULL;
+        u32 n = 0;
+
+        if ((of && (of->tid != of->pid || of->pid == t->pid || of->forked || of->state == TN_TH_GONE)) ||
+            tn_proc_children(of ? of->pid : t->pid, &kids, &n) < 0)
+            continue;
+        for (u32 k = 0; r == 0 && k < n; k++)
+            if (tn_proc_same_mm(t->pid, kids[k]))
+                r = seize_process(t, kids[k], err);
+    }
+    return r;
+}
+
+static bool has_vfork_child(pid_t pid)
 {
     _free_ pid_t *kids = NULL;
     u32 n = 0;
 
-    if (tn_proc_children(t->pid, &kids, &n) < 0)
+    if (tn_proc_children(pid, &kids, &n) < 0)
         return false;
     for (u32 i = 0; i < n; i++)
-        if (tn_proc_same_mm(t->pid, kids[i]))
+        if (tn_proc_same_mm(pid, kids[i]))
             return true;
     return false;
 }
@@ -309,7 +331,7 @@ int tn_tracee_gather(struct tn_tracee *t, bool brief, struct tn_error *err)
             else if (what.nr != SYS_clone && what.nr != SYS_clone3 && what.nr != SYS_vfork &&
                      what.nr != SYS_fork)
                 th->known = true;
-            else if (has_vfork_child(t))
+            else if (has_vfork_child(th->pid))
                 th->known = true; /* its child is born already, and what waits here is its parent */
         }
         r = tn_tracee_settle(t, 0, 1000000000ull);
@@ -325,8 +347,11 @@ int tn_tracee_gather(struct tn_tracee *t, bool brief, struct tn_error *err)
             }
         if (brief && pass < HELD_BRIEFLY)
             tn_tracee_resume_all(t);
-        if (all && t->n == before)
-            return 0;
+        if (!all || t->n != before)
+            continue;
+        r = tn_tracee_seize_sharing(t, err);
+        if (r < 0 || t->n == before)
+            return r;
     }
     return tn_fail(err, -EAGAIN, "threads_too_fast",
                    "process %d makes threads faster than they can be seized", t->pid);
@@ -516,7 +541,7 @@ int tn_tracee_wait(struct tn_tracee *t, u64 ns)
 static bool sleeps_through(const struct tn_tracee *t, const struct tn_doing_what *what,
                            const struct tn_status *st)
 {
-    return tn_tracee_vforks(what->nr) ? has_vfork_child(t) : st->state == 'D';
+    return tn_tracee_vforks(what->nr) ? has_vfork_child(t->pid) : st->state == 'D';
 }
 
 int tn_tracee_settle(struct tn_tracee *t, pid_t tid, u64 ns)

@@ -115,15 +115,16 @@ int tn_seize(struct tn_tracee *t, pid_t tid, long options);
    those born later come by themselves). */
 int tn_tracee_seize(struct tn_tracee *t, pid_t tid, struct tn_error *err);
 int tn_tracee_seize_all(struct tn_tracee *t, struct tn_error *err);
-/* The same, so that no thread can come into being untraced any more: one that was in the middle of clone when
+/* The same, and other processes in its memory, so that none can come into being untraced any more: one that was in the middle of clone when
    it was seized still bears an untraced thread. So the awake ones are held once, for a moment if `brief` (else, and where new
    ones come all the time, they stay held); then the list is read again. `brief`: nobody else is held by now. */
 int tn_tracee_gather(struct tn_tracee *t, bool brief, struct tn_error *err);
 /* Whether a thread that sleeps in this call may be waiting for a vfork child. Such a sleep only death can cut
    short: an interrupt stays pending until the child has left the memory, and is seen then. */
 bool tn_tracee_vforks(s64 nr);
-/* A vfork child runs in the same memory but is no thread of the process: those there are now, too. */
-void tn_tracee_seize_vforked(struct tn_tracee *t);
+/* A vfork child, or one of clone(CLONE_VM), runs in the same memory but is no thread of the process, and a breakpoint that we have
+   not seized it for would end it: those there are now, and theirs, too. */
+int tn_tracee_seize_sharing(struct tn_tracee *t, struct tn_error *err);
 struct tn_thread *tn_tracee_find(struct tn_tracee *t, pid_t tid);
 /* A thread that is traced already, and runs. NULL: no memory. */
 struct tn_thread *tn_tracee_adopt(struct tn_tracee *t, pid_t tid);

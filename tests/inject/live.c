@@ -736,6 +736,26 @@ static void test_vfork(void **state)
     scene_close(&x);
 }
 
+/* Another process runs in the same memory, by clone(CLONE_VM), in the very function: as threads do, it meets no breakpoint of
+   ours, and what is let go of is not under its feet. */
+static void test_shared_memory(void **state)
+{
+    struct scene x;
+
+    scene_open(&x, 1, 0, "share");
+    for (int i = 0; i < 20; i++) {
+        attach_ok(&x.r, &x.s, &x.res);
+        x.c.words[0] = 0;
+        victim_calls(&x.v, 1, 1);
+        usleep(5000);
+        assert_true(x.c.words[0] > 0);
+        detach_ok(&x.r, x.v.pid, 1);
+        assert_true(victim_alive(&x.v));
+        assert_int_equal(x.v.sh->wrong, 0);
+    }
+    scene_close(&x);
+}
+
 /* vfork itself is hooked, and the call in it is to be counted for all links: in its first six bytes. */
 static void test_vfork_entry(void **state)
 {
@@ -910,19 +930,19 @@ static void test_exec_under_way(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_counts),          cmocka_unit_test(test_sleepers),
-        cmocka_unit_test(test_all_asleep),      cmocka_unit_test(test_waits_for_waking),
-        cmocka_unit_test(test_no_thread),       cmocka_unit_test(test_running),
-        cmocka_unit_test(test_thread_churn),    cmocka_unit_test(test_forks),
-        cmocka_unit_test(test_signals),         cmocka_unit_test(test_stopped),
-        cmocka_unit_test(test_chain),           cmocka_unit_test(test_exit),
-        cmocka_unit_test(test_first_goes),      cmocka_unit_test(test_kept_arguments),
-        cmocka_unit_test(test_first),           cmocka_unit_test(test_no_growth),
-        cmocka_unit_test(test_punned),          cmocka_unit_test(test_evicted),
-        cmocka_unit_test(test_any_order),       cmocka_unit_test(test_vfork),
-        cmocka_unit_test(test_vfork_entry),     cmocka_unit_test(test_two_at_once),
-        cmocka_unit_test(test_exec_under_way),  cmocka_unit_test(test_not_executable),
-        cmocka_unit_test(test_signals_between),
+        cmocka_unit_test(test_counts),         cmocka_unit_test(test_sleepers),
+        cmocka_unit_test(test_all_asleep),     cmocka_unit_test(test_waits_for_waking),
+        cmocka_unit_test(test_no_thread),      cmocka_unit_test(test_running),
+        cmocka_unit_test(test_thread_churn),   cmocka_unit_test(test_forks),
+        cmocka_unit_test(test_signals),        cmocka_unit_test(test_stopped),
+        cmocka_unit_test(test_chain),          cmocka_unit_test(test_exit),
+        cmocka_unit_test(test_first_goes),     cmocka_unit_test(test_kept_arguments),
+        cmocka_unit_test(test_first),          cmocka_unit_test(test_no_growth),
+        cmocka_unit_test(test_punned),         cmocka_unit_test(test_evicted),
+        cmocka_unit_test(test_any_order),      cmocka_unit_test(test_vfork),
+        cmocka_unit_test(test_shared_memory),  cmocka_unit_test(test_vfork_entry),
+        cmocka_unit_test(test_two_at_once),    cmocka_unit_test(test_exec_under_way),
+        cmocka_unit_test(test_not_executable), cmocka_unit_test(test_signals_between),
     };
 
     if (argc > 1)

@@ -8,7 +8,8 @@
  * MODE: "run" calls for ever; "idle" waits in short sleeps; "pause" every thread sleeps for good; "churn"
  * makes and joins threads; "epoll" waits with timeouts that cannot be restarted; "nofile" has room for two
  * descriptors; "closeall" closes all descriptors again and again; "seccomp" allows a few system calls and
- * kills for others; "picky" kills for a few; "vfork" waits in vfork for a child that sleeps; "stay" calls
+ * kills for others; "picky" kills for a few; "vfork" waits in vfork for a child that sleeps; "share" has a child
+ * that shares its memory for good, is no thread and calls as well; "stay" calls
  * `stay` with each number that `turn` becomes, which returns when `go` lets it; "hide" takes the right to run away from its own
  * code then, until `go`; "short" calls functions in which no five-byte
  * jump fits, too, and "crowded" has taken the memory where shorter ones would lead; "many" and
@@ -22,6 +23,7 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -145,6 +147,22 @@ static void *sleeper(void *arg)
     return arg;
 }
 
+static pid_t sharing;
+
+/* What clone(CLONE_VM) has made: with a thread of its own, and gone with its parent. */
+static int shares(void *arg)
+{
+    static char stack[16384] __attribute__((aligned(16)));
+
+    if (arg) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        clone(shares, stack + sizeof(stack), CLONE_VM | CLONE_THREAD | CLONE_SIGHAND, NULL);
+    }
+    while (!sh->quit)
+        sh->wrong += hot(1, 2) != 3 + (2 ^ 0x55);
+    return 0;
+}
+
 static void *short_lived(void *arg)
 {
     one((unsigned long)arg);
@@ -253,8 +271,17 @@ int main(int argc, char **argv)
     }
     if (!strcmp(mode, "seccomp"))
         strict();
+    if (!strcmp(mode, "share")) {
+        static char stack[16384] __attribute__((aligned(16)));
+
+        sharing = clone(shares, stack + sizeof(stack), CLONE_VM | SIGCHLD, "with a thread");
+    }
     sh->ready = 1;
     while (!sh->quit) {
+        if (sharing && waitpid(sharing, NULL, WNOHANG)) {
+            sh->wrong++;
+            break;
+        }
         if (!strcmp(mode, "churn")) {
             pthread_t t[4];
 

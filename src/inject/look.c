@@ -28,6 +28,19 @@ static bool loses_privileges(int exe, const struct tn_status *st)
            fgetxattr(exe, "security.capability", NULL, 0) > 0;
 }
 
+/* Valgrind runs a translation of the program, and ends it when it comes to code that was not mapped by the program itself. */
+static bool is_translated(pid_t pid)
+{
+    char link[64], exe[4096], *name;
+    ssize_t n;
+
+    snprintf(link, sizeof(link), "/proc/%d/exe", pid);
+    n = readlink(link, exe, sizeof(exe) - 1);
+    exe[n < 0 ? 0 : n] = '\0';
+    name = strstr(exe, "/valgrind/");
+    return name && strstr(name, "-amd64-linux");
+}
+
 int tn_look_process(struct tn_entry *c)
 {
     struct tn_status st;
@@ -77,6 +90,12 @@ int tn_look_process(struct tn_entry *c)
                        c->pid, st.uid, st.uid == geteuid() ? "" : "it is somebody else's, or ");
     if (read(exe, ident, sizeof(ident)) != sizeof(ident) || ident[EI_CLASS] != ELFCLASS64)
         return tn_fail(c->err, -ENOEXEC, "not_64_bit", "process %d is not a 64-bit program", c->pid);
+    if (is_translated(c->pid))
+        return tn_fail(
+            c->err, -EOPNOTSUPP, "translated",
+            "process %d is run by Valgrind, which would end it at code that it has not seen mapped: "
+            "extend the program outside Valgrind",
+            c->pid);
     if (c->st && c->st->held == TN_HELD_START && loses_privileges(exe, &st))
         return tn_fail(
             c->err, -EPERM, "setuid_program",

@@ -206,13 +206,36 @@ static void test_seccomp(void **state)
     close_scene(&x);
 }
 
+/* Known by the file that runs: Valgrind's tools have a folder, and names, of their own. */
+static void test_translated(void **state)
+{
+    char folder[] = "/tmp/tenon-refuse-XXXXXX", file[4096], command[9000];
+    char *target = strdup(getenv("TN_TEST_TARGET"));
+    struct scene x;
+
+    assert_non_null(mkdtemp(folder));
+    snprintf(file, sizeof(file), "%s/valgrind/none-amd64-linux", folder);
+    snprintf(command, sizeof(command), "mkdir %s/valgrind && cp '%s' %s", folder, target, file);
+    assert_int_equal(system(command), 0);
+    setenv("TN_TEST_TARGET", file, 1);
+    open_scene(&x, "idle", NULL);
+    setenv("TN_TEST_TARGET", target, 1);
+    refused(&x, "translated");
+    close_scene(&x);
+    unlink(file);
+    *strrchr(file, '/') = '\0';
+    rmdir(file);
+    rmdir(folder);
+    free(target);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_whom),        cmocka_unit_test(test_traced),
         cmocka_unit_test(test_breakpoint),  cmocka_unit_test(test_not_mapped),
         cmocka_unit_test(test_descriptors), cmocka_unit_test(test_closes_all),
-        cmocka_unit_test(test_seccomp),
+        cmocka_unit_test(test_seccomp),     cmocka_unit_test(test_translated),
     };
 
     return cmocka_run_group_tests_name("inject/refuse", tests, NULL, NULL);

@@ -249,8 +249,9 @@ u64 tn_maps_gap(const struct tn_maps *maps, u64 lo, u64 hi, u64 reach, u64 len, 
 
         if (!between(maps, (u32)i, HEAP_ROOM, &r))
             continue;
+        /* One that reaches into what is asked for is good for its part below: `lo` need not be where a mapping begins. */
         r.start = TN_MAX(r.start, low);
-        r.end = TN_MIN(r.end, high);
+        r.end = TN_MIN(r.end, r.start < lo ? lo : high);
         at = r.start < r.end ? fit_down(r.start, r.end, len, avoid, navoid) : 0;
         if (!at)
             continue;

@@ -8,7 +8,8 @@ import signal
 import subprocess
 import time
 
-from harness import BUILD, HERE, TENON, Attached, Refused, broker, children, code, code_bytes, main, need, same, test, until
+from harness import (BUILD, HERE, TENON, Attached, Refused, broker, children, code, code_bytes, main, maps, need, same, test,
+                     until)
 
 LIBC = next(line.split()[-1] for line in open("/proc/self/maps") if re.search(r"/libc[.-]", line))
 UMASK, DUP2, RECV, GETPRIORITY, FORK_LIKE, ALARM = 95, 33, 45, 140, (56, 57, 58, 435), 37
@@ -399,6 +400,19 @@ def _(room):
     assert "cancellation_range" in json.dumps(room.links()), room.links()
     link.detach()
     same(program.ask("children 2", 60), "8", "children")
+
+
+@test("addresses that are not random, as gdb starts programs: there is room below the libraries, where there is none above")
+def _(room):
+    need("setarch")
+    path = os.path.join(HERE, "targets-calls")
+    program = room.program_of(["setarch", "-R", path])
+    until(lambda: any(line.endswith(path) for line in maps(program.pid)))
+    plain = program.ask("wrappers 1000")
+    link, counts = every(room, program.pid)
+    same(program.ask("wrappers 1000"), plain, "answers")
+    same(counts.entered(UMASK), 1000, "umask")
+    link.detach()
 
 
 @test("attach and detach in a loop while it works: answers as before, code as before")

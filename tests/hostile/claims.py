@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """One broker a process: who comes second is refused and told who holds it; what a dead holder has left is
 taken over, and nothing that the target says about it is believed."""
-import os, random, signal, struct, subprocess, threading, time
+import os, random, re, signal, struct, subprocess, threading, time
 from house import *
 
 
@@ -71,7 +71,7 @@ def _():
             assert len(won) <= 1, "both hold it"
             for r in results:
                 if r.status:
-                    word = r.err[r.err.rfind("["):].strip()
+                    word = re.findall(r"\[\w+\]", r.err)[-1]
                     seen[word] = seen.get(word, 0) + 1
                     assert word in ("[held]", "[already_traced]", "[foreign_bytes]", "[address_taken]"), r.err
             v.call(30)

@@ -186,7 +186,7 @@ static int map_all(struct tn_entry *c, bool *ret_fresh_proc, struct tn_proc *ret
     if (r < 0 || !(c->nreq || c->ask_tsc))
         return r;
     tn_brain_step("borrow");
-    r = tn_brain_order(c, TN_ORDER_BORROW, 0, c->spec->wait_ms, 0, 0, NULL, 0, NULL, 0, &c->borrowed,
+    r = tn_brain_order(c, TN_ORDER_BORROW, 0, c->spec->wait_ms, c->gone_left, 0, NULL, 0, NULL, 0, &c->borrowed,
                        sizeof(c->borrowed));
     if (r < 0)
         return r;

@@ -77,6 +77,7 @@ struct tn_entry {
     struct tn_borrow_facts borrowed;
     u32 prog_bit;
     bool prog_known;
+    bool gone_left; /* there are markers of brokers that are gone */
     /* What a parent's links have left in this copy of its memory: put back when all is ready for ours. */
     struct {
         u64 proc; /* 0: nothing */

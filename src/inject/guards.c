@@ -19,6 +19,7 @@
 #include <errno.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <time.h>
 
 /* Would it change what one that is hooked changes, in any of the ways there are for that one? */
 static bool meets_wish(const struct tn_entry *c, const struct tn_patch *p, u64 bias)
@@ -161,7 +162,26 @@ static bool harmless_call(const u8 *bytes, u64 at)
     return !tn_guard_needed((s32)nr);
 }
 
-/* Code that is in no file, or in one that is no program: whether it makes system calls can be seen, but not always which. */
+#define GOING_MS 20u
+
+/* Has it been unmapped since? Who is about to has the threads. */
+static bool is_gone(const struct tn_entry *c, u64 at)
+{
+    for (u32 ms = 0; ms < GOING_MS; ms++) {
+        struct tn_maps now _clean_(tn_maps_clear) = {};
+        struct tn_status st;
+
+        if (tn_maps_read(c->pid, &now) < 0 || !tn_maps_at(&now, at))
+            return true;
+        if (tn_status_read(c->pid, c->pid, &st) < 0 || !st.tracer)
+            break;
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    }
+    return false;
+}
+
+/* Code that is in no file, or in one that is no program: whether it makes system calls can be seen, but not always which. What is
+   another broker's that goes just now may be gone by the time. */
 static int guard_nameless(struct tn_entry *c, const struct tn_vma *v)
 {
     u8 bytes[16 * TN_PAGE];
@@ -170,11 +190,13 @@ static int guard_nameless(struct tn_entry *c, const struct tn_vma *v)
         u64 n = TN_MIN(sizeof(bytes), v->end - at);
 
         if (tn_peek(c->pid, at, bytes, n) < 0)
-            return no_breaks(c, "no program's file", at, "it cannot be read");
+            return is_gone(c, at) ? 0 : no_breaks(c, "no program's file", at, "it cannot be read");
         for (u64 i = 0; i + 1 < n; i++)
             if (bytes[i] == 0x0f && bytes[i + 1] == 0x05 && !harmless_call(bytes, i) &&
                 (i >= 5 || at == v->start) && !tn_look_ours(c, at + i))
-                return no_breaks(c, "no program's file", at + i, "which call it makes is not known");
+                return is_gone(c, at)
+                           ? 0
+                           : no_breaks(c, "no program's file", at + i, "which call it makes is not known");
         if (n < sizeof(bytes))
             break;
     }

@@ -155,6 +155,8 @@ static void give_thread_back(struct tn_hands *h)
 {
     struct tn_thread *th;
 
+    free(h->left);
+    h->left = NULL;
     if (!h->borrowed)
         return;
     h->borrowed = false;
@@ -164,7 +166,9 @@ static void give_thread_back(struct tn_hands *h)
         tn_tracee_resume(&h->t, th);
 }
 
-static int order_borrow(struct tn_hands *h, u32 wait_ms, struct tn_borrow_facts *ret, struct tn_error *err)
+/* `left`: brokers that are gone may have left something, which the thread is to unmap as well. */
+static int order_borrow(struct tn_hands *h, u32 wait_ms, bool left, struct tn_borrow_facts *ret,
+                        struct tn_error *err)
 {
     const struct tn_region *proc = tn_state_region(h->st, TN_REGION_PROC, 0);
     int r;
@@ -176,6 +180,8 @@ static int order_borrow(struct tn_hands *h, u32 wait_ms, struct tn_borrow_facts 
                        "a thread of process %d that made calls for a process of ours which was killed does "
                        "not stop: try again",
                        h->t.pid);
+    if (left && !proc && !h->left)
+        h->left = tn_hands_find_left(h, false);
     r = h->held ? tn_borrow_held(&h->t, h->t.keep, &h->b, err) : tn_borrow(&h->t, wait_ms, &h->b, err);
     if (r < 0)
         return r;
@@ -224,7 +230,7 @@ static int serve_order(struct tn_hands *h, struct tn_order *o, u8 *body, u64 len
         pass = h->state_fd;
         break;
     case TN_ORDER_BORROW:
-        reply.err = order_borrow(h, (u32)TN_MIN(o->a, 600000ull), &facts.borrow, &reply.why);
+        reply.err = order_borrow(h, (u32)TN_MIN(o->a, 600000ull), o->b, &facts.borrow, &reply.why);
         extra = &facts.borrow;
         nextra = sizeof(facts.borrow);
         break;
@@ -424,7 +430,7 @@ void tn_hands_notice_exec(struct tn_hands *h)
     struct tn_mark mark = {};
     int r;
 
-    if (!proc)
+    if (!proc || h->st->unmapping) /* … by dead hands */
         return;
     r = tn_tracee_read(&h->t, proc->addr + TN_PROC_MARK_OFF, &mark, sizeof(mark));
     if (r == 0 && mark.pid == (u32)h->t.pid && mark.start_time == h->st->start_time)
@@ -563,19 +569,29 @@ static void take_lent_back(struct tn_hands *h)
 
 #define UNMAP_WAIT_MS 100 /* for a thread to borrow */
 
-/* What programs had for themselves, their maps above all, which may be large: nobody will come to use it again, since another
-   broker brings its own. Where somebody may still be in it, or no thread is there to unmap it, it stays. */
-static void unmap_programs(struct tn_hands *h)
+/* All of it, and what other brokers have left; or where that cannot be, what programs had for themselves, their maps above all, which
+   may be large: nobody will come to use it again, since another broker brings its own. Where no thread is there to unmap it, it
+   stays. */
+static void unmap(struct tn_hands *h)
 {
-    bool any = false;
+    bool means = tn_state_region(h->st, TN_REGION_STUB, 0);
+    _free_ struct tn_left *left = means ? tn_hands_find_left(h, true) : NULL;
+    bool any = left;
 
-    tn_hands_reclaim(h);
-    for (u32 i = 0; i < h->st->nprogs; i++)
-        any |= h->st->prog[i].state == TN_HOOK_SPARE;
+    if (!means)
+        return;
+    if (!left || !left->own) {
+        tn_hands_reclaim(h);
+        for (u32 i = 0; i < h->st->nprogs; i++)
+            any |= h->st->prog[i].state == TN_HOOK_SPARE;
+    }
     if (!any || h->st->lent.tid || tn_borrow(&h->t, UNMAP_WAIT_MS, &h->b, NULL) < 0)
         return;
     h->borrowed = true;
-    tn_hands_unmap(h);
+    if (!left || !left->own)
+        tn_hands_unmap(h);
+    if (left)
+        tn_hands_unmap_all(h, left);
     give_thread_back(h);
 }
 
@@ -587,6 +603,7 @@ void tn_hands_give_back(struct tn_hands *h, bool half)
     if (open_target(h, NULL) < 0)
         return;
     take_lent_back(h);
+    tn_hands_unmapped(h);
     if (half) {
         tn_hands_repair(h);
         if (h->st->leaving)
@@ -595,7 +612,7 @@ void tn_hands_give_back(struct tn_hands *h, bool half)
         return;
     }
     if (tn_hands_restore_all(h) == 0)
-        unmap_programs(h);
+        unmap(h);
     proc = tn_state_region(h->st, TN_REGION_PROC, 0);
     if (proc)
         tn_tracee_write(&h->t, proc->addr + offsetof(struct tn_proc, held), &held, sizeof(held));

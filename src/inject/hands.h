@@ -21,7 +21,8 @@ struct tn_hands {
     struct tn_tracee t;
     struct tn_borrowed b;
     bool borrowed, held;
-    bool last; /* nobody puts right what these leave */
+    bool last;            /* nobody puts right what these leave */
+    struct tn_left *left; /* what others have left, proved before a thread was borrowed; owned */
     int pidfd;
     int chld; /* signalfd: a thread has stopped while nobody waits for one; −1: not needed yet */
 };
@@ -41,6 +42,19 @@ int tn_hands_map(struct tn_hands *h, const struct tn_map_req *reqs, u32 n, const
                  struct tn_error *err);
 /* With a thread that is borrowed: what nobody can be in, and no program has any more. */
 void tn_hands_unmap(struct tn_hands *h);
+/* Where others have been: what was found (left.c) is unmapped. All of this broker's: the last that is done in a process. */
+int tn_hands_unmap_left(struct tn_hands *h, u64 stub, const struct tn_left *left);
+void tn_hands_unmap_all(struct tn_hands *h, const struct tn_left *left);
+/* What hands that were killed may have begun of it: its beginning, the marker's end, tells. */
+void tn_hands_unmapped(struct tn_hands *h);
+/* left.c: what brokers leave in a process when they go, this one as well if `own`; it is proved that no thread is in it or comes
+   back. Owned by the caller. NULL: nothing, or not to be proved. */
+struct tn_left {
+    u32 nfirst, nranges; /* the first are markers */
+    bool own;            /* this broker's is in it, but for the stub */
+    struct tn_range range[];
+};
+struct tn_left *tn_hands_find_left(struct tn_hands *h, bool own);
 /* Descriptors that a thread lent to dead hands has left open: closed by that thread, which is held. */
 void tn_hands_close_left(struct tn_hands *h, const struct tn_lent *left);
 /* links.c: sites, chains, retirement. */
@@ -54,7 +68,19 @@ int tn_hands_restore_all(struct tn_hands *h);
 /* Sites in code that is mapped no longer, or mapped afresh, are forgotten, and with them the hooks there. */
 void tn_hands_forget_gone(struct tn_hands *h);
 int tn_hands_repair(struct tn_hands *h);
+/* reclaim.c: retired hooks and programs that nobody is in become SPARE. */
 void tn_hands_reclaim(struct tn_hands *h);
+/* What is looked for on all threads: among their words is one in [lo, hi). */
+struct tn_look {
+    u64 lo, hi; /* tn_look_widen */
+    /* Bytes of a sleeper's stack that are looked at, of another one's an eighth; 0: as usual. A deeper one proves nothing. */
+    u64 deepest;
+    bool registers; /* also in registers, as far as they can be seen */
+    void (*see)(struct tn_look *l, u64 value);
+};
+void tn_look_widen(struct tn_look *l, u64 addr, u64 len);
+/* Every thread, one by one. False: one of them, or a child in the same memory, cannot be told of. */
+bool tn_hands_look(struct tn_hands *h, struct tn_look *l);
 /* counter.c: a counter moved by at most what is there; the counter at `addr`, in the file whose code is
    `code`, by its index; raised by one, lowered by one; all that is ours given back; what killed hands left. */
 int tn_counter_move(const struct tn_tracee *t, u64 addr, s32 by);

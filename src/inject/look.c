@@ -138,6 +138,7 @@ static int by_address(const void *x, const void *y)
 int tn_look_markers(struct tn_entry *c)
 {
     const struct tn_region *mine = NULL;
+    u32 looks = 0;
 
     for (u32 i = 0; i < c->st->nregions; i++)
         if (c->st->region[i].kind == TN_REGION_PROC)
@@ -147,14 +148,26 @@ int tn_look_markers(struct tn_entry *c)
         _free_ struct tn_undo *undo = NULL;
         const struct tn_vma *opened = NULL;
         _close_ int fd = -1;
-        struct tn_proc p;
+        struct tn_proc p = {};
         struct tn_mark mark;
         u32 n = 0;
 
         if (!tn_is_marker(&c->maps, v) || (mine && mine->addr == v->start))
             continue;
-        if (tn_peek(c->pid, v->start, &p, sizeof(p)) < 0 || p.magic != TN_PROC_MAGIC || !p.held ||
-            tn_peek(c->pid, v->start + TN_PROC_MARK_OFF, &mark, sizeof(mark)) < 0)
+        /* The last that a broker unmaps which goes just now: all else of it is gone as well. */
+        if (tn_peek(c->pid, v->start, &p, sizeof(p)) < 0 && looks++ < 3) {
+            tn_maps_clear(&c->maps);
+            int r = tn_maps_read(c->pid, &c->maps);
+
+            if (r < 0)
+                return tn_fail(c->err, r, "no_such_process", "process %d has ended", c->pid);
+            i = ~0u; /* from the start */
+            continue;
+        }
+        if (p.magic != TN_PROC_MAGIC)
+            continue;
+        c->gone_left |= !p.held;
+        if (!p.held || tn_peek(c->pid, v->start + TN_PROC_MARK_OFF, &mark, sizeof(mark)) < 0)
             continue;
         bool same = mark.pid == (u32)c->pid && mark.start_time == tn_proc_start_time(c->pid);
         bool broker = tn_proc_lives((pid_t)p.broker_pid, p.broker_start);
@@ -217,6 +230,7 @@ int tn_look_markers(struct tn_entry *c)
 
         if (r < 0)
             return r;
+        c->gone_left = true;
     }
     return 0;
 }

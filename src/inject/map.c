@@ -55,18 +55,20 @@ static int batch(struct tn_hands *h, u64 stub, const struct tn_remote *calls, u3
     return r < 0 ? r : *ret_done < n ? (int)last : 0;
 }
 
-/* All of them, whatever becomes of each. */
-static void batch_each(struct tn_hands *h, u64 stub, const struct tn_remote *calls, u32 n)
+/* All of them, whatever becomes of each. An error is the thread's. */
+static int batch_each(struct tn_hands *h, u64 stub, const struct tn_remote *calls, u32 n)
 {
     while (n) {
         u32 done = 0;
         s64 last;
+        int r = tn_remote_calls(&h->t, &h->b, stub, calls, n, &done, &last);
 
-        if (tn_remote_calls(&h->t, &h->b, stub, calls, n, &done, &last) < 0 || done >= n)
-            return;
+        if (r < 0 || done >= n)
+            return r;
         calls += done + 1;
         n -= done + 1;
     }
+    return 0;
 }
 
 /* Is `theirs` in the target still the file of `ours`? All that we pass are of inodes of their own. */
@@ -248,8 +250,49 @@ static bool is_stash(const struct tn_state *st, const struct tn_map_req *q)
     return true;
 }
 
-/* `keep`: the program that this job uses again. Unmaps what was retired and is proved to be used by nobody:
- * program texts, and views no program has any more. */
+/* The inventory, as it is to be now (order.h). */
+static void tell_list(struct tn_hands *h)
+{
+    const struct tn_region *proc = tn_state_region(h->st, TN_REGION_PROC, 0);
+    _free_ struct tn_inventory *list = proc ? calloc(1, sizeof(*list)) : NULL;
+
+    for (u32 i = 0; list && i < h->st->nregions; i++) {
+        const struct tn_region *r = &h->st->region[i];
+
+        if (r->kind)
+            list->range[list->count++] = (struct tn_mapped){.addr = r->addr,
+                                                            .len = r->len,
+                                                            .ino = r->ino,
+                                                            .kind = r->kind,
+                                                            .prot = (u16)r->prot,
+                                                            .shared = (u16)r->shared};
+    }
+    if (list)
+        tn_tracee_write(&h->t, proc->addr + TN_PROC_LIST_OFF, list,
+                        offsetof(struct tn_inventory, range) + list->count * sizeof(list->range[0]));
+}
+
+/* A text, a map … that no program has any more, but `keep`? */
+static bool is_spare(const struct tn_state *st, const struct tn_region *reg, u32 keep, const bool *used)
+{
+    bool spare = false;
+
+    if (reg->kind == TN_REGION_POOL || reg->kind == TN_REGION_TEXT || reg->kind == TN_REGION_STASH)
+        for (u32 k = 0; k < st->nprogs; k++)
+            spare |= st->prog[k].state == TN_HOOK_SPARE && k != keep &&
+                     (st->prog[k].pool == reg->addr || st->prog[k].text == reg->addr ||
+                      st->prog[k].stash == reg->addr);
+    if (reg->kind == TN_REGION_MAP) {
+        spare = true;
+        for (u32 k = 0; k < st->nviews; k++)
+            if (st->view[k].used && st->view[k].base == reg->addr && used[k])
+                spare = false;
+    }
+    return spare;
+}
+
+/* `keep`: the program that this job uses again. Unmaps what was retired and is proved to be used by nobody: program texts, and views
+   no program has any more. Forgotten before that: were it done twice, it might be the host's the second time. */
 static void unmap_spare(struct tn_hands *h, u64 stub, u32 keep)
 {
     struct tn_state *st = h->st;
@@ -264,35 +307,27 @@ static void unmap_spare(struct tn_hands *h, u64 stub, u32 keep)
                 used[st->prog[i].view[k]] = true;
     if (!any)
         return;
-    for (u32 i = 0; i < st->nregions; i++) {
+
+    _free_ struct tn_remote *calls = calloc(st->nregions, sizeof(*calls));
+    u32 n = 0;
+
+    for (u32 i = 0; i < st->nregions && calls; i++) {
         struct tn_region *reg = &st->region[i];
-        bool gone = false;
 
-        if (reg->kind == TN_REGION_POOL || reg->kind == TN_REGION_TEXT || reg->kind == TN_REGION_STASH)
-            for (u32 k = 0; k < st->nprogs; k++)
-                gone |= st->prog[k].state == TN_HOOK_SPARE && k != keep &&
-                        (st->prog[k].pool == reg->addr || st->prog[k].text == reg->addr ||
-                         st->prog[k].stash == reg->addr);
-        if (reg->kind == TN_REGION_MAP) {
-            gone = true;
-            for (u32 k = 0; k < st->nviews; k++)
-                if (st->view[k].used && st->view[k].base == reg->addr && used[k])
-                    gone = false;
-        }
-        struct tn_remote out = {SYS_munmap, {reg->addr, reg->len}};
-        u32 done;
-
-        if (!gone || batch(h, stub, &out, 1, &done) < 0)
+        if (!is_spare(st, reg, keep, used))
             continue;
         if (reg->kind == TN_REGION_MAP)
             for (u32 k = 0; k < st->nviews; k++)
                 if (st->view[k].base == reg->addr)
                     st->view[k] = (struct tn_view_slot){};
+        calls[n++] = (struct tn_remote){SYS_munmap, {reg->addr, reg->len}};
         *reg = (struct tn_region){};
     }
     for (u32 i = 0; i < st->nprogs; i++)
         if (st->prog[i].state == TN_HOOK_SPARE && i != keep)
             st->prog[i] = (struct tn_prog_slot){};
+    tell_list(h);
+    batch_each(h, stub, calls, n);
 }
 
 void tn_hands_unmap(struct tn_hands *h)
@@ -303,6 +338,63 @@ void tn_hands_unmap(struct tn_hands *h)
         return;
     h->st->lent.stub = stub->addr;
     unmap_spare(h, stub->addr, ~0u);
+}
+
+/* In one go: once the thread has begun, it goes on by itself. A marker that cannot be unmapped tells of the others for ever, which then
+   stay as well. */
+int tn_hands_unmap_left(struct tn_hands *h, u64 stub, const struct tn_left *left)
+{
+    _free_ struct tn_remote *calls = calloc(left->nranges + 1, sizeof(*calls));
+    u32 done = 0;
+    int r;
+
+    if (!calls)
+        return -ENOMEM;
+    for (u32 i = 0; i < left->nranges; i++)
+        calls[i] =
+            (struct tn_remote){SYS_munmap, {left->range[i].start, left->range[i].end - left->range[i].start}};
+    r = left->nranges ? batch(h, stub, calls, left->nranges, &done) : 0;
+    if (r == 0 || done < left->nfirst)
+        return r;
+    return batch_each(h, stub, calls + done + 1, left->nranges - done - 1);
+}
+
+void tn_hands_unmapped(struct tn_hands *h)
+{
+    struct tn_maps maps _clean_(tn_maps_clear) = {};
+    const struct tn_region *proc = tn_state_region(h->st, TN_REGION_PROC, 0);
+    const struct tn_vma *v;
+
+    if (!h->st->unmapping || tn_maps_read(h->t.pid, &maps) < 0)
+        return;
+    v = proc ? tn_maps_at(&maps, proc->addr) : NULL;
+    bool begun = !v || v->ino != proc->ino;
+
+    for (u32 i = 0; i < h->st->nregions && begun; i++)
+        if (h->st->region[i].kind != TN_REGION_STUB)
+            h->st->region[i] = (struct tn_region){};
+    h->st->unmapping = 0;
+}
+
+/* The stub is unmapped from the cave. Without one it would be a call at somebody's own instruction, during which we must not be killed:
+   then it is left, and another broker finds it by what it holds. */
+void tn_hands_unmap_all(struct tn_hands *h, const struct tn_left *left)
+{
+    const struct tn_region *means = tn_state_region(h->st, TN_REGION_STUB, 0);
+    struct tn_region stub = means ? *means : (struct tn_region){};
+    s64 result;
+    int r;
+
+    if (!h->borrowed || !means)
+        return;
+    h->st->lent.stub = stub.addr;
+    h->st->unmapping = left->own;
+    r = tn_hands_unmap_left(h, stub.addr, left);
+    tn_hands_unmapped(h);
+    if (r < 0 || !left->own || !h->b.cave || tn_state_region(h->st, TN_REGION_PROC, 0))
+        return;
+    h->st->region[means - h->st->region] = (struct tn_region){}; /* before, as above */
+    call(h, SYS_munmap, stub.addr, stub.len, 0, 0, 0, 0, &result);
 }
 
 static int prove(struct tn_hands *h, const struct tn_map_req *reqs, u32 n, const int *fds)
@@ -526,6 +618,10 @@ int tn_hands_map(struct tn_hands *h, const struct tn_map_req *reqs, u32 n, const
         goto out;
     h->st->lent.stub = stub;
     unmap_spare(h, stub, keep);
+    if (h->left)
+        tn_hands_unmap_left(h, stub, h->left);
+    free(h->left);
+    h->left = NULL;
     for (u32 i = 0; i < n; i++) {
         if (reqs[i].fd >= 0 || mapped[i])
             continue;
@@ -582,9 +678,12 @@ out:
                                                     .addr = reqs[i].addr,
                                                     .len = reqs[i].len,
                                                     .dev = sb.st_dev,
-                                                    .ino = sb.st_ino};
+                                                    .ino = sb.st_ino,
+                                                    .prot = reqs[i].prot,
+                                                    .shared = reqs[i].shared};
     }
     tell_ours(h);
+    tell_list(h);
     r = tell_agent(h, stub, scratch);
     return r < 0 ? tn_fail(err, r, "vanished", "process %d cannot be written to: %s", h->t.pid, strerror(-r))
                  : 0;

@@ -60,6 +60,7 @@ struct tn_region {
     u64 addr, len;
     u64 used;     /* near regions: bytes handed out */
     u64 dev, ino; /* of the descriptor it was made from; 0: anonymous */
+    u32 prot, shared;
 };
 
 /* A place in the target's code that is, or was, patched. Not forgotten while its code is mapped: its displaced
@@ -160,9 +161,9 @@ struct tn_state {
     u32 signals;                    /* enum tn_signals_on: some are ours (rt/signals.h) */
     u64 signals_entry, signals_set; /* … which: breakpoints may stand, loads may fault */
     u64 signals_adding;             /* … which are to be, and may be so half */
-    u32 changing; /* bytes are being changed: 1, or 2 + the index of the link that is being made */
-    u32 leaving,
-        pad2; /* 1 + the index of a link that is to be taken away: an order that is not given twice */
+    u32 changing;  /* bytes are being changed: 1, or 2 + the index of the link that is being made */
+    u32 leaving;   /* 1 + the index of a link that is to be taken away: an order that is not given twice */
+    u32 unmapping; /* 1: all that is ours is, or will be in a moment */
     struct tn_lent lent;
     u32 confined, pad3; /* tn_proc_confined, when it was last looked at */
     u64 filters;        /* tn_signals.filters then */
@@ -185,6 +186,19 @@ struct tn_state {
     u64 next_order;
 };
 
+/*
+ * All that a broker has mapped, for the one after it: a mapping is in here after it was made, and not any more before it is
+ * unmapped. So whatever is in here is there, in a fork child as well; and what hands were killed over may be missing.
+ */
+struct tn_inventory {
+    u64 count;
+    struct tn_mapped {
+        u64 addr, len, ino; /* 0: anonymous */
+        u32 kind;
+        u16 prot, shared;
+    } range[TN_STATE_REGIONS];
+};
+
 /* The PROC region: struct tn_proc first (the agent's and another broker's view), then what is ours. */
 #define TN_PROC_NAME      "tenon-proc" /* of its memfd, as /proc/PID/maps shows it */
 #define TN_PROC_MARK_OFF  1024u        /* struct tn_mark */
@@ -192,13 +206,15 @@ struct tn_state {
 #define TN_PROC_VIEWS_OFF 1626112u     /* TN_STATE_VIEWS × struct tn_map, 128 bytes apart */
 #define TN_VIEW_STRIDE    128u
 #define TN_PROC_OURS_OFF  1683456u /* struct tn_own_code */
-#define TN_PROC_SIZE      1703936u
+#define TN_PROC_LIST_OFF  1699904u /* struct tn_inventory */
+#define TN_PROC_SIZE      1736704u
 #define TN_UNDO_COUNT     (TN_STATE_SITES + TN_STATE_COUNTERS)
 _Static_assert(TN_PROC_UNDO_OFF + TN_UNDO_COUNT * sizeof(struct tn_undo) <= TN_PROC_VIEWS_OFF, "undo record");
 _Static_assert(TN_PROC_VIEWS_OFF + TN_STATE_VIEWS * TN_VIEW_STRIDE <= TN_PROC_OURS_OFF, "views");
-_Static_assert(TN_PROC_OURS_OFF + sizeof(struct tn_own_code) <= TN_PROC_SIZE &&
+_Static_assert(TN_PROC_OURS_OFF + sizeof(struct tn_own_code) <= TN_PROC_LIST_OFF &&
                    TN_OWN_MAX >= TN_STATE_REGIONS,
                "ours");
+_Static_assert(TN_PROC_LIST_OFF + sizeof(struct tn_inventory) <= TN_PROC_SIZE, "inventory");
 _Static_assert(sizeof(struct tn_map) <= TN_VIEW_STRIDE && sizeof(struct tn_proc) <= TN_PROC_MARK_OFF,
                "layout");
 
@@ -213,7 +229,7 @@ struct tn_mark {
 /* O(NAME, request): what follows struct tn_order. */
 #define TN_ORDERS(O)                                                                                                    \
     O(HELLO)  /* → the state's descriptor */                                                                          \
-    O(BORROW) /* a = wait_ms → struct tn_borrow_facts */                                                              \
+    O(BORROW) /* a = wait_ms, b = 1: brokers that are gone have been here → struct tn_borrow_facts */                 \
     O(MAP)    /* a = program to keep, struct tn_map_req[n], descriptors; all or nothing */                              \
     O(RETURN) /* the borrowed thread goes on */                                                                         \
     O(WRITE)  /* n × (struct tn_write, bytes): into memory of ours that nothing leads to yet */                        \

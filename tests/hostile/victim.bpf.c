@@ -62,6 +62,10 @@ SEC("uprobe/hostile-victim:brief") int on_brief(void *ctx)
 {
     return counted(0);
 }
+SEC("tracepoint/raw_syscalls/sys_enter") int on_calls(void *ctx)
+{
+    return counted(2);
+}
 SEC("uretprobe/hostile-victim:leaves_by_tail") int on_tail_exit(void *ctx)
 {
     return counted(3);

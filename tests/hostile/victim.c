@@ -12,12 +12,14 @@
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -101,6 +103,20 @@ static void *napper(void *arg)
     return arg;
 }
 
+/* Sleeps for ever with a mask of its own, once it is told to. */
+static void *masker(void *arg)
+{
+    sigset_t mask;
+
+    sigemptyset(&mask);
+    sigaddset(&mask, SIGTRAP);
+    while (!books->go)
+        usleep(1000);
+    ppoll(NULL, 0, NULL, &mask);
+    __atomic_add_fetch(&books->wrong, 1, __ATOMIC_SEQ_CST);
+    return arg;
+}
+
 static void on_signal(int sig)
 {
     books->signals++;
@@ -158,7 +174,8 @@ int main(int argc, char **argv)
     int fd, threads = argc > 3 ? atoi(argv[3]) : 0;
     pthread_t th;
 
-    if (!strcmp(mode, "brief")) { /* what stands behind is not to be evicted either */
+    if (!strcmp(mode, "brief") ||
+        !strcmp(mode, "masked")) { /* what stands behind is not to be evicted either */
         crowd((const unsigned char *)brief, 2);
         crowd((const unsigned char *)brief + 2, 1);
     }
@@ -173,7 +190,11 @@ int main(int argc, char **argv)
     alarm(120); /* whatever becomes of the test */
     signal(SIGUSR1, on_signal);
     for (int i = 0; i < threads; i++)
-        pthread_create(&th, NULL, strcmp(mode, "nap") ? sleeper : napper, NULL);
+        pthread_create(&th, NULL,
+                       !strcmp(mode, "nap")      ? napper
+                       : !strcmp(mode, "masked") ? masker
+                                                 : sleeper,
+                       NULL);
     if (!strcmp(mode, "seccomp"))
         strict();
     if (!strcmp(mode, "mlock"))
@@ -209,6 +230,8 @@ int main(int argc, char **argv)
             return 3;
         }
     }
+    int epoll = strcmp(mode, "paced") ? -1 : epoll_create1(EPOLL_CLOEXEC);
+
     books->ready = 1;
     while (!books->quit) {
         work();
@@ -229,6 +252,26 @@ int main(int argc, char **argv)
             }
             waitpid(pid, NULL, 0);
             usleep(2000);
+        } else if (!strcmp(mode, "family") && books->go == 1) { /* a child that goes on by itself */
+            pid_t pid = fork();
+
+            if (pid == 0)
+                prctl(PR_SET_PDEATHSIG, SIGKILL);
+            while (pid == 0 && !books->quit) {
+                call(1);
+                usleep(1000);
+            }
+            if (pid == 0)
+                _exit(0);
+            books->go = (uint64_t)pid;
+        } else if (!strcmp(mode, "confines") && books->go == 1) {
+            strict();
+            books->go = 2;
+        } else if (!strcmp(mode, "paced")) { /* a wait that nobody may cut short */
+            struct epoll_event ev;
+
+            if (epoll_wait(epoll, &ev, 1, 400) < 0 && errno == EINTR)
+                __atomic_add_fetch(&books->eintr, 1, __ATOMIC_SEQ_CST);
         } else if (strcmp(mode, "spin")) {
             struct timespec ts = {.tv_nsec = 500000};
 

@@ -77,6 +77,7 @@ static int ctl_link_next(struct tn_caller *caller, const void *req, void *ret_re
 {
     struct tn_broker *broker = caller->broker;
     struct tn_ctl_link *reply = ret_reply;
+    const struct tn_target *told = NULL; /* in which most were left */
     const struct tn_link *link;
     const struct tn_perf *perf;
     u32 after;
@@ -138,9 +139,12 @@ static int ctl_link_next(struct tn_caller *caller, const void *req, void *ret_re
             continue;
         reply->ended = 0;
         reply->targets++;
+        reply->left_in += target->left > 0;
+        if (target->left > (told ? told->left : 0))
+            told = target;
     }
     if (link->ntargets) {
-        const struct tn_target *target = &link->targets[0];
+        const struct tn_target *target = told ? told : &link->targets[0];
 
         reply->address = target->address;
         reply->places = target->places;

@@ -99,9 +99,11 @@ struct tn_ctl_link {
     char tactic[32];
     u64 missed, recursion;
     u64 attach_ns, hold_ns_max; /* how long attaching took, and the longest time a thread was held */
-    u32 many, pad;              /* places that a link of many was asked for; 0: it is none */
-    u32 places,
-        left; /* instructions that are hooked; of system calls, those that were left; of many, places that were */
+    u32 many;                   /* places that a link of many was asked for; 0: it is none */
+    u32 left_in;                /* processes in which any were left */
+    /* Of the process in which most were left: instructions that are hooked; of system calls, those that were left as they are;
+       of many, places that were. */
+    u32 places, left;
     char left_why[512]; /* … where and why */
 };
 /* None: no process is chosen. */

@@ -344,7 +344,7 @@ static void warn_of_what_is_not_seen(const struct tn_cli_attach *a)
 {
     for (u32 i = 0; i < a->nids; i++) {
         struct tn_ctl_link link;
-
+        char text[1024];
         int r = tn_ctl_link(a->ids[i], &link);
 
         if (r == 0 && link.all && !link.watched)
@@ -353,6 +353,10 @@ static void warn_of_what_is_not_seen(const struct tn_cli_attach *a)
         if (r == 0 && link.many && link.left)
             tn_cli_warn(a->name, "link %u: %u of its functions cannot be hooked and are left out: %.400s",
                         link.id, link.left, link.left_why);
+        if (r == 0 && link.is_call && link.left) {
+            tn_link_left(&link, text, sizeof(text));
+            tn_cli_warn(a->name, "link %u: %s [calls_left]", link.id, text);
+        }
     }
 }
 

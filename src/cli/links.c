@@ -24,6 +24,20 @@ void tn_link_place(const struct tn_ctl_link *link, char *ret_text, size_t cap)
         snprintf(ret_text, cap, "%.*s", (int)sizeof(link->symbol), link->symbol);
 }
 
+void tn_link_left(const struct tn_ctl_link *link, char *ret_text, size_t cap)
+{
+    char in[64] = "";
+
+    if (link->targets > 1)
+        snprintf(in, sizeof(in), " in %u of %u processes, in one of them", link->left_in, link->targets);
+    snprintf(ret_text, cap,
+             "left as they are%s %u place%s that may make %.*s; calls made there are not seen %s: %.*s", in,
+             link->left, link->left == 1 ? "" : "s", (int)sizeof(link->symbol),
+             link->symbol[0] ? link->symbol : "system calls",
+             link->is_exit ? "as they end" : "as they are entered", (int)sizeof(link->left_why),
+             link->left_why);
+}
+
 #define TEXT(field) tn_json_text(field, strnlen(field, sizeof(field)))
 
 json_t *tn_link_json(const struct tn_ctl_link *link)
@@ -34,7 +48,7 @@ json_t *tn_link_json(const struct tn_ctl_link *link)
     return json_pack(
         "{s:I, s:o, s:I, s:i, s:o, s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:b, s:b, s:b, s:b, s:I, "
         "s:o, "
-        "s:o, s:I, s:I, s:I, s:o}",
+        "s:o, s:I, s:I, s:I, s:I, s:o}",
         "id", (json_int_t)link->id, "prog", TEXT(link->prog), "prog_id", (json_int_t)link->prog_id, "pid",
         (int)link->pid, "target", TEXT(link->target), "symbol", TEXT(link->symbol), "offset",
         tn_json_u64(link->offset), "kind", TEXT(link->kind), "tactic", TEXT(link->tactic), "address", address,
@@ -43,7 +57,8 @@ json_t *tn_link_json(const struct tn_ctl_link *link)
         "follow", (int)link->follow, "ended", (int)link->ended, "watched", (int)link->watched, "targets",
         (json_int_t)link->targets, "attach_ns", tn_json_u64(link->attach_ns), "hold_ns_max",
         tn_json_u64(link->hold_ns_max), "functions", (json_int_t)(link->many ? link->many - link->left : 1),
-        "places", (json_int_t)link->places, "left", (json_int_t)link->left, "left_why", TEXT(link->left_why));
+        "places", (json_int_t)link->places, "left", (json_int_t)link->left, "left_in",
+        (json_int_t)link->left_in, "left_why", TEXT(link->left_why));
 }
 
 int tn_link_head(struct tn_table *table)

@@ -53,9 +53,11 @@ static int wish_call(struct tn_entry *c, const struct tn_patch *p, const struct 
 #define NAMELESS_MAX (64ull << 20) /* bytes of one mapping that are looked through */
 
 /* Code that is in no file: calls can be seen in it, and often which; where functions are, and who jumps there, nobody says. The
-   kernel's own page has a few, for clocks that it cannot read without a call. */
-static void leave_nameless(struct tn_entry *c, const struct tn_vma *v, const char *name, const char *reason)
+   kernel's own page has a few, for clocks that it cannot read without a call: that is compiled code and whole, so what stands
+   before a call is looked at, too. Other memory may hold anything: only the constant right before counts there. */
+static void leave_nameless(struct tn_entry *c, const struct tn_vma *v, const char *name)
 {
+    const bool kernels = tn_vma_is_kernels(&c->maps, v), whole = kernels && v->end - v->start <= 16 * TN_PAGE;
     u64 end = TN_MIN(v->end, v->start + NAMELESS_MAX);
     _free_ u8 *bytes = malloc(16 * TN_PAGE);
     struct tn_tally t = {0};
@@ -66,14 +68,16 @@ static void leave_nameless(struct tn_entry *c, const struct tn_vma *v, const cha
         if (tn_peek(c->pid, at, bytes, n) < 0)
             break;
         for (u64 i = at == v->start ? 0 : 5; i + 1 < n; i++) {
-            u32 nr = 0;
+            s32 nr = TN_NR_UNKNOWN;
 
             if (bytes[i] != 0x0f || bytes[i + 1] != 0x05 || tn_look_ours(c, at + i))
                 continue;
             if (i >= 5 && bytes[i - 5] == 0xb8)
                 memcpy(&nr, bytes + i - 4, sizeof(nr));
-            if (i < 5 || bytes[i - 5] != 0xb8 || c->spec->nr == TN_NR_UNKNOWN || nr == (u32)c->spec->nr)
-                tn_leave(c, &t, reason);
+            else if (whole)
+                nr = tn_number_in_bytes(bytes, n, i);
+            if (nr == TN_NR_UNKNOWN || c->spec->nr == TN_NR_UNKNOWN || nr == c->spec->nr)
+                tn_leave(c, &t, kernels ? "kernel_page" : "no_file");
         }
         if (n < 16ull * TN_PAGE)
             break;
@@ -138,8 +142,7 @@ int tn_plan_syscalls(struct tn_entry *c)
         if (!(v->prot & PROT_EXEC) || !strncmp(name, "/memfd:tenon-", 13) || !strcmp(name, "[vsyscall]"))
             continue;
         if (!v->ino)
-            leave_nameless(c, v, *name ? name : "[anonymous]",
-                           tn_vma_is_kernels(&c->maps, v) ? "kernel_page" : "no_file");
+            leave_nameless(c, v, *name ? name : "[anonymous]");
         if (!v->ino)
             continue;
         src.fd = fd = tn_open_mapped(c->pid, &c->maps, v);

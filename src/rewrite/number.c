@@ -117,6 +117,69 @@ static bool before(struct walk *w, const struct question q)
     return any;
 }
 
+#define SWEPT                                                                                                \
+    256u /* bytes on either side; enough for the sweep to fall into step, and as far as a short jump comes from */
+
+/* mov $imm32,%eax, or with its longer form %rax */
+static bool loads_rax(const u8 *at, const struct tn_insn *i, u32 *ret_value)
+{
+    bool loads =
+        i->legacy && i->map == 0 &&
+        ((at[0] == 0xb8 && i->len == 5) || (at[0] == 0x48 && at[1] == 0xc7 && at[2] == 0xc0 && i->len == 7));
+
+    if (loads)
+        memcpy(ret_value, at + i->len - 4, sizeof(*ret_value));
+    return loads;
+}
+
+/* Does anything jump behind `from`, up to `to`? Short jumps by instructions, long ones wherever bytes look like one. */
+static bool jumped_between(const u8 *bytes, u64 len, u64 from, u64 to)
+{
+    u64 end = TN_MIN(len, to + SWEPT);
+    struct tn_insn i;
+
+    for (u64 k = to > SWEPT ? to - SWEPT : 0; k < end; k += i.len) {
+        if (tn_x86_decode(bytes + k, end - k, k, &i) < 0)
+            i.len = 1;
+        else if (i.rel_off && i.target > from && i.target <= to)
+            return true;
+    }
+    for (u64 k = 0; k + 5 <= len; k++) {
+        u64 target;
+        s32 rel;
+
+        if ((bytes[k] & 0xfe) != 0xe8 && (k == 0 || bytes[k - 1] != 0x0f || (bytes[k] & 0xf0) != 0x80))
+            continue;
+        memcpy(&rel, bytes + k + 1, sizeof(rel));
+        target = k + 5 + (u64)(s64)rel;
+        if (target > from && target <= to)
+            return true;
+    }
+    return false;
+}
+
+s32 tn_number_in_bytes(const u8 *bytes, u64 len, u64 at)
+{
+    u64 k = at > SWEPT ? at - SWEPT : 0, loaded = 0;
+    u32 value = 0, nr = TN_NR_MAX;
+    struct tn_insn i;
+
+    for (; k < at; k += i.len) {
+        if (tn_x86_decode(bytes + k, len - k, k, &i) < 0) {
+            i.len = 1;
+            nr = TN_NR_MAX;
+        } else if (loads_rax(bytes + k, &i, &value)) {
+            nr = value;
+            loaded = k;
+        } else if (i.kind > TN_INSN_ENDBR && i.kind != TN_INSN_JCC) {
+            nr = TN_NR_MAX;
+        } else if (tn_decode_writes(bytes + k, i.len) >> RAX & 1) {
+            nr = TN_NR_MAX;
+        }
+    }
+    return k == at && nr < TN_NR_MAX && !jumped_between(bytes, len, loaded, at) ? (s32)nr : TN_NR_UNKNOWN;
+}
+
 s32 tn_flow_number(const struct tn_flow *f, u64 addr)
 {
     struct walk w = {.f = f, .answer = -2};

@@ -96,6 +96,9 @@ struct tn_patch {
 #define TN_PUN_INSNS  5u /* of a punned patch, at most */
 #define TN_NR_UNKNOWN (-1)
 #define TN_NR_MAX     512 /* no number of Linux's is as high */
+/* The same where no function is known: a constant, in the instructions that stand right before the one at `at` of `bytes`; none
+   of those, and no branch near, leads elsewhere or comes from there. number.c. */
+s32 tn_number_in_bytes(const u8 *bytes, u64 len, u64 at);
 
 struct tn_plan {
     u64 func_addr, func_size;

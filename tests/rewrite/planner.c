@@ -178,11 +178,54 @@ static void test_how_many(void **state)
     tn_module_free(m);
 }
 
+/* Calls whose function is not known: a constant a few instructions before, unless something computes, or comes from elsewhere. */
+static void test_number_in_bytes(void **state)
+{
+    static const struct {
+        const char *what, *bytes; /* as many nops before; the call is the last */
+        s32 nr;
+    } rows[] = {
+        {"right before", "\xb8\x3e\x01\x00\x00\x0f\x05", 318},
+        {"in its longer form", "\x48\xc7\xc0\x50\x01\x00\x00\x0f\x05", 336},
+        {"moves of other registers between",
+         "\xb8\x3e\x01\x00\x00\x48\x8d\x7b\x60\xbe\x20\x00\x00\x00\x31\xd2\x0f\x05", 318},
+        {"the last of two", "\xb8\x01\x00\x00\x00\xb8\x02\x00\x00\x00\x90\x0f\x05", 2},
+        {"a way out between", "\xb8\x3e\x01\x00\x00\x74\x10\x0f\x05", 318},
+        {"rax is written", "\xb8\x3e\x01\x00\x00\x48\x01\xf8\x0f\x05", TN_NR_UNKNOWN},
+        {"none", "\x89\xd0\x0f\x05", TN_NR_UNKNOWN},
+        {"no number of Linux's", "\xb8\x00\x02\x00\x00\x90\x0f\x05", TN_NR_UNKNOWN},
+        {"a call between", "\xb8\x3e\x01\x00\x00\xff\xd3\x0f\x05", TN_NR_UNKNOWN},
+        {"behind a return", "\xb8\x3e\x01\x00\x00\xc3\x90\x0f\x05", TN_NR_UNKNOWN},
+        {"a short jump behind the constant", "\xeb\x05\xb8\x3e\x01\x00\x00\x90\x0f\x05", TN_NR_UNKNOWN},
+        {"a short jump to the constant", "\xeb\x00\xb8\x3e\x01\x00\x00\x90\x0f\x05", 318},
+        {"a long jump to the call", "\xe9\x06\x00\x00\x00\xb8\x3e\x01\x00\x00\x90\x0f\x05", TN_NR_UNKNOWN},
+        {"a long branch to the call", "\x0f\x84\x06\x00\x00\x00\xb8\x3e\x01\x00\x00\x90\x0f\x05",
+         TN_NR_UNKNOWN},
+        {"inside another instruction", "\x48\xb8\x00\x01\xb8\x3e\x01\x00\x00\x90\x0f\x05", TN_NR_UNKNOWN},
+    };
+    static const u32 before[] = {0, 1, 700};
+
+    for (u32 k = 0; k < TN_ARRAY_SIZE(rows); k++)
+        for (u32 b = 0; b < TN_ARRAY_SIZE(before); b++) {
+            u8 bytes[800];
+            u32 n = 2;
+
+            while (memcmp(rows[k].bytes + n - 2, "\x0f\x05", 2) != 0)
+                n++;
+            memset(bytes, 0x90, sizeof(bytes));
+            memcpy(bytes + before[b], rows[k].bytes, n);
+            if (tn_number_in_bytes(bytes, before[b] + n, before[b] + n - 2) != rows[k].nr)
+                fail_msg("%s, behind %u bytes: %d", rows[k].what, before[b],
+                         tn_number_in_bytes(bytes, before[b] + n, before[b] + n - 2));
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_libm),       cmocka_unit_test(test_itself),   cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_no_threads), cmocka_unit_test(test_how_many),
+        cmocka_unit_test(test_libm),     cmocka_unit_test(test_itself),
+        cmocka_unit_test(test_threads),  cmocka_unit_test(test_no_threads),
+        cmocka_unit_test(test_how_many), cmocka_unit_test(test_number_in_bytes),
     };
 
     return cmocka_run_group_tests_name("rewrite/planner", tests, NULL, NULL);

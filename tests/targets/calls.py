@@ -338,10 +338,31 @@ def _(room):
 def _(room):
     program = room.program("calls")
     same(program.ask("memory 10"), "10", "calls")
-    _, counts = one(room, program.pid)
+    link, counts = one(room, program.pid)
     same(program.ask("memory 10"), "10", "calls")
     same(counts.entered(UMASK), 0, "umask")
-    assert "[anonymous]: 1 no_file" in json.dumps(room.links()), room.links()
+    same([(row["left"], row["left_in"], row["left_why"]) for row in room.links()], [(1, 1, "[anonymous]: 1 no_file")] * 2, "rows")
+    said = "left as they are 1 place that may make umask; calls made there are not seen {}: [anonymous]: 1 no_file [calls_left]"
+    same([line.split(": ", 2)[2] for line in link.said().splitlines()],
+         [said.format("as they are entered"), said.format("as they end")], "what is said, a line a link")
+
+
+@test("calls that are left are told once for many processes; where none is, also by the kernel's own page, nothing is said")
+def _(room):
+    plain, other, jitted = (room.program("calls") for _ in range(3))
+    same(jitted.ask("memory 10"), "10", "calls")
+    link, _ = one(room, plain.pid)
+    same(link.said(), "", "nothing is left")
+    link.detach()
+    link = room.attach("calls", plain.pid, jitted.pid, other.pid, nlinks=1, options=["--program", "one_enter"])
+    same([(row["targets"], row["left"], row["left_in"]) for row in room.links()], [(3, 1, 1)], "rows")
+    lines = link.said().splitlines()
+    same(len(lines), 1, lines)
+    assert "left as they are in 1 of 3 processes, in one of them 1 place that may make umask; " in lines[0], lines
+    link.detach()
+    link = room.attach("calls", plain.pid, nlinks=1, options=["--program", "every_enter"])
+    assert " that may make system calls; calls made there are not seen as they are entered: " in link.said(), link.said()
+    assert re.search(r"\[vdso\]: \d+ kernel_page", link.said()), link.said()
 
 
 @test("cancelled at once, wherever it is: in a call, beside it, in what we have put there")

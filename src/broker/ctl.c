@@ -149,6 +149,7 @@ static int ctl_link_next(struct tn_caller *caller, const void *req, void *ret_re
         reply->address = target->address;
         reply->places = target->places;
         reply->left = target->left;
+        reply->by = target->by;
         memcpy(reply->left_why, target->left_why, sizeof(reply->left_why));
         memcpy(reply->tactic, target->tactic, sizeof(reply->tactic));
         if (target->symbol[0]) {

@@ -8,6 +8,7 @@
 #define TN_BROKER_CTL_H
 
 #include "base/base.h"
+#include "base/tally.h"
 #include "eim/eim.h"
 #include "verify/verify.h"
 
@@ -105,6 +106,7 @@ struct tn_ctl_link {
        of many, places that were. */
     u32 places, left;
     char left_why[512]; /* … where and why */
+    struct tn_tally by; /* of those that are hooked, how many by which tactic */
 };
 /* None: no process is chosen. */
 struct tn_ctl_scope {

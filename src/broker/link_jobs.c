@@ -188,8 +188,10 @@ static int note_target(struct tn_link *link, pid_t pid, u64 code, const struct t
         .symbol_offset = result->symbol_offset,
         .places = result->places,
         .left = result->left,
+        .by = result->by,
         .code = code,
     };
+    tn_tally_end(&target->by);
     memcpy(target->left_why, result->left_why, sizeof(target->left_why));
     target->left_why[sizeof(target->left_why) - 1] = '\0';
     memcpy(target->tactic, result->tactic, sizeof(target->tactic));

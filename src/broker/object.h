@@ -158,6 +158,7 @@ struct tn_target {
     char tactic[32], symbol[128];
     u64 symbol_offset;
     u32 places, left; /* of system calls */
+    struct tn_tally by;
     u64 code;         /* … tn_loads_code, as they were looked for */
     char left_why[512];
 };

@@ -64,6 +64,36 @@ static json_t *facts_json(u32 prog_id)
                      (int)facts.facts.syscalls);
 }
 
+/* As many of them as there are, in a line: by which tactic, those with most places first. */
+static void show_places(const struct tn_ctl_link *link)
+{
+    struct tn_tally by = link->by;
+
+    tn_tally_end(&by);
+    printf("  places      %u instruction%s", link->places, link->places == 1 ? "" : "s");
+    for (u32 shown = 0; shown < by.nrows; shown++) {
+        u32 most = 0;
+
+        for (u32 i = 1; i < by.nrows; i++)
+            if (by.row[i].n > by.row[most].n)
+                most = i;
+        printf("%s %u by %s", shown ? "," : ":", by.row[most].n, tn_cli_tame(by.row[most].name));
+        by.row[most].n = 0;
+    }
+    putchar('\n');
+}
+
+static bool breaks(const struct tn_ctl_link *link)
+{
+    struct tn_tally by = link->by;
+
+    tn_tally_end(&by);
+    for (u32 i = 0; i < by.nrows; i++)
+        if (!strcmp(by.row[i].name, "breakpoint"))
+            return true;
+    return memmem(link->tactic, sizeof(link->tactic), "breakpoint", 10) != NULL;
+}
+
 static void show_link(const struct tn_ctl_link *link)
 {
     _free_ char *target = strndup(link->target, sizeof(link->target));
@@ -88,12 +118,11 @@ static void show_link(const struct tn_ctl_link *link)
         printf("              %u that came could not be entered; the last: %.192s [%.48s]\n", link->failed,
                link->failure, link->failure_reason);
     if (link->is_call || link->many)
-        printf("  places      %u instructions, by %.32s%s\n", link->places, link->tactic,
-               link->many ? " and others" : "");
+        show_places(link);
     else
         printf("  address     0x%" PRIx64 ", file offset 0x%" PRIx64 ", by %.32s\n", link->address,
                link->file_offset, link->tactic);
-    if (memmem(link->tactic, sizeof(link->tactic), "breakpoint", 10))
+    if (breaks(link))
         printf("              a breakpoint: each pass costs a signal, one to two microseconds; a debugger "
                "must pass SIGTRAP on\n");
     if (link->left)

@@ -40,6 +40,17 @@ void tn_link_left(const struct tn_ctl_link *link, char *ret_text, size_t cap)
 
 #define TEXT(field) tn_json_text(field, strnlen(field, sizeof(field)))
 
+static json_t *tactics_json(const struct tn_ctl_link *link)
+{
+    struct tn_tally by = link->by;
+    json_t *object = json_object();
+
+    tn_tally_end(&by);
+    for (u32 i = 0; i < by.nrows; i++)
+        json_object_set_new(object, by.row[i].name, json_integer((json_int_t)by.row[i].n));
+    return object;
+}
+
 json_t *tn_link_json(const struct tn_ctl_link *link)
 {
     char address[24];
@@ -48,7 +59,7 @@ json_t *tn_link_json(const struct tn_ctl_link *link)
     return json_pack(
         "{s:I, s:o, s:I, s:i, s:o, s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:b, s:b, s:b, s:b, s:I, "
         "s:o, "
-        "s:o, s:I, s:I, s:I, s:I, s:o}",
+        "s:o, s:I, s:I, s:I, s:I, s:o, s:o}",
         "id", (json_int_t)link->id, "prog", TEXT(link->prog), "prog_id", (json_int_t)link->prog_id, "pid",
         (int)link->pid, "target", TEXT(link->target), "symbol", TEXT(link->symbol), "offset",
         tn_json_u64(link->offset), "kind", TEXT(link->kind), "tactic", TEXT(link->tactic), "address", address,
@@ -58,7 +69,7 @@ json_t *tn_link_json(const struct tn_ctl_link *link)
         (json_int_t)link->targets, "attach_ns", tn_json_u64(link->attach_ns), "hold_ns_max",
         tn_json_u64(link->hold_ns_max), "functions", (json_int_t)(link->many ? link->many - link->left : 1),
         "places", (json_int_t)link->places, "left", (json_int_t)link->left, "left_in",
-        (json_int_t)link->left_in, "left_why", TEXT(link->left_why));
+        (json_int_t)link->left_in, "left_why", TEXT(link->left_why), "tactics", tactics_json(link));
 }
 
 int tn_link_head(struct tn_table *table)

@@ -302,22 +302,53 @@ static int write_all(struct tn_entry *c, bool fresh, struct tn_proc *proc, struc
     return r < 0 ? r : tn_compose_links(c, &prog, proc, ret_facts);
 }
 
+static const char *pun_tactic(const struct tn_entry *c, const struct tn_wish *w)
+{
+    s32 site = tn_look_site(c, w->patch->addr + w->bias, w->patch);
+
+    return site < 0 ? tn_pun_tactic(&w->pun)
+                    : tn_pun_tactic(&(struct tn_pun){.njumps = c->st->site[site].njumps,
+                                                     .prefixes = c->st->site[site].patched[0] != 0xe9});
+}
+
 /* The plan's, and of punned places what they came to. */
 static const char *tactic(const struct tn_entry *c)
 {
     const char *tactic = c->plan->tactic;
 
-    for (u32 i = 0; i < c->nwishes && strcmp(tactic, "evicted"); i++) {
-        const struct tn_wish *w = &c->wish[i];
-        s32 site = tn_look_site(c, w->patch->addr + w->bias, w->patch);
-
-        if (!w->hook || !w->patch->punned)
-            continue;
-        tactic = site < 0 ? tn_pun_tactic(&w->pun)
-                          : tn_pun_tactic(&(struct tn_pun){.njumps = c->st->site[site].njumps,
-                                                           .prefixes = c->st->site[site].patched[0] != 0xe9});
-    }
+    for (u32 i = 0; i < c->nwishes && strcmp(tactic, "evicted"); i++)
+        if (c->wish[i].hook && c->wish[i].patch->punned)
+            tactic = pun_tactic(c, &c->wish[i]);
     return tactic;
+}
+
+/* The plan that a patch is of: of a session, one of two. NULL: system calls have none. */
+static const struct tn_planned *plan_of(const struct tn_entry *c, const struct tn_wish *w)
+{
+    const struct tn_planned *entry = c->before ? c->before[w->place] : NULL;
+
+    if (!c->plans)
+        return NULL;
+    return entry && w->patch >= entry->patch && w->patch < entry->patch + entry->npatches
+               ? entry
+               : c->plans[w->place];
+}
+
+void tn_brain_count(struct tn_entry *c, const struct tn_wish *w)
+{
+    const struct tn_planned *plan = plan_of(c, w);
+    const bool breaks = w->patch->len == TN_BREAK_LEN && !w->patch->punned;
+    const char *name = plan ? plan->tactic : "jump5";
+
+    if (w->loads)
+        return;
+    if (w->patch->punned)
+        name = pun_tactic(c, w);
+    else if (breaks || strstr(name, "breakpoint") ||
+             strstr(name, "punned")) /* ways out that are planned together need not be alike */
+        name = breaks ? "breakpoint" : "jump5";
+    c->res->places++;
+    tn_tally_add(&c->res->by, name);
 }
 
 int tn_brain_attach(struct tn_brain *b, struct tn_attach_result *res)
@@ -399,13 +430,14 @@ done:
     res->hold_ns_max = facts.hold_ns_max;
     res->threads = facts.threads;
     res->interrupted = facts.interrupted;
+    for (u32 i = 0; r == 0 && i < c.nwishes; i++)
+        if (c.wish[i].hook)
+            tn_brain_count(&c, &c.wish[i]);
     free(c.inherited.undo);
     free(c.plans);
     free(c.before);
     free(c.no_puns);
     free(c.kept);
-    for (u32 i = 0; r == 0 && i < c.nwishes; i++)
-        res->places += c.wish[i].hook && !c.wish[i].loads;
     tn_plan_clear_wishes(&c);
     tn_maps_clear(&c.maps);
     if (c.st)

@@ -12,15 +12,6 @@
 #define TN_WRITES_MAX    32768u
 #define TN_RESTORERS_MAX 8u
 
-/* What was left of one file, by reason. */
-struct tn_tally {
-    struct {
-        char reason[48];
-        u32 n;
-    } row[12];
-    u32 nrows;
-};
-
 /* One job. */
 struct tn_entry {
     struct tn_brain *b;
@@ -102,6 +93,8 @@ int tn_brain_write_again(struct tn_entry *c, u64 addr, const struct tn_region *r
 int tn_brain_flush(struct tn_entry *c);
 
 /* Tells the tests which step comes next. */
+/* One more place that a link stands at, by the tactic that was chosen for it. */
+void tn_brain_count(struct tn_entry *c, const struct tn_wish *w);
 void tn_brain_step(const char *name);
 
 /* Bytes of the table in which arguments are kept for the spec's program; 0: it reads none at an exit. */

@@ -129,6 +129,8 @@ int tn_plan_syscalls(struct tn_entry *c)
 {
     int r = 0;
 
+    c->res->left = 0; /* this may be the second time */
+    c->res->left_why[0] = 0;
     for (u32 i = 0; i < c->maps.n && r == 0; i++) {
         const struct tn_vma *v = &c->maps.vma[i];
         const char *name = tn_vma_name(&c->maps, v);
@@ -175,11 +177,13 @@ bool tn_plan_rest(struct tn_entry *c)
 {
     u32 n = 0, hooks = 0;
 
+    c->res->places = 0;
+    c->res->by = (struct tn_tally){};
     for (u32 i = 0; i < c->nwishes; i++) {
         const struct tn_wish w = c->wish[i];
 
         if (w.hook && tn_linked_at(c, &w)) {
-            c->res->places += !w.loads;
+            tn_brain_count(c, &w);
             continue;
         }
         hooks += w.hook;

@@ -18,6 +18,7 @@
 
 #include <sys/types.h>
 
+#include "base/tally.h"
 #include "jit/jit.h"
 #include "rewrite/plan.h"
 #include "rewrite/trampoline.h"
@@ -106,7 +107,8 @@ struct tn_attach_result {
     u64 total_ns;
     u32 threads, interrupted;
     pid_t inherited;    /* a parent whose links have counted here, and do no longer; 0: none */
-    u32 places;         /* that were patched */
+    u32 places;         /* that were patched … */
+    struct tn_tally by; /* … and of these, how many by which tactic */
     u32 left;           /* system calls that may be meant, or places of many, and were left as they are: */
     char left_why[512]; /* … where, and why, by number: "libc.so.6: 2 too_short, 1 call_in_window; …" */
 };

@@ -439,16 +439,7 @@ bool tn_linked_at(const struct tn_entry *c, const struct tn_wish *w)
 void tn_leave(struct tn_entry *c, struct tn_tally *t, const char *reason)
 {
     c->res->left++;
-    for (u32 i = 0; i < TN_ARRAY_SIZE(t->row); i++) {
-        if (i == t->nrows) {
-            snprintf(t->row[i].reason, sizeof(t->row[i].reason), "%s", reason);
-            t->nrows++;
-        } else if (strcmp(t->row[i].reason, reason)) {
-            continue;
-        }
-        t->row[i].n++;
-        return;
-    }
+    tn_tally_add(t, reason);
 }
 
 void tn_tell_left(struct tn_entry *c, const char *name, const struct tn_tally *t)
@@ -464,7 +455,7 @@ void tn_tell_left(struct tn_entry *c, const char *name, const struct tn_tally *t
                  i      ? ""
                  : base ? base + 1
                         : name,
-                 i ? "" : ": ", t->row[i].n, t->row[i].reason);
+                 i ? "" : ": ", t->row[i].n, t->row[i].name);
         len = strlen(c->res->left_why);
     }
 }

@@ -255,16 +255,21 @@ counts_at() {
     [ "$status" -eq 0 ]
     [ "$(json_lines 'len(j)')" = 1 ]
     [ "$(json_lines 'j[0]["functions"], j[0]["places"], j[0]["left"]')" = "(2, 2, 0)" ]
+    [ "$(json_lines 'j[0]["tactics"]')" = "{'jump5': 2}" ]
+    id=$(json_lines 'j[0]["id"]')
     target_call 1000
     [ "$(calls)" = 1000 ] # the twin is not called by that
     tenon ls
     [[ $out == *"2 functions"* ]]
-    tenon show "$(json_lines 'j[0]["id"]')"
+    tenon show "$id"
+    [[ $out == *"places      2 instructions: 2 by jump5"$'\n'* ]]
+    [[ $out != *breakpoint* ]]
     tenon detach --all
     counts_at left "uretprobe.multi/$exe:bench_*"
     tenon attach --for 0.2 --json -p "$TARGET" "$DIR/left.bpf.o"
     [ "$status" -eq 0 ]
     [ "$(json_lines 'j[0]["functions"] + j[0]["left"] > 4')" = True ]
+    [ "$(json_lines 'sum(j[0]["tactics"].values()) == j[0]["places"]')" = True ]
     counts_at none "uprobe.multi/$exe:no_such_*"
     tenon attach --for 0.2 -p "$TARGET" "$DIR/none.bpf.o"
     [ "$status" -eq 1 ]

@@ -363,6 +363,10 @@ def _(room):
     link = room.attach("calls", plain.pid, nlinks=1, options=["--program", "every_enter"])
     assert " that may make system calls; calls made there are not seen as they are entered: " in link.said(), link.said()
     assert re.search(r"\[vdso\]: \d+ kernel_page", link.said()), link.said()
+    row, = room.links()
+    same(sum(row["tactics"].values()), row["places"], "places by tactic")
+    shown = room.tenon("show", str(row["id"]))
+    assert re.search(rf"places      {row['places']} instructions: \d+ by jump5", shown), shown
 
 
 @test("cancelled at once, wherever it is: in a call, beside it, in what we have put there")

@@ -24,7 +24,9 @@ def hooked(room, name, least, *pids, options=()):
         for number in link.ids:
             row = rows[number]
             print(f"# {name}, {row['kind']}: {row['functions']} functions, {row['places']} places;"
-                  f" left {row['left']}: {row['left_why']}")
+                  f" left {row['left']}: {row['left_why']}; by tactic {row['tactics']}")
+            same(sum(row["tactics"].values()), row["places"], "places by tactic")
+            assert len(row["tactics"]) > 1, row
             assert row["functions"] >= at_least, row
     return links
 

@@ -10,17 +10,20 @@
  * be, the index stays out of use.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 
 #include "broker/broker_int.h"
 #include "broker/pids.h"
+#include "inject/proc.h"
 
 /* Identifiers of objects are below this. */
 #define SNAPSHOT_ID 0x80000000u
 /* The injector bounds its own work; this is for one that does not. */
 #define JOB_MS      60000
 #define GANG_MAX    4u /* processes entered at once */
+#define AGAIN_MS    2  /* after an exec: the loader is on its way */
 
 /* A job that gave no answer in time: its descriptor is waited for without anybody,
    so that nothing is left. */
@@ -216,8 +219,9 @@ static void bring_inherited(struct tn_broker *broker, pid_t pid, pid_t parent)
     }
 }
 
-int tn_link_enter(struct tn_broker *broker, struct tn_link *link, pid_t pid, u32 wait_ms,
-                  struct tn_error *why)
+/* Once. *ret_refused: the job has ended, and with a failure. */
+static int enter(struct tn_broker *broker, struct tn_link *link, pid_t pid, u32 wait_ms, bool *ret_refused,
+                 struct tn_error *why)
 {
     _free_ struct tn_attach_result *result = calloc(1, sizeof(*result));
     const struct tn_perf *perf = tn_link_perf(link);
@@ -242,6 +246,7 @@ int tn_link_enter(struct tn_broker *broker, struct tn_link *link, pid_t pid, u32
     if (!r && result->err) {
         *why = result->why;
         r = result->err;
+        *ret_refused = true;
     }
     if (!r && (!link || link->detached)) {
         /* Nobody has it any more: it is out of this one process after the others. */
@@ -255,6 +260,79 @@ int tn_link_enter(struct tn_broker *broker, struct tn_link *link, pid_t pid, u32
     broker->entering[index] -= r != -ENOTRECOVERABLE;
     broker->njobs--;
     return r;
+}
+
+/* A process as it is before it is entered. */
+struct before {
+    int mem; /* its memory, which an exec takes away: what is read there then is nothing, where it was an error */
+    u64 started;
+    struct stat exe;
+};
+
+static void look_before(pid_t pid, struct before *ret)
+{
+    char path[64];
+
+    *ret = (struct before){.mem = -1, .started = tn_proc_start_time(pid)};
+    snprintf(path, sizeof(path), "/proc/%d/mem", pid);
+    ret->mem = open(path, O_RDONLY | O_CLOEXEC);
+    snprintf(path, sizeof(path), "/proc/%d/exe", pid);
+    if (stat(path, &ret->exe) < 0)
+        ret->exe = (struct stat){};
+}
+
+/* Has it executed something since? *ret_other: another program. */
+static bool has_executed(pid_t pid, const struct before *before, bool *ret_other)
+{
+    struct stat exe = {};
+    char byte, path[64];
+
+    if (before->mem < 0 || pread(before->mem, &byte, 1, 0) != 0 || !tn_proc_lives(pid, before->started))
+        return false;
+    snprintf(path, sizeof(path), "/proc/%d/exe", pid);
+    if (stat(path, &exe) < 0)
+        exe = (struct stat){};
+    *ret_other = !exe.st_ino || exe.st_ino != before->exe.st_ino || exe.st_dev != before->exe.st_dev;
+    return true;
+}
+
+/*
+ * A process that executes a program while it is entered loses what the job was at, and the job fails in as many ways as it has
+ * steps. Where it is the same program again, for which all was asked, it is entered anew, for as long as a thread would be
+ * waited for; another program is for who asks again.
+ */
+int tn_link_enter(struct tn_broker *broker, struct tn_link *link, pid_t pid, u32 wait_ms,
+                  struct tn_error *why)
+{
+    const u64 until = tn_now_ns() + wait_ms * 1000000ull;
+    const u32 id = link->object.id;
+
+    for (;;) {
+        bool refused = false, other = false, executed;
+        struct before before;
+        int r;
+
+        look_before(pid, &before);
+        r = enter(broker, link, pid, wait_ms, &refused, why);
+        executed = refused && has_executed(pid, &before, &other);
+        if (before.mem >= 0)
+            close(before.mem);
+        if (!executed)
+            return r;
+        if (other || tn_now_ns() >= until) {
+            *why = (struct tn_error){};
+            return tn_fail(why, -EAGAIN, "exec_under_way",
+                           other ? "process %d executed another program while it was entered: try again"
+                                 : "process %d executes its program again and again, faster than it can be "
+                                   "entered: try again",
+                           pid);
+        }
+        *why = (struct tn_error){};
+        (void)tn_loop_wait(broker->loop, -1, 0, AGAIN_MS);
+        link = (struct tn_link *)tn_object_by_id(broker, TN_KIND_LINK, id);
+        if (!link || link->detached)
+            return -ECANCELED;
+    }
 }
 
 /* Several processes at a time. */

@@ -69,11 +69,13 @@ static u64 find_cave(struct tn_tracee *t)
     return 0;
 }
 
-/* A `syscall` instruction in executable memory: the vDSO has one, and nobody patches it. */
+/* A `syscall` instruction in executable memory: the vDSO has one, and nobody patches it. −EAGAIN: what is mapped cannot be read,
+   since the memory that was opened is not the process's any more. */
 static int find_syscall_insn(struct tn_tracee *t, u64 *ret_addr)
 {
     struct tn_maps maps _clean_(tn_maps_clear) = {};
     int r = tn_maps_read(t->pid, &maps);
+    bool unread = false;
 
     if (r < 0)
         return r;
@@ -88,7 +90,9 @@ static int find_syscall_insn(struct tn_tracee *t, u64 *ret_addr)
             for (u64 at = v->start; at < v->end; at += sizeof(bytes)) {
                 u64 n = TN_MIN(sizeof(bytes), v->end - at);
 
-                if (tn_tracee_read(t, at, bytes, n) < 0)
+                r = tn_tracee_read(t, at, bytes, n);
+                unread |= r == -ESRCH;
+                if (r < 0)
                     break;
                 for (u64 k = 0; k + 1 < n; k++)
                     if (bytes[k] == 0x0f && bytes[k + 1] == 0x05) {
@@ -97,7 +101,7 @@ static int find_syscall_insn(struct tn_tracee *t, u64 *ret_addr)
                     }
             }
         }
-    return -ENOEXEC;
+    return unread || !maps.n ? -EAGAIN : -ENOEXEC;
 }
 
 #ifndef PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG /* Linux 6.4 */
@@ -140,6 +144,12 @@ static int check_filter(const struct tn_tracee *t, struct tn_error *err)
                          t->pid);
 }
 
+static int fail_exec(const struct tn_tracee *t, struct tn_error *err)
+{
+    return tn_fail(err, -EAGAIN, "exec_under_way",
+                   "process %d is about to execute another program: try again", t->pid);
+}
+
 int tn_borrow_held(struct tn_tracee *t, pid_t tid, struct tn_borrowed *ret_b, struct tn_error *err)
 {
     struct tn_thread *th = tn_tracee_find(t, tid);
@@ -160,12 +170,11 @@ int tn_borrow_held(struct tn_tracee *t, pid_t tid, struct tn_borrowed *ret_b, st
         return r;
     b.cave = find_cave(t);
     r = b.cave ? 0 : find_syscall_insn(t, &b.syscall_insn);
+    if (r == -EAGAIN)
+        return fail_exec(t, err);
     if (r < 0)
-        return tn_fail(
-            err, r, "no_syscall_instruction",
-            "process %d has no system call instruction to borrow, or is just about to execute another "
-            "program: then try again",
-            t->pid);
+        return tn_fail(err, r, "no_syscall_instruction",
+                       "process %d has no system call instruction to borrow", t->pid);
     if (tn_ptrace(t, PTRACE_GETREGS, tid, 0, &b.regs) < 0 ||
         tn_ptrace(t, PTRACE_GETSIGMASK, tid, sizeof(b.mask), &b.mask) < 0)
         return -ESRCH;
@@ -556,8 +565,7 @@ int tn_borrow(struct tn_tracee *t, u32 wait_ms, struct tn_borrowed *ret_b, struc
     if (r == -EAGAIN && wait_ms && !exec_under_way(t))
         r = take_waking(t, wait_ms * 1000000ull, &tid, err);
     if (r == -EAGAIN && exec_under_way(t))
-        return tn_fail(err, r, "exec_under_way", "process %d is about to execute another program: try again",
-                       t->pid);
+        return fail_exec(t, err);
     if (r == -EAGAIN)
         return tn_fail(
             err, r, "no_thread_to_borrow",

@@ -362,6 +362,8 @@ def _():
             outcomes[word] = outcomes.get(word, 0) + 1
             assert r.status in (0, 1) and (r.status == 0 or "[" in r.err), r.err
         diag(outcomes)
+        # It is entered anew after each exec that came between, or that is why not; it may have nothing mapped yet.
+        assert set(outcomes) <= {"attached", "[exec_under_way]", "[not_mapped]"}, outcomes
         execs = v.books["execs"]
         wait_for("it goes on", 5, lambda: v.books["execs"] > execs + 5)
         v.books["quit"] = 1

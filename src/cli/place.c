@@ -225,6 +225,12 @@ int tn_place_file(const struct tn_place *place, pid_t pid, char ret_file[PATH_MA
         }
         return tn_fail(err, -ENOENT, "no_file", "%s: no such file", place->path);
     }
+    if (place->path[0] == '[')
+        return tn_fail(err, -ENOTSUP, "kernel_page",
+                       "%s is memory that no file is behind, whose functions cannot be hooked: name the "
+                       "function of a library "
+                       "that calls them (for clock_gettime of [vdso] that of libc.so.6)",
+                       place->path);
     if (pid > 0 && mapped(pid, place->path, ret_file))
         return 0;
     if (strstr(place->path, ".so")

@@ -46,6 +46,11 @@ struct tn_module {
     /* Every name, aliases included: offsets are checked, so they are plain pointers into the file. */
     struct tn_func *names;
     u32 nnames;
+    struct {
+        const u8 *defs, *names; /* .gnu.version_d and its strings */
+        u64 ndefs, nnames;      /* bytes */
+        bool read;              /* a file has one table of them */
+    } versions;
     bool go;
     struct {
         u64 offset, addr, text; /* in the file; 0: not found */
@@ -171,7 +176,33 @@ static int add_name(struct tn_module *m, u32 *cap, struct tn_func f)
     return 0;
 }
 
-static int read_symbols(struct tn_module *m, const Elf64_Shdr *sym, const Elf64_Shdr *str, u32 *cap)
+/* The versions of a table's symbols, two bytes each; NULL: they have none. What they are called is kept. */
+static const u8 *read_versions(struct tn_module *m, const u8 *sh, u32 nsh, u32 sym, u64 nsyms)
+{
+    const u8 *versions = NULL;
+
+    if (m->versions.read)
+        return NULL;
+    m->versions.read = true;
+    for (u32 i = 0; i < nsh; i++) {
+        Elf64_Shdr s, link;
+
+        memcpy(&s, sh + i * sizeof(s), sizeof(s));
+        if (s.sh_type == SHT_GNU_versym && s.sh_link == sym && s.sh_size / sizeof(Elf64_Versym) >= nsyms)
+            versions = table(m, s.sh_offset, nsyms, sizeof(Elf64_Versym));
+        if (s.sh_type != SHT_GNU_verdef || s.sh_link >= nsh)
+            continue;
+        memcpy(&link, sh + s.sh_link * sizeof(link), sizeof(link));
+        m->versions.defs = table(m, s.sh_offset, s.sh_size, 1);
+        m->versions.ndefs = s.sh_size;
+        m->versions.names = table(m, link.sh_offset, link.sh_size, 1);
+        m->versions.nnames = link.sh_size;
+    }
+    return versions;
+}
+
+static int read_symbols(struct tn_module *m, const Elf64_Shdr *sym, const Elf64_Shdr *str, const u8 *versions,
+                        u32 *cap)
 {
     u64 n = sym->sh_size / sizeof(Elf64_Sym);
     const u8 *p = table(m, sym->sh_offset, n, sizeof(Elf64_Sym));
@@ -191,6 +222,8 @@ static int read_symbols(struct tn_module *m, const Elf64_Shdr *sym, const Elf64_
                              .size = s.st_size,
                              .name = string(names, str->sh_size, s.st_name),
                              .chooser = ELF64_ST_TYPE(s.st_info) == STT_GNU_IFUNC};
+        if (versions)
+            memcpy(&f.version, versions + i * sizeof(f.version), sizeof(f.version));
         if (!f.name || !*f.name)
             continue;
         if (f.size > UINT64_MAX / 2)
@@ -352,7 +385,11 @@ static int read_sections(struct tn_module *m, const Elf64_Ehdr *eh, bool *ret_un
         named |= s.sh_type == SHT_SYMTAB;
         if ((s.sh_type == SHT_SYMTAB || s.sh_type == SHT_DYNSYM) && s.sh_link < eh->e_shnum) {
             memcpy(&link, sh + s.sh_link * sizeof(link), sizeof(link));
-            r = read_symbols(m, &s, &link, &cap);
+            r = read_symbols(m, &s, &link,
+                             s.sh_type == SHT_DYNSYM
+                                 ? read_versions(m, sh, eh->e_shnum, i, s.sh_size / sizeof(Elf64_Sym))
+                                 : NULL,
+                             &cap);
         } else if (name && strcmp(name, ".eh_frame") == 0 && s.sh_type != SHT_NOBITS &&
                    table(m, s.sh_offset, s.sh_size, 1)) {
             *ret_unwound = true;
@@ -613,15 +650,95 @@ static void suggest(const struct tn_module *m, const char *name, char *ret, size
     }
 }
 
+#define VERSION_HIDDEN 0x8000u /* an older one, which is had only by its name */
+#define VERSIONS_MAX   4096u
+
+/* What a symbol's version is called; "": nothing. */
+static const char *version_name(const struct tn_module *m, u16 version)
+{
+    const u8 *defs = m->versions.defs;
+    u64 at = 0;
+
+    for (u32 n = 0; defs && n < VERSIONS_MAX; n++) {
+        Elf64_Verdef def;
+        Elf64_Verdaux aux;
+        const char *name;
+
+        if (at > m->versions.ndefs || m->versions.ndefs - at < sizeof(def))
+            return "";
+        memcpy(&def, defs + at, sizeof(def));
+        if (def.vd_ndx == (version & ~VERSION_HIDDEN) && def.vd_ndx > VER_NDX_GLOBAL) {
+            if (m->versions.ndefs - at < (u64)def.vd_aux + sizeof(aux))
+                return "";
+            memcpy(&aux, defs + at + def.vd_aux, sizeof(aux));
+            name = string(m->versions.names, m->versions.nnames, aux.vda_name);
+            return name ? name : "";
+        }
+        if (!def.vd_next)
+            return "";
+        at += def.vd_next;
+    }
+    return "";
+}
+
+/* NAME@VERSION of a library, NAME@@VERSION only if it is what a plain NAME means. The other table of symbols has names as they
+   stand here. */
+static bool is_version(const struct tn_module *m, const struct tn_func *f, const char *name)
+{
+    const size_t len = strcspn(name, "@");
+    const bool plain = name[len + 1] == '@';
+    const char *wanted = name + len + 1 + plain, *there = f->name + len;
+
+    if (strncmp(f->name, name, len) != 0)
+        return false;
+    if (!*there)
+        return *wanted && !strcmp(version_name(m, f->version), wanted) &&
+               !(plain && f->version & VERSION_HIDDEN);
+    return *there == '@' && !strcmp(there + 1 + (there[1] == '@'), wanted) && !(plain && there[1] != '@');
+}
+
+/* The versions that there are of a name. */
+static void tell_versions(const struct tn_module *m, const char *name, char *ret, size_t cap)
+{
+    const size_t len = strcspn(name, "@");
+    size_t used = 0;
+
+    ret[0] = 0;
+    for (u32 i = 0; i < m->nnames && used < cap; i++) {
+        const struct tn_func *f = &m->names[i];
+        const char *version = version_name(m, f->version);
+
+        if (strncmp(f->name, name, len) == 0 && !f->name[len] && *version)
+            used += (size_t)snprintf(ret + used, cap - used, "%s%.*s%s%.100s", used ? ", " : "", (int)len,
+                                     name, f->version & VERSION_HIDDEN ? "@" : "@@", version);
+    }
+}
+
 int tn_module_find(const struct tn_module *m, const char *name, u64 *ret_addr, struct tn_error *err)
 {
+    const bool versioned = strchr(name, '@') != NULL;
+    const struct tn_func *found = NULL;
     char near[600];
 
     for (u32 i = 0; i < m->nnames; i++) {
-        if (strcmp(m->names[i].name, name) == 0) {
-            *ret_addr = m->names[i].addr;
-            return 0;
-        }
+        const struct tn_func *f = &m->names[i];
+
+        if (strcmp(f->name, name) != 0 && !(versioned && is_version(m, f, name)))
+            continue;
+        if (!found || (!versioned && found->version & VERSION_HIDDEN && !(f->version & VERSION_HIDDEN)))
+            found = f;
+        if (versioned || !(found->version & VERSION_HIDDEN))
+            break;
+    }
+    if (found) {
+        *ret_addr = found->addr;
+        return 0;
+    }
+    if (versioned) {
+        tell_versions(m, name, near, sizeof(near));
+        if (near[0])
+            return tn_fail(err, -ENOENT, tn_refusal_name(TN_REFUSE_NO_SYMBOL),
+                           "no function \"%.200s\"; there are: %s", name, near);
     }
     suggest(m, name, near, sizeof(near));
     if (!near[0] && !m->nnames)

@@ -39,7 +39,8 @@ const struct tn_code_view *tn_module_code_at(const struct tn_module *module, u32
 int tn_module_addr_of_offset(const struct tn_module *module, u64 offset, u64 *ret_addr);
 int tn_module_offset_of_addr(const struct tn_module *module, u64 addr, u64 *ret_offset);
 
-/* Function by name. −ENOENT with `err` naming the nearest there are ("no_symbol"). */
+/* Function by name; of a library also NAME@VERSION, or NAME@@VERSION if that is what a plain NAME means. −ENOENT with `err` naming
+   the nearest there are, or the versions ("no_symbol"). */
 int tn_module_find(const struct tn_module *module, const char *name, u64 *ret_addr, struct tn_error *err);
 /* An indirect function (STT_GNU_IFUNC) under one of the names of `addr`: what stands there chooses, once, the code that is called. */
 bool tn_module_chooses(const struct tn_module *module, u64 addr);

@@ -29,6 +29,7 @@ struct tn_func {
     const char *name; /* may be NULL: known from unwind information only */
     bool part;        /* a piece of another function (`.cold`): it can be jumped to but not called */
     bool chooser;     /* an indirect function: its code says, when the program is loaded, which one the name shall mean */
+    u16 version;      /* of a name in a library (tn_module_find); 0: it says none */
     u32 frame;        /* where its unwind rules begin in tn_code_view.frames, + 1; 0: it has none */
 };
 struct tn_bytes {

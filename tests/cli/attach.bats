@@ -277,6 +277,31 @@ counts_at() {
     target_call 1000
 }
 
+@test "a function by its version: a plain name is the default one, NAME@VERSION an older one; what there is, is told" {
+    target_start
+    old=$((16#$(objdump -T /lib/x86_64-linux-gnu/libc.so.6 | awk '$NF == "timer_create" && /[(]GLIBC_2.2.5[)]/ {print $1}')))
+    new=$((16#$(objdump -T /lib/x86_64-linux-gnu/libc.so.6 | awk '$NF == "timer_create" && !/[(]/ {print $1}')))
+    [ "$old" != "$new" ]
+    for row in "timer_create $new" "timer_create@GLIBC_2.2.5 $old" "timer_create@GLIBC_2.3.3 $new" "timer_create@@GLIBC_2.34 $new"; do
+        counts_at versioned "uprobe/libc.so.6:${row% *}"
+        tenon attach --for 0.1 --json -p "$TARGET" "$DIR/versioned.bpf.o"
+        [ "$status" -eq 0 ]
+        [ "$(json_lines 'j[0]["file_offset"]')" = "${row#* }" ]
+    done
+    counts_at versioned "uprobe/libc.so.6:timer_create@@GLIBC_2.2.5"
+    tenon attach --for 0.1 -p "$TARGET" "$DIR/versioned.bpf.o"
+    [ "$status" -eq 1 ]
+    said 'no function "timer_create@@GLIBC_2.2.5"; there are: ' no_symbol
+    said "timer_create@@GLIBC_2.34"
+    counts_at versioned "uprobe/libc.so.6:getpid@NO_SUCH"
+    tenon attach --for 0.1 -p "$TARGET" "$DIR/versioned.bpf.o"
+    said "there are: getpid@@GLIBC_2.2.5" no_symbol
+    counts_at page "uprobe/[vdso]:__vdso_clock_gettime"
+    tenon attach --for 0.1 -p "$TARGET" "$DIR/page.bpf.o"
+    [ "$status" -eq 1 ]
+    said "[vdso] is memory that no file is behind" kernel_page
+}
+
 @test "an indirect function: it is told that the code which chooses is hooked, not the one that is called" {
     target_start
     counts_at one "uprobe/libc.so.6:strlen"

@@ -16,6 +16,9 @@
 
 #include "btf/btf.h"
 
+/* Bytes of structs in memory that are kept from a function's entry to its exit, for one program. */
+#define TN_VALUE_KEPT 256u
+
 /* On a struct: its alignment, where that is more than its members'. BTF has no word for it, and what we make of DWARF says it by a
    declaration tag: "tenon:aligned=32". */
 #define TN_BTF_ALIGNED       "tenon:aligned="
@@ -50,6 +53,11 @@ static inline bool tn_value_by_address(const struct tn_value *v, bool result)
 static inline u32 tn_value_words(const struct tn_value *v, bool result)
 {
     return tn_value_by_address(v, result) ? 1 : (u32)((v->size + 7) / 8);
+}
+/* Bytes that are kept of an argument for exits, where the context has its address; 0 where it has not, or where it is too large. */
+static inline u32 tn_value_kept(const struct tn_value *v)
+{
+    return tn_value_by_address(v, false) && v->size <= TN_VALUE_KEPT ? (u32)TN_ROUND_UP(v->size, 8) : 0;
 }
 /* The argument of a prototype that has the word of its typed context; as many as there are: its result, whose first word is
    *ret_first; one more: nothing. */

@@ -31,9 +31,9 @@ void tn_brain_step(const char *name)
 
 u64 tn_brain_stash_size(const struct tn_attach_spec *spec)
 {
-    return spec->session ? tn_stash_size(TN_SESSION_WORDS)
+    return spec->session ? tn_stash_size(NULL, TN_SESSION_WORDS)
            : spec->typed && spec->exit && !spec->syscall
-               ? tn_stash_size(tn_stash_words(spec->prog.facts, &spec->args))
+               ? tn_stash_size(&spec->args, tn_stash_words(spec->prog.facts, &spec->args))
                : 0;
 }
 

@@ -66,6 +66,7 @@ static int place(const struct tn_value *v, bool aligned, struct next *next, stru
         return -EINVAL;
     if (next->stack + words > TN_FROM_STACK_WORDS)
         return -E2BIG;
+    args->copied[args->nwords] = (u8)(tn_value_kept(v) / 8);
     for (u32 w = 0; w < words; w++)
         args->from[args->nwords++] =
             (u8)((tn_value_by_address(v, false) ? TN_FROM_ADDRESS : TN_FROM_STACK) + next->stack + w);

@@ -27,8 +27,11 @@
 
 /* The argument words of its context that a program at exits may read, a bit each. 0: it needs no table. */
 u32 tn_stash_words(const struct tn_facts *facts, const struct tn_typed_args *args);
+/* Where such a word is an address, what lies there is kept. Its copy's place among those of the others, in words; of `w` behind
+   all of them: how many there are. `args` NULL: none. */
+u32 tn_stash_copied(const struct tn_typed_args *args, u32 words, u32 w);
 /* Bytes of a table for them: of anonymous memory, of which only what is used is there. */
-u64 tn_stash_size(u32 words);
+u64 tn_stash_size(const struct tn_typed_args *args, u32 words);
 
 /* Code for the function's first instruction: rsp is S. Leaves all registers as they are, but not the
    flags. */
@@ -40,9 +43,10 @@ void tn_stash_session(struct tn_asm *a, u64 table, s32 above, s32 value);
 /* After tn_stash_load of TN_SESSION_WORDS: what was found is not found again. */
 void tn_stash_used(struct tn_asm *a);
 
-/* Code that fills the words of a context at rsp; S is at rsp + `above`. Where they are not to be had, to
-   *ret_lost. Clobbers these registers: */
+/* Code that fills the words of a context at rsp, behind which the copies go; S is at rsp + `above`. Where they are not to be had, to
+   *ret_lost. Clobbers these registers, and where there are copies rsi, rdi and r8: */
 #define TN_STASH_CLOBBERS (1u << TN_RAX | 1u << TN_RCX | 1u << TN_RDX | 1u << TN_R10 | 1u << TN_R11)
-void tn_stash_load(struct tn_asm *a, u64 table, u32 words, s32 above, struct tn_fixup ret_lost[2]);
+void tn_stash_load(struct tn_asm *a, u64 table, const struct tn_typed_args *args, u32 words, s32 above,
+                   struct tn_fixup ret_lost[2]);
 
 #endif

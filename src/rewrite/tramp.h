@@ -61,7 +61,8 @@ struct tramp {
     bool light;
     bool spill;  /* no register is left for the slot: it is kept in the run */
     u32 kept;    /* words of the context that were kept since the entry */
-    s32 low;     /* bytes of a typed context, at the frame's lower end; a multiple of 16 */
+    u32 copied;  /* … and words of the structs whose addresses are among them, which stand behind it */
+    s32 low;     /* bytes of a typed context and of these, at the frame's lower end; a multiple of 16 */
     u32 save;    /* caller-saved registers that the fast way saves, a bit each */
     u32 scratch; /* of these: those it needs before the program */
     u8 slot, cpu, owner;

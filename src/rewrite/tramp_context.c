@@ -8,7 +8,8 @@
  *
  * Arguments that a program reads at an exit were kept by a trampoline at the entry, which runs no program and
  * asks no question, not even the gate's (stash.h). The exit looks for them when it is known that the run is meant to
- * be; where they are not to be had, it is missed.
+ * be; where they are not to be had, it is missed. Of a struct that was passed in memory a copy was kept, which
+ * stands behind the words, and the word is its address.
  *
  * What a program stores to its context becomes the host's: words of struct tn_pt_regs are in the frame, from
  * which registers are restored anyway; typed words are put there, or to their place on the stack, behind the
@@ -71,10 +72,16 @@ static void fill_args(struct tramp *t)
     struct tn_asm *a = &t->a;
 
     if (t->kept)
-        tn_stash_load(a, t->in->stash, t->kept, tramp_above(t), t->lost);
+        tn_stash_load(a, t->in->stash, t->in->args, t->kept, tramp_above(t), t->lost);
     for (u32 w = 0; w < t->in->args->nwords; w++) {
         u8 from = t->in->args->from[w], src = TN_RAX;
 
+        if (t->kept >> w & 1 && tramp_is_address(from)) {
+            u32 before = t->in->args->nwords + tn_stash_copied(t->in->args, t->kept, w);
+
+            tn_x86_lea(a, TN_RAX, tn_mem_base(TN_RSP, 8 * (s32)before));
+            tn_x86_store(a, 8, tn_mem_base(TN_RSP, 8 * (s32)w), TN_RAX);
+        }
         if (!tramp_reads_word(t, w) || t->kept >> w & 1)
             continue;
         if (from == TN_FROM_RESULT)
@@ -139,7 +146,7 @@ static void find_session(struct tramp *t)
 {
     struct tn_asm *a = &t->a;
 
-    tn_stash_load(a, t->in->stash, TN_SESSION_WORDS, tramp_above(t), t->lost);
+    tn_stash_load(a, t->in->stash, NULL, TN_SESSION_WORDS, tramp_above(t), t->lost);
     tn_stash_used(a);
     tn_x86_load(a, 8, TN_RAX, tn_mem_base(TN_RSP, 0));
     tn_x86_store(a, 8, RUN(value), TN_RAX);

@@ -63,7 +63,7 @@ bool tramp_inlined(const struct tramp *t)
 {
     const struct tn_tramp_in *in = t->in;
 
-    if (in->tp == TN_TP_ARCH_PRCTL || __builtin_popcount(t->kept) > KEPT_MAX)
+    if (in->tp == TN_TP_ARCH_PRCTL || __builtin_popcount(t->kept) > KEPT_MAX || t->copied)
         return false;
     return !in->facts->percpu || (in->claims && in->ncpu && in->rseq_cpu_off && in->owner_pid);
 }
@@ -121,7 +121,8 @@ void tramp_decide(struct tramp *t)
     t->run =
         !in->footprint || (in->footprint & TN_FOOT_RUN) || in->facts->percpu || in->replace || in->session;
     t->kept = t->ctx && in->stash && in->args ? tn_stash_words(in->facts, in->args) : 0;
-    t->low = in->args ? TN_ROUND_UP((s32)in->args->nwords * 8, 16) : 0;
+    t->copied = tn_stash_copied(in->args, t->kept, TN_TYPED_WORDS);
+    t->low = in->args ? TN_ROUND_UP((s32)(in->args->nwords + t->copied) * 8, 16) : 0;
     if (in->session && in->place == TN_PLACE_EXIT) {
         t->kept = TN_SESSION_WORDS;
         t->low = 16;

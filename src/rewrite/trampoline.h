@@ -40,17 +40,14 @@ enum {
     TN_FROM_REGS, /* the address of a struct tn_pt_regs, filled as Linux has it when a system call is traced */
     TN_FROM_RESULT, /* rax at exits */
 };
-/* What is gone when the function returns. */
-static inline bool tn_from_is_lost(u8 from)
-{
-    return from < TN_FROM_ADDRESS;
-}
 struct tn_typed_args {
     u8 nwords;
     u8 from[TN_TYPED_WORDS];
     /* Bytes that a word has, where that is one or two, negative if it is signed; else 0. Callers extend those, and
        functions count on it: so does whoever changes one. */
     s8 narrow[TN_TYPED_WORDS];
+    /* Of what lies at an address: its words, which an exit is shown as the entry found them; 0: it is not. */
+    u8 copied[TN_TYPED_WORDS];
 };
 
 /* How a program may answer in the place of the function it is attached to: at entries; at exits, where its answer takes

@@ -314,23 +314,45 @@ static bool is_valid(const struct vf *v, u32 arg)
            v->auth->entry_valid >> arg & 1;
 }
 
+/* Bytes of structs in memory that are kept for an exit, with argument `arg`'s: all that the program has read of them until now. */
+static u64 kept_bytes(const struct vf *v, u32 arg)
+{
+    u32 n = tn_btf_vlen(v->attach.proto);
+    u64 bytes = 0;
+
+    for (u32 w = 0; w < 64; w++) {
+        u32 first, k = tn_btf_argument_at(host(v), v->attach.proto, w, &first);
+        struct tn_value value;
+
+        if (k >= n)
+            break;
+        if ((k == arg || v->facts.ctx_read[0] >> w & 1) &&
+            !tn_btf_value(host(v), tn_btf_params(v->attach.proto)[k].type, &value) &&
+            tn_value_by_address(&value, false))
+            bytes += TN_ROUND_UP(value.size, 8);
+    }
+    return bytes;
+}
+
 /* A struct in memory. As the function is entered it is there, and the function's own from then on: whatever its compiler wants to have
-   there. A result is where the caller wanted it, if the function says so truly. */
+   there. So an exit is shown a copy of it. A result is where the caller wanted it, if the function says so truly. Neither is
+   stored to, nor passed on. */
 static int yield_struct(struct vf *v, struct tn_place *p, u32 arg, u32 type)
 {
-    bool result = arg == tn_btf_vlen(v->attach.proto);
+    bool exit = v->attach.row->attach == BPF_TRACE_FEXIT;
 
     if (p->size != sizeof(u64))
         return vf_refuse(v, v->pc, TN_REASON_ctx_bounds,
                          "func '%s' size %u must be 8: where a struct lies is read whole or not at all",
                          v->attach.name, p->size);
-    if (v->attach.row->attach == BPF_TRACE_FEXIT && !result)
-        return vf_refuse(v, v->pc, TN_REASON_ctx_bounds,
-                         "func '%s' arg%u is a struct in memory, which is the function's own to write over: "
-                         "it is read where the "
-                         "function is entered (fentry)",
-                         v->attach.name, arg);
-    p->yields = tn_types_pointer(v, type, result ? 0 : TN_PTR_TRUSTED);
+    if (exit && arg < tn_btf_vlen(v->attach.proto) && kept_bytes(v, arg) > TN_VALUE_KEPT)
+        return vf_refuse(
+            v, v->pc, TN_REASON_ctx_bounds,
+            "func '%s' arg%u is a struct in memory, of which %u bytes are kept for an exit, all such "
+            "arguments that the program reads taken together: it is read where the function is "
+            "entered (fentry)",
+            v->attach.name, arg, TN_VALUE_KEPT);
+    p->yields = tn_types_pointer(v, type, exit ? 0 : TN_PTR_TRUSTED);
     return 0;
 }
 

@@ -374,8 +374,9 @@ void inproc_rewind(struct inproc *p)
 /* An empty table for the arguments that a program at exits reads; 0: none. */
 static int make_table(struct inproc *p, const struct inproc_prog *prog, enum tn_place_kind place, u64 *ret)
 {
-    u64 size =
-        prog->host && place == TN_PLACE_EXIT ? tn_stash_size(tn_stash_words(&prog->facts, &prog->args)) : 0;
+    u64 size = prog->host && place == TN_PLACE_EXIT
+                   ? tn_stash_size(&prog->args, tn_stash_words(&prog->facts, &prog->args))
+                   : 0;
 
     *ret = 0;
     if (!size)

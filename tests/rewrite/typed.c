@@ -126,8 +126,11 @@ static struct pair (*volatile pair_of)(s64, s64) = typed_pair;
 FN struct big typed_big(s64 a, struct big s, s64 b);
 FN struct big typed_big(s64 a, struct big s, s64 b)
 {
-    __asm__ volatile("" : "+r"(a), "+r"(b), "+m"(s));
-    return (struct big){a + s.x, s.y, b + s.z};
+    struct big is = {a + s.x, s.y, b + s.z};
+
+    s = (struct big){-1, -1, -1}; /* its own to write over */
+    __asm__ volatile("" : "+r"(a), "+r"(b), "+m"(s), "+m"(is));
+    return is;
 }
 static struct big (*volatile big_of)(s64, struct big, s64) = typed_big;
 
@@ -541,6 +544,50 @@ static void test_a_struct_in_memory(void **state)
     }
 }
 
+/* … as it was at the entry, with what was beside it and what was returned. */
+static void test_a_struct_in_memory_at_the_exit(void **state)
+{
+    static const struct bpf_insn insns[] = {LDMAP_VALUE(6, 0),
+                                            KEEP(0),
+                                            KEEP(2),
+                                            WORD(7, 1),
+                                            LOAD(3, 7, 0),
+                                            I(BPF_STX | BPF_MEM | BPF_DW, 6, 3, 24, 0),
+                                            LOAD(3, 7, 16),
+                                            I(BPF_STX | BPF_MEM | BPF_DW, 6, 3, 32, 0),
+                                            WORD(7, 3),
+                                            LOAD(3, 7, 16),
+                                            I(BPF_STX | BPF_MEM | BPF_DW, 6, 3, 40, 0),
+                                            SET(0, 0),
+                                            EXIT};
+    const s64 x = -(3ll << 32), z = (s64)0x8765432187654321ull;
+
+    EACH_WAY(w)
+    {
+        struct inproc_prog prog = typed(BIG, BPF_TRACE_FEXIT);
+        const u64 *v = values(&prog);
+        struct big is;
+        u32 k;
+
+        VERIFIED(&prog, insns);
+        k = hook_of("typed_big", (void *)typed_big, TN_PLACE_EXIT, &prog, &ways[w]);
+        in.stats[k].missed = 0;
+        for (s64 round = 0; round < 3; round++) {
+            is = big_of(1, (struct big){x, 20, z + round}, 400);
+            assert_int_equal(is.x, 1 + x);
+            assert_int_equal(is.y, 20);
+            assert_int_equal(is.z, 400 + z + round);
+            assert_int_equal(v[0], 1);
+            assert_int_equal(v[2], 400);
+            assert_int_equal(v[3], x);
+            assert_int_equal(v[4], z + round);
+            assert_int_equal(v[5], is.z);
+        }
+        assert_int_equal(in.stats[k].missed, 0);
+        inproc_rewind(&in);
+    }
+}
+
 static void test_prototypes_that_cannot_be_told(void **state)
 {
     const struct {
@@ -620,7 +667,7 @@ static void test_any_number_of_words_fits(void **state)
     program[120] = 0xc3;
     for (u8 n = 1; n < TN_TYPED_WORDS; n++)
         for (u32 k = 0; k < 8; k++) {
-            const struct tn_facts facts = {.ctx_escapes = true, .percpu = k & 1};
+            const struct tn_facts facts = {.ctx_escapes = true, .percpu = k & 1, .ctx_read = {~0ull}};
             struct tn_typed_args args = {.nwords = n + 1u};
             struct tn_tramp_in at = {.facts = &facts,
                                      .args = &args,
@@ -644,6 +691,10 @@ static void test_any_number_of_words_fits(void **state)
             for (u8 w = 0; w < n; w++)
                 args.from[w] = w;
             args.from[n - 1] = n > 6 ? TN_FROM_RESULT_HIGH : TN_FROM_ADDRESS + TN_FROM_STACK_WORDS - 1;
+            if (n > 8) { /* and structs, more than the verifier admits */
+                args.from[4] = args.from[5] = TN_FROM_ADDRESS;
+                args.copied[4] = args.copied[5] = 255;
+            }
             args.from[n] = TN_FROM_RESULT;
             at.place = TN_PLACE_ENTRY;
             assert_true(tn_trampoline(&at, text, sizeof(text), NULL) > 0);
@@ -1636,6 +1687,7 @@ int main(void)
         T(test_where_the_words_of_prototypes_are),
         T(test_a_result_in_two_registers),
         T(test_a_struct_in_memory),
+        T(test_a_struct_in_memory_at_the_exit),
         T(test_prototypes_that_cannot_be_told),
         T(test_arguments_are_kept_until_the_exit),
         T(test_any_number_of_words_fits),

@@ -38,6 +38,8 @@ SHAPES = [
     ("odd17", "PACKED", ["signed char a", "long b", "long c"]),
     ("l3_16", "ALIGNED(16)", ["long a", "long b", "long c"]),
     ("li_32", "ALIGNED(32)", ["long a", "int b"]),
+    ("l5", "", ["long a[5]"]),
+    ("l8", "", ["long a[8]"]),
     ("named", "", ["char a[2]", "int b", "long c[5]", "short d"]),
 ]
 BITS = {"signed char": 8, "char": 8, "unsigned char": 8, "short": 16, "int": 32, "unsigned": 32, "long": 64}
@@ -137,6 +139,7 @@ def host_text():
 #define SEED(s, k) (-((unsigned long)(s) * 0x9e3779b97f4a7c15ul + (k) * 0x1234567890abcdful))
 static void nothing(void) {}
 void (*volatile host_anything)(void) = nothing;
+#define SPOIL(s) memset(&(s), 0x5a, sizeof(s)); __asm__ volatile("" : : "r"(&(s)) : "memory")
 static long mix(long h, long v) { return (long)((unsigned long)h * 31 + (unsigned long)v); }
 """
     for shape in SHAPES:
@@ -152,6 +155,7 @@ static long mix(long h, long v) { return (long)((unsigned long)h * 31 + (unsigne
         params = ", ".join(f"{own if type_ == 'S' else type_} a{k}" for k, type_ in enumerate(args))
         text += f"F {own if result == 'S' else result} {shape[0]}_{form}({params})\n{{\n    long h = 0;\n    host_anything();\n"
         text += "".join(f"    h = {shape[0]}_mix(h, &a{k});\n" if type_ == "S" else f"    h = mix(h, a{k});\n" for k, type_ in enumerate(args))
+        text += "".join(f"    SPOIL(a{k});\n" for k, type_ in enumerate(args) if type_ == "S")
         text += f"    {own} s;\n    {shape[0]}_make(&s, h & 0xffff);\n    return s;\n}}\n" if result == "S" else "    return h;\n}\n"
     text += "int main(void)\n{\n    char line[64];\n    setvbuf(stdout, NULL, _IOLBF, 0);\n    while (fgets(line, sizeof(line), stdin)) {\n"
     for number, shape, form in FUNCTIONS:
@@ -226,7 +230,7 @@ def places(shape, form):
 
 
 def reader(number, shape, form, exit_):
-    """Reads all arguments that are to be had there, and the result."""
+    """Reads all arguments, as they were at the entry, and the result."""
     text, slot, wanted = "", number * SEEN, []
     result, args = FORMS[form]
     passed = called(number, shape, form)
@@ -237,8 +241,6 @@ def reader(number, shape, form, exit_):
     for k, (type_, word, value) in enumerate(zip(args, places(shape, form), passed)):
         of_result = exit_ and k == len(args) - 1
         by_address = type_ == "S" and (size(shape) > 16 or (of_result and in_memory(shape)))
-        if by_address and exit_ and not of_result:
-            continue
         if type_ == "S":
             text += read_struct(shape, word, slot + len(wanted), by_address)
             wanted += value
@@ -388,7 +390,10 @@ REFUSALS = [
     ("fentry/of_lanes", "keep(0, ctx[0]);", ["param_vector"]),
     ("fentry/to_lanes", "keep(0, ctx[0]);", ["param_vector"]),
     ("fexit/to_half", "keep(0, ctx[1]);", ["result_not_integer", "to_half returns floating point"]),
-    ("fexit/of_big", "keep(0, ((struct big *)ctx[0])->a);", ["arg0 is a struct in memory", "fentry"]),
+    ("fexit/of_big", "((struct big *)ctx[0])->a = 5;", ["only read is supported"]),
+    ("fexit/of_big", "ctx[0] = 5;", ["as the call returns: what changes there is the result"]),
+    ("fexit/of_big", "keep(0, ((long *)ctx[0])[3]);", ["access beyond struct big"]),
+    ("fexit/of_big", "keep(0, ((int *)ctx)[0]);", ["size 4 must be 8"]),
     ("fentry/of_big", "keep(0, ((int *)ctx)[0]);", ["size 4 must be 8"]),
     ("fentry/of_big", "ctx[0] = 5;", ["what changes are its fields"]),
     ("fentry/of_big", "keep(0, ((long *)ctx[0])[3]);", ["access beyond struct big"]),
@@ -511,6 +516,94 @@ def _(room):
             link.detach()
 
 
+# ------------------------------------------------------------------------- what an exit is shown of the stack
+
+KEPT_TYPES = """struct big { long a, b, c; };
+struct nested { int n; struct { struct big s; char t[3]; } in[2]; };
+struct most { long a[32]; };
+struct more { long a[32]; char b; };
+struct huge { long a[512]; };
+"""
+KEPT = HEAD + """#include <stdio.h>
+#include <string.h>
+#define F __attribute__((noinline))
+static void nothing(void) {}
+void (*volatile host_anything)(void) = nothing;
+#define SPOIL(s) memset(&(s), 0x5a, sizeof(s)); __asm__ volatile("" : : "r"(&(s)) : "memory")
+""" + KEPT_TYPES + """
+F long of_two(struct big s, int x, struct most m) { long h = s.a + s.c + x + m.a[0] + m.a[31]; host_anything(); SPOIL(s); SPOIL(m); return h; }
+F long of_pair(struct big s, struct big t) { long h = s.a + t.c; host_anything(); SPOIL(s); SPOIL(t); return h; }
+F long of_nested(struct nested s) { long h = s.n + s.in[1].s.b + s.in[1].t[2]; host_anything(); SPOIL(s); return h; }
+F long of_most(struct most s) { long h = s.a[0] + s.a[31]; host_anything(); SPOIL(s); return h; }
+F long of_more(struct more s) { long h = s.a[0] + s.b; host_anything(); SPOIL(s); return h; }
+F long of_huge(struct huge s) { long h = s.a[0] + s.a[511]; host_anything(); SPOIL(s); return h; }
+F long of_any(struct big s, ...) { host_anything(); return s.b; }
+long (*volatile host_deep)(struct big, int);
+F long deep(struct big s, int n)
+{
+    long h = s.b + (n ? host_deep((struct big){s.a + 1, s.b + 2, s.c + 3}, n - 1) : 0);
+    SPOIL(s);
+    return h;
+}
+int main(void)
+{
+    char line[64];
+    struct nested n = {1};
+    struct most m = {{2}};
+    struct more more = {{3}, 4};
+    struct huge huge = {{5}};
+
+    n.in[1].s.b = 60, n.in[1].t[2] = 7, m.a[31] = 800, huge.a[511] = 9;
+    host_deep = deep;
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    while (fgets(line, sizeof(line), stdin))
+        printf("%ld %ld %ld %ld %ld %ld %ld %ld\\n", of_two((struct big){10, 11, 12}, 13, m), of_pair((struct big){14}, (struct big){15, 16, 17}),
+               of_nested(n), of_most(m), of_more(more), of_huge(huge), of_any((struct big){18, 19, 20}, 21), host_deep((struct big){1, 10, 100}, 3));
+    return 0;
+}
+"""
+KEPT_PLAIN = [10 + 12 + 13 + 2 + 800, 14 + 17, 68, 802, 7, 14, 19, 10 + 12 + 14 + 16]
+NOT_KEPT = [
+    ("fexit/of_huge", "keep(0, ((struct huge *)ctx[0])->a[0]);", ["arg0 is a struct in memory, of which 256 bytes are kept for an exit", "fentry"]),
+    ("fexit/of_more", "keep(0, ((struct more *)ctx[0])->a[0]);", ["of which 256 bytes are kept"]),
+    ("fexit/of_two", "keep(0, ((struct big *)ctx[0])->a + ((struct most *)ctx[2])->a[0]);", ["arg2 is a struct in memory, of which 256 bytes are kept"]),
+    ("fexit/of_two", "keep(0, ((struct most *)ctx[2])->a[0] + ((struct big *)ctx[0])->a);", ["of which 256 bytes are kept"]),
+    ("fexit/of_any", "keep(0, ((struct big *)ctx[0])->a);", ["variable"]),
+]
+# what the program adds to what it has kept; and all of it
+SHOWN = [
+    ("fexit/of_two", "((struct big *)ctx[0])->c * 1000 + ctx[1] * 100 + ((struct big *)ctx[0])->a", 12000 + 1300 + 10),
+    ("fexit/of_two", "((struct most *)ctx[2])->a[31] * 100 + (int)ctx[1]", 80013),
+    ("fexit/of_pair", "((struct big *)ctx[1])->c * 10000 + ((struct big *)ctx[1])->a * 100 + ((struct big *)ctx[0])->a", 171514),
+    ("fexit/of_pair", "((struct big *)ctx[1])->b", 16),
+    ("fexit/of_nested", "((struct nested *)ctx[0])->in[1].s.b * 100 + ((struct nested *)ctx[0])->in[1].t[2]", 6007),
+    ("fexit/of_most", "((struct most *)ctx[0])->a[31] + ((struct most *)ctx[0])->a[0]", 802),
+    ("fexit/of_huge", "ctx[1]", 14), # the result, beside what is not kept
+    ("fentry/of_huge", "((struct huge *)ctx[0])->a[511]", 9),
+    ("fexit/deep", "((struct big *)ctx[0])->a * ((struct big *)ctx[0])->c * 1000 + ctx[2]", # innermost first
+     (100 + 2 * 103 + 3 * 106 + 4 * 109) * 1000 + 16 + (16 + 14) + (16 + 14 + 12) + (16 + 14 + 12 + 10)),
+]
+
+
+def kept_at_exits(room, cc, level):
+    host = build_host(room, cc, [level], KEPT)
+    for number, (section, body, words_) in enumerate(NOT_KEPT):
+        refuse(room, host, one(room, f"not_kept{number}", section, body, KEPT_TYPES), words_)
+    for number, (section, expression, wanted) in enumerate(SHOWN):
+        add = f"__u32 at = 0; long *sum = bpf_map_lookup_elem(&seen, &at); if (sum) *sum += {expression};"
+        link = attach(room, host, one(room, f"shown{number}", section, add, KEPT_TYPES))
+        same(answers(host), KEPT_PLAIN, section)
+        same(seen(room, link)[0], wanted, f"{section}: {expression}")
+        same(link.missed(), 0, "missed")
+        link.detach()
+    same(answers(host), KEPT_PLAIN, "afterwards")
+
+
+for compiler, level in itertools.product(("gcc", "clang"), ("-O0", "-O2")):
+    test(f"an exit is shown structs on the stack as the entry found them, up to a bound, nested and by two: {compiler} {level}", seconds=240)(
+        lambda room, compiler=compiler, level=level: kept_at_exits(room, compiler, level))
+
+
 # ------------------------------------------------------------------------------------------------- classes
 
 POLICY = """
@@ -525,6 +618,7 @@ extension_classes:
 NEEDS = [
     ("taking", "fentry/of_big", "keep(0, ((struct big *)ctx[0])->b);", "read(s.b)"),
     ("taking", "fentry/of_big", "((struct big *)ctx[0])->c = 5;", "write(s.c)"),
+    ("taking", "fexit/of_big", "keep(0, ((struct big *)ctx[0])->b);", "read(s.b)"),
     ("giving", "fexit/to_big", "keep(0, ((struct big *)ctx[1])->c);", "read(rtn.c)"),
 ]
 

@@ -2,7 +2,7 @@
 /*
  * Integers and pointers take the next of six registers, and the stack when there is none left. What has two eightbytes takes
  * two registers or none. What is in memory stands on the stack, at its alignment, and takes no register; where the result
- * is, the caller says where, in the first register.
+ * is, the caller says where, in the first register, and there it is at the exit.
  *
  *     f(int a, struct { long x, y; } s, char *p)                       rdi │ rsi rdx │ rcx
  *     struct big f(struct big { long x, y, z; } s, char *p)            rdi: the result │ the stack │ rsi
@@ -107,11 +107,14 @@ static int place_result(const struct tn_value *v, s8 narrow, const char *name, s
     if (args->nwords + words > TN_SHOWN_WORDS)
         return too_many(name, err);
     args->narrow[args->nwords] = narrow;
+    if (by_address) { /* rax is that as well, unless somebody has answered */
+        args->from[args->nwords++] = 0;
+        return 0;
+    }
     for (u32 h = 0; h < words; h++)
-        args->from[args->nwords++] = !by_address && v->size && v->half[h] == TN_EIGHTBYTE_NONE
-                                         ? TN_FROM_NOTHING
-                                     : reg++ ? TN_FROM_RESULT_HIGH
-                                             : TN_FROM_RESULT;
+        args->from[args->nwords++] = v->size && v->half[h] == TN_EIGHTBYTE_NONE ? TN_FROM_NOTHING
+                                     : reg++                                    ? TN_FROM_RESULT_HIGH
+                                                                                : TN_FROM_RESULT;
     return 0;
 }
 

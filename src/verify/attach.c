@@ -314,6 +314,12 @@ static bool is_valid(const struct vf *v, u32 arg)
            v->auth->entry_valid >> arg & 1;
 }
 
+bool tn_attach_promised(const struct vf *v, const struct tn_access *access)
+{
+    return !(v->attach.row && v->attach.row->attach == BPF_TRACE_FEXIT) && v->auth->is_promised &&
+           v->auth->is_promised(v->auth->self, access);
+}
+
 /* Bytes of structs in memory that are kept for an exit, with argument `arg`'s: all that the program has read of them until now. */
 static u64 kept_bytes(const struct vf *v, u32 arg)
 {
@@ -335,24 +341,24 @@ static u64 kept_bytes(const struct vf *v, u32 arg)
 }
 
 /* A struct in memory. As the function is entered it is there, and the function's own from then on: whatever its compiler wants to have
-   there. So an exit is shown a copy of it. A result is where the caller wanted it, if the function says so truly. Neither is
-   stored to, nor passed on. */
+   there. So an exit is shown a copy of it, which is neither stored to nor passed on. A result is where the caller wanted it, who has said so
+   at the entry, whatever has become of rax since. */
 static int yield_struct(struct vf *v, struct tn_place *p, u32 arg, u32 type)
 {
-    bool exit = v->attach.row->attach == BPF_TRACE_FEXIT;
+    bool copy = v->attach.row->attach == BPF_TRACE_FEXIT && arg < tn_btf_vlen(v->attach.proto);
 
     if (p->size != sizeof(u64))
         return vf_refuse(v, v->pc, TN_REASON_ctx_bounds,
                          "func '%s' size %u must be 8: where a struct lies is read whole or not at all",
                          v->attach.name, p->size);
-    if (exit && arg < tn_btf_vlen(v->attach.proto) && kept_bytes(v, arg) > TN_VALUE_KEPT)
+    if (copy && kept_bytes(v, arg) > TN_VALUE_KEPT)
         return vf_refuse(
             v, v->pc, TN_REASON_ctx_bounds,
             "func '%s' arg%u is a struct in memory, of which %u bytes are kept for an exit, all such "
             "arguments that the program reads taken together: it is read where the function is "
             "entered (fentry)",
             v->attach.name, arg, TN_VALUE_KEPT);
-    p->yields = tn_types_pointer(v, type, exit ? 0 : TN_PTR_TRUSTED);
+    p->yields = tn_types_pointer(v, type, copy ? 0 : TN_PTR_TRUSTED);
     return 0;
 }
 
@@ -417,8 +423,7 @@ static int check_stored(struct vf *v, const struct tn_place *p, u32 arg, const s
             arg + 1, v->attach.name);
     if (by_address)
         return vf_refuse(v, v->pc, TN_REASON_ctx_write,
-                         result ? "the result of %s is a struct in memory, which is read, and not changed"
-                                : "the context of %s has where a struct lies: what changes are its fields",
+                         "the context of %s has where a struct lies: what changes are its fields",
                          v->attach.name);
     if (!tn_reg_is_pointer(reg) && !(to && is_valid(v, arg)))
         return 0;

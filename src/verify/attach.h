@@ -123,6 +123,7 @@
     A(mr_integ_alloc, 0x2000)
 // clang-format on
 
+struct tn_access;
 struct vf;
 struct tn_place;
 
@@ -136,5 +137,7 @@ struct tn_attach {
 int tn_attach_check(struct vf *v);
 /* ctx.c: a load from a context whose layout is TYPED; the offset is a constant. */
 int tn_ctx_typed(struct vf *v, struct tn_place *p);
+/* Does the authority say so? What is promised of an entry holds no more at its exit. */
+bool tn_attach_promised(const struct vf *v, const struct tn_access *access);
 
 #endif

@@ -190,7 +190,7 @@ int tn_buffer_copied(struct vf *v, struct tn_call_facts *facts)
     vf_error_empty(&err);
     if (v->auth->may_access(v->auth->self, &access, &err))
         return vf_refuse_denied(v, TN_REASON_access_denied, &err);
-    there |= v->auth->is_promised && v->auth->is_promised(v->auth->self, &access);
+    there |= tn_attach_promised(v, &access);
     note(v, tn_types_trusted(reg), there);
     facts->ret_min = -4095;
     facts->ret_max = (s64)room;

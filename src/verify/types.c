@@ -524,9 +524,8 @@ static bool is_promised(struct vf *v, const struct tn_place *p, const struct wal
     struct tn_access access = {
         .kind = TN_ACCESS_READ, .btf_id = p->reg.obj, .path = w->path, .offset = (u32)p->at.first, .size = 8};
 
-    return p->at.n == 1 && v->auth->is_promised && p->reg.host && p->use == TN_USE_READ &&
-           !(w->flags & TN_PTR_UNTRUSTED) && !tn_reg_maybe_null(&p->reg) && tn_types_trusted(&p->reg) &&
-           v->auth->is_promised(v->auth->self, &access);
+    return p->at.n == 1 && p->reg.host && p->use == TN_USE_READ && !(w->flags & TN_PTR_UNTRUSTED) &&
+           !tn_reg_maybe_null(&p->reg) && tn_types_trusted(&p->reg) && tn_attach_promised(v, &access);
 }
 
 static void set_yield(struct vf *v, struct tn_place *p, int found, const struct walk *w)
@@ -718,8 +717,7 @@ int tn_types_variable(struct vf *v, struct tn_place *p)
         return err;
     if (!pointer_in(&w, p))
         return 0;
-    promised = p->at.n == 1 && !(w.flags & TN_PTR_UNTRUSTED) && v->auth->is_promised &&
-               v->auth->is_promised(v->auth->self, &access);
+    promised = p->at.n == 1 && !(w.flags & TN_PTR_UNTRUSTED) && tn_attach_promised(v, &access);
     p->yields = tn_types_pointer(v, w.type, promised ? TN_PTR_TRUSTED | TN_PTR_MAYBE_NULL : TN_PTR_UNTRUSTED);
     return 0;
 }

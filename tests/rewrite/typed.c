@@ -192,12 +192,12 @@ static struct {
     {"iPi", "0 1 2", "0 1 2 =0", 0},            /* two of them */
     {"Pi", "0", "0 =0 =1", 0},                  /* and what comes back in two */
     {"iiiiiiPi", "0 1 2 3 4 `0 `1 5", NULL, 0}, /* both or none, and the last one is left for others */
-    {"Bi", "1", "1 =0", 0},                     /* where the result is, the caller says */
+    {"Bi", "1", "1 0", 0},                      /* where the result is, the caller says */
     {"iBi", "&0 0", "&0 0 =0", 0},              /* the stack, and no register */
     {"BBiB", "&0 1 &3", NULL, 0},               /* … */
     {"iiBiiiiiiPi", "0 &0 1 2 3 4 5 `3 `4 `5 `6", NULL, 0}, /* behind it */
     {"iUi", "`0 0", "`0 0 =0", 0},                          /* not aligned: on the stack, but a word */
-    {"Ui", "1", "1 =0", 0},                                 /* … and in memory, as a result */
+    {"Ui", "1", "1 0", 0},                                  /* … and in memory, as a result */
     {"iVi", "`0 `1 0", NULL, 0},                            /* two words */
     {"iAi", "0 - 1", "0 - 1 =0", 0},                    /* one of two eightbytes is nothing but alignment */
     {"Ai", "0", "0 =0 -", 0},                           /* … */
@@ -584,6 +584,30 @@ static void test_a_struct_in_memory_at_the_exit(void **state)
             assert_int_equal(v[5], is.z);
         }
         assert_int_equal(in.stats[k].missed, 0);
+        inproc_rewind(&in);
+    }
+}
+
+/* It is where the caller wanted it, and changed there. */
+static void test_a_result_in_memory_is_changed(void **state)
+{
+    static const struct bpf_insn store[] = {LDMAP_VALUE(6, 0), WORD(7, 3),
+                                            LOAD(3, 7, 8),     I(BPF_STX | BPF_MEM | BPF_DW, 6, 3, 0, 0),
+                                            SET(3, 4711),      I(BPF_STX | BPF_MEM | BPF_DW, 7, 3, 8, 0),
+                                            SET(0, 0),         EXIT};
+
+    EACH_WAY(w)
+    {
+        struct inproc_prog prog = typed(BIG, BPF_TRACE_FEXIT);
+        struct big is;
+
+        VERIFIED(&prog, store);
+        hook("typed_big", (void *)typed_big, TN_PLACE_EXIT, &prog, &ways[w]);
+        is = big_of(1, (struct big){10, 20, 30}, 400);
+        assert_int_equal(is.x, 11);
+        assert_int_equal(is.y, 4711);
+        assert_int_equal(is.z, 430);
+        assert_int_equal(values(&prog)[0], 20);
         inproc_rewind(&in);
     }
 }
@@ -1688,6 +1712,7 @@ int main(void)
         T(test_a_result_in_two_registers),
         T(test_a_struct_in_memory),
         T(test_a_struct_in_memory_at_the_exit),
+        T(test_a_result_in_memory_is_changed),
         T(test_prototypes_that_cannot_be_told),
         T(test_arguments_are_kept_until_the_exit),
         T(test_any_number_of_words_fits),

@@ -256,7 +256,7 @@ def changer(number, shape, form, exit_):
     result, args = FORMS[form]
     text, all_ = "", list(places(shape, form))
     if exit_ and result == "S":
-        return "" if in_memory(shape) else write_struct(shape, all_[-1], 4711, False)
+        return write_struct(shape, all_[-1], 4711, in_memory(shape))
     if exit_:
         return f"    ctx[{all_[-1]}] = 4711;\n"
     for k, (type_, word) in enumerate(zip(args, all_)):
@@ -328,7 +328,7 @@ def hold_all(room, cc, flags):
             elif FORMS[form][0] != "S":
                 wanted = 4711
             else:
-                wanted = plain[number] if in_memory(shape) else mixed(numbers(shape, 4711))
+                wanted = mixed(numbers(shape, 4711))
             same(is_, wanted, f"{shape[0]}_{form} changed at its {where}")
         link.detach()
         same(answers(host), plain, "afterwards")
@@ -398,8 +398,8 @@ REFUSALS = [
     ("fentry/of_big", "ctx[0] = 5;", ["what changes are its fields"]),
     ("fentry/of_big", "keep(0, ((long *)ctx[0])[3]);", ["access beyond struct big"]),
     ("fentry/of_big", "keep(0, ctx[2]);", ["doesn't have 3-th argument"]),
-    ("fexit/to_big", "ctx[1] = 5;", ["is a struct in memory, which is read, and not changed"]),
-    ("fexit/to_big", "((struct big *)ctx[1])->a = 5;", ["only read is supported"]),
+    ("fexit/to_big", "ctx[1] = 5;", ["what changes are its fields"]),
+    ("fexit/to_big", "((long *)ctx[1])[3] = 5;", ["access beyond struct big"]),
     ("fexit/to_big", "tenon_replace(ctx, 5);", ["result_not_integer"]),
     ("fentry/to_pair", "tenon_replace(ctx, 5);", ["result_not_integer"]),
     ("fmod_ret/to_pair", "keep(0, ctx[0]);", ["to_pair return type STRUCT is unsupported"]),
@@ -620,6 +620,7 @@ NEEDS = [
     ("taking", "fentry/of_big", "((struct big *)ctx[0])->c = 5;", "write(s.c)"),
     ("taking", "fexit/of_big", "keep(0, ((struct big *)ctx[0])->b);", "read(s.b)"),
     ("giving", "fexit/to_big", "keep(0, ((struct big *)ctx[1])->c);", "read(rtn.c)"),
+    ("giving", "fexit/to_big", "((struct big *)ctx[1])->c = 5;", "write(rtn.c)"),
 ]
 
 
@@ -628,7 +629,7 @@ def _(room):
     host = build_host(room, "gcc", ["-O2"], OTHERS)
     for number, (entry, section, body, need_) in enumerate(NEEDS):
         extension = one(room, f"needs{number}", section, body)
-        beside = ["read(s.a)", "write(s.a)"] if entry == "taking" else ["read(rtn.a)"]
+        beside = ["read(s.a)", "write(s.a)"] if entry == "taking" else ["read(rtn.a)", "write(rtn.a)", "replace"]
         for others, admitted in ((beside, False), ([need_], True), ([need_.split(".")[0] + ")"], True)):
             allowed = ", ".join(f'"{cap}"' for cap in ["instructions < 1000", "memory < inf", "helpers(shared)", *others])
             room.env["TENON_POLICY"] = room.write(
@@ -638,11 +639,54 @@ def _(room):
                 refuse(room, host, extension, [f"needs  {need_}"], ["--class", "c"])
                 continue
             link = attach(room, host, extension, options=["--class", "c"])
-            same(answers(host), [5 + 13 + 14 + 16 if need_.startswith("write") and k == 6 else value for k, value in enumerate(PLAIN)])
+            changed = {"write(s.c)": (6, 5 + 13 + 14 + 16), "write(rtn.c)": (8, 5)}.get(need_, (None, 0))
+            same(answers(host), [changed[1] if k == changed[0] else value for k, value in enumerate(PLAIN)])
             inferred = room.tenon("policy", "infer", extension, "--host", room.path("host"), "--entry", entry)
             assert f'"{need_}"' in inferred, inferred
             same(seen(room, link)[0], {"read(s.b)": 14, "read(rtn.c)": 20}.get(need_, 0), need_)
             link.detach()
+
+
+HOLDER_TYPES = "struct item { long n; };\nstruct holder { struct item *p; long a, b; };\n"
+HOLDER = HEAD + "#include <stdio.h>\nstatic void nothing(void) {}\nvoid (*volatile host_anything)(void) = nothing;\n" + HOLDER_TYPES + """
+__attribute__((noinline)) struct holder hold(struct holder h) { host_anything(); return h; }
+int main(void)
+{
+    static struct item one = {7};
+    char line[64];
+
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    while (fgets(line, sizeof(line), stdin))
+        printf("%ld\\n", hold((struct holder){&one, 1, 2}).p->n);
+    return 0;
+}
+"""
+HOLDING = """
+eim: 1
+host: { name: host }
+extension_entries:
+  - { name: holding, extension_entry: hold, constraints: [ "valid(h.p)" ] }
+extension_classes:
+  - { name: c, extension_entry: holding, allowed: [ "instructions < 1000", "memory < inf", "helpers(shared)", "read(h)", "read(rtn)",
+      "read(h.p->n)", "write(h.p->n)", "read(rtn.p->n)", "write(rtn.p->n)", "write(rtn.a)" ] }
+"""
+
+
+@test("what an entry promises of a type's pointers holds no more for the result at its exit, which is there itself", seconds=60)
+def _(room):
+    host = build_host(room, "gcc", ["-O2"], HOLDER)
+    room.env["TENON_POLICY"] = room.write("policy.yaml", HOLDING)
+    store = "struct item *i = ((struct holder *)ctx[%d])->p; if (i) i->n = 5;"
+    refuse(room, host, one(room, "late", "fexit/hold", store % 1, HOLDER_TYPES), ["only read is supported"], ["--class", "c"])
+    refuse(room, host, one(room, "copied", "fexit/hold", store % 0, HOLDER_TYPES), ["only read is supported"], ["--class", "c"])
+    for name, section, body, wanted in (
+            ("read", "fexit/hold", "keep(0, ((struct holder *)ctx[0])->p->n * 10 + ((struct holder *)ctx[1])->p->n);", 7),
+            ("beside", "fexit/hold", "((struct holder *)ctx[1])->a = 5;", 7),
+            ("early", "fentry/hold", store % 0, 5)):
+        link = attach(room, host, one(room, name, section, body, HOLDER_TYPES), options=["--class", "c"])
+        same(answers(host), [wanted], name)
+        same(seen(room, link)[0], 77 if name == "read" else 0, name)
+        link.detach()
 
 
 if __name__ == "__main__":

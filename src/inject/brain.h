@@ -92,9 +92,9 @@ int tn_brain_write_again(struct tn_entry *c, u64 addr, const struct tn_region *r
                          u32 index, const void *bytes, u64 len);
 int tn_brain_flush(struct tn_entry *c);
 
-/* Tells the tests which step comes next. */
 /* One more place that a link stands at, by the tactic that was chosen for it. */
 void tn_brain_count(struct tn_entry *c, const struct tn_wish *w);
+/* Tells the tests which step comes next. */
 void tn_brain_step(const char *name);
 
 /* Bytes of the table in which arguments are kept for the spec's program; 0: it reads none at an exit. */

@@ -200,10 +200,17 @@ static u32 resolve(const struct row *row, struct bpf_insn *ret)
     return row->ninsns;
 }
 
+/* Newer kernels, and 6.18 since one of its updates, take no NULL where a kfunc's prototype does not say so, not even for no bytes. */
+static bool asks_more(const struct row *row, int kernel, const char *log)
+{
+    return kernel == 0 && strstr(row->what, "bytes at NULL") &&
+           strstr(log, "Possibly NULL pointer passed to trusted arg");
+}
+
 static void test_rows(void **state)
 {
     char words[1024], log[16384];
-    u32 wrong = 0, asked = 0;
+    u32 wrong = 0, asked = 0, more = 0;
 
     if (!host)
         skip();
@@ -223,12 +230,15 @@ static void test_rows(void **state)
             print_error("%s: ours: %s\n", row->what, us ? "accepted" : words);
             wrong++;
         }
-        if (kernel >= 0 && (kernel != !row->says || (row->says && !strstr(log, row->says)))) {
+        if (asks_more(row, kernel, log)) {
+            more++;
+        } else if (kernel >= 0 && (kernel != !row->says || (row->says && !strstr(log, row->says)))) {
             print_error("%s: kernel: %s\n", row->what, kernel ? "accepted" : log);
             wrong++;
         }
     }
-    print_message("# %u of %zu put to the kernel\n", asked, TN_ARRAY_SIZE(rows));
+    print_message("# %u of %zu put to the kernel; of %u it asks more than others do\n", asked,
+                  TN_ARRAY_SIZE(rows), more);
     assert_int_equal(wrong, 0);
 }
 

@@ -61,7 +61,7 @@ struct tn_ctl_class {
 struct tn_ctl_error {
     struct tn_error why; /* empty reason: nothing failed */
     u32 has_refusal;     /* a verifier's refusal follows */
-    u32 pad;
+    u32 link;            /* the one that the last call has made instead; 0: none */
     u64 insns_processed;
     struct tn_refusal refusal;
 };
@@ -108,6 +108,20 @@ struct tn_ctl_link {
     char left_why[512]; /* … where and why */
     struct tn_tally by; /* of those that are hooked, how many by which tactic */
 };
+/* Of a link of system calls: what is not seen, and why, as a sentence. */
+static inline void tn_ctl_left(const struct tn_ctl_link *link, char *ret_text, size_t cap)
+{
+    char in[64] = "";
+
+    if (link->targets > 1)
+        snprintf(in, sizeof(in), " in %u of %u processes, in one of them", link->left_in, link->targets);
+    snprintf(ret_text, cap,
+             "left as they are%s %u place%s that may make %.*s; calls made there are not seen %s: %.*s", in,
+             link->left, link->left == 1 ? "" : "s", (int)sizeof(link->symbol),
+             link->symbol[0] ? link->symbol : "system calls",
+             link->is_exit ? "as they end" : "as they are entered", (int)sizeof(link->left_why),
+             link->left_why);
+}
 /* None: no process is chosen. */
 struct tn_ctl_scope {
     u32 npids, pad;

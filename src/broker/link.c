@@ -250,6 +250,7 @@ static int make_link(struct tn_caller *caller, struct tn_prog *prog, struct tn_p
         tn_later_look_again(broker, link);
     if (perf->call)
         tn_loads_look_again(broker, link);
+    caller->last.link = link->object.id;
     *ret_link = TN_TAKE_PTR(link);
     return 0;
 }

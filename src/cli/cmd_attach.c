@@ -354,7 +354,7 @@ static void warn_of_what_is_not_seen(const struct tn_cli_attach *a)
             tn_cli_warn(a->name, "link %u: %u of its functions cannot be hooked and are left out: %.400s",
                         link.id, link.left, link.left_why);
         if (r == 0 && link.is_call && link.left) {
-            tn_link_left(&link, text, sizeof(text));
+            tn_ctl_left(&link, text, sizeof(text));
             tn_cli_warn(a->name, "link %u: %s [calls_left]", link.id, text);
         }
     }

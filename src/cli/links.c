@@ -24,20 +24,6 @@ void tn_link_place(const struct tn_ctl_link *link, char *ret_text, size_t cap)
         snprintf(ret_text, cap, "%.*s", (int)sizeof(link->symbol), link->symbol);
 }
 
-void tn_link_left(const struct tn_ctl_link *link, char *ret_text, size_t cap)
-{
-    char in[64] = "";
-
-    if (link->targets > 1)
-        snprintf(in, sizeof(in), " in %u of %u processes, in one of them", link->left_in, link->targets);
-    snprintf(ret_text, cap,
-             "left as they are%s %u place%s that may make %.*s; calls made there are not seen %s: %.*s", in,
-             link->left, link->left == 1 ? "" : "s", (int)sizeof(link->symbol),
-             link->symbol[0] ? link->symbol : "system calls",
-             link->is_exit ? "as they end" : "as they are entered", (int)sizeof(link->left_why),
-             link->left_why);
-}
-
 #define TEXT(field) tn_json_text(field, strnlen(field, sizeof(field)))
 
 static json_t *tactics_json(const struct tn_ctl_link *link)

@@ -21,9 +21,6 @@ int tn_link_row(struct tn_table *table, const struct tn_ctl_link *link);
 /* "function+0x10", or the file offset where no function is known. */
 void tn_link_place(const struct tn_ctl_link *link, char *ret_text, size_t cap);
 
-/* Of a link of system calls: what is not seen, and why. */
-void tn_link_left(const struct tn_ctl_link *link, char *ret_text, size_t cap);
-
 /* One program's refusal as people read it: where in the C source, what, and how it came there. */
 void tn_refusal_print(FILE *out, const char *program, const struct tn_refusal *refusal);
 

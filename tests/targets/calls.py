@@ -565,8 +565,12 @@ def _(room):
     tool = [os.path.join(BUILD, "apps", "syscount", "syscount"), "-d", "2", "-j", "-p", str(program.pid),
             os.path.join(BUILD, "apps", "syscount", "syscount.bpf.o")]
     running = room.start([TENON, "run", "-p", str(program.pid), "--", *tool], stdout=subprocess.PIPE,
-                         stderr=subprocess.PIPE, text=True)
-    same(running.stderr.readline().strip(), "syscount: attached", "the tool")
+                         stderr=subprocess.PIPE, text=True, env=dict(room.env, TENON_EXPLAIN="1"))
+    said = list(iter(lambda: running.stderr.readline().strip(), "syscount: attached"))
+    same([re.sub(r"link \d+", "link N", line.split(" places")[0].rsplit(" ", 1)[0]) for line in said],
+         ["tenon: calls_left: link N: left as they are"] * 2, "what the tool's calls are told")
+    for line, when in zip(said, ("as they end", "as they are entered")):
+        assert f"may make system calls; calls made there are not seen {when}: " in line and "libc.so.6: " in line, line
     program.ask("wrappers 1000")
     program.ask("number 1000")
     out, err = running.communicate(timeout=20)

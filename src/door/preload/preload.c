@@ -98,8 +98,25 @@ EXPORT int tn_door_ctl(u32 ctl, const void *req, size_t req_len, void *ret_reply
     return (int)tn_door_call(TN_CALL_CTL, ctl, req, req_len, NULL, 0, &answer);
 }
 
-/* With $TENON_EXPLAIN, a refusal that has a name is told on standard error: stock tools show only errno. */
-static void explain(long r)
+/* What a link of system calls was made without. */
+static void explain_left(u32 id)
+{
+    _free_ struct tn_ctl_link *link = calloc(1, sizeof(*link));
+    size_t len = sizeof(*link);
+    char text[1024];
+
+    if (!link || tn_door_ctl(TN_CTL_LINK_NEXT, &(u32){id - 1}, sizeof(u32), link, &len) ||
+        len != sizeof(*link) || link->id != id || !link->is_call || !link->left)
+        return;
+    tn_ctl_left(link, text, sizeof(text));
+    for (char *c = text; *c; c++) /* it has names of files */
+        *c = (u8)*c < ' ' || *c == 0x7f ? '?' : *c;
+    dprintf(2, "tenon: calls_left: link %u: %s\n", id, text);
+}
+
+/* With $TENON_EXPLAIN, a refusal that has a name is told on standard error, since stock tools show only errno; and so is what a link
+   has left, `linked`: the call may have made one. */
+static void explain(long r, bool linked)
 {
     static int wanted = -1;
     _free_ struct tn_ctl_error *why = NULL;
@@ -107,11 +124,14 @@ static void explain(long r)
 
     if (wanted < 0)
         wanted = getenv("TENON_EXPLAIN") != NULL;
-    if (!wanted || r >= 0)
+    if (!wanted || (r >= 0 && !linked))
         return;
     why = calloc(1, sizeof(*why));
-    if (why && !tn_door_ctl(TN_CTL_LAST_ERROR, NULL, 0, why, &len) && len == sizeof(*why) &&
-        why->why.reason[0])
+    if (!why || tn_door_ctl(TN_CTL_LAST_ERROR, NULL, 0, why, &len) || len != sizeof(*why))
+        return;
+    if (r >= 0 && why->link)
+        explain_left(why->link);
+    if (r < 0 && why->why.reason[0])
         dprintf(2, "tenon: %.*s: %.*s\n", (int)sizeof(why->why.reason), why->why.reason,
                 (int)sizeof(why->why.message), why->why.message);
 }
@@ -162,7 +182,7 @@ static long door_bpf(u32 command, u64 attr_addr, u32 size)
     r = tn_door_call(TN_CALL_BPF, command, &call, sizeof(call), bytes, size, NULL);
     if (r == 0 && command == BPF_MAP_FREEZE)
         tn_view_frozen((int)attr.map_fd);
-    explain(r);
+    explain(r, command == BPF_LINK_CREATE || command == BPF_RAW_TRACEPOINT_OPEN);
     return r;
 }
 
@@ -222,7 +242,7 @@ static long door_perf_open(u64 attr_addr, s32 pid, s32 cpu, s32 group_fd, u64 fl
     if (copy_self(&attr, attr_addr, TN_MIN(size, sizeof(attr))))
         return -EFAULT;
     r = tn_door_call(TN_CALL_PERF_OPEN, 0, &args, sizeof(args), &attr, sizeof(attr), NULL);
-    explain(r);
+    explain(r, false);
     return r == -ENOSYS ? -ENODEV : r;
 }
 
@@ -280,7 +300,7 @@ EXPORT int ioctl(int fd, unsigned long request, ...)
         return r;
     }
     door = tn_door_call(TN_CALL_IOCTL, (u32)request, &args, sizeof(args), NULL, 0, NULL);
-    explain(door);
+    explain(door, request == PERF_EVENT_IOC_SET_BPF);
     if (door == -ENOTTY || door == -EBADF || door == -ENOSYS) {
         errno = failed;
         return r;

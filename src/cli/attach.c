@@ -111,6 +111,16 @@ static const char *told_errno(int r)
     return r == -524 ? "the kernel has no uprobe for the instruction there" : strerror(-r);
 }
 
+/* The arguments of a probe are libbpf's to read, which says what it cannot: its first line, in `line`. */
+static const char *told_probe(int r, char line[static 256])
+{
+    const char *said = tn_libbpf_said();
+
+    said += strncmp(said, "libbpf: ", 8) ? 0 : 8;
+    snprintf(line, 256, "%.*s", (int)strcspn(said, "\n"), said);
+    return line[0] ? line : told_errno(r);
+}
+
 /* The kernel says errno, and has nothing to add. */
 static bool told_why(const struct tn_cli_attach *a, struct tn_ctl_error *ret_why)
 {
@@ -266,12 +276,13 @@ static int attach_one(struct tn_cli_attach *a, struct bpf_program *program, cons
                                             NULL)
                  : bpf_program__attach_uprobe_opts(program, pid > 0 ? pid : -1, file, offset, &opts);
     if (!link) {
+        char line[256];
         const char *said;
 
         r = errno ? -errno : -EINVAL;
         if (!told_why(a, &why))
             why.why = (struct tn_error){0};
-        said = why.why.message[0] ? why.why.message : told_errno(r);
+        said = why.why.message[0] ? why.why.message : probe ? told_probe(r, line) : told_errno(r);
         return tn_fail(err, r, why.why.reason, "program '%s' at %s:%s%s%s%s: %.600s",
                        bpf_program__name(program), file, place->provider, probe ? ":" : "", place->func,
                        opts.retprobe ? " (return)" : "", said);

@@ -19,6 +19,7 @@
 SEMAPHORE(shop_order);
 SEMAPHORE(shop_twice);
 SEMAPHORE(shop_always); /* not asked: the probe is always reached */
+SEMAPHORE(shop_scaled);
 
 struct item {
     int id;
@@ -62,6 +63,14 @@ __attribute__((noinline)) static long other(long a)
 
     STAP_PROBE(shop, always);
     return b - a;
+}
+
+/* An argument as compilers write it where they address an array, which libbpf 1.1 cannot read. */
+__attribute__((used, noinline)) static void scaled(void)
+{
+    // clang-format off
+    __asm__ volatile(STAP_PROBE_ASM(shop, scaled, -8@0(%rdx,%rcx,8)));
+    // clang-format on
 }
 
 int main(void)

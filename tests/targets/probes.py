@@ -153,6 +153,18 @@ def _(room):
     same(semaphores(program), [0, 0], "semaphores")
 
 
+@test("arguments that libbpf cannot read: in its words")
+def _(room):
+    program = shop(room)
+    try:
+        room.attach("probe_scaled", program.pid)
+    except Refused as refused:
+        assert re.search(r"shop:scaled: usdt: unrecognized \S+ ", str(refused)), refused
+    else:
+        raise Skip("this libbpf reads them")
+    same(semaphores(program), [0, 0], "semaphores")
+
+
 PYTHON = """import gc, sys
 gc.disable()
 for line in sys.stdin:

@@ -11,7 +11,7 @@ struct number {
     unsigned long long calls, ns;
 };
 
-struct thread {
+struct thread { /* of 32 bytes, so that its place is found by a shift */
     unsigned int tid;
     unsigned int slot; /* NOBODY: of a process that is not counted */
     int nr;            /* of the call under way; −1: none */

@@ -1,18 +1,13 @@
 # SPDX-License-Identifier: MIT
 """Places where no jump fits: a breakpoint stands there, and the program's signals are what they were."""
 import os
-import re
 import signal
 import subprocess
 import time
 
-from harness import BUILD, HERE, Refused, Skip, alive, code_bytes, main, maps, need, same, status_word, test, until
+from harness import BUILD, HERE, Refused, Skip, alive, code_bytes, main, maps, need, same, status, status_word, test, until
 
 BINARY = os.path.join(HERE, "targets-breaks")
-
-
-def status(pid, key):
-    return int(status_word(pid, key), 16)
 
 
 def caught(pid):

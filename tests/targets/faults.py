@@ -8,15 +8,10 @@ import signal
 import subprocess
 import time
 
-from harness import BUILD, HERE, TENON, Skip, alive, code_bytes, main, maps, need, same, test, until
+from harness import BUILD, HERE, TENON, Skip, alive, code_bytes, main, maps, need, same, status, test, until
 
 BOTH = 1 << signal.SIGSEGV - 1 | 1 << signal.SIGBUS - 1
 PLAIN = ["default", "0", "0", "0"] * 2
-
-
-def status(pid, key):
-    with open(f"/proc/{pid}/status") as file:
-        return int(re.search(rf"^{key}:\s*(\w+)", file.read(), re.M).group(1), 16)
 
 
 def caught(pid):

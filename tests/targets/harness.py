@@ -90,6 +90,11 @@ def status_word(pid, key):
         return re.search(rf"^{key}:\s*(\w+)", file.read(), re.M).group(1)
 
 
+def status(pid, key):
+    """A set, as one number."""
+    return int(status_word(pid, key), 16)
+
+
 def maps(pid):
     with open(f"/proc/{pid}/maps") as file:
         return file.read().splitlines()

@@ -203,11 +203,13 @@ static int arg_memory(struct vf *v, const struct tn_helper_call *c, u32 regno, c
 {
     enum tn_mem_use use = form->flags & TN_AF_WRITE ? TN_USE_WRITE : TN_USE_READ;
     const struct tn_reg *reg = vf_reg(v, regno);
+    bool element = form->kind == TN_AK_KEY || form->kind == TN_AK_VALUE;
 
-    if (reg->kind == TN_REG_BTF && use == TN_USE_WRITE)
+    /* Linux has no mark that keys and values are only read, so takes them from no such object. */
+    if (reg->kind == TN_REG_BTF && (use == TN_USE_WRITE || element))
         return vf_refuse(v, v->pc, TN_REASON_arg_type,
-                         "%s() may write into memory pointed by R%u type=%s: such an object is read-only",
-                         c->proto->name, regno, TN_REG_NAME(reg));
+                         "%s() may write into memory pointed by R%u type=%s: %s", c->proto->name, regno,
+                         TN_REG_NAME(reg), element ? "copy it to the stack" : "such an object is read-only");
     return tn_mem_helper(v, regno, size, use, exact && (form->flags & (TN_AF_UNINIT | TN_AF_RDONLY)));
 }
 

@@ -89,6 +89,8 @@ static const struct row rows[] = {
     P("looked at, it is good", BPF_TRACE_RAW_TP, H_TP, NULL, OUTER, LDX(DW, R1, R1, 24), JMP(BPF_JEQ, R1, 0, 1), LDX(W, R0, R1, 0), END),
     P("bytes, read with care", BPF_TRACE_FENTRY, H_HOOK, NULL, OUTER, LDX(DW, R1, R1, 56), LDX(B, R0, R1, 3), END),
     P("but not written", BPF_TRACE_FENTRY, H_HOOK, "R1 cannot write into rdonly_untrusted_mem", OUTER, LDX(DW, R1, R1, 56), ST(B, R1, 0, 0), END),
+    P("a key, where it lies", BPF_TRACE_RAW_TP, H_TP, "bpf_map_lookup_elem() may write into memory pointed by R2 type=trusted_ptr_", LDX(DW, R2, R1, 0), LDMAP(R1, 0), CALL(BPF_FUNC_map_lookup_elem), END),
+    P("a key, copied", BPF_TRACE_RAW_TP, H_TP, NULL, OUTER, LDX(W, R3, R1, 0), STX(W, R10, -4, R3), MOVX(R2, R10), ADD(R2, -4), LDMAP(R1, 0), CALL(BPF_FUNC_map_lookup_elem), END),
     P("a number from it", BPF_TRACE_FENTRY, H_HOOK, "R2 invalid mem access 'scalar'", OUTER, LDX(W, R2, R1, 0), LDX(W, R0, R2, 0), END),
     /* variables */
     P("a variable", BPF_TRACE_FENTRY, H_HOOK, NULL, LDSYM(R1, H_VAR_STRUCT), LDX(W, R0, R1, 4), END),
@@ -101,6 +103,9 @@ static const struct row rows[] = {
 };
 // clang-format on
 
+static const struct tn_verify_map counts = {
+    .geo = {.type = BPF_MAP_TYPE_HASH, .key_size = 4, .value_size = 8, .max_entries = 1}};
+
 static struct tn_verify_in input(const struct row *row)
 {
     return (struct tn_verify_in){
@@ -110,6 +115,8 @@ static struct tn_verify_in input(const struct row *row)
         .expected_attach_type = row->attach,
         .attach_btf_id = row->on,
         .host_btf = host,
+        .maps = &counts,
+        .nmaps = 1,
         .gpl = true,
         .log_level = 2,
     };

@@ -213,6 +213,24 @@ static bool ends(const struct ask *ask, const struct rec *rec, const struct bpf_
     return known;
 }
 
+/* One look-up after the other: what Linux knows of the others' keys may be what it refuses by. */
+static bool one_key(const struct ask *ask, struct changed *c, const struct rec *rec,
+                    const struct bpf_insn *insns, u32 n, const char *words)
+{
+    _free_ bool *chosen = calloc(n, sizeof(*chosen));
+    bool answer = false;
+
+    for (u32 k = 0; chosen && c->insns && k < n && !answer; k++) {
+        if (rec->func_info.size)
+            memcpy(c->funcs, rec->func_info.data, rec->func_info.size);
+        chosen[k] = true;
+        c->n = weaken(WEAK_KEY, chosen, insns, n, rec->nmaps, c->insns, c->funcs, nfuncs(c));
+        chosen[k] = false;
+        answer = c->n && refused_alike(ask, c, words);
+    }
+    return answer;
+}
+
 static bool holds(const struct ask *ask, const struct rec *rec, const struct bpf_insn *insns, u32 n,
                   enum weakening which, const char *words)
 {
@@ -242,6 +260,8 @@ static bool holds(const struct ask *ask, const struct rec *rec, const struct bpf
             c->n = weaken(which, chosen, insns, n, rec->nmaps, c->insns, c->funcs, nfuncs(c));
         if (c->n)
             answer = weakening_how[which] == WEAK_RELAXED ? linux_accepts(c) : refused_alike(ask, c, words);
+        if (!answer && which == WEAK_KEY)
+            answer = one_key(ask, c, rec, insns, n, words);
     }
     free(chosen);
     ask_input_free(store);

@@ -33,7 +33,7 @@ static bool concerned(enum weakening which, const struct bpf_insn *i, bool chose
         return BPF_CLASS(i->code) == BPF_LDX && BPF_MODE(i->code) == BPF_MEM && i->src_reg == BPF_REG_10 &&
                BPF_SIZE(i->code) != BPF_DW;
     case WEAK_KEY:
-        return is_helper(i, BPF_FUNC_map_lookup_elem);
+        return is_helper(i, BPF_FUNC_map_lookup_elem) && chosen;
     case WEAK_OVERRIDE:
         return is_helper(i, BPF_FUNC_override_return);
     case WEAK_WRITE_USER:
@@ -72,9 +72,11 @@ static u32 replace(enum weakening which, const struct bpf_insn *i, u32 scratch, 
         to[2].code = BPF_LDX | BPF_MEM | BPF_W;
     if (which != WEAK_KEY)
         return 3;
-    to[3] = (struct bpf_insn){.code = BPF_STX | BPF_MEM | BPF_W, .dst_reg = BPF_REG_2, .src_reg = BPF_REG_3};
-    to[4] = *i;
-    return 5;
+    for (s16 k = 0; k < 4; k++) /* byte by byte: keys may lie anywhere on the stack */
+        to[3 + k] = (struct bpf_insn){
+            .code = BPF_STX | BPF_MEM | BPF_B, .dst_reg = BPF_REG_2, .src_reg = BPF_REG_3, .off = k};
+    to[7] = *i;
+    return 8;
 }
 
 static u32 weaken_one(enum weakening which, const bool *chosen, const struct bpf_insn *insns, u32 n,
@@ -90,7 +92,7 @@ static u32 weaken_one(enum weakening which, const bool *chosen, const struct bpf
         bool wide = insns[k].code == (BPF_LD | BPF_IMM | BPF_DW) && k + 1 < n;
 
         at[k] = m;
-        if (concerned(which, &insns[k], chosen && chosen[k])) {
+        if (concerned(which, &insns[k], !chosen || chosen[k])) {
             u32 width = replace(which, &insns[k], scratch, to + m);
 
             for (u32 w = 0; w < width; w++)

@@ -43,11 +43,12 @@ enum weakening {
 enum weakening_how { WEAK_WEAKENED, WEAK_RELAXED, WEAK_TOLD, WEAK_ENDING, WEAK_WORDS };
 extern const u8 weakening_how[WEAK_COUNT];
 
-#define WEAK_GROWTH 6u /* instructions for one, of one kind */
+#define WEAK_GROWTH 8u /* instructions for one, of one kind */
 
 /* Writes the changed program into `to`, which has room for WEAK_GROWTH × n, and moves its functions' places
-   along. `scratch`: the map of numbers nobody knows, an array of one element. `which` WEAK_MIXED,
-   WEAK_BEHIND: `chosen` says which instructions. Its length; 0 when the program has no such instruction. */
+   along. `scratch`: the map of numbers nobody knows, an array of one element. `chosen`, of WEAK_KEY, WEAK_MIXED
+   and WEAK_BEHIND: which instructions; NULL: all of the kind. Its length; 0 when the program has no such
+   instruction. */
 u32 weaken(enum weakening which, const bool *chosen, const struct bpf_insn *insns, u32 n, u32 scratch,
            struct bpf_insn *to, struct bpf_func_info *funcs, u32 nfuncs);
 

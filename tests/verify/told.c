@@ -154,13 +154,39 @@ static bool is_branch(const struct bpf_insn *i)
            op < 0xe0;
 }
 
+/* A register compared with itself: how that ends needs no number. */
+static bool is_self(const struct bpf_insn *i)
+{
+    return BPF_SRC(i->code) == BPF_X && i->dst_reg == i->src_reg && BPF_OP(i->code) != BPF_JSET;
+}
+
+static bool holds_of_equals(const struct bpf_insn *i)
+{
+    switch (BPF_OP(i->code)) {
+    case BPF_JEQ:
+    case BPF_JGE:
+    case BPF_JLE:
+    case BPF_JSGE:
+    case BPF_JSLE:
+        return true;
+    default:
+        return false;
+    }
+}
+
 /* A branch whose other side we never went is none. */
 static struct bpf_insn one_way(struct bpf_insn i, u32 at, u32 n, const struct tn_insn_aux *aux)
 {
     s64 to = (s64)at + 1 + i.off;
     bool on = at + 1 < n && aux[at + 1].live, away = to >= 0 && to < n && aux[to].live;
 
-    if (is_branch(&i) && aux[at].live && on != away)
+    if (!is_branch(&i) || !aux[at].live)
+        return i;
+    if (is_self(&i)) {
+        away = holds_of_equals(&i);
+        on = !away;
+    }
+    if (on != away)
         i = (struct bpf_insn){.code = BPF_JMP | BPF_JA, .off = away ? i.off : 0};
     return i;
 }

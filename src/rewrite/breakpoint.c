@@ -57,7 +57,9 @@ static int one(const struct tn_flow *f, enum tn_place_kind place, u64 addr, stru
         return tn_refuse(err, -EINVAL, TN_REFUSE_NOT_AN_INSTRUCTION, addr, NULL);
     if (tn_code_decode(f->code, addr, &i) < 0)
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_UNDECODABLE, addr, NULL);
-    if (!tn_insn_movable(&i) || i.kind == TN_INSN_INT3)
+    if (i.kind == TN_INSN_INT3)
+        return tn_refuse(err, -ENOTSUP, TN_REFUSE_OWN_BREAKPOINT, addr, NULL);
+    if (!tn_insn_movable(&i))
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_NOT_RELOCATABLE, addr, NULL);
     p.insn_len[0] = i.len;
     p.returns = tn_insn_ends(&i);

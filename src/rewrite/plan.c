@@ -30,6 +30,7 @@
 #include "x86/decode.h"
 
 #define JUMP_LEN      5u
+#define INT3          0xcc
 #define WINDOW_BEFORE 5u  /* instructions displaced before the one that is meant */
 #define ROUNDS_MAX    16u /* jumps from a function's loops to its first instruction */
 #define ALONE_MAX     16u /* bytes, of an instruction hooked alone and those evicted with it: any one has room */
@@ -198,6 +199,8 @@ static int build(const struct tn_flow *f, u64 addr, u64 through, struct window *
     if (call_inside(f, p))
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_CALL_IN_WINDOW, call_inside(f, p), NULL);
     memcpy(p->expected, f->code->bytes + (addr - f->code->addr), at - addr);
+    if (p->expected[0] == INT3)
+        return tn_refuse(err, -ENOTSUP, TN_REFUSE_OWN_BREAKPOINT, addr, NULL);
     if (jumps_amiss(f->code, p))
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_JUMP_INTO_WINDOW, jumps_amiss(f->code, p), NULL);
     *ret_w = w;
@@ -234,6 +237,9 @@ static int build_alone(const struct tn_flow *f, u64 at, u32 n, struct tn_patch *
             return tn_refuse(err, -ENOTSUP, TN_REFUSE_TOO_SHORT, end, NULL);
         if (end > at && i.kind == TN_INSN_SYSCALL)
             return tn_refuse(err, -ENOTSUP, TN_REFUSE_SYSCALL_IN_WINDOW, end, NULL);
+        /* Nor is one evicted: what stands there then could not be told from it. */
+        if (i.kind == TN_INSN_INT3)
+            return tn_refuse(err, -ENOTSUP, TN_REFUSE_OWN_BREAKPOINT, end, NULL);
         if (check_movable(f, at, end, &i, &bare, err) < 0)
             return -ENOTSUP;
         p.insn_off[p.ninsns] = (u8)(end - at);

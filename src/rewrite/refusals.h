@@ -17,6 +17,7 @@
     X(ENTRY_IS_LOOP_HEAD,     "entry_is_loop_head",     "the function jumps back to its own first instruction: a hook there would count a loop's rounds as calls") \
     X(WINDOW_CROSSES,         "window_crosses_function","the bytes to be replaced reach into the next function") \
     X(NOT_RELOCATABLE,        "not_relocatable",        "an instruction to be displaced cannot run anywhere else") \
+    X(OWN_BREAKPOINT,         "own_breakpoint",         "a breakpoint instruction of the program's own stands there, which nobody could tell from a debugger's; take the instruction behind it") \
     X(DIRECTION_FLAG,         "direction_flag",         "the function sets the direction flag, which a hook in its middle would have to know") \
     X(OUT_OF_REACH,           "out_of_reach",           "an address is more than 2 GiB away from the place that must reach it") \
     X(EXIT_BY_TAIL_CALL,      "exit_by_tail_call",      "the function leaves by a jump to another function, which then returns in its place and whose exits cannot be hooked; hook its entry, or the exit of the other one") \

@@ -353,6 +353,11 @@ static void warn_of_what_is_not_seen(const struct tn_cli_attach *a)
         if (r == 0 && link.many && link.left)
             tn_cli_warn(a->name, "link %u: %u of its functions cannot be hooked and are left out: %.400s",
                         link.id, link.left, link.left_why);
+        if (r == 0 && !link.many && !link.is_call && link.left)
+            tn_cli_warn(
+                a->name,
+                "link %u: its file is in memory more than once, and in one copy it is left out: %.400s",
+                link.id, link.left_why);
         if (r == 0 && link.is_call && link.left) {
             tn_ctl_left(&link, text, sizeof(text));
             tn_cli_warn(a->name, "link %u: %s [calls_left]", link.id, text);

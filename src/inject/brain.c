@@ -236,24 +236,14 @@ static int run_loader(struct tn_entry *c)
     return tn_maps_read(c->pid, &c->maps);
 }
 
-/* The place and what to do there. A link that asks for a process twice (the process was found, and the loader
-   seen) is there once; where the file is mapped twice, at both places. */
+/* The places and what to do there. A link that asks for a process twice (the process was found, and the loader
+   seen) is there once; where the file is mapped twice, in both copies. */
 static int find_place(struct tn_entry *c, bool *ret_there)
 {
-    for (u32 nth = 0;; nth++) {
-        int r = tn_look_place(c, nth);
+    int r = tn_look_place(c);
 
-        if (r == -ENOENT && nth > 0) {
-            *c->err = (struct tn_error){};
-            *ret_there = true;
-            return tn_look_place(c, 0);
-        }
-        tn_brain_step("plan");
-        if (r == 0)
-            r = nth ? tn_plan_again(c) : tn_plan_place(c);
-        if (r < 0 || !tn_look_linked(c))
-            return r;
-    }
+    tn_brain_step("plan");
+    return r < 0 ? r : tn_plan_place(c, ret_there);
 }
 
 static int plan_all(struct tn_entry *c, bool *ret_there)
@@ -438,6 +428,7 @@ done:
     free(c.before);
     free(c.no_puns);
     free(c.kept);
+    free(c.out);
     tn_plan_clear_wishes(&c);
     tn_maps_clear(&c.maps);
     if (c.st)

@@ -12,6 +12,8 @@
 #define TN_WRITES_MAX    32768u
 #define TN_RESTORERS_MAX 8u
 
+#define TN_COPIES_MAX 16u /* of a file in one process */
+
 /* One job. */
 struct tn_entry {
     struct tn_brain *b;
@@ -20,7 +22,8 @@ struct tn_entry {
     struct tn_maps maps;
     struct tn_error *err;
     pid_t pid;
-    u64 place_addr, bias; /* in the target: of the first place; of its file */
+    u64 place_addr, bias; /* in the target: of the first place; of its file, in the copy that is looked at */
+    u32 copy;             /* which one: 0, the first place's */
     u64 mod_lo, mod_hi;
     /* Of each place, and of the entry of the function whose exits are hooked, where something is kept for them (`before`
        is NULL where nothing is); owned arrays. */
@@ -34,7 +37,8 @@ struct tn_entry {
         bool needed;       /* without a hook, but not to be left out */
         bool keeps;        /* the hook keeps arguments for the exits */
         bool loads;        /* the hook's is no program, but the agent's look at what has been loaded */
-        u32 place;         /* of the spec */
+        u32 place;         /* of the spec … */
+        u32 copy;          /* … in which of the copies of its file */
         u16 mark;          /* of calls of the place that are left by a jump (mark.h); 0: none is */
         u64 func;          /* address of the place; of system calls 0 */
         u64 counter;       /* of the reference counter that goes with this one; 0: none */
@@ -47,8 +51,9 @@ struct tn_entry {
     } * wish;
     u32 nwishes;
     bool *no_puns; /* of each place, owned: there was no room for a punned jump, a breakpoint instead */
-    bool *kept;    /* of each place, owned: the program changes a register that is not to be changed there */
     bool again;    /* … which was found just now: to be planned again */
+    bool *kept;    /* of each place, owned: the program changes a register that is not to be changed there */
+    bool *out;     /* of each place, owned: left as it is, in one copy of the file at least */
     /* Returns from handlers, which lie in no function that is known: 0 where there is none. */
     struct tn_patch restorer[TN_RESTORERS_MAX];
     u32 nrestorers;
@@ -105,10 +110,8 @@ int tn_look_process(struct tn_entry *c);
 int tn_look_markers(struct tn_entry *c);
 /* Puts back what was inherited. */
 int tn_look_take(struct tn_entry *c);
-/* The nth mapping of the spec's file that holds the place: a library may be loaded more than once. −ENOENT. */
-int tn_look_place(struct tn_entry *c, u32 nth);
-/* Is the link there already? */
-bool tn_look_linked(const struct tn_entry *c);
+/* The first mapping of the spec's file that holds the place. −ENOENT. */
+int tn_look_place(struct tn_entry *c);
 /* Index of the site that is this patch at an address; −1: none. */
 s32 tn_look_site(const struct tn_entry *c, u64 addr, const struct tn_patch *p);
 static inline bool tn_site_is(const struct tn_site *s, u64 addr, const struct tn_patch *p)
@@ -116,11 +119,10 @@ static inline bool tn_site_is(const struct tn_site *s, u64 addr, const struct tn
     return s->addr == addr && s->len == p->len && s->hook_before == p->hook_before &&
            s->njumps == (p->punned ? p->ninsns : 0) && s->rounds == (p->rounds != 0);
 }
-/* places.c, calls.c, guards.c: what is to be patched: the place of the spec (again: where it lies now), or all system
-   calls that it means; and those that may be a vfork. Bytes that are neither the file's nor ours refuse a place; a system
-   call is left, and counted. */
-int tn_plan_again(struct tn_entry *c);
-int tn_plan_place(struct tn_entry *c);
+/* places.c, calls.c, guards.c: what is to be patched: the places of the spec, in all copies of their file (*ret_there: the link
+   is there already), or all system calls that it means; and those that may be a vfork. Bytes that are neither the file's
+   nor ours refuse a place; a system call is left, and counted. */
+int tn_plan_place(struct tn_entry *c, bool *ret_there);
 int tn_plan_syscalls(struct tn_entry *c);
 /* A link that is there already, in a process that has more code by now: what remains to be hooked. False: nothing. */
 bool tn_plan_rest(struct tn_entry *c);
@@ -131,8 +133,10 @@ int tn_plan_guards(struct tn_entry *c);
 /* Where the program makes calls: those by which the process would confine itself, as far as they can be hooked. */
 int tn_plan_confines(struct tn_entry *c);
 void tn_plan_clear_wishes(struct tn_entry *c);
-/* A place of many that cannot be hooked, for this reason: it is left as it is, and told of. */
-void tn_plan_leave_place(struct tn_entry *c, const char *reason);
+/* A place of many that cannot be hooked after all, in one copy of the file, for this reason: it is left as it is, and told of;
+   what was wished for it is dropped, and then forgotten. */
+void tn_plan_drop_place(struct tn_entry *c, const struct tn_wish *w, const char *reason);
+void tn_plan_forget_dropped(struct tn_entry *c);
 
 /* loads.c: does the link's program read memory of the host, and is that not by loads yet? What must be hooked for it, if that can
    be. What has turned out not to be had. The order itself, and what has come of it; fails only where the link does. */

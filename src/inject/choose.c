@@ -511,25 +511,13 @@ static int refuse_way(struct tn_entry *c, const struct tn_wish *w, int why)
         return 0;
     }
     if (c->spec->some && w->needed) {
-        for (u32 i = 0; i < c->nwishes; i++)
-            c->wish[i].dropped |= c->wish[i].needed && c->wish[i].place == w->place;
-        tn_plan_leave_place(c, reason);
+        tn_plan_drop_place(c, w, reason);
         return 0;
     }
     return why == -ENOSPC ? tn_refuse(c->err, -ENOTSUP, TN_REFUSE_NO_ROOM_PUNNED, w->patch->addr, NULL)
                           : tn_fail(c->err, -EBUSY, reason,
                                     "the code at 0x%llx is too close to another place of this link",
                                     (unsigned long long)at);
-}
-
-static void forget_dropped(struct tn_entry *c)
-{
-    u32 n = 0;
-
-    for (u32 i = 0; i < c->nwishes; i++)
-        if (!c->wish[i].dropped)
-            c->wish[n++] = c->wish[i];
-    c->nwishes = n;
 }
 
 static int choose_ways(struct tn_entry *c, struct tn_stubs *stubs)
@@ -566,7 +554,7 @@ static int choose_ways(struct tn_entry *c, struct tn_stubs *stubs)
     }
     if (r == 0 && c->again)
         return -ENOSPC;
-    forget_dropped(c);
+    tn_plan_forget_dropped(c);
     for (u32 i = 0; i < c->nwishes; i++)
         if (c->wish[i].hook)
             return r;

@@ -383,10 +383,10 @@ static bool mark_used(const struct marks *m, u32 id)
     return m->used[id / 64] >> (id % 64) & 1;
 }
 
-/* Each place whose calls may be left by a jump has a mark of its own. */
+/* Each place whose calls may be left by a jump has a mark of its own, in each copy. */
 static int give_marks(struct tn_entry *c, struct marks *ours)
 {
-    _free_ u16 *of_place = calloc(c->spec->nothers + 1, sizeof(*of_place));
+    _free_ u16 *of_place = calloc((c->spec->nothers + 1ull) * TN_COPIES_MAX, sizeof(*of_place));
     struct marks all = {.used = {1}};
     u32 next = (u32)c->st->next_order, left = TN_MARK_ID;
 
@@ -397,7 +397,7 @@ static int give_marks(struct tn_entry *c, struct marks *ours)
             all.used[(c->st->hook[i].mark & TN_MARK_ID) / 64] |= 1ull << (c->st->hook[i].mark % 64);
     for (u32 i = 0; i < c->nwishes; i++) {
         struct tn_wish *w = &c->wish[i];
-        u16 *mark = &of_place[w->place];
+        u16 *mark = &of_place[w->place * TN_COPIES_MAX + w->copy];
 
         if (!w->patch->tail)
             continue;

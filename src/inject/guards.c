@@ -73,10 +73,15 @@ int tn_plan_vfork(struct tn_entry *c)
     return r;
 }
 
+static bool is_break(const struct tn_wish *w)
+{
+    return w->hook && w->patch->len == TN_BREAK_LEN && !w->patch->punned;
+}
+
 bool tn_plan_breaks(const struct tn_entry *c)
 {
     for (u32 i = 0; i < c->nwishes; i++)
-        if (c->wish[i].hook && c->wish[i].patch->len == TN_BREAK_LEN && !c->wish[i].patch->punned)
+        if (is_break(&c->wish[i]))
             return true;
     return false;
 }
@@ -258,10 +263,34 @@ static int each_file(struct tn_entry *c, guard_fn file,
     return r;
 }
 
+/* Of many places, those that need a breakpoint are left, and the `nwishes` of the others stay. False: there are none. */
+static bool leave_breaks(struct tn_entry *c, u32 nwishes)
+{
+    bool hooks = false;
+
+    if (!c->spec->some || !tn_plan_breaks(c))
+        return false;
+    c->nwishes = nwishes;
+    for (u32 i = 0; i < nwishes; i++)
+        if (is_break(&c->wish[i]) && !c->wish[i].dropped)
+            tn_plan_drop_place(c, &c->wish[i], "signals_not_ours");
+    tn_plan_forget_dropped(c);
+    for (u32 i = 0; i < c->nwishes; i++)
+        hooks |= c->wish[i].hook;
+    return hooks;
+}
+
 int tn_plan_guards(struct tn_entry *c)
 {
+    u32 before = c->nwishes;
+    int r;
+
     c->nrestorers = 0;
-    return each_file(c, guard_file, guard_nameless);
+    r = each_file(c, guard_file, guard_nameless);
+    if (r != -ENOTSUP || !leave_breaks(c, before))
+        return r;
+    *c->err = (struct tn_error){};
+    return 0;
 }
 
 /* The program's helpers, its maps' locks, the look at what was loaded; and clocks, which take the time stamp counter. */

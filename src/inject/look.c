@@ -283,8 +283,8 @@ u64 tn_look_counter(const struct tn_entry *c, u64 place, u64 offset)
     return 0;
 }
 
-/* The mapping of the spec's file that holds the place. */
-int tn_look_place(struct tn_entry *c, u32 nth)
+/* The first mapping of the spec's file that holds the place. */
+int tn_look_place(struct tn_entry *c)
 {
     const struct tn_attach_spec *s = c->spec;
     const struct tn_vma *other = NULL;
@@ -304,8 +304,7 @@ int tn_look_place(struct tn_entry *c, u32 nth)
             other = v;
             continue;
         }
-        if (!(v->prot & PROT_EXEC) || offset < v->offset || offset - v->offset >= v->end - v->start ||
-            nth-- > 0)
+        if (!(v->prot & PROT_EXEC) || offset < v->offset || offset - v->offset >= v->end - v->start)
             continue;
         c->place_addr = v->start + (offset - v->offset);
         break;
@@ -320,11 +319,16 @@ int tn_look_place(struct tn_entry *c, u32 nth)
         return tn_fail(c->err, -ENOENT, "not_mapped", "%s (offset 0x%llx) is not mapped in process %d",
                        s->path, (unsigned long long)offset, c->pid);
     c->mod_lo = c->mod_hi = c->place_addr;
-    for (u32 i = 0; i < c->maps.n; i++)
-        if (c->maps.vma[i].ino == s->ino && (c->maps.vma[i].prot & PROT_EXEC)) {
-            c->mod_lo = TN_MIN(c->mod_lo, c->maps.vma[i].start);
-            c->mod_hi = TN_MAX(c->mod_hi, c->maps.vma[i].end);
-        }
+    for (u32 i = 0; i < c->maps.n; i++) {
+        const struct tn_vma *v = &c->maps.vma[i];
+
+        /* Another copy of the file (dlmopen, V8's builtins) may lie anywhere: it has a region of its own. */
+        if (v->ino != s->ino || !(v->prot & PROT_EXEC) || v->end + TN_REACH / 4 < c->place_addr ||
+            v->start > c->place_addr + TN_REACH / 4)
+            continue;
+        c->mod_lo = TN_MIN(c->mod_lo, v->start);
+        c->mod_hi = TN_MAX(c->mod_hi, v->end);
+    }
     return 0;
 }
 

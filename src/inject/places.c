@@ -323,6 +323,12 @@ int tn_wish_one(struct tn_entry *c, const struct tn_patch *patch, u32 n, u64 bia
     return 0;
 }
 
+/* Is it for this place of the spec, in this copy of the file? */
+static bool is_of(const struct tn_wish *w, u32 place, u32 copy)
+{
+    return w->place == place && w->copy == copy;
+}
+
 /* All of a plan, for a place of the spec: that place's own, or what runs in its stead. `keeps`: they keep arguments for the
    exits. What functions that run in one another's stead have in common is patched once. */
 static int wish_all(struct tn_entry *c, u32 place, const struct tn_planned *plan, u64 bias, const char *path,
@@ -336,7 +342,7 @@ static int wish_all(struct tn_entry *c, u32 place, const struct tn_planned *plan
 
         for (n = 1; k + n < plan->npatches && plan->patch[k + n].instead; n++)
             ;
-        for (u32 i = c->nwishes; p->tail && i-- > 0 && c->wish[i].place == place;)
+        for (u32 i = c->nwishes; p->tail && i-- > 0 && is_of(&c->wish[i], place, c->copy);)
             there |= tn_same_place(c->wish[i].patch, c->wish[i].bias, p, bias) && !c->wish[i].keeps;
         if (!there)
             r = tn_wish_one(c, p, n, bias, path);
@@ -345,6 +351,7 @@ static int wish_all(struct tn_entry *c, u32 place, const struct tn_planned *plan
 
             w->keeps = keeps;
             w->place = place;
+            w->copy = c->copy;
             w->func = c->plans[place]->addr + c->bias;
         }
     }
@@ -499,40 +506,143 @@ static int wish_place(struct tn_entry *c, u32 i)
     return 0;
 }
 
-int tn_plan_again(struct tn_entry *c)
+/* Where a mapping of the spec's file puts what is at address 0 of the file; false: it holds none of the places. */
+static bool copy_of(const struct tn_entry *c, const struct tn_vma *v, u64 *ret_bias)
 {
+    const struct tn_vma *first = tn_maps_at(&c->maps, c->place_addr);
+
+    if (!first || v->ino != first->ino || v->dev != first->dev || !(v->prot & PROT_EXEC))
+        return false;
+    for (u32 i = 0; i <= c->spec->nothers; i++)
+        if (tn_spec_place(c->spec, i)->offset - v->offset < v->end - v->start) {
+            *ret_bias = v->start + (tn_spec_place(c->spec, i)->offset - v->offset) - c->plans[i]->addr;
+            return true;
+        }
+    return false;
+}
+
+/* All copies of the file: the first one that holds the first place, and what was mapped besides (dlmopen; V8's builtins). */
+static u32 copies(const struct tn_entry *c, u64 *ret_bias)
+{
+    u32 n = 1;
+
+    ret_bias[0] = c->place_addr - c->plan->addr;
+    for (u32 i = 0; i < c->maps.n && n < TN_COPIES_MAX; i++) {
+        bool known = !copy_of(c, &c->maps.vma[i], &ret_bias[n]);
+
+        for (u32 k = 0; k < n && !known; k++)
+            known = ret_bias[k] == ret_bias[n];
+        n += !known;
+    }
+    return n;
+}
+
+/* It is left as it is, and told of: once, in however many copies. */
+static void leave_place(struct tn_entry *c, u32 place, const char *reason)
+{
+    if (c->out[place])
+        return;
+    c->out[place] = true;
+    tn_leave(c, &c->left, reason);
+    c->res->left_why[0] = 0;
+    tn_tell_left(c, c->spec->path, &c->left);
+}
+
+/* All places in one copy. In copies but the first one, what is not there is not meant, and what cannot be had is left. */
+static int wish_copy(struct tn_entry *c, bool first)
+{
+    bool some = c->spec->some || !first;
     int r = 0;
 
-    tn_plan_clear_wishes(c);
-    c->bias = c->place_addr - c->plan->addr;
-    if (c->spec->some) {
-        c->res->left = 0;
-        c->res->left_why[0] = 0;
-        c->left = (struct tn_tally){};
-    }
     for (u32 i = 0; i <= c->spec->nothers && r == 0; i++) {
         u32 before = c->nwishes;
 
         r = wish_place(c, i);
-        if (r == 0 || r == -ENOMEM || !c->spec->some || !c->err->reason[0])
+        if (r == 0 || r == -ENOMEM || !some || !c->err->reason[0])
             continue;
         c->nwishes = before;
-        tn_plan_leave_place(c, c->err->reason);
+        if (first || r != -ENOENT)
+            leave_place(c, i, c->err->reason);
         *c->err = (struct tn_error){};
         r = 0;
+    }
+    return r;
+}
+
+/* Is the link in this copy already? Then all that was wished for it is dropped. What runs in its functions' place may be another
+   copy's, too, and tells nothing. */
+static void drop_linked(struct tn_entry *c, u32 from)
+{
+    bool linked = false;
+
+    for (u32 i = from; i < c->nwishes; i++)
+        linked |= c->wish[i].hook && c->wish[i].bias == c->bias && tn_linked_at(c, &c->wish[i]);
+    for (u32 i = from; i < c->nwishes; i++)
+        c->wish[i].dropped = linked;
+}
+
+/* What is there already is counted, and no more to be done; true: all of it is, and then it stays for who tells of it. */
+static bool settle_linked(struct tn_entry *c)
+{
+    bool fresh = false;
+
+    for (u32 i = 0; i < c->nwishes; i++)
+        fresh |= c->wish[i].hook && !c->wish[i].dropped;
+    for (u32 i = 0; i < c->nwishes; i++) {
+        if (fresh && c->wish[i].hook && c->wish[i].dropped)
+            tn_brain_count(c, &c->wish[i]);
+        c->wish[i].dropped &= fresh;
+    }
+    tn_plan_forget_dropped(c);
+    return !fresh;
+}
+
+static int wish_copies(struct tn_entry *c, bool *ret_there)
+{
+    u64 bias[TN_COPIES_MAX];
+    u32 n = copies(c, bias);
+    int r = 0;
+
+    tn_plan_clear_wishes(c);
+    c->res->left = c->res->places = 0;
+    c->res->left_why[0] = 0;
+    c->res->by = c->left = (struct tn_tally){};
+    memset(c->out, 0, (c->spec->nothers + 1) * sizeof(*c->out));
+    for (u32 k = n; k-- > 0 && r == 0;) { /* the first comes last: its bias is the place's */
+        u32 before = c->nwishes;
+
+        c->copy = k;
+        c->bias = bias[k];
+        r = wish_copy(c, !k);
+        if (r == 0)
+            drop_linked(c, before);
     }
     if (r == 0 && !c->nwishes)
         return tn_fail(c->err, -ENOTSUP, "none_can_be_hooked",
                        "none of the %u functions can be hooked in process %d: %s", c->spec->nothers + 1,
                        c->pid, c->res->left_why);
+    if (r == 0)
+        *ret_there = settle_linked(c);
     return r;
 }
 
-void tn_plan_leave_place(struct tn_entry *c, const char *reason)
+void tn_plan_drop_place(struct tn_entry *c, const struct tn_wish *w, const char *reason)
 {
-    tn_leave(c, &c->left, reason);
-    c->res->left_why[0] = 0;
-    tn_tell_left(c, c->spec->path, &c->left);
+    const u32 place = w->place, copy = w->copy;
+
+    for (u32 i = 0; i < c->nwishes; i++)
+        c->wish[i].dropped |= c->wish[i].needed && is_of(&c->wish[i], place, copy);
+    leave_place(c, place, reason);
+}
+
+void tn_plan_forget_dropped(struct tn_entry *c)
+{
+    u32 n = 0;
+
+    for (u32 i = 0; i < c->nwishes; i++)
+        if (!c->wish[i].dropped)
+            c->wish[n++] = c->wish[i];
+    c->nwishes = n;
 }
 
 /* May the program change what it stores to in its context? A register has to be one that callers take for lost. */
@@ -616,9 +726,11 @@ static int plan_all(struct tn_entry *c, struct tn_source *s)
         c->no_puns = calloc(spec->nothers + 1, sizeof(*c->no_puns));
     if (!c->kept)
         c->kept = calloc(spec->nothers + 1, sizeof(*c->kept));
+    if (!c->out)
+        c->out = calloc(spec->nothers + 1, sizeof(*c->out));
     c->plans = calloc(spec->nothers + 1, sizeof(*c->plans));
     c->before = keeps ? calloc(spec->nothers + 1, sizeof(*c->before)) : NULL;
-    if (!c->no_puns || !c->kept || !c->plans || (keeps && !c->before))
+    if (!c->no_puns || !c->kept || !c->out || !c->plans || (keeps && !c->before))
         return -ENOMEM;
     if (many)
         plan_ahead(c, s, kind, keeps);
@@ -637,7 +749,7 @@ static int plan_all(struct tn_entry *c, struct tn_source *s)
     return r;
 }
 
-int tn_plan_place(struct tn_entry *c)
+int tn_plan_place(struct tn_entry *c, bool *ret_there)
 {
     const struct tn_vma *v = tn_maps_at(&c->maps, c->place_addr);
     _clean_(tn_source_close) struct tn_source s = {};
@@ -651,15 +763,7 @@ int tn_plan_place(struct tn_entry *c)
         return tn_fail(c->err, fd, "file_replaced", "the file behind %s in process %d cannot be opened: %s",
                        tn_vma_name(&c->maps, v), c->pid, strerror(-fd));
     r = plan_all(c, &s);
-    return r < 0 ? r : tn_plan_again(c);
-}
-
-bool tn_look_linked(const struct tn_entry *c)
-{
-    for (u32 i = 0; i < c->nwishes; i++)
-        if (c->wish[i].hook && tn_linked_at(c, &c->wish[i]))
-            return true;
-    return false;
+    return r < 0 ? r : wish_copies(c, ret_there);
 }
 
 /* Where in the process the first address of a file's plan is; 0: in another mapping of it. */

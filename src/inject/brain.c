@@ -429,6 +429,7 @@ done:
     free(c.no_puns);
     free(c.kept);
     free(c.out);
+    free(c.met);
     tn_plan_clear_wishes(&c);
     tn_maps_clear(&c.maps);
     if (c.st)

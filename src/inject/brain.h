@@ -54,6 +54,7 @@ struct tn_entry {
     bool again;    /* … which was found just now: to be planned again */
     bool *kept;    /* of each place, owned: the program changes a register that is not to be changed there */
     bool *out;     /* of each place, owned: left as it is, in one copy of the file at least */
+    bool *met;     /* of each place, owned: it is in one copy at least */
     /* Returns from handlers, which lie in no function that is known: 0 where there is none. */
     struct tn_patch restorer[TN_RESTORERS_MAX];
     u32 nrestorers;

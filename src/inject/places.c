@@ -467,18 +467,23 @@ void tn_tell_left(struct tn_entry *c, const char *name, const struct tn_tally *t
     }
 }
 
-/* One place, where its file is mapped now. */
+/* Is the place in this copy of its file, as far as that is mapped? */
+static bool is_mapped(const struct tn_entry *c, u32 i)
+{
+    const u64 at = c->plans[i]->addr + c->bias;
+    const struct tn_vma *v = tn_maps_at(&c->maps, at);
+
+    return v && v->ino == c->spec->ino && tn_spec_place(c->spec, i)->offset - v->offset == at - v->start;
+}
+
+/* One place, in this copy. */
 static int wish_place(struct tn_entry *c, u32 i)
 {
     const struct tn_attach_place *place = tn_spec_place(c->spec, i);
     u64 at = c->plans[i]->addr + c->bias;
-    const struct tn_vma *v = tn_maps_at(&c->maps, at);
     u32 first = c->nwishes;
     int r = 0;
 
-    if (!v || v->ino != c->spec->ino || place->offset - v->offset != at - v->start)
-        return tn_fail(c->err, -ENOENT, "not_mapped", "%s (offset 0x%llx) is not mapped in process %d",
-                       c->spec->path, (unsigned long long)place->offset, c->pid);
     if (c->kept[i])
         return tn_refuse(c->err, -ENOTSUP, TN_REFUSE_REGISTER_KEPT, c->plans[i]->addr, NULL);
     if (c->plans[i]->refused || (c->before && c->before[i]->refused))
@@ -548,7 +553,7 @@ static void leave_place(struct tn_entry *c, u32 place, const char *reason)
     tn_tell_left(c, c->spec->path, &c->left);
 }
 
-/* All places in one copy. In copies but the first one, what is not there is not meant, and what cannot be had is left. */
+/* All places that are in one copy. In copies but the first one, what cannot be had is left. */
 static int wish_copy(struct tn_entry *c, bool first)
 {
     bool some = c->spec->some || !first;
@@ -557,12 +562,14 @@ static int wish_copy(struct tn_entry *c, bool first)
     for (u32 i = 0; i <= c->spec->nothers && r == 0; i++) {
         u32 before = c->nwishes;
 
+        if (!is_mapped(c, i))
+            continue;
+        c->met[i] = true;
         r = wish_place(c, i);
         if (r == 0 || r == -ENOMEM || !some || !c->err->reason[0])
             continue;
         c->nwishes = before;
-        if (first || r != -ENOENT)
-            leave_place(c, i, c->err->reason);
+        leave_place(c, i, c->err->reason);
         *c->err = (struct tn_error){};
         r = 0;
     }
@@ -597,6 +604,20 @@ static bool settle_linked(struct tn_entry *c)
     return !fresh;
 }
 
+/* What is in no copy. */
+static int miss_places(struct tn_entry *c)
+{
+    for (u32 i = 0; i <= c->spec->nothers; i++) {
+        if (c->met[i])
+            continue;
+        if (!c->spec->some)
+            return tn_fail(c->err, -ENOENT, "not_mapped", "%s (offset 0x%llx) is not mapped in process %d",
+                           c->spec->path, (unsigned long long)tn_spec_place(c->spec, i)->offset, c->pid);
+        leave_place(c, i, "not_mapped");
+    }
+    return 0;
+}
+
 static int wish_copies(struct tn_entry *c, bool *ret_there)
 {
     u64 bias[TN_COPIES_MAX];
@@ -608,6 +629,7 @@ static int wish_copies(struct tn_entry *c, bool *ret_there)
     c->res->left_why[0] = 0;
     c->res->by = c->left = (struct tn_tally){};
     memset(c->out, 0, (c->spec->nothers + 1) * sizeof(*c->out));
+    memset(c->met, 0, (c->spec->nothers + 1) * sizeof(*c->met));
     for (u32 k = n; k-- > 0 && r == 0;) { /* the first comes last: its bias is the place's */
         u32 before = c->nwishes;
 
@@ -617,6 +639,8 @@ static int wish_copies(struct tn_entry *c, bool *ret_there)
         if (r == 0)
             drop_linked(c, before);
     }
+    if (r == 0)
+        r = miss_places(c);
     if (r == 0 && !c->nwishes)
         return tn_fail(c->err, -ENOTSUP, "none_can_be_hooked",
                        "none of the %u functions can be hooked in process %d: %s", c->spec->nothers + 1,
@@ -728,9 +752,11 @@ static int plan_all(struct tn_entry *c, struct tn_source *s)
         c->kept = calloc(spec->nothers + 1, sizeof(*c->kept));
     if (!c->out)
         c->out = calloc(spec->nothers + 1, sizeof(*c->out));
+    if (!c->met)
+        c->met = calloc(spec->nothers + 1, sizeof(*c->met));
     c->plans = calloc(spec->nothers + 1, sizeof(*c->plans));
     c->before = keeps ? calloc(spec->nothers + 1, sizeof(*c->before)) : NULL;
-    if (!c->no_puns || !c->kept || !c->out || !c->plans || (keeps && !c->before))
+    if (!c->no_puns || !c->kept || !c->out || !c->met || !c->plans || (keeps && !c->before))
         return -ENOMEM;
     if (many)
         plan_ahead(c, s, kind, keeps);

@@ -4,7 +4,8 @@
  *
  *   copies LIBRARY   the library twice: dlopen, and dlmopen into a namespace of its own; which of them lies lower, 1 or 2
  *   lib A B          A calls of `lib_hooked` in the first of them, B in the second
- *   far              a page of its own code, that of `copy_moved`, mapped once more, gigabytes away
+ *   far              a page of its own code, that of `copy_moved`, mapped once more, gigabytes away, above
+ *   low              the same, below
  *   own N            N calls of `copy_moved`, `copy_stays` and `copy_tiny`, where they are linked
  *   moved N          N calls of the copy of `copy_moved`
  *   nameless         code in no file, which makes a system call that is not known
@@ -65,7 +66,7 @@ static void call(function f, long n, uint64_t times, uint64_t more)
 }
 
 /* Of the file, at the place of a page of it in the file. */
-static function map_again(void)
+static function map_again(void *where)
 {
     unsigned long start, end, offset;
     char line[512], mode[8], path[256];
@@ -76,7 +77,7 @@ static function map_again(void)
     while (maps && self && fgets(line, sizeof(line), maps))
         if (sscanf(line, "%lx-%lx %7s %lx %*s %*s %255s", &start, &end, mode, &offset, path) == 5 &&
             (uintptr_t)copy_moved >= start && (uintptr_t)copy_moved < end)
-            at = mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE, fileno(self),
+            at = mmap(where, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE, fileno(self),
                       (off_t)(offset + ((uintptr_t)copy_moved - start)));
     if (maps)
         fclose(maps);
@@ -120,7 +121,9 @@ int main(void)
             call(lib[0], a, 5, 1);
             call(lib[1], b, 5, 1);
         } else if (!strncmp(line, "far", 3)) {
-            far_moved = map_again();
+            far_moved = map_again(NULL);
+        } else if (!strncmp(line, "low", 3)) {
+            far_moved = map_again((void *)0x20000000);
         } else if (sscanf(line, "own %ld", &a) == 1) {
             call(copy_moved, a, 3, 1);
             call(copy_stays, a, 3, 2);

@@ -193,8 +193,9 @@ def _():
         time.sleep(0.05)
         before = mappings(v.pid)
         h.attach("--keep", "-p", v.pid).ok()
+        v.books["ready"] = 1
         v.books["go"] = 0
-        wait_for("a child is there", 5, lambda: read(f"/proc/{v.pid}/task/{v.pid}/children").strip())
+        wait_for("a child is there, which stays", 5, lambda: v.books["ready"] == 2)
         os.kill(h.pid_of("broker"), signal.SIGKILL)
         wait_for("all have gone", 5, lambda: not h.processes())
         assert ours(v.pid), "unmapped while a child runs there"

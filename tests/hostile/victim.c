@@ -246,8 +246,10 @@ int main(int argc, char **argv)
 
             if (pid == 0) {
                 hot(1, 2); /* a child's call, in our memory: not ours to count */
-                while (!books->go && !books->quit)
+                while (!books->go && !books->quit) {
+                    books->ready = 2; /* it stays until it is told to go */
                     usleep(2000);
+                }
                 _exit(0);
             }
             waitpid(pid, NULL, 0);

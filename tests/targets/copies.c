@@ -116,7 +116,7 @@ int main(void)
         if (sscanf(line, "copies %399s", path) == 1) {
             lib[0] = load(dlopen(path, RTLD_NOW));
             lib[1] = load(dlmopen(LM_ID_NEWLM, path, RTLD_NOW));
-            answer = 1 + (lib[0] > lib[1]);
+            answer = 1 + ((uintptr_t)lib[0] > (uintptr_t)lib[1]);
         } else if (sscanf(line, "lib %ld %ld", &a, &b) == 2) {
             call(lib[0], a, 5, 1);
             call(lib[1], b, 5, 1);

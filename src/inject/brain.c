@@ -238,12 +238,12 @@ static int run_loader(struct tn_entry *c)
 
 /* The places and what to do there. A link that asks for a process twice (the process was found, and the loader
    seen) is there once; where the file is mapped twice, in both copies. */
-static int find_place(struct tn_entry *c, bool *ret_there)
+static int find_place(struct tn_entry *c)
 {
     int r = tn_look_place(c);
 
     tn_brain_step("plan");
-    return r < 0 ? r : tn_plan_place(c, ret_there);
+    return r < 0 ? r : tn_plan_place(c);
 }
 
 static int plan_all(struct tn_entry *c, bool *ret_there)
@@ -253,8 +253,8 @@ static int plan_all(struct tn_entry *c, bool *ret_there)
 
     if (s->syscall)
         tn_brain_step("plan");
-    r = s->syscall ? tn_plan_syscalls(c) : find_place(c, ret_there);
-    if (r == 0 && s->syscall)
+    r = s->syscall ? tn_plan_syscalls(c) : find_place(c);
+    if (r == 0)
         *ret_there = !tn_plan_rest(c);
     if (r == 0 && !*ret_there && (!s->follow || tn_plan_breaks(c) || tn_loads_wanted(c)) &&
         !c->st->vfork_done)
@@ -426,10 +426,7 @@ done:
     free(c.inherited.undo);
     free(c.plans);
     free(c.before);
-    free(c.no_puns);
-    free(c.kept);
-    free(c.out);
-    free(c.met);
+    free(c.at);
     tn_plan_clear_wishes(&c);
     tn_maps_clear(&c.maps);
     if (c.st)

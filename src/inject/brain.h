@@ -50,11 +50,13 @@ struct tn_entry {
         u64 leads;         /* a jump through a word (tn_patch.slot): what was there */
     } * wish;
     u32 nwishes;
-    bool *no_puns; /* of each place, owned: there was no room for a punned jump, a breakpoint instead */
-    bool again;    /* … which was found just now: to be planned again */
-    bool *kept;    /* of each place, owned: the program changes a register that is not to be changed there */
-    bool *out;     /* of each place, owned: left as it is, in one copy of the file at least */
-    bool *met;     /* of each place, owned: it is in one copy at least */
+    struct {
+        bool no_puns; /* there was no room for a punned jump: a breakpoint instead */
+        bool kept;    /* the program changes a register that is not to be changed there */
+        bool out;     /* left as it is, in one copy of the file at least */
+        bool met;     /* it is in one copy at least */
+    } * at;           /* of each place, owned; NULL for system calls */
+    bool again;       /* a no_puns was found just now: to be planned again */
     /* Returns from handlers, which lie in no function that is known: 0 where there is none. */
     struct tn_patch restorer[TN_RESTORERS_MAX];
     u32 nrestorers;
@@ -120,12 +122,13 @@ static inline bool tn_site_is(const struct tn_site *s, u64 addr, const struct tn
     return s->addr == addr && s->len == p->len && s->hook_before == p->hook_before &&
            s->njumps == (p->punned ? p->ninsns : 0) && s->rounds == (p->rounds != 0);
 }
-/* places.c, calls.c, guards.c: what is to be patched: the places of the spec, in all copies of their file (*ret_there: the link
-   is there already), or all system calls that it means; and those that may be a vfork. Bytes that are neither the file's
-   nor ours refuse a place; a system call is left, and counted. */
-int tn_plan_place(struct tn_entry *c, bool *ret_there);
+/* places.c, calls.c, guards.c: what is to be patched: the places of the spec, in all copies of their file, or all system
+   calls that it means; and those that may be a vfork. Bytes that are neither the file's nor ours refuse a place; a system
+   call is left, and counted. Where the link is already, wishes are marked as dropped. */
+int tn_plan_place(struct tn_entry *c);
 int tn_plan_syscalls(struct tn_entry *c);
-/* A link that is there already, in a process that has more code by now: what remains to be hooked. False: nothing. */
+/* A link that is there already, in a process that has more code by now: what is there is counted, and what remains is to be hooked.
+   False: nothing; then all of it stays for who tells of it. */
 bool tn_plan_rest(struct tn_entry *c);
 int tn_plan_vfork(struct tn_entry *c);
 /* Where breakpoints are to stand: every call that touches a mask or a handler, or a refusal (signals.c). */

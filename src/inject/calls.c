@@ -170,25 +170,9 @@ int tn_plan_syscalls(struct tn_entry *c)
                        "no system call of this number stands in the code of process %d where it can be "
                        "hooked%s%s",
                        c->pid, c->res->left_why[0] ? "; left as they are: " : "", c->res->left_why);
-    return r < 0 ? r : wish_loads(c);
-}
-
-bool tn_plan_rest(struct tn_entry *c)
-{
-    u32 n = 0, hooks = 0;
-
-    c->res->places = 0;
-    c->res->by = (struct tn_tally){};
-    for (u32 i = 0; i < c->nwishes; i++) {
-        const struct tn_wish w = c->wish[i];
-
-        if (w.hook && tn_linked_at(c, &w)) {
-            tn_brain_count(c, &w);
-            continue;
-        }
-        hooks += w.hook;
-        c->wish[n++] = w;
-    }
-    c->nwishes = n;
-    return hooks;
+    if (r == 0)
+        r = wish_loads(c);
+    for (u32 i = 0; i < c->nwishes; i++)
+        c->wish[i].dropped = c->wish[i].hook && tn_linked_at(c, &c->wish[i]);
+    return r;
 }

@@ -506,8 +506,8 @@ static int refuse_way(struct tn_entry *c, const struct tn_wish *w, int why)
 
     for (u32 k = 0; k == 0 || w->ways >> k; k++)
         puns |= w->patch[k].punned && !w->patch[k].own_stack; /* Go's signals are its own */
-    if (puns && c->no_puns && !c->no_puns[w->place]) {
-        c->no_puns[w->place] = c->again = true;
+    if (puns && c->at && !c->at[w->place].no_puns) {
+        c->at[w->place].no_puns = c->again = true;
         return 0;
     }
     if (c->spec->some && w->needed) {

@@ -380,7 +380,7 @@ static int wish_beyond(struct tn_entry *c, u32 index)
     if (fd < 0)
         return tn_refuse(err, -ENOTSUP, TN_REFUSE_EXIT_TAIL_OUTSIDE, at, "to a file that cannot be opened");
     c->wish[index].leads = leads;
-    s.no_puns = c->no_puns[w->place];
+    s.no_puns = c->at[w->place].no_puns;
     c->err = &why;
     r = tn_plan_file(c, &s, v->offset + (leads - v->start), TN_PLACE_TAIL, false, &p);
     if (r == 0)
@@ -484,7 +484,7 @@ static int wish_place(struct tn_entry *c, u32 i)
     u32 first = c->nwishes;
     int r = 0;
 
-    if (c->kept[i])
+    if (c->at[i].kept)
         return tn_refuse(c->err, -ENOTSUP, TN_REFUSE_REGISTER_KEPT, c->plans[i]->addr, NULL);
     if (c->plans[i]->refused || (c->before && c->before[i]->refused))
         return tn_fail(c->err, -ENOTSUP, (c->plans[i]->refused ? c->plans[i] : c->before[i])->tactic,
@@ -545,9 +545,9 @@ static u32 copies(const struct tn_entry *c, u64 *ret_bias)
 /* It is left as it is, and told of: once, in however many copies. */
 static void leave_place(struct tn_entry *c, u32 place, const char *reason)
 {
-    if (c->out[place])
+    if (c->at[place].out)
         return;
-    c->out[place] = true;
+    c->at[place].out = true;
     tn_leave(c, &c->left, reason);
     c->res->left_why[0] = 0;
     tn_tell_left(c, c->spec->path, &c->left);
@@ -564,7 +564,7 @@ static int wish_copy(struct tn_entry *c, bool first)
 
         if (!is_mapped(c, i))
             continue;
-        c->met[i] = true;
+        c->at[i].met = true;
         r = wish_place(c, i);
         if (r == 0 || r == -ENOMEM || !some || !c->err->reason[0])
             continue;
@@ -588,27 +588,11 @@ static void drop_linked(struct tn_entry *c, u32 from)
         c->wish[i].dropped = linked;
 }
 
-/* What is there already is counted, and no more to be done; true: all of it is, and then it stays for who tells of it. */
-static bool settle_linked(struct tn_entry *c)
-{
-    bool fresh = false;
-
-    for (u32 i = 0; i < c->nwishes; i++)
-        fresh |= c->wish[i].hook && !c->wish[i].dropped;
-    for (u32 i = 0; i < c->nwishes; i++) {
-        if (fresh && c->wish[i].hook && c->wish[i].dropped)
-            tn_brain_count(c, &c->wish[i]);
-        c->wish[i].dropped &= fresh;
-    }
-    tn_plan_forget_dropped(c);
-    return !fresh;
-}
-
 /* What is in no copy. */
 static int miss_places(struct tn_entry *c)
 {
     for (u32 i = 0; i <= c->spec->nothers; i++) {
-        if (c->met[i])
+        if (c->at[i].met)
             continue;
         if (!c->spec->some)
             return tn_fail(c->err, -ENOENT, "not_mapped", "%s (offset 0x%llx) is not mapped in process %d",
@@ -618,18 +602,18 @@ static int miss_places(struct tn_entry *c)
     return 0;
 }
 
-static int wish_copies(struct tn_entry *c, bool *ret_there)
+static int wish_copies(struct tn_entry *c)
 {
     u64 bias[TN_COPIES_MAX];
     u32 n = copies(c, bias);
     int r = 0;
 
     tn_plan_clear_wishes(c);
-    c->res->left = c->res->places = 0;
+    c->res->left = 0;
     c->res->left_why[0] = 0;
-    c->res->by = c->left = (struct tn_tally){};
-    memset(c->out, 0, (c->spec->nothers + 1) * sizeof(*c->out));
-    memset(c->met, 0, (c->spec->nothers + 1) * sizeof(*c->met));
+    c->left = (struct tn_tally){};
+    for (u32 i = 0; i <= c->spec->nothers; i++)
+        c->at[i].out = c->at[i].met = false;
     for (u32 k = n; k-- > 0 && r == 0;) { /* the first comes last: its bias is the place's */
         u32 before = c->nwishes;
 
@@ -645,8 +629,6 @@ static int wish_copies(struct tn_entry *c, bool *ret_there)
         return tn_fail(c->err, -ENOTSUP, "none_can_be_hooked",
                        "none of the %u functions can be hooked in process %d: %s", c->spec->nothers + 1,
                        c->pid, c->res->left_why);
-    if (r == 0)
-        *ret_there = settle_linked(c);
     return r;
 }
 
@@ -667,6 +649,23 @@ void tn_plan_forget_dropped(struct tn_entry *c)
         if (!c->wish[i].dropped)
             c->wish[n++] = c->wish[i];
     c->nwishes = n;
+}
+
+bool tn_plan_rest(struct tn_entry *c)
+{
+    bool fresh = false;
+
+    c->res->places = 0;
+    c->res->by = (struct tn_tally){};
+    for (u32 i = 0; i < c->nwishes; i++)
+        fresh |= c->wish[i].hook && !c->wish[i].dropped;
+    for (u32 i = 0; i < c->nwishes; i++) {
+        if (fresh && c->wish[i].hook && c->wish[i].dropped)
+            tn_brain_count(c, &c->wish[i]);
+        c->wish[i].dropped &= fresh;
+    }
+    tn_plan_forget_dropped(c);
+    return fresh;
 }
 
 /* May the program change what it stores to in its context? A register has to be one that callers take for lost. */
@@ -693,8 +692,8 @@ static int check_changes(struct tn_entry *c, struct tn_source *s, u32 place)
     for (u32 k = 0; k < TN_ARRAY_SIZE(names) && r == 0; k++)
         if (regs & ~clobbers & 1u << k)
             r = tn_refuse(c->err, -ENOTSUP, TN_REFUSE_REGISTER_KEPT, plan->addr, names[k]);
-    c->kept[place] = r == -ENOTSUP && spec->some && spec->nothers;
-    if (c->kept[place]) { /* it alone is left out */
+    c->at[place].kept = r == -ENOTSUP && spec->some && spec->nothers;
+    if (c->at[place].kept) { /* it alone is left out */
         *c->err = (struct tn_error){};
         r = 0;
     }
@@ -718,7 +717,7 @@ static void plan_ahead(struct tn_entry *c, struct tn_source *s, u32 kind, bool k
         const struct tn_planned *kept = NULL;
         struct tn_planned key;
 
-        s->no_puns = c->no_puns[i / (1 + keeps)];
+        s->no_puns = c->at[i / (1 + keeps)].no_puns;
         if (find_kept(c, s, offset, what, true, &key, &kept) < 0 || kept)
             continue;
         if ((!s->m && tn_module_open(s->fd, &s->m, NULL) < 0) ||
@@ -746,22 +745,16 @@ static int plan_all(struct tn_entry *c, struct tn_source *s)
 
     free(c->plans);
     free(c->before);
-    if (!c->no_puns)
-        c->no_puns = calloc(spec->nothers + 1, sizeof(*c->no_puns));
-    if (!c->kept)
-        c->kept = calloc(spec->nothers + 1, sizeof(*c->kept));
-    if (!c->out)
-        c->out = calloc(spec->nothers + 1, sizeof(*c->out));
-    if (!c->met)
-        c->met = calloc(spec->nothers + 1, sizeof(*c->met));
+    if (!c->at)
+        c->at = calloc(spec->nothers + 1, sizeof(*c->at));
     c->plans = calloc(spec->nothers + 1, sizeof(*c->plans));
     c->before = keeps ? calloc(spec->nothers + 1, sizeof(*c->before)) : NULL;
-    if (!c->no_puns || !c->kept || !c->out || !c->met || !c->plans || (keeps && !c->before))
+    if (!c->at || !c->plans || (keeps && !c->before))
         return -ENOMEM;
     if (many)
         plan_ahead(c, s, kind, keeps);
     for (u32 i = 0; i <= spec->nothers && r == 0; i++) {
-        s->no_puns = c->no_puns[i];
+        s->no_puns = c->at[i].no_puns;
         r = tn_plan_file(c, s, tn_spec_place(spec, i)->offset, kind, many, &c->plans[i]);
         if (r == 0 && keeps)
             r = plan_before(c, s, i, many);
@@ -775,7 +768,7 @@ static int plan_all(struct tn_entry *c, struct tn_source *s)
     return r;
 }
 
-int tn_plan_place(struct tn_entry *c, bool *ret_there)
+int tn_plan_place(struct tn_entry *c)
 {
     const struct tn_vma *v = tn_maps_at(&c->maps, c->place_addr);
     _clean_(tn_source_close) struct tn_source s = {};
@@ -789,7 +782,7 @@ int tn_plan_place(struct tn_entry *c, bool *ret_there)
         return tn_fail(c->err, fd, "file_replaced", "the file behind %s in process %d cannot be opened: %s",
                        tn_vma_name(&c->maps, v), c->pid, strerror(-fd));
     r = plan_all(c, &s);
-    return r < 0 ? r : wish_copies(c, ret_there);
+    return r < 0 ? r : wish_copies(c);
 }
 
 /* Where in the process the first address of a file's plan is; 0: in another mapping of it. */

@@ -28,7 +28,7 @@ __asm__(".text\n.globl copy_moved, copy_stays, copy_tiny, copy_tiny_next, copy_t
         "4096\n"
         ".type copy_moved, @function\ncopy_moved: lea 1(%rdi,%rdi,2), %rax\n nopl 8(%rax)\n ret\n.size "
         "copy_moved, .-copy_moved\n"
-        ".balign 4096\n\n"
+        ".balign 4096\n"
         ".type copy_stays, @function\ncopy_stays: lea 2(%rdi,%rdi,2), %rax\n nopl 8(%rax)\n ret\n.size "
         "copy_stays, .-copy_stays\n"
         ".type copy_tiny, @function\ncopy_tiny: xor %eax, %eax\n ret\n.size copy_tiny, .-copy_tiny\n"

@@ -97,7 +97,7 @@ static bool hands_end(struct tn_hands *h, enum errand errand, bool last)
 static bool half_done(const struct tn_state *st)
 {
     return st->changing || st->lent.tid || st->leaving || st->signals == TN_SIGNALS_CHANGING ||
-           st->signals_adding;
+           st->signals_adding || (st->signals && !st->nlive);
 }
 
 static void run_hands(struct tn_hands *h, enum errand errand)
@@ -106,7 +106,7 @@ static void run_hands(struct tn_hands *h, enum errand errand)
         hands_end(h, SERVE, false);
         if (!half_done(h->st))
             return;
-        errand = REPAIR; /* they died half-way: the bytes are put back whole */
+        errand = REPAIR; /* they ended half-way: the bytes are put back whole */
     }
     for (int i = 1; i <= TRIES && !hands_end(h, errand, i == TRIES); i++)
         nanosleep(&(struct timespec){.tv_nsec = i * 1000000}, NULL);

@@ -319,16 +319,17 @@ static struct tn_sigaction as_taken(struct tn_signals *s, u32 sig, struct tn_sig
 /*
  * `taken`: what is to be ours from now on. What is kept is written down before what becomes ours is changed, and after what
  * becomes the host's again has been: at any time it tells, with the kernel's actions, what the host believes. When nothing is
- * ours any more it is left, and void.
+ * ours any more it is left, and void. `ret_begun`: some of it may have been done.
  */
 static int change_actions(struct tn_hands *h, u64 scratch, u64 at, u64 taken, struct tn_signals *s,
-                          struct tn_error *err)
+                          bool *ret_begun, struct tn_error *err)
 {
     struct tn_sigaction act[65], to[65];
     u64 which = 0, all = s->taken | taken;
     bool more = taken & ~s->taken;
     int r = read_actions(h, scratch, act);
 
+    *ret_begun = false;
     for (u32 sig = 1; r == 0 && sig <= 64; sig++) {
         if (taken && !returns_guarded(h, &act[sig]) && act[sig].handler != s->entry)
             return tn_fail(
@@ -350,12 +351,14 @@ static int change_actions(struct tn_hands *h, u64 scratch, u64 at, u64 taken, st
     }
     if (r == 0 && more)
         r = write_kept(h, at, s);
+    *ret_begun = r == 0;
     if (r == 0)
         r = write_actions(h, scratch, to, which);
     return r == 0 && !more && taken ? write_kept(h, at, s) : r;
 }
 
-static int change_on(struct tn_hands *h, u64 scratch, u64 entry, u64 restorer, u64 add, struct tn_error *err)
+static int change_on(struct tn_hands *h, u64 scratch, u64 entry, u64 restorer, u64 add, bool *ret_begun,
+                     struct tn_error *err)
 {
     u64 at = region(h)->addr;
     _free_ struct tn_signals *s = calloc(1, sizeof(*s));
@@ -369,7 +372,7 @@ static int change_on(struct tn_hands *h, u64 scratch, u64 entry, u64 restorer, u
     s->proc = (const struct tn_proc *)tn_state_region(h->st, TN_REGION_PROC, 0)->addr;
     s->entry = entry;
     s->restorer = restorer;
-    return change_actions(h, scratch, at, s->taken | add, s, err);
+    return change_actions(h, scratch, at, s->taken | add, s, ret_begun, err);
 }
 
 /* Who blocks what is added goes on without, and believes it still. What is known from an earlier time, when nothing was
@@ -517,8 +520,9 @@ static int change_off(struct tn_hands *h, u64 scratch, u64 at, u64 set)
 {
     _free_ struct tn_signals *s = malloc(sizeof(*s));
     int r = s ? read_kept(h, at, s) : -ENOMEM;
+    bool begun;
 
-    return r < 0 ? r : change_actions(h, scratch, at, s->taken & ~set, s, NULL);
+    return r < 0 ? r : change_actions(h, scratch, at, s->taken & ~set, s, &begun, NULL);
 }
 
 /* ------------------------------------------------------------------------------------------- from one to the other */
@@ -552,15 +556,19 @@ static bool again(int r)
     return r == -EAGAIN || r == -ETIMEDOUT;
 }
 
-static int take(struct tn_hands *h, u64 scratch, u64 entry, u64 restorer, u64 add, struct tn_error *err)
+/* `ret_half`: what was begun could not be undone. */
+static int take(struct tn_hands *h, u64 scratch, u64 entry, u64 restorer, u64 add, bool *ret_half,
+                struct tn_error *err)
 {
     const struct tn_region *proc = tn_state_region(h->st, TN_REGION_PROC, 0);
     u64 at = region(h)->addr, one = 1;
-    int r = change_on(h, scratch, entry, restorer, add, err);
+    bool begun = false;
+    int r = put(h, proc->addr, offsetof(struct tn_proc, signals), &at, sizeof(at));
 
+    r = r < 0 ? r : change_on(h, scratch, entry, restorer, add, &begun, err);
     r = r < 0 ? r : take_masks(h, add);
-    r = r < 0 ? r : put(h, proc->addr, offsetof(struct tn_proc, signals), &at, sizeof(at));
-    if (r < 0 && change_off(h, scratch, at, add) == 0)
+    *ret_half = r < 0 && begun && change_off(h, scratch, at, add) < 0;
+    if (r < 0 && begun && !*ret_half)
         give_masks(h, at, add);
     if (r == 0 && add & TN_SIGNALS_LOADS)
         put(h, at, offsetof(struct tn_signals, loads), &one, sizeof(one));
@@ -571,9 +579,12 @@ int tn_hands_signals_on(struct tn_hands *h, u64 entry, u64 restorer, u64 set, u3
                         struct tn_error *err)
 {
     const struct tn_region *scratch = tn_state_region(h->st, TN_REGION_SCRATCH, 0), *s = region(h);
+
+    tn_hands_signals_repair(h, wait_ms); /* an order before this one may have ended half-way */
+
     u64 until = tn_monotonic() + wait_ms * 1000000ull, add = set & ~h->st->signals_set;
     u32 was = h->st->signals == TN_SIGNALS_ON ? TN_SIGNALS_ON : TN_SIGNALS_OFF;
-    bool nobody;
+    bool nobody, half = false;
     int r;
 
     if (was == TN_SIGNALS_ON && !add)
@@ -590,14 +601,16 @@ int tn_hands_signals_on(struct tn_hands *h, u64 entry, u64 restorer, u64 set, u3
         r = begin(h, s->addr, add, wait_ms, err);
         nobody = !h->borrowed;
         if (r == 0)
-            r = take(h, scratch->addr, entry, restorer, add, err);
-        end(h, s->addr, r == 0 ? TN_SIGNALS_ON : was);
+            r = take(h, scratch->addr, entry, restorer, add, &half, err);
+        end(h, s->addr, r == 0 || half ? TN_SIGNALS_ON : was);
         if (again(r))
             nanosleep(&(struct timespec){.tv_nsec = 3000000}, NULL);
-    } while (again(r) && tn_monotonic() < until && !tn_tracee_hung_up(&h->t));
-    h->st->signals = r == 0 ? TN_SIGNALS_ON : was;
-    h->st->signals_set |= r == 0 ? add : 0;
-    h->st->signals_adding = 0;
+    } while (again(r) && !half && tn_monotonic() < until && !tn_tracee_hung_up(&h->t));
+    if (!half) { /* otherwise it stays written down so, and the hands after these give it back */
+        h->st->signals = r == 0 ? TN_SIGNALS_ON : was;
+        h->st->signals_set |= r == 0 ? add : 0;
+        h->st->signals_adding = 0;
+    }
     if (again(r) && nobody)
         return r;
     if (again(r))

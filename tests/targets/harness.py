@@ -63,6 +63,9 @@ def until(question, seconds=10, pause=0.02):
 
 
 def same(is_, wanted, what=""):
+    if isinstance(is_, list) and isinstance(wanted, list) and is_ != wanted: # of long ones, only what differs
+        raise AssertionError(f"{what}: too much: {[x for x in is_ if x not in wanted]!r}; missing: "
+                             f"{[x for x in wanted if x not in is_]!r}; {len(is_)} instead of {len(wanted)}")
     assert is_ == wanted, f"{what}: {is_!r} instead of {wanted!r}"
 
 

@@ -54,6 +54,7 @@ class Sleepers:
         for line in sorted(set(missing)):
             print("#", line)
         same(disturbed, 0, f"sleepers disturbed:\n{self.said()}")
+        assert self.anew_kinds() <= ANEW, self.said()
         return naps
 
 
@@ -152,7 +153,6 @@ def _(room):
     naps = sleepers.release()
     print(f"# {ROUNDS} rounds: of {naps} timed sleeps {sleepers.anew} began anew")
     assert naps > 50
-    assert sleepers.anew_kinds() <= ANEW, sleepers.said()
 
 
 @test("threads made and joined all the while are counted exactly, from attach to detach")

@@ -250,6 +250,8 @@ NO(callee_sees_no_saved, uninit_register, 3, MOV(R6, 1), CALLP(1), EXIT, MOVX(R0
 NO(return_stack_pointer, return_value, 3, CALLP(1), EXIT, MOVX(R0, R10), EXIT)
 NO(leave_stack_pointer_behind, pointer_arithmetic, 5, MOVX(R1, R10), ADD(R1, -8), CALLP(2), MOV(R0, 0), EXIT, STX(DW, R1, 0, R10), MOV(R0, 0), EXIT)
 NO(args_gone_after_function, uninit_register, 1, CALLP(2), MOVX(R0, R1), EXIT, MOV(R0, 0), EXIT)
+OK(function_of_no_result, CALLP(2), MOV(R0, 0), EXIT, MOV(R1, 1), EXIT)
+NO(no_result_is_read, uninit_register, 1, CALLP(1), EXIT, MOV(R1, 1), EXIT)
 OK(chain_of_private_frames, ST(DW, R10, -256, 0), CALLP(1), EXIT, ST(DW, R10, -264, 0), MOV(R0, 0), EXIT)
 OK(chain_fits, ST(DW, R10, -256, 0), CALLP(1), EXIT, ST(DW, R10, -256, 0), MOV(R0, 0), EXIT)
 NO(nine_frames, call_depth, 14, CALLP(1), EXIT, CALLP(1), EXIT, CALLP(1), EXIT, CALLP(1), EXIT, CALLP(1), EXIT, CALLP(1), EXIT, CALLP(1), EXIT, CALLP(1), EXIT, MOV(R0, 0), EXIT)

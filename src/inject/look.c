@@ -14,6 +14,7 @@
 #include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
+#include <time.h>
 
 /* Would the kernel have given this program more than it has, had nobody without privileges traced it? */
 static bool loses_privileges(int exe, const struct tn_status *st)
@@ -134,10 +135,25 @@ static int by_address(const void *x, const void *y)
     return a->addr < b->addr ? -1 : a->addr > b->addr;
 }
 
+static int maps_anew(struct tn_entry *c)
+{
+    int r;
+
+    tn_maps_clear(&c->maps);
+    r = tn_maps_read(c->pid, &c->maps);
+    return r < 0 ? tn_fail(c->err, r, "no_such_process", "process %d has ended", c->pid) : 0;
+}
+
+/* For a holder on its way out. What a guardian has to give back takes it milliseconds, or as long as a thread has to be waited for;
+   of a broker nobody knows that it is about to end. */
+#define BROKER_ENDS_NS   100000000ull
+#define GUARDIAN_ENDS_NS 2000000000ull
+
 /* Markers of other brokers, and what dead ones have left. */
 int tn_look_markers(struct tn_entry *c)
 {
     const struct tn_region *mine = NULL;
+    const u64 begun = tn_monotonic();
     u32 looks = 0;
 
     for (u32 i = 0; i < c->st->nregions; i++)
@@ -156,11 +172,10 @@ int tn_look_markers(struct tn_entry *c)
             continue;
         /* The last that a broker unmaps which goes just now: all else of it is gone as well. */
         if (tn_peek(c->pid, v->start, &p, sizeof(p)) < 0 && looks++ < 3) {
-            tn_maps_clear(&c->maps);
-            int r = tn_maps_read(c->pid, &c->maps);
+            int r = maps_anew(c);
 
             if (r < 0)
-                return tn_fail(c->err, r, "no_such_process", "process %d has ended", c->pid);
+                return r;
             i = ~0u; /* from the start */
             continue;
         }
@@ -173,12 +188,21 @@ int tn_look_markers(struct tn_entry *c)
         bool broker = tn_proc_lives((pid_t)p.broker_pid, p.broker_start);
         bool guardian = tn_proc_lives((pid_t)p.guardian_pid, p.guardian_start);
 
-        if (same && (broker || guardian))
-            return tn_fail(
-                c->err, -EBUSY, "held",
-                "process %d is held by another broker (process %u of uid %u): attach through that one, or "
-                "end it",
-                c->pid, p.broker_pid, p.broker_uid);
+        if (same && (broker || guardian)) {
+            int r = tn_monotonic() - begun < (broker ? BROKER_ENDS_NS : GUARDIAN_ENDS_NS) ? maps_anew(c) : -EBUSY;
+
+            if (r == -EBUSY)
+                return tn_fail(
+                    c->err, r, "held",
+                    "process %d is held by another broker (process %u of uid %u): attach through that one, or "
+                    "end it",
+                    c->pid, p.broker_pid, p.broker_uid);
+            if (r < 0)
+                return r;
+            nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
+            i = ~0u;
+            continue;
+        }
         bool ours = !same && broker && p.broker_pid == (u32)getppid();
 
         if (c->spec->take_only && !ours)

@@ -86,6 +86,22 @@ def _():
         h.works(v)
 
 
+@case("who attaches while the broker before is on its way out waits for that")
+def _():
+    with House() as h, House() as other:
+        v = Victim(h)
+        for program in ("on_hot", "on_hot_reading") * 5:
+            h.attach("--keep", "-p", v.pid, program=program).ok()
+            os.kill(h.pid_of("broker"), signal.SIGKILL)
+            other.attach("--keep", "-p", v.pid, program=program).ok()
+            before = other.runs()
+            v.call(20)
+            assert other.runs() - before == 20
+            h, other = other, h
+        h.tenon("detach", "--all").ok()
+        v.intact()
+
+
 @case("an ordinary user and root: who comes second is told of the other")
 def _():
     with House(as_nobody=True) as alice, House() as root:

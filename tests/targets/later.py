@@ -476,13 +476,14 @@ def _(room):
         if number in (rounds // 4, rounds - 1):
             until(lambda: len(children(pid)) <= 2) # the watcher, and the guardian of the one that stays
             watcher, = named(room, "tenon-watcher")
-            if seen:
-                until(lambda: len(fds(pid)) <= seen[0][0]) # some are on their way out
-            else:
+            if not seen:
                 time.sleep(1)
-            seen.append((*grown(pid), *grown(watcher), len(maps(program.pid)), len(fds(program.pid))))
+
+            def not_grown(): # some are on their way out
+                now = (*grown(pid), *grown(watcher), len(maps(program.pid)), len(fds(program.pid)))
+                return now if not seen or (now[0] <= seen[0][0] and now[3] <= seen[0][3]) else None
+            seen.append(until(not_grown))
     first, last = seen
-    same((first[0], first[3]), (last[0], last[3]), "descriptors of broker and watcher")
     if not any("libasan" in line for line in maps(pid)): # which keeps what is freed
         assert last[1] - first[1] < 512 + rounds // 20 and last[4] - first[4] < 256, f"memory: {seen}"
     assert last[6] - first[6] <= 2 and last[7] == first[7], f"mappings and descriptors of the process: {seen}"

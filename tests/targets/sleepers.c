@@ -738,6 +738,7 @@ static const struct kind kinds[] = {
 #define NSLEEPERS 100
 
 static struct sleeper sleepers[NSLEEPERS];
+static pthread_barrier_t all_here; /* with their descriptors */
 
 /* For how long this thread was awake without a processor: the second number. `fd` is the thread's own, open all the time: what
    the descriptors of the process are does not change. */
@@ -758,6 +759,7 @@ static void *sleeper(void *arg)
 
     if (stat < 0)
         complain("no schedstat: %s", strerror(errno));
+    pthread_barrier_wait(&all_here);
     if (s->kind->timed)
         prctl(PR_SET_NAME, "timed");
     do {
@@ -884,9 +886,11 @@ static void start_sleepers(void)
             s->kind = &kinds[0];
         }
     }
+    pthread_barrier_init(&all_here, NULL, NSLEEPERS + 1);
     for (size_t i = 0; i < NSLEEPERS; i++)
         if (pthread_create(&sleepers[i].thread, NULL, sleeper, &sleepers[i]))
             abort();
+    pthread_barrier_wait(&all_here);
 }
 
 static void release_sleepers(void)

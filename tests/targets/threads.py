@@ -31,8 +31,9 @@ class Sleepers:
         mend that: the threads that are awake while we enter must not be among those."""
         tasks = f"/proc/{self.pid}/task"
         for tid in os.listdir(tasks):
-            with open(f"{tasks}/{tid}/syscall") as file:
-                if file.read().startswith("running"):
+            with open(f"{tasks}/{tid}/stat") as state, open(f"{tasks}/{tid}/syscall") as call:
+                # Who waits for a lock of the kernel's is in a call as well, but has not come to sleep in it.
+                if state.read().rpartition(")")[2].split()[0] != "S" or call.read().startswith("running"):
                     return False
         return True
 

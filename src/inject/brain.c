@@ -167,6 +167,24 @@ static void make_present(const struct tn_entry *c)
     }
 }
 
+static int order_map(struct tn_entry *c)
+{
+    const struct tn_install *in = &c->spec->prog;
+    const size_t nreqs = c->nreq * sizeof(*c->req);
+    struct tn_keep keep = {
+        .slot = c->prog_known ? c->prog_bit : TN_SLOT_BITS, .prog_id = in->prog_id, .nmaps = in->nmaps};
+    _free_ u8 *body = malloc(sizeof(keep) + nreqs);
+
+    if (!body)
+        return -ENOMEM;
+    for (u32 i = 0; i < in->nmaps; i++)
+        keep.map[i] = in->maps[i].id;
+    memcpy(body, &keep, sizeof(keep));
+    memcpy(body + sizeof(keep), c->req, nreqs);
+    return tn_brain_order(c, TN_ORDER_MAP, c->nreq, 0, 0, 0, body, sizeof(keep) + nreqs, c->fds, c->nfds, NULL,
+                          0);
+}
+
 /* Maps what is missing: the only part for which a thread is borrowed. */
 static int map_all(struct tn_entry *c, bool *ret_fresh_proc, struct tn_proc *ret_proc)
 {
@@ -197,8 +215,7 @@ static int map_all(struct tn_entry *c, bool *ret_fresh_proc, struct tn_proc *ret
     }
     tn_brain_step("map");
     if (r == 0)
-        r = tn_brain_order(c, TN_ORDER_MAP, c->nreq, c->prog_known ? c->prog_bit : ~0u, 0, 0, c->req,
-                           c->nreq * sizeof(*c->req), c->fds, c->nfds, NULL, 0);
+        r = order_map(c);
     tn_brain_step("return");
     int r2 = tn_brain_order(c, TN_ORDER_RETURN, 0, 0, 0, 0, NULL, 0, NULL, 0, NULL, 0);
 

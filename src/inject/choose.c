@@ -118,8 +118,9 @@ static int want_program(struct tn_entry *c)
     u64 at, text_len = TN_ROUND_UP(in->text_len, (u64)TN_PAGE);
     int r;
 
-    if (in->nmaps > 64 || fstat(in->text, &sb) < 0)
-        return tn_fail(c->err, -E2BIG, "too_many_maps", "the program uses more than 64 maps");
+    if (in->nmaps > TN_PROG_MAPS_MAX || fstat(in->text, &sb) < 0)
+        return tn_fail(c->err, -E2BIG, "too_many_maps", "the program uses more than %u maps",
+                       TN_PROG_MAPS_MAX);
     for (u32 i = 0; i < c->st->nprogs; i++) {
         const struct tn_prog_slot *p = &c->st->prog[i];
 

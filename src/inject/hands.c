@@ -236,8 +236,10 @@ static int serve_order(struct tn_hands *h, struct tn_order *o, u8 *body, u64 len
         break;
     case TN_ORDER_MAP:
         reply.err =
-            len == o->n * sizeof(struct tn_map_req)
-                ? tn_hands_map(h, (const struct tn_map_req *)body, o->n, fds, nfds, (u32)o->a, &reply.why)
+            len == sizeof(struct tn_keep) + o->n * sizeof(struct tn_map_req)
+                ? tn_hands_map(h, (const struct tn_keep *)body,
+                               (const struct tn_map_req *)(body + sizeof(struct tn_keep)), o->n, fds, nfds,
+                               &reply.why)
                 : -EPROTO;
         break;
     case TN_ORDER_RETURN:

@@ -272,44 +272,50 @@ static void tell_list(struct tn_hands *h)
                         offsetof(struct tn_inventory, range) + list->count * sizeof(list->range[0]));
 }
 
-/* A text, a map … that no program has any more, but `keep`? */
-static bool is_spare(const struct tn_state *st, const struct tn_region *reg, u32 keep, const bool *used)
+/* Has nobody been proved to be out of it? */
+static bool in_use(const struct tn_state *st, u32 prog, const struct tn_keep *keep)
 {
-    bool spare = false;
-
-    if (reg->kind == TN_REGION_POOL || reg->kind == TN_REGION_TEXT || reg->kind == TN_REGION_STASH)
-        for (u32 k = 0; k < st->nprogs; k++)
-            spare |= st->prog[k].state == TN_HOOK_SPARE && k != keep &&
-                     (st->prog[k].pool == reg->addr || st->prog[k].text == reg->addr ||
-                      st->prog[k].stash == reg->addr);
-    if (reg->kind == TN_REGION_MAP) {
-        spare = true;
-        for (u32 k = 0; k < st->nviews; k++)
-            if (st->view[k].used && st->view[k].base == reg->addr && used[k])
-                spare = false;
-    }
-    return spare;
+    return st->prog[prog].state != TN_HOOK_FREE && (st->prog[prog].state != TN_HOOK_SPARE || prog == keep->slot);
 }
 
-/* `keep`: the program that this job uses again. Unmaps what was retired and is proved to be used by nobody: program texts, and views
-   no program has any more. Forgotten before that: were it done twice, it might be the host's the second time. */
-static void unmap_spare(struct tn_hands *h, u64 stub, u32 keep)
+/* A text, a map … that no program has any more, or has ever had: a job that mapped it came to no link. */
+static bool is_spare(const struct tn_state *st, const struct tn_region *reg, const struct tn_keep *keep,
+                     const bool *used)
+{
+    switch ((enum tn_region_kind)reg->kind) {
+    case TN_REGION_POOL:
+    case TN_REGION_TEXT:
+    case TN_REGION_STASH:
+        for (u32 k = 0; k < st->nprogs; k++)
+            if (in_use(st, k, keep) && (st->prog[k].pool == reg->addr || st->prog[k].text == reg->addr ||
+                                        st->prog[k].stash == reg->addr))
+                return false;
+        return reg->id != keep->prog_id;
+    case TN_REGION_MAP:
+        for (u32 k = 0; k < st->nviews; k++)
+            if (st->view[k].used && st->view[k].base == reg->addr && used[k])
+                return false;
+        for (u32 k = 0; k < keep->nmaps; k++)
+            if (keep->map[k] == reg->id)
+                return false;
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* Unmaps what is proved to be used by nobody: programs' texts, and the maps that none of the others has. Forgotten before that: were it
+   done twice, it might be the host's the second time. */
+static void unmap_spare(struct tn_hands *h, u64 stub, const struct tn_keep *keep)
 {
     struct tn_state *st = h->st;
     bool used[TN_STATE_VIEWS] = {};
-    bool any = false;
+    _free_ struct tn_remote *calls = calloc(st->nregions + 1, sizeof(*calls));
+    u32 n = 0;
 
     for (u32 i = 0; i < st->nprogs; i++)
-        if (st->prog[i].state == TN_HOOK_SPARE && i != keep)
-            any = true;
-        else if (st->prog[i].state != TN_HOOK_FREE)
-            for (u32 k = 0; k < st->prog[i].nviews; k++)
-                used[st->prog[i].view[k]] = true;
-    if (!any)
-        return;
-
-    _free_ struct tn_remote *calls = calloc(st->nregions, sizeof(*calls));
-    u32 n = 0;
+        for (u32 k = 0; in_use(st, i, keep) && k < st->prog[i].nviews; k++)
+            used[st->prog[i].view[k]] = true;
 
     for (u32 i = 0; i < st->nregions && calls; i++) {
         struct tn_region *reg = &st->region[i];
@@ -323,9 +329,11 @@ static void unmap_spare(struct tn_hands *h, u64 stub, u32 keep)
         calls[n++] = (struct tn_remote){SYS_munmap, {reg->addr, reg->len}};
         *reg = (struct tn_region){};
     }
-    for (u32 i = 0; i < st->nprogs; i++)
-        if (st->prog[i].state == TN_HOOK_SPARE && i != keep)
+    for (u32 i = 0; calls && i < st->nprogs; i++)
+        if (st->prog[i].state == TN_HOOK_SPARE && i != keep->slot)
             st->prog[i] = (struct tn_prog_slot){};
+    if (!n)
+        return;
     tell_list(h);
     batch_each(h, stub, calls, n);
 }
@@ -333,11 +341,12 @@ static void unmap_spare(struct tn_hands *h, u64 stub, u32 keep)
 void tn_hands_unmap(struct tn_hands *h)
 {
     const struct tn_region *stub = tn_state_region(h->st, TN_REGION_STUB, 0);
+    const struct tn_keep nothing = {.slot = TN_SLOT_BITS};
 
     if (!h->borrowed || !stub)
         return;
     h->st->lent.stub = stub->addr;
-    unmap_spare(h, stub->addr, ~0u);
+    unmap_spare(h, stub->addr, &nothing);
 }
 
 /* In one go: once the thread has begun, it goes on by itself. A marker that cannot be unmapped tells of the others for ever, which then
@@ -574,8 +583,8 @@ static int tell_agent(struct tn_hands *h, u64 stub, u64 scratch)
                : r;
 }
 
-int tn_hands_map(struct tn_hands *h, const struct tn_map_req *reqs, u32 n, const int *fds, u32 nfds, u32 keep,
-                 struct tn_error *err)
+int tn_hands_map(struct tn_hands *h, const struct tn_keep *keep, const struct tn_map_req *reqs, u32 n,
+                 const int *fds, u32 nfds, struct tn_error *err)
 {
     u32 slot[TN_MAP_REQS_MAX], which[2 * TN_MAP_REQS_MAX + 1], nslots = 0, done = 0, ncalls = 0;
     const struct tn_region *known = tn_state_region(h->st, TN_REGION_STUB, 0);
@@ -586,7 +595,7 @@ int tn_hands_map(struct tn_hands *h, const struct tn_map_req *reqs, u32 n, const
     s64 result;
     int r = 0;
 
-    if (!h->borrowed || n > TN_MAP_REQS_MAX)
+    if (!h->borrowed || n > TN_MAP_REQS_MAX || keep->nmaps > TN_ARRAY_SIZE(keep->map))
         return tn_fail(err, -EPROTO, "bad_order", "the injector sent an order out of turn");
     known = tn_state_region(h->st, TN_REGION_SCRATCH, 0);
     scratch = known ? known->addr : 0;

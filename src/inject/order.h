@@ -122,12 +122,13 @@ struct tn_counter {
     u32 raised, pad;
 };
 
+#define TN_PROG_MAPS_MAX 64u
 struct tn_prog_slot {
     u32 state; /* enum tn_hook_state */
     u32 prog_id, bit, nhooks;
     u32 nviews;
-    u16 view[64]; /* the views of maps it uses, by index */
-    u64 base[64]; /* and the memory they speak of */
+    u16 view[TN_PROG_MAPS_MAX]; /* the views of maps it uses, by index */
+    u64 base[TN_PROG_MAPS_MAX]; /* and the memory they speak of */
     u64 pool, pool_size, text, text_len;
     u64 stash;    /* 0: it needs none */
     u64 dev, ino; /* of the text */
@@ -230,7 +231,7 @@ struct tn_mark {
 #define TN_ORDERS(O)                                                                                                    \
     O(HELLO)  /* → the state's descriptor */                                                                          \
     O(BORROW) /* a = wait_ms, b = 1: brokers that are gone have been here → struct tn_borrow_facts */                 \
-    O(MAP)    /* a = program to keep, struct tn_map_req[n], descriptors; all or nothing */                              \
+    O(MAP)    /* struct tn_keep, struct tn_map_req[n], descriptors; all or nothing */                                   \
     O(RETURN) /* the borrowed thread goes on */                                                                         \
     O(WRITE)  /* n × (struct tn_write, bytes): into memory of ours that nothing leads to yet */                        \
     O(INSTALL) /* struct tn_install_req, struct tn_place_req[n] → struct tn_install_facts; a link of many        \
@@ -265,6 +266,13 @@ struct tn_borrow_facts {
     u32 interrupted;
     u32 suspended_seccomp, threads;
     u32 allowed_syscalls, pad; /* see tn_proc */
+};
+
+/* Of what is there already, and nobody may have used yet or any more, what this job is about to use. */
+struct tn_keep {
+    u32 slot; /* index of a program; TN_SLOT_BITS: none */
+    u32 prog_id, nmaps, pad;
+    u32 map[TN_PROG_MAPS_MAX]; /* by identifier */
 };
 
 /* One MAP order: ours for a process, a program with 64 maps, a page for each stub. */

@@ -80,7 +80,7 @@ def at_steps(role, kill, count, what="attach", kinds=TALKS, how=DIES, program="o
         s, _ = round_trip(h, v, role, 1 << 40, (), what, kinds, how, program)
         steps, fired_at = s.books[f"count_{role}"], []
         emptied(h, v)
-        count = min(count, steps + steps // 2) # those after a step that fails may be more
+        count = min(count, steps + steps // 2 + 1) # those after a step that fails may be more
         stride = max(1.0, steps / count)
         first = PHASE % 97 / 97 * stride
         for nth in sorted({int(first + i * stride) for i in range(count)}):

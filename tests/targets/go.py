@@ -167,7 +167,7 @@ def _(room):
     until(go.untouched)
     go.ask("turmoil 0")
     settles(sizes)
-    print(f"# {rounds} rounds; mappings: {sizes[0]} … {sizes[-1]}", sizes)
+    print(f"# {rounds} rounds; mappings: {sizes[0]} … {sizes[-1]}")
 
 
 @test("a server answers every request, and each is counted", 120)

@@ -38,6 +38,20 @@ def _(room):
         link.detach()
 
 
+@test("programs that print come and go beside a link that stays: what they print to is there for each")
+def _(room):
+    forker = room.program("forker")
+    stays = room.attach("forker", forker.pid)
+    for _ in range(5):
+        prints = room.attach("prints", forker.pid)
+        forker.ask("fork 1 100 0")
+        same(prints.calls(), 200, "calls")
+        prints.detach()
+        room.attach("forker_too", forker.pid).detach() # another comes between: it is seen that nobody is in what has gone
+    same(stays.calls(), 1000, "calls of the one that stays")
+    stays.detach()
+
+
 @test("one object attached by two commands at once: counts of their own")
 def _(room):
     forker = room.program("forker")

@@ -181,8 +181,8 @@ static int order_map(struct tn_entry *c)
         keep.map[i] = in->maps[i].id;
     memcpy(body, &keep, sizeof(keep));
     memcpy(body + sizeof(keep), c->req, nreqs);
-    return tn_brain_order(c, TN_ORDER_MAP, c->nreq, 0, 0, 0, body, sizeof(keep) + nreqs, c->fds, c->nfds, NULL,
-                          0);
+    return tn_brain_order(c, TN_ORDER_MAP, c->nreq, 0, 0, 0, body, sizeof(keep) + nreqs, c->fds, c->nfds,
+                          NULL, 0);
 }
 
 /* Maps what is missing: the only part for which a thread is borrowed. */

@@ -235,12 +235,11 @@ static int serve_order(struct tn_hands *h, struct tn_order *o, u8 *body, u64 len
         nextra = sizeof(facts.borrow);
         break;
     case TN_ORDER_MAP:
-        reply.err =
-            len == sizeof(struct tn_keep) + o->n * sizeof(struct tn_map_req)
-                ? tn_hands_map(h, (const struct tn_keep *)body,
-                               (const struct tn_map_req *)(body + sizeof(struct tn_keep)), o->n, fds, nfds,
-                               &reply.why)
-                : -EPROTO;
+        reply.err = len == sizeof(struct tn_keep) + o->n * sizeof(struct tn_map_req)
+                        ? tn_hands_map(h, (const struct tn_keep *)body,
+                                       (const struct tn_map_req *)(body + sizeof(struct tn_keep)), o->n, fds,
+                                       nfds, &reply.why)
+                        : -EPROTO;
         break;
     case TN_ORDER_RETURN:
         give_thread_back(h);

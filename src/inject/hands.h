@@ -38,8 +38,8 @@ void tn_hands_give_back(struct tn_hands *h, bool half);
    held between jobs (tn_tracee.keep). As tn_tracee_wait. */
 int tn_hands_look_after(struct tn_hands *h, u64 ns);
 /* map.c: the MAP order. What nobody uses and `keep` does not name is unmapped. */
-int tn_hands_map(struct tn_hands *h, const struct tn_keep *keep, const struct tn_map_req *reqs, u32 n, const int *fds, u32 nfds,
-                 struct tn_error *err);
+int tn_hands_map(struct tn_hands *h, const struct tn_keep *keep, const struct tn_map_req *reqs, u32 n,
+                 const int *fds, u32 nfds, struct tn_error *err);
 /* With a thread that is borrowed: what nobody can be in, and no program has any more. */
 void tn_hands_unmap(struct tn_hands *h);
 /* Where others have been: what was found (left.c) is unmapped. All of this broker's: the last that is done in a process. */

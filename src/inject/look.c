@@ -146,7 +146,7 @@ static int maps_anew(struct tn_entry *c)
 
 /* For a holder on its way out. What a guardian has to give back takes it milliseconds, or as long as a thread has to be waited for;
    of a broker nobody knows that it is about to end. */
-#define BROKER_ENDS_NS   100000000ull
+#define BROKER_ENDS_NS   500000000ull
 #define GUARDIAN_ENDS_NS 2000000000ull
 
 /* Markers of other brokers, and what dead ones have left. */
@@ -189,14 +189,14 @@ int tn_look_markers(struct tn_entry *c)
         bool guardian = tn_proc_lives((pid_t)p.guardian_pid, p.guardian_start);
 
         if (same && (broker || guardian)) {
-            int r = tn_monotonic() - begun < (broker ? BROKER_ENDS_NS : GUARDIAN_ENDS_NS) ? maps_anew(c) : -EBUSY;
+            int r =
+                tn_monotonic() - begun < (broker ? BROKER_ENDS_NS : GUARDIAN_ENDS_NS) ? maps_anew(c) : -EBUSY;
 
             if (r == -EBUSY)
-                return tn_fail(
-                    c->err, r, "held",
-                    "process %d is held by another broker (process %u of uid %u): attach through that one, or "
-                    "end it",
-                    c->pid, p.broker_pid, p.broker_uid);
+                return tn_fail(c->err, r, "held",
+                               "process %d is held by another broker (process %u of uid %u): attach through "
+                               "that one, or end it",
+                               c->pid, p.broker_pid, p.broker_uid);
             if (r < 0)
                 return r;
             nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);

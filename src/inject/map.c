@@ -275,7 +275,8 @@ static void tell_list(struct tn_hands *h)
 /* Has nobody been proved to be out of it? */
 static bool in_use(const struct tn_state *st, u32 prog, const struct tn_keep *keep)
 {
-    return st->prog[prog].state != TN_HOOK_FREE && (st->prog[prog].state != TN_HOOK_SPARE || prog == keep->slot);
+    return st->prog[prog].state != TN_HOOK_FREE &&
+           (st->prog[prog].state != TN_HOOK_SPARE || prog == keep->slot);
 }
 
 /* A text, a map … that no program has any more, or has ever had: a job that mapped it came to no link. */

@@ -288,12 +288,20 @@ def _(room):
     text = code(program.pid, path)
     program.ask("fall 0")
     until(lambda: asleep(program.pid, 1))
-    try:
-        room.attach("stumbles", program.pid)
-        raise AssertionError("attached")
-    except Refused as refused:
-        assert "[thread_in_place]" in str(refused), refused
+
+    def refused():
+        try:
+            room.attach("stumbles", program.pid)
+            raise AssertionError("attached")
+        except Refused as refusal:
+            assert "[thread_in_place]" in str(refusal), refusal
+        return len(maps(program.pid))
+    refused()
     same(code(program.pid, path), text, "code")
+    beside = room.attach("many_rets", program.pid) # what was mapped in vain goes with the next one, also while others stay
+    sizes = [refused() for _ in range(8)]
+    assert sizes[-1] <= sizes[0] + 2, sizes
+    beside.detach()
     same(program.ask("rise 0"), "42", "what the interrupted call brought back")
     scene(room, "stumbles", "walk 1000", 1000)
 

@@ -51,6 +51,7 @@
     S(GO_FAULT)
 #define OF_PROCESSES(S)                                                                                      \
     S("already_traced")                                                                                      \
+    S("memory_limit")                                                                                        \
     S("no_descriptors")                                                                                      \
     S("no_room")                                                                                             \
     S("no_room_near")                                                                                        \

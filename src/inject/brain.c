@@ -11,6 +11,7 @@
  * is found in the state and used again; when nothing needs to be mapped, no thread is borrowed at all.
  */
 #include "inject/brain.h"
+#include "inject/memcg.h"
 #include "rewrite/refusals.h"
 #include "rewrite/stash.h"
 #include "rt/signals.h"
@@ -137,26 +138,38 @@ int tn_brain_write_again(struct tn_entry *c, u64 addr, const struct tn_region *r
     return 0;
 }
 
+/* Is it a ring buffer that this job maps? Then where. */
+static bool ring_is_fresh(const struct tn_entry *c, const struct tn_install_map *m, u64 *ret_at)
+{
+    for (u32 k = 0; k < c->nreq && m->geo.type == BPF_MAP_TYPE_RINGBUF; k++)
+        if (c->req[k].kind == TN_REGION_MAP && c->req[k].id == m->id) {
+            if (ret_at)
+                *ret_at = c->req[k].addr;
+            return true;
+        }
+    return false;
+}
+
+static u64 ring_bytes(const struct tn_install_map *m)
+{
+    return m->geo.value_off + TN_MIN((u64)m->geo.max_entries, (u64)64 << 20);
+}
+
 /* A ring buffer is written from one end to the other, so each of its pages will be the host's soon: to read them here makes them
    its now, with none of its threads held, and spares it a fault for each. A long one has its rest when it gets there. */
 static void make_present(const struct tn_entry *c)
 {
-    enum { MOST = 64u << 20, ATONCE = 512 };
+    enum { ATONCE = 512 };
     struct iovec there[ATONCE];
     u8 bytes[ATONCE];
     struct iovec here = {bytes, sizeof(bytes)};
 
     for (u32 i = 0; i < c->spec->prog.nmaps; i++) {
         const struct tn_install_map *m = &c->spec->prog.maps[i];
-        u64 len = m->geo.value_off + TN_MIN((u64)m->geo.max_entries, (u64)MOST), at = 0;
-        bool fresh = false;
+        u64 at = 0;
+        bool fresh = ring_is_fresh(c, m, &at);
 
-        for (u32 k = 0; k < c->nreq && m->geo.type == BPF_MAP_TYPE_RINGBUF; k++)
-            if (c->req[k].kind == TN_REGION_MAP && c->req[k].id == m->id) {
-                fresh = true;
-                at = c->req[k].addr;
-            }
-        for (u64 end = at + len; fresh && at < end;) {
+        for (u64 end = at + ring_bytes(m); fresh && at < end;) {
             u32 n = 0;
 
             for (; n < ATONCE && at < end; at += TN_PAGE)
@@ -185,6 +198,37 @@ static int order_map(struct tn_entry *c)
                           NULL, 0);
 }
 
+/* Bytes that will be the process's own: what is written to, and the pages of code that are not the file's any more; at first the tables and
+   the agent too (measured: 250 KB), and page tables. The kernel charges 128 KiB at a time. */
+static u64 memory_need(const struct tn_entry *c, bool fresh_proc)
+{
+    u64 need = fresh_proc ? 640u << 10 : 192u << 10;
+
+    for (u32 i = 0; i < c->nwishes; i++) {
+        u64 page = (c->wish[i].patch->addr + c->wish[i].bias) / TN_PAGE;
+
+        need += 1024;
+        if (!i || page != (c->wish[i - 1].patch->addr + c->wish[i - 1].bias) / TN_PAGE)
+            need += TN_PAGE;
+    }
+    for (u32 i = 0; i < c->spec->prog.nmaps; i++)
+        if (ring_is_fresh(c, &c->spec->prog.maps[i], NULL))
+            need += ring_bytes(&c->spec->prog.maps[i]);
+    return need;
+}
+
+/* A process whose control group has no memory left would be killed for ours. */
+static int check_memory(struct tn_entry *c, bool fresh_proc)
+{
+    u64 left = tn_memcg_left(c->pid), need = memory_need(c, fresh_proc);
+
+    return left >= need ? 0
+                        : tn_fail(c->err, -ENOMEM, "memory_limit",
+                                  "the control group of process %d leaves it %llu KiB of memory, and up to %llu are "
+                                  "needed: raise its limit for the moment",
+                                  c->pid, (unsigned long long)(left >> 10), (unsigned long long)(need >> 10));
+}
+
 /* Maps what is missing: the only part for which a thread is borrowed. */
 static int map_all(struct tn_entry *c, bool *ret_fresh_proc, struct tn_proc *ret_proc)
 {
@@ -199,6 +243,8 @@ static int map_all(struct tn_entry *c, bool *ret_fresh_proc, struct tn_proc *ret
         r = tn_choose_proc(c, proc_fd);
     }
     *ret_fresh_proc = fresh_proc;
+    if (r == 0 && c->nreq)
+        r = check_memory(c, fresh_proc);
     if (r == 0 && c->nreq)
         r = tn_choose_means(c);
     if (r < 0 || !(c->nreq || c->ask_tsc))

@@ -13,8 +13,7 @@
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 
-/* A whole file of /proc, NUL-terminated. `hint`: first size tried. */
-static int read_all(const char *path, size_t hint, char **ret_text, size_t *ret_len)
+int tn_read_text(const char *path, size_t hint, char **ret_text, size_t *ret_len)
 {
     _close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
     _free_ char *text = NULL;
@@ -53,8 +52,7 @@ static int read_all(const char *path, size_t hint, char **ret_text, size_t *ret_
     return 0;
 }
 
-/* The same for files that fit in a buffer; returns the length or −errno. */
-static ssize_t read_small(const char *path, char *buf, size_t cap)
+ssize_t tn_read_small(const char *path, char *buf, size_t cap)
 {
     _close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
     ssize_t n;
@@ -102,7 +100,7 @@ int tn_maps_read(pid_t pid, struct tn_maps *ret_maps)
     int r;
 
     snprintf(path, sizeof(path), "/proc/%d/maps", pid);
-    r = read_all(path, 32768, &maps.text, NULL);
+    r = tn_read_text(path, 32768, &maps.text, NULL);
     if (r < 0)
         return r == -ENOENT ? -ESRCH : r;
 
@@ -319,7 +317,7 @@ int tn_status_read(pid_t pid, pid_t tid, struct tn_status *ret_status)
     ssize_t n;
 
     snprintf(path, sizeof(path), "/proc/%d/task/%d/status", pid, tid);
-    n = read_small(path, text, sizeof(text));
+    n = tn_read_small(path, text, sizeof(text));
     if (n < 0)
         return n == -ENOENT ? -ESRCH : (int)n;
     for (const char *line = text, *colon, *end; *line; line = *end ? end + 1 : end) {
@@ -335,7 +333,7 @@ int tn_status_read(pid_t pid, pid_t tid, struct tn_status *ret_status)
         const char *close_paren;
 
         snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-        n = read_small(path, text, sizeof(text));
+        n = tn_read_small(path, text, sizeof(text));
         close_paren = n > 0 ? strrchr(text, ')') : NULL;
         unsigned flags = 0;
 
@@ -352,7 +350,7 @@ u64 tn_proc_start_time(pid_t pid)
     u64 start = 0;
 
     snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-    if (read_small(path, text, sizeof(text)) < 0)
+    if (tn_read_small(path, text, sizeof(text)) < 0)
         return 0;
     at = strrchr(text, ')');
     if (!at)
@@ -379,7 +377,7 @@ void tn_proc_comm(pid_t pid, char ret_comm[32])
     ssize_t n;
 
     snprintf(path, sizeof(path), "/proc/%d/comm", pid);
-    n = read_small(path, ret_comm, 32);
+    n = tn_read_small(path, ret_comm, 32);
     if (n <= 0)
         snprintf(ret_comm, 32, "?");
     else if (ret_comm[n - 1] == '\n')
@@ -412,7 +410,7 @@ void tn_thread_doing(pid_t pid, pid_t tid, struct tn_doing_what *ret_what)
     struct tn_doing_what w = {.doing = TN_DOING_GONE, .nr = -1};
 
     snprintf(path, sizeof(path), "/proc/%d/task/%d/syscall", pid, tid);
-    if (read_small(path, text, sizeof(text)) > 0) {
+    if (tn_read_small(path, text, sizeof(text)) > 0) {
         if (!strncmp(text, "running", 7)) {
             w.doing = TN_DOING_RUNS;
         } else {
@@ -527,7 +525,7 @@ int tn_proc_children(pid_t pid, pid_t **ret_pids, u32 *ret_n)
         char path[96], *at, *end;
 
         snprintf(path, sizeof(path), "/proc/%d/task/%d/children", pid, tids[i]);
-        if (read_all(path, 512, &text, NULL) < 0)
+        if (tn_read_text(path, 512, &text, NULL) < 0)
             continue;
         for (at = text;; at = end) {
             pid_t child = (pid_t)strtol(at, &end, 10);

@@ -10,6 +10,11 @@
 
 #include <sys/types.h>
 
+/* A whole file, NUL-terminated: *ret_text is owned by the caller, *ret_len may be NULL. `hint`: bytes tried first. */
+int tn_read_text(const char *path, size_t hint, char **ret_text, size_t *ret_len);
+/* As much of a file as one read brings and fits, NUL-terminated; bytes or −errno. */
+ssize_t tn_read_small(const char *path, char *buf, size_t cap);
+
 /* One line of /proc/PID/maps. */
 struct tn_vma {
     u64 start, end, offset;

@@ -27,6 +27,77 @@ def _():
         h.works(Victim(h))
 
 
+class Group:
+    """A control group of memory, of either version."""
+
+    def __init__(self, house):
+        name = f"tenon-hostile-{os.path.basename(house.dir)}"
+        mounts = [line.split() for line in read("/proc/self/mounts").splitlines()]
+        old = [m[1] for m in mounts if m[2] == "cgroup" and "memory" in m[3].split(",")]
+        new = [m[1] for m in mounts if m[2] == "cgroup2"]
+        try:
+            if old:
+                self.limit, self.usage = "memory.limit_in_bytes", "memory.usage_in_bytes"
+            else:
+                if not new or "memory" not in read(os.path.join(new[0], "cgroup.subtree_control")).split():
+                    raise Skip("no control groups that limit memory")
+                self.limit, self.usage = "memory.max", "memory.current"
+            self.path = os.path.join((old or new)[0], name)
+            os.mkdir(self.path)
+        except OSError as e:
+            raise Skip(f"no control group of one's own: {e.strerror}")
+        self.enter = ["sh", "-c", f'echo $$ >{self.path}/cgroup.procs && exec "$@"', "sh"]
+
+    def leave(self, room):
+        """So many bytes from now on; negative: all there are."""
+        most = int(read(os.path.join(self.path, self.usage))) + room if room >= 0 else -1
+        with open(os.path.join(self.path, self.limit), "w") as f:
+            f.write("max" if most < 0 and self.limit == "memory.max" else str(most))
+
+    def remove(self):
+        def gone():
+            try:
+                os.rmdir(self.path)
+                return True
+            except OSError:
+                return False
+        wait_for("the control group is empty", 5, gone)
+
+
+@case("a target whose control group has no memory left, or little: not killed for ours")
+def _():
+    with House() as h:
+        group, refused, done = Group(h), 0, 0
+        try:
+            for room in (0, 8, 16, 64, 128, 256, 384, 512, 640, 768, 1024, 2048, 4096):
+                for program in ("on_hot", "on_hot_reading"):
+                    v = Victim(h, before=group.enter)
+                    v.call(100)
+                    group.leave(room << 10)
+                    r = h.attach("--keep", "-p", v.pid, program=program)
+                    if r.status:
+                        r.refused("memory_limit", v.pid, "raise its limit")
+                        refused += 1
+                    else:
+                        before = h.runs()
+                        v.call(50)
+                        assert h.runs() - before == 50
+                        done += 1
+                    h.tenon("detach", "--all").ok()
+                    v.intact()
+                    group.leave(-1)
+                    if r.status:
+                        h.works(v)
+                    v.end()
+        finally:
+            for p in h.children:
+                p.kill()
+                p.wait()
+            group.remove()
+        diag(f"{refused} refused, {done} attached")
+        assert refused and done
+
+
 @case("a tool and a broker with 20 descriptors")
 def _():
     with House() as h:

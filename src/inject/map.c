@@ -287,9 +287,8 @@ static bool is_spare(const struct tn_state *st, const struct tn_region *reg, con
     case TN_REGION_POOL:
     case TN_REGION_TEXT:
     case TN_REGION_STASH:
-        for (u32 k = 0; k < st->nprogs; k++)
-            if (in_use(st, k, keep) && (st->prog[k].pool == reg->addr || st->prog[k].text == reg->addr ||
-                                        st->prog[k].stash == reg->addr))
+        for (u32 k = 0; k < st->nprogs; k++) /* its stash may have come with a later link than the first */
+            if (in_use(st, k, keep) && st->prog[k].prog_id == reg->id)
                 return false;
         return reg->id != keep->prog_id;
     case TN_REGION_MAP:

@@ -97,7 +97,7 @@ static bool hands_end(struct tn_hands *h, enum errand errand, bool last)
 static bool half_done(const struct tn_state *st)
 {
     return st->changing || st->lent.tid || st->leaving || st->signals == TN_SIGNALS_CHANGING ||
-           st->signals_adding || (st->signals && !st->nlive);
+           st->signals_adding || (st->signals && !st->nlive) || st->behind;
 }
 
 static void run_hands(struct tn_hands *h, enum errand errand)

@@ -723,6 +723,7 @@ int tn_hands_unlink(struct tn_hands *h, u32 link_index, u32 *ret_prog, struct tn
     if (n)
         r = restore(h, bare, n, false, err);
     st->changing = 0;
+    st->behind |= r < 0;
     return found ? r : tn_fail(err, -ENOENT, "no_link", "link %u is not in process %d", link_index, st->pid);
 }
 
@@ -792,6 +793,7 @@ int tn_hands_repair(struct tn_hands *h)
     u32 n = 0;
     int r;
 
+    st->behind = 0;
     if (!sites)
         return -ENOMEM;
     tn_counter_repair(h);

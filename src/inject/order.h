@@ -166,7 +166,8 @@ struct tn_state {
     u32 leaving;   /* 1 + the index of a link that is to be taken away: an order that is not given twice */
     u32 unmapping; /* 1: all that is ours is, or will be in a moment */
     struct tn_lent lent;
-    u32 confined, pad3; /* tn_proc_confined, when it was last looked at */
+    u32 confined; /* tn_proc_confined, when it was last looked at */
+    u32 behind;   /* 1: bytes of a link that is gone could not be put back: fresh hands try once more */
     u64 filters;        /* tn_signals.filters then */
     /* One past the highest entry ever used: what lies behind is zero and need not be looked at. */
     u32 nregions, nsites, nhooks, nprogs, nviews;

@@ -33,6 +33,27 @@ static void on_listener(struct tn_source *source, u32 events)
     }
 }
 
+#define INSTANCE_WAITS   20u
+#define INSTANCE_WAIT_NS 50000000l
+
+/* A user has few of them (128 as a rule), and the kernel takes one back some time after it was closed: not at once, where many come and
+   go. */
+int tn_inotify_new(void)
+{
+    for (u32 tries = 0;; tries++) {
+        int other, fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+
+        if (fd >= 0 || errno != EMFILE)
+            return fd < 0 ? -errno : fd;
+        other = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
+        if (other >= 0)
+            close(other);
+        if (other < 0 || tries == INSTANCE_WAITS)
+            return other < 0 ? -EMFILE : -EUSERS;
+        nanosleep(&(struct timespec){.tv_nsec = INSTANCE_WAIT_NS}, NULL);
+    }
+}
+
 static void on_inotify(struct tn_source *source, u32 events)
 {
     char buf[4096] __attribute__((aligned(__alignof__(struct inotify_event))));
@@ -192,8 +213,8 @@ static int broker_new(int listen_fd, struct tn_broker **ret_broker, struct tn_er
     if (!broker->kprobe_type)
         broker->kprobe_type = TN_KPROBE_TYPE;
     broker->listener = (struct tn_source){listen_fd, on_listener};
-    broker->inotify = (struct tn_source){inotify_init1(IN_CLOEXEC | IN_NONBLOCK), on_inotify};
-    r = broker->inotify.fd < 0 ? -errno : tn_loop_new(&broker->loop);
+    broker->inotify = (struct tn_source){tn_inotify_new(), on_inotify};
+    r = broker->inotify.fd < 0 ? broker->inotify.fd : tn_loop_new(&broker->loop);
     if (!r)
         r = shared_memory("tenon-gates", TN_MAX_LINKS, &shared->gates, &broker->gates);
     if (!r)
@@ -222,7 +243,12 @@ static int broker_new(int listen_fd, struct tn_broker **ret_broker, struct tn_er
     }
     if (r) {
         broker_free(broker);
-        return tn_fail(err, r, "broker_start", "the broker cannot start: %s", strerror(-r));
+        return tn_fail(
+            err, r, "broker_start", "the broker cannot start: %s",
+            r == -EUSERS
+                ? "this user has as many instances of inotify as are allowed: end what uses them, or raise "
+                  "the sysctl fs.inotify.max_user_instances"
+                : strerror(-r));
     }
     *ret_broker = broker;
     return 0;

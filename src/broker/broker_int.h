@@ -110,6 +110,8 @@ int tn_ctl_run(struct tn_caller *caller, u32 ctl, const void *req, size_t len, v
 
 int tn_map_view_of(struct tn_caller *caller, s32 number, struct tn_map_view *ret_view, int *ret_fd);
 int tn_map_wait_of(struct tn_caller *caller, s32 number, struct tn_map_view *ret_view, int *ret_fd);
+/* An instance of inotify, or −EMFILE, −EUSERS (the user has all that are allowed, for a second at least), −errno. */
+int tn_inotify_new(void);
 void tn_map_closed(struct tn_broker *broker, int watch);
 
 /* -------------------------------------------------------------------------------------------------- links */

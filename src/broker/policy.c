@@ -703,8 +703,8 @@ int tn_policy_new(struct tn_broker *broker, struct tn_policy **ret)
     if (!policy)
         return -ENOMEM;
     policy->broker = broker;
-    policy->watch = (struct tn_source){inotify_init1(IN_CLOEXEC | IN_NONBLOCK), on_change};
-    r = policy->watch.fd < 0 ? -errno : tn_policy_places(broker->uid, &policy->files);
+    policy->watch = (struct tn_source){tn_inotify_new(), on_change};
+    r = policy->watch.fd < 0 ? policy->watch.fd : tn_policy_places(broker->uid, &policy->files);
     if (!r)
         r = tn_loop_add(broker->loop, &policy->watch, EPOLLIN);
     if (r) {

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Where there is not enough: descriptors, memory files, address space, room on a disk. Refused by name, or done;
 and the target is as it was."""
-import errno, os, signal, subprocess, time
+import errno, os, signal, subprocess, sys, time
 from house import *
 
 DENY = os.path.join(HERE, "deny")
@@ -136,6 +136,36 @@ def _():
             assert r.status == 0 or r.err, n
             v.intact()
         h.works(v)
+
+
+TAKES_INOTIFY = """
+import ctypes, sys
+libc, taken = ctypes.CDLL(None), 0
+while libc.inotify_init1(0) >= 0:
+    taken += 1
+print(taken, flush=True)
+sys.stdin.readline()
+"""
+
+
+@case("a user who has no more instances of inotify: waited for, then refused by name")
+def _():
+    with House(as_nobody=True) as h:
+        v = Victim(h, before=h.before, exe=h.victim)
+        words = ("attach", "--program", "on_hot", "--for", "0.05", "-p", str(v.pid), h.object)
+        taker = subprocess.Popen([*h.before, sys.executable, "-c", TAKES_INOTIFY],
+                                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        try:
+            diag(f"{int(taker.stdout.readline())} taken")
+            h.tenon(*words).refused("broker_start", "fs.inotify.max_user_instances")
+            waits = h.spawn([*h.before, h.exe, *words])
+            time.sleep(0.3)
+            assert waits.poll() is None
+        finally:
+            taker.kill()
+            taker.wait()
+        assert waits.wait(10) == 0
+        v.intact()
 
 
 @case("no memory files at all")

@@ -318,7 +318,8 @@ class Saboteur:
         listener.bind(house.socket)
         os.chmod(house.socket, 0o600)
         listener.listen(16)
-        env = dict(house.env, LD_PRELOAD=os.path.join(HERE, "saboteur.so"), SABOTEUR=os.path.join(house.dir, "saboteur"))
+        env = dict(house.env, LD_PRELOAD=os.path.join(HERE, "saboteur.so"), SABOTEUR=os.path.join(house.dir, "saboteur"),
+                   TENON_LINGER_MS="20000") # that it has nothing to do for a moment is no reason to end: it is asked whether it lives
         fd = listener.fileno()
         self.process = subprocess.Popen([TENON, "broker"], env=env, preexec_fn=lambda: os.dup2(fd, 3),
                                         close_fds=False, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,

@@ -35,7 +35,6 @@ class Go:
     def start(self):
         self.program = Program(self.room, [self.path], stderr=self.said, env=self.env)
         self.pid = self.program.pid
-        until(lambda: any(line.endswith(self.path) and "r-xp" in line for line in maps(self.pid)))
         self.text = code(self.pid, self.path)
 
     def ask(self, line, seconds=100):

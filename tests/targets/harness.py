@@ -152,6 +152,14 @@ class Program:
     def __init__(self, room, words, **how):
         self.process = room.start(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, **how)
         self.pid = self.process.pid
+        until(self.executed)
+
+    def executed(self):
+        """Its program is mapped: who started it goes on before that."""
+        with contextlib.suppress(OSError):
+            path = os.readlink(f"/proc/{self.pid}/exe")
+            return self.process.poll() is not None or any(line.endswith(path) and "r-xp" in line for line in maps(self.pid))
+        return self.process.poll() is not None
 
     def tell(self, line):
         self.process.stdin.write(line + "\n")
@@ -285,9 +293,7 @@ class Room:
 
     def program(self, name, *words, **how):
         path = os.path.join(HERE, "targets-" + name)
-        started = Program(self, [path, *words], **how)
-        until(lambda: any(line.endswith(path) and "r-xp" in line for line in maps(started.pid))) # exec is under way
-        return started
+        return Program(self, [path, *words], **how)
 
     def program_of(self, words, **how):
         return Program(self, words, **how)

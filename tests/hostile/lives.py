@@ -36,7 +36,10 @@ def end(h, killed):
         os.kill(h.pid_of("broker"), signal.SIGKILL)
     else:
         h.tenon("detach", "--all").ok()
-    wait_for("the broker and all that it has started end", 5, lambda: not h.processes())
+    try:
+        wait_for("the broker and all that it has started end", 5, lambda: not h.processes())
+    except AssertionError as e:
+        raise AssertionError(f"{e}: {[(pid, name, read(f'/proc/{pid}/wchan')) for pid, name in h.processes().items()]}") from None
 
 
 def life(h, v, programs=("on_hot",), killed=False, pid=None):

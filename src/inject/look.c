@@ -144,10 +144,16 @@ static int maps_anew(struct tn_entry *c)
     return r < 0 ? tn_fail(c->err, r, "no_such_process", "process %d has ended", c->pid) : 0;
 }
 
-/* For a holder on its way out. What a guardian has to give back takes it milliseconds, or as long as a thread has to be waited for;
-   of a broker nobody knows that it is about to end. */
-#define BROKER_ENDS_NS   500000000ull
+/* For a holder on its way out. What a guardian without a broker has to give back takes it milliseconds, or as long as a thread has to
+   be waited for. Of a broker nobody knows that it is about to end, and a link to all processes may meet many that another one has. */
+#define BROKER_ENDS_NS   20000000ull
 #define GUARDIAN_ENDS_NS 2000000000ull
+
+/* For how long somebody else's process is looked at again. Only where it is to be entered. */
+static u64 patience(const struct tn_entry *c, bool broker)
+{
+    return c->spec->take_only ? 0 : broker ? BROKER_ENDS_NS : GUARDIAN_ENDS_NS;
+}
 
 /* Markers of other brokers, and what dead ones have left. */
 int tn_look_markers(struct tn_entry *c)
@@ -189,8 +195,7 @@ int tn_look_markers(struct tn_entry *c)
         bool guardian = tn_proc_lives((pid_t)p.guardian_pid, p.guardian_start);
 
         if (same && (broker || guardian)) {
-            int r =
-                tn_monotonic() - begun < (broker ? BROKER_ENDS_NS : GUARDIAN_ENDS_NS) ? maps_anew(c) : -EBUSY;
+            int r = tn_monotonic() - begun < patience(c, broker) ? maps_anew(c) : -EBUSY;
 
             if (r == -EBUSY)
                 return tn_fail(c->err, r, "held",

@@ -313,8 +313,8 @@ int tn_hands_install(struct tn_hands *h, const struct tn_install_req *req, const
 
     if (!changes || !site || !counter)
         return -ENOMEM;
-    if (req->link_index >= TN_MAX_LINKS || req->prog.bit >= TN_SLOT_BITS || req->prog.nviews > TN_PROG_MAPS_MAX ||
-        req->nused > 8)
+    if (req->link_index >= TN_MAX_LINKS || req->prog.bit >= TN_SLOT_BITS ||
+        req->prog.nviews > TN_PROG_MAPS_MAX || req->nused > 8)
         return tn_fail(err, -EPROTO, "bad_order", "the injector asked for an impossible link");
     for (u32 k = 0; k < req->prog.nviews; k++)
         if (req->prog.view[k] >= TN_STATE_VIEWS)

@@ -58,37 +58,31 @@ static u64 below(const char *dir, const char *limit, const char *usage)
 
 static u64 cached(const char *dir, const struct files *f)
 {
-    char text[8192], *line = text, *next;
+    char text[8192], *rest = text, *line;
     u64 sum = 0;
 
     if (!slurp(dir, "memory.stat", text, sizeof(text)))
         return 0;
-    for (; line; line = next) {
-        next = strchr(line, '\n');
-        if (next)
-            *next++ = 0;
+    while ((line = strsep(&rest, "\n")))
         for (u32 i = 0; i < TN_ARRAY_SIZE(f->cache); i++) {
             size_t len = strlen(f->cache[i]);
 
             if (!strncmp(line, f->cache[i], len) && line[len] == ' ')
                 sum += strtoull(line + len, NULL, 10);
         }
-    }
     return sum;
 }
 
 static u64 left_here(const char *dir, bool unified, u64 swap)
 {
     const struct files *f = &files[unified];
-    u64 left = below(dir, f->limit, f->usage), both;
+    u64 left = below(dir, f->limit, f->usage), swapped, cache;
 
     if (left == NONE)
         return NONE;
-    left += cached(dir, f);
-    both = below(dir, f->swap_limit, f->swap_usage);
-    if (unified)
-        return left + TN_MIN(swap, both);
-    return TN_MIN(left + swap, both == NONE ? NONE : both + cached(dir, f));
+    swapped = below(dir, f->swap_limit, f->swap_usage);
+    cache = cached(dir, f);
+    return cache + (unified ? left + TN_MIN(swap, swapped) : TN_MIN(left + swap, swapped));
 }
 
 u64 tn_memcg_left_in(const char *root, const char *group, bool unified, u64 swap)
@@ -128,14 +122,9 @@ static bool find_mount(const char *text, bool unified, char root[PATH_MAX], char
 /* Of "5:cpu,memory:/a/b" the last part, of the line that is meant; NULL: none. Changes the text. */
 static char *group_of(char *text, bool unified)
 {
-    for (char *line = text, *next; line && *line; line = next) {
-        char *names, *path;
+    for (char *line; (line = strsep(&text, "\n"));) {
+        char *names = strchr(line, ':'), *path = names ? strchr(names + 1, ':') : NULL;
 
-        next = strchr(line, '\n');
-        if (next)
-            *next++ = 0;
-        names = strchr(line, ':');
-        path = names ? strchr(names + 1, ':') : NULL;
         if (!path)
             continue;
         *path++ = 0;

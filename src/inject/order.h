@@ -122,7 +122,7 @@ struct tn_counter {
     u32 raised, pad;
 };
 
-#define TN_PROG_MAPS_MAX 64u
+#define TN_PROG_MAPS_MAX 64u /* maps of one program */
 struct tn_prog_slot {
     u32 state; /* enum tn_hook_state */
     u32 prog_id, bit, nhooks;

@@ -63,9 +63,9 @@ def until(question, seconds=10, pause=0.02):
 
 
 def same(is_, wanted, what=""):
-    if isinstance(is_, list) and isinstance(wanted, list) and is_ != wanted: # of long ones, only what differs
-        raise AssertionError(f"{what}: too much: {[x for x in is_ if x not in wanted]!r}; missing: "
-                             f"{[x for x in wanted if x not in is_]!r}; {len(is_)} instead of {len(wanted)}")
+    if isinstance(is_, list) and isinstance(wanted, list): # of long ones, only what differs
+        more, less = [x for x in is_ if x not in wanted], [x for x in wanted if x not in is_]
+        assert not more and not less, f"{what}: too much: {more!r}; missing: {less!r}; {len(is_)} instead of {len(wanted)}"
     assert is_ == wanted, f"{what}: {is_!r} instead of {wanted!r}"
 
 

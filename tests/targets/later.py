@@ -479,10 +479,10 @@ def _(room):
             if not seen:
                 time.sleep(1)
 
-            def not_grown(): # some are on their way out
+            def as_many(): # descriptors of broker and watcher; some are on their way out
                 now = (*grown(pid), *grown(watcher), len(maps(program.pid)), len(fds(program.pid)))
-                return now if not seen or (now[0] <= seen[0][0] and now[3] <= seen[0][3]) else None
-            seen.append(until(not_grown))
+                return now if not seen or (now[0], now[3]) == (seen[0][0], seen[0][3]) else None
+            seen.append(until(as_many))
     first, last = seen
     if not any("libasan" in line for line in maps(pid)): # which keeps what is freed
         assert last[1] - first[1] < 512 + rounds // 20 and last[4] - first[4] < 256, f"memory: {seen}"
